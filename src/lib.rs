@@ -1,0 +1,14 @@
+//! Wheelport: a credential-free Python package index and upload target in front of AWS CodeArtifact.
+//!
+//! The module tree follows three flows (page, file, upload); `docs/ARCHITECTURE.md` walks through each of them.
+
+pub mod cache;
+pub mod cli;
+pub mod control;
+pub mod emulator;
+pub mod flow;
+pub mod pypi;
+pub mod runtime;
+pub mod token;
+pub mod upstream;
+pub mod web;

@@ -1,0 +1,3 @@
+//! The process edge: arguments, telemetry, run mode and exit code.
+
+fn main() {}

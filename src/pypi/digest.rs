@@ -1,0 +1,268 @@
+//! Digests of files: the algorithms an index names, their hexadecimal text, and a hasher that feeds several at once.
+
+use std::fmt;
+use std::str::FromStr;
+
+use blake2::Blake2b;
+use blake2::digest::consts::U32;
+use md5::Md5;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha384, Sha512};
+
+/// A SHA-256 digest: the address of a blob.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Sha256(pub [u8; 32]);
+
+/// A string that is not the hexadecimal form of a digest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a hexadecimal digest of the expected length")]
+pub struct InvalidDigest;
+
+impl Sha256 {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(sha2::Sha256::digest(bytes).into())
+    }
+}
+
+impl FromStr for Sha256 {
+    type Err = InvalidDigest;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDigest> {
+        let mut out = [0; 32];
+        decode_hex(text, &mut out)?;
+        Ok(Self(out))
+    }
+}
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn decode_hex(text: &str, out: &mut [u8]) -> Result<(), InvalidDigest> {
+    if text.len() != out.len() * 2 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(InvalidDigest);
+    }
+    for (index, byte) in out.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[index * 2..index * 2 + 2], 16).map_err(|_| InvalidDigest)?;
+    }
+    Ok(())
+}
+
+/// Lower-case hexadecimal text of some bytes.
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// A digest algorithm that can be checked here, by the names of Python's `hashlib`.
+///
+/// Ordered from weakest to strongest, so that the greatest one present is the one to check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// `md5`
+    Md5,
+    /// `blake2b_256`, the 256-bit `BLAKE2b` of upload forms
+    Blake2b256,
+    /// `sha256`
+    Sha256,
+    /// `sha384`
+    Sha384,
+    /// `sha512`
+    Sha512,
+}
+
+impl Algorithm {
+    /// The algorithm an index means by `name`, or `None` for one that cannot be checked here.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "md5" => Self::Md5,
+            "blake2b_256" | "blake2_256" => Self::Blake2b256,
+            "sha256" => Self::Sha256,
+            "sha384" => Self::Sha384,
+            "sha512" => Self::Sha512,
+            _ => return None,
+        })
+    }
+
+    /// The length of the hexadecimal form, in characters.
+    pub fn hex_length(self) -> usize {
+        match self {
+            Self::Md5 => 32,
+            Self::Blake2b256 | Self::Sha256 => 64,
+            Self::Sha384 => 96,
+            Self::Sha512 => 128,
+        }
+    }
+}
+
+/// The digests an index gives for one file: algorithm name to lower-case hexadecimal text, in the index's order.
+///
+/// Algorithms that are unknown here are kept, so that they reach the client; a known algorithm is kept only with a
+/// value of its right length and alphabet (clients refuse a whole page for one malformed digest).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hashes(Vec<(Box<str>, Box<str>)>);
+
+impl Hashes {
+    /// Adds a digest, unless it is malformed or the algorithm is there already. Says whether it was added.
+    pub fn insert(&mut self, algorithm: &str, value: &str) -> bool {
+        let value = value.to_ascii_lowercase();
+        let well_formed = !value.is_empty()
+            && value.len() <= 256
+            && value.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && Algorithm::from_name(algorithm).is_none_or(|known| known.hex_length() == value.len());
+        let nameable = !algorithm.is_empty()
+            && algorithm.len() <= 32
+            && algorithm.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+        if !well_formed || !nameable || self.get(algorithm).is_some() {
+            return false;
+        }
+        self.0.push((algorithm.into(), value.into()));
+        true
+    }
+
+    /// The hexadecimal text for an algorithm's name.
+    pub fn get(&self, algorithm: &str) -> Option<&str> {
+        self.0.iter().find(|(name, _)| &**name == algorithm).map(|(_, value)| &**value)
+    }
+
+    /// The SHA-256, if the index gave one.
+    pub fn sha256(&self) -> Option<Sha256> {
+        self.get("sha256").and_then(|text| text.parse().ok())
+    }
+
+    /// The strongest digest that can be checked here.
+    pub fn strongest(&self) -> Option<(Algorithm, &str)> {
+        self.iter().filter_map(|(name, value)| Some((Algorithm::from_name(name)?, value))).max()
+    }
+
+    /// All digests as (algorithm, hexadecimal text).
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Hashes a stream of bytes: always SHA-256, and one more algorithm where the index names a stronger or other one.
+pub struct Hasher {
+    sha256: sha2::Sha256,
+    other: Option<Other>,
+}
+
+enum Other {
+    Md5(Md5),
+    Blake2b256(Box<Blake2b<U32>>),
+    Sha384(Box<Sha384>),
+    Sha512(Box<Sha512>),
+}
+
+/// What a [`Hasher`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hashed {
+    /// The SHA-256 of everything fed.
+    pub sha256: Sha256,
+    /// The digest of the additional algorithm in lower-case hexadecimal, if one was asked for.
+    pub other: Option<(Algorithm, String)>,
+}
+
+impl Hasher {
+    /// A hasher for SHA-256 and, if it is another one, `also`.
+    pub fn new(also: Option<Algorithm>) -> Self {
+        let other = match also {
+            None | Some(Algorithm::Sha256) => None,
+            Some(Algorithm::Md5) => Some(Other::Md5(Md5::new())),
+            Some(Algorithm::Blake2b256) => Some(Other::Blake2b256(Box::default())),
+            Some(Algorithm::Sha384) => Some(Other::Sha384(Box::default())),
+            Some(Algorithm::Sha512) => Some(Other::Sha512(Box::default())),
+        };
+        Self { sha256: sha2::Sha256::new(), other }
+    }
+
+    /// Feeds more bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        match &mut self.other {
+            None => {}
+            Some(Other::Md5(hasher)) => hasher.update(bytes),
+            Some(Other::Blake2b256(hasher)) => hasher.update(bytes),
+            Some(Other::Sha384(hasher)) => hasher.update(bytes),
+            Some(Other::Sha512(hasher)) => hasher.update(bytes),
+        }
+    }
+
+    /// The digests of everything fed.
+    pub fn finish(self) -> Hashed {
+        let other = self.other.map(|other| match other {
+            Other::Md5(hasher) => (Algorithm::Md5, hex(&hasher.finalize())),
+            Other::Blake2b256(hasher) => (Algorithm::Blake2b256, hex(&hasher.finalize())),
+            Other::Sha384(hasher) => (Algorithm::Sha384, hex(&hasher.finalize())),
+            Other::Sha512(hasher) => (Algorithm::Sha512, hex(&hasher.finalize())),
+        });
+        Hashed { sha256: Sha256(self.sha256.finalize().into()), other }
+    }
+}
+
+impl Hashed {
+    /// Whether this agrees with what the index said: `None` where the index names nothing that was hashed here.
+    pub fn agrees_with(&self, hashes: &Hashes) -> Option<bool> {
+        let sha256 = hashes.sha256().map(|expected| expected == self.sha256);
+        let other = self.other.as_ref().and_then(|(algorithm, value)| {
+            let expected = hashes.iter().find(|(name, _)| Algorithm::from_name(name) == Some(*algorithm))?;
+            Some(expected.1 == value)
+        });
+        match (sha256, other) {
+            (None, None) => None,
+            (first, second) => Some(first.unwrap_or(true) && second.unwrap_or(true)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn malformed_digests_are_left_out_and_unknown_algorithms_kept() {
+        let mut hashes = Hashes::default();
+        assert!(!hashes.insert("sha256", "beef"));
+        assert!(!hashes.insert("sha256", &"g".repeat(64)));
+        assert!(hashes.insert("sha256", &"AB".repeat(32)));
+        assert!(!hashes.insert("sha256", &"cd".repeat(32)), "the first value stays");
+        assert!(hashes.insert("shake_999", "abcd"));
+        assert_eq!(hashes.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["sha256", "shake_999"]);
+        assert_eq!(hashes.sha256(), Some(Sha256([0xab; 32])));
+    }
+
+    #[test]
+    fn a_hasher_agrees_only_with_the_bytes_it_saw() {
+        let mut hasher = Hasher::new(Some(Algorithm::Sha512));
+        hasher.update(b"wheel");
+        hasher.update(b"port");
+        let hashed = hasher.finish();
+        assert_eq!(hashed.sha256, Sha256::of(b"wheelport"));
+
+        let mut right = Hashes::default();
+        right.insert("sha512", &hex(&Sha512::digest(b"wheelport")));
+        assert_eq!(hashed.agrees_with(&right), Some(true));
+
+        let mut wrong = right.clone();
+        wrong.insert("sha256", &Sha256::of(b"other").to_string());
+        assert_eq!(hashed.agrees_with(&wrong), Some(false));
+        assert_eq!(hashed.agrees_with(&Hashes::default()), None);
+    }
+}

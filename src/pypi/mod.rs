@@ -1,0 +1,14 @@
+//! The vocabulary of the Python package index: names, file names, digests, pages and their two written forms.
+//!
+//! Pure: no I/O, no clock, no async. Strings from outside become these types at the edge, and nothing behind
+//! the edge looks at a raw string again. Both the proxy and the emulator build on this module.
+
+pub mod digest;
+pub mod filename;
+pub mod name;
+pub mod page;
+
+pub use digest::{Algorithm, Hashes, Sha256};
+pub use filename::{Distribution, FileKind, FileName, VersionSegment};
+pub use name::ProjectName;
+pub use page::{CoreMetadata, File, FileAddress, Page, ProjectStatus, Yanked};

@@ -1,0 +1,9 @@
+//! What every part stands on: the calendar clock, the owner of all tasks, metrics and telemetry.
+//!
+//! Nothing here knows what a package index is.
+
+pub mod clock;
+pub mod tasks;
+
+pub use clock::Clock;
+pub use tasks::Tasks;
