@@ -12,7 +12,8 @@ pub const MAX_LENGTH: usize = 255;
 /// A project name in normalised form: lower case, runs of `.`, `-` and `_` written as one `-`.
 ///
 /// Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ProjectName(Arc<str>);
 
 /// Why a string is not a project name.
@@ -65,6 +66,20 @@ impl ProjectName {
     /// The normalised spelling.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for ProjectName {
+    type Error = InvalidName;
+
+    fn try_from(raw: String) -> Result<Self, InvalidName> {
+        Self::parse(&raw)
+    }
+}
+
+impl From<ProjectName> for String {
+    fn from(name: ProjectName) -> Self {
+        name.0.as_ref().to_owned()
     }
 }
 

@@ -27,7 +27,7 @@ pub struct FileAddress {
 }
 
 /// One project's page (PEP 503, 691, 700).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Page {
     /// The project, normalised.
     pub name: ProjectName,

@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod tasks;
+pub mod units;
 
 pub use clock::Clock;
 pub use tasks::Tasks;
