@@ -1,1 +1,201 @@
-//! (to come)
+//! CodeArtifact authorization tokens: what one is, who mints it, and the handle through which requests use it.
+//!
+//! One keeper per (account, domain, region, role) renews the token long before it ends; no request performs a
+//! mint. Nothing here knows AWS or HTTP clients: the one seam is [`TokenSource`], which `control` implements.
+//! The loop is in `keeper`, its decisions are the pure functions of [`schedule`].
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::HeaderValue;
+use secrecy::SecretString;
+
+use crate::runtime::Clock;
+
+mod basic;
+mod handle;
+mod keeper;
+pub mod schedule;
+#[cfg(test)]
+mod tests;
+
+pub use handle::TokenHandle;
+pub use keeper::keep;
+
+/// How long after its mint a generation is believed without a success of its own.
+pub const TRUST_WINDOW: Duration = Duration::from_mins(5);
+
+/// Where tokens come from.
+pub trait TokenSource: Send + Sync + 'static {
+    /// Asks for a new token, once; retries across calls are the keeper's.
+    fn mint(&self) -> BoxFuture<'_, Result<Minted, MintError>>;
+}
+
+/// What a source answers.
+pub struct Minted {
+    /// The token itself.
+    pub secret: SecretString,
+    /// How long it lives, counted from the moment of the answer; zero if the answer did not say.
+    pub lifetime: Duration,
+}
+
+/// Why a mint failed; safe to log and to show.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct MintError {
+    /// The class, which decides the pause before the next attempt.
+    pub kind: MintErrorKind,
+    /// One sentence that says what happened and what to do.
+    pub message: String,
+    /// How long the service asked us to wait.
+    pub retry_after: Option<Duration>,
+}
+
+impl MintError {
+    /// An error without a wish of the service.
+    pub fn new(kind: MintErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), retry_after: None }
+    }
+}
+
+/// Classes of failed mints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MintErrorKind {
+    /// No provider of the AWS chain had credentials.
+    NoCredentials,
+    /// Credentials were there, but not the right.
+    Denied,
+    /// No such domain in this account and region.
+    NotFound,
+    /// Too many calls.
+    Throttled,
+    /// No answer in time, or no connection.
+    Unreachable,
+    /// Our clock is too far from AWS's for signatures.
+    ClockSkew,
+    /// Anything else.
+    Other,
+}
+
+impl MintErrorKind {
+    /// The text used as log and metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoCredentials => "no_credentials",
+            Self::Denied => "denied",
+            Self::NotFound => "not_found",
+            Self::Throttled => "throttled",
+            Self::Unreachable => "unreachable",
+            Self::ClockSkew => "clock_skew",
+            Self::Other => "other",
+        }
+    }
+
+    /// Whether trying again within seconds is pointless, because a person has to act first.
+    pub fn needs_a_person(self) -> bool {
+        matches!(self, Self::NoCredentials | Self::Denied | Self::NotFound | Self::ClockSkew)
+    }
+}
+
+impl fmt::Display for MintErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One generation of the token. Cheap to clone; the memory is overwritten when the last clone goes.
+#[derive(Clone)]
+pub struct Token {
+    /// Counts the successful mints of one keeper, from 1.
+    pub generation: u64,
+    header: HeaderValue,
+}
+
+impl Token {
+    fn new(generation: u64, secret: &SecretString) -> Self {
+        Self { generation, header: basic::header("aws", secret) }
+    }
+
+    /// `Basic base64("aws:" + token)`, marked sensitive.
+    pub fn basic_header(&self) -> HeaderValue {
+        self.header.clone()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token(generation {})", self.generation)
+    }
+}
+
+/// Why there is no token to use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// The last attempt failed, and no token lives.
+    #[error("no usable token: {0}")]
+    Failed(MintError),
+    /// The deadline passed before the keeper had an answer.
+    #[error("no token before the deadline")]
+    Late,
+    /// The process is stopping.
+    #[error("the token keeper has stopped")]
+    Stopped,
+}
+
+impl TokenError {
+    /// When asking again makes sense.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Failed(error) => error.retry_after,
+            Self::Late | Self::Stopped => None,
+        }
+    }
+}
+
+/// What a keeper needs to know.
+#[derive(Clone, Debug)]
+pub struct KeeperSettings {
+    /// Names this keeper in logs, for example the domain.
+    pub label: Arc<str>,
+    /// The lifetime that the source asks for; `None` if the token ends with the role session.
+    pub asked: Option<Duration>,
+    /// The first mint waits a random part of this, so that a fleet that starts at once stays below AWS's quota.
+    pub start_spread: Duration,
+    /// Calendar time; it notices that the machine slept.
+    pub clock: Clock,
+}
+
+impl KeeperSettings {
+    /// Settings for twelve-hour tokens on the machine's clock, minted at once.
+    pub fn new(label: impl Into<Arc<str>>) -> Self {
+        Self {
+            label: label.into(),
+            asked: Some(schedule::LONGEST_LIFE),
+            start_spread: Duration::ZERO,
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// What the keeper is doing, for readiness, metrics and logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeeperState {
+    /// The newest generation; 0 before the first mint.
+    pub generation: u64,
+    /// A token lives and has not been rejected without a success since.
+    pub usable: bool,
+    /// Life left of the newest token; `None` before the first mint.
+    pub remaining: Option<Duration>,
+    /// Time since its mint.
+    pub age: Option<Duration>,
+    /// Successful mints, the first included.
+    pub renewals: u64,
+    /// Failed mints since the start.
+    pub failures: u64,
+    /// Failed mints since the last success.
+    pub failures_in_a_row: u32,
+    /// The last failure, until the next success.
+    pub last_error: Option<MintError>,
+}
