@@ -180,7 +180,8 @@ impl Verified {
 
     /// Syncs the file and gives it its name. Blocking. A failed sync is not repeated: the file is dropped.
     pub fn commit(self) -> io::Result<()> {
-        self.blobs.disk.keep(self.temporary, &addressed("blobs", &self.sha256)).map(drop)
+        self.temporary.as_file().sync_data()?;
+        self.blobs.disk.keep(self.temporary, &addressed("blobs", &self.sha256))
     }
 }
 

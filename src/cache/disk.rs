@@ -124,10 +124,12 @@ impl Disk {
     }
 
     /// Writes a small record so that it is there whole or not at all. Blocking.
+    ///
+    /// Not synced: every kind of record shows by itself whether it is whole, and a lost one is made again.
     pub fn write_record(&self, relative: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut file = self.temporary()?;
         file.write_all(bytes)?;
-        self.keep(file, relative).map(drop)
+        self.keep(file, relative)
     }
 
     /// Reads a small record and marks it as used. Blocking.
@@ -154,14 +156,13 @@ impl Disk {
         }
     }
 
-    /// Syncs a complete temporary file and moves it to its place. Blocking.
-    pub(super) fn keep(&self, file: NamedTempFile, relative: &Path) -> io::Result<File> {
-        file.as_file().sync_data()?;
+    /// Moves a complete temporary file to its place. Blocking.
+    pub(super) fn keep(&self, file: NamedTempFile, relative: &Path) -> io::Result<()> {
         let size = file.as_file().metadata()?.len();
         let path = self.root.join(relative);
         let replaced = size_of(&path);
         let persist = |file: NamedTempFile| file.persist(&path);
-        let kept = match persist(file) {
+        match persist(file) {
             Err(failed) if failed.error.kind() == io::ErrorKind::NotFound => {
                 path.parent().map_or(Ok(()), fs::create_dir_all)?;
                 persist(failed.file)
@@ -171,7 +172,7 @@ impl Disk {
         .map_err(|failed| failed.error)?;
         self.forget(replaced);
         self.used.fetch_add(size, Ordering::Relaxed);
-        Ok(kept)
+        Ok(())
     }
 
     /// Records a use of an open kept file, at most every few minutes.

@@ -7,15 +7,14 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::error::Error;
 use crate::pypi::Sha256;
 
 /// Why a fill ended without a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FillFailure {
-    /// Upstream could not deliver; `flow` keeps the details.
-    Upstream,
-    /// The bytes are not what the index says.
-    Integrity,
+    /// Upstream could not deliver, or delivered something else than the index says.
+    Upstream(Error),
     /// The cache directory cannot take the file: it is to be passed through instead.
     Storage,
     /// The filling task ended unexpectedly.

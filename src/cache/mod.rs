@@ -17,9 +17,12 @@ mod sweep;
 
 pub use blobs::{Blob, Blobs, Expected, Partial};
 pub use disk::{Disk, StorageError};
-pub use fill::{Fill, FillFailure, FillWriter};
+pub use fill::{Fill, FillFailure, FillWriter, Head, Whole};
 pub use flight::Flights;
 pub use freshness::{Decision, Policy};
-pub use pages::{PageKey, PageRecord, Pages, Rendering, RepositoryId};
+pub use pages::{
+    Coding, PageContent, PageKey, PageRecord, Pages, Rendering, RepositoryId, Stamp, Trouble, Written,
+};
+pub use read::{ReadError, Reader};
 pub use settings::CacheSettings;
 pub use sidecars::{Sidecar, Sidecars};

@@ -48,6 +48,8 @@ pub struct PageRecord {
     pub content: Arc<PageContent>,
     /// When upstream said so.
     pub fetched: Stamp,
+    /// When the persisted copy was written.
+    pub persisted: Stamp,
 }
 
 /// A page's content; unchanged as long as the revision is.
@@ -221,7 +223,7 @@ impl Pages {
     }
 
     /// Puts a page into memory. Content equal to what is there keeps its revision, so its renderings stay valid.
-    pub fn put(&self, key: &PageKey, page: Page, fetched: Stamp) -> PageRecord {
+    pub fn put(&self, key: &PageKey, page: Page, fetched: Stamp, persisted: Stamp) -> PageRecord {
         let content = match self.records.get(key) {
             Some(record) if record.content.page == page => record.content,
             _ => {
@@ -233,7 +235,7 @@ impl Pages {
                 })
             }
         };
-        let record = PageRecord { content, fetched };
+        let record = PageRecord { content, fetched, persisted };
         self.records.insert(key.clone(), record.clone());
         record
     }
@@ -376,9 +378,9 @@ mod tests {
     async fn equal_content_keeps_its_revision() -> Outcome {
         let root = tempfile::tempdir()?;
         let (pages, _) = pages(root.path())?;
-        let first = pages.put(&key()?, page(&["1.0"])?, Stamp::now());
-        let same = pages.put(&key()?, page(&["1.0"])?, Stamp::now());
-        let changed = pages.put(&key()?, page(&["1.0", "2.0"])?, Stamp::now());
+        let first = pages.put(&key()?, page(&["1.0"])?, Stamp::now(), Stamp::now());
+        let same = pages.put(&key()?, page(&["1.0"])?, Stamp::now(), Stamp::now());
+        let changed = pages.put(&key()?, page(&["1.0", "2.0"])?, Stamp::now(), Stamp::now());
         assert_eq!(first.content.revision, same.content.revision);
         assert_ne!(first.content.revision, changed.content.revision);
         Ok(())
