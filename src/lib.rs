@@ -6,6 +6,7 @@ pub mod cache;
 pub mod cli;
 pub mod control;
 pub mod emulator;
+pub mod error;
 pub mod flow;
 pub mod pypi;
 pub mod runtime;
