@@ -2,8 +2,8 @@
 
 pub mod address;
 pub mod conditional;
-//pub mod guard;
+pub mod guard;
 pub mod headers;
 //pub mod home;
 pub mod negotiate;
-//pub mod problem;
+pub mod problem;
