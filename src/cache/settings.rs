@@ -35,11 +35,11 @@ impl Default for CacheSettings {
             dir: None,
             max_size: Size::gib(10),
             memory: Size::mib(64),
-            fresh_for: Span::seconds(60),
-            stale_while_revalidate: Span::seconds(10 * 60),
-            stale_if_error: Span::seconds(24 * 60 * 60),
-            missing_for: Span::seconds(10),
-            list_fresh_for: Span::seconds(5 * 60),
+            fresh_for: Span::secs(60),
+            stale_while_revalidate: Span::secs(10 * 60),
+            stale_if_error: Span::secs(24 * 60 * 60),
+            missing_for: Span::secs(10),
+            list_fresh_for: Span::secs(5 * 60),
         }
     }
 }
@@ -48,9 +48,9 @@ impl CacheSettings {
     /// The freshness policy for pages.
     pub fn policy(&self) -> Policy {
         Policy {
-            fresh_for: self.fresh_for.duration(),
-            stale_while_revalidate: self.stale_while_revalidate.duration(),
-            stale_if_error: self.stale_if_error.duration(),
+            fresh_for: self.fresh_for.get(),
+            stale_while_revalidate: self.stale_while_revalidate.get(),
+            stale_if_error: self.stale_if_error.get(),
         }
     }
 }

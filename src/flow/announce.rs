@@ -46,7 +46,11 @@ mod tests {
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-    fn file(name: &str, digest: Option<Sha256>, size: Option<u64>) -> Result<File, Box<dyn std::error::Error>> {
+    fn file(
+        name: &str,
+        digest: Option<Sha256>,
+        size: Option<u64>,
+    ) -> Result<File, Box<dyn std::error::Error>> {
         let mut hashes = Hashes::default();
         if let Some(digest) = digest {
             hashes.insert("sha256", &digest.to_string());

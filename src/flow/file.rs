@@ -68,7 +68,12 @@ pub enum OpenFile {
 
 impl Flow {
     /// Opens a file. With `describe`, a file that is not stored is described from the index if that suffices.
-    pub async fn open(&self, route: &Arc<Route>, address: &FileAddress, describe: bool) -> Result<OpenFile, Error> {
+    pub async fn open(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        describe: bool,
+    ) -> Result<OpenFile, Error> {
         let facts = self.facts(route, address).await?;
         if let Some(blob) = self.stored(&facts).await? {
             return Ok(OpenFile::Stored(blob));
@@ -150,7 +155,12 @@ impl Flow {
         }
     }
 
-    fn listed(&self, _route: &Route, address: &FileAddress, record: &crate::cache::PageRecord) -> Option<Facts> {
+    fn listed(
+        &self,
+        _route: &Route,
+        address: &FileAddress,
+        record: &crate::cache::PageRecord,
+    ) -> Option<Facts> {
         let file = record.content.file(&address.file).filter(|file| file.version == address.version)?;
         Some(Facts {
             url: file.url.clone(),
@@ -161,7 +171,12 @@ impl Flow {
     }
 
     /// Where the index names no SHA-256, the one recorded when the file was fetched.
-    async fn with_link(&self, route: &Route, address: &FileAddress, mut facts: Facts) -> Result<Facts, Error> {
+    async fn with_link(
+        &self,
+        route: &Route,
+        address: &FileAddress,
+        mut facts: Facts,
+    ) -> Result<Facts, Error> {
         if facts.sha256.is_none()
             && let Some(key) = link_key(route, address, &facts)
         {

@@ -51,7 +51,13 @@ struct Filling<'a> {
 
 impl Flow {
     /// Fills a file and says so to `writer`.
-    pub(super) async fn run_fill(&self, route: &Arc<Route>, address: &FileAddress, facts: Facts, writer: FillWriter) {
+    pub(super) async fn run_fill(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        facts: Facts,
+        writer: FillWriter,
+    ) {
         let mut filling = Filling {
             flow: self,
             route,
@@ -167,7 +173,8 @@ impl Filling<'_> {
             return Ok(());
         }
         let (blobs, expected) = (self.flow.shared.blobs.clone(), self.facts.expected.clone());
-        let partial = blocking(move || blobs.begin(expected.length, &expected.hashes)).await.map_err(internal)??;
+        let partial =
+            blocking(move || blobs.begin(expected.length, &expected.hashes)).await.map_err(internal)??;
         self.writer.begin(Head { file: partial.readers(), length: self.facts.expected.length });
         self.partial = Some(partial);
         Ok(())
@@ -212,7 +219,8 @@ impl Filling<'_> {
             self.writer.complete(whole);
             return Ok(whole);
         }
-        let link = self.facts.sha256.is_none().then(|| link_key(self.route, self.address, &self.facts)).flatten();
+        let link =
+            self.facts.sha256.is_none().then(|| link_key(self.route, self.address, &self.facts)).flatten();
         let blobs = self.flow.shared.blobs.clone();
         let kept = blocking(move || {
             verified.commit()?;
@@ -232,7 +240,8 @@ impl Filling<'_> {
     /// What an error of upstream means. A 404 for a file that a page lists is only believed when the page, asked again,
     /// lists it no longer.
     async fn explained(&self, error: &UpstreamError) -> Error {
-        let gone = || Error::NoSuchFile { project: self.address.project.clone(), file: self.address.file.clone() };
+        let gone =
+            || Error::NoSuchFile { project: self.address.project.clone(), file: self.address.file.clone() };
         if *error == UpstreamError::NotFound && self.facts.listed {
             let again =
                 self.flow.page_younger_than(self.route, &self.address.project, Duration::from_secs(1)).await;

@@ -25,7 +25,9 @@ impl Flow {
         });
         match (body.await?, version) {
             (Some(body), _) => Ok((super::list::code(body.into(), Coding::Identity, 0)?, answer.served)),
-            (None, Some(version)) => Err(Error::NoSuchVersion { project: project.clone(), version: version.clone() }),
+            (None, Some(version)) => {
+                Err(Error::NoSuchVersion { project: project.clone(), version: version.clone() })
+            }
             (None, None) => {
                 Err(Error::NoSuchProject { route: Arc::clone(&route.name), project: project.clone() })
             }

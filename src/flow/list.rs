@@ -79,7 +79,9 @@ impl Flow {
         match held {
             Some(Held { outcome: Ok(listed), at, failed }) => match policy.decide(at.elapsed()) {
                 Decision::Fresh => Ok((listed, Served::Hit)),
-                _ if failed.is_some_and(|failed| failed.elapsed() < FAILURE_PAUSE) => Ok((listed, Served::Stale)),
+                _ if failed.is_some_and(|failed| failed.elapsed() < FAILURE_PAUSE) => {
+                    Ok((listed, Served::Stale))
+                }
                 Decision::Expired => self.fetch_list(route).await,
                 Decision::Revalidate | Decision::Refetch => {
                     self.start_list(route);
@@ -98,7 +100,9 @@ impl Flow {
 
     fn start_list(&self, route: &Arc<Route>) -> (Waiter<Arc<Listed>>, bool) {
         let mut fetch = lock(&route.list.fetch);
-        if let Some(waiter) = fetch.as_ref().filter(|waiter| waiter.borrow().is_none() && waiter.has_changed().is_ok()) {
+        if let Some(waiter) =
+            fetch.as_ref().filter(|waiter| waiter.borrow().is_none() && waiter.has_changed().is_ok())
+        {
             return (waiter.clone(), false);
         }
         let (sender, waiter) = watch::channel(None);

@@ -28,7 +28,11 @@ pub struct MetadataAnswer {
 
 impl Flow {
     /// The core metadata of the wheel at `address`.
-    pub async fn core_metadata(&self, route: &Arc<Route>, address: &FileAddress) -> Result<MetadataAnswer, Error> {
+    pub async fn core_metadata(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+    ) -> Result<MetadataAnswer, Error> {
         let none = || Error::NoCoreMetadata { file: address.file.clone() };
         if address.file.kind() != FileKind::Wheel {
             return Err(none());
@@ -59,7 +63,12 @@ impl Flow {
     }
 
     /// The stored wheel, fetched first if it is not there.
-    async fn wheel(&self, route: &Arc<Route>, address: &FileAddress, facts: &Facts) -> Result<(Blob, Served), Error> {
+    async fn wheel(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        facts: &Facts,
+    ) -> Result<(Blob, Served), Error> {
         if let Some(blob) = self.stored(facts).await? {
             return Ok((blob, Served::Hit));
         }
@@ -93,11 +102,12 @@ impl Flow {
 
     fn extract(&self, route: &Arc<Route>, address: &FileAddress, blob: Blob) -> super::Waiter<Sidecar> {
         let (flow, route, address) = (self.clone(), Arc::clone(route), address.clone());
-        let (waiter, _) = self.shared.extractions.join(blob.sha256, &self.shared.tasks, "extract core metadata", || {
-            let (sender, waiter) = watch::channel(None);
-            (waiter, async move {
-                let (sidecars, file) = (flow.shared.sidecars.clone(), address.file.clone());
-                let extracted = blocking(move || {
+        let (waiter, _) =
+            self.shared.extractions.join(blob.sha256, &self.shared.tasks, "extract core metadata", || {
+                let (sender, waiter) = watch::channel(None);
+                (waiter, async move {
+                    let (sidecars, file) = (flow.shared.sidecars.clone(), address.file.clone());
+                    let extracted = blocking(move || {
                     let metadata = wheel::core_metadata(&*blob.file, &file);
                     if let Err(error) = &metadata {
                         tracing::warn!(%file, %error, "a wheel has no core metadata that could be served");
@@ -105,12 +115,12 @@ impl Flow {
                     keep(&sidecars, blob.sha256, metadata.as_deref().ok())
                 })
                 .await;
-                if matches!(extracted, Ok(Sidecar::Absent)) {
-                    flow.announce_again(&route, &address.project).await;
-                }
-                sender.send_replace(Some(extracted));
-            })
-        });
+                    if matches!(extracted, Ok(Sidecar::Absent)) {
+                        flow.announce_again(&route, &address.project).await;
+                    }
+                    sender.send_replace(Some(extracted));
+                })
+            });
         waiter
     }
 }
@@ -125,4 +135,3 @@ fn keep(sidecars: &crate::cache::Sidecars, wheel: Sha256, metadata: Option<&[u8]
         })
     })
 }
-

@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::cache::{
-    Blobs, CacheSettings, Coding, Disk, Fill, Flights, PageKey, PageRecord, Pages, Policy, Rendering, Sidecars, Written,
+    Blobs, CacheSettings, Coding, Disk, Fill, Flights, PageKey, PageRecord, Pages, Policy, Rendering,
+    Sidecars, Written,
 };
 use crate::error::{Cause, Error};
 use crate::pypi::{FileAddress, Sha256};
@@ -120,8 +121,8 @@ impl Flow {
             sidecars: Sidecars::new(Arc::clone(&disk)),
             disk,
             policy: settings.policy(),
-            missing_for: settings.missing_for.duration(),
-            list_fresh_for: settings.list_fresh_for.duration(),
+            missing_for: settings.missing_for.get(),
+            list_fresh_for: settings.list_fresh_for.get(),
             tasks,
             loads: Flights::default(),
             fetches: Flights::default(),

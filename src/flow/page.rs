@@ -13,7 +13,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{
-    FAILURE_PAUSE, Flow, PATIENCE, Route, STALE_PATIENCE, Served, Waiter, announce, blocking, explain, outcome, unavailable,
+    FAILURE_PAUSE, Flow, PATIENCE, Route, STALE_PATIENCE, Served, Waiter, announce, blocking, explain,
+    outcome, unavailable,
 };
 use crate::cache::{Coding, Decision, PageKey, PageRecord, Rendering, Stamp, Trouble, Written};
 use crate::error::{Cause, Error};
@@ -52,9 +53,13 @@ impl Flow {
                 }
                 Ok(PageAnswer { record: held, served: Served::Revalidating })
             }
-            Decision::Refetch if self.is_in_trouble(&key) => Ok(PageAnswer { record: held, served: Served::Stale }),
+            Decision::Refetch if self.is_in_trouble(&key) => {
+                Ok(PageAnswer { record: held, served: Served::Stale })
+            }
             Decision::Refetch => match self.fetched(route, &key, STALE_PATIENCE).await {
-                Err(Error::Unavailable { .. } | Error::Internal) => Ok(PageAnswer { record: held, served: Served::Stale }),
+                Err(Error::Unavailable { .. } | Error::Internal) => {
+                    Ok(PageAnswer { record: held, served: Served::Stale })
+                }
                 fetched => fetched,
             },
             Decision::Expired => self.fetched(route, &key, PATIENCE).await,
@@ -99,8 +104,11 @@ impl Flow {
             return Ok(rendering);
         }
         let flow = self.clone();
-        let (waiter, _) =
-            self.shared.renderings.join((key.clone(), written, coding, revision), &self.shared.tasks, "render", || {
+        let (waiter, _) = self.shared.renderings.join(
+            (key.clone(), written, coding, revision),
+            &self.shared.tasks,
+            "render",
+            || {
                 let (sender, waiter) = watch::channel(None);
                 (waiter, async move {
                     let rendered = blocking(move || {
@@ -118,7 +126,8 @@ impl Flow {
                     });
                     sender.send_replace(Some(rendered.await.and_then(|rendered| rendered)));
                 })
-            });
+            },
+        );
         outcome(waiter, PATIENCE).await
     }
 
@@ -137,7 +146,9 @@ impl Flow {
 
     fn is_known_missing(&self, key: &PageKey) -> bool {
         let note = self.shared.pages.note(key);
-        note.is_some_and(|note| note.trouble == Trouble::Missing && note.at.elapsed() < self.shared.missing_for)
+        note.is_some_and(|note| {
+            note.trouble == Trouble::Missing && note.at.elapsed() < self.shared.missing_for
+        })
     }
 
     /// Whether upstream should be left alone about this page for a moment, since there is something to serve.
@@ -165,7 +176,12 @@ impl Flow {
         outcome(waiter, PATIENCE).await.ok().flatten()
     }
 
-    async fn fetched(&self, route: &Arc<Route>, key: &PageKey, patience: Duration) -> Result<PageAnswer, Error> {
+    async fn fetched(
+        &self,
+        route: &Arc<Route>,
+        key: &PageKey,
+        patience: Duration,
+    ) -> Result<PageAnswer, Error> {
         let (waiter, led) = self.fetch(route, key);
         let record = outcome(waiter, patience).await?;
         Ok(PageAnswer { record, served: Served::led(led) })
@@ -234,7 +250,8 @@ impl Flow {
     /// Upstream says that there is no such project: believed at once for an unknown one, and for a known one only when
     /// it is said again a while later.
     async fn missing(&self, route: &Route, key: &PageKey) -> Result<PageRecord, Error> {
-        let usable = |record: &PageRecord| self.shared.policy.decide(record.fetched.age()) != Decision::Expired;
+        let usable =
+            |record: &PageRecord| self.shared.policy.decide(record.fetched.age()) != Decision::Expired;
         if let Some(held) = self.shared.pages.get(key).filter(usable) {
             let first = self.shared.pages.note(key).filter(|note| note.trouble == Trouble::Missing);
             match first {

@@ -38,9 +38,18 @@ impl Flow {
         start: u64,
     ) -> Result<OpenFile, Error> {
         let gone = || Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() };
-        let request =
-            FileRequest { address: address.clone(), url: facts.url.clone(), resume: None, listed: facts.listed };
-        let reply = route.upstream().await?.file(request).await.map_err(|error| explain(&error, gone, &route.label))?;
+        let request = FileRequest {
+            address: address.clone(),
+            url: facts.url.clone(),
+            resume: None,
+            listed: facts.listed,
+        };
+        let reply = route
+            .upstream()
+            .await?
+            .file(request)
+            .await
+            .map_err(|error| explain(&error, gone, &route.label))?;
         let length = facts.expected.length.or(reply.length);
         let algorithm = facts.expected.hashes.strongest().map(|(algorithm, _)| algorithm);
         let passing = Passing {
@@ -103,7 +112,8 @@ impl Passing {
                 None => {
                     if let Some(hasher) = self.hasher.take() {
                         let right_length = self.expected.length.is_none_or(|length| length == self.read);
-                        if !right_length || hasher.finish().agrees_with(&self.expected.hashes) == Some(false) {
+                        if !right_length || hasher.finish().agrees_with(&self.expected.hashes) == Some(false)
+                        {
                             return Err(self.error.clone());
                         }
                     }

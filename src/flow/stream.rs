@@ -60,9 +60,13 @@ impl FileStream {
                     }
                 },
             };
-            let Source::Cached { flow, route, address, .. } = &self.source else { return Err(Error::Internal) };
+            let Source::Cached { flow, route, address, .. } = &self.source else {
+                return Err(Error::Internal);
+            };
             let facts = flow.facts(route, address).await?;
-            if let OpenFile::Passing { mut stream, .. } = flow.pass_through(route, address, &facts, position).await? {
+            if let OpenFile::Passing { mut stream, .. } =
+                flow.pass_through(route, address, &facts, position).await?
+            {
                 stream.restrict(position, end);
                 self.source = stream.source;
             }
