@@ -13,6 +13,7 @@ pub mod page;
 pub mod parse;
 pub mod render;
 pub mod version;
+pub mod wheel;
 
 pub use digest::{Algorithm, Hashes, Sha256};
 pub use filename::{Distribution, FileKind, FileName, VersionSegment};
