@@ -6,13 +6,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// The longest project name accepted, in bytes; CodeArtifact allows 255.
 pub const MAX_LENGTH: usize = 255;
 
 /// A project name in normalised form: lower case, runs of `.`, `-` and `_` written as one `-`.
 ///
 /// Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ProjectName(Arc<str>);
 
@@ -69,6 +71,15 @@ impl ProjectName {
     }
 }
 
+fn is_separator(byte: u8) -> bool {
+    matches!(byte, b'.' | b'-' | b'_')
+}
+
+fn is_normalised(raw: &str) -> bool {
+    raw.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !raw.contains("--")
+}
+
 impl TryFrom<String> for ProjectName {
     type Error = InvalidName;
 
@@ -81,15 +92,6 @@ impl From<ProjectName> for String {
     fn from(name: ProjectName) -> Self {
         name.0.as_ref().to_owned()
     }
-}
-
-fn is_separator(byte: u8) -> bool {
-    matches!(byte, b'.' | b'-' | b'_')
-}
-
-fn is_normalised(raw: &str) -> bool {
-    raw.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        && !raw.contains("--")
 }
 
 impl fmt::Display for ProjectName {
