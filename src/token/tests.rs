@@ -301,7 +301,8 @@ async fn session_tokens_follow_the_life_that_is_answered() {
     let start = Instant::now();
     stage.handle.current(within(SECOND)).await.expect("minted");
     sleep_until(start + MINUTE * 2).await;
-    assert_eq!(stage.script.asked(), [start, start + MINUTE]);
+    let renewed_after = stage.script.asked()[1] - start;
+    assert!((MINUTE..=SECOND * 67).contains(&renewed_after), "{renewed_after:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,225 @@
+//! The connection to AWS: whose credentials, which region, which time limits.
+//!
+//! Building it never fails; what is missing shows in the first call. The SDK reads profile files once and keeps
+//! its first error for good, so after a failure that a person may have repaired the whole configuration is read anew.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::credential_feature::AwsCredentialFeature;
+use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
+
+use super::diagnose;
+use super::skew::SkewWatch;
+use super::{AwsSettings, Call, ControlError, RegionName};
+use crate::runtime::Clock;
+use crate::token::MintErrorKind;
+
+const OPERATION_LIMIT: Duration = Duration::from_secs(10);
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(4);
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+const ATTEMPTS: u32 = 3;
+/// Shown in CloudTrail and in the caller's ARN.
+const ROLE_SESSION_NAME: &str = "wheelport";
+
+/// One way into AWS: one per (profile, region, role, external id). Cheap to clone.
+#[derive(Clone)]
+pub struct ControlPlane {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: AwsSettings,
+    session: RwLock<SdkConfig>,
+    /// The credentials failed; the next call reads the configuration anew.
+    outdated: AtomicBool,
+    skew: SkewWatch,
+}
+
+/// Credentials as far as they may be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialsFound {
+    /// Which provider of the chain had them.
+    pub provider: String,
+    /// When they end, if they do.
+    pub expires: Option<SystemTime>,
+}
+
+/// Who AWS thinks we are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallerIdentity {
+    /// The twelve digits.
+    pub account: String,
+    /// The ARN of the user or of the role session.
+    pub arn: String,
+}
+
+impl ControlPlane {
+    /// Builds the configuration from settings and the standard AWS chain; never fails for lack of credentials.
+    pub async fn connect(settings: &AwsSettings) -> Self {
+        Self::assemble(settings.clone(), load(settings).await, Clock::system())
+    }
+
+    pub(super) fn assemble(settings: AwsSettings, session: SdkConfig, clock: Clock) -> Self {
+        let inner = Inner {
+            settings,
+            session: RwLock::new(session),
+            outdated: AtomicBool::new(false),
+            skew: SkewWatch::new(clock),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The region of the settings or of the AWS chain.
+    pub fn region(&self) -> Option<RegionName> {
+        let session = self.inner.session.read().unwrap_or_else(PoisonError::into_inner);
+        session.region().and_then(|region| RegionName::parse(region.as_ref()).ok())
+    }
+
+    /// Seconds that this machine's clock is ahead of AWS's by AWS's last answer; negative if it is behind.
+    pub fn clock_skew(&self) -> Option<i64> {
+        self.inner.skew.seconds()
+    }
+
+    /// Looks for credentials now, and says who had them.
+    pub async fn credentials(&self) -> Result<CredentialsFound, ControlError> {
+        let session = self.session().await;
+        let provider = session.credentials_provider().ok_or_else(diagnose::no_provider)?;
+        let limit = OPERATION_LIMIT + Duration::from_secs(5);
+        let found = tokio::time::timeout(limit, provider.provide_credentials()).await;
+        match found {
+            Ok(Ok(credentials)) => {
+                let features = credentials.get_property::<Vec<AwsCredentialFeature>>();
+                Ok(CredentialsFound {
+                    provider: diagnose::provider_name(features.map_or(&[], Vec::as_slice)),
+                    expires: credentials.expiry(),
+                })
+            }
+            Ok(Err(error)) => Err(self.note(diagnose::credentials(&error))),
+            Err(_) => Err(diagnose::credentials_too_slow()),
+        }
+    }
+
+    /// Asks STS who we are; every identity may do that.
+    pub async fn caller_identity(&self) -> Result<CallerIdentity, ControlError> {
+        let session = self.session().await;
+        let configuration =
+            aws_sdk_sts::config::Builder::from(&session).interceptor(self.inner.skew.clone()).build();
+        let answer = aws_sdk_sts::Client::from_conf(configuration).get_caller_identity().send().await;
+        let answer = answer.map_err(|error| self.explain(&error, Call::GetCallerIdentity, "STS"))?;
+        Ok(CallerIdentity {
+            account: answer.account().unwrap_or_default().to_owned(),
+            arn: answer.arn().unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// A client for the control plane of one region.
+    pub(super) async fn client(&self, region: &RegionName) -> aws_sdk_codeartifact::Client {
+        let session = self.session().await;
+        let configuration = aws_sdk_codeartifact::config::Builder::from(&session)
+            .region(Region::new(region.as_str().to_owned()))
+            .interceptor(self.inner.skew.clone())
+            .build();
+        aws_sdk_codeartifact::Client::from_conf(configuration)
+    }
+
+    /// The configuration to use now.
+    pub(super) async fn session(&self) -> SdkConfig {
+        if self.inner.outdated.swap(false, Ordering::Relaxed) {
+            let session = load(&self.inner.settings).await;
+            *self.inner.session.write().unwrap_or_else(PoisonError::into_inner) = session;
+        }
+        self.inner.session.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn skew(&self) -> &SkewWatch {
+        &self.inner.skew
+    }
+
+    /// Puts a failed call into our words.
+    pub(super) fn explain<E>(
+        &self,
+        error: &aws_sdk_codeartifact::error::SdkError<E>,
+        call: Call,
+        subject: &str,
+    ) -> ControlError
+    where
+        E: aws_sdk_codeartifact::error::ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        self.note(diagnose::sdk(error, call, subject, self.clock_skew()))
+    }
+
+    fn note(&self, error: ControlError) -> ControlError {
+        if error.kind == MintErrorKind::NoCredentials {
+            self.inner.outdated.store(true, Ordering::Relaxed);
+        }
+        error
+    }
+}
+
+impl std::fmt::Debug for ControlPlane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ControlPlane({:?})", self.inner.settings)
+    }
+}
+
+pub(super) fn time_limits() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .operation_timeout(OPERATION_LIMIT)
+        .operation_attempt_timeout(ATTEMPT_LIMIT)
+        .connect_timeout(CONNECT_LIMIT)
+        .build()
+}
+
+pub(super) fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(ATTEMPTS)
+}
+
+async fn load(settings: &AwsSettings) -> SdkConfig {
+    let mut loader =
+        aws_config::defaults(BehaviorVersion::latest()).timeout_config(time_limits()).retry_config(retries());
+    if let Some(region) = &settings.region {
+        loader = loader.region(Region::new(region.as_str().to_owned()));
+    }
+    if let Some(profile) = &settings.profile {
+        loader = loader.profile_name(profile);
+    }
+    let mut session = loader.load().await;
+    if let Some(profile) = &settings.profile {
+        session = with_profile(session, profile);
+    }
+    match &settings.role_arn {
+        Some(role) => with_role(session, role.as_str(), settings.external_id.as_deref()).await,
+        None => session,
+    }
+}
+
+/// The SDK's chain looks at the environment before the profile even if a profile is asked for by name; here, as
+/// in the AWS command line, a profile that is named in the settings wins.
+fn with_profile(session: SdkConfig, profile: &str) -> SdkConfig {
+    let configuration = ProviderConfig::without_region()
+        .with_region(session.region().cloned())
+        .with_use_fips(session.use_fips())
+        .with_use_dual_stack(session.use_dual_stack())
+        .with_timeout_config(time_limits())
+        .with_retry_config(retries());
+    let provider =
+        ProfileFileCredentialsProvider::builder().profile_name(profile).configure(&configuration).build();
+    session.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
+}
+
+async fn with_role(session: SdkConfig, role: &str, external_id: Option<&str>) -> SdkConfig {
+    let mut builder = AssumeRoleProvider::builder(role).session_name(ROLE_SESSION_NAME).configure(&session);
+    if let Some(external_id) = external_id {
+        builder = builder.external_id(external_id);
+    }
+    let provider = builder.build().await;
+    session.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
+}

@@ -1,0 +1,112 @@
+//! A scripted AWS for tests: answers requests on loopback and remembers them.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+use crate::runtime::Tasks;
+
+/// One request as the stub saw it.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    /// Path and query.
+    pub(crate) target: String,
+    pub(crate) authorization: String,
+    pub(crate) body: String,
+}
+
+/// What the stub answers: status, further headers, body.
+pub(crate) type Reply = (u16, Vec<(&'static str, String)>, String);
+
+/// A JSON answer without an error.
+pub(crate) fn ok(body: &str) -> Reply {
+    (200, vec![("content-type", "application/json".to_owned())], body.to_owned())
+}
+
+/// An error as AWS's JSON services send it.
+pub(crate) fn error(status: u16, code: &str, message: &str) -> Reply {
+    let headers =
+        vec![("content-type", "application/json".to_owned()), ("x-amzn-errortype", code.to_owned())];
+    (status, headers, serde_json::json!({ "message": message }).to_string())
+}
+
+/// An XML answer as STS sends it.
+pub(crate) fn xml(status: u16, body: &str) -> Reply {
+    (status, vec![("content-type", "text/xml".to_owned())], body.to_owned())
+}
+
+pub(crate) struct Stub {
+    pub(crate) url: String,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    tasks: Tasks,
+}
+
+impl Stub {
+    pub(crate) async fn start(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let tasks = Tasks::new();
+        let answer: Arc<dyn Fn(&Seen) -> Reply + Send + Sync> = Arc::new(answer);
+        tasks.spawn_loop("stub", accept(listener, Arc::clone(&seen), answer, tasks.clone()));
+        Self { url, seen, tasks }
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        self.tasks.stop();
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    answer: Arc<dyn Fn(&Seen) -> Reply + Send + Sync>,
+    tasks: Tasks,
+) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
+        let service = service_fn(move |request| respond(request, Arc::clone(&seen), Arc::clone(&answer)));
+        tasks.spawn_loop("stub connection", async move {
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+async fn respond(
+    request: Request<Incoming>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    answer: Arc<dyn Fn(&Seen) -> Reply + Send + Sync>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let header = head.headers.get("authorization").and_then(|value| value.to_str().ok());
+    let one = Seen {
+        method: head.method.to_string(),
+        target: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
+        authorization: header.unwrap_or_default().to_owned(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+    };
+    let (status, headers, body) = answer(&one);
+    seen.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(name, value);
+    }
+    Ok(response.body(Full::from(body)).expect("tests script valid headers"))
+}
