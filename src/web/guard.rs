@@ -57,7 +57,7 @@ impl Host {
             Some(inner) => Name::Address(IpAddr::V6(inner.parse().ok()?)),
             None => Name::parse(host)?,
         };
-        Some(Self { name, authority })
+        Some(Self { authority, name })
     }
 }
 

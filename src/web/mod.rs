@@ -4,6 +4,6 @@ pub mod address;
 pub mod conditional;
 pub mod guard;
 pub mod headers;
-//pub mod home;
+pub mod home;
 pub mod negotiate;
 pub mod problem;
