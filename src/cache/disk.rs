@@ -118,6 +118,11 @@ impl Disk {
         Ok(reservation)
     }
 
+    /// Whether a file can be created in the directory. Quick.
+    pub fn is_writable(&self) -> bool {
+        self.temporary().is_ok()
+    }
+
     /// A new temporary file of this process.
     pub fn temporary(&self) -> io::Result<NamedTempFile> {
         tempfile::Builder::new().prefix("f").tempfile_in(self.temporary.path())
