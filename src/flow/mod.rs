@@ -9,10 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::cache::{
-    Blobs, CacheSettings, Coding, Disk, Fill, Flights, PageKey, PageRecord, Pages, Policy, Rendering,
-    Sidecars, Written,
-};
+use crate::cache::{Blobs, CacheSettings, Disk, Fill, Flights, PageKey, PageRecord, Pages, Policy, Sidecars};
 use crate::error::{Cause, Error};
 use crate::pypi::{FileAddress, Sha256};
 use crate::runtime::{Clock, Tasks};
