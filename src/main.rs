@@ -42,7 +42,7 @@ fn default_filter(command: &Command) -> &'static str {
 
 async fn run(command: Command) -> Result<Ended, CommandError> {
     match command {
-        Command::Serve(args) => cli::serve::run(*args).await,
+        Command::Serve(args) => Box::pin(cli::serve::run(*args)).await,
         Command::Cache(args) => cli::cache::run(&args),
     }
 }
