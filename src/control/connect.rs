@@ -26,7 +26,7 @@ const OPERATION_LIMIT: Duration = Duration::from_secs(10);
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(4);
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 const ATTEMPTS: u32 = 3;
-/// Shown in CloudTrail and in the caller's ARN.
+/// Shown in `CloudTrail` and in the caller's ARN.
 const ROLE_SESSION_NAME: &str = "wheelport";
 
 /// One way into AWS: one per (profile, region, role, external id). Cheap to clone.

@@ -120,12 +120,11 @@ fn read_one(file: &ConfigFile, kind: Kind, files: &mut Files) {
         }
         if let Some(header) = trimmed.strip_prefix('[') {
             begun = true;
-            current = match header.split_once(']') {
-                Some((header, _)) => section(header, kind, &place, prefixed_default, &mut files.flaws),
-                None => {
-                    files.flaws.push(Flaw::Line(place.clone()));
-                    None
-                }
+            current = if let Some((header, _)) = header.split_once(']') {
+                section(header, kind, &place, prefixed_default, &mut files.flaws)
+            } else {
+                files.flaws.push(Flaw::Line(place.clone()));
+                None
             };
             if let Some(key) = &current {
                 enter(key, &place, &mut seen, files);

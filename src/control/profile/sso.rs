@@ -21,16 +21,16 @@ struct Cached {
 pub(super) fn check(walk: &mut Walk<'_>, profile: &Section) {
     let session = profile.get("sso_session");
     let source = match session {
-        Some(name) => match walk.files.sessions.get(name) {
-            Some(section) => section,
-            None => {
+        Some(name) => {
+            let Some(section) = walk.files.sessions.get(name) else {
                 let what =
                     format!("sso_session `{name}`, named by profile `{}`, does not exist", profile.name);
                 let remedy =
                     "add `[sso-session NAME]` with sso_start_url and sso_region, or run `aws configure sso`";
                 return refuse(walk, profile, "sso_session", "sso_session_missing", what, remedy);
-            }
-        },
+            };
+            section
+        }
         None => profile,
     };
     for (section, key) in [
@@ -54,8 +54,7 @@ pub(super) fn check(walk: &mut Walk<'_>, profile: &Section) {
     let url = source.get("sso_start_url").unwrap_or_default();
     let verdict = cached(walk, url);
     let (severity, state) = match verdict {
-        Session::Usable => return,
-        Session::Renewable => return,
+        Session::Usable | Session::Renewable => return,
         Session::Missing => (Severity::Error, "there is no sign-on"),
         Session::Over => (Severity::Error, "the sign-on is over"),
     };

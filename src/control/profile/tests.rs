@@ -8,7 +8,7 @@ fn inspection(config: &str, selected: &str) -> Inspection {
     Inspection {
         config: Some(ConfigFile { path: "config".to_owned(), text: config.to_owned() }),
         selected: Some(selected.to_owned()),
-        now: Duration::from_secs(1_800_000_000),
+        now: Duration::from_hours(500_000),
         ..Inspection::default()
     }
 }
@@ -18,7 +18,7 @@ fn with_credentials(config: &str, credentials: &str, selected: &str) -> Inspecti
     Inspection { credentials: Some(credentials), ..inspection(config, selected) }
 }
 
-/// (severity, code, profile, file:line) of each finding.
+/// Severity, code, profile, place of each finding.
 fn short(findings: &[ProfileFinding]) -> Vec<(Severity, &'static str, String, String)> {
     findings
         .iter()
