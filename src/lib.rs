@@ -4,8 +4,10 @@
 
 pub mod cache;
 pub mod cli;
+pub mod config;
 pub mod control;
 pub mod emulator;
+pub mod error;
 pub mod flow;
 pub mod pypi;
 pub mod runtime;

@@ -1,1 +1,28 @@
-//! (to come)
+//! What Wheelport remembers: pages in memory over a persisted copy, files and core metadata on disk.
+//!
+//! This module decides nothing about upstream and knows no request; `flow` joins it with `upstream`.
+//! The disk holds no index: a file's path is its key, its modification time says when it was last used, and a sweep
+//! evicts the least recently used. So there is nothing to rebuild at start and nothing that a crash could tear.
+
+pub mod blobs;
+pub mod disk;
+pub mod fill;
+pub mod flight;
+pub mod freshness;
+pub mod pages;
+pub mod read;
+pub mod settings;
+pub mod sidecars;
+mod sweep;
+
+pub use blobs::{Blob, Blobs, Expected, Partial};
+pub use disk::{Disk, StorageError};
+pub use fill::{Fill, FillFailure, FillWriter, Head, Whole};
+pub use flight::Flights;
+pub use freshness::{Decision, Policy};
+pub use pages::{
+    Coding, PageContent, PageKey, PageRecord, Pages, Rendering, RepositoryId, Stamp, Trouble, Written,
+};
+pub use read::{ReadError, Reader};
+pub use settings::CacheSettings;
+pub use sidecars::{Sidecar, Sidecars};

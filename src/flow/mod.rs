@@ -1,1 +1,195 @@
-//! (to come)
+//! The use cases: the only place where policy meets parts.
+//!
+//! A request enters through a method of [`Flow`] and meets, in this order, what is remembered (`cache`), the one fill
+//! per key that is under way, and upstream. What outlives a request (fills, refreshes, extraction of core metadata) runs
+//! as a task of ours; a client that leaves stops nothing. Nothing here knows an HTTP status of ours.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::cache::{
+    Blobs, CacheSettings, Coding, Disk, Fill, Flights, PageKey, PageRecord, Pages, Policy, Rendering,
+    Sidecars, Written,
+};
+use crate::error::{Cause, Error};
+use crate::pypi::{FileAddress, Sha256};
+use crate::runtime::{Clock, Tasks};
+use crate::upstream::{Unavailability, UpstreamError};
+
+mod announce;
+pub mod file;
+mod fill;
+pub mod legacy;
+pub mod list;
+pub mod metadata;
+pub mod page;
+mod passing;
+pub mod route;
+pub mod stream;
+
+pub use file::OpenFile;
+pub use list::ProjectSource;
+pub use metadata::MetadataAnswer;
+pub use page::PageAnswer;
+pub use route::Route;
+pub use stream::FileStream;
+
+/// How long a request waits for upstream before it is told to come back; clients give up after 15 s.
+pub const PATIENCE: Duration = Duration::from_secs(12);
+/// How long a request waits for upstream while a usable stale copy is at hand.
+pub const STALE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long upstream is left alone after it failed, as far as a stale copy can be served.
+pub const FAILURE_PAUSE: Duration = Duration::from_secs(10);
+
+/// How an answer came about; the words of RFC 9211.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Served {
+    /// From the cache, fresh.
+    Hit,
+    /// From the cache while it is refreshed behind the answer.
+    Revalidating,
+    /// From the cache because upstream failed or is slow.
+    Stale,
+    /// From upstream.
+    Miss,
+    /// From upstream, through a fill that another request started.
+    Collapsed,
+    /// From upstream, without being kept.
+    Bypass,
+}
+
+impl Served {
+    /// The log and metric label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Revalidating => "revalidating",
+            Self::Stale => "stale",
+            Self::Miss => "miss",
+            Self::Collapsed => "collapsed",
+            Self::Bypass => "bypass",
+        }
+    }
+
+    fn led(led: bool) -> Self {
+        if led { Self::Miss } else { Self::Collapsed }
+    }
+}
+
+/// What waiters of a fill see: nothing yet, or the outcome.
+type Waiter<T> = watch::Receiver<Option<Result<T, Error>>>;
+/// The key of a rendering under way: page, form, coding and revision.
+type RenderingKey = (PageKey, Written, Coding, u64);
+
+/// The use cases over one cache. Cheap to clone.
+#[derive(Clone)]
+pub struct Flow {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pages: Pages,
+    blobs: Blobs,
+    sidecars: Sidecars,
+    disk: Arc<Disk>,
+    policy: Policy,
+    missing_for: Duration,
+    list_fresh_for: Duration,
+    tasks: Tasks,
+    loads: Flights<PageKey, Waiter<Option<PageRecord>>>,
+    fetches: Flights<PageKey, Waiter<PageRecord>>,
+    renderings: Flights<RenderingKey, Waiter<Arc<Rendering>>>,
+    fills: Flights<FileKey, Fill>,
+    extractions: Flights<Sha256, Waiter<crate::cache::Sidecar>>,
+}
+
+/// The key of a fill: which repository, which file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct FileKey {
+    repository: crate::cache::RepositoryId,
+    address: FileAddress,
+}
+
+impl Flow {
+    /// The use cases over a cache directory.
+    pub fn new(disk: Arc<Disk>, settings: &CacheSettings, clock: Clock, tasks: Tasks) -> Self {
+        let shared = Shared {
+            pages: Pages::new(Arc::clone(&disk), settings.memory.bytes(), clock),
+            blobs: Blobs::new(Arc::clone(&disk)),
+            sidecars: Sidecars::new(Arc::clone(&disk)),
+            disk,
+            policy: settings.policy(),
+            missing_for: settings.missing_for.get(),
+            list_fresh_for: settings.list_fresh_for.get(),
+            tasks,
+            loads: Flights::default(),
+            fetches: Flights::default(),
+            renderings: Flights::default(),
+            fills: Flights::default(),
+            extractions: Flights::default(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Figures for metrics: (rendered pages, page records, kept files) in bytes, and fills under way.
+    pub fn figures(&self) -> (u64, u64, u64, usize) {
+        let (renderings, records) = self.shared.pages.weights();
+        (renderings, records, self.shared.disk.used(), self.shared.fills.len())
+    }
+}
+
+/// Waits for the outcome of a fill, at most so long.
+async fn outcome<T: Clone>(mut waiter: Waiter<T>, patience: Duration) -> Result<T, Error> {
+    match tokio::time::timeout(patience, waiter.wait_for(Option::is_some)).await {
+        Ok(Ok(outcome)) => outcome.clone().unwrap_or(Err(Error::Internal)),
+        Ok(Err(_leader_died)) => Err(Error::Internal),
+        Err(_elapsed) => Err(unavailable(Cause::Timeout)),
+    }
+}
+
+/// Runs a blocking piece of work; a panic in it is logged by the panic hook and becomes an internal error.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Internal)
+}
+
+fn unavailable(cause: Cause) -> Error {
+    let seconds = match cause {
+        Cause::Throttled | Cause::Token => 5,
+        Cause::Timeout | Cause::Connect | Cause::Upstream | Cause::Broken | Cause::Storage => 2,
+        Cause::Busy | Cause::Draining | Cause::OutcomeUnknown => 1,
+    };
+    Error::Unavailable { cause, retry_after: Duration::from_secs(seconds) }
+}
+
+/// What an upstream error means for a request; `absent` is the error for a trusted 404.
+fn explain(error: &UpstreamError, absent: impl FnOnce() -> Error, resource: &str) -> Error {
+    match error {
+        UpstreamError::NotFound => absent(),
+        UpstreamError::Denied { .. } => {
+            Error::Denied { action: "codeartifact:ReadFromRepository", resource: resource.to_owned() }
+        }
+        UpstreamError::Unavailable { reason, retry_after } => {
+            let plain = unavailable(match reason {
+                Unavailability::Token => Cause::Token,
+                Unavailability::Connect => Cause::Connect,
+                Unavailability::Timeout => Cause::Timeout,
+                Unavailability::Throttled => Cause::Throttled,
+                Unavailability::ServerError => Cause::Upstream,
+                Unavailability::Broken | Unavailability::Redirect => Cause::Broken,
+                Unavailability::Shutdown => Cause::Draining,
+                Unavailability::Busy => Cause::Busy,
+            });
+            match (plain, retry_after) {
+                (Error::Unavailable { cause, .. }, Some(wait)) => {
+                    Error::Unavailable { cause, retry_after: (*wait).min(Duration::from_secs(30)) }
+                }
+                (plain, _) => plain,
+            }
+        }
+        UpstreamError::TooLarge { .. } | UpstreamError::Malformed(_) | UpstreamError::CannotResume => {
+            unavailable(Cause::Broken)
+        }
+    }
+}

@@ -3,7 +3,10 @@
 //! Nothing here knows what a package index is.
 
 pub mod clock;
+pub mod metrics;
 pub mod tasks;
+pub mod telemetry;
+pub mod units;
 
 pub use clock::Clock;
 pub use tasks::Tasks;

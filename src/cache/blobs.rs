@@ -1,0 +1,268 @@
+//! Files on disk, by the SHA-256 of their bytes: look up, write, verify, commit.
+//!
+//! A blob exists only after its length and digest were verified; nothing is served under a digest it does not have.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::sync::Arc;
+
+use tempfile::NamedTempFile;
+
+use super::disk::{Disk, Reservation, StorageError, addressed};
+use crate::pypi::digest::{Hashed, Hasher};
+use crate::pypi::{Hashes, Sha256};
+
+/// How far ahead space is reserved for a file whose length upstream does not tell, in bytes.
+const RESERVE_STEP: u64 = 64 << 20;
+
+/// The files of the cache. Cheap to clone.
+#[derive(Clone)]
+pub struct Blobs {
+    disk: Arc<Disk>,
+}
+
+/// An open file of known content. Stays readable when it is evicted. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Blob {
+    /// The open file.
+    pub file: Arc<File>,
+    /// Its length in bytes.
+    pub length: u64,
+    /// The SHA-256 of its bytes.
+    pub sha256: Sha256,
+}
+
+/// What is known of a file before its bytes are.
+#[derive(Debug, Clone, Default)]
+pub struct Expected {
+    /// The length in bytes.
+    pub length: Option<u64>,
+    /// The digests the index names.
+    pub hashes: Hashes,
+}
+
+/// Why written bytes are not what was expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    /// The length differs.
+    #[error("{found} bytes instead of {expected}")]
+    Length {
+        /// As the index or upstream's header says.
+        expected: u64,
+        /// As counted.
+        found: u64,
+    },
+    /// A digest differs.
+    #[error("the bytes have SHA-256 {found}, which is not what the index says")]
+    Digest {
+        /// As computed.
+        found: Sha256,
+    },
+}
+
+impl Blobs {
+    /// The files of a cache directory.
+    pub fn new(disk: Arc<Disk>) -> Self {
+        Self { disk }
+    }
+
+    /// Opens a file if it is there, and marks it as used. A few quick system calls.
+    ///
+    /// A file of another length than `length` is damaged: it is removed and counts as missing.
+    pub fn get(&self, sha256: Sha256, length: Option<u64>) -> Option<Blob> {
+        let relative = addressed("blobs", &sha256);
+        let file = File::open(self.disk.root().join(&relative)).ok()?;
+        let found = self.disk.mark_used(&file).ok()?;
+        if length.is_some_and(|length| length != found) {
+            tracing::warn!(%sha256, found, expected = length, "a cached file has the wrong length and is fetched again");
+            let _ = self.disk.remove(&relative);
+            return None;
+        }
+        Some(Blob { file: Arc::new(file), length: found, sha256 })
+    }
+
+    /// Begins to write a file, with room reserved for `length` bytes. Blocking.
+    pub fn begin(&self, length: Option<u64>, hashes: &Hashes) -> Result<Partial, StorageError> {
+        let reservation = self.disk.reserve(length.unwrap_or(0))?;
+        let temporary = self.disk.temporary()?;
+        let readers = Arc::new(temporary.reopen()?);
+        let hasher = Hasher::new(hashes.strongest().map(|(algorithm, _)| algorithm));
+        Ok(Partial { blobs: self.clone(), temporary, readers, hasher, written: 0, reservation })
+    }
+
+    /// The SHA-256 recorded under `key` by [`Blobs::link`]. Blocking.
+    pub fn linked(&self, key: Sha256) -> Option<Sha256> {
+        let bytes = self.disk.read_record(&addressed("links", &key)).ok()?;
+        std::str::from_utf8(&bytes).ok()?.parse().ok()
+    }
+
+    /// Records which SHA-256 a file has that the index names by another digest only. Blocking.
+    pub fn link(&self, key: Sha256, sha256: Sha256) -> io::Result<()> {
+        self.disk.write_record(&addressed("links", &key), sha256.to_string().as_bytes())
+    }
+}
+
+/// A file that is being written. Dropping it leaves nothing behind.
+pub struct Partial {
+    blobs: Blobs,
+    temporary: NamedTempFile,
+    readers: Arc<File>,
+    hasher: Hasher,
+    written: u64,
+    reservation: Reservation,
+}
+
+/// A complete file that was verified, not yet committed.
+pub struct Verified {
+    blobs: Blobs,
+    temporary: NamedTempFile,
+    readers: Arc<File>,
+    length: u64,
+    /// The SHA-256 of its bytes.
+    pub sha256: Sha256,
+    /// Whether the index named a digest that was checked. Without one the file must not be kept.
+    pub proven: bool,
+    _reservation: Reservation,
+}
+
+impl Partial {
+    /// Appends bytes. Blocking.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        let after = self.written + bytes.len() as u64;
+        if after > self.reservation.size() {
+            let step = RESERVE_STEP.min(self.blobs.disk.max_size() / 16).max(bytes.len() as u64);
+            self.reservation.grow(step)?;
+        }
+        self.temporary.as_file_mut().write_all(bytes)?;
+        self.hasher.update(bytes);
+        self.written = after;
+        Ok(())
+    }
+
+    /// Bytes written so far.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The file, for those who read it while it grows; they must not read past what was written.
+    pub fn readers(&self) -> Arc<File> {
+        Arc::clone(&self.readers)
+    }
+
+    /// Checks length and digests.
+    pub fn verify(self, expected: &Expected) -> Result<Verified, Mismatch> {
+        if let Some(length) = expected.length.filter(|length| *length != self.written) {
+            return Err(Mismatch::Length { expected: length, found: self.written });
+        }
+        let hashed: Hashed = self.hasher.finish();
+        let proven = match hashed.agrees_with(&expected.hashes) {
+            Some(false) => return Err(Mismatch::Digest { found: hashed.sha256 }),
+            Some(true) => true,
+            None => false,
+        };
+        Ok(Verified {
+            blobs: self.blobs,
+            temporary: self.temporary,
+            readers: self.readers,
+            length: self.written,
+            sha256: hashed.sha256,
+            proven,
+            _reservation: self.reservation,
+        })
+    }
+}
+
+impl Verified {
+    /// The open file, before or without committing it.
+    pub fn blob(&self) -> Blob {
+        Blob { file: Arc::clone(&self.readers), length: self.length, sha256: self.sha256 }
+    }
+
+    /// Syncs the file and gives it its name. Blocking. A failed sync is not repeated: the file is dropped.
+    pub fn commit(self) -> io::Result<()> {
+        self.temporary.as_file().sync_data()?;
+        self.blobs.disk.keep(self.temporary, &addressed("blobs", &self.sha256))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::runtime::Clock;
+
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+    fn store(root: &std::path::Path) -> io::Result<Blobs> {
+        Ok(Blobs::new(Disk::open(root, 1 << 20, Clock::system())?))
+    }
+
+    fn hashes(bytes: &[u8]) -> Hashes {
+        let mut hashes = Hashes::default();
+        hashes.insert("sha256", &Sha256::of(bytes).to_string());
+        hashes
+    }
+
+    fn files_below(path: &std::path::Path) -> usize {
+        fs::read_dir(path).map_or(0, |entries| {
+            entries
+                .flatten()
+                .map(|entry| if entry.path().is_dir() { files_below(&entry.path()) } else { 1 })
+                .sum()
+        })
+    }
+
+    #[test]
+    fn verified_bytes_are_kept_and_found() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let blobs = store(root.path())?;
+        let mut partial = blobs.begin(Some(9), &hashes(b"wheelport"))?;
+        partial.write(b"wheel")?;
+        partial.write(b"port")?;
+        let expected = Expected { length: Some(9), hashes: hashes(b"wheelport") };
+        partial.verify(&expected)?.commit()?;
+        let blob = blobs.get(Sha256::of(b"wheelport"), Some(9)).ok_or("missing")?;
+        assert_eq!((blob.length, blob.sha256), (9, Sha256::of(b"wheelport")));
+        Ok(())
+    }
+
+    #[test]
+    fn wrong_bytes_leave_nothing() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let blobs = store(root.path())?;
+        for (expected, bytes) in [
+            (Expected { length: Some(4), hashes: hashes(b"good") }, b"evil".as_slice()),
+            (Expected { length: Some(4), hashes: hashes(b"good") }, b"goo".as_slice()),
+        ] {
+            let mut partial = blobs.begin(expected.length, &expected.hashes)?;
+            partial.write(bytes)?;
+            assert!(partial.verify(&expected).is_err());
+        }
+        assert_eq!(files_below(&root.path().join("blobs")), 0);
+        assert_eq!(files_below(&root.path().join("tmp")), 1, "only the lock is left");
+        Ok(())
+    }
+
+    #[test]
+    fn a_damaged_file_counts_as_missing_and_is_removed() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let blobs = store(root.path())?;
+        let sha256 = Sha256::of(b"wheel");
+        let path = root.path().join(addressed("blobs", &sha256));
+        fs::create_dir_all(path.parent().ok_or("no parent")?)?;
+        fs::write(&path, b"whe")?;
+        assert!(blobs.get(sha256, Some(5)).is_none());
+        assert!(!path.exists());
+        Ok(())
+    }
+
+    #[test]
+    fn unproven_bytes_say_so() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let mut partial = store(root.path())?.begin(None, &Hashes::default())?;
+        partial.write(b"x")?;
+        assert!(!partial.verify(&Expected::default())?.proven);
+        Ok(())
+    }
+}

@@ -1,0 +1,395 @@
+//! Pages in memory, bounded by bytes, over a persisted copy; and the bounded memory of what went wrong with a page.
+//!
+//! Two maps: records (what is known of a project, and since when) and renderings (the bytes of one representation of
+//! one revision). A rendering belongs to a record as long as their revisions agree. Ages are decided in
+//! [`super::freshness`], never by the map.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::disk::Disk;
+use crate::pypi::{File, FileName, Page, ProjectName};
+use crate::runtime::Clock;
+
+/// Remembered troubles at most; older ones make room.
+const MAX_NOTES: u64 = 50_000;
+/// The share of the page memory that renderings may take, in hundredths; records get the rest.
+const RENDERINGS_SHARE: u64 = 60;
+/// What one file of a record weighs in memory besides its own strings, in bytes: a rounded measurement.
+const FILE_OVERHEAD: usize = 512;
+const COMPRESSION_LEVEL: i32 = 3;
+
+/// A CodeArtifact repository as a part of cache keys: made from configuration only, safe as a directory name.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RepositoryId(Arc<str>);
+
+/// The key of a page.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct PageKey {
+    /// The repository.
+    pub repository: RepositoryId,
+    /// The project.
+    pub project: ProjectName,
+}
+
+/// What is known of a project's page, and since when.
+#[derive(Debug, Clone)]
+pub struct PageRecord {
+    /// The content.
+    pub content: Arc<PageContent>,
+    /// When upstream said so.
+    pub fetched: Stamp,
+    /// When the persisted copy was written.
+    pub persisted: Stamp,
+}
+
+/// A page's content; unchanged as long as the revision is.
+#[derive(Debug)]
+pub struct PageContent {
+    /// The page as it is served.
+    pub page: Page,
+    /// Unique for each content within this process.
+    pub revision: u64,
+    index: HashMap<FileName, usize>,
+}
+
+/// A moment that survives a restart: a monotonic instant and the age it already had then.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp {
+    at: Instant,
+    prior: Duration,
+}
+
+/// The written form of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Written {
+    /// PEP 691 JSON.
+    Json,
+    /// HTML.
+    Html,
+}
+
+/// The content coding of a rendering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Coding {
+    /// As it is.
+    Identity,
+    /// `gzip`
+    Gzip,
+    /// `zstd`
+    Zstd,
+}
+
+/// The bytes of one representation.
+#[derive(Debug)]
+pub struct Rendering {
+    /// The revision of the content it was rendered from.
+    pub revision: u64,
+    /// The bytes.
+    pub body: Bytes,
+    /// The strong entity tag without its quotes.
+    pub tag: Box<str>,
+}
+
+/// What went wrong with a page lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Upstream said, to a good token, that the project does not exist.
+    Missing,
+    /// Upstream could not be asked.
+    Failed,
+}
+
+/// A trouble and when it began.
+#[derive(Debug, Clone, Copy)]
+pub struct Note {
+    /// What happened.
+    pub trouble: Trouble,
+    /// When.
+    pub at: Instant,
+}
+
+/// The pages of the cache.
+pub struct Pages {
+    disk: Arc<Disk>,
+    clock: Clock,
+    records: moka::sync::Cache<PageKey, PageRecord>,
+    renderings: moka::sync::Cache<(PageKey, Written, Coding), Arc<Rendering>>,
+    notes: moka::sync::Cache<PageKey, Note>,
+    revisions: AtomicU64,
+}
+
+impl RepositoryId {
+    /// The identity of a repository, from its parts as configured.
+    pub fn new(parts: &[&str]) -> Self {
+        let label: String =
+            parts.iter().flat_map(|part| part.chars().chain(['_'])).filter(char::is_ascii).collect();
+        let readable: String = label
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
+            .take(80)
+            .collect();
+        // Two repositories with the same readable label are still two.
+        let exact = crate::pypi::Sha256::of(parts.join("\0").as_bytes()).to_string();
+        Self(format!("{}-{}", readable.trim_end_matches('_'), &exact[..16]).into())
+    }
+
+    /// The directory name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RepositoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Stamp {
+    /// Now.
+    pub fn now() -> Self {
+        Self { at: Instant::now(), prior: Duration::ZERO }
+    }
+
+    /// So long ago.
+    pub fn aged(prior: Duration) -> Self {
+        Self { at: Instant::now(), prior }
+    }
+
+    /// The age.
+    pub fn age(&self) -> Duration {
+        self.prior + self.at.elapsed()
+    }
+}
+
+impl PageContent {
+    /// The entry of a file.
+    pub fn file(&self, name: &FileName) -> Option<&File> {
+        self.index.get(name).map(|position| &self.page.files[*position])
+    }
+
+    fn weight(&self) -> usize {
+        let text = |file: &File| {
+            file.name.as_str().len() * 2
+                + file.hashes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+                + file.requires_python.as_ref().map_or(0, String::len)
+        };
+        self.page.files.iter().map(|file| FILE_OVERHEAD + text(file)).sum::<usize>() + 1024
+    }
+}
+
+/// What a persisted page begins with.
+#[derive(Serialize, Deserialize)]
+struct Persisted<P> {
+    fetched: u64,
+    page: P,
+}
+
+impl Pages {
+    /// Pages with so many bytes of memory over a cache directory.
+    pub fn new(disk: Arc<Disk>, memory: u64, clock: Clock) -> Self {
+        let renderings = memory / 100 * RENDERINGS_SHARE;
+        Self {
+            disk,
+            clock,
+            records: moka::sync::Cache::builder()
+                .max_capacity(memory - renderings)
+                .weigher(|_, record: &PageRecord| u32::try_from(record.content.weight()).unwrap_or(u32::MAX))
+                .build(),
+            renderings: moka::sync::Cache::builder()
+                .max_capacity(renderings)
+                .weigher(|_, rendering: &Arc<Rendering>| {
+                    u32::try_from(rendering.body.len() + 256).unwrap_or(u32::MAX)
+                })
+                .build(),
+            notes: moka::sync::Cache::builder().max_capacity(MAX_NOTES).build(),
+            revisions: AtomicU64::new(1),
+        }
+    }
+
+    /// The record in memory.
+    pub fn get(&self, key: &PageKey) -> Option<PageRecord> {
+        self.records.get(key)
+    }
+
+    /// Puts a page into memory. Content equal to what is there keeps its revision, so its renderings stay valid.
+    pub fn put(&self, key: &PageKey, page: Page, fetched: Stamp, persisted: Stamp) -> PageRecord {
+        let content = match self.records.get(key) {
+            Some(record) if record.content.page == page => record.content,
+            _ => {
+                let index = page.index();
+                Arc::new(PageContent {
+                    page,
+                    index,
+                    revision: self.revisions.fetch_add(1, Ordering::Relaxed),
+                })
+            }
+        };
+        let record = PageRecord { content, fetched, persisted };
+        self.records.insert(key.clone(), record.clone());
+        record
+    }
+
+    /// Reads the persisted copy as upstream gave it, with its age. Blocking.
+    pub fn load(&self, key: &PageKey) -> Option<(Page, Stamp)> {
+        let path = Self::path(key);
+        let record = self.disk.read_record(&path).ok()?;
+        match decode(&record) {
+            Ok(Persisted { fetched, page }) if page.name == key.project => {
+                let age = self.clock.unix_seconds().saturating_sub(fetched);
+                Some((page, Stamp::aged(Duration::from_secs(age))))
+            }
+            Ok(_) | Err(_) => {
+                tracing::warn!(project = %key.project, "a persisted page is damaged and is fetched again");
+                let _ = self.disk.remove(&path);
+                None
+            }
+        }
+    }
+
+    /// Persists a page as upstream gave it a moment ago. Blocking.
+    pub fn persist(&self, key: &PageKey, page: &Page) -> io::Result<()> {
+        let record = Persisted { fetched: self.clock.unix_seconds(), page };
+        let json = serde_json::to_vec(&record).map_err(io::Error::other)?;
+        self.disk.write_record(&Self::path(key), &zstd::bulk::compress(&json, COMPRESSION_LEVEL)?)
+    }
+
+    /// Forgets a page everywhere. Blocking.
+    pub fn remove(&self, key: &PageKey) -> io::Result<()> {
+        self.records.invalidate(key);
+        self.disk.remove(&Self::path(key))
+    }
+
+    /// The rendering of a representation, if it is of this revision.
+    pub fn rendering(
+        &self,
+        key: &PageKey,
+        written: Written,
+        coding: Coding,
+        revision: u64,
+    ) -> Option<Arc<Rendering>> {
+        self.renderings
+            .get(&(key.clone(), written, coding))
+            .filter(|rendering| rendering.revision == revision)
+    }
+
+    /// Keeps a rendering.
+    pub fn keep_rendering(&self, key: &PageKey, written: Written, coding: Coding, rendering: Arc<Rendering>) {
+        self.renderings.insert((key.clone(), written, coding), rendering);
+    }
+
+    /// What went wrong with a page lately.
+    pub fn note(&self, key: &PageKey) -> Option<Note> {
+        self.notes.get(key)
+    }
+
+    /// Notes what went wrong; a note of the same trouble keeps its beginning.
+    pub fn set_note(&self, key: &PageKey, trouble: Trouble) {
+        self.notes.insert(key.clone(), Note { trouble, at: Instant::now() });
+    }
+
+    /// All is well with a page again.
+    pub fn clear_note(&self, key: &PageKey) {
+        self.notes.invalidate(key);
+    }
+
+    /// Bytes of renderings and records in memory, for metrics.
+    pub fn weights(&self) -> (u64, u64) {
+        (self.renderings.weighted_size(), self.records.weighted_size())
+    }
+
+    fn path(key: &PageKey) -> PathBuf {
+        ["pages", key.repository.as_str(), key.project.as_str()].iter().collect()
+    }
+}
+
+fn decode(record: &[u8]) -> io::Result<Persisted<Page>> {
+    let json = zstd::stream::decode_all(record)?;
+    serde_json::from_slice(&json).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+    fn page(versions: &[&str]) -> Result<Page, Box<dyn std::error::Error>> {
+        Ok(Page {
+            name: ProjectName::parse("hello")?,
+            api_version: (1, 1),
+            versions: Some(versions.iter().map(|&version| version.to_owned()).collect()),
+            files: Vec::new(),
+            status: None,
+            meta_extra: serde_json::Map::new(),
+            extra: serde_json::Map::new(),
+        })
+    }
+
+    fn pages(root: &std::path::Path) -> io::Result<(Pages, Clock)> {
+        let clock = Clock::system();
+        Ok((Pages::new(Disk::open(root, 1 << 20, clock.clone())?, 1 << 20, clock.clone()), clock))
+    }
+
+    fn key() -> Result<PageKey, Box<dyn std::error::Error>> {
+        Ok(PageKey {
+            repository: RepositoryId::new(&["acme", "python"]),
+            project: ProjectName::parse("hello")?,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_persisted_page_comes_back_with_its_age() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let (pages, clock) = pages(root.path())?;
+        pages.persist(&key()?, &page(&["1.0"])?)?;
+        clock.shift(3600);
+        let (loaded, stamp) = pages.load(&key()?).ok_or("missing")?;
+        assert_eq!(loaded, page(&["1.0"])?);
+        assert!((3600..3660).contains(&stamp.age().as_secs()), "{:?}", stamp.age());
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_damaged_persisted_page_counts_as_missing() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let (pages, _) = pages(root.path())?;
+        pages.persist(&key()?, &page(&["1.0"])?)?;
+        let path = root.path().join(Pages::path(&key()?));
+        let mut bytes = std::fs::read(&path)?;
+        bytes.truncate(bytes.len() / 2);
+        std::fs::write(&path, bytes)?;
+        assert!(pages.load(&key()?).is_none());
+        assert!(!path.exists());
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn equal_content_keeps_its_revision() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let (pages, _) = pages(root.path())?;
+        let first = pages.put(&key()?, page(&["1.0"])?, Stamp::now(), Stamp::now());
+        let same = pages.put(&key()?, page(&["1.0"])?, Stamp::now(), Stamp::now());
+        let changed = pages.put(&key()?, page(&["1.0", "2.0"])?, Stamp::now(), Stamp::now());
+        assert_eq!(first.content.revision, same.content.revision);
+        assert_ne!(first.content.revision, changed.content.revision);
+        Ok(())
+    }
+
+    #[test]
+    fn repositories_with_look_alike_names_are_apart() {
+        let (dot, dash) = (RepositoryId::new(&["acme", "a.b"]), RepositoryId::new(&["acme", "a_b"]));
+        assert_ne!(dot, dash);
+        assert!(dot.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')));
+    }
+}

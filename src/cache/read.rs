@@ -1,0 +1,143 @@
+//! Reading a stored or growing file piece by piece, without blocking the async threads and without holding more than
+//! one piece in memory.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::blobs::Blob;
+use super::fill::{Fill, FillFailure};
+
+/// The size of one piece in bytes; also what one download holds in memory.
+pub const PIECE: usize = 128 << 10;
+
+/// Why a read ended before its range did.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file could not be read.
+    #[error("reading a cached file failed: {0}")]
+    Io(#[from] io::Error),
+    /// The file was not completed.
+    #[error("the file could not be fetched completely: {0:?}")]
+    Fill(FillFailure),
+}
+
+/// A range of a file, read in order.
+pub struct Reader {
+    file: Arc<File>,
+    position: u64,
+    /// `None`: until the end, which is not known yet.
+    end: Option<u64>,
+    fill: Option<Fill>,
+    readable: u64,
+}
+
+impl Reader {
+    /// Reads a range of a stored file.
+    pub fn stored(blob: &Blob, range: Range<u64>) -> Self {
+        Self {
+            file: Arc::clone(&blob.file),
+            position: range.start,
+            end: Some(range.end),
+            fill: None,
+            readable: blob.length,
+        }
+    }
+
+    /// Reads a growing file from `start` to `end`, or to wherever it ends.
+    pub fn growing(fill: Fill, file: Arc<File>, start: u64, end: Option<u64>) -> Self {
+        Self { file, position: start, end, fill: Some(fill), readable: 0 }
+    }
+
+    /// Bytes left, if known.
+    pub fn remaining(&self) -> Option<u64> {
+        self.end.map(|end| end.saturating_sub(self.position))
+    }
+
+    /// Where the next piece begins.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The next piece, or `None` at the end of the range. After an error the answer must be broken off.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
+        if self.end.is_some_and(|end| self.position >= end) {
+            return Ok(None);
+        }
+        if self.readable <= self.position {
+            let Some(fill) = &mut self.fill else {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            };
+            self.readable = fill.readable_past(self.position).await.map_err(ReadError::Fill)?;
+            if self.readable <= self.position {
+                return Ok(None);
+            }
+        }
+        let until = self.end.map_or(self.readable, |end| end.min(self.readable));
+        let piece = usize::try_from(until - self.position).unwrap_or(usize::MAX).min(PIECE);
+        let (file, position) = (Arc::clone(&self.file), self.position);
+        let bytes = tokio::task::spawn_blocking(move || read_at(&file, position, piece))
+            .await
+            .map_err(io::Error::other)??;
+        self.position += bytes.len() as u64;
+        Ok(Some(bytes))
+    }
+}
+
+fn read_at(file: &File, position: u64, length: usize) -> io::Result<Bytes> {
+    let mut bytes = BytesMut::zeroed(length);
+    file.read_exact_at(&mut bytes, position)?;
+    Ok(bytes.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::cache::fill::{FillWriter, Head, Whole};
+    use crate::pypi::Sha256;
+
+    async fn collect(reader: &mut Reader) -> Result<Vec<u8>, ReadError> {
+        let mut all = Vec::new();
+        while let Some(piece) = reader.next().await? {
+            all.extend_from_slice(&piece);
+        }
+        Ok(all)
+    }
+
+    #[tokio::test]
+    async fn a_range_of_a_stored_file_is_exact() -> Result<(), Box<dyn std::error::Error>> {
+        let mut file = tempfile::tempfile()?;
+        let content: Vec<u8> = (0..PIECE * 2 + 17).map(|n| u8::try_from(n % 251).unwrap_or(0)).collect();
+        file.write_all(&content)?;
+        let blob = Blob { file: Arc::new(file), length: content.len() as u64, sha256: Sha256::of(&content) };
+        for range in [0..content.len(), 5..6, PIECE - 1..PIECE + 1, 7..content.len()] {
+            let mut reader = Reader::stored(&blob, range.start as u64..range.end as u64);
+            assert_eq!(collect(&mut reader).await?, content[range]);
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_reader_of_a_growing_file_gets_what_is_there_and_fails_with_the_fill()
+    -> Result<(), Box<dyn std::error::Error>> {
+        let mut file = tempfile::NamedTempFile::new()?;
+        let (writer, fill) = FillWriter::new();
+        let readers = Arc::new(file.reopen()?);
+        writer.begin(Head { file: Arc::clone(&readers), length: None });
+        file.write_all(b"wheelport")?;
+        writer.wrote(9);
+        let mut reader = Reader::growing(fill.clone(), Arc::clone(&readers), 0, None);
+        assert_eq!(reader.next().await?.as_deref(), Some(b"wheelpor".as_slice()));
+        let mut late = Reader::growing(fill, readers, 2, Some(9));
+        writer.complete(Whole { length: 9, sha256: Sha256::of(b"wheelport") });
+        assert_eq!(collect(&mut reader).await?, b"t");
+        assert_eq!(collect(&mut late).await?, b"eelport");
+        Ok(())
+    }
+}

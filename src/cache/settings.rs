@@ -1,0 +1,56 @@
+//! Settings of the cache, as the configuration file's `[cache]` table gives them.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::freshness::Policy;
+use crate::runtime::units::{Size, Span};
+
+/// The `[cache]` table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CacheSettings {
+    /// The directory for pages, files and core metadata.
+    pub dir: Option<PathBuf>,
+    /// The size that directory is kept below.
+    pub max_size: Size,
+    /// The memory for rendered pages.
+    pub memory: Size,
+    /// Page freshness.
+    pub fresh_for: Span,
+    /// How long a stale page is served while it is refreshed behind the answer.
+    pub stale_while_revalidate: Span,
+    /// How long a stale page may be served when upstream fails.
+    pub stale_if_error: Span,
+    /// How long a project that does not exist upstream is remembered as missing.
+    pub missing_for: Span,
+    /// Freshness of the project list.
+    pub list_fresh_for: Span,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            max_size: Size::gib(10),
+            memory: Size::mib(64),
+            fresh_for: Span::secs(60),
+            stale_while_revalidate: Span::secs(10 * 60),
+            stale_if_error: Span::secs(24 * 60 * 60),
+            missing_for: Span::secs(10),
+            list_fresh_for: Span::secs(5 * 60),
+        }
+    }
+}
+
+impl CacheSettings {
+    /// The freshness policy for pages.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            fresh_for: self.fresh_for.get(),
+            stale_while_revalidate: self.stale_while_revalidate.get(),
+            stale_if_error: self.stale_if_error.get(),
+        }
+    }
+}

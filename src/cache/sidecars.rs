@@ -1,0 +1,125 @@
+//! Core metadata of wheels, by the SHA-256 of the wheel (PEP 658).
+//!
+//! A record says either what the metadata is, or that this wheel has none that could be served; the latter keeps a
+//! page from announcing what would end in an error.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::disk::{Disk, addressed};
+use crate::pypi::Sha256;
+
+/// First bytes of a record whose rest is the metadata: a marker and the digest in hexadecimal.
+const PRESENT: &[u8] = b"metadata ";
+/// The whole record of a wheel without usable metadata.
+const ABSENT: &[u8] = b"none\n";
+const HEADER: usize = PRESENT.len() + 64 + 1;
+
+/// The core metadata records of the cache. Cheap to clone.
+#[derive(Clone)]
+pub struct Sidecars {
+    disk: Arc<Disk>,
+}
+
+/// What is recorded for a wheel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sidecar {
+    /// Its metadata.
+    Present {
+        /// The SHA-256 of the metadata.
+        sha256: Sha256,
+        /// The metadata, byte for byte as the wheel holds it.
+        bytes: Bytes,
+    },
+    /// The wheel has no metadata that can be served.
+    Absent,
+}
+
+impl Sidecars {
+    /// The records of a cache directory.
+    pub fn new(disk: Arc<Disk>) -> Self {
+        Self { disk }
+    }
+
+    /// What is recorded for a wheel. Blocking. A damaged record is removed and counts as missing.
+    pub fn get(&self, wheel: Sha256) -> Option<Sidecar> {
+        let path = addressed("sidecars", &wheel);
+        let record = self.disk.read_record(&path).ok()?;
+        let sidecar = decode(record);
+        if sidecar.is_none() {
+            tracing::warn!(%wheel, "a core metadata record is damaged and is made again");
+            let _ = self.disk.remove(&path);
+        }
+        sidecar
+    }
+
+    /// The digest of a wheel's metadata, without reading the metadata: `Some(None)` where the wheel has none. Blocking.
+    pub fn digest(&self, wheel: Sha256) -> Option<Option<Sha256>> {
+        use std::io::Read as _;
+        let file = std::fs::File::open(self.disk.root().join(addressed("sidecars", &wheel))).ok()?;
+        let mut head = Vec::with_capacity(HEADER);
+        file.take(HEADER as u64).read_to_end(&mut head).ok()?;
+        if head == ABSENT { Some(None) } else { header_digest(&head).map(Some) }
+    }
+
+    /// Records a wheel's metadata, or that it has none. Blocking.
+    pub fn put(&self, wheel: Sha256, metadata: Option<&[u8]>) -> std::io::Result<Sidecar> {
+        let (record, sidecar) = match metadata {
+            None => (ABSENT.to_vec(), Sidecar::Absent),
+            Some(bytes) => {
+                let sha256 = Sha256::of(bytes);
+                let mut record = Vec::with_capacity(HEADER + bytes.len());
+                record.extend_from_slice(PRESENT);
+                record.extend_from_slice(sha256.to_string().as_bytes());
+                record.push(b'\n');
+                record.extend_from_slice(bytes);
+                (record, Sidecar::Present { sha256, bytes: Bytes::copy_from_slice(bytes) })
+            }
+        };
+        self.disk.write_record(&addressed("sidecars", &wheel), &record)?;
+        Ok(sidecar)
+    }
+}
+
+fn header_digest(record: &[u8]) -> Option<Sha256> {
+    let header = record.get(..HEADER)?.strip_prefix(PRESENT)?.strip_suffix(b"\n")?;
+    std::str::from_utf8(header).ok()?.parse().ok()
+}
+
+fn decode(record: Vec<u8>) -> Option<Sidecar> {
+    if record == ABSENT {
+        return Some(Sidecar::Absent);
+    }
+    let sha256 = header_digest(&record)?;
+    let bytes = Bytes::from(record).slice(HEADER..);
+    (Sha256::of(&bytes) == sha256).then_some(Sidecar::Present { sha256, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::Clock;
+
+    #[test]
+    fn records_survive_and_damage_counts_as_missing() -> Result<(), Box<dyn std::error::Error>> {
+        let root = tempfile::tempdir()?;
+        let sidecars = Sidecars::new(Disk::open(root.path(), 1 << 20, Clock::system())?);
+        let (with, without) = (Sha256::of(b"with"), Sha256::of(b"without"));
+        assert_eq!(sidecars.get(with), None);
+        let put = sidecars.put(with, Some(b"Metadata-Version: 2.1\n"))?;
+        sidecars.put(without, None)?;
+        assert_eq!(sidecars.get(with), Some(put));
+        assert_eq!(sidecars.get(without), Some(Sidecar::Absent));
+        assert_eq!(sidecars.digest(with), Some(Some(Sha256::of(b"Metadata-Version: 2.1\n"))));
+        assert_eq!(sidecars.digest(without), Some(None));
+
+        let path = root.path().join(addressed("sidecars", &with));
+        let mut record = std::fs::read(&path)?;
+        record.pop();
+        std::fs::write(&path, record)?;
+        assert_eq!(sidecars.get(with), None);
+        assert!(!path.exists());
+        Ok(())
+    }
+}

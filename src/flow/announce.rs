@@ -1,0 +1,107 @@
+//! Which wheels of a page announce core metadata (PEP 658, 714).
+//!
+//! pip and uv abort when announced metadata cannot be had, so it is announced only for what this server can keep its
+//! word on: a wheel whose name can be parsed, whose bytes can be verified, and which fits into the cache. A wheel that
+//! turned out to hold no usable metadata is announced no longer; for one whose metadata is known the digest is given.
+
+use crate::cache::Sidecars;
+use crate::pypi::{CoreMetadata, File, FileKind, Hashes, Page};
+
+/// Completes what the page says of core metadata. Reads the record of every wheel: blocking.
+pub(super) fn core_metadata(page: &mut Page, sidecars: &Sidecars, largest: u64) {
+    for file in &mut page.files {
+        if !can_serve(file, largest) {
+            file.core_metadata = CoreMetadata::Absent;
+            continue;
+        }
+        let known = file.hashes.sha256().and_then(|wheel| sidecars.digest(wheel));
+        file.core_metadata = match known {
+            Some(None) => CoreMetadata::Absent,
+            Some(Some(digest)) => {
+                let mut hashes = Hashes::default();
+                hashes.insert("sha256", &digest.to_string());
+                CoreMetadata::Hashed(hashes)
+            }
+            // What upstream announces of its own carries digests of the same bytes: those of the file in the wheel.
+            None if matches!(file.core_metadata, CoreMetadata::Hashed(_)) => continue,
+            None => CoreMetadata::Available,
+        };
+    }
+}
+
+/// Whether the metadata of this file can be served, as far as its entry tells.
+pub(super) fn can_serve(file: &File, largest: u64) -> bool {
+    file.name.kind() == FileKind::Wheel
+        && file.name.distribution().is_some()
+        && file.hashes.strongest().is_some()
+        && file.size.is_none_or(|size| size <= largest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Disk;
+    use crate::pypi::{FileName, ProjectName, Sha256, VersionSegment};
+    use crate::runtime::Clock;
+
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+    fn file(
+        name: &str,
+        digest: Option<Sha256>,
+        size: Option<u64>,
+    ) -> Result<File, Box<dyn std::error::Error>> {
+        let mut hashes = Hashes::default();
+        if let Some(digest) = digest {
+            hashes.insert("sha256", &digest.to_string());
+        }
+        Ok(File {
+            name: FileName::parse(name)?,
+            version: VersionSegment::parse("1.0")?,
+            url: None,
+            hashes,
+            requires_python: None,
+            size,
+            upload_time: None,
+            yanked: crate::pypi::Yanked::No,
+            core_metadata: CoreMetadata::Absent,
+            gpg_sig: None,
+            provenance: None,
+            extra: serde_json::Map::new(),
+        })
+    }
+
+    #[test]
+    fn only_what_can_be_served_is_announced() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let sidecars = Sidecars::new(Disk::open(root.path(), 1 << 20, Clock::system())?);
+        let (known, broken, unknown) = (Sha256::of(b"known"), Sha256::of(b"broken"), Sha256::of(b"unknown"));
+        sidecars.put(known, Some(b"Name: a"))?;
+        sidecars.put(broken, None)?;
+        let mut page = Page {
+            name: ProjectName::parse("a")?,
+            api_version: (1, 0),
+            versions: None,
+            files: vec![
+                file("a-1.0-py3-none-any.whl", Some(unknown), Some(10))?,
+                file("a-1.0-py2-none-any.whl", Some(known), None)?,
+                file("a-1.0-cp3-none-any.whl", Some(broken), None)?,
+                file("a-1.0.tar.gz", Some(unknown), None)?,
+                file("a-1.0-nohash-none-any.whl", None, None)?,
+                file("a-1.0-large-none-any.whl", Some(unknown), Some(1 << 30))?,
+                file("a.whl", Some(unknown), None)?,
+            ],
+            status: None,
+            meta_extra: serde_json::Map::new(),
+            extra: serde_json::Map::new(),
+        };
+        core_metadata(&mut page, &sidecars, 1 << 20);
+        let mut hashed = Hashes::default();
+        hashed.insert("sha256", &Sha256::of(b"Name: a").to_string());
+        let announced: Vec<_> = page.files.into_iter().map(|file| file.core_metadata).collect();
+        let mut expected = vec![CoreMetadata::Available, CoreMetadata::Hashed(hashed)];
+        expected.resize(7, CoreMetadata::Absent);
+        assert_eq!(announced, expected);
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! The file flow: what the page says of the file, the blob store, one fill per file with everybody reading along.
+//!
+//! ```text
+//! open ─► facts from the page (digest, length, upstream address) ─► stored? serve
+//!                                                                  └ join the fill, or start it ─► read while it grows
+//! ```
+//!
+//! A file address works without its page having been asked first. A file that no page lists (an unlisted version that
+//! a lock file still names) is fetched and passed on, but never kept: nothing vouches for its bytes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{FileKey, FileStream, Flow, PATIENCE, Route, Served, blocking, unavailable};
+use crate::cache::{Blob, Expected, Fill, FillFailure, FillWriter, Head, Reader};
+use crate::error::{Cause, Error};
+use crate::pypi::{FileAddress, Sha256};
+use url::Url;
+
+/// A file that is missing from a page older than this may be newer than the page.
+const LISTING_AGE: Duration = Duration::from_secs(5);
+
+/// What the index says of a file.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Facts {
+    /// Where upstream keeps it, if not at its address below the page.
+    pub url: Option<Url>,
+    /// Length and digests.
+    pub expected: Expected,
+    /// The SHA-256, from the page or recorded when the file was fetched.
+    pub sha256: Option<Sha256>,
+    /// Whether a page lists the file.
+    pub listed: bool,
+}
+
+/// An open file.
+pub enum OpenFile {
+    /// It is stored.
+    Stored(Blob),
+    /// It is being fetched.
+    Growing {
+        /// The fill.
+        fill: Fill,
+        /// What is known since upstream answered.
+        head: Head,
+        /// The SHA-256, if the index names it.
+        sha256: Option<Sha256>,
+        /// Whether this request started the fill.
+        served: Served,
+    },
+    /// The cache cannot take it: it is passed through.
+    Passing {
+        /// The bytes on their way.
+        stream: Box<FileStream>,
+        /// The length, if known.
+        length: Option<u64>,
+        /// The SHA-256, if the index names it.
+        sha256: Option<Sha256>,
+    },
+    /// Only asked about: the index says enough to answer a HEAD.
+    Described {
+        /// The length in bytes.
+        length: u64,
+        /// The SHA-256.
+        sha256: Sha256,
+    },
+}
+
+impl Flow {
+    /// Opens a file. With `describe`, a file that is not stored is described from the index if that suffices.
+    pub async fn open(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        describe: bool,
+    ) -> Result<OpenFile, Error> {
+        let facts = self.facts(route, address).await?;
+        if let Some(blob) = self.stored(&facts).await? {
+            return Ok(OpenFile::Stored(blob));
+        }
+        if let (true, Some(length), Some(sha256)) = (describe, facts.expected.length, facts.sha256) {
+            return Ok(OpenFile::Described { length, sha256 });
+        }
+        let sha256 = facts.sha256;
+        let (mut fill, led) = self.fill(route, address, facts.clone());
+        let begun = tokio::time::timeout(PATIENCE, fill.head()).await;
+        match begun.map_err(|_| unavailable(Cause::Timeout))? {
+            Ok(head) => Ok(OpenFile::Growing { fill, head, sha256, served: Served::led(led) }),
+            Err(FillFailure::Storage) => self.pass_through(route, address, &facts, 0).await,
+            Err(FillFailure::Upstream(error)) => Err(error),
+            Err(FillFailure::Abandoned) => Err(Error::Internal),
+        }
+    }
+
+    /// The bytes of an open file from `start` to `end` (exclusive), or to its end.
+    pub fn read(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        open: OpenFile,
+        start: u64,
+        end: Option<u64>,
+    ) -> Option<FileStream> {
+        match open {
+            OpenFile::Stored(blob) => {
+                let end = end.unwrap_or(blob.length).min(blob.length);
+                Some(FileStream::cached(Reader::stored(&blob, start..end), self, route, address))
+            }
+            OpenFile::Growing { fill, head, .. } => {
+                let reader = Reader::growing(fill, head.file, start, end.or(head.length));
+                Some(FileStream::cached(reader, self, route, address))
+            }
+            OpenFile::Passing { mut stream, .. } => {
+                stream.restrict(start, end);
+                Some(*stream)
+            }
+            OpenFile::Described { .. } => None,
+        }
+    }
+
+    /// Starts or joins the fill of a file.
+    pub(super) fn fill(&self, route: &Arc<Route>, address: &FileAddress, facts: Facts) -> (Fill, bool) {
+        let key = FileKey { repository: route.repository.clone(), address: address.clone() };
+        let (flow, route, address) = (self.clone(), Arc::clone(route), address.clone());
+        self.shared.fills.join(key, &self.shared.tasks, "fill file", || {
+            let (writer, fill) = FillWriter::new();
+            (fill, async move { flow.run_fill(&route, &address, facts, writer).await })
+        })
+    }
+
+    /// The blob of a file, if it is stored.
+    pub(super) async fn stored(&self, facts: &Facts) -> Result<Option<Blob>, Error> {
+        let Some(sha256) = facts.sha256 else { return Ok(None) };
+        let (blobs, length) = (self.shared.blobs.clone(), facts.expected.length);
+        blocking(move || blobs.get(sha256, length)).await
+    }
+
+    /// What is known of a file before it is opened.
+    pub(super) async fn facts(&self, route: &Arc<Route>, address: &FileAddress) -> Result<Facts, Error> {
+        let record = match self.page(route, &address.project).await {
+            Ok(answer) => match self.listed(route, address, &answer.record) {
+                Some(facts) => return self.with_link(route, address, facts).await,
+                None if answer.record.fetched.age() < LISTING_AGE => None,
+                None => self.page_younger_than(route, &address.project, LISTING_AGE).await.ok(),
+            }
+            .map(|answer| answer.record),
+            Err(denied @ Error::Denied { .. }) => return Err(denied),
+            // A file stays the same for ever, so what an old page says of it is still true.
+            Err(Error::Unavailable { .. }) => self.held_page(route, &address.project).await,
+            Err(_) => None,
+        };
+        match record.and_then(|record| self.listed(route, address, &record)) {
+            Some(facts) => self.with_link(route, address, facts).await,
+            None => Ok(Facts::default()),
+        }
+    }
+
+    fn listed(
+        &self,
+        _route: &Route,
+        address: &FileAddress,
+        record: &crate::cache::PageRecord,
+    ) -> Option<Facts> {
+        let file = record.content.file(&address.file).filter(|file| file.version == address.version)?;
+        Some(Facts {
+            url: file.url.clone(),
+            expected: Expected { length: file.size, hashes: file.hashes.clone() },
+            sha256: file.hashes.sha256(),
+            listed: true,
+        })
+    }
+
+    /// Where the index names no SHA-256, the one recorded when the file was fetched.
+    async fn with_link(
+        &self,
+        route: &Route,
+        address: &FileAddress,
+        mut facts: Facts,
+    ) -> Result<Facts, Error> {
+        if facts.sha256.is_none()
+            && let Some(key) = link_key(route, address, &facts)
+        {
+            let blobs = self.shared.blobs.clone();
+            facts.sha256 = blocking(move || blobs.linked(key)).await?;
+        }
+        Ok(facts)
+    }
+}
+
+/// The key under which the SHA-256 of a file is recorded for which the index names another digest only. That digest is
+/// part of the key, so other bytes under the same name never meet an old record.
+pub(super) fn link_key(route: &Route, address: &FileAddress, facts: &Facts) -> Option<Sha256> {
+    let (algorithm, value) = facts.expected.hashes.strongest()?;
+    let parts = [
+        route.repository.as_str(),
+        address.project.as_str(),
+        address.version.as_str(),
+        address.file.as_str(),
+        &format!("{algorithm:?}"),
+        value,
+    ];
+    Some(Sha256::of(parts.join("\0").as_bytes()))
+}

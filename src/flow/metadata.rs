@@ -1,0 +1,137 @@
+//! Core metadata of a wheel (PEP 658), which CodeArtifact does not have: recorded before, or taken from the stored
+//! wheel, or by fetching the wheel first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::file::Facts;
+use super::{Flow, PATIENCE, Route, Served, blocking, outcome, unavailable};
+use crate::cache::{Blob, FillFailure, Sidecar, Whole};
+use crate::error::{Cause, Error};
+use crate::pypi::{FileAddress, FileKind, Sha256, wheel};
+
+/// How long the extraction waits for the wheel itself; the requests that wait for it give up earlier.
+const LONGEST_FILL: Duration = Duration::from_mins(30);
+
+/// The core metadata of a wheel.
+pub struct MetadataAnswer {
+    /// The metadata, byte for byte as in the wheel.
+    pub bytes: Bytes,
+    /// Its SHA-256.
+    pub sha256: Sha256,
+    /// How it came about.
+    pub served: Served,
+}
+
+impl Flow {
+    /// The core metadata of the wheel at `address`.
+    pub async fn core_metadata(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+    ) -> Result<MetadataAnswer, Error> {
+        let none = || Error::NoCoreMetadata { file: address.file.clone() };
+        if address.file.kind() != FileKind::Wheel {
+            return Err(none());
+        }
+        let facts = self.facts(route, address).await?;
+        if !facts.listed {
+            return Err(Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() });
+        }
+        if let Some(wheel) = facts.sha256 {
+            let sidecars = self.shared.sidecars.clone();
+            match blocking(move || sidecars.get(wheel)).await? {
+                Some(Sidecar::Present { sha256, bytes }) => {
+                    return Ok(MetadataAnswer { bytes, sha256, served: Served::Hit });
+                }
+                Some(Sidecar::Absent) => return Err(none()),
+                None => {}
+            }
+        }
+        let too_large = facts.expected.length.is_some_and(|length| length > self.shared.disk.max_size());
+        if facts.expected.hashes.strongest().is_none() || too_large {
+            return Err(none());
+        }
+        let (wheel, served) = self.wheel(route, address, &facts).await?;
+        match outcome(self.extract(route, address, wheel), PATIENCE).await? {
+            Sidecar::Present { sha256, bytes } => Ok(MetadataAnswer { bytes, sha256, served }),
+            Sidecar::Absent => Err(none()),
+        }
+    }
+
+    /// The stored wheel, fetched first if it is not there.
+    async fn wheel(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        facts: &Facts,
+    ) -> Result<(Blob, Served), Error> {
+        if let Some(blob) = self.stored(facts).await? {
+            return Ok((blob, Served::Hit));
+        }
+        let (mut fill, led) = self.fill(route, address, facts.clone());
+        let filled = tokio::time::timeout(PATIENCE, fill.finished()).await;
+        let whole = match filled.map_err(|_| unavailable(Cause::Timeout))? {
+            Ok(whole) => whole,
+            Err(FillFailure::Upstream(error)) => return Err(error),
+            Err(FillFailure::Storage) => return Err(unavailable(Cause::Storage)),
+            Err(FillFailure::Abandoned) => return Err(Error::Internal),
+        };
+        let blobs = self.shared.blobs.clone();
+        let blob = blocking(move || blobs.get(whole.sha256, Some(whole.length))).await?;
+        Ok((blob.ok_or_else(|| unavailable(Cause::Storage))?, Served::led(led)))
+    }
+
+    /// Takes the metadata out of a wheel that has just been fetched, before anybody asks for it.
+    pub(super) fn extract_behind(&self, route: &Arc<Route>, address: &FileAddress, whole: Whole) {
+        let (flow, route, address) = (self.clone(), Arc::clone(route), address.clone());
+        self.shared.tasks.spawn("extract core metadata", async move {
+            let (blobs, sidecars) = (flow.shared.blobs.clone(), flow.shared.sidecars.clone());
+            let found = blocking(move || {
+                let unknown = sidecars.digest(whole.sha256).is_none();
+                unknown.then(|| blobs.get(whole.sha256, Some(whole.length))).flatten()
+            });
+            if let Ok(Some(blob)) = found.await {
+                let _ = outcome(flow.extract(&route, &address, blob), LONGEST_FILL).await;
+            }
+        });
+    }
+
+    fn extract(&self, route: &Arc<Route>, address: &FileAddress, blob: Blob) -> super::Waiter<Sidecar> {
+        let (flow, route, address) = (self.clone(), Arc::clone(route), address.clone());
+        let (waiter, _) =
+            self.shared.extractions.join(blob.sha256, &self.shared.tasks, "extract core metadata", || {
+                let (sender, waiter) = watch::channel(None);
+                (waiter, async move {
+                    let (sidecars, file) = (flow.shared.sidecars.clone(), address.file.clone());
+                    let extracted = blocking(move || {
+                    let metadata = wheel::core_metadata(&*blob.file, &file);
+                    if let Err(error) = &metadata {
+                        tracing::warn!(%file, %error, "a wheel has no core metadata that could be served");
+                    }
+                    keep(&sidecars, blob.sha256, metadata.as_deref().ok())
+                })
+                .await;
+                    if matches!(extracted, Ok(Sidecar::Absent)) {
+                        flow.announce_again(&route, &address.project).await;
+                    }
+                    sender.send_replace(Some(extracted));
+                })
+            });
+        waiter
+    }
+}
+
+/// Records what was found; what cannot be recorded is served all the same.
+fn keep(sidecars: &crate::cache::Sidecars, wheel: Sha256, metadata: Option<&[u8]>) -> Sidecar {
+    sidecars.put(wheel, metadata).unwrap_or_else(|error| {
+        tracing::warn!(%error, "core metadata could not be kept");
+        metadata.map_or(Sidecar::Absent, |bytes| Sidecar::Present {
+            sha256: Sha256::of(bytes),
+            bytes: Bytes::copy_from_slice(bytes),
+        })
+    })
+}

@@ -1,0 +1,289 @@
+//! The page flow: memory, freshness, one fetch per project, stale fallback.
+//!
+//! ```text
+//! page ─► in memory? ─no─► persisted? ─► decide by age ─► Fresh: serve
+//!                                          │ Revalidate: serve, fetch behind
+//!                                          │ Refetch: fetch, serve what is held if that fails or takes long
+//!                                          └ Expired, missing: fetch
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{
+    FAILURE_PAUSE, Flow, PATIENCE, Route, STALE_PATIENCE, Served, Waiter, announce, blocking, explain,
+    outcome, unavailable,
+};
+use crate::cache::{Coding, Decision, PageKey, PageRecord, Rendering, Stamp, Trouble, Written};
+use crate::error::{Cause, Error};
+use crate::pypi::{ProjectName, Sha256, parse, render};
+use crate::upstream::{PageReply, UpstreamError};
+
+/// A known project is believed to be gone when upstream said so twice, so far apart.
+const GONE_AFTER: Duration = Duration::from_secs(30);
+/// An unchanged page is persisted again when its copy is so old.
+const PERSIST_AGAIN: Duration = Duration::from_mins(10);
+
+/// A page and how it came about.
+#[derive(Clone)]
+pub struct PageAnswer {
+    /// What is known of the project.
+    pub record: PageRecord,
+    /// How it came about.
+    pub served: Served,
+}
+
+impl Flow {
+    /// The page of a project.
+    pub async fn page(&self, route: &Arc<Route>, project: &ProjectName) -> Result<PageAnswer, Error> {
+        let key = route.key(project);
+        let held = match self.shared.pages.get(&key) {
+            Some(record) => Some(record),
+            None if self.is_known_missing(&key) => return Err(no_such_project(route, project)),
+            None => self.load(&key).await,
+        };
+        let Some(held) = held else { return self.fetched(route, &key, PATIENCE).await };
+        match self.shared.policy.decide(held.fetched.age()) {
+            Decision::Fresh => Ok(PageAnswer { record: held, served: Served::Hit }),
+            Decision::Revalidate => {
+                if !self.is_in_trouble(&key) {
+                    self.fetch(route, &key);
+                }
+                Ok(PageAnswer { record: held, served: Served::Revalidating })
+            }
+            Decision::Refetch if self.is_in_trouble(&key) => {
+                Ok(PageAnswer { record: held, served: Served::Stale })
+            }
+            Decision::Refetch => match self.fetched(route, &key, STALE_PATIENCE).await {
+                Err(Error::Unavailable { .. } | Error::Internal) => {
+                    Ok(PageAnswer { record: held, served: Served::Stale })
+                }
+                fetched => fetched,
+            },
+            Decision::Expired => self.fetched(route, &key, PATIENCE).await,
+        }
+    }
+
+    /// The page, asked from upstream now unless what is held is younger than `age`.
+    pub(super) async fn page_younger_than(
+        &self,
+        route: &Arc<Route>,
+        project: &ProjectName,
+        age: Duration,
+    ) -> Result<PageAnswer, Error> {
+        let key = route.key(project);
+        match self.shared.pages.get(&key) {
+            Some(record) if record.fetched.age() < age => Ok(PageAnswer { record, served: Served::Hit }),
+            _ => self.fetched(route, &key, PATIENCE).await,
+        }
+    }
+
+    /// What is held of a project, of whatever age; files stay the same for ever.
+    pub(super) async fn held_page(&self, route: &Route, project: &ProjectName) -> Option<PageRecord> {
+        let key = route.key(project);
+        match self.shared.pages.get(&key) {
+            Some(record) => Some(record),
+            None => self.load(&key).await,
+        }
+    }
+
+    /// The bytes of one representation of a page, rendered and compressed once per change.
+    pub async fn rendering(
+        &self,
+        route: &Route,
+        record: &PageRecord,
+        written: Written,
+        coding: Coding,
+    ) -> Result<Arc<Rendering>, Error> {
+        let content = Arc::clone(&record.content);
+        let key = route.key(&content.page.name);
+        let revision = content.revision;
+        if let Some(rendering) = self.shared.pages.rendering(&key, written, coding, revision) {
+            return Ok(rendering);
+        }
+        let flow = self.clone();
+        let (waiter, _) = self.shared.renderings.join(
+            (key.clone(), written, coding, revision),
+            &self.shared.tasks,
+            "render",
+            || {
+                let (sender, waiter) = watch::channel(None);
+                (waiter, async move {
+                    let rendered = blocking(move || {
+                        let identity = flow.shared.pages.rendering(&key, written, Coding::Identity, revision);
+                        let body = match identity {
+                            Some(identity) => identity.body.clone(),
+                            None => match written {
+                                Written::Json => render::json(&content.page).into(),
+                                Written::Html => render::html(&content.page).into(),
+                            },
+                        };
+                        let rendering = Arc::new(super::list::code(body, coding, revision)?);
+                        flow.shared.pages.keep_rendering(&key, written, coding, Arc::clone(&rendering));
+                        Ok(rendering)
+                    });
+                    sender.send_replace(Some(rendered.await.and_then(|rendered| rendered)));
+                })
+            },
+        );
+        outcome(waiter, PATIENCE).await
+    }
+
+    /// Makes the page anew from what upstream said last, because what can be announced on it has changed.
+    pub(super) async fn announce_again(&self, route: &Route, project: &ProjectName) {
+        let key = route.key(project);
+        let Some(held) = self.shared.pages.get(&key) else { return };
+        let flow = self.clone();
+        let _ = blocking(move || {
+            let mut page = held.content.page.clone();
+            announce::core_metadata(&mut page, &flow.shared.sidecars, flow.shared.disk.max_size());
+            flow.shared.pages.put(&key, page, held.fetched, held.persisted);
+        })
+        .await;
+    }
+
+    fn is_known_missing(&self, key: &PageKey) -> bool {
+        let note = self.shared.pages.note(key);
+        note.is_some_and(|note| {
+            note.trouble == Trouble::Missing && note.at.elapsed() < self.shared.missing_for
+        })
+    }
+
+    /// Whether upstream should be left alone about this page for a moment, since there is something to serve.
+    fn is_in_trouble(&self, key: &PageKey) -> bool {
+        self.shared.pages.note(key).is_some_and(|note| {
+            let pause = if note.trouble == Trouble::Missing { GONE_AFTER } else { FAILURE_PAUSE };
+            note.at.elapsed() < pause
+        })
+    }
+
+    /// Brings the persisted copy into memory, if there is one.
+    async fn load(&self, key: &PageKey) -> Option<PageRecord> {
+        let (flow, wanted) = (self.clone(), key.clone());
+        let (waiter, _) = self.shared.loads.join(key.clone(), &self.shared.tasks, "load page", || {
+            let (sender, waiter) = watch::channel(None);
+            (waiter, async move {
+                let loaded = blocking(move || {
+                    let (mut page, stamp) = flow.shared.pages.load(&wanted)?;
+                    announce::core_metadata(&mut page, &flow.shared.sidecars, flow.shared.disk.max_size());
+                    Some(flow.shared.pages.put(&wanted, page, stamp, stamp))
+                });
+                sender.send_replace(Some(loaded.await));
+            })
+        });
+        outcome(waiter, PATIENCE).await.ok().flatten()
+    }
+
+    async fn fetched(
+        &self,
+        route: &Arc<Route>,
+        key: &PageKey,
+        patience: Duration,
+    ) -> Result<PageAnswer, Error> {
+        let (waiter, led) = self.fetch(route, key);
+        let record = outcome(waiter, patience).await?;
+        Ok(PageAnswer { record, served: Served::led(led) })
+    }
+
+    /// Starts or joins the fetch of a page; it goes on whoever waits for it.
+    fn fetch(&self, route: &Arc<Route>, key: &PageKey) -> (Waiter<PageRecord>, bool) {
+        let (flow, route, wanted) = (self.clone(), Arc::clone(route), key.clone());
+        self.shared.fetches.join(key.clone(), &self.shared.tasks, "fetch page", || {
+            let (sender, waiter) = watch::channel(None);
+            (waiter, async move {
+                let fetched = flow.ask_upstream(&route, &wanted).await;
+                sender.send_replace(Some(fetched));
+            })
+        })
+    }
+
+    async fn ask_upstream(&self, route: &Route, key: &PageKey) -> Result<PageRecord, Error> {
+        let project = &key.project;
+        let reply = match route.upstream().await {
+            Ok(upstream) => upstream.page(project).await,
+            Err(unresolved) => {
+                self.shared.pages.set_note(key, Trouble::Failed);
+                return Err(unresolved);
+            }
+        };
+        match reply {
+            Ok(reply) => self.take_in(key, reply).await,
+            Err(UpstreamError::NotFound) => self.missing(route, key).await,
+            Err(error) => {
+                self.shared.pages.set_note(key, Trouble::Failed);
+                tracing::warn!(route = %route.name, %project, %error, "a page could not be fetched");
+                Err(explain(&error, || no_such_project(route, project), &route.label))
+            }
+        }
+    }
+
+    /// Parses, persists and remembers a page, all off the async threads.
+    async fn take_in(&self, key: &PageKey, reply: PageReply) -> Result<PageRecord, Error> {
+        let (flow, wanted) = (self.clone(), key.clone());
+        let parsed = blocking(move || {
+            let page = parse::page(reply.form, &reply.body, &reply.url, &wanted.project)?;
+            let pages = &flow.shared.pages;
+            let held = pages.get(&wanted);
+            let mut announced = page.clone();
+            announce::core_metadata(&mut announced, &flow.shared.sidecars, flow.shared.disk.max_size());
+            let unchanged = held
+                .filter(|held| held.persisted.age() < PERSIST_AGAIN && held.content.page == announced)
+                .map(|held| held.persisted);
+            let persisted = unchanged.unwrap_or_else(|| {
+                if let Err(error) = pages.persist(&wanted, &page) {
+                    tracing::warn!(project = %wanted.project, %error, "a page could not be persisted");
+                }
+                Stamp::now()
+            });
+            pages.clear_note(&wanted);
+            Ok::<_, parse::ParseError>(pages.put(&wanted, announced, Stamp::now(), persisted))
+        });
+        parsed.await?.map_err(|error| {
+            self.shared.pages.set_note(key, Trouble::Failed);
+            tracing::warn!(project = %key.project, %error, "upstream's page cannot be read");
+            unavailable(Cause::Broken)
+        })
+    }
+
+    /// Upstream says that there is no such project: believed at once for an unknown one, and for a known one only when
+    /// it is said again a while later.
+    async fn missing(&self, route: &Route, key: &PageKey) -> Result<PageRecord, Error> {
+        let usable =
+            |record: &PageRecord| self.shared.policy.decide(record.fetched.age()) != Decision::Expired;
+        if let Some(held) = self.shared.pages.get(key).filter(usable) {
+            let first = self.shared.pages.note(key).filter(|note| note.trouble == Trouble::Missing);
+            match first {
+                None => self.shared.pages.set_note(key, Trouble::Missing),
+                Some(note) if note.at.elapsed() < GONE_AFTER => {}
+                Some(_) => {
+                    self.forget(key).await;
+                    return Err(no_such_project(route, &key.project));
+                }
+            }
+            tracing::warn!(route = %route.name, project = %key.project, "upstream no longer knows this project; asking again before believing it");
+            return Ok(held);
+        }
+        self.forget(key).await;
+        Err(no_such_project(route, &key.project))
+    }
+
+    async fn forget(&self, key: &PageKey) {
+        self.shared.pages.set_note(key, Trouble::Missing);
+        let (flow, key) = (self.clone(), key.clone());
+        if let Ok(Err(error)) = blocking(move || flow.shared.pages.remove(&key)).await {
+            tracing::warn!(%error, "a persisted page could not be removed");
+        }
+    }
+}
+
+fn no_such_project(route: &Route, project: &ProjectName) -> Error {
+    Error::NoSuchProject { route: Arc::clone(&route.name), project: project.clone() }
+}
+
+/// The strong entity tag of some bytes, without quotes: the first half of their SHA-256.
+pub(super) fn tag(bytes: &[u8]) -> Box<str> {
+    let digest = Sha256::of(bytes).to_string();
+    digest[..32].into()
+}

@@ -1,0 +1,64 @@
+//! A route: one name under which one CodeArtifact repository is served, and the way to its upstream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::list::{ListState, ProjectSource};
+use super::unavailable;
+use crate::cache::{PageKey, RepositoryId};
+use crate::error::{Cause, Error};
+use crate::pypi::ProjectName;
+use crate::token::TokenHandle;
+use crate::upstream::Upstream;
+
+/// One served repository.
+pub struct Route {
+    /// The name in addresses.
+    pub name: Arc<str>,
+    /// The repository in cache keys.
+    pub repository: RepositoryId,
+    /// The repository in words, for logs: `domain/repository`.
+    pub label: String,
+    /// The token's keeper, for readiness and metrics.
+    pub token: TokenHandle,
+    pub(super) list: ListState,
+    pub(super) projects: Arc<dyn ProjectSource>,
+    upstream: watch::Receiver<Option<Upstream>>,
+}
+
+impl Route {
+    /// A route whose upstream may become known later: where only AWS can tell a repository's address, the process
+    /// serves what it remembers until AWS has answered.
+    pub fn new(
+        name: Arc<str>,
+        repository: RepositoryId,
+        label: String,
+        token: TokenHandle,
+        projects: Arc<dyn ProjectSource>,
+        upstream: watch::Receiver<Option<Upstream>>,
+    ) -> Self {
+        Self { name, repository, label, token, list: ListState::default(), projects, upstream }
+    }
+
+    /// The way to upstream, as soon as it is known.
+    pub(super) async fn upstream(&self) -> Result<Upstream, Error> {
+        const LONGEST: Duration = Duration::from_secs(10);
+        let mut known = self.upstream.clone();
+        let waited = tokio::time::timeout(LONGEST, known.wait_for(Option::is_some)).await;
+        match waited {
+            Ok(Ok(upstream)) => upstream.clone().ok_or_else(|| unavailable(Cause::Connect)),
+            Ok(Err(_)) | Err(_) => Err(unavailable(Cause::Connect)),
+        }
+    }
+
+    /// Whether the address of the upstream is known.
+    pub fn is_resolved(&self) -> bool {
+        self.upstream.borrow().is_some()
+    }
+
+    pub(super) fn key(&self, project: &ProjectName) -> PageKey {
+        PageKey { repository: self.repository.clone(), project: project.clone() }
+    }
+}

@@ -1,0 +1,75 @@
+//! The bytes of a file answer, wherever they come from.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::passing::Passing;
+use super::{Flow, OpenFile, Route};
+use crate::cache::{FillFailure, ReadError, Reader};
+use crate::error::Error;
+use crate::pypi::FileAddress;
+
+/// The bytes of a file answer. After an error the answer must be broken off, not ended.
+pub struct FileStream {
+    source: Source,
+}
+
+enum Source {
+    Cached { reader: Reader, flow: Flow, route: Arc<Route>, address: FileAddress },
+    Passing(Box<Passing>),
+}
+
+impl FileStream {
+    pub(super) fn cached(reader: Reader, flow: &Flow, route: &Arc<Route>, address: &FileAddress) -> Self {
+        Self {
+            source: Source::Cached {
+                reader,
+                flow: flow.clone(),
+                route: Arc::clone(route),
+                address: address.clone(),
+            },
+        }
+    }
+
+    pub(super) fn passing(passing: Passing) -> Self {
+        Self { source: Source::Passing(Box::new(passing)) }
+    }
+
+    pub(super) fn restrict(&mut self, start: u64, end: Option<u64>) {
+        if let Source::Passing(passing) = &mut self.source {
+            passing.restrict(start, end);
+        }
+    }
+
+    /// The next piece, or `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            let (position, end) = match &mut self.source {
+                Source::Passing(passing) => return passing.next().await,
+                Source::Cached { reader, address, .. } => match reader.next().await {
+                    Ok(piece) => return Ok(piece),
+                    // The disk filled up in the middle: the rest comes straight from upstream.
+                    Err(ReadError::Fill(FillFailure::Storage)) => {
+                        (reader.position(), reader.remaining().map(|left| reader.position() + left))
+                    }
+                    Err(ReadError::Fill(FillFailure::Upstream(error))) => return Err(error),
+                    Err(error) => {
+                        tracing::warn!(file = %address.file, %error, "an answer breaks off");
+                        return Err(Error::Internal);
+                    }
+                },
+            };
+            let Source::Cached { flow, route, address, .. } = &self.source else {
+                return Err(Error::Internal);
+            };
+            let facts = flow.facts(route, address).await?;
+            if let OpenFile::Passing { mut stream, .. } =
+                flow.pass_through(route, address, &facts, position).await?
+            {
+                stream.restrict(position, end);
+                self.source = stream.source;
+            }
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! From the path of a request to what it addresses.
+//!
+//! A parser of its own instead of a router's tree, because the shapes overlap and clients are sloppy: slashes come
+//! doubled, `+` comes as `%2B`, names come in any spelling. The path is split while it is still encoded, and every
+//! segment is decoded exactly once; what still looks like an escape, a separator or a relative segment after that is
+//! refused, so that nobody behind this module meets a second meaning of the same bytes.
+//!
+//! `R` stands for `/pypi/{route}` with a configured route, or for nothing, which means the default route.
+//!
+//! | path | address |
+//! | --- | --- |
+//! | `/` | [`Address::Home`] |
+//! | `R`, `/legacy` | [`Address::Upload`] |
+//! | `R/simple/` | [`Address::List`] |
+//! | `R/simple/{project}/` | [`Address::Page`] |
+//! | `R/simple/{project}/{version}/{file}` | [`Address::File`], or [`Address::Metadata`] for `….whl.metadata` |
+//! | `R/{project}/json`, `R/pypi/{project}/json` | [`Address::Legacy`] |
+//! | `R/{project}/{version}/json`, `R/pypi/{project}/{version}/json` | [`Address::Legacy`] of one version |
+//! | `+simple` for `simple`, also behind `/legacy` | the same; some publishing tools look for files there |
+//!
+//! Where two shapes fit, the earlier of these rules wins: the name behind `/pypi/` is a route if a route of that name
+//! is configured; a first segment `simple` or `+simple` is the index; the prefix `pypi` of the legacy JSON shapes is
+//! that prefix. A project that is hidden by one of these rules in one shape is reachable in another.
+//!
+//! The method plays no part here, and nothing here looks at a header.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use percent_encoding::percent_decode_str;
+
+use crate::error::{AddressFault, Error, excerpt};
+use crate::pypi::filename::{FileName, VersionSegment};
+use crate::pypi::name::ProjectName;
+use crate::pypi::page::FileAddress;
+
+/// The longest path read, in bytes: three components of the longest kind, every byte escaped, and the rest around.
+pub const MAX_LENGTH: usize = 4096;
+
+/// More segments than any address has.
+const MAX_SEGMENTS: usize = 8;
+
+/// A route, by its position in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RouteId(pub usize);
+
+/// The names of the configured routes.
+#[derive(Debug, Clone, Default)]
+pub struct RouteNames {
+    names: Vec<Arc<str>>,
+    default: Option<RouteId>,
+}
+
+impl RouteNames {
+    /// The routes in the order of the configuration. `default` must be one of them.
+    pub fn new(names: impl IntoIterator<Item = Arc<str>>, default: Option<RouteId>) -> Self {
+        let names: Vec<_> = names.into_iter().collect();
+        debug_assert!(default.is_none_or(|RouteId(at)| at < names.len()));
+        Self { names, default }
+    }
+
+    fn named(&self, name: &str) -> Option<RouteId> {
+        self.names.iter().position(|known| **known == *name).map(RouteId)
+    }
+
+    fn default_route(&self) -> Result<RouteId, Error> {
+        self.default.ok_or(Error::NoDefaultRoute)
+    }
+}
+
+/// What a path addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// The root: the start page, and the default route's place for uploads.
+    Home,
+    /// The place for uploads into a route.
+    Upload {
+        /// The route.
+        route: RouteId,
+    },
+    /// The project list.
+    List {
+        /// The route.
+        route: RouteId,
+    },
+    /// A project's page.
+    Page {
+        /// The route.
+        route: RouteId,
+        /// The project.
+        project: ProjectName,
+    },
+    /// A file.
+    File {
+        /// The route.
+        route: RouteId,
+        /// The file's address below the route.
+        file: FileAddress,
+    },
+    /// The core metadata of a wheel.
+    Metadata {
+        /// The route.
+        route: RouteId,
+        /// The wheel's address below the route, without `.metadata`.
+        wheel: FileAddress,
+    },
+    /// A project in the older JSON form.
+    Legacy {
+        /// The route.
+        route: RouteId,
+        /// The project.
+        project: ProjectName,
+        /// Only this version.
+        version: Option<VersionSegment>,
+    },
+}
+
+/// An address, and whether the client should use another spelling of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parsed {
+    /// What is addressed.
+    pub address: Address,
+    /// Where a reading request belongs instead: a relative reference (RFC 3986, 4.2) of one or more `../`, then the
+    /// proper last segment with its slash. Set where relative links of the answer would lead astray or the name is
+    /// not normalised; never for doubled slashes alone.
+    pub redirect: Option<String>,
+}
+
+impl From<Address> for Parsed {
+    fn from(address: Address) -> Self {
+        Self { address, redirect: None }
+    }
+}
+
+/// Reads the path of a request, still percent-encoded and without its query.
+pub fn parse(path: &str, routes: &RouteNames) -> Result<Parsed, Error> {
+    let segments = Segments::split(path)?;
+    match segments.as_slice() {
+        [] => Ok(Address::Home.into()),
+        [first] if first == "pypi" => Err(Error::NotOffered { protocol: "The XML-RPC interface" }),
+        [first, name, rest @ ..] if first == "pypi" => match routes.named(name) {
+            Some(route) => below(route, rest, segments.slashes),
+            None => unrouted(name, segments.as_slice(), routes),
+        },
+        [first, second, ..] if first == "_" && second == "oidc" => {
+            Err(Error::NotOffered { protocol: "Trusted publishing" })
+        }
+        [first, ..] if first == ".well-known" => Err(Error::NotOffered { protocol: "Discovery" }),
+        [first] if first == "legacy" => Ok(Address::Upload { route: routes.default_route()? }.into()),
+        [first, rest @ ..] if first == "legacy" && rest.first().is_some_and(|next| next == "+simple") => {
+            below(routes.default_route()?, rest, segments.slashes)
+        }
+        rest if has_shape(rest) => below(routes.default_route()?, rest, segments.slashes),
+        _ => Err(Error::NothingHere),
+    }
+}
+
+/// `/pypi/…` whose second segment is no route: the legacy JSON of the default route, or a mistyped route.
+fn unrouted(name: &str, segments: &[Cow<'_, str>], routes: &RouteNames) -> Result<Parsed, Error> {
+    let legacy = match segments {
+        [_, second, last] => last == "json" && second != "simple",
+        [_, second] => second == "json",
+        // `/pypi/typo/simple/json/` is the page of a project called json, below a route that does not exist.
+        [_, _, version, last] => last == "json" && version != "simple" && version != "+simple",
+        _ => false,
+    };
+    if let (true, Ok(route)) = (legacy, routes.default_route()) {
+        return below(route, segments, 0);
+    }
+    Err(Error::NoSuchRoute { route: excerpt(name) })
+}
+
+/// Whether the segments behind a route look like anything, so that noise is `NothingHere` even without a default.
+fn has_shape(rest: &[Cow<'_, str>]) -> bool {
+    rest.first().is_some_and(|first| first == "simple" || first == "+simple")
+        || rest.last().is_some_and(|last| last == "json")
+}
+
+/// What the segments behind a route mean.
+fn below(route: RouteId, rest: &[Cow<'_, str>], slashes: usize) -> Result<Parsed, Error> {
+    match rest {
+        [] => Ok(Address::Upload { route }.into()),
+        [index, rest @ ..] if index == "simple" || index == "+simple" => {
+            in_index(route, index, rest, slashes)
+        }
+        [prefix, project, last] if prefix == "pypi" && last == "json" => legacy(route, project, None),
+        [prefix, project, version, last] if prefix == "pypi" && last == "json" => {
+            legacy(route, project, Some(version))
+        }
+        [project, last] if last == "json" => legacy(route, project, None),
+        [project, version, last] if last == "json" => legacy(route, project, Some(version)),
+        _ => Err(Error::NothingHere),
+    }
+}
+
+/// What the segments behind `simple` mean. `slashes` counts those at the end of the path.
+fn in_index(route: RouteId, index: &str, rest: &[Cow<'_, str>], slashes: usize) -> Result<Parsed, Error> {
+    match rest {
+        [] => {
+            let redirect = (slashes == 0).then(|| format!("{index}/"));
+            Ok(Parsed { address: Address::List { route }, redirect })
+        }
+        [spelling] => {
+            let project = project(spelling)?;
+            let proper = slashes > 0 && project.as_str() == spelling;
+            let redirect = (!proper).then(|| format!("{}{project}/", "../".repeat(slashes)));
+            Ok(Parsed { address: Address::Page { route, project }, redirect })
+        }
+        [spelling, version, name] if slashes == 0 => {
+            let project = project(spelling)?;
+            let version = component(VersionSegment::parse(version))?;
+            let wheel = name.strip_suffix(".metadata").filter(|stem| stem.ends_with(".whl"));
+            let file = component(FileName::parse(wheel.unwrap_or(name)))?;
+            let file = FileAddress { project, version, file };
+            Ok(if wheel.is_some() {
+                Address::Metadata { route, wheel: file }.into()
+            } else {
+                Address::File { route, file }.into()
+            })
+        }
+        _ => Err(Error::NothingHere),
+    }
+}
+
+fn legacy(route: RouteId, spelling: &str, version: Option<&Cow<'_, str>>) -> Result<Parsed, Error> {
+    let version = version.map(|raw| component(VersionSegment::parse(raw))).transpose()?;
+    Ok(Address::Legacy { route, project: project(spelling)?, version }.into())
+}
+
+fn project(spelling: &str) -> Result<ProjectName, AddressFault> {
+    ProjectName::parse(spelling).map_err(AddressFault::from)
+}
+
+fn component<T>(parsed: Result<T, crate::pypi::filename::InvalidComponent>) -> Result<T, AddressFault> {
+    parsed.map_err(AddressFault::from)
+}
+
+/// The decoded segments of a path, empty ones left out. Borrows wherever nothing was escaped.
+struct Segments<'a> {
+    parts: [Cow<'a, str>; MAX_SEGMENTS],
+    count: usize,
+    /// How many slashes end the path.
+    slashes: usize,
+}
+
+impl<'a> Segments<'a> {
+    fn split(path: &'a str) -> Result<Self, Error> {
+        if path.len() > MAX_LENGTH {
+            return Err(AddressFault::TooLong.into());
+        }
+        let mut parts = [const { Cow::Borrowed("") }; MAX_SEGMENTS];
+        let mut count = 0;
+        for raw in path.split('/').filter(|raw| !raw.is_empty()) {
+            let decoded = decode(raw)?;
+            // Segments beyond the last are checked all the same, so that a hostile path is always called one.
+            if let Some(part) = parts.get_mut(count) {
+                *part = decoded;
+            }
+            count += 1;
+        }
+        let slashes = path.len() - path.trim_end_matches('/').len();
+        // One `../` of a redirect undoes one slash; nobody has a reason to send many.
+        if count > MAX_SEGMENTS || slashes > MAX_SEGMENTS {
+            Err(Error::NothingHere)
+        } else {
+            Ok(Self { parts, count, slashes })
+        }
+    }
+
+    fn as_slice(&self) -> &[Cow<'a, str>] {
+        &self.parts[..self.count]
+    }
+}
+
+/// Decodes one segment once and refuses what would be ambiguous to anybody who looked at it again.
+fn decode(raw: &str) -> Result<Cow<'_, str>, AddressFault> {
+    let decoded = percent_decode_str(raw).decode_utf8().map_err(|_| AddressFault::Encoding)?;
+    if decoded == "." || decoded == ".." {
+        return Err(AddressFault::Relative);
+    }
+    for c in decoded.chars() {
+        match c {
+            '%' => return Err(AddressFault::Percent),
+            '/' | '\\' => return Err(AddressFault::Character),
+            c if c.is_control() || is_lookalike(c) => return Err(AddressFault::Character),
+            _ => {}
+        }
+    }
+    Ok(decoded)
+}
+
+/// Characters that compatibility mappings or careless readers turn into a slash, a backslash or a dot.
+fn is_lookalike(c: char) -> bool {
+    matches!(
+        c,
+        '\u{2024}'
+            ..='\u{2026}'
+                | '\u{2044}'
+                | '\u{2215}'
+                | '\u{2216}'
+                | '\u{29f5}'
+                | '\u{29f8}'
+                | '\u{29f9}'
+                | '\u{fe52}'
+                | '\u{fe68}'
+                | '\u{ff0e}'
+                | '\u{ff0f}'
+                | '\u{ff3c}'
+    )
+}
+
+#[cfg(test)]
+#[path = "address_tests.rs"]
+mod tests;

@@ -1,0 +1,344 @@
+//! Which form of a page a client gets, and in which coding.
+//!
+//! Pure: header values in, a choice out. `Accept` follows RFC 9110 (12.5.1) and PEP 691, `Accept-Encoding`
+//! RFC 9110 (12.5.3). Two rules of our own: JSON is only given to a client that names it, because a bare `*/*` is
+//! sent by clients that can read nothing but HTML; and a range we cannot read is passed over instead of refused.
+
+use http::header::HeaderValue;
+
+use crate::error::Error;
+
+const JSON_V1: &str = "application/vnd.pypi.simple.v1+json";
+const JSON_LATEST: &str = "application/vnd.pypi.simple.latest+json";
+const HTML_V1: &str = "application/vnd.pypi.simple.v1+html";
+const HTML_LATEST: &str = "application/vnd.pypi.simple.latest+html";
+const TEXT_HTML: &str = "text/html";
+
+/// The form of a page or of the project list. Whoever asks for the latest version gets, and is told, version 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// `application/vnd.pypi.simple.v1+json`
+    Json,
+    /// `application/vnd.pypi.simple.v1+html`
+    HtmlV1,
+    /// `text/html`
+    TextHtml,
+}
+
+impl Form {
+    /// The `Content-Type` to answer with.
+    pub fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Json => "application/vnd.pypi.simple.v1+json",
+            Self::HtmlV1 => "application/vnd.pypi.simple.v1+html; charset=utf-8",
+            Self::TextHtml => "text/html; charset=utf-8",
+        })
+    }
+
+    /// The log and metric label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::HtmlV1 => "html-v1",
+            Self::TextHtml => "html",
+        }
+    }
+}
+
+/// A content coding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Coding {
+    /// As it is.
+    Identity,
+    /// `gzip`
+    Gzip,
+    /// `zstd` (RFC 8878)
+    Zstd,
+}
+
+impl Coding {
+    /// The `Content-Encoding` to answer with; none for the identity.
+    pub fn content_encoding(self) -> Option<HeaderValue> {
+        match self {
+            Self::Identity => None,
+            Self::Gzip => Some(HeaderValue::from_static("gzip")),
+            Self::Zstd => Some(HeaderValue::from_static("zstd")),
+        }
+    }
+
+    /// The log and metric label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// The form for all values of `Accept`. None means that everything is welcome.
+pub fn form<'a>(accept: impl IntoIterator<Item = &'a str>) -> Result<Form, Error> {
+    let mut json = Wish::default();
+    let mut html_v1 = Wish::default();
+    let mut text_html = Wish::default();
+    let mut any = false;
+    for (range, quality) in ranges(accept) {
+        any = true;
+        json.hear(&[JSON_V1, JSON_LATEST], range, quality);
+        html_v1.hear(&[HTML_V1, HTML_LATEST], range, quality);
+        text_html.hear(&[TEXT_HTML], range, quality);
+    }
+    if !any {
+        return Ok(Form::TextHtml);
+    }
+    // Equal wishes: what is named goes before what a wildcard covers. Among the named, `text/html` is the last resort
+    // (PEP 691); among the covered it is the first, for the sake of clients that read nothing else.
+    [
+        (json.rank(), 2, 0, Form::Json),
+        (html_v1.rank(), 1, 1, Form::HtmlV1),
+        (text_html.rank(), 0, 2, Form::TextHtml),
+    ]
+    .into_iter()
+    .filter(|((quality, _), ..)| *quality > 0)
+    .max_by_key(|((quality, named), among_named, among_covered, _)| {
+        (*quality, *named, if *named { *among_named } else { *among_covered })
+    })
+    .map(|(.., form)| form)
+    .ok_or(Error::NotAcceptable)
+}
+
+/// The coding for all values of `Accept-Encoding`. Whoever says nothing gets the identity, and so does whoever
+/// excludes everything, since a page that cannot be read beats no page.
+pub fn coding<'a>(accept_encoding: impl IntoIterator<Item = &'a str>) -> Coding {
+    let (mut zstd, mut gzip, mut identity, mut star) = (None, None, None, None);
+    for (name, quality) in ranges(accept_encoding) {
+        let slot = match name {
+            _ if name.eq_ignore_ascii_case("zstd") => &mut zstd,
+            _ if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => &mut gzip,
+            _ if name.eq_ignore_ascii_case("identity") => &mut identity,
+            "*" => &mut star,
+            _ => continue,
+        };
+        *slot = (*slot).max(Some(quality));
+    }
+    // `*` says that the client does not care, not that it knows our newest coding: gzip stands first there.
+    let named = |quality: Option<u16>, rank: u8| (quality.or(star).unwrap_or(0), quality.is_some(), rank);
+    let best = [
+        (named(zstd, if zstd.is_some() { 3 } else { 1 }), Coding::Zstd),
+        (named(gzip, 2), Coding::Gzip),
+        (named(identity, 0), Coding::Identity),
+    ]
+    .into_iter()
+    .filter(|((quality, ..), _)| *quality > 0)
+    .max_by_key(|((quality, _, rank), _)| (*quality, *rank));
+    best.map_or(Coding::Identity, |(_, coding)| coding)
+}
+
+/// The quality (0 to 1000) that the client gives to the best of these types, each a lower-case `type/subtype`; 0
+/// where it excludes or does not mention them. No header at all is 1000 for everything.
+pub fn quality<'a>(accept: impl IntoIterator<Item = &'a str>, types: &[&str]) -> u16 {
+    let mut wish = Wish::default();
+    let mut any = false;
+    for (range, quality) in ranges(accept) {
+        any = true;
+        wish.hear(types, range, quality);
+    }
+    if any { wish.rank().0 } else { 1000 }
+}
+
+/// What a client has said about one form: by name, by `type/*`, by `*/*`.
+#[derive(Default)]
+struct Wish {
+    named: Option<u16>,
+    kind: Option<u16>,
+    all: Option<u16>,
+}
+
+impl Wish {
+    fn hear(&mut self, types: &[&str], range: &str, quality: u16) {
+        let slot = if range == "*/*" || range == "*" {
+            &mut self.all
+        } else if let Some(kind) = range.strip_suffix("/*") {
+            let covers = |name: &&str| name.split('/').next().is_some_and(|k| k.eq_ignore_ascii_case(kind));
+            if !types.iter().any(covers) {
+                return;
+            }
+            &mut self.kind
+        } else if types.iter().any(|name| name.eq_ignore_ascii_case(range)) {
+            &mut self.named
+        } else {
+            return;
+        };
+        *slot = (*slot).max(Some(quality));
+    }
+
+    /// The quality by the most specific range, and whether that names the form.
+    fn rank(&self) -> (u16, bool) {
+        let quality = self.named.or(self.kind).or(self.all).unwrap_or(0);
+        (quality, self.named.is_some())
+    }
+}
+
+/// The elements of list headers with their weights. Parameters other than `q` do not matter here, since no form of
+/// ours has any that a client could choose by; elements whose weight cannot be read are passed over.
+fn ranges<'a>(values: impl IntoIterator<Item = &'a str>) -> impl Iterator<Item = (&'a str, u16)> {
+    values.into_iter().flat_map(|value| outside_quotes(value, b',')).filter_map(|element| {
+        let mut parts = outside_quotes(element, b';').map(str::trim);
+        let name = parts.next().filter(|name| !name.is_empty())?;
+        let weight = parts.find_map(|parameter| {
+            let (key, value) = parameter.split_once('=')?;
+            key.trim().eq_ignore_ascii_case("q").then(|| value.trim())
+        });
+        Some((name, weight.map_or(Some(1000), thousandths)?))
+    })
+}
+
+/// A weight in thousandths. Takes what occurs in the wild: `.5`, and more than three digits.
+fn thousandths(raw: &str) -> Option<u16> {
+    let (whole, fraction) = raw.split_once('.').unwrap_or((raw, ""));
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(fraction) || !matches!(whole, "" | "0" | "1") || (whole.is_empty() && fraction.is_empty()) {
+        return None;
+    }
+    let fraction =
+        fraction.bytes().chain(*b"000").take(3).fold(0, |sum, byte| sum * 10 + u16::from(byte - b'0'));
+    match (whole, fraction) {
+        ("1", 0) => Some(1000),
+        ("1", _) => None,
+        _ => Some(fraction),
+    }
+}
+
+/// Splits at a separator that does not stand in a quoted string.
+fn outside_quotes(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let (mut quoted, mut escaped) = (false, false);
+        for (at, byte) in text.bytes().enumerate() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                _ if byte == separator && !quoted => {
+                    rest = Some(&text[at + 1..]);
+                    return Some(&text[..at]);
+                }
+                _ => {}
+            }
+        }
+        rest = None;
+        Some(text)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_client_gets_the_form_it_reads() {
+        let pip = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01";
+        let uv = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01";
+        let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8";
+        for (client, accept, expected) in [
+            ("pip 22 to 26, pdm, pipenv", pip, Ok(Form::Json)),
+            ("pip up to 21", "text/html", Ok(Form::TextHtml)),
+            ("uv", uv, Ok(Form::Json)),
+            ("poetry 2", "application/vnd.pypi.simple.v1+json, */*;q=0.1", Ok(Form::Json)),
+            ("poetry 1, hash steps, hatch, curl", "*/*", Ok(Form::TextHtml)),
+            ("a browser", browser, Ok(Form::TextHtml)),
+            ("an old runtime's default", "text/html, image/gif, *; q=.2, */*; q=.2", Ok(Form::TextHtml)),
+            ("latest", JSON_LATEST, Ok(Form::Json)),
+            ("latest HTML", HTML_LATEST, Ok(Form::HtmlV1)),
+            ("other JSON", "application/json", Err(Error::NotAcceptable)),
+            ("other JSON or anything", "application/json, */*;q=0.1", Ok(Form::TextHtml)),
+            ("a future version", "application/vnd.pypi.simple.v2+json", Err(Error::NotAcceptable)),
+        ] {
+            assert_eq!(form([accept]), expected, "{client}");
+        }
+        assert_eq!(form([]), Ok(Form::TextHtml));
+    }
+
+    #[test]
+    fn weights_and_specificity_decide() {
+        let json = JSON_V1;
+        let html = HTML_V1;
+        for (accept, expected) in [
+            (format!("{json};q=0.5, text/html"), Ok(Form::TextHtml)),
+            (format!("{json};q=0.5, text/html;q=0.4"), Ok(Form::Json)),
+            (format!("text/html, {json}"), Ok(Form::Json)),
+            (format!("text/html, {html}"), Ok(Form::HtmlV1)),
+            (format!("*/*, {json}"), Ok(Form::Json)),
+            (format!("*/*, {json};q=0"), Ok(Form::TextHtml)),
+            (format!("*/*;q=0.5, {json};q=0.1"), Ok(Form::TextHtml)),
+            ("text/*".to_owned(), Ok(Form::TextHtml)),
+            ("application/*".to_owned(), Ok(Form::HtmlV1)),
+            ("*/*, text/html;q=0".to_owned(), Ok(Form::HtmlV1)),
+            (format!("*/*, text/html;q=0, {html};q=0"), Ok(Form::Json)),
+            ("*/*;q=0".to_owned(), Err(Error::NotAcceptable)),
+            ("text/html;q=0".to_owned(), Err(Error::NotAcceptable)),
+            ("text/html;q=0.000".to_owned(), Err(Error::NotAcceptable)),
+            ("image/png".to_owned(), Err(Error::NotAcceptable)),
+            (json.to_uppercase(), Ok(Form::Json)),
+            (format!("  {json} ; Q=1.000 ;x=\"a,b;q=0\" , text/html"), Ok(Form::Json)),
+            (format!("x/y;a=\"{json},\""), Err(Error::NotAcceptable)),
+            (format!("{json};q=nonsense, text/html;q=0.1"), Ok(Form::TextHtml)),
+            (format!("{json};q=1.5"), Ok(Form::TextHtml)),
+            (" , ,".to_owned(), Ok(Form::TextHtml)),
+            (String::new(), Ok(Form::TextHtml)),
+        ] {
+            assert_eq!(form([accept.as_str()]), expected, "{accept}");
+        }
+        assert_eq!(form(["text/html;q=0.1", json]), Ok(Form::Json), "several lines are one list");
+    }
+
+    #[test]
+    fn codings_follow_the_client_and_then_our_preference() {
+        for (accept, expected) in [
+            ("gzip, deflate", Coding::Gzip),
+            ("gzip, deflate, zstd", Coding::Zstd),
+            ("zstd,gzip,deflate", Coding::Zstd),
+            ("gzip, deflate, br, zstd", Coding::Zstd),
+            ("identity", Coding::Identity),
+            ("Identity", Coding::Identity),
+            ("identity, gzip;q=0.5", Coding::Identity),
+            ("identity;q=0.5, gzip", Coding::Gzip),
+            ("gzip, identity", Coding::Gzip),
+            ("zstd;q=0.5, gzip", Coding::Gzip),
+            ("zstd;q=0.5, gzip;q=0.5", Coding::Zstd),
+            ("gzip;q=0", Coding::Identity),
+            ("gzip;q=0, *", Coding::Zstd),
+            ("*", Coding::Gzip),
+            ("gzip;q=0.5, *;q=0.1", Coding::Gzip),
+            ("identity;q=0", Coding::Identity),
+            ("identity;q=0, *;q=0.1", Coding::Gzip),
+            ("*;q=0", Coding::Identity),
+            ("br", Coding::Identity),
+            ("x-gzip", Coding::Gzip),
+            ("", Coding::Identity),
+        ] {
+            assert_eq!(coding([accept]), expected, "{accept}");
+        }
+        assert_eq!(coding([]), Coding::Identity);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_survived_and_the_choice_is_one_the_client_can_read(accept in "[a-z*/+;=, q0-9.\"\\\\]{0,80}") {
+            let chosen = form([accept.as_str()]);
+            if chosen == Ok(Form::Json) {
+                prop_assert!(accept.contains("json") || accept.contains('*'));
+            }
+            let _ = coding([accept.as_str()]);
+        }
+
+        #[test]
+        fn weights_are_read_as_numbers(thousand in 0..=1000u16) {
+            let text = format!("{:.3}", f64::from(thousand) / 1000.0);
+            prop_assert_eq!(thousandths(&text), Some(thousand));
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Every error with its status, code and headers, and the bodies that different clients get.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+
+use super::*;
+use crate::error::{AddressFault, Cause};
+use crate::pypi::filename::{FileName, VersionSegment};
+use crate::pypi::name::ProjectName;
+
+const HTTP_ID: &str = "01ABC";
+
+fn project() -> ProjectName {
+    ProjectName::parse("flask").expect("a name")
+}
+
+fn file() -> FileName {
+    FileName::parse("flask-1.0.tar.gz").expect("a file name")
+}
+
+fn answer(error: &Error, method: &Method, accept: Option<&str>) -> Response {
+    let mut headers = HeaderMap::new();
+    if let Some(accept) = accept {
+        headers.insert(ACCEPT, HeaderValue::from_str(accept).expect("a header value"));
+    }
+    response(error, &Asked { method, headers: &headers, request_id: HTTP_ID })
+}
+
+async fn body(response: Response) -> String {
+    let bytes = response.into_body().collect().await.expect("a whole body").to_bytes();
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+fn reason_of(response: &Response) -> Option<Vec<u8>> {
+    response.extensions().get::<ReasonPhrase>().map(|reason| reason.as_bytes().to_vec())
+}
+
+type Row = (Error, u16, &'static str, &'static [(&'static str, &'static str)]);
+
+/// Every variant once, and every cause.
+fn table() -> Vec<Row> {
+    let wait = Duration::from_millis(1500);
+    let unavailable = |cause| Error::Unavailable { cause, retry_after: wait };
+    let retry: &[(&str, &str)] = &[("retry-after", "2")];
+    vec![
+        (Error::NoSuchRoute { route: "x".to_owned() }, 404, "no-such-route", &[]),
+        (Error::NoDefaultRoute, 404, "no-default-route", &[]),
+        (Error::NothingHere, 404, "nothing-here", &[]),
+        (Error::NotOffered { protocol: "Discovery" }, 404, "not-offered", &[]),
+        (Error::NoSuchProject { route: "pypi".into(), project: project() }, 404, "no-such-project", &[]),
+        (
+            Error::NoSuchVersion {
+                project: project(),
+                version: VersionSegment::parse("1").expect("a segment"),
+            },
+            404,
+            "no-such-version",
+            &[],
+        ),
+        (Error::NoSuchFile { project: project(), file: file() }, 404, "no-such-file", &[]),
+        (Error::NoCoreMetadata { file: file() }, 404, "no-core-metadata", &[]),
+        (Error::ListNotOffered { reason: "the role may not list packages" }, 404, "list-not-offered", &[]),
+        (
+            Error::Denied { action: "codeartifact:ReadFromRepository", resource: "arn:secret".to_owned() },
+            403,
+            "denied",
+            &[],
+        ),
+        (unavailable(Cause::Token), 503, "unavailable-token", retry),
+        (unavailable(Cause::Connect), 503, "unavailable-connect", retry),
+        (unavailable(Cause::Timeout), 503, "unavailable-timeout", retry),
+        (unavailable(Cause::Throttled), 503, "unavailable-throttled", retry),
+        (unavailable(Cause::Upstream), 503, "unavailable-upstream", retry),
+        (unavailable(Cause::Broken), 503, "unavailable-broken", retry),
+        (unavailable(Cause::Busy), 503, "unavailable-busy", retry),
+        (unavailable(Cause::Draining), 503, "unavailable-draining", retry),
+        (unavailable(Cause::Storage), 503, "unavailable-storage", retry),
+        (unavailable(Cause::OutcomeUnknown), 503, "unavailable-outcome-unknown", retry),
+        (Error::Integrity { file: file() }, 503, "integrity", &[("retry-after", "60")]),
+        (Error::BadAddress { fault: AddressFault::Percent }, 400, "bad-address", &[]),
+        (Error::BadRequest { fault: "it has no form" }, 400, "bad-request", &[]),
+        (Error::NotAcceptable, 406, "not-acceptable", &[]),
+        (
+            Error::MethodNotAllowed { allowed: "GET, HEAD" },
+            405,
+            "method-not-allowed",
+            &[("allow", "GET, HEAD")],
+        ),
+        (Error::BadHost, 400, "bad-host", &[]),
+        (Error::HostNotAllowed { host: "evil.example".to_owned() }, 421, "host-not-allowed", &[]),
+        (Error::CrossSite, 403, "cross-site", &[]),
+        (
+            Error::RangeNotSatisfiable { length: 7 },
+            416,
+            "range-not-satisfiable",
+            &[("content-range", "bytes */7")],
+        ),
+        (Error::UploadOff { route: "pypi".into() }, 403, "upload-off", &[]),
+        (
+            Error::UploadUnauthorized,
+            401,
+            "upload-unauthorized",
+            &[("www-authenticate", "Basic realm=\"wheelport\", charset=\"UTF-8\"")],
+        ),
+        (Error::UploadForbidden { project: project() }, 403, "upload-forbidden", &[]),
+        (Error::UploadRefused { reason: "no digest was given".to_owned() }, 400, "upload-refused", &[]),
+        (Error::FileExists { file: file() }, 409, "file-exists", &[]),
+        (Error::UploadTooLarge { what: "a file", limit: 5 }, 413, "upload-too-large", &[]),
+        (Error::Internal, 500, "internal", &[]),
+    ]
+}
+
+#[test]
+fn every_error_has_its_status_code_and_headers() {
+    let mut codes = HashSet::new();
+    for (error, status, code, expected) in table() {
+        let answer = answer(&error, &Method::GET, None);
+        assert_eq!((answer.status().as_u16(), error.code()), (status, code));
+        assert!(codes.insert(code), "{code} is there twice");
+        assert!(matches!(status, 429 | 503) == answer.headers().contains_key(RETRY_AFTER), "{code}");
+        let common = [
+            ("content-type", "application/problem+json"),
+            ("cache-control", "no-store"),
+            ("vary", "Accept"),
+            ("x-request-id", HTTP_ID),
+            ("x-content-type-options", "nosniff"),
+            (
+                "content-security-policy",
+                "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            ),
+        ];
+        let mut all: Vec<_> = common.iter().chain(expected).map(|(k, v)| (*k, (*v).to_owned())).collect();
+        let mut got: Vec<_> = answer
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .collect();
+        all.sort();
+        got.sort();
+        assert_eq!(got, all, "{code}");
+        assert_eq!(reason_of(&answer), None, "{code}: a reading request keeps the standard phrase");
+    }
+}
+
+#[test]
+fn every_sentence_ends_and_tells_nothing_from_inside() {
+    for (error, _, code, _) in table() {
+        let sentence = error.to_string();
+        assert!(sentence.ends_with('.') && !sentence.contains("secret"), "{code}: {sentence}");
+    }
+}
+
+#[tokio::test]
+async fn the_document_follows_the_standard() {
+    let error = Error::NoSuchProject { route: "pypi".into(), project: project() };
+    let document =
+        body(answer(&error, &Method::GET, Some("application/vnd.pypi.simple.v1+json, */*;q=0.1"))).await;
+    let document: serde_json::Value = serde_json::from_str(&document).expect("JSON");
+    assert_eq!(
+        document,
+        serde_json::json!({
+            "type": "urn:wheelport:error:no-such-project",
+            "title": "Not Found",
+            "status": 404,
+            "detail": "The repository behind route 'pypi' has no project 'flask'.",
+            "code": "no-such-project",
+            "request_id": HTTP_ID,
+        })
+    );
+}
+
+#[tokio::test]
+async fn text_goes_to_those_who_take_only_text() {
+    let pip =
+        "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01";
+    for (accept, expected) in [
+        (Some("text/html"), "text/plain; charset=utf-8"),
+        (Some("text/html,application/xhtml+xml,*/*;q=0.8"), "text/plain; charset=utf-8"),
+        (Some("text/plain"), "text/plain; charset=utf-8"),
+        (Some("application/json;q=0.9, text/plain;q=0.8, text/html;q=0.7"), "application/problem+json"),
+        (Some("*/*"), "application/problem+json"),
+        (Some("image/png"), "application/problem+json"),
+        (Some(pip), "application/problem+json"),
+        (None, "application/problem+json"),
+    ] {
+        let answer = answer(&Error::NothingHere, &Method::GET, accept);
+        assert_eq!(answer.headers()[CONTENT_TYPE], expected, "{accept:?}");
+    }
+    let text = body(answer(&Error::CrossSite, &Method::POST, Some("text/html"))).await;
+    assert_eq!(text, format!("{}\n\nRequest id: {HTTP_ID}\n", Error::CrossSite));
+}
+
+#[tokio::test]
+async fn an_upload_reads_in_the_reason_phrase_what_the_body_says() {
+    let error = Error::FileExists { file: file() };
+    let answer = answer(&error, &Method::POST, None);
+    let reason = reason_of(&answer).expect("a reason phrase");
+    assert_eq!(reason, error.to_string().into_bytes());
+    assert!(reason.starts_with(b"File already exists (flask-1.0.tar.gz)"));
+    assert!(body(answer).await.contains("File already exists (flask-1.0.tar.gz)"));
+}
+
+#[test]
+fn a_reason_phrase_is_one_bounded_line_of_latin_1() {
+    let phrase = |text: &str| reason(text).map(|reason| reason.as_bytes().to_vec());
+    assert_eq!(phrase("a\r\nX-Injected: é\t€\u{85}\0"), Some(b"a  X-Injected: \xe9 ?  ".to_vec()));
+    assert_eq!(phrase(&"x".repeat(200)), Some(vec![b'x'; 200]));
+    let long = phrase(&"x".repeat(201)).expect("a phrase");
+    assert!(long.len() == 200 && long.ends_with(b"x..."));
+}
