@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::runtime::telemetry::LogFormat;
 
 pub mod cache;
+pub mod check;
 pub mod serve;
 pub mod signals;
 

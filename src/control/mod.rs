@@ -15,7 +15,7 @@ mod settings;
 mod skew;
 mod source;
 #[cfg(test)]
-mod stub;
+pub(crate) mod stub;
 #[cfg(test)]
 mod tests;
 
