@@ -2,7 +2,9 @@
 //!
 //! It knows nothing of the proxy; the two share only `pypi` and `runtime`.
 
+pub mod data;
 pub mod oddities;
+pub mod public;
 pub mod shared;
 pub mod store;
 
