@@ -2,8 +2,10 @@
 //!
 //! It knows nothing of the proxy; the two share only `pypi` and `runtime`.
 
+pub mod calendar;
 pub mod oddities;
 pub mod shared;
+pub mod sigv4;
 pub mod store;
 
 pub use oddities::{Oddities, Switchboard};
