@@ -3,10 +3,12 @@
 //! It knows nothing of the proxy; the two share only `pypi` and `runtime`.
 
 pub mod calendar;
+pub mod control;
 pub mod oddities;
 pub mod shared;
 pub mod sigv4;
 pub mod store;
+pub mod sts;
 
 pub use oddities::{Oddities, Switchboard};
 pub use shared::{Shared, Stats};
