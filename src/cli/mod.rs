@@ -8,6 +8,7 @@ use crate::runtime::telemetry::LogFormat;
 
 pub mod cache;
 pub mod check;
+pub mod emulate;
 pub mod serve;
 pub mod signals;
 
