@@ -4,7 +4,9 @@
 
 pub mod calendar;
 pub mod control;
+pub mod data;
 pub mod oddities;
+pub mod public;
 pub mod shared;
 pub mod sigv4;
 pub mod store;

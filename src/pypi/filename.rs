@@ -158,8 +158,7 @@ impl FileName {
                 let split = stem
                     .match_indices('-')
                     .map(|(at, _)| at)
-                    .filter(|at| stem[at + 1..].starts_with(|c: char| c.is_ascii_digit() || c == 'v'))
-                    .next_back()?;
+                    .rfind(|at| stem[at + 1..].starts_with(|c: char| c.is_ascii_digit() || c == 'v'))?;
                 (&stem[..split], &stem[split + 1..])
             }
             FileKind::Other => return None,

@@ -3,12 +3,19 @@
 //! Pure: no I/O, no clock, no async. Strings from outside become these types at the edge, and nothing behind
 //! the edge looks at a raw string again. Both the proxy and the emulator build on this module.
 
+pub mod address;
 pub mod digest;
 pub mod filename;
+mod keys;
+pub mod media;
 pub mod name;
 pub mod page;
+pub mod parse;
+pub mod render;
+pub mod version;
+pub mod wheel;
 
 pub use digest::{Algorithm, Hashes, Sha256};
 pub use filename::{Distribution, FileKind, FileName, VersionSegment};
 pub use name::ProjectName;
-pub use page::{CoreMetadata, File, FileAddress, Page, ProjectStatus, Yanked};
+pub use page::{CoreMetadata, File, FileAddress, Page, ProjectList, ProjectStatus, Yanked};

@@ -6,13 +6,16 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// The longest project name accepted, in bytes; CodeArtifact allows 255.
 pub const MAX_LENGTH: usize = 255;
 
 /// A project name in normalised form: lower case, runs of `.`, `-` and `_` written as one `-`.
 ///
 /// Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ProjectName(Arc<str>);
 
 /// Why a string is not a project name.
@@ -75,6 +78,20 @@ fn is_separator(byte: u8) -> bool {
 fn is_normalised(raw: &str) -> bool {
     raw.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !raw.contains("--")
+}
+
+impl TryFrom<String> for ProjectName {
+    type Error = InvalidName;
+
+    fn try_from(raw: String) -> Result<Self, InvalidName> {
+        Self::parse(&raw)
+    }
+}
+
+impl From<ProjectName> for String {
+    fn from(name: ProjectName) -> Self {
+        name.0.as_ref().to_owned()
+    }
 }
 
 impl fmt::Display for ProjectName {

@@ -27,21 +27,27 @@ pub struct FileAddress {
 }
 
 /// One project's page (PEP 503, 691, 700).
-#[derive(Debug, Clone, PartialEq)]
+///
+/// The serde form is for keeping a page on disk; it is not the JSON of the simple API, which is `render`'s.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Page {
     /// The project, normalised.
     pub name: ProjectName,
     /// The `meta.api-version` upstream declared, as (major, minor); (1, 0) where it declared none.
     pub api_version: (u16, u16),
     /// The versions upstream listed (PEP 700), in its order; `None` where it listed none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versions: Option<Vec<String>>,
     /// Every file, in upstream's order. File names are unique: the first entry of a name wins.
     pub files: Vec<File>,
     /// The project's status (PEP 792).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<ProjectStatus>,
     /// Unknown keys of `meta`.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub meta_extra: Map<String, Value>,
     /// Unknown keys of the page.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,
 }
 

@@ -40,7 +40,7 @@ pub use error::{Noun, StoreError};
 pub use model::*;
 pub use principals::{NewPrincipal, Principal};
 pub use publish::{NewAsset, Published, Refused};
-pub use repositories::{NewRepository, RepositoryChange};
+pub use repositories::{Layer, NewRepository, RepositoryChange};
 pub use tokens::{Grant, Issued, Verdict};
 pub use versions::{CopyRequest, VersionErrorCode, VersionsAction, VersionsOutcome, VersionsRequest};
 

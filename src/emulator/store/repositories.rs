@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::domains::next_policy;
 use super::error::{Noun, StoreError};
-use super::model::{DomainKey, Package, Policy, Repository, RepositoryKey, is_repository_name};
+use super::model::{DomainKey, Package, Policy, Repository, RepositoryKey, Restriction, is_repository_name};
 use super::{DomainState, PUBLIC_CONNECTION, RepositoryState, Store, Touched, blobs_of};
 use crate::pypi::ProjectName;
 
@@ -37,6 +37,17 @@ pub struct RepositoryChange {
     pub upstreams: Option<Vec<String>>,
     /// `Some(Some(name))` connects, `Some(None)` disconnects.
     pub external_connection: Option<Option<String>>,
+}
+
+/// One repository that a look-up of a project searches.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// The repository.
+    pub repository: String,
+    /// What it retains of the project.
+    pub package: Option<Package>,
+    /// Whether the project may come through its external connection.
+    pub connected: bool,
 }
 
 impl Store {
@@ -187,23 +198,30 @@ impl Store {
         .await
     }
 
-    /// The repositories a look-up in `key` searches, in order: itself, then each upstream with its own upstreams,
-    /// each once, at most [`SEARCHED_REPOSITORIES`].
-    pub fn search_order(&self, key: &RepositoryKey) -> Result<Vec<Repository>, StoreError> {
+    /// What a look-up of a project in `key` finds, in order: the repository itself, then each upstream with its own
+    /// upstreams, each once, at most [`SEARCHED_REPOSITORIES`]. A repository whose origin controls block upstreams for
+    /// this project ends the walk on its branch.
+    pub fn layers(&self, key: &RepositoryKey, project: &ProjectName) -> Result<Vec<Layer>, StoreError> {
         let world = self.world();
         let domain = world.domain(&key.domain)?;
         world.repository(key)?;
-        let mut order: Vec<Repository> = Vec::new();
+        let mut layers: Vec<Layer> = Vec::new();
         let mut waiting = vec![key.name.as_str()];
         while let Some(name) = waiting.pop() {
-            if order.len() == SEARCHED_REPOSITORIES || order.iter().any(|seen| seen.name == name) {
+            if layers.len() == SEARCHED_REPOSITORIES || layers.iter().any(|seen| seen.repository == name) {
                 continue;
             }
             let Some(state) = domain.repositories.get(name) else { continue };
-            waiting.extend(state.repository.upstreams.iter().rev().map(String::as_str));
-            order.push(state.repository.clone());
+            let package = state.packages.get(project).cloned();
+            let open =
+                package.as_ref().is_none_or(|package| package.restrictions.upstream == Restriction::Allow);
+            if open {
+                waiting.extend(state.repository.upstreams.iter().rev().map(String::as_str));
+            }
+            let connected = open && state.repository.external_connection.is_some();
+            layers.push(Layer { repository: name.to_owned(), package, connected });
         }
-        Ok(order)
+        Ok(layers)
     }
 }
 
