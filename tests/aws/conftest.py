@@ -130,7 +130,7 @@ class Emulator:
         config = botocore.config.Config(retries={"total_max_attempts": 1}, proxies={})
         return session.client(service, endpoint_url=self.control, config=config)
 
-    def upload(self, domain: str, repository: str, token: str, wheel: tuple[str, bytes], **fields: str) -> None:
+    def upload(self, domain: str, repository: str, token: str, wheel: tuple[str, bytes], **more: str) -> None:
         name, content = wheel
         project, version = name.split("-")[:2]
         fields = {
@@ -141,7 +141,7 @@ class Emulator:
             "version": version,
             "filetype": "bdist_wheel",
             "pyversion": "py3",
-        } | fields
+        } | more
         boundary = uuid.uuid4().hex
         body = b"".join(
             f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'.encode()
@@ -233,7 +233,7 @@ def publish(emulator, codeartifact, domain):
 
     def publish(project: str, version: str, requires: list[str] = ()) -> tuple[str, bytes]:
         wheel = make_wheel(project, version, requires)
-        emulator.upload(domain, "python", token, wheel)
+        emulator.upload(domain, "python", token, wheel, summary="A sample", description="# Sample")
         return wheel
 
     return publish

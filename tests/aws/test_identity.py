@@ -3,10 +3,12 @@
 import base64
 import datetime
 import json
+import urllib.error
+import urllib.request
 
 import botocore.exceptions
 import pytest
-from conftest import ACCOUNT, ADMINISTRATOR, REGION
+from conftest import ACCOUNT, ADMINISTRATOR, REGION, make_wheel
 
 
 def refusal(call, **arguments):
@@ -41,11 +43,11 @@ def test_caller_identity(emulator):
 
 
 def test_a_presigned_identity_request(emulator):
-    import urllib.request
-
-    url = emulator.client("sts").generate_presigned_url("get_caller_identity", ExpiresIn=60)
+    url = emulator.client("sts").generate_presigned_url("get_caller_identity", ExpiresIn=60, HttpMethod="GET")
     with urllib.request.urlopen(url, timeout=10) as answer:
         assert b":user/administrator</Arn>" in answer.read()
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(url.replace("X-Amz-Expires=60", "X-Amz-Expires=600"), timeout=10)
 
 
 def test_assumed_role(emulator, domain):
@@ -117,3 +119,22 @@ def test_a_domain_belongs_to_its_account(emulator, domain):
 def test_any_region_is_fine_by_default(emulator):
     assert REGION != "us-west-2"
     emulator.client(region="us-west-2").list_domains()
+
+
+def test_a_token_carries_the_rights_of_its_principal(emulator, domain, publish):
+    publish("sample", "1.0")
+    page = f"{emulator.data}/pypi/d/{domain}-{ACCOUNT}/python/simple/sample/"
+
+    def token(user):
+        return emulator.client(keys=(user, "s")).get_authorization_token(domain=domain)["authorizationToken"]
+
+    def read(user):
+        request = urllib.request.Request(page, headers={"Authorization": f"Bearer {token(user)}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status
+
+    assert read("AKIANOLIST0000000000") == 200
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        read("AKIANOREAD0000000000")
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        emulator.upload(domain, "python", token("AKIANOLIST0000000000"), make_wheel("sample", "2.0"))
