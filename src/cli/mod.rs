@@ -1,1 +1,3 @@
-//! (to come)
+//! The commands, one file each. Arguments in, exit code out; everything else is behind `app` and the emulator.
+
+pub mod emulate;

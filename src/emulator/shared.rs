@@ -1,7 +1,7 @@
 //! What both planes of one emulator share: the store, the clock, the switches, the counters, the addresses.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde::Serialize;
@@ -40,11 +40,19 @@ impl Shared {
         }
     }
 
-    /// `http://HOST:PORT` of the data plane.
+    /// `http://HOST:PORT` of the data plane; a listener on every address is reached over loopback.
     pub fn data_origin(&self) -> String {
-        self.data_address
-            .get()
-            .map_or_else(|| "http://127.0.0.1".to_owned(), |address| format!("http://{address}"))
+        let Some(mut address) = self.data_address.get().copied() else {
+            return "http://127.0.0.1".to_owned();
+        };
+        if address.ip().is_unspecified() {
+            address.set_ip(if address.is_ipv4() {
+                Ipv4Addr::LOCALHOST.into()
+            } else {
+                Ipv6Addr::LOCALHOST.into()
+            });
+        }
+        format!("http://{address}")
     }
 }
 

@@ -1,11 +1,11 @@
 //! Files: found in the joined view, retained, imported where they are cold, sent whole or as one range.
 
 use axum::body::Body;
-use axum::extract::Request;
 use axum::response::Response;
 use http::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, IF_RANGE, LOCATION, RANGE,
 };
+use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use tokio::io::AsyncSeekExt as _;
 
@@ -30,14 +30,14 @@ pub(super) struct Wanted {
 }
 
 /// Answers GET and HEAD for a file.
-pub(super) async fn answer(plane: &DataPlane, wanted: Wanted, request: &Request) -> Response {
+pub(super) async fn answer(plane: &DataPlane, wanted: Wanted, request: &Parts) -> Response {
     match serve(plane, &wanted, request).await {
         Ok(response) => response,
         Err(error) => reply::store_error(&error),
     }
 }
 
-async fn serve(plane: &DataPlane, wanted: &Wanted, request: &Request) -> Result<Response, StoreError> {
+async fn serve(plane: &DataPlane, wanted: &Wanted, request: &Parts) -> Result<Response, StoreError> {
     if let Some(digest) = own_bytes(plane, wanted) {
         return send(plane, &digest, &wanted.file, request).await;
     }
@@ -69,9 +69,9 @@ fn own_bytes(plane: &DataPlane, wanted: &Wanted) -> Option<Sha256> {
 }
 
 /// What the switches make of a request for a cold file.
-fn cold_oddity(plane: &DataPlane, wanted: &Wanted, request: &Request) -> Option<Response> {
+fn cold_oddity(plane: &DataPlane, wanted: &Wanted, request: &Parts) -> Option<Response> {
     let oddities = plane.shared().oddities.get();
-    let partial = request.method() == Method::HEAD || request.headers().contains_key(RANGE);
+    let partial = request.method == Method::HEAD || request.headers.contains_key(RANGE);
     if oddities.head_range_cold_500 && partial {
         return Some(reply::message(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"));
     }
@@ -122,13 +122,13 @@ async fn send_cold(
     wanted: &Wanted,
     found: &Found,
     asset: &Asset,
-    request: &Request,
+    request: &Parts,
 ) -> Result<Response, StoreError> {
     let Some(source) = asset.source.clone() else {
         return Ok(reply::not_found(&format!("Asset not found: {}", wanted.file)));
     };
     let oddities = plane.shared().oddities.get();
-    if let (Some(size), &Method::HEAD, None) = (asset.size, request.method(), oddities.redirect_assets) {
+    if let (Some(size), &Method::HEAD, None) = (asset.size, &request.method, oddities.redirect_assets) {
         let digest = asset.hashes.sha256.as_deref().and_then(|text| text.parse().ok());
         return Ok(whole(plane, size, digest.as_ref(), Body::empty()));
     }
@@ -140,8 +140,8 @@ async fn send_cold(
         version: wanted.version.clone(),
         file: wanted.file.clone(),
     };
-    let needs_all = request.method() == Method::HEAD
-        || request.headers().contains_key(RANGE)
+    let needs_all = request.method == Method::HEAD
+        || request.headers.contains_key(RANGE)
         || oddities.redirect_assets.is_some();
     let begun = if needs_all {
         plane.import_whole(import).await.map(|()| Begun::Finished)
@@ -178,13 +178,13 @@ async fn send(
     plane: &DataPlane,
     digest: &Sha256,
     file: &FileName,
-    request: &Request,
+    request: &Parts,
 ) -> Result<Response, StoreError> {
     let oddities = plane.shared().oddities.get();
     if let Some(address) = oddities.redirect_assets {
         return Ok(redirect(plane, address, digest, file));
     }
-    from_disk(plane, digest, request.method(), request.headers()).await
+    from_disk(plane, digest, &request.method, &request.headers).await
 }
 
 /// The bytes of a blob as an answer to GET or HEAD, whole or as one range.

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::response::Response;
+use http::request::Parts;
 use http::{Method, StatusCode, header};
 use tokio::time::{Instant, sleep};
 
@@ -114,13 +115,14 @@ async fn answer(State(plane): State<DataPlane>, request: Request) -> Response {
 
 async fn dispatch(plane: &DataPlane, request: Request) -> Response {
     let shared = plane.shared();
-    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
-    let Some((key, target)) = address::read(host, request.uri().path(), &shared.default_domain) else {
+    let (request, body) = request.into_parts();
+    let host = request.headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let Some((key, target)) = address::read(host, request.uri.path(), &shared.default_domain) else {
         shared.stats.request("unknown");
         return reply::not_found("Not found");
     };
     // The list and what does not exist are refused before anybody is asked who they are.
-    let (kind, action) = match (&target, request.method()) {
+    let (kind, action) = match (&target, &request.method) {
         (Target::Page(_), &Method::GET | &Method::HEAD) => ("page", READ),
         (Target::Asset { .. }, &Method::GET | &Method::HEAD) => ("asset", READ),
         (Target::Endpoint, &Method::POST) => ("upload", PUBLISH),
@@ -134,7 +136,7 @@ async fn dispatch(plane: &DataPlane, request: Request) -> Response {
         }
     };
     shared.stats.request(kind);
-    let grant = match auth::admit(&shared.store, request.headers(), &key.domain) {
+    let grant = match auth::admit(&shared.store, &request.headers, &key.domain) {
         Admission::Granted(grant) => grant,
         Admission::Missing => return reply::unauthorized(&key),
         Admission::Bad if shared.oddities.get().bad_token == 404 => return reply::not_found("Not found"),
@@ -151,7 +153,7 @@ async fn dispatch(plane: &DataPlane, request: Request) -> Response {
         Target::Asset { project, version, file } => {
             asset::answer(plane, asset::Wanted { key, project, version, file }, &request).await
         }
-        Target::Endpoint => upload::answer(plane, key, request).await,
+        Target::Endpoint => upload::answer(plane, key, Request::from_parts(request, body)).await,
         Target::List => reply::not_found("Not found"),
     }
 }
@@ -167,11 +169,11 @@ async fn project_page(
     plane: &DataPlane,
     key: &RepositoryKey,
     project: &ProjectName,
-    request: &Request,
+    request: &Parts,
 ) -> Response {
     let shared = plane.shared();
     let oddities = shared.oddities.get();
-    let header = |name| request.headers().get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    let header = |name| request.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
     let Some(form) = page::negotiate(header(header::ACCEPT), oddities.json) else {
         return reply::message(StatusCode::NOT_ACCEPTABLE, "Not acceptable");
     };
@@ -180,7 +182,7 @@ async fn project_page(
         Err(error) => return reply::store_error(&error),
     };
     let host = header(header::HOST).map_or_else(|| shared.data_origin(), |host| format!("http://{host}"));
-    let path = request.uri().path().trim_end_matches('/');
+    let path = request.uri.path().trim_end_matches('/');
     let page_url = format!("{host}{path}/");
     let setting =
         page::Setting { project, oddities: &oddities, now: shared.store.now(), page_url: &page_url };
@@ -194,5 +196,5 @@ async fn project_page(
         page::Form::Json => page::json(&files, &setting),
         page::Form::Html | page::Form::VersionedHtml => page::html(&files, &setting).into_bytes(),
     };
-    reply::page(form.content_type(), body, header(header::ACCEPT_ENCODING), request.method() == Method::HEAD)
+    reply::page(form.content_type(), body, header(header::ACCEPT_ENCODING), request.method == Method::HEAD)
 }

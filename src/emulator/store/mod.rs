@@ -41,7 +41,7 @@ pub use model::*;
 pub use principals::{NewPrincipal, Principal};
 pub use publish::{NewAsset, Published, Refused};
 pub use repositories::{Layer, NewRepository, RepositoryChange};
-pub use tokens::{Grant, Issued, Verdict};
+pub use tokens::{Grant, Issued, Verdict, base64url};
 pub use versions::{CopyRequest, VersionErrorCode, VersionsAction, VersionsOutcome, VersionsRequest};
 
 /// The one external connection there is for this format.

@@ -198,31 +198,51 @@ impl Store {
         .await
     }
 
-    /// What a look-up of a project in `key` finds, in order: the repository itself, then each upstream with its own
-    /// upstreams, each once, at most [`SEARCHED_REPOSITORIES`]. A repository whose origin controls block upstreams for
-    /// this project ends the walk on its branch.
+    /// The repositories behind and including `key` in search order: itself, then each upstream with its own upstreams,
+    /// each once, at most [`SEARCHED_REPOSITORIES`].
+    pub fn search_order(&self, key: &RepositoryKey) -> Result<Vec<Repository>, StoreError> {
+        let world = self.world();
+        let order = walk(world.domain(&key.domain)?, &world.repository(key)?.repository.name, |_| true);
+        Ok(order.into_iter().map(|state| state.repository.clone()).collect())
+    }
+
+    /// What a look-up of a project in `key` finds, in search order. A repository whose origin controls block upstreams
+    /// for this project ends the walk on its branch.
     pub fn layers(&self, key: &RepositoryKey, project: &ProjectName) -> Result<Vec<Layer>, StoreError> {
         let world = self.world();
-        let domain = world.domain(&key.domain)?;
-        world.repository(key)?;
-        let mut layers: Vec<Layer> = Vec::new();
-        let mut waiting = vec![key.name.as_str()];
-        while let Some(name) = waiting.pop() {
-            if layers.len() == SEARCHED_REPOSITORIES || layers.iter().any(|seen| seen.repository == name) {
-                continue;
-            }
-            let Some(state) = domain.repositories.get(name) else { continue };
-            let package = state.packages.get(project).cloned();
-            let open =
-                package.as_ref().is_none_or(|package| package.restrictions.upstream == Restriction::Allow);
-            if open {
-                waiting.extend(state.repository.upstreams.iter().rev().map(String::as_str));
-            }
-            let connected = open && state.repository.external_connection.is_some();
-            layers.push(Layer { repository: name.to_owned(), package, connected });
-        }
-        Ok(layers)
+        let open = |state: &RepositoryState| {
+            let package = state.packages.get(project);
+            package.is_none_or(|package| package.restrictions.upstream == Restriction::Allow)
+        };
+        let order = walk(world.domain(&key.domain)?, &world.repository(key)?.repository.name, open);
+        let layer = |state: &RepositoryState| Layer {
+            repository: state.repository.name.clone(),
+            package: state.packages.get(project).cloned(),
+            connected: open(state) && state.repository.external_connection.is_some(),
+        };
+        Ok(order.into_iter().map(layer).collect())
     }
+}
+
+/// Depth first from `start`, upstreams in their order, but only behind repositories that are `open`.
+fn walk<'a>(
+    domain: &'a DomainState,
+    start: &'a str,
+    open: impl Fn(&RepositoryState) -> bool,
+) -> Vec<&'a RepositoryState> {
+    let mut order: Vec<&RepositoryState> = Vec::new();
+    let mut waiting = vec![start];
+    while let Some(name) = waiting.pop() {
+        if order.len() == SEARCHED_REPOSITORIES || order.iter().any(|seen| seen.repository.name == name) {
+            continue;
+        }
+        let Some(state) = domain.repositories.get(name) else { continue };
+        if open(state) {
+            waiting.extend(state.repository.upstreams.iter().rev().map(String::as_str));
+        }
+        order.push(state);
+    }
+    order
 }
 
 fn check_upstreams(domain: &DomainState, name: &str, upstreams: &[String]) -> Result<(), StoreError> {
