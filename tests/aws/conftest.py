@@ -7,7 +7,6 @@ AWS configuration of whoever runs the tests.
 import base64
 import contextlib
 import io
-import json
 import os
 import pathlib
 import socket
@@ -27,42 +26,54 @@ ADMINISTRATOR = ("AKIAEMULATOR00000000", "wheelport-emulator-secret-key-00000000
 START_SECONDS = 30
 
 # One user for each right that can be missing, and roles with conditions.
-IDENTITIES = {
-    "principals": [
-        {"access_key": "AKIANOTOKEN000000000", "secret_key": "s", "user": "no-token", "actions": ["sts:*"]},
-        {"access_key": "AKIANOBEARER00000000", "secret_key": "s", "user": "no-bearer", "actions": ["codeartifact:*"]},
-        {
-            "access_key": "AKIANOLIST0000000000",
-            "secret_key": "s",
-            "user": "no-list",
-            "actions": [
-                "codeartifact:Describe*",
-                "codeartifact:GetAuthorizationToken",
-                "codeartifact:ReadFromRepository",
-                "sts:GetServiceBearerToken",
-            ],
-        },
-        {
-            "access_key": "AKIANOREAD0000000000",
-            "secret_key": "s",
-            "user": "no-read",
-            "actions": ["codeartifact:GetAuthorizationToken", "sts:GetServiceBearerToken"],
-        },
-        {"access_key": "AKIAOUTSIDER00000000", "secret_key": "s", "user": "outsider", "account": "444455556666"},
-    ],
-    "roles": [
-        {"arn": f"arn:aws:iam::{ACCOUNT}:role/partner", "external_id": "ticket-17"},
-        {"arn": f"arn:aws:iam::{ACCOUNT}:role/careful", "mfa_required": True},
-        {
-            "arn": f"arn:aws:iam::{ACCOUNT}:role/reader",
-            "actions": [
-                "codeartifact:GetAuthorizationToken",
-                "codeartifact:ReadFromRepository",
-                "sts:GetServiceBearerToken",
-            ],
-        },
-    ],
-}
+IDENTITIES = f"""
+[[principals]]
+access_key = "AKIANOTOKEN000000000"
+secret_key = "s"
+user = "no-token"
+actions = ["sts:*"]
+
+[[principals]]
+access_key = "AKIANOBEARER00000000"
+secret_key = "s"
+user = "no-bearer"
+actions = ["codeartifact:*"]
+
+[[principals]]
+access_key = "AKIANOLIST0000000000"
+secret_key = "s"
+user = "no-list"
+actions = [
+    "codeartifact:Describe*",
+    "codeartifact:GetAuthorizationToken",
+    "codeartifact:ReadFromRepository",
+    "sts:GetServiceBearerToken",
+]
+
+[[principals]]
+access_key = "AKIANOREAD0000000000"
+secret_key = "s"
+user = "no-read"
+actions = ["codeartifact:GetAuthorizationToken", "sts:GetServiceBearerToken"]
+
+[[principals]]
+access_key = "AKIAOUTSIDER00000000"
+secret_key = "s"
+user = "outsider"
+account = "444455556666"
+
+[[roles]]
+arn = "arn:aws:iam::{ACCOUNT}:role/partner"
+external_id = "ticket-17"
+
+[[roles]]
+arn = "arn:aws:iam::{ACCOUNT}:role/careful"
+mfa_required = true
+
+[[roles]]
+arn = "arn:aws:iam::{ACCOUNT}:role/reader"
+actions = ["codeartifact:GetAuthorizationToken", "codeartifact:ReadFromRepository", "sts:GetServiceBearerToken"]
+"""
 
 
 def binary() -> pathlib.Path:
@@ -186,8 +197,8 @@ def make_wheel(project: str, version: str, requires: list[str] = ()) -> tuple[st
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory):
     home = tmp_path_factory.mktemp("emulator")
-    identities = home / "identities.json"
-    identities.write_text(json.dumps(IDENTITIES))
+    identities = home / "identities.toml"
+    identities.write_text(IDENTITIES)
     data, control = free_port(), free_port()
     command = [
         binary(),
@@ -196,6 +207,7 @@ def emulator(tmp_path_factory):
         f"--control-listen=127.0.0.1:{control}",
         f"--dir={home / 'store'}",
         f"--identities={identities}",
+        "--no-public-index",
     ]
     emulator = Emulator(f"http://127.0.0.1:{control}", f"http://127.0.0.1:{data}", home)
     with open(home / "log", "wb") as log:
