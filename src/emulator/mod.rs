@@ -6,6 +6,7 @@
 pub mod calendar;
 pub mod control;
 pub mod data;
+pub mod metadata;
 pub mod oddities;
 pub mod public;
 pub mod seed;

@@ -3,7 +3,7 @@
 //!
 //! A request passes, in this order: the operation's address (`operation`), injected faults ([`Faults`]), the signature
 //! (`gate`), the parameters (`call`), the principal's rights (`identity`), the handler. Requests to `/` speak the query
-//! protocol and go to `sts`. The state is the store's; this module adds no memory but the injected faults. Package
+//! protocol and go to `sts`, those of a credential chain go to `metadata`. The state is the store's; this module adds no memory but the injected faults. Package
 //! formats other than `pypi` are understood and always empty.
 
 pub mod call;
@@ -42,6 +42,7 @@ pub use identity::{
 };
 pub use operation::Operation;
 
+use super::metadata;
 use super::shared::Shared;
 use super::sigv4::query_pairs;
 use super::store::{Store, Timestamp};
@@ -136,11 +137,12 @@ async fn serve(State(control): State<Control>, request: Request<Body>) -> Respon
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
-    let mut response = if request.uri().path() == "/" {
-        serve_sts(control, request).await.unwrap_or_else(IntoResponse::into_response)
-    } else {
-        serve_control(control, request).await.unwrap_or_else(IntoResponse::into_response)
+    let served = match request.uri().path() {
+        "/" => serve_sts(control, request).await,
+        path if metadata::serves(path) => Ok(serve_metadata(control, request).await),
+        _ => serve_control(control, request).await,
     };
+    let mut response = served.unwrap_or_else(IntoResponse::into_response);
     control.shared.stats.status(response.status().as_u16());
     let headers = response.headers_mut();
     let request_id = HeaderValue::from_str(&request_id()).unwrap_or_else(|_| HeaderValue::from_static("-"));
@@ -159,6 +161,12 @@ async fn serve_sts(control: &Inner, request: Request<Body>) -> Result<Response, 
     let request =
         sts::Request { identities: &control.identities, now: control.now(), parts: &parts, body: &body };
     Ok(sts::answer(&request).await.map(Body::from))
+}
+
+async fn serve_metadata(control: &Inner, request: Request<Body>) -> Response {
+    control.shared.stats.request("metadata");
+    let (parts, _) = request.into_parts();
+    metadata::answer(&control.identities, control.region(), control.now(), &parts).await.map(Body::from)
 }
 
 async fn serve_control(control: &Inner, request: Request<Body>) -> Result<Response, Fault> {
