@@ -11,11 +11,14 @@ use std::path::PathBuf;
 use serde::Serialize;
 use url::Url;
 
+pub use command::{CheckArgs, run};
+
 use crate::control::{AccountId, AwsSettings, ControlPlane, DomainId, DomainName, RepositoryName};
 use crate::runtime::Clock;
 use crate::upstream::{Client, ClientSettings};
 
 mod aws;
+mod command;
 mod directory;
 mod files;
 mod reach;

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
+use super::signals;
 use crate::emulator::control::{ControlSettings, DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY, IdentitySettings};
 use crate::emulator::store::DomainKey;
 use crate::emulator::{Emulator, EmulatorSettings, Oddities, OpenError};
@@ -93,7 +93,7 @@ pub enum EmulateError {
     Signals(io::Error),
 }
 
-/// Runs the emulator until a signal comes or the tasks are stopped.
+/// Runs the emulator until a signal comes.
 pub async fn run(args: Args, tasks: Tasks) -> Result<(), EmulateError> {
     let temporary = match &args.dir {
         Some(_) => None,
@@ -123,7 +123,7 @@ pub async fn run(args: Args, tasks: Tasks) -> Result<(), EmulateError> {
     let data = emulator.serve_data(data).map_err(listening)?;
     let control = emulator.serve_control(control).map_err(listening)?;
     println!("{}", banner(&emulator, &args, &dir, data, control, public_index.as_ref()));
-    wait_for_the_end(&tasks).await?;
+    signals::until_stopped().map_err(EmulateError::Signals)?.await;
     if !tasks.join(DRAIN).await {
         tracing::warn!("some connections did not end in time");
     }
@@ -138,17 +138,6 @@ fn read_identities(path: &Path) -> Result<IdentitySettings, EmulateError> {
     let failed = |message: String| EmulateError::Identities { path: path.to_owned(), message };
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     toml::from_str(&text).map_err(|error| failed(error.to_string()))
-}
-
-async fn wait_for_the_end(tasks: &Tasks) -> Result<(), EmulateError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(EmulateError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(EmulateError::Signals)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = tasks.stopping() => {}
-    }
-    Ok(())
 }
 
 /// What a person needs to try it. The keys protect nothing: they are the same in every emulator.
