@@ -606,6 +606,10 @@ async fn bodies_hold_their_places_and_pages_get_through() {
     stage.scripted.on(FILE, Reply::ok("0123"));
     let reply = stage.file().await.expect("the place of the dropped body");
     assert_eq!(read(reply).await, (b"0123".to_vec(), None));
+    let mut read_to_its_end = stage.file().await.expect("a place");
+    while read_to_its_end.body.next().await.is_some() {}
+    assert!(stage.file().await.is_ok(), "what is complete holds nothing");
+    drop(read_to_its_end);
 }
 
 #[tokio::test]
