@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use subtle::ConstantTimeEq as _;
 
 use super::fault::Fault;
+use crate::emulator::access::Decision;
 use crate::emulator::store::{Allowed, Principal, Store, StoreError};
 
 /// The access key of the administrator every emulator knows.
@@ -83,12 +84,13 @@ fn allowed(actions: Option<&BTreeSet<String>>) -> Allowed {
     actions.map_or(Allowed::All, |actions| Allowed::Only(actions.clone()))
 }
 
-/// Refuses what a principal may not do.
+/// Refuses what a principal's own rights do not allow.
 pub fn authorize(principal: &Principal, action: &str, resource: &str) -> Result<(), Fault> {
     if principal.allowed.allows(action) {
         return Ok(());
     }
-    Err(Fault::denied(&principal.arn, action, resource))
+    let refusal = Decision::NotInIdentityPolicy.refusal(&principal.arn, action, resource);
+    Err(Fault::denied(refusal.unwrap_or_default()))
 }
 
 /// Who a session of a role acts as.
