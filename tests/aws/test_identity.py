@@ -8,7 +8,7 @@ import urllib.request
 
 import botocore.exceptions
 import pytest
-from conftest import ACCOUNT, ADMINISTRATOR, REGION, make_wheel
+from aws_support import ACCOUNT, ADMINISTRATOR, REGION, make_wheel
 
 
 def refusal(call, **arguments):

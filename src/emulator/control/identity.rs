@@ -22,7 +22,19 @@ pub const DEFAULT_SECRET_KEY: &str = "wheelport-emulator-secret-key-0000000000";
 /// The account the administrator belongs to.
 pub const DEFAULT_ACCOUNT: &str = "111122223333";
 
-/// Principals and roles beyond the defaults; the content of an identity file.
+/// Principals and roles beyond the defaults; the content of an identity file:
+///
+/// ```toml
+/// [[principals]]
+/// access_key = "AKIAREADER0000000000"
+/// secret_key = "not-a-secret"
+/// user = "reader"
+/// actions = ["codeartifact:GetAuthorizationToken", "sts:GetServiceBearerToken"]
+///
+/// [[roles]]
+/// arn = "arn:aws:iam::111122223333:role/partner"
+/// external_id = "ticket-17"
+/// ```
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IdentitySettings {
