@@ -8,7 +8,7 @@ import sysconfig
 import time
 
 import pytest
-from conftest import ACCOUNT
+from aws_support import ACCOUNT
 
 
 def command():

@@ -8,7 +8,7 @@ import urllib.request
 
 import botocore.exceptions
 import pytest
-from conftest import ACCOUNT, ADMINISTRATOR, REGION, make_wheel
+from aws_support import ACCOUNT, ADMINISTRATOR, REGION, make_wheel
 
 
 def refusal(call, **arguments):
@@ -114,6 +114,30 @@ def test_a_domain_belongs_to_its_account(emulator, domain):
     outsider = emulator.client(keys=("AKIAOUTSIDER00000000", "s"))
     assert refusal(outsider.describe_domain, domain=domain)["Code"] == "ResourceNotFoundException"
     assert domain not in [one["name"] for one in outsider.list_domains()["domains"]]
+
+
+def test_another_account_needs_a_policy_of_the_domain(emulator, codeartifact, domain, publish):
+    publish("sample", "1.0")
+    outsider = emulator.client(keys=("AKIAOUTSIDER00000000", "s"))
+    where = {"domain": domain, "domainOwner": ACCOUNT}
+    refused = refusal(outsider.get_authorization_token, **where)
+    assert refused["Code"] == "AccessDeniedException"
+    assert "because no resource-based policy allows the codeartifact:GetAuthorizationToken" in refused["Message"]
+
+    def allow(*actions):
+        statement = {"Effect": "Allow", "Principal": {"AWS": "444455556666"}, "Action": actions, "Resource": "*"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        codeartifact.put_domain_permissions_policy(domain=domain, policyDocument=document)
+
+    allow("codeartifact:GetAuthorizationToken")
+    token = outsider.get_authorization_token(**where)["authorizationToken"]
+    page = f"{emulator.data}/pypi/d/{domain}-{ACCOUNT}/python/simple/sample/"
+    request = urllib.request.Request(page, headers={"Authorization": f"Bearer {token}"})
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(request, timeout=10)
+    allow("codeartifact:GetAuthorizationToken", "codeartifact:Read*")
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
 
 
 def test_any_region_is_fine_by_default(emulator):

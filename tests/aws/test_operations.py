@@ -5,7 +5,7 @@ import hashlib
 
 import botocore.exceptions
 import pytest
-from conftest import ACCOUNT, REGION
+from aws_support import ACCOUNT, REGION
 
 # What the emulator's store can give no meaning to.
 NOT_EMULATED = {

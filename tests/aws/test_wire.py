@@ -7,7 +7,7 @@ import urllib.parse
 import botocore.auth
 import botocore.awsrequest
 import botocore.credentials
-from conftest import ADMINISTRATOR, REGION
+from aws_support import ADMINISTRATOR, REGION
 
 
 def raw(emulator, method, target, headers=(), body=None):

@@ -33,7 +33,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, Request, header};
 use serde_json::Value;
 
-use call::Call;
+use call::{Call, Resource};
 pub use fault::Fault;
 use gate::Lock;
 pub use identity::{
@@ -42,6 +42,7 @@ pub use identity::{
 };
 pub use operation::Operation;
 
+use super::access::{self, Subject};
 use super::metadata;
 use super::shared::Shared;
 use super::sigv4::query_pairs;
@@ -188,13 +189,34 @@ async fn serve_control(control: &Inner, request: Request<Body>) -> Result<Respon
     // The one operation whose body is bytes.
     let members: &[u8] = if operation == Operation::PublishPackageVersion { &[] } else { &body };
     let call = Call::new(caller, query_pairs(&parts), members)?;
-    identity::authorize(&call.caller, &operation.action(), &call.resource(region)?)?;
+    authorize(control, operation, &call)?;
     tracing::debug!(operation = operation.as_str(), principal = call.caller.arn, "control plane");
     if operation == Operation::GetPackageVersionAsset {
         return versions::asset(control, &call).await;
     }
     let answer = perform(control, operation, &call).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response())
+}
+
+/// Refuses what the caller may not do with the resource the call names.
+fn authorize(control: &Inner, operation: Operation, call: &Call) -> Result<(), Fault> {
+    let (caller, action) = (&call.caller, operation.action());
+    let resource = call.resource(control.region())?;
+    let decision = match &resource {
+        Resource::Any(_) => return identity::authorize(caller, &action, resource.as_str()),
+        // A new domain belongs to its creator, whoever else has one of that name.
+        Resource::InDomain { .. } if operation == Operation::CreateDomain => {
+            return identity::authorize(caller, &action, resource.as_str());
+        }
+        Resource::InDomain { domain, repository, .. } => {
+            let subject = Subject { arn: &caller.arn, allowed: &caller.allowed };
+            access::decide(control.store(), subject, &action, domain, repository.as_ref())
+        }
+    };
+    match decision.refusal(&caller.arn, &action, resource.as_str()) {
+        Some(message) => Err(Fault::denied(message)),
+        None => Ok(()),
+    }
 }
 
 async fn perform(control: &Inner, operation: Operation, call: &Call) -> Result<Value, Fault> {
