@@ -34,7 +34,7 @@ pub enum ReportFormat {
 /// Looks at everything that `serve` with the same arguments would need; 1 if something failed.
 pub async fn run(args: CheckArgs) -> Result<Ended, CommandError> {
     let report = match Settings::load(args.serve.overrides()) {
-        Ok(settings) => examine(settings).await,
+        Ok(settings) => Box::pin(examine(settings)).await,
         Err(error) => Report::of_bad_configuration(&error.to_string()),
     };
     let text = match args.format {
