@@ -83,13 +83,12 @@ impl DataPlane {
     pub(super) async fn import(&self, import: Import) -> Result<Begun, PublicError> {
         let finished = {
             let mut running = self.inner.imports.running.lock().unwrap_or_else(PoisonError::into_inner);
-            match running.get(&import.source) {
-                Some(finished) => Err(finished.clone()),
-                None => {
-                    let (finish, finished) = watch::channel(false);
-                    running.insert(import.source.clone(), finished);
-                    Ok(finish)
-                }
+            if let Some(finished) = running.get(&import.source) {
+                Err(finished.clone())
+            } else {
+                let (finish, finished) = watch::channel(false);
+                running.insert(import.source.clone(), finished);
+                Ok(finish)
             }
         };
         let finish = match finished {
@@ -139,8 +138,9 @@ impl DataPlane {
             let _ = opened.send(Err(PublicError::Setting("there is no external connection".to_owned())));
             return Ok(());
         };
-        self.shared().stats.public_request();
-        let response = match public.open(&import.source).await {
+        let response = public.open(&import.source).await;
+        self.shared().stats.public_requests(public.take_requests());
+        let response = match response {
             Ok(response) => response,
             Err(error) => {
                 let _ = opened.send(Err(error));

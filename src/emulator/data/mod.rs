@@ -77,8 +77,9 @@ impl DataPlane {
         let layers = shared.store.layers(key, project)?;
         let (page, failure) = match &self.inner.public {
             Some(public) if layers.iter().any(|layer| layer.connected) => {
-                shared.stats.public_request();
-                match public.page(project).await {
+                let page = public.page(project).await;
+                shared.stats.public_requests(public.take_requests());
+                match page {
                     Ok(page) => (page, None),
                     Err(error) => {
                         tracing::warn!(%project, %error, "the external connection does not help");
@@ -138,9 +139,8 @@ async fn dispatch(plane: &DataPlane, request: Request) -> Response {
     shared.stats.request(kind);
     let grant = match auth::admit(&shared.store, &request.headers, &key.domain) {
         Admission::Granted(grant) => grant,
-        Admission::Missing => return reply::unauthorized(&key),
         Admission::Bad if shared.oddities.get().bad_token == 404 => return reply::not_found("Not found"),
-        Admission::Bad => return reply::unauthorized(&key),
+        Admission::Bad | Admission::Missing => return reply::unauthorized(&key),
     };
     if !grant.allowed.allows(action) {
         return reply::denied(&grant.principal, action, &key.arn(&shared.region));

@@ -9,7 +9,8 @@ use http::StatusCode;
 
 use super::{DataPlane, reply};
 use crate::emulator::store::{
-    NewAsset, Published, Refused, RepositoryKey, Restriction, Spooled, StoreError, VersionMetadata,
+    NewAsset, Published, Refused, RepositoryKey, Restriction, Restrictions, Spooled, StoreError,
+    VersionMetadata,
 };
 use crate::pypi::{FileKind, FileName, ProjectName, wheel};
 
@@ -221,7 +222,11 @@ async fn complete_from_wheel(new: &mut NewAsset, bytes: &Spooled) {
 /// that does not answer refuses nothing.
 async fn guard_upstreams(plane: &DataPlane, key: &RepositoryKey, new: &NewAsset) -> Result<(), Rejection> {
     let own = plane.shared().store.package(key, &new.project).ok();
-    let closed = own.as_ref().is_some_and(|package| package.restrictions.upstream == Restriction::Block);
+    // A package that takes no publishing at all is refused by the store, with its own status.
+    let closed = own.as_ref().is_some_and(|package| {
+        let Restrictions { publish, upstream } = package.restrictions;
+        publish == Restriction::Block || upstream == Restriction::Block
+    });
     let present = own.as_ref().is_some_and(|package| package.versions.contains_key(&new.version));
     if closed || present {
         return Ok(());

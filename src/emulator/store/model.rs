@@ -365,7 +365,9 @@ impl Version {
         for asset in self.assets.values() {
             let _ = writeln!(text, "{} {:?}", asset.name, asset.hashes.sha256);
         }
-        self.revision = Sha256::of(text.as_bytes()).to_string().to_uppercase()[..44].to_owned();
+        let mut revision = Sha256::of(text.as_bytes()).to_string().to_uppercase();
+        revision.truncate(44);
+        self.revision = revision;
     }
 }
 
