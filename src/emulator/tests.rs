@@ -222,6 +222,7 @@ async fn a_public_file_is_imported_when_it_is_asked_for_and_stays_when_the_index
     public.stop();
     let page = world.get_as("/pypi/python/simple/flask/", JSON).await.json();
     assert_eq!(page["versions"], json!(["3.0"]), "what is retained stays");
+    assert_eq!(page["files"][0]["yanked"], "broken", "and so does what was learned of it");
     assert_eq!(&world.get(file).await.body[..], b"flask bytes");
     let new = world.get("/pypi/python/simple/django/").await;
     assert_eq!(new.status, StatusCode::SERVICE_UNAVAILABLE);

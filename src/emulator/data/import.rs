@@ -13,9 +13,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use url::Url;
 
-use super::DataPlane;
+use super::{DataPlane, metadata};
 use crate::emulator::public::PublicError;
-use crate::emulator::store::{AssetHashes, RepositoryKey, Spooled, StoreError};
+use crate::emulator::store::{AssetHashes, Came, RepositoryKey, Spooled, StoreError};
 use crate::pypi::{FileName, ProjectName};
 
 /// Pieces that wait for a slow client.
@@ -188,13 +188,13 @@ impl DataPlane {
             return Err(ImportError::Digest);
         }
         let (hashes, size): (AssetHashes, u64) = (spooled.hashes.clone(), spooled.size);
+        let says = metadata::of_wheel(spooled.path().to_owned(), &import.file).await;
+        let metadata = says.map(|says| says.metadata);
         spooled.keep().await?;
         for repository in &import.repositories {
             let Import { project, version, file, .. } = import.clone();
-            self.shared()
-                .store
-                .asset_came(repository.clone(), project, version, file, hashes.clone(), size)
-                .await?;
+            let came = Came { version, file, hashes: hashes.clone(), size, metadata: metadata.clone() };
+            self.shared().store.asset_came(repository.clone(), project, came).await?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod asset;
 mod auth;
 mod body;
 mod import;
+mod metadata;
 mod page;
 mod reply;
 mod s3;
@@ -181,6 +182,9 @@ async fn project_page(
         Ok(found) => found,
         Err(error) => return reply::store_error(&error),
     };
+    if let Err(error) = asset::refresh(plane, key, project, &view).await {
+        return reply::store_error(&error);
+    }
     let host = header(header::HOST).map_or_else(|| shared.data_origin(), |host| format!("http://{host}"));
     let path = request.uri.path().trim_end_matches('/');
     let page_url = format!("{host}{path}/");
