@@ -3,9 +3,11 @@
 //! It knows nothing of the proxy; the two share only `pypi` and `runtime`. An [`Emulator`] is opened on a directory,
 //! makes sure that a small world is there, and serves each plane on a listener that the caller has bound.
 
+pub mod access;
 pub mod calendar;
 pub mod control;
 pub mod data;
+pub mod metadata;
 pub mod oddities;
 pub mod public;
 pub mod seed;

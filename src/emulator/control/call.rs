@@ -114,27 +114,32 @@ impl Call {
         Ok(version)
     }
 
-    /// The ARN of what the call is about, for the decision whether the caller may make it.
-    pub fn resource(&self, region: &str) -> Result<String, Fault> {
+    /// What the call is about, for the decision whether the caller may make it.
+    pub fn resource(&self, region: &str) -> Result<Resource, Fault> {
         if let Some(arn) = self.text("resourceArn") {
-            return Ok(arn.to_owned());
+            return Ok(Resource::Any(arn.to_owned()));
         }
         if self.text("domain").or_else(|| self.body_text("domain")).is_none() {
-            return Ok("*".to_owned());
+            return Ok(Resource::Any("*".to_owned()));
         }
         let domain = self.domain()?;
         let parameters = ["repository", "destination-repository"];
         let Some(parameter) = parameters.into_iter().find(|name| self.text(name).is_some()) else {
-            return Ok(domain.arn(region));
+            return Ok(Resource::InDomain { arn: domain.arn(region), domain, repository: None });
         };
         let repository = self.repository_named(parameter)?;
-        let Some(package) = self.text("package") else { return Ok(repository.arn(region)) };
-        let (format, namespace) = (self.format()?, self.text("namespace").unwrap_or_default());
-        let (owner, name) = (&domain.owner, &domain.name);
-        Ok(format!(
-            "arn:aws:codeartifact:{region}:{owner}:package/{name}/{}/{format}/{namespace}/{package}",
-            repository.name
-        ))
+        let arn = match self.text("package") {
+            None => repository.arn(region),
+            Some(package) => {
+                let (format, namespace) = (self.format()?, self.text("namespace").unwrap_or_default());
+                let (owner, name) = (&domain.owner, &domain.name);
+                format!(
+                    "arn:aws:codeartifact:{region}:{owner}:package/{name}/{}/{format}/{namespace}/{package}",
+                    repository.name
+                )
+            }
+        };
+        Ok(Resource::InDomain { arn, domain, repository: Some(repository) })
     }
 
     /// The list of versions in the body, if there is one.
@@ -171,6 +176,31 @@ impl Call {
             Some(token) => read_token(token).ok_or_else(|| Fault::validation("Invalid nextToken"))?,
         };
         Ok(Paging { start, limit })
+    }
+}
+
+/// What a call is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resource {
+    /// Named by an ARN only, or nothing in particular (`*`).
+    Any(String),
+    /// A domain or something in it.
+    InDomain {
+        /// The ARN.
+        arn: String,
+        /// The domain.
+        domain: DomainKey,
+        /// The repository, if the call names one.
+        repository: Option<RepositoryKey>,
+    },
+}
+
+impl Resource {
+    /// The ARN, or `*`.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Any(arn) | Self::InDomain { arn, .. } => arn,
+        }
     }
 }
 

@@ -50,14 +50,8 @@ impl Fault {
     }
 
     /// The principal may not do this.
-    pub fn denied(principal: &str, action: &str, resource: &str) -> Self {
-        Self::new(
-            StatusCode::FORBIDDEN,
-            "AccessDeniedException",
-            format!(
-                "User: {principal} is not authorized to perform: {action} on resource: {resource} because no identity-based policy allows the {action} action"
-            ),
-        )
+    pub fn denied(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "AccessDeniedException", message)
     }
 
     /// Too many requests; SDKs wait for `seconds` before they try again.

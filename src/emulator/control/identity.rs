@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use subtle::ConstantTimeEq as _;
 
 use super::fault::Fault;
+use crate::emulator::access::Decision;
 use crate::emulator::store::{Allowed, Principal, Store, StoreError};
 
 /// The access key of the administrator every emulator knows.
@@ -21,7 +22,19 @@ pub const DEFAULT_SECRET_KEY: &str = "wheelport-emulator-secret-key-0000000000";
 /// The account the administrator belongs to.
 pub const DEFAULT_ACCOUNT: &str = "111122223333";
 
-/// Principals and roles beyond the defaults; the content of an identity file.
+/// Principals and roles beyond the defaults; the content of an identity file:
+///
+/// ```toml
+/// [[principals]]
+/// access_key = "AKIAREADER0000000000"
+/// secret_key = "not-a-secret"
+/// user = "reader"
+/// actions = ["codeartifact:GetAuthorizationToken", "sts:GetServiceBearerToken"]
+///
+/// [[roles]]
+/// arn = "arn:aws:iam::111122223333:role/partner"
+/// external_id = "ticket-17"
+/// ```
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IdentitySettings {
@@ -83,12 +96,13 @@ fn allowed(actions: Option<&BTreeSet<String>>) -> Allowed {
     actions.map_or(Allowed::All, |actions| Allowed::Only(actions.clone()))
 }
 
-/// Refuses what a principal may not do.
+/// Refuses what a principal's own rights do not allow.
 pub fn authorize(principal: &Principal, action: &str, resource: &str) -> Result<(), Fault> {
     if principal.allowed.allows(action) {
         return Ok(());
     }
-    Err(Fault::denied(&principal.arn, action, resource))
+    let refusal = Decision::NotInIdentityPolicy.refusal(&principal.arn, action, resource);
+    Err(Fault::denied(refusal.unwrap_or_default()))
 }
 
 /// Who a session of a role acts as.

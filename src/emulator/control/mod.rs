@@ -3,7 +3,7 @@
 //!
 //! A request passes, in this order: the operation's address (`operation`), injected faults ([`Faults`]), the signature
 //! (`gate`), the parameters (`call`), the principal's rights (`identity`), the handler. Requests to `/` speak the query
-//! protocol and go to `sts`. The state is the store's; this module adds no memory but the injected faults. Package
+//! protocol and go to `sts`, those of a credential chain go to `metadata`. The state is the store's; this module adds no memory but the injected faults. Package
 //! formats other than `pypi` are understood and always empty.
 
 pub mod call;
@@ -33,7 +33,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, Request, header};
 use serde_json::Value;
 
-use call::Call;
+use call::{Call, Resource};
 pub use fault::Fault;
 use gate::Lock;
 pub use identity::{
@@ -42,6 +42,8 @@ pub use identity::{
 };
 pub use operation::Operation;
 
+use super::access::{self, Subject};
+use super::metadata;
 use super::shared::Shared;
 use super::sigv4::query_pairs;
 use super::store::{Store, Timestamp};
@@ -136,11 +138,12 @@ async fn serve(State(control): State<Control>, request: Request<Body>) -> Respon
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
-    let mut response = if request.uri().path() == "/" {
-        serve_sts(control, request).await.unwrap_or_else(IntoResponse::into_response)
-    } else {
-        serve_control(control, request).await.unwrap_or_else(IntoResponse::into_response)
+    let served = match request.uri().path() {
+        "/" => serve_sts(control, request).await,
+        path if metadata::serves(path) => Ok(serve_metadata(control, request).await),
+        _ => serve_control(control, request).await,
     };
+    let mut response = served.unwrap_or_else(IntoResponse::into_response);
     control.shared.stats.status(response.status().as_u16());
     let headers = response.headers_mut();
     let request_id = HeaderValue::from_str(&request_id()).unwrap_or_else(|_| HeaderValue::from_static("-"));
@@ -159,6 +162,12 @@ async fn serve_sts(control: &Inner, request: Request<Body>) -> Result<Response, 
     let request =
         sts::Request { identities: &control.identities, now: control.now(), parts: &parts, body: &body };
     Ok(sts::answer(&request).await.map(Body::from))
+}
+
+async fn serve_metadata(control: &Inner, request: Request<Body>) -> Response {
+    control.shared.stats.request("metadata");
+    let (parts, _) = request.into_parts();
+    metadata::answer(&control.identities, control.region(), control.now(), &parts).await.map(Body::from)
 }
 
 async fn serve_control(control: &Inner, request: Request<Body>) -> Result<Response, Fault> {
@@ -180,13 +189,34 @@ async fn serve_control(control: &Inner, request: Request<Body>) -> Result<Respon
     // The one operation whose body is bytes.
     let members: &[u8] = if operation == Operation::PublishPackageVersion { &[] } else { &body };
     let call = Call::new(caller, query_pairs(&parts), members)?;
-    identity::authorize(&call.caller, &operation.action(), &call.resource(region)?)?;
+    authorize(control, operation, &call)?;
     tracing::debug!(operation = operation.as_str(), principal = call.caller.arn, "control plane");
     if operation == Operation::GetPackageVersionAsset {
         return versions::asset(control, &call).await;
     }
     let answer = perform(control, operation, &call).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response())
+}
+
+/// Refuses what the caller may not do with the resource the call names.
+fn authorize(control: &Inner, operation: Operation, call: &Call) -> Result<(), Fault> {
+    let (caller, action) = (&call.caller, operation.action());
+    let resource = call.resource(control.region())?;
+    let decision = match &resource {
+        Resource::Any(_) => return identity::authorize(caller, &action, resource.as_str()),
+        // A new domain belongs to its creator, whoever else has one of that name.
+        Resource::InDomain { .. } if operation == Operation::CreateDomain => {
+            return identity::authorize(caller, &action, resource.as_str());
+        }
+        Resource::InDomain { domain, repository, .. } => {
+            let subject = Subject { arn: &caller.arn, allowed: &caller.allowed };
+            access::decide(control.store(), subject, &action, domain, repository.as_ref())
+        }
+    };
+    match decision.refusal(&caller.arn, &action, resource.as_str()) {
+        Some(message) => Err(Fault::denied(message)),
+        None => Ok(()),
+    }
 }
 
 async fn perform(control: &Inner, operation: Operation, call: &Call) -> Result<Value, Fault> {

@@ -1,4 +1,4 @@
-//! Permissions policies of domains and repositories: kept and versioned, not evaluated.
+//! Permissions policies of domains and repositories: kept and versioned here, evaluated by `access`.
 
 use serde_json::{Value, json};
 

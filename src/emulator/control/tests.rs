@@ -526,3 +526,17 @@ async fn what_is_not_emulated_says_so() {
     let groups = client.list_package_groups().domain("acme").send().await.expect("listed");
     assert_eq!(groups.package_groups()[0].pattern(), Some("/*"));
 }
+
+#[tokio::test]
+async fn an_instance_finds_credentials_of_a_role() {
+    let emulated = plain().await;
+    let client = aws_config::imds::Client::builder().endpoint(&emulated.url).expect("a valid address");
+    let provider = aws_config::imds::credentials::ImdsCredentialsProvider::builder();
+    let provider = provider.imds_client(client.build()).build();
+    let found = aws_credential_types::provider::ProvideCredentials::provide_credentials(&provider).await;
+    let found = found.expect("credentials");
+    assert!(found.expiry().is_some());
+    let identity = emulated.sts(found).get_caller_identity().send().await.expect("an identity");
+    let arn = identity.arn().unwrap_or_default();
+    assert!(arn.contains(":assumed-role/workload/"), "{arn}");
+}

@@ -207,19 +207,18 @@ pub(super) async fn copy(control: &Inner, call: &Call) -> Result<Value, Fault> {
     };
     let flag = |name: &str| call.body(name).and_then(Value::as_bool).unwrap_or_default();
     let package = call.package()?;
+    control.store().repository(&source)?;
     control.store().repository(&destination)?;
-    let searched = control.store().search_order(&source)?;
-    let searched = if flag("includeFromUpstream") { &searched[..] } else { &searched[..1] };
     let mut total = VersionsOutcome::default();
     let mut missing = wanted;
     if let Some(package) = package {
-        for repository in searched {
-            let from = source.domain.repository(&repository.name);
-            let Ok(record) = control.store().package(&from, &package) else { continue };
+        let reach = if flag("includeFromUpstream") { usize::MAX } else { 1 };
+        for layer in control.store().layers(&source, &package)?.into_iter().take(reach) {
+            let Some(record) = layer.package else { continue };
             let (here, rest) = missing.into_iter().partition(|(name, _)| record.versions.contains_key(name));
             missing = rest;
             let request = CopyRequest {
-                source: from,
+                source: source.domain.repository(layer.repository),
                 destination: destination.clone(),
                 versions: here,
                 allow_overwrite: flag("allowOverwrite"),

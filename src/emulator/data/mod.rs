@@ -28,6 +28,7 @@ use tokio::time::{Instant, sleep};
 
 use self::address::Target;
 use self::auth::Admission;
+use super::access::{self, Subject};
 use super::oddities::Fault;
 use super::public::{PublicError, PublicIndex};
 use super::shared::Shared;
@@ -143,8 +144,10 @@ async fn dispatch(plane: &DataPlane, request: Request) -> Response {
         Admission::Bad if shared.oddities.get().bad_token == 404 => return reply::not_found("Not found"),
         Admission::Bad | Admission::Missing => return reply::unauthorized(&key),
     };
-    if !grant.allowed.allows(action) {
-        return reply::denied(&grant.principal, action, &key.arn(&shared.region));
+    let subject = Subject { arn: &grant.principal, allowed: &grant.allowed };
+    let decision = access::decide(&shared.store, subject, action, &key.domain, Some(&key));
+    if let Some(refusal) = decision.refusal(&grant.principal, action, &key.arn(&shared.region)) {
+        return reply::message(StatusCode::FORBIDDEN, &refusal);
     }
     if let Err(error) = shared.store.repository(&key) {
         return reply::store_error(&error);

@@ -41,14 +41,6 @@ pub(super) fn unauthorized(key: &RepositoryKey) -> Response {
     response
 }
 
-/// 403 in the words of IAM.
-pub(super) fn denied(principal: &str, action: &str, resource: &str) -> Response {
-    let text = format!(
-        "User: {principal} is not authorized to perform: {action} on resource: {resource} because no identity-based policy allows the {action} action"
-    );
-    message(StatusCode::FORBIDDEN, &text)
-}
-
 /// What a failure of the store looks like from outside.
 pub(super) fn store_error(error: &StoreError) -> Response {
     match error {
