@@ -27,6 +27,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
+use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use url::Url;
 
@@ -185,6 +186,9 @@ impl Emulator {
     fn serve(&self, name: &'static str, listener: TcpListener, router: Router) {
         let stopping = self.tasks.clone();
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let listener = listener.tap_io(|stream| {
+            let _ = stream.set_nodelay(true);
+        });
         self.tasks.spawn(name, async move {
             let served = axum::serve(listener, service)
                 .with_graceful_shutdown(async move { stopping.stopping().await });
