@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use url::Url;
 
 use crate::emulator::control::{ControlSettings, DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY, IdentitySettings};
+use crate::emulator::public::IndexAddress;
 use crate::emulator::store::DomainKey;
 use crate::emulator::{Emulator, EmulatorSettings, Oddities, OpenError};
 use crate::runtime::{Clock, Tasks};
@@ -33,7 +33,7 @@ pub struct Args {
     pub dir: Option<PathBuf>,
     /// The simple index behind the external connection; else the one that pip or uv are configured for
     #[arg(long, value_name = "URL")]
-    pub public_index: Option<Url>,
+    pub public_index: Option<IndexAddress>,
     /// Do without a public index even where pip or uv are configured for one
     #[arg(long, conflicts_with = "public_index")]
     pub no_public_index: bool,
@@ -158,11 +158,11 @@ fn banner(
     dir: &Path,
     data: SocketAddr,
     control: SocketAddr,
-    public_index: Option<&Url>,
+    public_index: Option<&IndexAddress>,
 ) -> String {
     let endpoint = emulator.shared().repository_endpoint(emulator.repository());
     let public = match public_index {
-        Some(index) => format!("public index  {}", index.host_str().unwrap_or("(no host)")),
+        Some(index) => format!("public index  {index}"),
         None => "public index  none; only what is published here can be installed".to_owned(),
     };
     let Args { domain, domain_owner, region, repository, .. } = args;
@@ -184,7 +184,7 @@ aws codeartifact login --tool pip --domain {domain} --domain-owner {domain_owner
 }
 
 /// The public index that pip or uv are configured for on this machine, if any.
-pub fn configured_public_index() -> Option<Url> {
+pub fn configured_public_index() -> Option<IndexAddress> {
     #[expect(clippy::disallowed_methods, reason = "the one place of the emulator that reads the environment")]
     let environment = |name: &str| std::env::var(name).ok();
     find_public_index(environment, |path| std::fs::read_to_string(path).ok())
@@ -194,12 +194,15 @@ pub fn configured_public_index() -> Option<Url> {
 fn find_public_index(
     environment: impl Fn(&str) -> Option<String>,
     read: impl Fn(&Path) -> Option<String>,
-) -> Option<Url> {
+) -> Option<IndexAddress> {
     let named = ["PIP_INDEX_URL", "UV_DEFAULT_INDEX"]
         .into_iter()
         .filter_map(&environment)
         // uv allows `name=url`.
-        .find_map(|value| parse_index(&value).or_else(|| parse_index(value.split_once('=')?.1)));
+        .find_map(|value| {
+            let parse = |text: &str| IndexAddress::parse(text).ok();
+            parse(&value).or_else(|| parse(value.split_once('=')?.1))
+        });
     named.or_else(|| {
         let home = environment("HOME").map(PathBuf::from);
         let config = environment("XDG_CONFIG_HOME").map(PathBuf::from);
@@ -216,12 +219,8 @@ fn find_public_index(
     })
 }
 
-fn parse_index(text: &str) -> Option<Url> {
-    Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
-}
-
 /// `index-url` of pip's configuration format, in `[install]`, `[download]` or `[global]`; the last one counts.
-fn index_of_pip_conf(text: &str) -> Option<Url> {
+fn index_of_pip_conf(text: &str) -> Option<IndexAddress> {
     let mut section = String::new();
     let mut found = None;
     for line in text.lines().map(str::trim) {
@@ -231,7 +230,7 @@ fn index_of_pip_conf(text: &str) -> Option<Url> {
             && let Some((key, value)) = line.split_once(['=', ':'])
             && matches!(key.trim(), "index-url" | "index_url")
         {
-            found = parse_index(value).or(found);
+            found = IndexAddress::parse(value).ok().or(found);
         }
     }
     found
@@ -246,14 +245,14 @@ mod tests {
             pairs.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned())
         };
         find_public_index(|name| get(environment, name), |path| get(files, path.to_str().unwrap_or_default()))
-            .map(Url::into)
+            .map(|index| index.to_string())
     }
 
     #[test]
     fn the_index_of_pip_or_uv_is_found_in_their_order() {
         let url = |path: &str| Some(format!("https://index.example.org/{path}"));
         let pip = ("PIP_INDEX_URL", "https://index.example.org/pip/");
-        let uv = ("UV_DEFAULT_INDEX", "corp=https://index.example.org/uv/?a=b");
+        let uv = ("UV_DEFAULT_INDEX", "corp=https://user:secret@index.example.org/uv/");
         let user = (
             "/home/u/.config/pip/pip.conf",
             "[global]\ntimeout = 60\nindex-url = https://index.example.org/user/\n",
@@ -261,7 +260,7 @@ mod tests {
         let machine = ("/etc/pip.conf", "[install]\nindex-url: https://index.example.org/machine/\n");
         let home = ("HOME", "/home/u");
         assert_eq!(find(&[pip, uv, home], &[user]), url("pip/"));
-        assert_eq!(find(&[uv, home], &[user]), url("uv/?a=b"));
+        assert_eq!(find(&[uv, home], &[user]), url("uv/"));
         assert_eq!(find(&[home], &[user, machine]), url("user/"));
         assert_eq!(find(&[home], &[machine]), url("machine/"));
         assert_eq!(
