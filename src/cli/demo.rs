@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::net::TcpListener;
-use url::Url;
 
 use super::{CommandError, Ended, public_index, signals};
 use crate::app::App;
 use crate::config::{Overrides, Settings};
 use crate::control::{AccountId, DomainName, EmulatorAccess, InvalidSetting, RegionName, RepositoryName};
 use crate::emulator::control::{DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY};
+use crate::emulator::public::IndexAddress;
 use crate::emulator::{Emulator, EmulatorSettings};
 use crate::runtime::{Clock, Tasks};
 
@@ -103,7 +103,7 @@ async fn loopback() -> Result<TcpListener, CommandError> {
 }
 
 /// What to try, ready to paste.
-fn greeting(address: SocketAddr, public_index: Option<&Url>, dir: Option<&Path>) -> String {
+fn greeting(address: SocketAddr, public_index: Option<&IndexAddress>, dir: Option<&Path>) -> String {
     let mut text = String::new();
     let index = format!("http://{address}/simple/");
     let _ = writeln!(text, "wheelport demo listens on http://{address}  (open it in a browser)");
@@ -111,9 +111,9 @@ fn greeting(address: SocketAddr, public_index: Option<&Url>, dir: Option<&Path>)
         text,
         "An emulated CodeArtifact domain is behind it, with two sample packages: wheelport-hello, which needs wheelport-greeting."
     );
-    let _ = match public_index.and_then(Url::host_str) {
-        Some(host) => {
-            writeln!(text, "Public packages come from {host} through the repository's external connection.")
+    let _ = match public_index {
+        Some(index) => {
+            writeln!(text, "Public packages come from {index} through the repository's external connection.")
         }
         None => writeln!(
             text,

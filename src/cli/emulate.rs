@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use url::Url;
 
 use super::public_index::{self, PublicIndexError};
 use super::signals;
 use crate::emulator::control::{ControlSettings, DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY, IdentitySettings};
+use crate::emulator::public::IndexAddress;
 use crate::emulator::store::DomainKey;
 use crate::emulator::{Emulator, EmulatorSettings, Oddities, OpenError};
 use crate::runtime::{Clock, Tasks};
@@ -154,11 +154,11 @@ fn banner(
     dir: &Path,
     data: SocketAddr,
     control: SocketAddr,
-    public_index: Option<&Url>,
+    public_index: Option<&IndexAddress>,
 ) -> String {
     let endpoint = emulator.shared().repository_endpoint(emulator.repository());
     let public = match public_index {
-        Some(index) => format!("public index  {}", index.host_str().unwrap_or("(no host)")),
+        Some(index) => format!("public index  {index}"),
         None => "public index  none; only what is published here can be installed".to_owned(),
     };
     let Args { domain, domain_owner, region, repository, .. } = args;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use url::Url;
+use crate::emulator::public::IndexAddress;
 
 /// Why there is no public index although one was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum PublicIndexError {
 }
 
 /// The index of the option's value; without a value the one that is configured, or that pip or uv use by default.
-pub fn named(value: &str) -> Result<Url, PublicIndexError> {
+pub fn named(value: &str) -> Result<IndexAddress, PublicIndexError> {
     if value.is_empty() {
         return configured().or_else(built_in).ok_or(PublicIndexError::Unknown);
     }
@@ -28,7 +28,7 @@ pub fn named(value: &str) -> Result<Url, PublicIndexError> {
 }
 
 /// What pip or uv say in their help about the index they use by default. Runs them: blocking.
-fn built_in() -> Option<Url> {
+fn built_in() -> Option<IndexAddress> {
     let tools: [(&str, &[&str]); 4] = [
         ("python3", &["-m", "pip", "install", "--help"]),
         ("pip3", &["install", "--help"]),
@@ -43,7 +43,7 @@ fn built_in() -> Option<Url> {
 }
 
 /// The URL behind the word `default` in the help of an index option; both tools print it, broken over lines as it fits.
-fn default_in_help(help: &str) -> Option<Url> {
+fn default_in_help(help: &str) -> Option<IndexAddress> {
     let words: Vec<&str> = help.split_whitespace().collect();
     let option = words
         .iter()
@@ -56,7 +56,7 @@ fn default_in_help(help: &str) -> Option<Url> {
 }
 
 /// The public index that pip or uv are configured for on this machine, if any.
-pub fn configured() -> Option<Url> {
+pub fn configured() -> Option<IndexAddress> {
     #[expect(clippy::disallowed_methods, reason = "the one place of the emulator that reads the environment")]
     let environment = |name: &str| std::env::var(name).ok();
     find_public_index(environment, |path| std::fs::read_to_string(path).ok())
@@ -66,7 +66,7 @@ pub fn configured() -> Option<Url> {
 fn find_public_index(
     environment: impl Fn(&str) -> Option<String>,
     read: impl Fn(&Path) -> Option<String>,
-) -> Option<Url> {
+) -> Option<IndexAddress> {
     let named = ["PIP_INDEX_URL", "UV_DEFAULT_INDEX"]
         .into_iter()
         .filter_map(&environment)
@@ -88,12 +88,12 @@ fn find_public_index(
     })
 }
 
-fn parse_index(text: &str) -> Option<Url> {
-    Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
+fn parse_index(text: &str) -> Option<IndexAddress> {
+    IndexAddress::parse(text).ok()
 }
 
 /// `index-url` of pip's configuration format, in `[install]`, `[download]` or `[global]`; the last one counts.
-fn index_of_pip_conf(text: &str) -> Option<Url> {
+fn index_of_pip_conf(text: &str) -> Option<IndexAddress> {
     let mut section = String::new();
     let mut found = None;
     for line in text.lines().map(str::trim) {
@@ -118,14 +118,14 @@ mod tests {
             pairs.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned())
         };
         find_public_index(|name| get(environment, name), |path| get(files, path.to_str().unwrap_or_default()))
-            .map(Url::into)
+            .map(|index| index.to_string())
     }
 
     #[test]
     fn the_index_of_pip_or_uv_is_found_in_their_order() {
         let url = |path: &str| Some(format!("https://index.example.org/{path}"));
         let pip = ("PIP_INDEX_URL", "https://index.example.org/pip/");
-        let uv = ("UV_DEFAULT_INDEX", "corp=https://index.example.org/uv/?a=b");
+        let uv = ("UV_DEFAULT_INDEX", "corp=https://user:secret@index.example.org/uv/");
         let user = (
             "/home/u/.config/pip/pip.conf",
             "[global]\ntimeout = 60\nindex-url = https://index.example.org/user/\n",
@@ -133,7 +133,7 @@ mod tests {
         let machine = ("/etc/pip.conf", "[install]\nindex-url: https://index.example.org/machine/\n");
         let home = ("HOME", "/home/u");
         assert_eq!(find(&[pip, uv, home], &[user]), url("pip/"));
-        assert_eq!(find(&[uv, home], &[user]), url("uv/?a=b"));
+        assert_eq!(find(&[uv, home], &[user]), url("uv/"));
         assert_eq!(find(&[home], &[user, machine]), url("user/"));
         assert_eq!(find(&[home], &[machine]), url("machine/"));
         assert_eq!(
@@ -149,7 +149,7 @@ mod tests {
         let uv = "      --default-index <DEFAULT_INDEX>\n          The URL of the default package index (by default: <https://index.example.org/simple>)";
         for help in [pip, uv] {
             assert_eq!(
-                default_in_help(help).map(String::from).as_deref(),
+                default_in_help(help).map(|index| index.to_string()).as_deref(),
                 Some("https://index.example.org/simple")
             );
         }
