@@ -18,7 +18,7 @@ use crate::cache::CacheSettings;
 use crate::control::{AccountId, AwsSettings, DomainName, RegionName, RepositoryName, RoleArn};
 use crate::runtime::units::{Size, Span};
 use crate::upstream::ClientSettings;
-use crate::web::guard::{Cidr, HostPattern};
+use crate::web::guard::{Cidr, HostPattern, UploadPolicy};
 
 /// Where the proxy listens if nothing is said.
 pub const DEFAULT_LISTEN: SocketAddr =
@@ -86,19 +86,6 @@ pub struct RouteSettings {
     pub upload: UploadPolicy,
     /// How to reach AWS.
     pub aws: AwsSettings,
-}
-
-/// Who may publish into a route.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum UploadPolicy {
-    /// Nobody.
-    #[default]
-    Off,
-    /// Whoever reaches the port.
-    Anonymous,
-    /// Who shows a token.
-    Token,
 }
 
 /// The `[server]` table.

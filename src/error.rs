@@ -317,7 +317,7 @@ impl Error {
         match self {
             Self::Unavailable { retry_after, .. } => Some(*retry_after),
             // Upstream may have been caught between two states; a page refresh later both agree again.
-            Self::Integrity { .. } => Some(Duration::from_secs(60)),
+            Self::Integrity { .. } => Some(Duration::from_mins(1)),
             _ => None,
         }
     }

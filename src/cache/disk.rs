@@ -26,6 +26,8 @@ use crate::runtime::Clock;
 
 /// The layout's version, as `DIR/format` holds it.
 const FORMAT: &str = "wheelport cache 1\n";
+/// The file that says so.
+pub(super) const FORMAT_FILE: &str = "format";
 /// The directories that hold what is kept, and that the sweep looks through.
 pub const KEPT: [&str; 4] = ["blobs", "pages", "sidecars", "links"];
 /// A use is recorded only if the last recorded one is older than this.
@@ -116,6 +118,11 @@ impl Disk {
         let mut reservation = Reservation { disk: Arc::clone(self), size: 0 };
         reservation.grow(size)?;
         Ok(reservation)
+    }
+
+    /// Whether a file can be created in the directory. Quick.
+    pub fn is_writable(&self) -> bool {
+        self.temporary().is_ok()
     }
 
     /// A new temporary file of this process.
@@ -246,7 +253,7 @@ fn size_of(path: &Path) -> u64 {
 }
 
 fn check_format(root: &Path) -> io::Result<()> {
-    let path = root.join("format");
+    let path = root.join(FORMAT_FILE);
     match fs::read_to_string(&path) {
         Ok(found) if found == FORMAT => Ok(()),
         Ok(found) => Err(io::Error::new(

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod fill;
 pub mod flight;
 pub mod freshness;
+pub mod inspect;
 pub mod pages;
 pub mod read;
 pub mod settings;

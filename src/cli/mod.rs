@@ -1,1 +1,83 @@
-//! (to come)
+//! The command line: one file per command. Parses arguments and environment, calls the composition root, prints.
+//!
+//! The argument parser is one of the two readers of the environment (the AWS SDK is the other).
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::runtime::telemetry::LogFormat;
+
+pub mod cache;
+pub mod serve;
+pub mod signals;
+
+/// A credential-free Python package index and upload target in front of AWS CodeArtifact.
+#[derive(Debug, Parser)]
+#[command(name = "wheelport", version, about, propagate_version = true)]
+pub struct Cli {
+    /// How logs look.
+    #[command(flatten)]
+    pub logging: Logging,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Logging options of every command.
+#[derive(Debug, Args)]
+pub struct Logging {
+    /// What is logged: a level (error, warn, info, debug, trace), or levels by module as in `wheelport::flow=debug,info`
+    #[arg(long, global = true, value_name = "FILTER", env = "WHEELPORT_LOG")]
+    pub log: Option<String>,
+    /// How log lines look
+    #[arg(long, global = true, value_name = "FORMAT", env = "WHEELPORT_LOG_FORMAT", default_value = "auto")]
+    pub log_format: LogFormat,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve CodeArtifact repositories
+    Serve(Box<serve::ServeArgs>),
+    /// Look at, verify or empty a cache directory
+    Cache(cache::CacheArgs),
+}
+
+/// How a command ended; becomes the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// 0
+    Well,
+    /// 1: it ran and found or met something wrong.
+    Badly,
+}
+
+/// Why a command did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// Exit code 2: arguments or configuration.
+    #[error(transparent)]
+    Usage(Box<dyn std::error::Error + Send + Sync>),
+    /// Exit code 1: it could not start.
+    #[error(transparent)]
+    Start(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl CommandError {
+    /// An error of arguments or configuration.
+    pub fn usage(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Usage(Box::new(error))
+    }
+
+    /// A failure to start.
+    pub fn start(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Start(Box::new(error))
+    }
+
+    /// The exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Start(_) => 1,
+        }
+    }
+}

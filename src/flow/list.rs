@@ -68,7 +68,7 @@ impl Flow {
             };
             let rendering = Arc::new(code(body.into(), coding, 0)?);
             lock(&listed.renderings).insert((written, coding), Arc::clone(&rendering));
-            Ok(rendering)
+            Ok::<_, Error>(rendering)
         });
         Ok((rendered.await??, served))
     }

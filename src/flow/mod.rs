@@ -9,10 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::cache::{
-    Blobs, CacheSettings, Coding, Disk, Fill, Flights, PageKey, PageRecord, Pages, Policy, Rendering,
-    Sidecars, Written,
-};
+use crate::cache::{Blobs, CacheSettings, Disk, Fill, Flights, PageKey, PageRecord, Pages, Policy, Sidecars};
 use crate::error::{Cause, Error};
 use crate::pypi::{FileAddress, Sha256};
 use crate::runtime::{Clock, Tasks};
@@ -29,6 +26,7 @@ mod passing;
 pub mod route;
 pub mod stream;
 
+pub use crate::cache::{Coding, Rendering, Written};
 pub use file::OpenFile;
 pub use list::ProjectSource;
 pub use metadata::MetadataAnswer;
@@ -133,10 +131,42 @@ impl Flow {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Figures for metrics: (rendered pages, page records, kept files) in bytes, and fills under way.
-    pub fn figures(&self) -> (u64, u64, u64, usize) {
+    /// Whether the cache directory can be written. Quick.
+    pub fn storage_works(&self) -> bool {
+        self.shared.disk.is_writable()
+    }
+
+    /// Figures for metrics.
+    pub fn figures(&self) -> Figures {
         let (renderings, records) = self.shared.pages.weights();
-        (renderings, records, self.shared.disk.used(), self.shared.fills.len())
+        Figures {
+            renderings,
+            records,
+            disk: self.shared.disk.used(),
+            disk_limit: self.shared.disk.max_size(),
+            fills: self.shared.fills.len() as u64,
+        }
+    }
+}
+
+/// What the cache holds, in bytes, and what is under way.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    /// Rendered pages in memory.
+    pub renderings: u64,
+    /// Page records in memory.
+    pub records: u64,
+    /// Files on disk.
+    pub disk: u64,
+    /// The limit of the files on disk.
+    pub disk_limit: u64,
+    /// Files being fetched, as a number.
+    pub fills: u64,
+}
+
+impl std::fmt::Debug for Flow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Flow")
     }
 }
 

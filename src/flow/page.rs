@@ -144,6 +144,13 @@ impl Flow {
         .await;
     }
 
+    /// Forgets a page, so that the next request asks upstream.
+    pub async fn purge(&self, route: &Route, project: &ProjectName) {
+        let key = route.key(project);
+        self.forget(&key).await;
+        self.shared.pages.clear_note(&key);
+    }
+
     fn is_known_missing(&self, key: &PageKey) -> bool {
         let note = self.shared.pages.note(key);
         note.is_some_and(|note| {

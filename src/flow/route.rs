@@ -28,6 +28,12 @@ pub struct Route {
     upstream: watch::Receiver<Option<Upstream>>,
 }
 
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Route({})", self.name)
+    }
+}
+
 impl Route {
     /// A route whose upstream may become known later: where only AWS can tell a repository's address, the process
     /// serves what it remembers until AWS has answered.

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 
 use crate::error::{AddressFault, Error, excerpt};
-use crate::pypi::filename::{FileName, VersionSegment};
+use crate::pypi::filename::{FileKind, FileName, InvalidComponent, VersionSegment};
 use crate::pypi::name::ProjectName;
 use crate::pypi::page::FileAddress;
 
@@ -209,13 +209,16 @@ fn in_index(route: RouteId, index: &str, rest: &[Cow<'_, str>], slashes: usize) 
         [spelling, version, name] if slashes == 0 => {
             let project = project(spelling)?;
             let version = component(VersionSegment::parse(version))?;
-            let wheel = name.strip_suffix(".metadata").filter(|stem| stem.ends_with(".whl"));
-            let file = component(FileName::parse(wheel.unwrap_or(name)))?;
-            let file = FileAddress { project, version, file };
-            Ok(if wheel.is_some() {
-                Address::Metadata { route, wheel: file }.into()
+            // Only a wheel has core metadata here; any other file may really be called `….metadata`.
+            let wheel = name
+                .strip_suffix(".metadata")
+                .and_then(|stem| FileName::parse(stem).ok())
+                .filter(|stem| stem.kind() == FileKind::Wheel);
+            Ok(if let Some(file) = wheel {
+                Address::Metadata { route, wheel: FileAddress { project, version, file } }.into()
             } else {
-                Address::File { route, file }.into()
+                let file = component(FileName::parse(name))?;
+                Address::File { route, file: FileAddress { project, version, file } }.into()
             })
         }
         _ => Err(Error::NothingHere),
@@ -231,7 +234,7 @@ fn project(spelling: &str) -> Result<ProjectName, AddressFault> {
     ProjectName::parse(spelling).map_err(AddressFault::from)
 }
 
-fn component<T>(parsed: Result<T, crate::pypi::filename::InvalidComponent>) -> Result<T, AddressFault> {
+fn component<T>(parsed: Result<T, InvalidComponent>) -> Result<T, AddressFault> {
     parsed.map_err(AddressFault::from)
 }
 

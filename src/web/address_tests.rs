@@ -291,8 +291,8 @@ fn spelled(segment: &'static str) -> impl Strategy<Value = String> {
     proptest::collection::vec(0..4u8, segment.len()).prop_map(move |how| {
         segment.bytes().zip(how).fold(String::new(), |mut out, (byte, how)| {
             match how {
-                0 => out.push_str(&format!("%{byte:02X}")),
-                1 => out.push_str(&format!("%{byte:02x}")),
+                0 => out.extend(format!("%{byte:02X}").chars()),
+                1 => out.extend(format!("%{byte:02x}").chars()),
                 _ => out.push(char::from(byte)),
             }
             out

@@ -57,7 +57,7 @@ impl Host {
             Some(inner) => Name::Address(IpAddr::V6(inner.parse().ok()?)),
             None => Name::parse(host)?,
         };
-        Some(Self { name, authority })
+        Some(Self { authority, name })
     }
 }
 
@@ -149,6 +149,19 @@ impl HostPattern {
             (Pattern::Below(_), Name::Address(_)) => false,
         }
     }
+}
+
+/// Who may publish into a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum UploadPolicy {
+    /// Nobody.
+    #[default]
+    Off,
+    /// Whoever reaches the port.
+    Anonymous,
+    /// Who shows a token.
+    Token,
 }
 
 /// Which host names this server answers to.

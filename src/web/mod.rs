@@ -1,9 +1,228 @@
-//! The inbound HTTP edge: addresses, negotiation, guards, answers. Nothing below this module knows a status of ours.
+//! The inbound HTTP edge: from a request to a call of a flow, and from its outcome to an answer.
+//!
+//! The only user of axum. Nothing below this module knows a status of ours; nothing here looks past `flow`.
+//! Addresses overlap too much for a router's tree, so one fallback handler parses the path ([`address`]) and dispatches.
+//!
+//! The order of what a request passes through matters:
+//!
+//! 1. catch panics: whatever happens below, the client gets an answer and the process goes on;
+//! 2. account: request id, access log line, metrics; outside the guard so that refused requests are seen too;
+//! 3. health: answered before the guard, because probes come by any name;
+//! 4. guard: host names, then (for requests that change something) other sites;
+//! 5. dispatch.
 
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::middleware;
+use axum::response::Response;
+use axum::routing::get;
+use http::header::{AUTHORIZATION, COOKIE, HeaderMap, LOCATION, PROXY_AUTHORIZATION};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub mod account;
 pub mod address;
+pub mod body;
 pub mod conditional;
+pub mod file;
 pub mod guard;
 pub mod headers;
-
+pub mod home;
 pub mod negotiate;
+pub mod ops;
+pub mod page;
 pub mod problem;
+
+use account::{Account, RequestId};
+use address::{Address, Parsed, RouteId, RouteNames};
+use guard::{Cidr, Host, HostPolicy, UploadPolicy};
+use problem::Asked;
+
+use crate::error::Error;
+use crate::flow::{Flow, Route};
+use crate::runtime::metrics::Metrics;
+
+/// What every request may use.
+pub struct Site {
+    /// The use cases.
+    pub flow: Flow,
+    /// The routes, in the order of the configuration.
+    pub routes: Vec<RouteSite>,
+    /// Their names.
+    pub names: RouteNames,
+    /// The host names this server answers to.
+    pub hosts: HostPolicy,
+    /// Proxies whose forwarded headers are believed.
+    pub trusted_proxies: Vec<Cidr>,
+    /// The configured public address.
+    pub public_url: Option<url::Url>,
+    /// The metrics of the process.
+    pub metrics: Metrics,
+    /// Set when the process begins to stop.
+    pub draining: AtomicBool,
+}
+
+/// A route, and what the edge needs to know of it.
+pub struct RouteSite {
+    /// The route.
+    pub route: Arc<Route>,
+    /// The CodeArtifact domain, for the start page.
+    pub domain: String,
+    /// The CodeArtifact repository, for the start page.
+    pub repository: String,
+    /// Whether it also answers without its name.
+    pub default: bool,
+    /// Who may publish.
+    pub upload: UploadPolicy,
+}
+
+/// A request that passed the guard.
+struct Asking {
+    parts: Parts,
+    host: Host,
+    peer: IpAddr,
+}
+
+impl Site {
+    /// From now on this server is not ready.
+    pub fn begin_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    fn route(&self, id: RouteId) -> &Arc<Route> {
+        &self.routes[id.0].route
+    }
+}
+
+/// The routes of the proxy's listener.
+pub fn router(site: Arc<Site>) -> Router {
+    Router::new()
+        .route("/healthz", get(ops::healthz))
+        .route("/readyz", get(ops::readyz))
+        .fallback(dispatch)
+        .layer(middleware::from_fn_with_state(Arc::clone(&site), account::account))
+        .layer(CatchPanicLayer::custom(|_| problem::internal()))
+        .with_state(site)
+}
+
+async fn dispatch(
+    State(site): State<Arc<Site>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    // Bodies of requests that have no use for one are not read; hyper drains or closes the connection.
+    drop(body);
+    strip_credentials(&mut parts.headers);
+    let request_id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
+    let (method, headers) = (parts.method.clone(), parts.headers.clone());
+    match answer(&site, parts, peer.ip()).await {
+        Ok(response) => response,
+        Err(error) => problem::response(
+            &error,
+            &Asked { method: &method, headers: &headers, request_id: request_id.as_str() },
+        ),
+    }
+}
+
+async fn answer(site: &Site, parts: Parts, peer: IpAddr) -> Result<Response, Error> {
+    let target = parts.uri.authority().map(http::uri::Authority::as_str);
+    let host = site.hosts.check(&parts.headers, target)?;
+    if !parts.method.is_safe() && site.hosts.cross_site(&parts.headers, &host) {
+        return Err(Error::CrossSite);
+    }
+    let Parsed { address, redirect } = address::parse(parts.uri.path(), &site.names)?;
+    let reading = parts.method == Method::GET || parts.method == Method::HEAD;
+    if let (true, Some(location)) = (reading, redirect) {
+        return redirected(&location);
+    }
+    let asking = Asking { parts, host, peer };
+    match (address, reading) {
+        (Address::Home, true) => home_page(site, &asking),
+        (Address::Home, false) if asking.parts.method == Method::POST => {
+            match site.routes.iter().find(|route| route.default) {
+                Some(route) => Err(upload(route)),
+                None => Err(Error::NoDefaultRoute),
+            }
+        }
+        (Address::Upload { route }, _) if asking.parts.method == Method::POST => {
+            Err(upload(&site.routes[route.0]))
+        }
+        (Address::Upload { .. }, true) => home_page(site, &asking),
+        (Address::Home | Address::Upload { .. }, _) => {
+            Err(Error::MethodNotAllowed { allowed: "GET, HEAD, POST" })
+        }
+        (_, false) => Err(Error::MethodNotAllowed { allowed: "GET, HEAD" }),
+        (Address::List { route }, true) => page::list(site, &asking, route).await,
+        (Address::Page { route, project }, true) => page::page(site, &asking, route, &project).await,
+        (Address::Legacy { route, project, version }, true) => {
+            page::legacy(site, &asking, route, &project, version.as_ref()).await
+        }
+        (Address::File { route, file }, true) => file::file(site, &asking, route, &file).await,
+        (Address::Metadata { route, wheel }, true) => file::metadata(site, &asking, route, &wheel).await,
+    }
+}
+
+/// What an upload gets.
+fn upload(route: &RouteSite) -> Error {
+    match route.upload {
+        UploadPolicy::Off | UploadPolicy::Anonymous | UploadPolicy::Token => {
+            Error::UploadOff { route: Arc::clone(&route.route.name) }
+        }
+    }
+}
+
+fn redirected(location: &str) -> Result<Response, Error> {
+    let mut response = Response::new(axum::body::Body::empty());
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    let location = HeaderValue::from_str(location).map_err(|_| Error::Internal)?;
+    response.headers_mut().insert(LOCATION, location);
+    response.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(0));
+    Ok(response)
+}
+
+fn home_page(site: &Site, asking: &Asking) -> Result<Response, Error> {
+    let base = base_url(site, asking);
+    let model = home::HomeModel {
+        version: env!("CARGO_PKG_VERSION"),
+        base: &base,
+        routes: site
+            .routes
+            .iter()
+            .map(|route| home::HomeRoute {
+                name: &route.route.name,
+                domain: &route.domain,
+                repository: &route.repository,
+                default: route.default,
+                upload: route.upload,
+            })
+            .collect(),
+    };
+    let mut response = body::whole(home::page(&model).into(), &asking.parts.method);
+    let headers = response.headers_mut();
+    headers.insert(http::header::CONTENT_TYPE, negotiate::Form::TextHtml.content_type());
+    headers.insert(http::header::CACHE_CONTROL, headers::NO_STORE);
+    headers::harmless(headers);
+    headers.insert(http::header::CONTENT_SECURITY_POLICY, home::CONTENT_SECURITY_POLICY);
+    account::note(&mut response, Account::of("home"));
+    Ok(response)
+}
+
+/// The address under which this client reaches the server; index pages never use it.
+fn base_url(site: &Site, asking: &Asking) -> String {
+    let scheme = guard::client_scheme(asking.peer, &asking.parts.headers, &site.trusted_proxies);
+    home::base_url(site.public_url.as_ref(), scheme, &asking.host)
+}
+
+/// What clients sent as credentials is of no use here and goes no further.
+fn strip_credentials(headers: &mut HeaderMap) {
+    const SENT: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
+    for name in SENT {
+        headers.remove(name);
+    }
+}

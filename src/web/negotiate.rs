@@ -7,6 +7,7 @@
 use http::header::HeaderValue;
 
 use crate::error::Error;
+use crate::flow::Coding;
 
 const JSON_V1: &str = "application/vnd.pypi.simple.v1+json";
 const JSON_LATEST: &str = "application/vnd.pypi.simple.latest+json";
@@ -45,34 +46,12 @@ impl Form {
     }
 }
 
-/// A content coding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Coding {
-    /// As it is.
-    Identity,
-    /// `gzip`
-    Gzip,
-    /// `zstd` (RFC 8878)
-    Zstd,
-}
-
-impl Coding {
-    /// The `Content-Encoding` to answer with; none for the identity.
-    pub fn content_encoding(self) -> Option<HeaderValue> {
-        match self {
-            Self::Identity => None,
-            Self::Gzip => Some(HeaderValue::from_static("gzip")),
-            Self::Zstd => Some(HeaderValue::from_static("zstd")),
-        }
-    }
-
-    /// The log and metric label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Identity => "identity",
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-        }
+/// The `Content-Encoding` to answer with; none for the identity.
+pub fn content_encoding(coding: Coding) -> Option<HeaderValue> {
+    match coding {
+        Coding::Identity => None,
+        Coding::Gzip => Some(HeaderValue::from_static("gzip")),
+        Coding::Zstd => Some(HeaderValue::from_static("zstd")),
     }
 }
 

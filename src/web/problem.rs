@@ -13,7 +13,7 @@ use http::header::{
 };
 use http::{Method, StatusCode};
 use hyper::ext::ReasonPhrase;
-use serde::Serialize;
+use serde_json::json;
 
 use super::headers::{NO_STORE, REQUEST_ID, harmless, printable, values};
 use super::negotiate::quality;
@@ -31,18 +31,6 @@ pub struct Asked<'a> {
     pub headers: &'a HeaderMap,
     /// The id of the request, as in its log line.
     pub request_id: &'a str,
-}
-
-/// RFC 9457, with two members of our own.
-#[derive(Serialize)]
-struct Problem<'a> {
-    r#type: String,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    /// The last part of `type` again, for clients that print a `code`.
-    code: &'a str,
-    request_id: &'a str,
 }
 
 /// The status of every error.
@@ -107,16 +95,16 @@ pub fn response(error: &Error, asked: &Asked<'_>) -> Response {
     let (content_type, body) = if wants_text(asked.headers) {
         ("text/plain; charset=utf-8", text(&detail, asked.request_id))
     } else {
-        let problem = Problem {
-            r#type: format!("urn:wheelport:error:{}", error.code()),
-            title: status.canonical_reason().unwrap_or("Error"),
-            status: status.as_u16(),
-            detail: &detail,
-            code: error.code(),
-            request_id: asked.request_id,
-        };
-        let json = serde_json::to_vec(&problem).expect("strings and a number are always serialisable");
-        ("application/problem+json", Bytes::from(json))
+        // RFC 9457 and two members of our own; `code` is the last part of `type` again, which some clients print.
+        let problem = json!({
+            "type": format!("urn:wheelport:error:{}", error.code()),
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "detail": &detail,
+            "code": error.code(),
+            "request_id": asked.request_id,
+        });
+        ("application/problem+json", Bytes::from(problem.to_string()))
     };
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
@@ -135,6 +123,12 @@ pub fn response(error: &Error, asked: &Asked<'_>) -> Response {
         response.extensions_mut().insert(reason);
     }
     response
+}
+
+/// The answer when handling a request panicked. The id is added where requests are accounted for.
+pub fn internal() -> Response {
+    let (method, headers) = (Method::GET, HeaderMap::new());
+    response(&Error::Internal, &Asked { method: &method, headers: &headers, request_id: "" })
 }
 
 fn text(detail: &str, request_id: &str) -> Bytes {

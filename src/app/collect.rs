@@ -1,0 +1,94 @@
+//! Metrics that are read when somebody asks for them: tokens and the cache.
+
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::flow::{Flow, Route};
+
+/// Reads tokens and the cache.
+#[derive(Debug)]
+pub struct Collected {
+    flow: Flow,
+    routes: Vec<Arc<Route>>,
+}
+
+impl Collected {
+    /// For these routes over this cache.
+    pub fn new(flow: Flow, routes: Vec<Arc<Route>>) -> Self {
+        Self { flow, routes }
+    }
+
+    fn token_gauges(&self) -> Vec<(&'static str, &'static str, Vec<(Arc<str>, f64)>)> {
+        let states: Vec<_> =
+            self.routes.iter().map(|route| (Arc::clone(&route.name), route.token.state())).collect();
+        let seconds =
+            |duration: Option<std::time::Duration>| duration.map_or(0.0, |duration| duration.as_secs_f64());
+        let read = |value: &dyn Fn(&crate::token::KeeperState) -> f64| {
+            states.iter().map(|(name, state)| (Arc::clone(name), value(state))).collect()
+        };
+        vec![
+            (
+                "token_usable",
+                "Whether the route has a token that can be used",
+                read(&|state| f64::from(u8::from(state.usable))),
+            ),
+            (
+                "token_remaining_seconds",
+                "Life left of the route's token",
+                read(&|state| seconds(state.remaining)),
+            ),
+            (
+                "token_age_seconds",
+                "Time since the route's token was minted",
+                read(&|state| seconds(state.age)),
+            ),
+            (
+                "token_failures_in_a_row",
+                "Failed renewals since the last good one",
+                read(&|state| f64::from(state.failures_in_a_row)),
+            ),
+        ]
+    }
+}
+
+impl Collector for Collected {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for (name, help, values) in self.token_gauges() {
+            let gauge = ConstGauge::new(0.0_f64);
+            let mut family = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            for (route, value) in values {
+                let labels = [("route", route.as_ref())];
+                ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        for (name, help, of) in
+            [("token_renewals", "Tokens minted", true), ("token_failures", "Mints that failed", false)]
+        {
+            let counter = ConstCounter::new(0_u64);
+            let mut family = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+            for route in &self.routes {
+                let state = route.token.state();
+                let labels = [("route", route.name.as_ref())];
+                let value = if of { state.renewals } else { state.failures };
+                ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let figures = self.flow.figures();
+        for (name, help, value) in [
+            ("cache_renderings_bytes", "Rendered pages in memory", figures.renderings),
+            ("cache_records_bytes", "Page records in memory", figures.records),
+            ("cache_disk_bytes", "Files kept in the cache directory", figures.disk),
+            ("cache_disk_limit_bytes", "The size the cache directory is kept below", figures.disk_limit),
+            ("fills_under_way", "Files being fetched", figures.fills),
+        ] {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            gauge.encode(metric)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,372 @@
+//! What all requests to one endpoint share: places in the queue, the pause after a 429, the budget for repetitions
+//! and the knowledge that the endpoint cannot be reached.
+//!
+//! The state machines are plain structs over explicit instants; [`Gate`] puts them behind one short lock that is
+//! never held across an await.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::error::{Unavailability, UpstreamError};
+use super::retry::LONGEST_WISH;
+use super::settings::ClientSettings;
+
+/// Whether a request is for the body of a file, which may take minutes, or for something short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    Short,
+    File,
+}
+
+/// A place among the requests in flight; dropping it makes room.
+#[derive(Debug)]
+pub(super) struct Place {
+    _file: Option<OwnedSemaphorePermit>,
+    _any: OwnedSemaphorePermit,
+}
+
+/// What the requests to one endpoint share.
+#[derive(Debug)]
+pub(super) struct Gate {
+    any: Arc<Semaphore>,
+    files: Arc<Semaphore>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    pause: Pause,
+    budget: Budget,
+    reach: Reach,
+}
+
+impl Gate {
+    pub fn new(settings: &ClientSettings) -> Self {
+        let places = settings.max_in_flight.clamp(2, Semaphore::MAX_PERMITS);
+        Self {
+            any: Arc::new(Semaphore::new(places)),
+            // A quarter is kept for pages: files can hold their places for minutes.
+            files: Arc::new(Semaphore::new((places * 3 / 4).max(1))),
+            state: Mutex::new(State {
+                pause: Pause::default(),
+                budget: Budget::new(settings.retry_ratio, settings.retry_floor),
+                reach: Reach::new(settings.failures_to_open),
+            }),
+        }
+    }
+
+    /// Waits for a place until the deadline.
+    pub async fn place(&self, lane: Lane, deadline: Instant) -> Result<Place, UpstreamError> {
+        let waiting = async {
+            let file = match lane {
+                Lane::File => Some(self.files.clone().acquire_owned().await),
+                Lane::Short => None,
+            };
+            (file, self.any.clone().acquire_owned().await)
+        };
+        match timeout_at(deadline, waiting).await {
+            Ok((None, Ok(any))) => Ok(Place { _file: None, _any: any }),
+            Ok((Some(Ok(file)), Ok(any))) => Ok(Place { _file: Some(file), _any: any }),
+            Ok(_) => Err(UpstreamError::unavailable(Unavailability::Shutdown)),
+            Err(_) => Err(UpstreamError::Unavailable {
+                reason: Unavailability::Busy,
+                retry_after: Some(Duration::from_secs(1)),
+            }),
+        }
+    }
+
+    /// Waits until the endpoint may be asked, or says at once that this is not before the deadline.
+    pub async fn admit(&self, deadline: Instant) -> Result<(), UpstreamError> {
+        loop {
+            let now = Instant::now();
+            let until = {
+                let mut state = self.lock();
+                if let Some(wait) = state.reach.refuses(now) {
+                    return Err(UpstreamError::Unavailable {
+                        reason: Unavailability::Connect,
+                        retry_after: Some(wait),
+                    });
+                }
+                match state.pause.until(now) {
+                    None => {
+                        state.budget.earn();
+                        return Ok(());
+                    }
+                    Some(until) => until,
+                }
+            };
+            if until >= deadline {
+                return Err(UpstreamError::Unavailable {
+                    reason: Unavailability::Throttled,
+                    retry_after: Some(until - now),
+                });
+            }
+            // Spread, so that those who waited do not arrive as one.
+            sleep_until(until + Duration::from_millis(fastrand::u64(0..150))).await;
+        }
+    }
+
+    /// Takes one repetition out of the shared budget.
+    pub fn may_repeat(&self) -> bool {
+        self.lock().budget.spend(Instant::now())
+    }
+
+    /// The upstream answered 429 to a request sent at `sent`.
+    pub fn throttled(&self, sent: Instant, wish: Option<Duration>) {
+        self.lock().pause.throttled(sent, Instant::now(), wish, fastrand::f64());
+    }
+
+    /// An answer came, whatever it says.
+    pub fn answered(&self, throttled: bool) {
+        let mut state = self.lock();
+        state.reach.answered();
+        if !throttled {
+            state.pause.answered();
+        }
+    }
+
+    /// No connection, or no answer in time.
+    pub fn unreachable(&self) {
+        self.lock().reach.failed(Instant::now(), fastrand::f64());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The pause after 429s: it grows while they go on and shrinks with every other answer.
+#[derive(Debug, Default)]
+struct Pause {
+    level: u32,
+    began: Option<Instant>,
+    until: Option<Instant>,
+}
+
+impl Pause {
+    const FIRST: Duration = Duration::from_millis(500);
+    /// A wish of nothing must not become a loop.
+    const SHORTEST: Duration = Duration::from_millis(250);
+
+    fn until(&self, now: Instant) -> Option<Instant> {
+        self.until.filter(|until| *until > now)
+    }
+
+    fn throttled(&mut self, sent: Instant, now: Instant, wish: Option<Duration>, chance: f64) {
+        // The requests that were already on their way when the pause began say nothing new.
+        let known = self.began.is_some_and(|began| sent <= began);
+        if !known {
+            self.level = (self.level + 1).min(6);
+            self.began = Some(now);
+        }
+        let pause = match wish {
+            Some(wish) => wish.clamp(Self::SHORTEST, LONGEST_WISH),
+            None if known => return,
+            None => (Self::FIRST * 2_u32.pow(self.level - 1)).mul_f64(0.75 + chance / 2.0).min(LONGEST_WISH),
+        };
+        self.until = self.until.max(Some(now + pause));
+    }
+
+    fn answered(&mut self) {
+        self.level = self.level.saturating_sub(1);
+    }
+}
+
+/// Repetitions as a part of the traffic, with a floor so that a quiet endpoint may repeat at all.
+#[derive(Debug)]
+struct Budget {
+    ratio: f64,
+    floor: f64,
+    balance: f64,
+    seen: Option<Instant>,
+}
+
+impl Budget {
+    /// What can be saved up for a bad moment.
+    const SAVINGS: f64 = 20.0;
+
+    fn new(ratio: f64, floor: f64) -> Self {
+        let sane = |value: f64, max: f64| if value.is_finite() { value.clamp(0.0, max) } else { 0.0 };
+        Self { ratio: sane(ratio, 1.0), floor: sane(floor, 1000.0), balance: Self::SAVINGS, seen: None }
+    }
+
+    fn earn(&mut self) {
+        self.balance = (self.balance + self.ratio).min(Self::SAVINGS);
+    }
+
+    fn spend(&mut self, now: Instant) -> bool {
+        let idle = self.seen.replace(now).map_or(Duration::ZERO, |seen| now.saturating_duration_since(seen));
+        self.balance = (self.balance + idle.as_secs_f64() * self.floor).min(Self::SAVINGS);
+        let affordable = self.balance >= 1.0;
+        if affordable {
+            self.balance -= 1.0;
+        }
+        affordable
+    }
+}
+
+/// Whether the endpoint can be reached: after some failures in a row it is left alone, and one request at a time
+/// finds out whether it is back.
+#[derive(Debug)]
+struct Reach {
+    to_open: u32,
+    failures: u32,
+    closed_until: Option<Instant>,
+}
+
+impl Reach {
+    /// How long one request may find out before the next may.
+    const PROBE: Duration = Duration::from_secs(5);
+
+    fn new(to_open: u32) -> Self {
+        Self { to_open: to_open.max(1), failures: 0, closed_until: None }
+    }
+
+    /// How long the endpoint is still left alone. Once that time is over, the caller who hears `None` is the one who
+    /// finds out.
+    fn refuses(&mut self, now: Instant) -> Option<Duration> {
+        let until = self.closed_until?;
+        if now < until {
+            return Some(until - now);
+        }
+        self.closed_until = Some(now + Self::PROBE);
+        None
+    }
+
+    fn answered(&mut self) {
+        self.failures = 0;
+        self.closed_until = None;
+    }
+
+    fn failed(&mut self, now: Instant, chance: f64) {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures >= self.to_open {
+            let step = (self.failures - self.to_open).min(2);
+            let pause = Duration::from_secs(1 << step).mul_f64(0.75 + chance / 2.0);
+            self.closed_until = Some(now + pause);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_wave_of_429_counts_once_and_later_ones_make_the_pause_longer() {
+        let start = Instant::now();
+        let mut pause = Pause::default();
+        let now = start + SECOND;
+        for _ in 0..64 {
+            pause.throttled(start, now, None, 0.5);
+        }
+        assert_eq!(pause.until(now), Some(now + Duration::from_millis(500)));
+        let later = now + SECOND;
+        assert_eq!(pause.until(later), None);
+        pause.throttled(later, later + SECOND, None, 0.5);
+        assert_eq!(pause.until(later + SECOND), Some(later + SECOND * 2));
+        pause.answered();
+        pause.answered();
+        assert_eq!(pause.level, 0);
+    }
+
+    #[test]
+    fn a_wish_is_honoured_up_to_the_cap_and_never_shortened() {
+        let now = Instant::now();
+        let mut pause = Pause::default();
+        pause.throttled(now, now, Some(SECOND * 3), 0.5);
+        pause.throttled(now, now, Some(SECOND), 0.5);
+        assert_eq!(pause.until(now), Some(now + SECOND * 3));
+        pause.throttled(now, now, Some(SECOND * 3600), 0.5);
+        assert_eq!(pause.until(now), Some(now + LONGEST_WISH));
+    }
+
+    #[test]
+    fn repetitions_are_a_part_of_the_traffic() {
+        let now = Instant::now();
+        let mut budget = Budget::new(0.1, 0.0);
+        let burst = (0..100).filter(|_| budget.spend(now)).count();
+        assert_eq!(burst, 20, "the savings");
+        for _ in 0..1001 {
+            budget.earn();
+            budget.spend(now);
+        }
+        let mut spent = 0;
+        for _ in 0..1000 {
+            budget.earn();
+            spent += usize::from(budget.spend(now));
+        }
+        assert!((90..=110).contains(&spent), "{spent}");
+    }
+
+    #[test]
+    fn a_quiet_endpoint_earns_by_time() {
+        let now = Instant::now();
+        let mut budget = Budget::new(0.0, 2.0);
+        while budget.spend(now) {}
+        assert!(budget.spend(now + SECOND));
+        assert!(budget.spend(now + SECOND));
+        assert!(!budget.spend(now + SECOND));
+    }
+
+    #[test]
+    fn an_unreachable_endpoint_is_left_alone_and_probed_by_one() {
+        let now = Instant::now();
+        let mut reach = Reach::new(5);
+        for _ in 0..4 {
+            reach.failed(now, 0.5);
+            assert_eq!(reach.refuses(now), None);
+        }
+        reach.failed(now, 0.5);
+        assert_eq!(reach.refuses(now), Some(SECOND));
+        let later = now + SECOND;
+        assert_eq!(reach.refuses(later), None, "the one who finds out");
+        assert!(reach.refuses(later).is_some(), "the others");
+        reach.failed(later, 0.5);
+        assert_eq!(reach.refuses(later), Some(SECOND * 2));
+        reach.answered();
+        assert_eq!(reach.refuses(later), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_leave_room_for_pages() {
+        let gate = Gate::new(&ClientSettings { max_in_flight: 4, ..ClientSettings::default() });
+        let deadline = Instant::now() + SECOND;
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(gate.place(Lane::File, deadline).await.expect("a place"));
+        }
+        let busy = gate.place(Lane::File, deadline).await.expect_err("files have their share");
+        assert_eq!(busy.as_str(), "busy");
+        let page = gate.place(Lane::Short, Instant::now() + SECOND).await;
+        assert!(page.is_ok(), "a page still gets through");
+        held.pop();
+        drop(page);
+        assert!(
+            gate.place(Lane::File, Instant::now() + SECOND).await.is_ok(),
+            "a dropped place is free again"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everybody_waits_for_the_end_of_a_pause_or_hears_at_once_that_it_is_too_long() {
+        let gate = Gate::new(&ClientSettings::default());
+        let start = Instant::now();
+        gate.throttled(start, Some(SECOND * 2));
+        gate.admit(start + SECOND * 10).await.expect("admitted after the pause");
+        assert!(start.elapsed() >= SECOND * 2);
+        gate.throttled(Instant::now(), Some(SECOND * 8));
+        let before = Instant::now();
+        let refused = gate.admit(before + SECOND).await.expect_err("too long");
+        assert_eq!(
+            refused,
+            UpstreamError::Unavailable { reason: Unavailability::Throttled, retry_after: Some(SECOND * 8) }
+        );
+        assert_eq!(before.elapsed(), Duration::ZERO);
+    }
+}

@@ -1,0 +1,143 @@
+//! What can be set about requests to upstreams. Every bound of this module's code has its name here.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::address::HostPattern;
+use crate::runtime::units::{Size, Span};
+
+/// Limits and addresses of the one client of a process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientSettings {
+    /// For name resolution, connecting and the TLS handshake together.
+    pub connect_timeout: Span,
+    /// From the request to the end of the response head, per attempt.
+    pub head_timeout: Span,
+    /// For a whole page, or for the head of a file: waiting for a token and a place in the queue, every attempt and
+    /// the pauses between them included. Below the 15 seconds after which pip gives up.
+    pub answer_timeout: Span,
+    /// The longest silence in the middle of a body.
+    pub stall_timeout: Span,
+    /// The fewest bytes per second that a body must come with, judged over [`ClientSettings::slow_window`].
+    pub slow_rate: Size,
+    /// How much waiting for bytes is looked at to judge the rate.
+    pub slow_window: Span,
+    /// How long an unused connection is kept; shorter than upstream keeps it, so that it does not close on us.
+    pub idle_timeout: Span,
+    /// Requests on their way to one endpoint at once, bodies included. Files take at most three quarters of it, so
+    /// that pages always get through.
+    pub max_in_flight: usize,
+    /// The largest page, as transferred and as decompressed.
+    pub max_page_size: Size,
+    /// The largest core metadata file.
+    pub max_metadata_size: Size,
+    /// Redirects followed for one request.
+    pub max_redirects: u8,
+    /// Hosts beside the endpoint's own from which files may be fetched, without the token.
+    pub redirect_hosts: Vec<HostPattern>,
+    /// Part of the requests that may be repeated after a failed connection or a 5xx.
+    pub retry_ratio: f64,
+    /// Repetitions per second that are allowed in any case.
+    pub retry_floor: f64,
+    /// Failures to connect or to answer in a row after which an endpoint is left alone for a few seconds.
+    pub failures_to_open: u32,
+    /// How long a file that the index lists may be missing before that is believed: CodeArtifact lists public files
+    /// a second or two before it has imported them.
+    pub import_patience: Span,
+    /// An HTTP proxy through which upstreams are reached. Proxy variables of the environment are not read.
+    #[serde(skip_serializing)]
+    pub proxy: Option<ProxyUrl>,
+    /// Hosts, domains and networks reached without the proxy, separated by commas.
+    pub no_proxy: String,
+    /// Certificate authorities trusted in addition to the system's, as a PEM file. Verification cannot be turned off.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Span::secs(3),
+            head_timeout: Span::secs(10),
+            answer_timeout: Span::secs(10),
+            stall_timeout: Span::secs(30),
+            slow_rate: Size(1024),
+            slow_window: Span::secs(60),
+            idle_timeout: Span::secs(20),
+            max_in_flight: 64,
+            max_page_size: Size::mib(64),
+            max_metadata_size: Size::mib(4),
+            max_redirects: 3,
+            redirect_hosts: vec![HostPattern::fixed("*.amazonaws.com"), HostPattern::fixed("*.on.aws")],
+            retry_ratio: 0.1,
+            retry_floor: 2.0,
+            failures_to_open: 5,
+            import_patience: Span::secs(5),
+            proxy: None,
+            no_proxy: String::new(),
+            ca_file: None,
+        }
+    }
+}
+
+/// The address of an HTTP proxy, such as `http://proxy.example.org:3128`. It may hold a password, so it prints without.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Url")]
+pub struct ProxyUrl(Url);
+
+/// A URL that is no HTTP proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a proxy is written as `http://host:port`")]
+pub struct InvalidProxy;
+
+impl ProxyUrl {
+    /// The URL, credentials included.
+    pub(super) fn expose(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl TryFrom<Url> for ProxyUrl {
+    type Error = InvalidProxy;
+
+    fn try_from(url: Url) -> Result<Self, InvalidProxy> {
+        if url.scheme() == "http" && url.has_host() { Ok(Self(url)) } else { Err(InvalidProxy) }
+    }
+}
+
+impl fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}:{}", self.0.host_str().unwrap_or_default(), self.0.port().unwrap_or(80))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_prints_without_its_password() {
+        let settings: ClientSettings =
+            toml::from_str("proxy = \"http://user:s3cr3t@proxy.example.org:3128/\"").expect("valid settings");
+        let shown = format!("{settings:?}");
+        assert!(shown.contains("http://proxy.example.org:3128"), "{shown}");
+        assert!(!shown.contains("s3cr3t"), "{shown}");
+        assert!(!toml::to_string(&settings).expect("settings can be written").contains("s3cr3t"));
+        assert!(toml::from_str::<ClientSettings>("proxy = \"socks5://proxy.example.org\"").is_err());
+    }
+
+    #[test]
+    fn an_empty_table_is_the_default_and_unknown_keys_are_named() {
+        let settings: ClientSettings = toml::from_str("").expect("every field has a default");
+        assert_eq!(settings.max_in_flight, 64);
+        let settings: ClientSettings =
+            toml::from_str("stall_timeout = \"5s\"\nredirect_hosts = [\"files.example.org\"]")
+                .expect("valid settings");
+        assert_eq!(settings.stall_timeout, Span::secs(5));
+        let error = toml::from_str::<ClientSettings>("verify_tls = false").expect_err("no such setting");
+        assert!(error.to_string().contains("verify_tls"), "{error}");
+    }
+}

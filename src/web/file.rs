@@ -1,0 +1,190 @@
+//! Files and their core metadata: open, weigh conditions and ranges, stream.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    HeaderMap, HeaderValue, IF_NONE_MATCH,
+};
+use http::{Method, StatusCode};
+
+use super::account::{Account, note};
+use super::address::RouteId;
+use super::conditional::{Outcome, Selection, decide};
+use super::headers::{CACHE_STATUS, IMMUTABLE, REVALIDATE, harmless};
+use super::page::cache_status;
+use super::{Asking, Site, body};
+use crate::error::Error;
+use crate::flow::{OpenFile, Route, Served};
+use crate::pypi::{FileAddress, Sha256};
+
+/// What an open file is known to be.
+struct Known {
+    length: Option<u64>,
+    sha256: Option<Sha256>,
+    served: Served,
+}
+
+impl Known {
+    fn of(open: &OpenFile) -> Self {
+        match open {
+            OpenFile::Stored(blob) => {
+                Self { length: Some(blob.length), sha256: Some(blob.sha256), served: Served::Hit }
+            }
+            OpenFile::Growing { head, sha256, served, .. } => {
+                Self { length: head.length, sha256: *sha256, served: *served }
+            }
+            OpenFile::Passing { length, sha256, .. } => {
+                Self { length: *length, sha256: *sha256, served: Served::Bypass }
+            }
+            OpenFile::Described { length, sha256 } => {
+                Self { length: Some(*length), sha256: Some(*sha256), served: Served::Hit }
+            }
+        }
+    }
+
+    fn tag(&self) -> Option<String> {
+        self.sha256.map(|sha256| format!("\"{sha256}\""))
+    }
+}
+
+/// A file.
+pub(super) async fn file(
+    site: &Site,
+    asking: &Asking,
+    route: RouteId,
+    address: &FileAddress,
+) -> Result<Response, Error> {
+    let (method, headers) = (&asking.parts.method, &asking.parts.headers);
+    let route = site.route(route);
+    // What the index says may be all that the answer needs; a file that is not stored is not fetched for that.
+    let describe = *method == Method::HEAD || headers.contains_key(IF_NONE_MATCH);
+    let mut open = site.flow.open(route, address, describe).await?;
+    let mut decision = decision(method, headers, &Known::of(&open));
+    if matches!(open, OpenFile::Described { .. })
+        && *method != Method::HEAD
+        && decision != Outcome::NotModified
+    {
+        open = site.flow.open(route, address, false).await?;
+        decision = self::decision(method, headers, &Known::of(&open));
+    }
+    let known = Known::of(&open);
+    let mut response = match decision {
+        Outcome::NotModified => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+        }
+        Outcome::Send(Selection::NotSatisfiable) => {
+            return Err(Error::RangeNotSatisfiable { length: known.length.unwrap_or(0) });
+        }
+        Outcome::Send(selection) => send(site, route, address, open, selection, known.length, method)?,
+    };
+    describe_file(response.headers_mut(), address, &known);
+    note(&mut response, Account::served("file", known.served));
+    Ok(response)
+}
+
+/// The core metadata of a wheel.
+pub(super) async fn metadata(
+    site: &Site,
+    asking: &Asking,
+    route: RouteId,
+    wheel: &FileAddress,
+) -> Result<Response, Error> {
+    let (method, headers) = (&asking.parts.method, &asking.parts.headers);
+    let answer = site.flow.core_metadata(site.route(route), wheel).await?;
+    let length = answer.bytes.len() as u64;
+    let known = Known { length: Some(length), sha256: Some(answer.sha256), served: answer.served };
+    let mut response = match decision(method, headers, &known) {
+        Outcome::NotModified => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+        }
+        Outcome::Send(Selection::NotSatisfiable) => return Err(Error::RangeNotSatisfiable { length }),
+        Outcome::Send(Selection::Whole) => body::whole(answer.bytes, method),
+        Outcome::Send(Selection::Part { first, last }) => {
+            let part = usize::try_from(first).unwrap_or(0)..=usize::try_from(last).unwrap_or(0);
+            let mut response = body::whole(answer.bytes.slice(part), method);
+            partial(&mut response, first, last, length);
+            response
+        }
+    };
+    let fields = response.headers_mut();
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    common(fields, &known);
+    note(&mut response, Account::served("metadata", known.served));
+    Ok(response)
+}
+
+/// Conditions and ranges need a tag and a length; without them the whole file is sent.
+fn decision(method: &Method, headers: &HeaderMap, known: &Known) -> Outcome {
+    match (known.tag(), known.length) {
+        (Some(tag), Some(length)) => decide(method, headers, &tag, length),
+        _ => Outcome::Send(Selection::Whole),
+    }
+}
+
+fn send(
+    site: &Site,
+    route: &Arc<Route>,
+    address: &FileAddress,
+    open: OpenFile,
+    selection: Selection,
+    length: Option<u64>,
+    method: &Method,
+) -> Result<Response, Error> {
+    let (start, end) = match selection {
+        Selection::Part { first, last } => (first, Some(last + 1)),
+        Selection::Whole | Selection::NotSatisfiable => (0, None),
+    };
+    let body = if *method == Method::HEAD {
+        Body::empty()
+    } else {
+        site.flow.read(route, address, open, start, end).map(body::stream).ok_or(Error::Internal)?
+    };
+    let mut response = Response::new(body);
+    if let Some(length) = length {
+        let sent = end.unwrap_or(length) - start;
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(sent));
+        if let Selection::Part { first, last } = selection {
+            partial(&mut response, first, last, length);
+        }
+    }
+    Ok(response)
+}
+
+fn partial(response: &mut Response, first: u64, last: u64, length: u64) {
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    if let Ok(range) = HeaderValue::from_str(&format!("bytes {first}-{last}/{length}")) {
+        response.headers_mut().insert(CONTENT_RANGE, range);
+    }
+}
+
+fn describe_file(headers: &mut HeaderMap, address: &FileAddress, known: &Known) {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    let name: String = address.file.as_str().chars().filter(char::is_ascii_graphic).collect();
+    if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
+        headers.insert(CONTENT_DISPOSITION, disposition);
+    }
+    common(headers, known);
+}
+
+/// What files and metadata have in common. Only bytes with a digest are promised to stay.
+fn common(headers: &mut HeaderMap, known: &Known) {
+    match known.tag().and_then(|tag| HeaderValue::from_str(&tag).ok()) {
+        Some(tag) => {
+            headers.insert(ETAG, tag);
+            headers.insert(CACHE_CONTROL, IMMUTABLE);
+            headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        }
+        None => {
+            headers.insert(CACHE_CONTROL, REVALIDATE);
+        }
+    }
+    headers.insert(CACHE_STATUS, cache_status(known.served).value());
+    harmless(headers);
+}

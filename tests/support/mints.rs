@@ -1,0 +1,65 @@
+//! A source of tokens that mints what a test tells it, and counts.
+
+#![allow(dead_code, reason = "each test uses its part of it")]
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use secrecy::SecretString;
+use wheelport::runtime::Tasks;
+use wheelport::token::{KeeperSettings, MintError, MintErrorKind, Minted, TokenHandle, TokenSource, keep};
+
+use super::scripted::Gate;
+
+/// Mints `canary-1`, `canary-2`, … with a life of twelve hours. Clones share everything.
+#[derive(Clone, Default)]
+pub struct Mints {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    count: AtomicUsize,
+    failing: AtomicBool,
+    gate: OnceLock<Gate>,
+}
+
+impl Mints {
+    /// How many mints were asked for.
+    pub fn count(&self) -> usize {
+        self.inner.count.load(Ordering::SeqCst)
+    }
+
+    /// From now on, every mint is denied.
+    pub fn fail(&self) {
+        self.inner.failing.store(true, Ordering::SeqCst);
+    }
+
+    /// Every mint waits at this gate first.
+    pub fn wait_at(&self, gate: &Gate) {
+        drop(self.inner.gate.set(gate.clone()));
+    }
+
+    /// Starts a keeper of these tokens.
+    pub fn keep(&self, tasks: &Tasks) -> TokenHandle {
+        keep(Arc::new(self.clone()), KeeperSettings::new("test"), tasks)
+    }
+}
+
+impl TokenSource for Mints {
+    fn mint(&self) -> BoxFuture<'_, Result<Minted, MintError>> {
+        Box::pin(async {
+            let number = self.inner.count.fetch_add(1, Ordering::SeqCst) + 1;
+            if let Some(gate) = self.inner.gate.get() {
+                gate.pass().await;
+            }
+            if self.inner.failing.load(Ordering::SeqCst) {
+                return Err(MintError::new(MintErrorKind::Denied, "this test mints no more"));
+            }
+            let secret = SecretString::from(format!("canary-{number}"));
+            Ok(Minted { secret, lifetime: Duration::from_hours(12) })
+        })
+    }
+}
