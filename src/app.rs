@@ -223,13 +223,12 @@ impl<'a> Routes<'a> {
     }
 
     async fn route(&mut self, settings: &RouteSettings) -> Result<Route, StartError> {
-        let plane = match self.planes.get(&settings.aws) {
-            Some(plane) => Arc::clone(plane),
-            None => {
-                let plane = Arc::new(ControlPlane::connect(&settings.aws).await);
-                self.planes.insert(settings.aws.clone(), Arc::clone(&plane));
-                plane
-            }
+        let plane = if let Some(plane) = self.planes.get(&settings.aws) {
+            Arc::clone(plane)
+        } else {
+            let plane = Arc::new(ControlPlane::connect(&settings.aws).await);
+            self.planes.insert(settings.aws.clone(), Arc::clone(&plane));
+            plane
         };
         let region =
             plane.region().ok_or_else(|| StartError::Region { route: Arc::clone(&settings.name) })?;
@@ -302,7 +301,7 @@ async fn resolve(plane: &ControlPlane, domain: &DomainId, repository: &Repositor
                 return endpoint;
             }
             Err(error) => {
-                tracing::error!(%repository, %domain, error, "the repository's endpoint is not known yet")
+                tracing::error!(%repository, %domain, error, "the repository's endpoint is not known yet");
             }
         }
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
@@ -342,7 +341,7 @@ impl ProjectSource for Projects {
     }
 }
 
-/// What a failed ListPackages means for a request.
+/// What a failed `ListPackages` means for a request.
 fn explain(error: &ControlError) -> Error {
     tracing::warn!(%error, "ListPackages failed");
     let cause = match error.kind {

@@ -15,7 +15,9 @@ use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use crate::cache::CacheSettings;
-use crate::control::{AccountId, AwsSettings, DomainName, RegionName, RepositoryName, RoleArn};
+use crate::control::{
+    AccountId, AwsSettings, DomainName, EmulatorAccess, RegionName, RepositoryName, RoleArn,
+};
 use crate::runtime::units::{Size, Span};
 use crate::upstream::ClientSettings;
 use crate::web::guard::{Cidr, HostPattern, UploadPolicy};
@@ -189,6 +191,8 @@ pub struct Overrides {
     pub public_url: Option<Url>,
     /// `--allowed-host`
     pub allowed_hosts: Vec<HostPattern>,
+    /// The emulator of `wheelport demo`.
+    pub emulator: Option<EmulatorAccess>,
 }
 
 impl Settings {
@@ -221,6 +225,7 @@ impl Settings {
         }
         file.aws.region = over.region.clone().or(file.aws.region);
         file.aws.role_arn = over.role_arn.clone().or(file.aws.role_arn);
+        file.aws.emulator = over.emulator.clone();
         let (routes, default_route) = routes(file.route, &file.aws)?;
         file.cache.max_size = over.cache_max_size.unwrap_or(file.cache.max_size);
         let cache_dir =
@@ -341,6 +346,7 @@ fn route(table: RouteTable, aws: &AwsSettings) -> Result<RouteSettings, ConfigEr
         role_arn: table.role_arn.or_else(|| aws.role_arn.clone()),
         external_id: table.external_id.or_else(|| aws.external_id.clone()),
         token_lifetime: aws.token_lifetime,
+        emulator: aws.emulator.clone(),
     };
     Ok(RouteSettings {
         name: name.into(),

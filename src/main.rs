@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use wheelport::cli::{self, Cli, Command, CommandError, Ended};
-use wheelport::runtime::telemetry;
+use wheelport::runtime::{Tasks, telemetry};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -35,14 +35,20 @@ fn start(cli: Cli) -> anyhow::Result<Ended> {
 /// Servers log what they do; other commands print their result and log only trouble.
 fn default_filter(command: &Command) -> &'static str {
     match command {
-        Command::Serve(_) => "info",
-        Command::Cache(_) => "warn",
+        Command::Serve(_) | Command::Emulate(_) => "info",
+        Command::Demo(_) | Command::Check(_) | Command::Cache(_) => "warn",
     }
 }
 
 async fn run(command: Command) -> Result<Ended, CommandError> {
     match command {
-        Command::Serve(args) => cli::serve::run(*args).await,
+        Command::Serve(args) => Box::pin(cli::serve::run(*args)).await,
+        Command::Demo(args) => Box::pin(cli::demo::run(args)).await,
+        Command::Check(args) => Box::pin(cli::check::run(*args)).await,
+        Command::Emulate(args) => Box::pin(cli::emulate::run(*args, Tasks::new()))
+            .await
+            .map(|()| Ended::Well)
+            .map_err(CommandError::start),
         Command::Cache(args) => cli::cache::run(&args),
     }
 }

@@ -9,6 +9,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::flow::{Flow, Route};
 
+/// A gauge with one value per route: name, help, values.
+type PerRoute = (&'static str, &'static str, Vec<(Arc<str>, f64)>);
+
 /// Reads tokens and the cache.
 #[derive(Debug)]
 pub struct Collected {
@@ -22,7 +25,7 @@ impl Collected {
         Self { flow, routes }
     }
 
-    fn token_gauges(&self) -> Vec<(&'static str, &'static str, Vec<(Arc<str>, f64)>)> {
+    fn token_gauges(&self) -> Vec<PerRoute> {
         let states: Vec<_> =
             self.routes.iter().map(|route| (Arc::clone(&route.name), route.token.state())).collect();
         let seconds =

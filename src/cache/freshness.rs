@@ -39,10 +39,7 @@ pub enum Decision {
 impl Policy {
     /// The decision for a page of this age.
     pub fn decide(&self, age: Duration) -> Decision {
-        let stale_for = match age.checked_sub(self.fresh_for) {
-            None => return Decision::Fresh,
-            Some(stale_for) => stale_for,
-        };
+        let Some(stale_for) = age.checked_sub(self.fresh_for) else { return Decision::Fresh };
         if stale_for < self.stale_while_revalidate {
             Decision::Revalidate
         } else if stale_for < self.stale_if_error {

@@ -56,7 +56,7 @@ pub fn run(args: &CacheArgs) -> Result<Ended, CommandError> {
         }
         Action::Clear(at) => {
             let cleared = inspect::clear(&at.cache_dir).map_err(CommandError::start)?;
-            writeln!(out, "{} files removed", cleared).map_err(CommandError::start)?;
+            writeln!(out, "{cleared} files removed").map_err(CommandError::start)?;
             Ended::Well
         }
     };

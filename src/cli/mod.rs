@@ -7,6 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::runtime::telemetry::LogFormat;
 
 pub mod cache;
+pub mod check;
+pub mod demo;
+pub mod emulate;
 pub mod serve;
 pub mod signals;
 
@@ -38,6 +41,12 @@ pub struct Logging {
 pub enum Command {
     /// Serve CodeArtifact repositories
     Serve(Box<serve::ServeArgs>),
+    /// Try everything without AWS: the proxy and an emulator with sample packages, on loopback
+    Demo(demo::DemoArgs),
+    /// Find out what is wrong with configuration, credentials, permissions, network and cache directory
+    Check(Box<check::CheckArgs>),
+    /// Emulate CodeArtifact alone, for tests and for trying SDKs, Terraform and CI jobs
+    Emulate(Box<emulate::Args>),
     /// Look at, verify or empty a cache directory
     Cache(cache::CacheArgs),
 }

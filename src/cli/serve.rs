@@ -89,6 +89,7 @@ impl ServeArgs {
             cache_max_size: self.cache_max_size,
             public_url: self.public_url,
             allowed_hosts: self.allowed_hosts,
+            emulator: None,
         }
     }
 }

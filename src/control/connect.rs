@@ -17,6 +17,8 @@ use aws_credential_types::credential_feature::AwsCredentialFeature;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 
 use super::diagnose;
+use aws_credential_types::Credentials;
+
 use super::skew::SkewWatch;
 use super::{AwsSettings, Call, ControlError, RegionName};
 use crate::runtime::Clock;
@@ -26,7 +28,7 @@ const OPERATION_LIMIT: Duration = Duration::from_secs(10);
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(4);
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 const ATTEMPTS: u32 = 3;
-/// Shown in CloudTrail and in the caller's ARN.
+/// Shown in `CloudTrail` and in the caller's ARN.
 const ROLE_SESSION_NAME: &str = "wheelport";
 
 /// One way into AWS: one per (profile, region, role, external id). Cheap to clone.
@@ -190,6 +192,11 @@ async fn load(settings: &AwsSettings) -> SdkConfig {
     }
     if let Some(profile) = &settings.profile {
         loader = loader.profile_name(profile);
+    }
+    if let Some(emulator) = &settings.emulator {
+        let (id, secret) = emulator.keys;
+        let keys = Credentials::new(id, secret, None, None, "emulator");
+        return loader.endpoint_url(&emulator.endpoint).credentials_provider(keys).load().await;
     }
     let mut session = loader.load().await;
     if let Some(profile) = &settings.profile {

@@ -201,7 +201,11 @@ pub(super) fn credentials(error: &CredentialsError) -> ControlError {
     if let Some(answer) = causes(error).find_map(role_answer) {
         return assume_role(&answer);
     }
-    let text = safe(&reason(error));
+    let text = match safe(&reason(error)) {
+        text if text.is_empty() => "the profile has none that this program can use".to_owned(),
+        text => text,
+    };
+    let text = text.trim_start_matches("ProfileFile provider could not be built: ").to_owned();
     let lower = text.to_ascii_lowercase();
     match error {
         CredentialsError::ProviderTimedOut(_) => credentials_too_slow(),
@@ -209,8 +213,14 @@ pub(super) fn credentials(error: &CredentialsError) -> ControlError {
             failure(MintErrorKind::NoCredentials, format!("the AWS configuration cannot be used: {text}"))
         }
         CredentialsError::CredentialsNotLoaded(_) => {
-            failure(MintErrorKind::NoCredentials, format!("no AWS credentials: {text}"))
+            failure(MintErrorKind::NoCredentials, format!("no AWS credentials: {text}; `wheelport check` inspects the profile"))
         }
+        _ if lower.contains("imds is disabled") || lower.contains("imds") && lower.contains("forbidden") => failure(
+            MintErrorKind::NoCredentials,
+            "no AWS credentials found: nothing is configured, and the EC2 metadata service refuses to give any; give \
+             this machine, container or pod a role, or set a profile"
+                .to_owned(),
+        ),
         _ if lower.contains("sso")
             || lower.contains("token has expired")
             || lower.contains("cached token") =>
@@ -257,7 +267,7 @@ fn nothing_found(chain: &ProviderChainError<CredentialsError>) -> ControlError {
     for (index, attempt) in chain.attempts().iter().enumerate() {
         let separator = if index == 0 { "" } else { "; " };
         let why = match safe(&reason(attempt.error())) {
-            why if why.is_empty() => "not configured".to_owned(),
+            why if why.is_empty() => "nothing usable".to_owned(),
             why => why,
         };
         let _ = write!(message, "{separator}{} ({why})", chain_word(attempt.name()));

@@ -15,15 +15,15 @@ mod settings;
 mod skew;
 mod source;
 #[cfg(test)]
-mod stub;
+pub(crate) mod stub;
 #[cfg(test)]
 mod tests;
 
 pub use connect::{CallerIdentity, ControlPlane, CredentialsFound};
 pub use packages::MAX_PACKAGES;
 pub use settings::{
-    AccountId, AwsSettings, DomainId, DomainName, InvalidSetting, RegionName, RepositoryName, RoleArn,
-    TokenLifetime,
+    AccountId, AwsSettings, DomainId, DomainName, EmulatorAccess, InvalidSetting, RegionName, RepositoryName,
+    RoleArn, TokenLifetime,
 };
 pub use skew::{SKEW_ALARM, SKEW_WARNING};
 

@@ -42,14 +42,14 @@ impl ControlPlane {
         })
     }
 
-    /// Asks for one name, to find out whether the list may be read.
-    pub async fn may_list_packages(
+    /// The first page of the list, to find out whether it may be read.
+    pub async fn some_packages(
         &self,
         domain: &DomainId,
         repository: &RepositoryName,
-    ) -> Result<(), ControlError> {
+    ) -> Result<Vec<String>, ControlError> {
         let client = self.client(&domain.region).await;
-        self.packages_page(&client, domain, repository, None).await.map(drop)
+        self.packages_page(&client, domain, repository, None).await.map(|(names, _)| names)
     }
 
     async fn packages_page(

@@ -24,6 +24,18 @@ pub struct AwsSettings {
     pub external_id: Option<String>,
     /// How long tokens are asked to live.
     pub token_lifetime: TokenLifetime,
+    /// An emulator to ask instead of AWS; not a setting of people, who have `AWS_ENDPOINT_URL` for that.
+    #[serde(skip)]
+    pub emulator: Option<EmulatorAccess>,
+}
+
+/// The way into an emulator of this program.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EmulatorAccess {
+    /// Where its control plane listens.
+    pub endpoint: String,
+    /// Its access key id and secret key; they are the same in every emulator and protect nothing.
+    pub keys: (&'static str, &'static str),
 }
 
 /// Why a setting is refused.

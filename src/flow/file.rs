@@ -138,7 +138,7 @@ impl Flow {
     /// What is known of a file before it is opened.
     pub(super) async fn facts(&self, route: &Arc<Route>, address: &FileAddress) -> Result<Facts, Error> {
         let record = match self.page(route, &address.project).await {
-            Ok(answer) => match self.listed(route, address, &answer.record) {
+            Ok(answer) => match listed(address, &answer.record) {
                 Some(facts) => return self.with_link(route, address, facts).await,
                 None if answer.record.fetched.age() < LISTING_AGE => None,
                 None => self.page_younger_than(route, &address.project, LISTING_AGE).await.ok(),
@@ -149,25 +149,10 @@ impl Flow {
             Err(Error::Unavailable { .. }) => self.held_page(route, &address.project).await,
             Err(_) => None,
         };
-        match record.and_then(|record| self.listed(route, address, &record)) {
+        match record.and_then(|record| listed(address, &record)) {
             Some(facts) => self.with_link(route, address, facts).await,
             None => Ok(Facts::default()),
         }
-    }
-
-    fn listed(
-        &self,
-        _route: &Route,
-        address: &FileAddress,
-        record: &crate::cache::PageRecord,
-    ) -> Option<Facts> {
-        let file = record.content.file(&address.file).filter(|file| file.version == address.version)?;
-        Some(Facts {
-            url: file.url.clone(),
-            expected: Expected { length: file.size, hashes: file.hashes.clone() },
-            sha256: file.hashes.sha256(),
-            listed: true,
-        })
     }
 
     /// Where the index names no SHA-256, the one recorded when the file was fetched.
@@ -185,6 +170,17 @@ impl Flow {
         }
         Ok(facts)
     }
+}
+
+/// What a page says of a file, if it lists it at this address.
+fn listed(address: &FileAddress, record: &crate::cache::PageRecord) -> Option<Facts> {
+    let file = record.content.file(&address.file).filter(|file| file.version == address.version)?;
+    Some(Facts {
+        url: file.url.clone(),
+        expected: Expected { length: file.size, hashes: file.hashes.clone() },
+        sha256: file.hashes.sha256(),
+        listed: true,
+    })
 }
 
 /// The key under which the SHA-256 of a file is recorded for which the index names another digest only. That digest is

@@ -1,4 +1,4 @@
-//! The project list of a route, which CodeArtifact's index does not have: asked from its ListPackages API.
+//! The project list of a route, which CodeArtifact's index does not have: asked from its `ListPackages` API.
 //!
 //! One list per route is held in memory, by the same freshness windows as pages but with its own `list_fresh_for`.
 
@@ -110,7 +110,7 @@ impl Flow {
         drop(fetch);
         let route = Arc::clone(route);
         self.shared.tasks.spawn("list projects", async move {
-            let outcome = route.projects.projects().await.map(Listed::new).map(Arc::new);
+            let outcome = route.projects.projects().await.map(|names| Arc::new(Listed::new(&names)));
             if let Err(error) = &outcome {
                 tracing::warn!(route = %route.name, %error, "the project list cannot be had");
             }
@@ -122,7 +122,7 @@ impl Flow {
 }
 
 impl Listed {
-    fn new(names: Vec<String>) -> Self {
+    fn new(names: &[String]) -> Self {
         let mut projects: Vec<ProjectName> =
             names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect();
         projects.sort_unstable();

@@ -202,9 +202,10 @@ impl TokenHandle {
     fn judge(&self, snapshot: &Snapshot, after: u64) -> Verdict {
         let held = snapshot.held.as_ref().filter(|held| held.token.generation > after);
         match (held.map(|held| (held, held.life(&self.signals.clock))), &snapshot.last_error) {
-            (Some((held, Life::Sure)), _) => Verdict::Take(held.token.clone()),
-            // The attempt to replace it failed; whether it really is over, upstream will say.
-            (Some((held, Life::Doubtful)), Some(_)) => Verdict::Take(held.token.clone()),
+            // A doubtful one only after an attempt to replace it failed; whether it is over, upstream will say.
+            (Some((held, Life::Sure)), _) | (Some((held, Life::Doubtful)), Some(_)) => {
+                Verdict::Take(held.token.clone())
+            }
             (_, Some(error)) if error.kind.needs_a_person() => Verdict::Fail(error.clone()),
             _ => Verdict::Wait,
         }

@@ -119,10 +119,11 @@ impl Exchange<'_> {
     /// Asks until there is a usable answer, a final error, or no time left.
     pub async fn run(self) -> Result<Answer, UpstreamError> {
         let Inner { gate, tokens, metrics, label, .. } = self.upstream.inner.as_ref();
+        // The token first: without one, a place in the queue would be held for nothing.
+        let mut token = if self.first.with_token { Some(tokens.current(self.deadline).await?) } else { None };
         let lane = if self.kind == Kind::File { Lane::File } else { Lane::Short };
         let place = gate.place(lane, self.deadline).await?;
         let held = Held { _place: place, _in_flight: metrics.in_flight(label) };
-        let mut token = if self.first.with_token { Some(tokens.current(self.deadline).await?) } else { None };
         let mut progress = Progress::default();
         loop {
             let reached = match self.attempt(token.as_ref()).await {
@@ -310,9 +311,14 @@ impl Exchange<'_> {
         };
         Err(match error {
             SendError::Connection(reason, detail) => {
-                self.warn("no connection to upstream", &detail);
-                if at_endpoint && reason == Unavailability::Connect {
-                    gate.unreachable();
+                if reason == Unavailability::Connect {
+                    self.warn("no connection to upstream", &detail);
+                    if at_endpoint {
+                        gate.unreachable();
+                    }
+                } else {
+                    // A kept connection that upstream closed in the same moment is everyday business.
+                    tracing::debug!(route = %label, detail, "a connection ended before the answer");
                 }
                 Trouble::Retry(Failure::Connection(reason))
             }

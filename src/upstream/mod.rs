@@ -1,8 +1,8 @@
 //! The outbound HTTP edge: pages and files of CodeArtifact repositories, as typed questions and typed answers.
 //!
-//! [`Upstream::page`] and [`Upstream::file`] are what the flows call. Below them, [`exchange`] gets one usable answer
-//! out of tokens, redirects and repetitions; [`gate`] holds what all requests to one endpoint share; [`body`] reads
-//! what comes; [`address`] and [`retry`] are the pure decisions. No header of an upstream's answer leaves this module:
+//! [`Upstream::page`] and [`Upstream::file`] are what the flows call. Below them, `exchange` gets one usable answer
+//! out of tokens, redirects and repetitions; `gate` holds what all requests to one endpoint share; `body` reads
+//! what comes; `address` and `retry` are the pure decisions. No header of an upstream's answer leaves this module:
 //! what a caller may know is a field of a reply.
 //!
 //! Nothing here caches, and nothing here knows an HTTP status of ours.

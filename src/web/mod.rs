@@ -143,7 +143,7 @@ async fn answer(site: &Site, parts: Parts, peer: IpAddr) -> Result<Response, Err
     }
     let asking = Asking { parts, host, peer };
     match (address, reading) {
-        (Address::Home, true) => home_page(site, &asking),
+        (Address::Home | Address::Upload { .. }, true) => Ok(home_page(site, &asking)),
         (Address::Home, false) if asking.parts.method == Method::POST => {
             match site.routes.iter().find(|route| route.default) {
                 Some(route) => Err(upload(route)),
@@ -153,7 +153,6 @@ async fn answer(site: &Site, parts: Parts, peer: IpAddr) -> Result<Response, Err
         (Address::Upload { route }, _) if asking.parts.method == Method::POST => {
             Err(upload(&site.routes[route.0]))
         }
-        (Address::Upload { .. }, true) => home_page(site, &asking),
         (Address::Home | Address::Upload { .. }, _) => {
             Err(Error::MethodNotAllowed { allowed: "GET, HEAD, POST" })
         }
@@ -186,7 +185,7 @@ fn redirected(location: &str) -> Result<Response, Error> {
     Ok(response)
 }
 
-fn home_page(site: &Site, asking: &Asking) -> Result<Response, Error> {
+fn home_page(site: &Site, asking: &Asking) -> Response {
     let base = base_url(site, asking);
     let model = home::HomeModel {
         version: env!("CARGO_PKG_VERSION"),
@@ -210,7 +209,7 @@ fn home_page(site: &Site, asking: &Asking) -> Result<Response, Error> {
     headers::harmless(headers);
     headers.insert(http::header::CONTENT_SECURITY_POLICY, home::CONTENT_SECURITY_POLICY);
     account::note(&mut response, Account::of("home"));
-    Ok(response)
+    response
 }
 
 /// The address under which this client reaches the server; index pages never use it.

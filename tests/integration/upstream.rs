@@ -18,6 +18,7 @@ use wheelport::upstream::{
 
 use crate::support::mints::Mints;
 use crate::support::scripted::{Gate, Reply, Scripted};
+use crate::support::tls;
 
 const PAGE: &str = "GET /pypi/r/simple/a-b/";
 const FILE: &str = "GET /pypi/r/simple/a-b/1.0%2Bx/a_b-1.0%2Bx.tar.gz";
@@ -605,6 +606,10 @@ async fn bodies_hold_their_places_and_pages_get_through() {
     stage.scripted.on(FILE, Reply::ok("0123"));
     let reply = stage.file().await.expect("the place of the dropped body");
     assert_eq!(read(reply).await, (b"0123".to_vec(), None));
+    let mut read_to_its_end = stage.file().await.expect("a place");
+    while read_to_its_end.body.next().await.is_some() {}
+    assert!(stage.file().await.is_ok(), "what is complete holds nothing");
+    drop(read_to_its_end);
 }
 
 #[tokio::test]
@@ -635,6 +640,48 @@ async fn metadata_of_upstream_is_read_whole_and_bounded() {
 }
 
 // ---- TLS and proxies
+
+#[tokio::test]
+async fn only_a_certificate_that_verifies_gets_to_see_a_request() {
+    let trusting = || ClientSettings { ca_file: Some(tls::authority()), ..quick() };
+    for (certificate, settings, verifies) in [
+        (tls::GOOD, trusting(), true),
+        (tls::GOOD, quick(), false),
+        (tls::OTHER_NAME, trusting(), false),
+        (tls::EXPIRED, trusting(), false),
+    ] {
+        let (server, mints, tasks) = (Scripted::start_tls(certificate).await, Mints::default(), Tasks::new());
+        server.on(PAGE, page_reply());
+        let route = route(&server.url("/pypi/r/"), settings, &mints, &tasks);
+        let outcome = route.page(&project()).await;
+        assert_eq!(outcome.is_ok(), verifies, "{certificate}");
+        if !verifies {
+            assert_eq!(
+                outcome.expect_err(certificate),
+                unavailable(Unavailability::Connect),
+                "{certificate}"
+            );
+            assert!(server.requests().is_empty(), "{certificate}");
+            assert!(server.connections() <= 2, "{certificate}");
+        }
+        tasks.stop();
+    }
+}
+
+#[tokio::test]
+async fn https_is_never_left_for_http() {
+    let (server, plain) = (Scripted::start_tls(tls::GOOD).await, Scripted::start().await);
+    let (mints, tasks) = (Mints::default(), Tasks::new());
+    let settings = ClientSettings { ca_file: Some(tls::authority()), ..quick() };
+    let route = route(&server.url("/pypi/r/"), settings, &mints, &tasks);
+    server.on(FILE, Reply::redirect(302, plain.url("/x")));
+    assert_eq!(route.file(request()).await.err(), Some(unavailable(Unavailability::Redirect)));
+    let linked = FileRequest { url: Url::parse(&plain.url("/x")).ok(), ..request() };
+    assert_eq!(route.file(linked).await.err(), Some(unavailable(Unavailability::Redirect)));
+    assert!(plain.requests().is_empty() && plain.connections() == 0);
+    assert_eq!(server.requests().len(), 2);
+    tasks.stop();
+}
 
 #[tokio::test]
 async fn a_proxy_sees_the_target_and_its_own_credentials_only() {

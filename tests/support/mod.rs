@@ -2,3 +2,4 @@
 
 pub mod mints;
 pub mod scripted;
+pub mod tls;

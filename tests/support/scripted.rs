@@ -26,9 +26,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use wheelport::runtime::Tasks;
 
 /// One request as it arrived.
@@ -253,6 +254,7 @@ impl Reply {
 /// The server. Cheap to clone; the last clone ends it.
 #[derive(Clone)]
 pub struct Scripted {
+    scheme: &'static str,
     address: SocketAddr,
     state: Arc<State>,
     _running: Arc<Running>,
@@ -287,6 +289,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Scripted {
     /// Starts on a free port of 127.0.0.1.
     pub async fn start() -> Self {
+        Self::listen(None).await
+    }
+
+    /// The same behind TLS, with one of the certificates of [`super::tls`].
+    pub async fn start_tls(certificate: &str) -> Self {
+        Self::listen(Some(super::tls::acceptor(certificate))).await
+    }
+
+    async fn listen(tls: Option<TlsAcceptor>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let (state, tasks) = (Arc::new(State::default()), Tasks::new());
@@ -295,20 +307,26 @@ impl Scripted {
             async move {
                 while let Ok((socket, _)) = listener.accept().await {
                     state.connections.fetch_add(1, Ordering::SeqCst);
-                    let state = state.clone();
+                    let (state, tls) = (state.clone(), tls.clone());
                     tasks.spawn_loop("scripted connection", async move {
                         // However a connection ends, it is what the test asked for or what it looks at.
-                        drop(state.converse(socket).await);
+                        drop(match tls {
+                            None => state.converse(socket).await,
+                            Some(tls) => match tls.accept(socket).await {
+                                Ok(socket) => state.converse(socket).await,
+                                Err(error) => Err(error),
+                            },
+                        });
                     });
                 }
             }
         });
-        Self { address, state, _running: Arc::new(Running(tasks)) }
+        Self { scheme, address, state, _running: Arc::new(Running(tasks)) }
     }
 
-    /// `http://127.0.0.1:PORT` and a path that begins with a slash.
+    /// `http://127.0.0.1:PORT`, or https, and a path that begins with a slash.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
     }
 
     /// The bound address.
@@ -359,8 +377,13 @@ fn key(seen: &Seen) -> String {
     format!("{} {}", seen.method, seen.path())
 }
 
+/// A connection of either kind.
+trait Socket: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket for S {}
+
 impl State {
-    async fn converse(&self, mut socket: TcpStream) -> io::Result<()> {
+    async fn converse(&self, mut socket: impl Socket) -> io::Result<()> {
         let mut buffer = Vec::new();
         while let Some(seen) = read_request(&mut socket, &mut buffer).await? {
             let reply = self.reply_to(&seen);
@@ -391,7 +414,7 @@ impl State {
 }
 
 /// Writes an answer; says whether the connection goes on.
-async fn write_reply(socket: &mut TcpStream, reply: Reply) -> io::Result<bool> {
+async fn write_reply(socket: &mut impl Socket, reply: Reply) -> io::Result<bool> {
     tokio::time::sleep(reply.delay).await;
     if let Some(gate) = &reply.gate {
         gate.pass().await;
@@ -426,7 +449,7 @@ async fn write_reply(socket: &mut TcpStream, reply: Reply) -> io::Result<bool> {
     Ok(complete && !reply.close)
 }
 
-async fn write_body(socket: &mut TcpStream, reply: &Reply, bytes: &[u8]) -> io::Result<()> {
+async fn write_body(socket: &mut impl Socket, reply: &Reply, bytes: &[u8]) -> io::Result<()> {
     let (piece, pause) = reply.drip.unwrap_or((usize::MAX, Duration::ZERO));
     for piece in bytes.chunks(piece) {
         if reply.chunked {
@@ -448,7 +471,7 @@ fn forever() -> impl Future<Output = ()> {
     std::future::pending()
 }
 
-async fn read_request(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Seen>> {
+async fn read_request(socket: &mut impl Socket, buffer: &mut Vec<u8>) -> io::Result<Option<Seen>> {
     let end = loop {
         if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break at;
@@ -477,7 +500,7 @@ async fn read_request(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Resul
     Ok(Some(seen))
 }
 
-async fn read_chunked(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Bytes> {
+async fn read_chunked(socket: &mut impl Socket, buffer: &mut Vec<u8>) -> io::Result<Bytes> {
     let mut body = Vec::new();
     loop {
         let line = loop {
@@ -501,7 +524,7 @@ async fn read_chunked(socket: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Resul
 }
 
 /// Reads until the buffer holds this many bytes.
-async fn fill(socket: &mut TcpStream, buffer: &mut Vec<u8>, length: usize) -> io::Result<()> {
+async fn fill(socket: &mut impl Socket, buffer: &mut Vec<u8>, length: usize) -> io::Result<()> {
     while buffer.len() < length {
         if socket.read_buf(buffer).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -102,10 +102,13 @@ impl<'a> Releases<'a> {
 
 fn entry(file: &File, base: &str) -> Value {
     let (package_type, python_version) = package_type(file);
+    // In the page's order: the same page is the same bytes each time.
+    let digests: Map<String, Value> =
+        presentable(&file.hashes).map(|(algorithm, digest)| (algorithm.to_owned(), digest.into())).collect();
     let mut entry = json!({
         "filename": file.name.as_str(),
         "url": format!("{base}/{}", below_page(&file.version, &file.name)),
-        "digests": presentable(&file.hashes).collect::<HashMap<_, _>>(),
+        "digests": digests,
         "packagetype": package_type,
         "python_version": python_version,
         "requires_python": file.requires_python,

@@ -1,0 +1,172 @@
+//! The steps about one route: token, clock, endpoint, list right, one page, upload right.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::aws::remedy;
+use super::{CheckTarget, Finding, reach};
+use crate::control::{ControlPlane, DomainId, SKEW_ALARM, SKEW_WARNING};
+use crate::pypi::ProjectName;
+use crate::runtime::Tasks;
+use crate::token::{KeeperSettings, MintErrorKind, TokenError, TokenHandle, keep};
+use crate::upstream::{Client, Endpoint, Upstream};
+
+const STEPS: [&str; 6] = ["token", "clock", "endpoint", "list", "read", "upload"];
+/// Asked for if the repository's own list is not readable; whether it exists does not matter.
+const SOME_PROJECT: &str = "pip";
+const TOKEN_LIMIT: Duration = Duration::from_secs(20);
+
+pub(super) fn skipped(because: &str) -> Vec<Finding> {
+    STEPS.iter().map(|step| Finding::skip(step, because)).collect()
+}
+
+pub(super) async fn steps(
+    control: &ControlPlane,
+    client: &Client,
+    target: &CheckTarget,
+    domain: &DomainId,
+) -> Vec<Finding> {
+    let tasks = Tasks::new();
+    let settings = KeeperSettings {
+        asked: target.aws.token_lifetime.asked(),
+        ..KeeperSettings::new(domain.name.as_str())
+    };
+    let handle = keep(control.token_source(domain, target.aws.token_lifetime), settings, &tasks);
+    let (token, has_token) = token(&handle).await;
+    let clock = clock(control.clock_skew());
+    let (at, endpoint) = endpoint(control, target, domain).await;
+    let (list, listed) = list(control, target, domain).await;
+    let read = match endpoint {
+        Some(endpoint) if has_token => {
+            let upstream = Upstream::new(client.clone(), endpoint, handle, Arc::from(target.route.as_str()));
+            read(&upstream, listed.as_deref()).await
+        }
+        _ => Finding::skip("read", "there is no token or no endpoint"),
+    };
+    tasks.stop();
+    vec![token, clock, at, list, read, upload(target, domain)]
+}
+
+/// The same keeper as in the proxy makes the token, so what it says is what the proxy will meet.
+async fn token(handle: &TokenHandle) -> (Finding, bool) {
+    const STEP: &str = "token";
+    match handle.current(Instant::now() + TOKEN_LIMIT).await {
+        Ok(_) => {
+            let minutes = handle.state().remaining.unwrap_or_default().as_secs().div_ceil(60);
+            let summary =
+                format!("CodeArtifact made a token that lives {} h {} min", minutes / 60, minutes % 60);
+            (Finding::ok(STEP, summary), true)
+        }
+        Err(TokenError::Failed(error)) => (Finding::fail(STEP, error.message, remedy(error.kind)), false),
+        Err(TokenError::Late | TokenError::Stopped) => {
+            let summary = format!("no token within {} s", TOKEN_LIMIT.as_secs());
+            (Finding::fail(STEP, summary, remedy(MintErrorKind::Unreachable)), false)
+        }
+    }
+}
+
+async fn endpoint(
+    control: &ControlPlane,
+    target: &CheckTarget,
+    domain: &DomainId,
+) -> (Finding, Option<Endpoint>) {
+    const STEP: &str = "endpoint";
+    let (url, origin) = match &target.endpoint {
+        Some(endpoint) => (endpoint.clone(), "from the settings"),
+        None => match control.repository_endpoint(domain, &target.repository).await {
+            Ok(url) => (url, "as CodeArtifact names it"),
+            Err(error) => {
+                let remedy =
+                    "set domain_owner, then no call is needed; or allow codeartifact:GetRepositoryEndpoint";
+                return (Finding::fail(STEP, error.message, remedy), None);
+            }
+        },
+    };
+    match Endpoint::new(url) {
+        Ok(endpoint) => (Finding::ok(STEP, format!("{}, {origin}", endpoint.base())), Some(endpoint)),
+        Err(error) => (Finding::fail(STEP, error.to_string(), "correct `endpoint`"), None),
+    }
+}
+
+fn clock(skew: Option<i64>) -> Finding {
+    const STEP: &str = "clock";
+    let Some(seconds) = skew else { return Finding::skip(STEP, "no answer of AWS showed its time") };
+    let direction = if seconds > 0 { "ahead of" } else { "behind" };
+    let summary = format!("{} s {direction} AWS's clock", seconds.unsigned_abs());
+    match seconds.unsigned_abs() {
+        off if off > SKEW_ALARM => Finding::fail(STEP, summary, "start the NTP service of this machine"),
+        off if off > SKEW_WARNING => Finding::warn(STEP, summary, "look at the NTP service of this machine"),
+        0..=1 => Finding::ok(STEP, "agrees with AWS's"),
+        _ => Finding::ok(STEP, summary),
+    }
+}
+
+/// Also gives the name of a project that surely exists.
+async fn list(control: &ControlPlane, target: &CheckTarget, domain: &DomainId) -> (Finding, Option<String>) {
+    const STEP: &str = "list";
+    match control.some_packages(domain, &target.repository).await {
+        Ok(names) => {
+            let summary = match names.len() {
+                0 => "allowed; the repository keeps no package yet".to_owned(),
+                number => format!("allowed; first {number} names read"),
+            };
+            (Finding::ok(STEP, summary), names.into_iter().next())
+        }
+        Err(error) if error.kind == MintErrorKind::NotFound => {
+            (Finding::fail(STEP, error.message, remedy(error.kind)), None)
+        }
+        Err(error) => {
+            let remedy = "optional: allow codeartifact:ListPackages on the repository; without it the project list \
+                          holds only what the cache has seen";
+            (Finding::warn(STEP, error.message, remedy), None)
+        }
+    }
+}
+
+async fn read(upstream: &Upstream, listed: Option<&str>) -> Finding {
+    let name = listed.and_then(|name| ProjectName::parse(name).ok());
+    let is_listed = name.is_some();
+    let name = match name {
+        Some(name) => name,
+        None => ProjectName::parse(SOME_PROJECT).expect("the constant is a name"),
+    };
+    reach::judge(upstream.page(&name).await, name.as_str(), is_listed)
+}
+
+/// There is no question to AWS that would prove this right without publishing, so none is asked.
+fn upload(target: &CheckTarget, domain: &DomainId) -> Finding {
+    const STEP: &str = "upload";
+    if !target.upload {
+        return Finding::ok(STEP, "off, nothing to check");
+    }
+    let account = domain.owner.as_ref().map_or("ACCOUNT", |owner| owner.as_str());
+    Finding::warn(
+        STEP,
+        "on; whether this principal may publish shows only in a real upload, and this command makes none",
+        format!(
+            "allow codeartifact:PublishPackageVersion on arn:aws:codeartifact:{}:{account}:package/{}/{}/pypi//*",
+            domain.region, domain.name, target.repository
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::check::Status;
+
+    #[test]
+    fn a_clock_is_judged_by_both_limits() {
+        for (skew, expected) in [
+            (None, Status::Skip),
+            (Some(0), Status::Ok),
+            (Some(-60), Status::Ok),
+            (Some(61), Status::Warn),
+            (Some(-241), Status::Fail),
+        ] {
+            assert_eq!(clock(skew).status, expected, "{skew:?}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The doctor from end to end: in a child process with an environment of its own, against a scripted AWS.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::*;
+use crate::control::stub::{Reply, Seen, Stub, error, ok, xml};
+use crate::runtime::units::Size;
+
+const PAGE: &str = "/pypi/python/simple/acme-lib/";
+const IDENTITY: &str = "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+    <GetCallerIdentityResult><Arn>arn:aws:iam::111122223333:user/ci</Arn><UserId>A</UserId>\
+    <Account>111122223333</Account></GetCallerIdentityResult></GetCallerIdentityResponse>";
+
+#[tokio::test]
+#[ignore = "run by the tests below, with an environment of their own"]
+async fn child_doctor() {
+    #[expect(clippy::disallowed_methods, reason = "stands in for the process edge")]
+    let environment = |name: &str| std::env::var(name).ok();
+    let endpoint = environment("PROBE_ENDPOINT").and_then(|url| Url::parse(&url).ok());
+    let doctor = Doctor {
+        targets: vec![CheckTarget {
+            route: "pypi".to_owned(),
+            domain: DomainName::parse("acme").expect("valid"),
+            owner: AccountId::parse("111122223333").ok(),
+            repository: RepositoryName::parse("python").expect("valid"),
+            aws: AwsSettings::default(),
+            upload: true,
+            endpoint,
+        }],
+        cache: CacheTarget { dir: environment("PROBE_DIR").expect("set").into(), max_size: Size::mib(1).0 },
+        upstream: ClientSettings::default(),
+        environment: &environment,
+        clock: Clock::system(),
+    };
+    let report = doctor.run().await;
+    println!("{}\nBEGIN{}END\ncode={}", report.human(), report.json(), report.exit_code());
+}
+
+async fn visit(stub: Option<&Stub>, home: &Path, variables: &[(&str, &str)]) -> (String, serde_json::Value) {
+    let mut command = Command::new(std::env::current_exe().expect("tests run from a file"));
+    command.args([
+        "--exact",
+        "cli::check::tests::child_doctor",
+        "--ignored",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
+    command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", home);
+    command.env("PROBE_DIR", home.join("cache")).env("AWS_REGION", "eu-central-1");
+    if let Some(stub) = stub {
+        command
+            .env("AWS_ENDPOINT_URL", &stub.url)
+            .env("PROBE_ENDPOINT", format!("{}/pypi/python/", stub.url));
+    }
+    command.envs(variables.iter().copied());
+    let output =
+        tokio::task::spawn_blocking(move || command.output()).await.expect("joined").expect("started");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!text.contains("canary"), "{text}");
+    let json = text.split_once("BEGIN").and_then(|(_, rest)| rest.split_once("END")).expect("a report").0;
+    let json = serde_json::from_str(json).expect("valid JSON");
+    (text, json)
+}
+
+const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIDENV"), ("AWS_SECRET_ACCESS_KEY", "key-canary")];
+
+fn status(json: &serde_json::Value, step: &str) -> String {
+    let findings = json["findings"].as_array().expect("a list");
+    let finding = findings.iter().find(|finding| finding["step"] == step);
+    finding.and_then(|finding| finding["status"].as_str()).unwrap_or("absent").to_owned()
+}
+
+fn healthy(seen: &Seen) -> Reply {
+    let target = seen.target.as_str();
+    if target.starts_with("/v1/authorization-token") {
+        let ends = Clock::system().unix_seconds() + 43_200;
+        ok(&format!("{{\"authorizationToken\":\"token-canary\",\"expiration\":{ends}}}"))
+    } else if target.starts_with("/v1/packages") {
+        ok(r#"{"packages":[{"format":"pypi","package":"acme-lib"}]}"#)
+    } else if target == PAGE {
+        let media = "application/vnd.pypi.simple.v1+json".to_owned();
+        (
+            200,
+            vec![("content-type", media)],
+            r#"{"meta":{"api-version":"1.1"},"name":"acme-lib","files":[]}"#.to_owned(),
+        )
+    } else if target == "/" {
+        xml(200, IDENTITY)
+    } else {
+        error(404, "ResourceNotFoundException", "nothing here")
+    }
+}
+
+#[tokio::test]
+async fn a_healthy_way_is_green_from_end_to_end() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let stub = Stub::start(healthy).await;
+    let (text, json) = visit(Some(&stub), home.path(), &KEYS).await;
+    for step in ["configuration", "credentials", "identity", "region", "token", "endpoint", "list", "read"] {
+        assert_eq!(status(&json, step), "ok", "{step}: {text}");
+    }
+    assert_eq!(status(&json, "upload"), "warn", "{text}");
+    assert!(
+        text.contains("code=0") && text.contains("-> allow codeartifact:PublishPackageVersion"),
+        "{text}"
+    );
+    assert!(text.contains("arn:aws:iam::111122223333:user/ci"), "{text}");
+    assert!(stub.seen().iter().all(|seen| !seen.target.starts_with("/pypi") || seen.method == "GET"));
+    let page = stub.seen().into_iter().find(|seen| seen.target == PAGE).expect("read");
+    assert!(page.authorization.starts_with("Basic "), "{}", page.authorization);
+}
+
+#[tokio::test]
+async fn missing_rights_are_named_one_by_one() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let stub = Stub::start(|seen| {
+        if seen.target.starts_with("/v1/packages") {
+            error(
+                403,
+                "AccessDeniedException",
+                "User: x is not authorized to perform: codeartifact:ListPackages",
+            )
+        } else if seen.target.starts_with("/pypi/") {
+            error(403, "AccessDeniedException", "not authorized")
+        } else {
+            healthy(seen)
+        }
+    })
+    .await;
+    let (text, json) = visit(Some(&stub), home.path(), &KEYS).await;
+    assert_eq!(
+        (status(&json, "list"), status(&json, "read")),
+        ("warn".to_owned(), "fail".to_owned()),
+        "{text}"
+    );
+    assert!(text.contains("codeartifact:ReadFromRepository") && text.contains("code=1"), "{text}");
+}
+
+#[tokio::test]
+async fn a_missing_bearer_right_is_told_and_the_rest_is_skipped() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let stub = Stub::start(|seen| {
+        if seen.target.starts_with("/v1/authorization-token") {
+            error(
+                403,
+                "AccessDeniedException",
+                "User: x is not authorized to perform: sts:GetServiceBearerToken on resource: *",
+            )
+        } else {
+            healthy(seen)
+        }
+    })
+    .await;
+    let (text, json) = visit(Some(&stub), home.path(), &KEYS).await;
+    assert_eq!(
+        (status(&json, "token"), status(&json, "read")),
+        ("fail".to_owned(), "skip".to_owned()),
+        "{text}"
+    );
+    assert!(text.contains("sts:GetServiceBearerToken") && text.contains("identity policy"), "{text}");
+}
+
+#[tokio::test]
+async fn a_stray_source_profile_is_found_and_explained() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    std::fs::create_dir(home.path().join(".aws")).expect("created");
+    let config =
+        "[profile mfa]\nregion = eu-central-1\nsource_profile = base\nmfa_serial = arn:aws:iam::1:mfa/x\n";
+    std::fs::write(home.path().join(".aws/config"), config).expect("written");
+    let (text, json) = visit(None, home.path(), &[("AWS_PROFILE", "mfa")]).await;
+    assert_eq!(
+        (status(&json, "profile"), status(&json, "credentials")),
+        ("fail".to_owned(), "fail".to_owned()),
+        "{text}"
+    );
+    for words in [
+        "config:3:",
+        "credential type source_profile requires role_arn, profile mfa",
+        "mint session keys first",
+        "2. profile files: profile `mfa` is asked for",
+        "skip  token [pypi]",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_a_report_too() {
+    let report = Report::of_bad_configuration("unknown key `domian`, line 3");
+    assert_eq!(report.exit_code(), 1);
+    assert!(
+        report.human().starts_with("fail  configuration: unknown key `domian`, line 3\n"),
+        "{}",
+        report.human()
+    );
+}

@@ -1,0 +1,157 @@
+//! `wheelport demo`: proxy and emulator in one process on loopback, with sample packages, and lines to paste.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use tokio::net::TcpListener;
+use url::Url;
+
+use super::emulate::configured_public_index;
+use super::{CommandError, Ended, signals};
+use crate::app::App;
+use crate::config::{Overrides, Settings};
+use crate::control::{AccountId, DomainName, EmulatorAccess, InvalidSetting, RegionName, RepositoryName};
+use crate::emulator::control::{DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY};
+use crate::emulator::{Emulator, EmulatorSettings};
+use crate::runtime::{Clock, Tasks};
+
+/// How long the emulator's connections may take to end.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Arguments of `demo`.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// Address of the proxy; port 0 picks a free one
+    #[arg(long, value_name = "ADDRESS", env = "WHEELPORT_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Where the emulator's packages and the cache are kept; a temporary directory otherwise
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Serve public packages too, from this simple index; without a value from the one pip or uv are configured for
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    pub public_index: Option<String>,
+}
+
+/// Why the demo does not start.
+#[derive(Debug, thiserror::Error)]
+enum DemoError {
+    #[error(
+        "--public-index was given without a value, and neither PIP_INDEX_URL, UV_DEFAULT_INDEX nor pip's configuration names an index; give its URL"
+    )]
+    NoPublicIndex,
+    #[error("`{0}` is not the URL of a simple index")]
+    PublicIndex(String),
+    #[error(
+        "the demo listens on loopback only, since it serves without any protection; {0} is another address"
+    )]
+    NotLoopback(SocketAddr),
+}
+
+/// Runs proxy and emulator until a signal.
+pub async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
+    if !args.listen.ip().is_loopback() {
+        return Err(CommandError::usage(DemoError::NotLoopback(args.listen)));
+    }
+    let public_index = public_index(args.public_index.as_deref()).map_err(CommandError::usage)?;
+    let stop = signals::until_stopped().map_err(CommandError::start)?;
+    let (_temporary, dir) = directory(args.dir.as_deref()).map_err(CommandError::start)?;
+    let emulator_tasks = Tasks::new();
+    let settings = EmulatorSettings {
+        public_index: public_index.clone(),
+        ..EmulatorSettings::new(dir.join("codeartifact"))
+    };
+    let world = (settings.domain.clone(), settings.repository.clone(), settings.region.clone());
+    let emulator = Emulator::open(settings, emulator_tasks.clone()).await.map_err(CommandError::start)?;
+    emulator.serve_data(loopback().await?).map_err(CommandError::start)?;
+    let control = emulator.serve_control(loopback().await?).map_err(CommandError::start)?;
+
+    let over = |(domain, repository, region): (crate::emulator::store::DomainKey, String, String)| {
+        Ok::<_, InvalidSetting>(Overrides {
+            listen: vec![args.listen],
+            domain: Some(DomainName::parse(&domain.name)?),
+            domain_owner: Some(AccountId::parse(&domain.owner)?),
+            repository: Some(RepositoryName::parse(&repository)?),
+            region: Some(RegionName::parse(&region)?),
+            cache_dir: Some(dir.join("cache")),
+            emulator: Some(EmulatorAccess {
+                endpoint: format!("http://{control}"),
+                keys: (DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY),
+            }),
+            ..Overrides::default()
+        })
+    };
+    let settings = Settings::load(over(world).map_err(CommandError::usage)?).map_err(CommandError::usage)?;
+    let app = App::start(settings, Clock::system(), Tasks::new()).await.map_err(CommandError::start)?;
+    for address in &app.addresses {
+        let text = greeting(*address, public_index.as_ref(), args.dir.as_deref());
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CommandError::start)?;
+    }
+    let well = app.run(stop).await;
+    Ok(if emulator_tasks.join(DRAIN).await && well { Ended::Well } else { Ended::Badly })
+}
+
+fn public_index(given: Option<&str>) -> Result<Option<Url>, DemoError> {
+    match given {
+        None => Ok(None),
+        Some("") => configured_public_index().map(Some).ok_or(DemoError::NoPublicIndex),
+        Some(text) => match Url::parse(text) {
+            Ok(url) if url.has_host() => Ok(Some(url)),
+            _ => Err(DemoError::PublicIndex(text.to_owned())),
+        },
+    }
+}
+
+fn directory(given: Option<&Path>) -> std::io::Result<(Option<tempfile::TempDir>, PathBuf)> {
+    if let Some(dir) = given {
+        return Ok((None, dir.to_owned()));
+    }
+    let temporary = tempfile::Builder::new().prefix("wheelport-demo-").tempdir()?;
+    let dir = temporary.path().to_owned();
+    Ok((Some(temporary), dir))
+}
+
+async fn loopback() -> Result<TcpListener, CommandError> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(CommandError::start)
+}
+
+/// What to try, ready to paste.
+fn greeting(address: SocketAddr, public_index: Option<&Url>, dir: Option<&Path>) -> String {
+    let mut text = String::new();
+    let index = format!("http://{address}/simple/");
+    let _ = writeln!(text, "wheelport demo listens on http://{address}  (open it in a browser)");
+    let _ = writeln!(
+        text,
+        "An emulated CodeArtifact domain is behind it, with two sample packages: wheelport-hello, which needs wheelport-greeting."
+    );
+    let _ = match public_index.and_then(Url::host_str) {
+        Some(host) => {
+            writeln!(text, "Public packages come from {host} through the repository's external connection.")
+        }
+        None => writeln!(
+            text,
+            "It works without any network; start it with --public-index to have public packages too."
+        ),
+    };
+    let _ = match dir {
+        Some(dir) => writeln!(text, "Packages and cache are kept in {}.", dir.display()),
+        None => writeln!(text, "Everything is forgotten when it ends; --dir keeps it."),
+    };
+    let _ = writeln!(
+        text,
+        "
+Try it in another terminal:
+
+  pip     pip install --index-url {index} wheelport-hello
+  uv      uv pip install --default-index {index} wheelport-hello
+  poetry  poetry source add --priority=primary wheelport {index} && poetry add wheelport-hello
+  pdm     pdm config pypi.url {index} && pdm add wheelport-hello
+
+Ctrl-C ends it."
+    );
+    text
+}

@@ -1,0 +1,263 @@
+//! `wheelport emulate`: the emulator alone, for tests and for trying SDKs and jobs against it.
+//!
+//! This file also finds the public index that `emulate` and `demo` use when none is named: the one pip or uv use.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use url::Url;
+
+use super::signals;
+use crate::emulator::control::{ControlSettings, DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY, IdentitySettings};
+use crate::emulator::store::DomainKey;
+use crate::emulator::{Emulator, EmulatorSettings, Oddities, OpenError};
+use crate::runtime::{Clock, Tasks};
+
+/// How long open connections may take to end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The arguments of `wheelport emulate`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Where the data plane listens; port 0 picks a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+    pub listen: SocketAddr,
+    /// Where the control plane listens; port 0 picks a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8082")]
+    pub control_listen: SocketAddr,
+    /// Where everything is kept; a temporary directory otherwise
+    #[arg(long, value_name = "PATH")]
+    pub dir: Option<PathBuf>,
+    /// The simple index behind the external connection; else PIP_INDEX_URL, UV_DEFAULT_INDEX or pip's configuration
+    #[arg(long, value_name = "URL")]
+    pub public_index: Option<Url>,
+    /// Do without a public index even where pip or uv are configured for one
+    #[arg(long, conflicts_with = "public_index")]
+    pub no_public_index: bool,
+    /// How long a page of the public index is remembered, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub remember_public_for: u64,
+    /// The domain to begin with
+    #[arg(long, value_name = "NAME", default_value = "demo")]
+    pub domain: String,
+    /// The account that owns it
+    #[arg(long, value_name = "ACCOUNT", default_value = "111122223333")]
+    pub domain_owner: String,
+    /// The repository to begin with
+    #[arg(long, value_name = "NAME", default_value = "python")]
+    pub repository: String,
+    /// The region to pretend to be in
+    #[arg(long, value_name = "REGION", default_value = "eu-central-1")]
+    pub region: String,
+    /// A TOML file with more principals and roles
+    #[arg(long, value_name = "PATH")]
+    pub identities: Option<PathBuf>,
+    /// Do without the sample packages
+    #[arg(long)]
+    pub no_seed: bool,
+    /// The service's oddities and faults.
+    #[command(flatten)]
+    pub oddities: Oddities,
+}
+
+/// Why `emulate` ends early.
+#[derive(Debug, thiserror::Error)]
+pub enum EmulateError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The temporary directory.
+    #[error("cannot make a temporary directory: {0}")]
+    Temporary(io::Error),
+    /// The file of identities.
+    #[error("{}: {message}", path.display())]
+    Identities {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The emulator.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The signals cannot be listened to.
+    #[error("cannot wait for signals: {0}")]
+    Signals(io::Error),
+}
+
+/// Runs the emulator until a signal comes.
+pub async fn run(args: Args, tasks: Tasks) -> Result<(), EmulateError> {
+    let temporary = match &args.dir {
+        Some(_) => None,
+        None => Some(tempfile::tempdir().map_err(EmulateError::Temporary)?),
+    };
+    let dir = args.dir.clone().or_else(|| temporary.as_ref().map(|temporary| temporary.path().to_owned()));
+    let dir = dir.unwrap_or_default();
+    let public_index =
+        if args.no_public_index { None } else { args.public_index.clone().or_else(configured_public_index) };
+    let data = bind(args.listen).await?;
+    let control = bind(args.control_listen).await?;
+    let identities = args.identities.as_deref().map(read_identities).transpose()?.unwrap_or_default();
+    let settings = EmulatorSettings {
+        public_index: public_index.clone(),
+        remember_public_for: Duration::from_secs(args.remember_public_for),
+        domain: DomainKey::new(&args.domain_owner, &args.domain),
+        region: args.region.clone(),
+        repository: args.repository.clone(),
+        seed: !args.no_seed,
+        oddities: args.oddities.clone(),
+        clock: Clock::system(),
+        control: ControlSettings { identities, ..ControlSettings::default() },
+        ..EmulatorSettings::new(dir.clone())
+    };
+    let emulator = Emulator::open(settings, tasks.clone()).await?;
+    let listening = |source| EmulateError::Listen { address: args.listen, source };
+    let data = emulator.serve_data(data).map_err(listening)?;
+    let control = emulator.serve_control(control).map_err(listening)?;
+    println!("{}", banner(&emulator, &args, &dir, data, control, public_index.as_ref()));
+    signals::until_stopped().map_err(EmulateError::Signals)?.await;
+    if !tasks.join(DRAIN).await {
+        tracing::warn!("some connections did not end in time");
+    }
+    Ok(())
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, EmulateError> {
+    TcpListener::bind(address).await.map_err(|source| EmulateError::Listen { address, source })
+}
+
+fn read_identities(path: &Path) -> Result<IdentitySettings, EmulateError> {
+    let failed = |message: String| EmulateError::Identities { path: path.to_owned(), message };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    toml::from_str(&text).map_err(|error| failed(error.to_string()))
+}
+
+/// What a person needs to try it. The keys protect nothing: they are the same in every emulator.
+fn banner(
+    emulator: &Emulator,
+    args: &Args,
+    dir: &Path,
+    data: SocketAddr,
+    control: SocketAddr,
+    public_index: Option<&Url>,
+) -> String {
+    let endpoint = emulator.shared().repository_endpoint(emulator.repository());
+    let public = match public_index {
+        Some(index) => format!("public index  {}", index.host_str().unwrap_or("(no host)")),
+        None => "public index  none; only what is published here can be installed".to_owned(),
+    };
+    let Args { domain, domain_owner, region, repository, .. } = args;
+    format!(
+        "data plane    http://{data}  (repository endpoint {endpoint})
+control plane http://{control}
+directory     {}
+{public}
+
+export AWS_ENDPOINT_URL_CODEARTIFACT=http://{control}
+export AWS_ENDPOINT_URL_STS=http://{control}
+export AWS_ACCESS_KEY_ID={DEFAULT_ACCESS_KEY}
+export AWS_SECRET_ACCESS_KEY={DEFAULT_SECRET_KEY}
+export AWS_REGION={region}
+
+aws codeartifact login --tool pip --domain {domain} --domain-owner {domain_owner} --repository {repository} --region {region}",
+        dir.display(),
+    )
+}
+
+/// The public index that pip or uv are configured for on this machine, if any.
+pub fn configured_public_index() -> Option<Url> {
+    #[expect(clippy::disallowed_methods, reason = "the one place of the emulator that reads the environment")]
+    let environment = |name: &str| std::env::var(name).ok();
+    find_public_index(environment, |path| std::fs::read_to_string(path).ok())
+}
+
+/// pip's order: environment, then the file named by it, the virtual environment's, the user's, the machine's.
+fn find_public_index(
+    environment: impl Fn(&str) -> Option<String>,
+    read: impl Fn(&Path) -> Option<String>,
+) -> Option<Url> {
+    let named = ["PIP_INDEX_URL", "UV_DEFAULT_INDEX"]
+        .into_iter()
+        .filter_map(&environment)
+        // uv allows `name=url`.
+        .filter_map(|value| parse_index(&value).or_else(|| parse_index(value.split_once('=')?.1)))
+        .next();
+    named.or_else(|| {
+        let home = environment("HOME").map(PathBuf::from);
+        let config = environment("XDG_CONFIG_HOME").map(PathBuf::from);
+        let config = config.or_else(|| home.as_ref().map(|home| home.join(".config")));
+        let files = [
+            environment("PIP_CONFIG_FILE").map(PathBuf::from),
+            environment("VIRTUAL_ENV").map(|root| Path::new(&root).join("pip.conf")),
+            config.map(|config| config.join("pip/pip.conf")),
+            home.map(|home| home.join(".pip/pip.conf")),
+            Some(PathBuf::from("/etc/xdg/pip/pip.conf")),
+            Some(PathBuf::from("/etc/pip.conf")),
+        ];
+        files.into_iter().flatten().filter_map(|path| index_of_pip_conf(&read(&path)?)).next()
+    })
+}
+
+fn parse_index(text: &str) -> Option<Url> {
+    Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
+}
+
+/// `index-url` of pip's configuration format, in `[install]`, `[download]` or `[global]`; the last one counts.
+fn index_of_pip_conf(text: &str) -> Option<Url> {
+    let mut section = String::new();
+    let mut found = None;
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            name.trim().clone_into(&mut section);
+        } else if matches!(section.as_str(), "global" | "install" | "download")
+            && let Some((key, value)) = line.split_once(['=', ':'])
+            && matches!(key.trim(), "index-url" | "index_url")
+        {
+            found = parse_index(value).or(found);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(environment: &[(&str, &str)], files: &[(&str, &str)]) -> Option<String> {
+        let get = |pairs: &[(&str, &str)], wanted: &str| {
+            pairs.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned())
+        };
+        find_public_index(|name| get(environment, name), |path| get(files, path.to_str().unwrap_or_default()))
+            .map(Url::into)
+    }
+
+    #[test]
+    fn the_index_of_pip_or_uv_is_found_in_their_order() {
+        let url = |path: &str| Some(format!("https://index.example.org/{path}"));
+        let pip = ("PIP_INDEX_URL", "https://index.example.org/pip/");
+        let uv = ("UV_DEFAULT_INDEX", "corp=https://index.example.org/uv/?a=b");
+        let user = (
+            "/home/u/.config/pip/pip.conf",
+            "[global]\ntimeout = 60\nindex-url = https://index.example.org/user/\n",
+        );
+        let machine = ("/etc/pip.conf", "[install]\nindex-url: https://index.example.org/machine/\n");
+        let home = ("HOME", "/home/u");
+        assert_eq!(find(&[pip, uv, home], &[user]), url("pip/"));
+        assert_eq!(find(&[uv, home], &[user]), url("uv/?a=b"));
+        assert_eq!(find(&[home], &[user, machine]), url("user/"));
+        assert_eq!(find(&[home], &[machine]), url("machine/"));
+        assert_eq!(
+            find(&[home], &[("/etc/pip.conf", "[other]\nindex-url = https://index.example.org/no/\n")]),
+            None
+        );
+        assert_eq!(find(&[("PIP_INDEX_URL", "file:///srv/index"), home], &[]), None);
+    }
+}
