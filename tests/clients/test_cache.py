@@ -21,15 +21,15 @@ def test_pip_resolves_without_a_single_wheel(arguments: tuple[str, ...], world: 
     world.emulator.upload(wheel("kit", "1.0", requires=("acme-core",)), wheel("acme-core", "1.0"))
     python = bench.new_environment() / "bin" / "python"
     PIP.run(bench, python, *arguments, "--index-url", world.proxy.index, "kit")
-    assert world.proxy.answered("metadata", status="200") == 2
-    assert world.proxy.answered("file") == 0
+    assert world.proxy.answered(kind="metadata", status="200") == 2
+    assert world.proxy.answered(kind="file") == 0
 
 
 def test_uv_resolves_without_a_single_wheel(world: World, bench: Bench) -> None:
     world.emulator.upload(wheel("kit", "1.0", requires=("acme-core",)), wheel("acme-core", "1.0"))
     UV.lock(bench, world.proxy.index, "kit")
-    assert world.proxy.answered("metadata", status="200") == 2
-    assert world.proxy.answered("file") == 0
+    assert world.proxy.answered(kind="metadata", status="200") == 2
+    assert world.proxy.answered(kind="file") == 0
 
 
 def test_two_clients_at_once_fetch_a_cold_file_once(world: World, bench: Bench) -> None:

@@ -24,6 +24,11 @@ def routed(world: World) -> str:
     return f"{world.proxy.origin}/pypi/{REPOSITORY}/simple/"
 
 
+def without_content_hash(lock: str) -> str:
+    """The lock without poetry's hash of the project file, in which the index is named."""
+    return "\n".join(line for line in lock.splitlines() if not line.startswith("content-hash"))
+
+
 def test_uv_writes_the_same_lock_through_the_proxy_as_without(world: World, bench: Bench) -> None:
     world.emulator.upload(*family())
     straight = UV.lock(bench, world.emulator.index_with_credentials(), ROOT)
@@ -37,7 +42,7 @@ def test_poetry_writes_the_same_lock_through_the_proxy_as_without(world: World, 
     world.emulator.upload(*family())
     straight = POETRY.lock(bench, f"{world.emulator.endpoint}simple/", ROOT, password=world.emulator.token())
     through = POETRY.lock(bench, routed(world), ROOT)
-    assert through.replace(world.proxy.origin, world.emulator.data) == straight
+    assert without_content_hash(through.replace(world.proxy.origin, world.emulator.data)) == without_content_hash(straight)
     assert set(toml_packages(through)) == {"acme-app", "acme-core", "acme-colour"}
 
 
@@ -49,7 +54,7 @@ def test_uv_syncs_a_lock_though_nobody_ever_asked_for_a_page(world: World, bench
     other_user = Bench(bench.folder / "other")
     installed = UV.sync(other_user, routed(world), moved, ROOT)
     assert installed.versions == {"acme-app": "1.0", "acme-core": "1.5", "acme-colour": "2.0+cpu"}
-    assert world.proxy.answered("page") == 0
+    assert world.proxy.answered(kind="page") == 0
 
 
 def test_a_lock_made_through_the_proxy_works_without_it(world: World, bench: Bench) -> None:

@@ -32,7 +32,7 @@ from wheels import Distribution
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-PROGRAM = pathlib.Path(os.environ.get("WHEELPORT", TARGET / "debug" / "wheelport"))
+PROGRAM = pathlib.Path(os.environ.get("WHEELPORT_BINARY", TARGET / "debug" / "wheelport"))
 START_LIMIT = 20.0
 STOP_LIMIT = 20.0
 REPOSITORY = "python"
@@ -275,8 +275,8 @@ class Proxy:
     def wait_until_ready(self) -> None:
         wait_for(lambda: get(f"{self.origin}/readyz")[0] == 200, "the proxy is ready")
 
-    def answered(self, kind: str, **labels: str) -> int:
-        """How many requests of one kind this process has answered, by its own count."""
+    def answered(self, **labels: str) -> int:
+        """How many requests with these labels (`kind`, `status`, `served`) it has answered, by its own count."""
         status, body = get(f"{self.operations}/metrics")
         assert status == 200, status
         total = 0
@@ -284,7 +284,7 @@ class Proxy:
             found = re.match(r"wheelport_requests_total\{(.*)\} (\d+)", line)
             if found:
                 fields = dict(re.findall(r'(\w+)="([^"]*)"', found[1]))
-                if all(fields.get(name) == value for name, value in {"kind": kind, **labels}.items()):
+                if all(fields.get(name) == value for name, value in labels.items()):
                     total += int(found[2])
         return total
 
