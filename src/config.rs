@@ -225,7 +225,7 @@ impl Settings {
         }
         file.aws.region = over.region.clone().or(file.aws.region);
         file.aws.role_arn = over.role_arn.clone().or(file.aws.role_arn);
-        file.aws.emulator = over.emulator.clone();
+        file.aws.emulator.clone_from(&over.emulator);
         let (routes, default_route) = routes(file.route, &file.aws)?;
         file.cache.max_size = over.cache_max_size.unwrap_or(file.cache.max_size);
         let cache_dir =

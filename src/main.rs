@@ -36,7 +36,9 @@ fn start(cli: Cli) -> anyhow::Result<Ended> {
 fn default_filter(command: &Command) -> &'static str {
     match command {
         Command::Serve(_) | Command::Emulate(_) => "info",
-        Command::Demo(_) | Command::Check(_) | Command::Cache(_) => "warn",
+        Command::Demo(_) | Command::Cache(_) => "warn",
+        // Everything it meets is in its report.
+        Command::Check(_) => "off",
     }
 }
 

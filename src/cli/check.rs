@@ -6,25 +6,61 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::PathBuf;
 
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use url::Url;
 
-pub use command::{CheckArgs, run};
-
+use super::serve::ServeArgs;
+use super::{CommandError, Ended};
+use crate::config::{RouteSettings, Settings};
 use crate::control::{AccountId, AwsSettings, ControlPlane, DomainId, DomainName, RepositoryName};
 use crate::runtime::Clock;
 use crate::upstream::{Client, ClientSettings};
+use crate::web::guard::UploadPolicy;
 
 mod aws;
-mod command;
 mod directory;
 mod files;
 mod reach;
 mod repository;
 #[cfg(test)]
 mod tests;
+
+/// Arguments of `check`: those of `serve`, whose way it walks.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// How the report looks
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub format: Format,
+    /// What `serve` would be started with.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// Forms of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For a person.
+    Human,
+    /// For scripts.
+    Json,
+}
+
+/// Runs the doctor and prints its report.
+pub async fn run(args: CheckArgs) -> Result<Ended, CommandError> {
+    #[expect(clippy::disallowed_methods, reason = "looks at what the AWS SDK will read, to explain it")]
+    let environment = |name: &str| std::env::var(name).ok();
+    let report = match Settings::load(args.serve.overrides()) {
+        Ok(settings) => Doctor::new(settings, &environment, Clock::system()).run().await,
+        Err(error) => Report::of_bad_configuration(&error.to_string()),
+    };
+    let text = if args.format == Format::Json { report.json() + "\n" } else { report.human() };
+    std::io::stdout().lock().write_all(text.as_bytes()).map_err(CommandError::start)?;
+    Ok(if report.ok { Ended::Well } else { Ended::Badly })
+}
 
 /// How a step went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -153,7 +189,31 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-impl Doctor<'_> {
+impl From<RouteSettings> for CheckTarget {
+    fn from(route: RouteSettings) -> Self {
+        Self {
+            route: route.name.to_string(),
+            domain: route.domain,
+            owner: route.domain_owner,
+            repository: route.repository,
+            aws: route.aws,
+            upload: route.upload != UploadPolicy::Off,
+            endpoint: route.endpoint,
+        }
+    }
+}
+
+impl<'a> Doctor<'a> {
+    /// Looks at what `serve` would use.
+    pub fn new(settings: Settings, environment: Environment<'a>, clock: Clock) -> Self {
+        Self {
+            targets: settings.routes.into_iter().map(CheckTarget::from).collect(),
+            cache: CacheTarget { dir: settings.cache_dir, max_size: settings.cache.max_size.0 },
+            upstream: settings.upstream,
+            environment,
+            clock,
+        }
+    }
     /// All steps, in the order in which a request needs them.
     pub async fn run(&self) -> Report {
         let mut findings = vec![self.configuration()];
@@ -253,6 +313,6 @@ impl Report {
 
     /// For scripts: `{"ok": …, "findings": [{"step", "route", "status", "summary", "remedy", "details"}]}`.
     pub fn json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a report consists of texts and flags")
+        serde_json::to_string_pretty(self).unwrap_or_default()
     }
 }

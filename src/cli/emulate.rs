@@ -31,7 +31,7 @@ pub struct Args {
     /// Where everything is kept; a temporary directory otherwise
     #[arg(long, value_name = "PATH")]
     pub dir: Option<PathBuf>,
-    /// The simple index behind the external connection; else PIP_INDEX_URL, UV_DEFAULT_INDEX or pip's configuration
+    /// The simple index behind the external connection; else the one that pip or uv are configured for
     #[arg(long, value_name = "URL")]
     pub public_index: Option<Url>,
     /// Do without a public index even where pip or uv are configured for one
@@ -165,7 +165,7 @@ export AWS_ENDPOINT_URL_CODEARTIFACT=http://{control}
 export AWS_ENDPOINT_URL_STS=http://{control}
 export AWS_ACCESS_KEY_ID={DEFAULT_ACCESS_KEY}
 export AWS_SECRET_ACCESS_KEY={DEFAULT_SECRET_KEY}
-export AWS_REGION={region}
+export AWS_REGION={region} AWS_DEFAULT_REGION={region}
 
 aws codeartifact login --tool pip --domain {domain} --domain-owner {domain_owner} --repository {repository} --region {region}",
         dir.display(),
@@ -188,8 +188,7 @@ fn find_public_index(
         .into_iter()
         .filter_map(&environment)
         // uv allows `name=url`.
-        .filter_map(|value| parse_index(&value).or_else(|| parse_index(value.split_once('=')?.1)))
-        .next();
+        .find_map(|value| parse_index(&value).or_else(|| parse_index(value.split_once('=')?.1)));
     named.or_else(|| {
         let home = environment("HOME").map(PathBuf::from);
         let config = environment("XDG_CONFIG_HOME").map(PathBuf::from);
@@ -202,7 +201,7 @@ fn find_public_index(
             Some(PathBuf::from("/etc/xdg/pip/pip.conf")),
             Some(PathBuf::from("/etc/pip.conf")),
         ];
-        files.into_iter().flatten().filter_map(|path| index_of_pip_conf(&read(&path)?)).next()
+        files.into_iter().flatten().find_map(|path| index_of_pip_conf(&read(&path)?))
     })
 }
 

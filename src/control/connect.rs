@@ -105,7 +105,7 @@ impl ControlPlane {
                 })
             }
             Ok(Err(error)) => Err(self.note(diagnose::credentials(&error))),
-            Err(_) => Err(diagnose::credentials_too_slow()),
+            Err(_) => Err(diagnose::too_slow()),
         }
     }
 

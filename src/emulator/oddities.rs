@@ -63,7 +63,7 @@ pub struct Oddities {
     /// Name SHA-512 of directly published files in JSON
     #[arg(long, value_name = "on|off", default_value = "on", value_parser = switch, action = clap::ArgAction::Set)]
     pub sha512: bool,
-    /// Send ETag with assets
+    /// Send validators (entity tags) with assets
     #[arg(long, value_name = "on|off", default_value = "off", value_parser = switch, action = clap::ArgAction::Set)]
     pub validators: bool,
     /// Honour Range

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::Read as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ const PAGE_LIMIT: usize = 128 << 20;
 /// Redirects followed for one request.
 const REDIRECTS: usize = 5;
 /// How long an answer's headers, and a whole page, may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Pages remembered at most; past that all are forgotten.
 const REMEMBERED: usize = 4096;
 const PAGE_TYPES: &str =
@@ -48,6 +49,7 @@ struct Inner {
     remember_for: Duration,
     client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
     pages: Mutex<HashMap<ProjectName, Remembered>>,
+    requests: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -93,7 +95,14 @@ impl PublicIndex {
             .enable_http1()
             .build();
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        let inner = Inner { base, credentials, remember_for, client, pages: Mutex::default() };
+        let inner = Inner {
+            base,
+            credentials,
+            remember_for,
+            client,
+            pages: Mutex::default(),
+            requests: AtomicU64::new(0),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -133,6 +142,11 @@ impl PublicIndex {
         } else {
             Err(PublicError::Status(response.status()))
         }
+    }
+
+    /// Requests sent since this was last asked.
+    pub fn take_requests(&self) -> u64 {
+        self.inner.requests.swap(0, Ordering::Relaxed)
     }
 
     fn pages(&self) -> std::sync::MutexGuard<'_, HashMap<ProjectName, Remembered>> {
@@ -190,6 +204,7 @@ impl PublicIndex {
                 request = request.header(AUTHORIZATION, credentials.clone());
             }
             let request = request.body(Empty::new()).map_err(|error| unreachable(&error))?;
+            self.inner.requests.fetch_add(1, Ordering::Relaxed);
             let response = timeout(PATIENCE, self.inner.client.request(request))
                 .await
                 .map_err(|_| PublicError::Unreachable("no answer in time".to_owned()))?

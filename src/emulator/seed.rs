@@ -4,6 +4,7 @@
 //! source distributions carry their own build backend, so that they install without a public index too. The bytes are
 //! the same at every run.
 
+use std::fmt::Write as _;
 use std::io::{Cursor, Write as _};
 
 use zip::write::{SimpleFileOptions, ZipWriter};
@@ -177,10 +178,10 @@ impl Sample {
             self.name, self.version, self.summary
         );
         for line in self.requires {
-            text.push_str(&format!("Requires-Dist: {line}\n"));
+            let _ = writeln!(text, "Requires-Dist: {line}");
         }
         for extra in self.extras {
-            text.push_str(&format!("Provides-Extra: {extra}\n"));
+            let _ = writeln!(text, "Provides-Extra: {extra}");
         }
         text + "Description-Content-Type: text/markdown\n\n" + &self.description()
     }
@@ -208,10 +209,10 @@ impl Sample {
         let mut record = String::new();
         for (path, text) in &files {
             let digest = base64url(&Sha256::of(text.as_bytes()).0);
-            record.push_str(&format!("{path},sha256={digest},{}\n", text.len()));
+            let _ = writeln!(record, "{path},sha256={digest},{}", text.len());
         }
         let path = format!("{}.dist-info/RECORD", self.stem());
-        record.push_str(&format!("{path},,\n"));
+        let _ = writeln!(record, "{path},,");
         files.push((path, record));
         let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
         let options = SimpleFileOptions::default()

@@ -92,9 +92,9 @@ impl Stats {
         self.lock().asset_bytes += bytes;
     }
 
-    /// Counts a request to the public index.
-    pub fn public_request(&self) {
-        self.lock().public_requests += 1;
+    /// Counts requests to the public index.
+    pub fn public_requests(&self, requests: u64) {
+        self.lock().public_requests += requests;
     }
 
     /// The counters now.

@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 
 use super::headers::REQUEST_ID;
 use super::{Site, body, guard};
-use crate::error::excerpt;
+use crate::error::{Error, excerpt};
 use crate::flow::Served;
 use crate::runtime::metrics::RequestLabels;
 
@@ -38,17 +38,24 @@ pub struct Account {
     pub kind: &'static str,
     /// How the answer came about.
     pub served: Option<Served>,
+    /// The code of the error, if it is one.
+    pub error: Option<&'static str>,
 }
 
 impl Account {
     /// An answer in which the cache had no part.
     pub fn of(kind: &'static str) -> Self {
-        Self { kind, served: None }
+        Self { kind, served: None, error: None }
+    }
+
+    /// An answer that is an error.
+    pub fn failed(kind: &'static str, error: &Error) -> Self {
+        Self { kind, served: None, error: Some(error.code()) }
     }
 
     /// An answer and how it came about.
     pub fn served(kind: &'static str, served: Served) -> Self {
-        Self { kind, served: Some(served) }
+        Self { kind, served: Some(served), error: None }
     }
 }
 
@@ -88,7 +95,7 @@ pub async fn account(
         tracing::debug!(request = id.as_str(), %client, %method, path, status, "answered");
     } else {
         let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(request = id.as_str(), %client, %method, path, status, kind = told.kind, served, ms, agent, "answered");
+        tracing::info!(request = id.as_str(), %client, %method, path, status, kind = told.kind, served, error = told.error, ms, agent, "answered");
     }
     let sent = site.metrics.sent(told.kind);
     response.map(|inner| body::counted(inner, sent, in_flight))

@@ -115,6 +115,21 @@ pub enum Address {
     },
 }
 
+impl Address {
+    /// The log and metric label.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Home => "home",
+            Self::Upload { .. } => "upload",
+            Self::List { .. } => "list",
+            Self::Page { .. } => "page",
+            Self::File { .. } => "file",
+            Self::Metadata { .. } => "metadata",
+            Self::Legacy { .. } => "legacy",
+        }
+    }
+}
+
 /// An address, and whether the client should use another spelling of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed {

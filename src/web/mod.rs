@@ -121,22 +121,26 @@ async fn dispatch(
     strip_credentials(&mut parts.headers);
     let request_id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
     let (method, headers) = (parts.method.clone(), parts.headers.clone());
-    match answer(&site, parts, peer.ip()).await {
+    let mut kind = "other";
+    match answer(&site, parts, peer.ip(), &mut kind).await {
         Ok(response) => response,
-        Err(error) => problem::response(
-            &error,
-            &Asked { method: &method, headers: &headers, request_id: request_id.as_str() },
-        ),
+        Err(error) => {
+            let asked = Asked { method: &method, headers: &headers, request_id: request_id.as_str() };
+            let mut response = problem::response(&error, &asked);
+            account::note(&mut response, Account::failed(kind, &error));
+            response
+        }
     }
 }
 
-async fn answer(site: &Site, parts: Parts, peer: IpAddr) -> Result<Response, Error> {
+async fn answer(site: &Site, parts: Parts, peer: IpAddr, kind: &mut &'static str) -> Result<Response, Error> {
     let target = parts.uri.authority().map(http::uri::Authority::as_str);
     let host = site.hosts.check(&parts.headers, target)?;
     if !parts.method.is_safe() && site.hosts.cross_site(&parts.headers, &host) {
         return Err(Error::CrossSite);
     }
     let Parsed { address, redirect } = address::parse(parts.uri.path(), &site.names)?;
+    *kind = address.kind();
     let reading = parts.method == Method::GET || parts.method == Method::HEAD;
     if let (true, Some(location)) = (reading, redirect) {
         return redirected(&location);

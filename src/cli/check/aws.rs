@@ -31,11 +31,8 @@ pub(super) async fn steps(
         }
         Err(error) => {
             let remedy = remedy(error.kind);
-            Finding::fail("credentials", error.message, remedy).with_details(others(
-                settings,
-                environment,
-                None,
-            ))
+            let message = error.message.replace("; `wheelport check` says more", "");
+            Finding::fail("credentials", message, remedy).with_details(others(settings, environment, None))
         }
     });
     steps.push(if usable {
@@ -69,7 +66,7 @@ fn profile(mistakes: &[ProfileFinding], selected: Option<&str>, usable: bool) ->
     }
     let summary = match status {
         Status::Ok => format!("profile `{name}`: remarks only"),
-        _ => format!("profile `{name}`: {}", worst.what),
+        _ => worst.what.clone(),
     };
     let remedy = (status != Status::Ok).then(|| worst.remedy.clone());
     Some(Finding { remedy, ..Finding::new("profile", status, summary).with_details(details) })

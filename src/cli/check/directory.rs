@@ -46,8 +46,8 @@ pub(super) fn step(target: &CacheTarget) -> Finding {
             format!(
                 "{shown} may hold {}, but {} used and {} free make less",
                 Size(target.max_size),
-                Size(used),
-                Size(free)
+                about(used),
+                about(free)
             ),
             "lower --cache-max-size or give the file system more room",
         ),
@@ -55,7 +55,7 @@ pub(super) fn step(target: &CacheTarget) -> Finding {
             let most = Size(target.max_size);
             Finding::ok(
                 STEP,
-                format!("{shown}: writable, {} used of at most {most}, {} free", Size(used), Size(free)),
+                format!("{shown}: writable, {} used of at most {most}, {} free", about(used), about(free)),
             )
         }
         (_, Err(error)) => Finding::warn(
@@ -65,6 +65,12 @@ pub(super) fn step(target: &CacheTarget) -> Finding {
         ),
     };
     finding.with_details(details)
+}
+
+/// Rounded down, because nobody reads single bytes.
+fn about(bytes: u64) -> Size {
+    let unit = [1 << 30, 1 << 20, 1 << 10].into_iter().find(|unit| bytes >= unit * 10).unwrap_or(1);
+    Size(bytes / unit * unit)
 }
 
 /// Creates the directory as the proxy would, and a file in it for a moment.

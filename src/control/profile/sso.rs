@@ -4,7 +4,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Deserialize;
 
-use super::{Say, Section, Severity, Walk};
+use super::Severity;
+use super::ini::Section;
+use super::walk::{Say, Walk};
 
 const OTHERS: &str = "every tool needs the same sign-on";
 

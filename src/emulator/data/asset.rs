@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, StatusCode};
 use tokio::io::AsyncSeekExt as _;
 
 use super::import::{Begun, Import};
-use super::view::Found;
+use super::view::{Found, View};
 use super::{DataPlane, body, reply};
 use crate::emulator::public::PublicError;
 use crate::emulator::store::{Asset, Origin, RepositoryKey, StoreError, Version};
@@ -85,7 +85,7 @@ fn cold_oddity(plane: &DataPlane, wanted: &Wanted, request: &Parts) -> Option<Re
 
 /// Retains the version in the repository that was asked and, for imports, in the one that owns the connection.
 async fn retain(plane: &DataPlane, wanted: &Wanted, found: &Found) -> Result<(), StoreError> {
-    for key in retaining(wanted, found) {
+    for key in retaining(&wanted.key, found) {
         let known = plane.shared().store.version(&key, &wanted.project, &wanted.version).ok();
         if known.as_ref().is_none_or(|known| differs(known, &found.version)) {
             let mut record = found.version.clone();
@@ -100,12 +100,31 @@ async fn retain(plane: &DataPlane, wanted: &Wanted, found: &Found) -> Result<(),
     Ok(())
 }
 
-fn retaining(wanted: &Wanted, found: &Found) -> Vec<RepositoryKey> {
+/// Brings what the repository retains of imported versions up to date with what a look-up just found.
+pub(super) async fn refresh(
+    plane: &DataPlane,
+    key: &RepositoryKey,
+    project: &ProjectName,
+    view: &View,
+) -> Result<(), StoreError> {
+    let store = &plane.shared().store;
+    for found in view.values().filter(|found| found.own) {
+        // Both records must learn it: without the public index, the one behind speaks last.
+        for key in retaining(key, found) {
+            let known = store.version(&key, project, &found.version.version);
+            if known.is_ok_and(|known| differs(&known, &found.version)) {
+                store.retain(key, project.clone(), found.version.clone()).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where a version is recorded: in the repository that was asked, and in the owner of the connection it came through.
+fn retaining(asked: &RepositoryKey, found: &Found) -> Vec<RepositoryKey> {
     let imported = matches!(found.version.origin, Origin::External { .. });
-    let owner = found.connected.iter().filter(|name| imported && **name != wanted.key.name);
-    std::iter::once(wanted.key.clone())
-        .chain(owner.map(|name| wanted.key.domain.repository(name.as_str())))
-        .collect()
+    let owner = found.connected.iter().filter(|name| imported && **name != asked.name);
+    std::iter::once(asked.clone()).chain(owner.map(|name| asked.domain.repository(name.as_str()))).collect()
 }
 
 /// Whether there are files or marks that the record does not have yet.
@@ -135,7 +154,7 @@ async fn send_cold(
     let import = Import {
         source,
         sha256: asset.hashes.sha256.clone(),
-        repositories: retaining(wanted, found),
+        repositories: retaining(&wanted.key, found),
         project: wanted.project.clone(),
         version: wanted.version.clone(),
         file: wanted.file.clone(),

@@ -13,9 +13,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use url::Url;
 
-use super::DataPlane;
+use super::{DataPlane, metadata};
 use crate::emulator::public::PublicError;
-use crate::emulator::store::{AssetHashes, RepositoryKey, Spooled, StoreError};
+use crate::emulator::store::{AssetHashes, Came, RepositoryKey, Spooled, StoreError};
 use crate::pypi::{FileName, ProjectName};
 
 /// Pieces that wait for a slow client.
@@ -83,13 +83,12 @@ impl DataPlane {
     pub(super) async fn import(&self, import: Import) -> Result<Begun, PublicError> {
         let finished = {
             let mut running = self.inner.imports.running.lock().unwrap_or_else(PoisonError::into_inner);
-            match running.get(&import.source) {
-                Some(finished) => Err(finished.clone()),
-                None => {
-                    let (finish, finished) = watch::channel(false);
-                    running.insert(import.source.clone(), finished);
-                    Ok(finish)
-                }
+            if let Some(finished) = running.get(&import.source) {
+                Err(finished.clone())
+            } else {
+                let (finish, finished) = watch::channel(false);
+                running.insert(import.source.clone(), finished);
+                Ok(finish)
             }
         };
         let finish = match finished {
@@ -139,8 +138,9 @@ impl DataPlane {
             let _ = opened.send(Err(PublicError::Setting("there is no external connection".to_owned())));
             return Ok(());
         };
-        self.shared().stats.public_request();
-        let response = match public.open(&import.source).await {
+        let response = public.open(&import.source).await;
+        self.shared().stats.public_requests(public.take_requests());
+        let response = match response {
             Ok(response) => response,
             Err(error) => {
                 let _ = opened.send(Err(error));
@@ -188,13 +188,13 @@ impl DataPlane {
             return Err(ImportError::Digest);
         }
         let (hashes, size): (AssetHashes, u64) = (spooled.hashes.clone(), spooled.size);
+        let says = metadata::of_wheel(spooled.path().to_owned(), &import.file).await;
+        let metadata = says.map(|says| says.metadata);
         spooled.keep().await?;
         for repository in &import.repositories {
             let Import { project, version, file, .. } = import.clone();
-            self.shared()
-                .store
-                .asset_came(repository.clone(), project, version, file, hashes.clone(), size)
-                .await?;
+            let came = Came { version, file, hashes: hashes.clone(), size, metadata: metadata.clone() };
+            self.shared().store.asset_came(repository.clone(), project, came).await?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod asset;
 mod auth;
 mod body;
 mod import;
+mod metadata;
 mod page;
 mod reply;
 mod s3;
@@ -78,8 +79,9 @@ impl DataPlane {
         let layers = shared.store.layers(key, project)?;
         let (page, failure) = match &self.inner.public {
             Some(public) if layers.iter().any(|layer| layer.connected) => {
-                shared.stats.public_request();
-                match public.page(project).await {
+                let page = public.page(project).await;
+                shared.stats.public_requests(public.take_requests());
+                match page {
                     Ok(page) => (page, None),
                     Err(error) => {
                         tracing::warn!(%project, %error, "the external connection does not help");
@@ -139,9 +141,8 @@ async fn dispatch(plane: &DataPlane, request: Request) -> Response {
     shared.stats.request(kind);
     let grant = match auth::admit(&shared.store, &request.headers, &key.domain) {
         Admission::Granted(grant) => grant,
-        Admission::Missing => return reply::unauthorized(&key),
         Admission::Bad if shared.oddities.get().bad_token == 404 => return reply::not_found("Not found"),
-        Admission::Bad => return reply::unauthorized(&key),
+        Admission::Bad | Admission::Missing => return reply::unauthorized(&key),
     };
     let subject = Subject { arn: &grant.principal, allowed: &grant.allowed };
     let decision = access::decide(&shared.store, subject, action, &key.domain, Some(&key));
@@ -184,6 +185,9 @@ async fn project_page(
         Ok(found) => found,
         Err(error) => return reply::store_error(&error),
     };
+    if let Err(error) = asset::refresh(plane, key, project, &view).await {
+        return reply::store_error(&error);
+    }
     let host = header(header::HOST).map_or_else(|| shared.data_origin(), |host| format!("http://{host}"));
     let path = request.uri.path().trim_end_matches('/');
     let page_url = format!("{host}{path}/");

@@ -7,11 +7,12 @@ use axum::extract::{FromRequest as _, Multipart, Request};
 use axum::response::Response;
 use http::StatusCode;
 
-use super::{DataPlane, reply};
+use super::{DataPlane, metadata, reply};
 use crate::emulator::store::{
-    NewAsset, Published, Refused, RepositoryKey, Restriction, Spooled, StoreError, VersionMetadata,
+    NewAsset, Published, Refused, RepositoryKey, Restriction, Restrictions, Spooled, StoreError,
+    VersionMetadata,
 };
-use crate::pypi::{FileKind, FileName, ProjectName, wheel};
+use crate::pypi::{FileName, ProjectName};
 
 /// The longest text field, in bytes.
 const FIELD_LIMIT: usize = 4 << 20;
@@ -195,25 +196,17 @@ fn check_digests(form: &Form, bytes: &Spooled) -> Result<(), Rejection> {
 
 /// Fills what the form left out from a wheel's own metadata; a file that is no readable wheel stays as the form says.
 async fn complete_from_wheel(new: &mut NewAsset, bytes: &Spooled) {
-    if new.name.kind() != FileKind::Wheel {
-        return;
+    let Some(says) = metadata::of_wheel(bytes.path().to_owned(), &new.name).await else { return };
+    new.requires_python = new.requires_python.take().or(says.requires_python);
+    let (form, wheel) = (&mut new.metadata, says.metadata);
+    form.summary = form.summary.take().or(wheel.summary);
+    form.home_page = form.home_page.take().or(wheel.home_page);
+    form.description = form.description.take().or(wheel.description);
+    if form.licenses.is_empty() {
+        form.licenses = wheel.licenses;
     }
-    let (path, name) = (bytes.path().to_owned(), new.name.clone());
-    let read = tokio::task::spawn_blocking(move || {
-        let metadata = wheel::core_metadata(std::fs::File::open(path).ok()?, &name).ok()?;
-        Some(wheel::metadata_headers(&metadata))
-    });
-    if let Ok(Some(fields)) = read.await {
-        let metadata = &mut new.metadata;
-        new.requires_python = new.requires_python.take().or(fields.requires_python);
-        metadata.summary = metadata.summary.take().or(fields.summary);
-        metadata.home_page = metadata.home_page.take().or(fields.home_page);
-        if metadata.licenses.is_empty() {
-            metadata.licenses = fields.license_expression.or(fields.license).into_iter().collect();
-        }
-        if metadata.requires_dist.is_empty() {
-            metadata.requires_dist = fields.requires_dist;
-        }
+    if form.requires_dist.is_empty() {
+        form.requires_dist = wheel.requires_dist;
     }
 }
 
@@ -221,7 +214,11 @@ async fn complete_from_wheel(new: &mut NewAsset, bytes: &Spooled) {
 /// that does not answer refuses nothing.
 async fn guard_upstreams(plane: &DataPlane, key: &RepositoryKey, new: &NewAsset) -> Result<(), Rejection> {
     let own = plane.shared().store.package(key, &new.project).ok();
-    let closed = own.as_ref().is_some_and(|package| package.restrictions.upstream == Restriction::Block);
+    // A package that takes no publishing at all is refused by the store, with its own status.
+    let closed = own.as_ref().is_some_and(|package| {
+        let Restrictions { publish, upstream } = package.restrictions;
+        publish == Restriction::Block || upstream == Restriction::Block
+    });
     let present = own.as_ref().is_some_and(|package| package.versions.contains_key(&new.version));
     if closed || present {
         return Ok(());

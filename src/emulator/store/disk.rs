@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use super::model::{Domain, DomainKey, Package, Repository};
+use super::keys::DomainKey;
+use super::model::{Domain, Package, Repository};
 use super::{DomainState, RepositoryState, Touched, World};
 
 /// Where things lie below the store's directory.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::error::{Noun, StoreError};
-use super::model::{Domain, DomainKey, Policy, Timestamp, is_account, is_domain_name};
+use super::keys::{DomainKey, is_account, is_domain_name};
+use super::model::{Domain, Policy, Timestamp};
 use super::{DomainState, Store, Touched, blobs_of};
 use crate::pypi::Sha256;
 

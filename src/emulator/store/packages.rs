@@ -1,7 +1,8 @@
 //! Packages: read, list, change, delete, origin controls.
 
 use super::error::{Noun, StoreError};
-use super::model::{Package, RepositoryKey, Restrictions, Timestamp, Version};
+use super::keys::RepositoryKey;
+use super::model::{Package, Restrictions, Timestamp, Version};
 use super::{Store, Touched, blobs_of};
 use crate::pypi::{FileName, ProjectName, Sha256};
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::Store;
 use super::blobs::Spooled;
 use super::error::StoreError;
+use super::keys::RepositoryKey;
 use super::model::{
-    Asset, Origin, Package, RepositoryKey, Restriction, Restrictions, Version, VersionMetadata, VersionStatus,
+    Asset, AssetHashes, Origin, Package, Restriction, Restrictions, Version, VersionMetadata, VersionStatus,
 };
 use crate::pypi::{FileName, ProjectName, Sha256, Yanked};
 
@@ -26,6 +27,21 @@ pub struct NewAsset {
     pub requires_python: Option<String>,
     /// What the core metadata says.
     pub metadata: VersionMetadata,
+}
+
+/// The bytes of an imported file, now that they are here.
+#[derive(Debug, Clone)]
+pub struct Came {
+    /// The version.
+    pub version: String,
+    /// The file.
+    pub file: FileName,
+    /// All digests.
+    pub hashes: AssetHashes,
+    /// The length in bytes.
+    pub size: u64,
+    /// What the file says about its version, where it was readable.
+    pub metadata: Option<VersionMetadata>,
 }
 
 /// How a publish ended well.
@@ -147,17 +163,18 @@ impl Store {
         &self,
         key: RepositoryKey,
         project: ProjectName,
-        version: String,
-        name: FileName,
-        digests: super::AssetHashes,
-        size: u64,
+        came: Came,
     ) -> Result<(), StoreError> {
         self.change_package(key, project, move |package, _| {
-            let version = package.as_mut().and_then(|package| package.versions.get_mut(&version));
-            if let Some(asset) = version.and_then(|version| version.assets.get_mut(&name)) {
-                asset.hashes = digests;
-                asset.size = Some(size);
+            let version = package.as_mut().and_then(|package| package.versions.get_mut(&came.version));
+            let Some(version) = version else { return Ok(()) };
+            if let Some(asset) = version.assets.get_mut(&came.file) {
+                asset.hashes = came.hashes;
+                asset.size = Some(came.size);
                 asset.stored = true;
+            }
+            if version.metadata == VersionMetadata::default() {
+                version.metadata = came.metadata.unwrap_or_default();
             }
             Ok(())
         })

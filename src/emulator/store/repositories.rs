@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::domains::next_policy;
 use super::error::{Noun, StoreError};
-use super::model::{DomainKey, Package, Policy, Repository, RepositoryKey, Restriction, is_repository_name};
+use super::keys::{DomainKey, RepositoryKey, is_repository_name};
+use super::model::{Package, Policy, Repository, Restriction};
 use super::{DomainState, PUBLIC_CONNECTION, RepositoryState, Store, Touched, blobs_of};
 use crate::pypi::ProjectName;
 
@@ -79,8 +80,9 @@ impl Store {
                 tags,
             };
             let state = RepositoryState { repository: repository.clone(), packages: BTreeMap::new() };
-            domain.repositories.insert(key.name, state);
-            Ok((repository, vec![Touched::Domain(key.domain)]))
+            domain.repositories.insert(key.name.clone(), state);
+            // An interrupted removal may have left packages of an earlier repository of this name.
+            Ok((repository, vec![Touched::Repository(key.clone()), Touched::Domain(key.domain)]))
         })
         .await
     }

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::Layout;
 use super::error::StoreError;
-use super::model::{Allowed, DomainKey};
+use super::keys::DomainKey;
+use super::model::Allowed;
 use super::{Store, blocking, lock};
 use crate::pypi::Sha256;
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Store;
 use super::error::{Noun, StoreError};
-use super::model::{Package, RepositoryKey, Restrictions, Version, VersionStatus};
+use super::keys::RepositoryKey;
+use super::model::{Package, Restrictions, Version, VersionStatus};
 use crate::pypi::ProjectName;
 
 /// Why one version of many was not changed.
