@@ -78,9 +78,8 @@ def test_required_hashes_are_those_of_the_published_files(client, world: World, 
 def test_a_name_that_nobody_has_is_a_clean_failure(client: Client, world: World, bench: Bench) -> None:
     with pytest.raises(ClientFailed, match="(?i)no-such-thing"):
         client.install(bench, world.proxy.index, "no-such-thing")
-    assert world.proxy.answered(status="404") > 0
-    # Until it was ready, it said so with 503 to whoever asked for its health.
-    assert world.proxy.answered(status="503") == world.proxy.answered(status="503", kind="health")
+    assert world.proxy.answered(kind="page", status="404") > 0
+    assert world.proxy.answered(kind="page", status="503") == 0
 
 
 def test_a_new_version_is_seen_when_the_page_is_no_longer_fresh(begin, bench: Bench) -> None:

@@ -138,7 +138,7 @@ class Emulator:
         output = self._process.output
         self.data = re.search(rf"data plane\s+{ADDRESS}", output)[1]
         self.control = re.search(rf"control plane\s+{ADDRESS}", output)[1]
-        self.exported = dict(re.findall(r"^export (\w+)=(\S+)$", output, re.MULTILINE))
+        self.exported = dict(re.findall(r"\b(AWS_\w+)=(\S+)", output))
         self._token: str | None = None
 
     @property
