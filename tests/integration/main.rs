@@ -3,4 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod legacy;
+mod lists;
+mod negotiation;
+mod pages;
 mod upstream;
