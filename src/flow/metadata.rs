@@ -34,7 +34,8 @@ impl Flow {
         address: &FileAddress,
     ) -> Result<MetadataAnswer, Error> {
         let none = || Error::NoCoreMetadata { file: address.file.clone() };
-        if address.file.kind() != FileKind::Wheel {
+        // Without a name to compare with, metadata could not be trusted; it is not announced then either.
+        if address.file.kind() != FileKind::Wheel || address.file.distribution().is_none() {
             return Err(none());
         }
         let facts = self.facts(route, address).await?;
