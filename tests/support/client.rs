@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "each test uses its part of it")]
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -272,7 +273,7 @@ fn dechunk(mut raw: &[u8]) -> (Vec<u8>, bool) {
 }
 
 /// An answer that came to its end, or broke off.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
@@ -284,6 +285,15 @@ pub struct Answer {
     pub body: Bytes,
     /// Whether the body ended as its framing promised.
     pub complete: bool,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, reason, headers, body, complete } = self;
+        let beginning = String::from_utf8_lossy(&body[..body.len().min(400)]);
+        let end = if *complete { "complete" } else { "broken off" };
+        write!(f, "{status} {reason} {headers:?}, {} bytes, {end}: {beginning}", body.len())
+    }
 }
 
 impl Answer {
