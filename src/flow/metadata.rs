@@ -40,7 +40,8 @@ impl Flow {
         }
         let facts = self.facts(route, address).await?;
         if !facts.listed {
-            return Err(Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() });
+            let gone = || Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() };
+            return Err(facts.doubt.unwrap_or_else(gone));
         }
         if let Some(wheel) = facts.sha256 {
             let sidecars = self.shared.sidecars.clone();
