@@ -71,7 +71,8 @@ impl Client {
     pub async fn raw(self, bytes: &[u8]) -> String {
         let conversation = async {
             let mut socket = TcpStream::connect(self.0).await?;
-            socket.write_all(bytes).await?;
+            // Who is refused early may find the connection closed while writing; the answer tells.
+            let _ = socket.write_all(bytes).await;
             let mut answer = Vec::new();
             // A reset after the answer is an end like another.
             match socket.read_to_end(&mut answer).await {
@@ -108,6 +109,15 @@ impl Ask {
     /// The whole answer.
     pub async fn send(self) -> Answer {
         self.open().await.finish().await
+    }
+
+    /// Sends it and asserts that no clean answer comes: the connection ends before the head or in the middle of the
+    /// body.
+    pub async fn expect_broken(self) {
+        let what = format!("{} {}", self.method, self.target);
+        if let Ok(opened) = soon(&what, self.begin()).await {
+            opened.finish().await.expect_broken();
+        }
     }
 
     /// The head of the answer; the body has to be read.
