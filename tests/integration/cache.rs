@@ -50,7 +50,7 @@ async fn a_page_past_both_windows_waits_for_upstream_and_an_expired_one_is_no_he
         (0, Some("wheelport; fwd=miss; stored"))
     );
     proxy.upstream.on(PAGE, Reply::raw(""));
-    proxy.pass(Duration::from_secs(3600)).await;
+    proxy.pass(Duration::from_hours(1)).await;
     proxy.get(HERE).json().send().await.expect(200);
     proxy.pass(Duration::from_secs(61)).await;
     proxy.get(HERE).json().send().await.expect_unavailable("unavailable-broken");

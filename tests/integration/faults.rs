@@ -247,7 +247,9 @@ async fn a_refused_token_is_replaced_once_for_all_who_wait_and_nobody_notices() 
     };
     let asking = names.iter().map(|name| proxy.get(&format!("/simple/{name}/")).send());
     let (answers, ()) = tokio::join!(join_all(asking), opening);
-    answers.into_iter().for_each(|answer| drop(answer.expect(200)));
+    for answer in answers {
+        answer.expect(200);
+    }
     assert_eq!(control.requests_to(MINT).len(), 2, "one at the start, one forced");
     for name in &names {
         assert_eq!(proxy.asked(&format!("GET /pypi/r/simple/{name}/")), 2);
@@ -258,7 +260,7 @@ async fn a_refused_token_is_replaced_once_for_all_who_wait_and_nobody_notices() 
 async fn a_404_to_a_token_of_unproven_age_is_asked_again_with_a_new_one() {
     let proxy = Proxy::start().await;
     publish(&proxy.upstream, &[&Sample::wheel()]);
-    proxy.pass(Duration::from_secs(6 * 60)).await;
+    proxy.pass(Duration::from_mins(6)).await;
     proxy.upstream.on(
         PAGE,
         Reply::with(|seen| match seen.header("authorization") {
@@ -274,7 +276,7 @@ async fn a_404_to_a_token_of_unproven_age_is_asked_again_with_a_new_one() {
 async fn an_unproven_token_that_cannot_be_renewed_makes_404_a_503() {
     let proxy = impatient().start().await;
     proxy.upstream.on(PAGE, Reply::status(404));
-    proxy.pass(Duration::from_secs(6 * 60)).await;
+    proxy.pass(Duration::from_mins(6)).await;
     proxy.control.on(MINT, refusal(403, "AccessDeniedException", "gone"));
     proxy.get(HERE).send().await.expect_unavailable("unavailable-token");
 }

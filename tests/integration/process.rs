@@ -246,18 +246,11 @@ async fn killed_again_and_again_it_never_serves_a_wrong_byte() {
         world.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).gate_after(killed_at, &gate));
         let program = world.serve(&[]);
         let client = program.proxy();
-        let (_, ()) = tokio::join!(
-            async {
-                if killed_at > 1 {
-                    drop(client.get(&sdist.path()).open().await)
-                }
-            },
-            async {
-                if killed_at > 1 {
-                    gate.reached().await;
-                }
-            }
-        );
+        if killed_at > 0 {
+            let opened = client.get(&sdist.path()).open().await;
+            gate.reached().await;
+            drop(opened);
+        }
         program.signal(Signal::KILL);
         drop(program.ended());
     }

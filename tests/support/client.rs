@@ -132,7 +132,7 @@ impl Ask {
         let mut socket = TcpStream::connect(self.to).await?;
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         let has = |name: &str| self.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
-        let mut line = |name: &str, value: &str| head.push_str(&format!("{name}: {value}\r\n"));
+        let mut line = |name: &str, value: &str| head.extend([name, ": ", value, "\r\n"]);
         if !has("host") {
             line("host", &self.to.to_string());
         }

@@ -177,7 +177,8 @@ impl Builder {
         let dir = self.dir.take().unwrap_or_else(|| Arc::new(tempfile::tempdir().expect("a directory")));
         let (tasks, running, stop) = (Tasks::new(), Tasks::new(), CancellationToken::new());
         let settings = self.settings(&upstream, &control, dir.path());
-        let app = App::start(settings, self.clock.clone(), tasks.clone()).await.expect("a proxy that starts");
+        let starting = Box::pin(App::start(settings, self.clock.clone(), tasks.clone()));
+        let app = starting.await.expect("a proxy that starts");
         let address = app.addresses[0];
         let ops = app.ops_address.expect("an address for operations");
         let stopped = stop.clone();

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::Digest as _;
 use wheelport::pypi::Sha256;
+use wheelport::pypi::digest::hex;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 use super::scripted::{Reply, Scripted};
@@ -74,7 +75,12 @@ impl Sample {
 
     /// Its SHA-512 in hexadecimal.
     pub fn sha512(&self) -> String {
-        sha2::Sha512::digest(&self.bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&sha2::Sha512::digest(&self.bytes))
+    }
+
+    /// Its MD5 in hexadecimal.
+    pub fn md5(&self) -> String {
+        hex(&md5::Md5::digest(&self.bytes))
     }
 
     /// Its entity tag here.
