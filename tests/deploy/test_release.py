@@ -1,0 +1,77 @@
+"""What a release is made of: archives that can be made again, a bill of materials, and a pipeline that names what there is."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import tarfile
+import tomllib
+
+import yaml
+
+from tools import ROOT, output, tool
+
+TARGET = "x86_64-unknown-linux-gnu"
+PIPELINE = ROOT / ".github" / "workflows" / "release.yml"
+
+
+def packed(program: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}
+    output("sh", ROOT / "deploy/release/package.sh", program, TARGET, folder, env=environment)
+    (archive,) = folder.glob("*.tar.gz")
+    return archive
+
+
+def test_an_archive_is_whole_and_can_be_made_again(program: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    first, second = packed(program, tmp_path / "first"), packed(program, tmp_path / "second")
+    assert first.read_bytes() == second.read_bytes()
+    output("sha256sum", "--check", first.with_name(first.name.replace(".tar.gz", ".sha256")), cwd=first.parent)
+    with tarfile.open(first) as archive:
+        names = {pathlib.PurePosixPath(*pathlib.PurePosixPath(member.name).parts[1:]) for member in archive if member.isfile()}
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    expected = ["wheelport", "README.md", "LICENSE-MIT", "LICENSE-APACHE", "wheelport.service", "sbom.cdx.json", "man/wheelport.1", "completions/_wheelport"]
+    assert {pathlib.PurePosixPath(name) for name in expected} <= names
+    (unpacked,) = (tmp_path / "unpacked").glob("*/wheelport")
+    assert output(unpacked, "--version") == output(program, "--version")
+
+
+def test_the_bill_of_materials_has_what_is_locked() -> None:
+    document = json.loads(output(ROOT / "deploy/release/sbom.py", "--target", TARGET))
+    locked = tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]
+    checksums = {f"pkg:cargo/{package['name']}@{package['version']}": package.get("checksum") for package in locked}
+    found = {entry["purl"]: entry for entry in document["components"]}
+    assert len(found) == len(document["components"]) > 100
+    for purl, entry in found.items():
+        assert entry["hashes"][0]["content"] == checksums[purl], purl
+        assert entry["licenses"][0]["expression"], purl
+    direct = tomllib.loads((ROOT / "Cargo.toml").read_text())["dependencies"]
+    assert set(direct) <= {entry["name"] for entry in found.values()}
+
+
+def test_the_pipeline_names_what_there_is() -> None:
+    text = PIPELINE.read_text()
+    jobs = yaml.safe_load(text)["jobs"]
+    for job in jobs.values():
+        needs = job.get("needs", [])
+        assert {needs} if isinstance(needs, str) else set(needs) <= set(jobs)
+    for path in re.findall(r"\b((?:deploy|tests|scripts)/[\w./-]+)", text):
+        assert (ROOT / path).exists(), path
+    targets = [entry["target"] for entry in jobs["binary"]["strategy"]["matrix"]["include"]]
+    assert targets == ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"]
+
+
+def test_every_script_of_the_pipeline_is_a_script(tmp_path: pathlib.Path) -> None:
+    for job in yaml.safe_load(PIPELINE.read_text())["jobs"].values():
+        for step in job["steps"]:
+            if "run" in step:
+                path = tmp_path / "step.sh"
+                path.write_text(re.sub(r"\$\{\{.*?\}\}", "VALUE", step["run"]))
+                output(tool("bash"), "-n", path)
+
+
+def test_the_smoke_test_passes(program: pathlib.Path) -> None:
+    tool("curl")
+    told = output("sh", ROOT / "tests/deploy/smoke.sh", env={**os.environ, "WHEELPORT_BINARY": str(program)}, timeout=120)
+    assert "served" in told
