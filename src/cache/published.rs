@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -42,10 +43,10 @@ pub struct Published {
     disk: Arc<Disk>,
     clock: Clock,
     entries: Mutex<HashMap<PageKey, Vec<Entry>>>,
+    additions: AtomicU64,
 }
 
-/// The published files while they are looked at: nobody adds one meanwhile.
-pub struct Held<'a> {
+struct Held<'a> {
     published: &'a Published,
     entries: MutexGuard<'a, HashMap<PageKey, Vec<Entry>>>,
 }
@@ -61,34 +62,45 @@ impl Published {
                 entries.insert(PageKey { repository, project }, record.entries);
             }
         }
-        Self { disk, clock, entries: Mutex::new(entries) }
+        Self { disk, clock, entries: Mutex::new(entries), additions: AtomicU64::new(0) }
     }
 
-    /// Keeps others from adding until the guard is dropped. Never held across an await.
-    pub fn hold(&self) -> Held<'_> {
+    /// How many files were added so far. Who completed a page and finds another number afterwards has to do it again.
+    pub fn additions(&self) -> u64 {
+        self.additions.load(Ordering::SeqCst)
+    }
+
+    /// Whether files of this project were published that upstream may not list yet. Blocking.
+    pub fn has(&self, key: &PageKey) -> bool {
+        let mut held = self.hold();
+        held.expire(key);
+        held.entries.contains_key(key)
+    }
+
+    /// Remembers a published file, in memory and on disk. Blocking. It is remembered also where the disk fails.
+    pub fn add(&self, key: &PageKey, file: File) -> io::Result<()> {
+        let mut held = self.hold();
+        let list = held.entries.entry(key.clone()).or_default();
+        list.retain(|entry| entry.file.name != file.name);
+        list.push(Entry { published: self.clock.unix_seconds(), file });
+        self.additions.fetch_add(1, Ordering::SeqCst);
+        held.write(key)
+    }
+
+    /// Puts the published files onto a page, where it does not list them. Blocking. Doing it twice changes nothing.
+    pub fn complete(&self, key: &PageKey, page: &mut Page) {
+        self.hold().complete(key, page);
+    }
+
+    /// Never held across an await.
+    fn hold(&self) -> Held<'_> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         Held { published: self, entries }
     }
 }
 
 impl Held<'_> {
-    /// Whether files of this project were published that upstream may not list yet.
-    pub fn has(&mut self, key: &PageKey) -> bool {
-        self.expire(key);
-        self.entries.contains_key(key)
-    }
-
-    /// Remembers a published file, in memory and on disk. Blocking.
-    pub fn add(&mut self, key: &PageKey, file: File) -> io::Result<()> {
-        let published = self.published.clock.unix_seconds();
-        let list = self.entries.entry(key.clone()).or_default();
-        list.retain(|entry| entry.file.name != file.name);
-        list.push(Entry { published, file });
-        self.write(key)
-    }
-
-    /// Puts the published files onto a page that upstream gave, where it does not list them. Blocking.
-    pub fn complete(&mut self, key: &PageKey, page: &mut Page) {
+    fn complete(&mut self, key: &PageKey, page: &mut Page) {
         self.expire(key);
         let Some(list) = self.entries.get_mut(key) else { return };
         let now = self.published.clock.unix_seconds();
@@ -175,7 +187,7 @@ mod tests {
     fn completed(published: &Published, listed: &[&str]) -> Result<Vec<String>, Box<dyn std::error::Error>> {
         let mut page = Page::empty(ProjectName::parse("a")?);
         page.files = listed.iter().map(|name| file(name)).collect::<Result<_, _>>()?;
-        published.hold().complete(&key()?, &mut page);
+        published.complete(&key()?, &mut page);
         Ok(page.files.into_iter().map(|file| file.name.to_string()).collect())
     }
 
@@ -188,7 +200,7 @@ mod tests {
             Ok::<_, io::Error>(Published::open(disk, clock.clone()))
         };
         let published = open()?;
-        published.hold().add(&key()?, file("a-1.0.tar.gz")?)?;
+        published.add(&key()?, file("a-1.0.tar.gz")?)?;
         assert_eq!(completed(&published, &["a-0.9.tar.gz"])?, ["a-0.9.tar.gz", "a-1.0.tar.gz"]);
         let published = open()?;
         assert_eq!(completed(&published, &[])?, ["a-1.0.tar.gz"], "after a restart");
@@ -197,7 +209,7 @@ mod tests {
         clock.shift(31);
         assert_eq!(completed(&published, &["a-1.0.tar.gz"])?, ["a-1.0.tar.gz"]);
         assert_eq!(completed(&published, &[])?.len(), 0, "upstream has the last word");
-        assert!(!open()?.hold().has(&key()?));
+        assert!(!open()?.has(&key()?));
         Ok(())
     }
 
@@ -207,10 +219,10 @@ mod tests {
         let clock = Clock::system();
         let disk = Disk::open(root.path(), 1 << 20, clock.clone())?;
         let published = Published::open(disk, clock.clone());
-        published.hold().add(&key()?, file("a-1.0.tar.gz")?)?;
-        assert!(published.hold().has(&key()?));
+        published.add(&key()?, file("a-1.0.tar.gz")?)?;
+        assert!(published.has(&key()?));
         clock.shift(3601);
-        assert!(!published.hold().has(&key()?));
+        assert!(!published.has(&key()?));
         assert_eq!(std::fs::read_dir(root.path().join(PUBLISHED))?.count(), 0);
         Ok(())
     }

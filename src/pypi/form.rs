@@ -70,7 +70,9 @@ pub enum FormError {
     #[error("the form has no digest of the file (sha256_digest, blake2_256_digest or md5_digest)")]
     NoDigest,
     /// A digest is not the file's.
-    #[error("the field '{0}' is not the digest of the file that arrived; it was damaged on its way or is another file")]
+    #[error(
+        "the field '{0}' is not the digest of the file that arrived; it was damaged on its way or is another file"
+    )]
     Digest(&'static str),
     /// The wheel's own metadata.
     #[error(transparent)]
@@ -181,8 +183,8 @@ impl Fields {
         let name = self.need("name")?;
         let project = ProjectName::parse(name).map_err(|error| FormError::Project(shortened(name), error))?;
         let version = self.need("version")?;
-        let segment = VersionSegment::parse(version)
-            .map_err(|error| FormError::Version(shortened(version), error))?;
+        let segment =
+            VersionSegment::parse(version).map_err(|error| FormError::Version(shortened(version), error))?;
         let raw = self.file_name.as_ref().ok_or(FormError::Missing("content"))?.as_deref();
         let raw = raw.filter(|raw| !raw.is_empty()).ok_or(FormError::NoFileName)?;
         let file = FileName::parse(raw).map_err(|error| FormError::FileName(shortened(raw), error))?;
@@ -287,7 +289,8 @@ mod tests {
     fn form(changes: &[(&str, &str)], file: Option<&str>) -> Result<UploadForm, FormError> {
         let mut fields = Fields::default();
         for (name, value) in GOOD {
-            let value = changes.iter().find(|(changed, _)| *changed == name).map_or(value, |(_, value)| value);
+            let value =
+                changes.iter().find(|(changed, _)| *changed == name).map_or(value, |(_, value)| value);
             fields.put(name, value.as_bytes().to_vec())?;
         }
         for (name, value) in changes.iter().filter(|(name, _)| GOOD.iter().all(|(known, _)| known != name)) {
@@ -361,11 +364,8 @@ mod tests {
 
     #[test]
     fn one_wrong_digest_is_enough() {
-        let found = ContentDigests {
-            sha256: Sha256::of(b"x"),
-            md5: "0".repeat(32),
-            blake2b_256: "1".repeat(64),
-        };
+        let found =
+            ContentDigests { sha256: Sha256::of(b"x"), md5: "0".repeat(32), blake2b_256: "1".repeat(64) };
         let check = |digests: &[(&'static str, String)]| {
             let file = Some("my_pkg-1.0-py3-none-any.whl");
             let form = UploadForm { digests: digests.to_vec(), ..form(&[], file).expect("a good form") };

@@ -365,7 +365,8 @@ mod tests {
 
     #[test]
     fn a_content_type_has_one_boundary() {
-        for good in ["multipart/form-data; boundary=\"a b\"", "Multipart/Form-Data;charset=utf-8; Boundary=a"] {
+        for good in ["multipart/form-data; boundary=\"a b\"", "Multipart/Form-Data;charset=utf-8; Boundary=a"]
+        {
             assert!(Parser::new(good).is_ok(), "{good}");
         }
         for wrong in [

@@ -30,7 +30,9 @@ pub enum SdistError {
     #[error("the source distribution has no PKG-INFO in its top directory")]
     Missing,
     /// Larger than [`MAX_METADATA`], or behind too much else.
-    #[error("the PKG-INFO of the source distribution is larger than {MAX_METADATA} bytes or cannot be reached")]
+    #[error(
+        "the PKG-INFO of the source distribution is larger than {MAX_METADATA} bytes or cannot be reached"
+    )]
     TooLarge,
 }
 
@@ -66,7 +68,9 @@ fn from_zip(file: impl Read + Seek) -> Result<Vec<u8>, SdistError> {
         .enumerate()
         .filter(|(_, raw)| std::str::from_utf8(raw).is_ok_and(is_metadata))
         .map(|(position, _)| position);
-    let (Some(position), None) = (positions.next(), positions.next()) else { return Err(SdistError::Missing) };
+    let (Some(position), None) = (positions.next(), positions.next()) else {
+        return Err(SdistError::Missing);
+    };
     drop(positions);
     bounded(archive.by_index(position).map_err(unreadable)?)
 }
@@ -87,7 +91,8 @@ fn from_tar(mut tar: impl Read) -> Result<Vec<u8>, SdistError> {
         if header.iter().all(|byte| *byte == 0) {
             return Err(SdistError::Missing);
         }
-        let entry = Header::read(&header).ok_or_else(|| SdistError::Archive("a tar header is damaged".to_owned()))?;
+        let entry =
+            Header::read(&header).ok_or_else(|| SdistError::Archive("a tar header is damaged".to_owned()))?;
         let padded = entry.size.div_ceil(BLOCK as u64) * BLOCK as u64;
         match entry.kind {
             b'L' | b'x' => {
@@ -131,7 +136,11 @@ struct Header {
 
 impl Header {
     fn read(block: &[u8; BLOCK]) -> Option<Self> {
-        let sum: u64 = block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) }).sum();
+        let sum: u64 = block
+            .iter()
+            .enumerate()
+            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) })
+            .sum();
         if octal(&block[148..156])? != sum {
             return None;
         }
@@ -221,7 +230,10 @@ mod tests {
     fn what_is_none_or_broken_is_said() {
         let whole = packed(&[entry("a-1.0/setup.py", b'0', &[b'x'; 5000])]);
         assert!(read("a-1.0.tar.gz", whole.clone()).is_err_and(|text| text.contains("no PKG-INFO")));
-        assert!(read("a-1.0.tar.gz", whole[..whole.len() / 2].to_vec()).is_err_and(|text| text.contains("readable")));
+        assert!(
+            read("a-1.0.tar.gz", whole[..whole.len() / 2].to_vec())
+                .is_err_and(|text| text.contains("readable"))
+        );
         assert!(read("a-1.0.tar.gz", b"hello".to_vec()).is_err_and(|text| text.contains("readable")));
         assert!(read("a-1.0.zip", b"hello".to_vec()).is_err_and(|text| text.contains("readable")));
         assert!(read("a-1.0.tar.xz", Vec::new()).is_err_and(|text| text.contains(".tar.gz")));

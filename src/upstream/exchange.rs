@@ -22,7 +22,8 @@ use super::{Inner, Kind, Upstream};
 use crate::token::{Token, TokenHandle};
 
 /// The name under which this program shows up in the logs of upstream.
-pub(super) const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("wheelport/", env!("CARGO_PKG_VERSION")));
+pub(super) const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("wheelport/", env!("CARGO_PKG_VERSION")));
 /// How much of a refusal is read for its message.
 pub(super) const MESSAGE_LIMIT: usize = 4 << 10;
 
