@@ -345,9 +345,13 @@ pub const fn seconds(wait: Duration) -> u64 {
 
 /// A bounded copy of a string from outside that an error repeats.
 pub fn excerpt(raw: &str) -> String {
-    const LONGEST: usize = 80;
-    let mut copy: String = raw.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
-    if raw.chars().nth(LONGEST).is_some() {
+    shortened(raw, 80)
+}
+
+/// At most so many characters of a string from outside, without control characters.
+pub fn shortened(raw: &str, longest: usize) -> String {
+    let mut copy: String = raw.chars().filter(|c| !c.is_control()).take(longest).collect();
+    if raw.chars().nth(longest).is_some() {
         copy.push('…');
     }
     copy

@@ -13,7 +13,8 @@ fn main() -> ExitCode {
         Ok(Ended::Well) => ExitCode::SUCCESS,
         Ok(Ended::Badly) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("wheelport: {error:#}");
+            // Our errors tell their cause in their own sentence.
+            eprintln!("wheelport: {error}");
             ExitCode::from(error.downcast_ref::<CommandError>().map_or(1, CommandError::exit_code))
         }
     }

@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::net::TcpListener;
-use url::Url;
 
-use super::emulate::configured_public_index;
-use super::{CommandError, Ended, signals};
+use super::{CommandError, Ended, public_index, signals};
 use crate::app::App;
 use crate::config::{Overrides, Settings};
 use crate::control::{AccountId, DomainName, EmulatorAccess, InvalidSetting, RegionName, RepositoryName};
 use crate::emulator::control::{DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY};
+use crate::emulator::public::IndexAddress;
 use crate::emulator::{Emulator, EmulatorSettings};
 use crate::runtime::{Clock, Tasks};
 use crate::web::guard::UploadPolicy;
@@ -41,12 +40,6 @@ pub struct DemoArgs {
 #[derive(Debug, thiserror::Error)]
 enum DemoError {
     #[error(
-        "--public-index was given without a value, and neither PIP_INDEX_URL, UV_DEFAULT_INDEX nor pip's configuration names an index; give its URL"
-    )]
-    NoPublicIndex,
-    #[error("`{0}` is not the URL of a simple index")]
-    PublicIndex(String),
-    #[error(
         "the demo listens on loopback only, since it serves without any protection; {0} is another address"
     )]
     NotLoopback(SocketAddr),
@@ -57,7 +50,8 @@ pub async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
     if !args.listen.ip().is_loopback() {
         return Err(CommandError::usage(DemoError::NotLoopback(args.listen)));
     }
-    let public_index = public_index(args.public_index.as_deref()).map_err(CommandError::usage)?;
+    let public_index =
+        args.public_index.as_deref().map(public_index::named).transpose().map_err(CommandError::usage)?;
     let stop = signals::until_stopped().map_err(CommandError::start)?;
     let (_temporary, dir) = directory(args.dir.as_deref()).map_err(CommandError::start)?;
     let emulator_tasks = Tasks::new();
@@ -97,17 +91,6 @@ pub async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
     Ok(if emulator_tasks.join(DRAIN).await && well { Ended::Well } else { Ended::Badly })
 }
 
-fn public_index(given: Option<&str>) -> Result<Option<Url>, DemoError> {
-    match given {
-        None => Ok(None),
-        Some("") => configured_public_index().map(Some).ok_or(DemoError::NoPublicIndex),
-        Some(text) => match Url::parse(text) {
-            Ok(url) if url.has_host() => Ok(Some(url)),
-            _ => Err(DemoError::PublicIndex(text.to_owned())),
-        },
-    }
-}
-
 fn directory(given: Option<&Path>) -> std::io::Result<(Option<tempfile::TempDir>, PathBuf)> {
     if let Some(dir) = given {
         return Ok((None, dir.to_owned()));
@@ -122,7 +105,7 @@ async fn loopback() -> Result<TcpListener, CommandError> {
 }
 
 /// What to try, ready to paste.
-fn greeting(address: SocketAddr, public_index: Option<&Url>, dir: Option<&Path>) -> String {
+fn greeting(address: SocketAddr, public_index: Option<&IndexAddress>, dir: Option<&Path>) -> String {
     let mut text = String::new();
     let index = format!("http://{address}/simple/");
     let _ = writeln!(text, "wheelport demo listens on http://{address}  (open it in a browser)");
@@ -130,9 +113,9 @@ fn greeting(address: SocketAddr, public_index: Option<&Url>, dir: Option<&Path>)
         text,
         "An emulated CodeArtifact domain is behind it, with two sample packages: wheelport-hello, which needs wheelport-greeting."
     );
-    let _ = match public_index.and_then(Url::host_str) {
-        Some(host) => {
-            writeln!(text, "Public packages come from {host} through the repository's external connection.")
+    let _ = match public_index {
+        Some(index) => {
+            writeln!(text, "Public packages come from {index} through the repository's external connection.")
         }
         None => writeln!(
             text,

@@ -1,6 +1,4 @@
 //! `wheelport emulate`: the emulator alone, for tests and for trying SDKs and jobs against it.
-//!
-//! This file also finds the public index that `emulate` and `demo` use when none is named: the one pip or uv use.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use url::Url;
 
+use super::public_index::{self, PublicIndexError};
 use super::signals;
 use crate::emulator::control::{ControlSettings, DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY, IdentitySettings};
+use crate::emulator::public::IndexAddress;
 use crate::emulator::store::DomainKey;
 use crate::emulator::{Emulator, EmulatorSettings, Oddities, OpenError};
 use crate::runtime::{Clock, Tasks};
@@ -32,8 +31,8 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub dir: Option<PathBuf>,
     /// The simple index behind the external connection; else the one that pip or uv are configured for
-    #[arg(long, value_name = "URL")]
-    pub public_index: Option<Url>,
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    pub public_index: Option<String>,
     /// Do without a public index even where pip or uv are configured for one
     #[arg(long, conflicts_with = "public_index")]
     pub no_public_index: bool,
@@ -88,6 +87,9 @@ pub enum EmulateError {
     /// The emulator.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The public index.
+    #[error(transparent)]
+    PublicIndex(#[from] PublicIndexError),
     /// The signals cannot be listened to.
     #[error("cannot wait for signals: {0}")]
     Signals(io::Error),
@@ -101,8 +103,13 @@ pub async fn run(args: Args, tasks: Tasks) -> Result<(), EmulateError> {
     };
     let dir = args.dir.clone().or_else(|| temporary.as_ref().map(|temporary| temporary.path().to_owned()));
     let dir = dir.unwrap_or_default();
-    let public_index =
-        if args.no_public_index { None } else { args.public_index.clone().or_else(configured_public_index) };
+    let public_index = if args.no_public_index {
+        None
+    } else {
+        args.public_index
+            .as_deref()
+            .map_or_else(|| Ok(public_index::configured()), |given| public_index::named(given).map(Some))?
+    };
     let data = bind(args.listen).await?;
     let control = bind(args.control_listen).await?;
     let identities = args.identities.as_deref().map(read_identities).transpose()?.unwrap_or_default();
@@ -147,11 +154,11 @@ fn banner(
     dir: &Path,
     data: SocketAddr,
     control: SocketAddr,
-    public_index: Option<&Url>,
+    public_index: Option<&IndexAddress>,
 ) -> String {
     let endpoint = emulator.shared().repository_endpoint(emulator.repository());
     let public = match public_index {
-        Some(index) => format!("public index  {}", index.host_str().unwrap_or("(no host)")),
+        Some(index) => format!("public index  {index}"),
         None => "public index  none; only what is published here can be installed".to_owned(),
     };
     let Args { domain, domain_owner, region, repository, .. } = args;
@@ -170,93 +177,4 @@ export AWS_REGION={region} AWS_DEFAULT_REGION={region}
 aws codeartifact login --tool pip --domain {domain} --domain-owner {domain_owner} --repository {repository} --region {region}",
         dir.display(),
     )
-}
-
-/// The public index that pip or uv are configured for on this machine, if any.
-pub fn configured_public_index() -> Option<Url> {
-    #[expect(clippy::disallowed_methods, reason = "the one place of the emulator that reads the environment")]
-    let environment = |name: &str| std::env::var(name).ok();
-    find_public_index(environment, |path| std::fs::read_to_string(path).ok())
-}
-
-/// pip's order: environment, then the file named by it, the virtual environment's, the user's, the machine's.
-fn find_public_index(
-    environment: impl Fn(&str) -> Option<String>,
-    read: impl Fn(&Path) -> Option<String>,
-) -> Option<Url> {
-    let named = ["PIP_INDEX_URL", "UV_DEFAULT_INDEX"]
-        .into_iter()
-        .filter_map(&environment)
-        // uv allows `name=url`.
-        .find_map(|value| parse_index(&value).or_else(|| parse_index(value.split_once('=')?.1)));
-    named.or_else(|| {
-        let home = environment("HOME").map(PathBuf::from);
-        let config = environment("XDG_CONFIG_HOME").map(PathBuf::from);
-        let config = config.or_else(|| home.as_ref().map(|home| home.join(".config")));
-        let files = [
-            environment("PIP_CONFIG_FILE").map(PathBuf::from),
-            environment("VIRTUAL_ENV").map(|root| Path::new(&root).join("pip.conf")),
-            config.map(|config| config.join("pip/pip.conf")),
-            home.map(|home| home.join(".pip/pip.conf")),
-            Some(PathBuf::from("/etc/xdg/pip/pip.conf")),
-            Some(PathBuf::from("/etc/pip.conf")),
-        ];
-        files.into_iter().flatten().find_map(|path| index_of_pip_conf(&read(&path)?))
-    })
-}
-
-fn parse_index(text: &str) -> Option<Url> {
-    Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
-}
-
-/// `index-url` of pip's configuration format, in `[install]`, `[download]` or `[global]`; the last one counts.
-fn index_of_pip_conf(text: &str) -> Option<Url> {
-    let mut section = String::new();
-    let mut found = None;
-    for line in text.lines().map(str::trim) {
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            name.trim().clone_into(&mut section);
-        } else if matches!(section.as_str(), "global" | "install" | "download")
-            && let Some((key, value)) = line.split_once(['=', ':'])
-            && matches!(key.trim(), "index-url" | "index_url")
-        {
-            found = parse_index(value).or(found);
-        }
-    }
-    found
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn find(environment: &[(&str, &str)], files: &[(&str, &str)]) -> Option<String> {
-        let get = |pairs: &[(&str, &str)], wanted: &str| {
-            pairs.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned())
-        };
-        find_public_index(|name| get(environment, name), |path| get(files, path.to_str().unwrap_or_default()))
-            .map(Url::into)
-    }
-
-    #[test]
-    fn the_index_of_pip_or_uv_is_found_in_their_order() {
-        let url = |path: &str| Some(format!("https://index.example.org/{path}"));
-        let pip = ("PIP_INDEX_URL", "https://index.example.org/pip/");
-        let uv = ("UV_DEFAULT_INDEX", "corp=https://index.example.org/uv/?a=b");
-        let user = (
-            "/home/u/.config/pip/pip.conf",
-            "[global]\ntimeout = 60\nindex-url = https://index.example.org/user/\n",
-        );
-        let machine = ("/etc/pip.conf", "[install]\nindex-url: https://index.example.org/machine/\n");
-        let home = ("HOME", "/home/u");
-        assert_eq!(find(&[pip, uv, home], &[user]), url("pip/"));
-        assert_eq!(find(&[uv, home], &[user]), url("uv/?a=b"));
-        assert_eq!(find(&[home], &[user, machine]), url("user/"));
-        assert_eq!(find(&[home], &[machine]), url("machine/"));
-        assert_eq!(
-            find(&[home], &[("/etc/pip.conf", "[other]\nindex-url = https://index.example.org/no/\n")]),
-            None
-        );
-        assert_eq!(find(&[("PIP_INDEX_URL", "file:///srv/index"), home], &[]), None);
-    }
 }

@@ -10,6 +10,7 @@ pub mod cache;
 pub mod check;
 pub mod demo;
 pub mod emulate;
+pub mod public_index;
 pub mod serve;
 pub mod signals;
 

@@ -27,14 +27,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
+use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
-use url::Url;
 
 use crate::runtime::{Clock, Tasks};
 
 use self::control::{Control, ControlSettings, DEFAULT_ACCOUNT};
 use self::data::DataPlane;
-use self::public::{PublicError, PublicIndex};
+use self::public::{IndexAddress, PublicError, PublicIndex};
 use self::store::{
     Allowed, DomainKey, Issued, NewDomain, NewRepository, PUBLIC_CONNECTION, RepositoryChange, RepositoryKey,
     Store, StoreError,
@@ -49,7 +49,7 @@ pub struct EmulatorSettings {
     /// Where everything is kept.
     pub dir: PathBuf,
     /// The simple index behind `public:pypi`; without one nothing is ever imported.
-    pub public_index: Option<Url>,
+    pub public_index: Option<IndexAddress>,
     /// How long a page of the public index is remembered.
     pub remember_public_for: Duration,
     /// The domain that is made, and that addresses without a domain mean.
@@ -185,6 +185,9 @@ impl Emulator {
     fn serve(&self, name: &'static str, listener: TcpListener, router: Router) {
         let stopping = self.tasks.clone();
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let listener = listener.tap_io(|stream| {
+            let _ = stream.set_nodelay(true);
+        });
         self.tasks.spawn(name, async move {
             let served = axum::serve(listener, service)
                 .with_graceful_shutdown(async move { stopping.stopping().await });

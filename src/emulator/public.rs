@@ -33,9 +33,44 @@ const REDIRECTS: usize = 5;
 /// How long an answer's headers, and a whole page, may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Pages remembered at most; past that all are forgotten.
-const REMEMBERED: usize = 4096;
+const REMEMBERED: usize = 1024;
 const PAGE_TYPES: &str =
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1";
+
+/// The address of a simple index, which may hold credentials: its `Debug` and `Display` show none.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IndexAddress(Url);
+
+impl IndexAddress {
+    /// Reads an `http` or `https` address.
+    pub fn parse(text: &str) -> Result<Self, PublicError> {
+        match Url::parse(text.trim()) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Self(url)),
+            _ => Err(PublicError::Setting("its address must begin with http:// or https://".to_owned())),
+        }
+    }
+}
+
+impl std::str::FromStr for IndexAddress {
+    type Err = PublicError;
+
+    fn from_str(text: &str) -> Result<Self, PublicError> {
+        Self::parse(text)
+    }
+}
+
+impl std::fmt::Display for IndexAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(url) = self;
+        write!(f, "{}{}", url.origin().ascii_serialization(), url.path())
+    }
+}
+
+impl std::fmt::Debug for IndexAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
 
 /// A public index. Cheap to clone.
 #[derive(Clone)]
@@ -77,10 +112,8 @@ pub enum PublicError {
 
 impl PublicIndex {
     /// A client for the index whose project pages are at `base` + `NAME/`.
-    pub fn new(mut base: Url, remember_for: Duration) -> Result<Self, PublicError> {
-        if !matches!(base.scheme(), "http" | "https") {
-            return Err(PublicError::Setting("its address must begin with http:// or https://".to_owned()));
-        }
+    pub fn new(address: IndexAddress, remember_for: Duration) -> Result<Self, PublicError> {
+        let IndexAddress(mut base) = address;
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }

@@ -283,9 +283,15 @@ async fn bodies_are_cut_and_requests_fail_as_often_as_asked() {
     let statuses = [world.get(HELLO).await.status.as_u16(), world.get(HELLO).await.status.as_u16()];
     assert_eq!(statuses, [503, 200]);
     world.set(&json!({"error_burst": "0/0", "throttle": 1})).await;
-    let answers = [world.get(HELLO).await, world.get(HELLO).await];
-    assert!(answers.iter().any(|answer| answer.status == StatusCode::TOO_MANY_REQUESTS));
-    assert!(answers.iter().all(|answer| answer.header("retry-after").is_empty()));
+    let mut throttled = world.get(HELLO).await;
+    // Two requests may fall into two seconds on a busy machine; twenty in a row never do.
+    for _ in 0..20 {
+        if throttled.status == StatusCode::OK {
+            throttled = world.get(HELLO).await;
+        }
+    }
+    assert_eq!(throttled.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(throttled.header("retry-after"), "");
     assert_eq!(world.set_raw(&json!({"no_such": 1})).await.status, StatusCode::BAD_REQUEST);
 }
 

@@ -12,9 +12,12 @@ use tracing::Instrument as _;
 
 use super::headers::REQUEST_ID;
 use super::{Site, body, guard};
-use crate::error::{Error, excerpt};
+use crate::error::{Error, excerpt, shortened};
 use crate::flow::Served;
 use crate::runtime::metrics::RequestLabels;
+
+/// The longest path in a log line, in characters.
+const LONGEST_PATH: usize = 400;
 
 /// The id of a request, made here; what a client sends is not taken over.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +78,7 @@ pub async fn account(
     let id = RequestId::new();
     request.extensions_mut().insert(id.clone());
     let client = guard::client_address(peer.ip(), request.headers(), &site.trusted_proxies);
-    let (method, path) = (request.method().clone(), excerpt(request.uri().path()));
+    let (method, path) = (request.method().clone(), shortened(request.uri().path(), LONGEST_PATH));
     let agent =
         request.headers().get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).map(excerpt);
     let span = tracing::info_span!("request", id = id.as_str());

@@ -80,7 +80,8 @@ pub(super) async fn legacy(
     version: Option<&VersionSegment>,
 ) -> Result<Response, Error> {
     let route = site.route(route);
-    let files = format!("{}/pypi/{}/simple/{project}/", base_url(site, asking), route.name);
+    let prefix = index_prefix(asking.parts.uri.path(), &route.name);
+    let files = format!("{}{prefix}/simple/{project}/", base_url(site, asking));
     let (rendering, served) = site.flow.legacy_json(route, project, version, files).await?;
     let mut response = body::whole(rendering.body.clone(), &asking.parts.method);
     let headers = response.headers_mut();
@@ -91,6 +92,16 @@ pub(super) async fn legacy(
     harmless(headers);
     note(&mut response, Account::served("legacy", served));
     Ok(response)
+}
+
+/// The path of the index that a legacy address belongs to. The default route has two, and tools match the addresses in
+/// the document with those of the page they read before, so the files must be named below the same one.
+fn index_prefix(path: &str, route: &str) -> String {
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    match (segments.next(), segments.next()) {
+        (Some("pypi"), Some(name)) if name == route => format!("/pypi/{route}"),
+        _ => String::new(),
+    }
 }
 
 /// The answer with a rendering, or 304.
@@ -129,5 +140,18 @@ pub(super) fn cache_status(served: Served) -> CacheStatus {
         Served::Miss => forwarded(Forward::Miss, true, false),
         Served::Collapsed => forwarded(Forward::Miss, true, true),
         Served::Bypass => forwarded(Forward::Miss, false, false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::index_prefix;
+
+    #[test]
+    fn a_legacy_document_names_files_below_the_index_it_was_asked_of() {
+        assert_eq!(index_prefix("/acme-core/json", "python"), "");
+        assert_eq!(index_prefix("/pypi/acme-core/json", "python"), "");
+        assert_eq!(index_prefix("/pypi/python/acme-core/json", "python"), "/pypi/python");
+        assert_eq!(index_prefix("//pypi/python/pypi/acme-core/1.0/json", "python"), "/pypi/python");
     }
 }

@@ -3,4 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod files;
+mod legacy;
+mod lists;
+mod metadata;
+mod negotiation;
+mod pages;
+mod ranges;
 mod upstream;

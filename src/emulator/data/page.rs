@@ -65,7 +65,7 @@ pub(super) struct Setting<'a> {
     pub project: &'a ProjectName,
     /// The switches.
     pub oddities: &'a Oddities,
-    /// This moment; files younger than the index lag are left out.
+    /// This moment; published files younger than the index lag are left out.
     pub now: Timestamp,
     /// `http://HOST/pypi/REPO/simple/NAME/`, for absolute addresses.
     pub page_url: &'a str,
@@ -74,6 +74,8 @@ pub(super) struct Setting<'a> {
 impl Setting<'_> {
     fn is_visible(&self, version: &Version, asset: &Asset) -> bool {
         let lag = u64::try_from(self.oddities.index_lag.0.as_millis()).unwrap_or(u64::MAX);
+        let hosted = matches!(version.origin, Origin::Internal { .. });
+        let lag = if hosted { lag } else { 0 };
         version.status.is_listed() && asset.recorded.0.saturating_add(lag) <= self.now.0
     }
 

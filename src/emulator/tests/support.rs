@@ -17,8 +17,8 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use url::Url;
 
+use crate::emulator::public::IndexAddress;
 use crate::emulator::store::Allowed;
 use crate::emulator::{Emulator, EmulatorSettings, Oddities};
 use crate::pypi::Sha256;
@@ -31,7 +31,7 @@ pub(super) struct World {
     tasks: Tasks,
     origin: String,
     token: String,
-    public_index: Option<Url>,
+    public_index: Option<IndexAddress>,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -78,7 +78,7 @@ impl World {
         Self { token, ..Self::open(self.dir, self.public_index, oddities).await }
     }
 
-    async fn open(dir: TempDir, public_index: Option<Url>, oddities: Oddities) -> Self {
+    async fn open(dir: TempDir, public_index: Option<IndexAddress>, oddities: Oddities) -> Self {
         let tasks = Tasks::new();
         let settings = EmulatorSettings {
             public_index: public_index.clone(),
@@ -207,7 +207,7 @@ pub(super) fn upload_form(fields: &[(&str, &str)], file: &str, content: &[u8]) -
 
 /// A public index of files that can be changed; its pages are JSON and its files are on the same host.
 pub(super) struct PublicFake {
-    pub index: Url,
+    pub index: IndexAddress,
     state: Arc<Mutex<PublicState>>,
     tasks: Tasks,
 }
@@ -234,7 +234,7 @@ impl PublicFake {
         tasks.spawn_loop("public-fake", async move {
             axum::serve(listener, router).await.expect("the fake serves until it is dropped");
         });
-        let index = Url::parse(&format!("http://{address}/simple/")).expect("an address");
+        let index = IndexAddress::parse(&format!("http://{address}/simple/")).expect("an address");
         Self { index, state, tasks }
     }
 

@@ -105,9 +105,11 @@ fn entry(file: &File, base: &str) -> Value {
     // In the page's order: the same page is the same bytes each time.
     let digests: Map<String, Value> =
         presentable(&file.hashes).map(|(algorithm, digest)| (algorithm.to_owned(), digest.into())).collect();
+    // pip escapes the `+` of every link that it reads, and pip-tools looks its links up among these addresses.
+    let address = below_page(&file.version, &file.name).replace('+', "%2B");
     let mut entry = json!({
         "filename": file.name.as_str(),
-        "url": format!("{base}/{}", below_page(&file.version, &file.name)),
+        "url": format!("{base}/{address}"),
         "digests": digests,
         "packagetype": package_type,
         "python_version": python_version,

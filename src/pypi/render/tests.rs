@@ -226,7 +226,7 @@ fn the_older_interface_shows_the_newest_version_that_an_installer_would_take() {
         all["urls"],
         json!([{
             "filename": "friendly_bard-1.0+a-py3-none-any.whl", "size": 7, "digests": {"sha256": DIGEST},
-            "url": "/simple/friendly-bard/1.0+a/friendly_bard-1.0+a-py3-none-any.whl", "packagetype": "bdist_wheel",
+            "url": "/simple/friendly-bard/1.0%2Ba/friendly_bard-1.0%2Ba-py3-none-any.whl", "packagetype": "bdist_wheel",
             "python_version": "py3", "requires_python": ">=3.8,<4", "yanked": false, "yanked_reason": null,
             "upload_time_iso_8601": "2024-05-29T15:37:49.123456Z",
         }])
