@@ -506,4 +506,54 @@ mod tests {
         }
         Ok(())
     }
+
+    const ROUTE: &str = "[[route]]\nname = \"main\"\ndomain = \"acme\"\nrepository = \"r1\"\n";
+    const ROLE: &str = "publish_role_arn = \"arn:aws:iam::111122223333:role/publish\"\n";
+
+    fn publisher(more: &str) -> String {
+        format!("[[publisher]]\nname = \"ci\"\ntoken_sha256 = \"{}\"\n{more}", "0".repeat(64))
+    }
+
+    #[test]
+    fn publishing_is_off_unless_it_is_asked_for() -> Outcome {
+        assert_eq!(from(ROUTE, Overrides::default())?.routes[0].upload, UploadPolicy::Off);
+        let asked = Overrides { upload: Some(UploadPolicy::Anonymous), ..Overrides::default() };
+        assert_eq!(from(ROUTE, asked)?.routes[0].upload, UploadPolicy::Anonymous);
+        Ok(())
+    }
+
+    #[test]
+    fn a_route_with_tokens_has_somebody_with_a_token() -> Outcome {
+        let token = format!("{ROUTE}upload = \"token\"\n");
+        let with = |more: &str| format!("{token}{}", publisher(more));
+        for (file, part) in [
+            (token.clone(), "sha256sum"),
+            (with("routes = [\"other\"]"), "[[publisher]]"),
+            (with("routes = [\"main\", \"other\"]"), "`other`, which is not configured"),
+            (format!("{ROUTE}{ROLE}"), "publish_role_arn is of no use"),
+        ] {
+            let text = refusal(&file, Overrides::default());
+            assert!(text.contains(part), "{text}");
+        }
+        let settings = from(&with("projects = [\"acme-*\"]"), Overrides::default())?;
+        assert!(settings.publishers.has_any_for("main"));
+        Ok(())
+    }
+
+    #[test]
+    fn another_role_may_do_the_publishing() -> Outcome {
+        let settings = from(&format!("{ROUTE}upload = \"anonymous\"\n{ROLE}"), Overrides::default())?;
+        let route = &settings.routes[0];
+        let role = route.publish_aws.as_ref().and_then(|aws| aws.role_arn.clone());
+        assert!(role.is_some() && route.aws.role_arn.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn bounds_of_uploads_have_units() -> Outcome {
+        let settings = from(&format!("[upload]\nmax_file_size = \"1GiB\"\n{ROUTE}"), Overrides::default())?;
+        assert_eq!(settings.upload.max_file_size, Size::gib(1));
+        assert!(refusal("[upload]\nmax_file = 1", Overrides::default()).contains("max_file"));
+        Ok(())
+    }
 }

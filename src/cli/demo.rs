@@ -81,7 +81,8 @@ pub async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
         })
     };
     let settings = Settings::load(over(world).map_err(CommandError::usage)?).map_err(CommandError::usage)?;
-    let app = App::start(settings, Clock::system(), Tasks::new()).await.map_err(CommandError::start)?;
+    let app =
+        Box::pin(App::start(settings, Clock::system(), Tasks::new())).await.map_err(CommandError::start)?;
     for address in &app.addresses {
         let text = greeting(*address, public_index.as_ref(), args.dir.as_deref());
         let mut out = std::io::stdout().lock();

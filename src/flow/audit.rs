@@ -46,12 +46,12 @@ impl Attempt {
     pub fn finish(mut self, outcome: &Result<Publication, Error>) {
         match outcome {
             Ok(publication) => self.write(publication.as_str(), None),
-            Err(error) => self.write(error.code(), Some(error.to_string())),
+            Err(error) => self.write(error.code(), Some(&error.to_string())),
         }
         self.finished = true;
     }
 
-    fn write(&self, outcome: &'static str, reason: Option<String>) {
+    fn write(&self, outcome: &'static str, reason: Option<&str>) {
         let form = self.form.as_ref();
         let sha256 = self.content.map(|(sha256, _)| sha256.to_string());
         tracing::info!(

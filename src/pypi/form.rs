@@ -108,7 +108,8 @@ const FIELDS: [&str; 8] = [
 #[derive(Debug, Default)]
 pub struct Fields {
     values: [Option<String>; FIELDS.len()],
-    file_name: Option<Option<String>>,
+    has_content: bool,
+    file_name: Option<String>,
 }
 
 /// A form whose fields keep the rules.
@@ -155,10 +156,11 @@ impl Fields {
 
     /// The part `content` has begun.
     pub fn content(&mut self, file_name: Option<String>) -> Result<(), FormError> {
-        match self.file_name.replace(file_name) {
-            Some(_) => Err(FormError::Twice("content")),
-            None => Ok(()),
+        if std::mem::replace(&mut self.has_content, true) {
+            return Err(FormError::Twice("content"));
         }
+        self.file_name = file_name;
+        Ok(())
     }
 
     fn get(&self, name: &'static str) -> Option<&str> {
@@ -185,8 +187,10 @@ impl Fields {
         let version = self.need("version")?;
         let segment =
             VersionSegment::parse(version).map_err(|error| FormError::Version(shortened(version), error))?;
-        let raw = self.file_name.as_ref().ok_or(FormError::Missing("content"))?.as_deref();
-        let raw = raw.filter(|raw| !raw.is_empty()).ok_or(FormError::NoFileName)?;
+        if !self.has_content {
+            return Err(FormError::Missing("content"));
+        }
+        let raw = self.file_name.as_deref().filter(|raw| !raw.is_empty()).ok_or(FormError::NoFileName)?;
         let file = FileName::parse(raw).map_err(|error| FormError::FileName(shortened(raw), error))?;
         let kind = file.kind();
         let filetype = self.need("filetype")?;

@@ -185,7 +185,7 @@ impl Parser {
 /// The boundary in a content type; `None` if there is none, or more than one.
 fn boundary(content_type: &str) -> Option<String> {
     let mut parameters = Parameters(content_type);
-    if !parameters.word()?.eq_ignore_ascii_case("multipart/form-data") {
+    if !parameters.word().eq_ignore_ascii_case("multipart/form-data") {
         return None;
     }
     let mut boundary = None;
@@ -229,7 +229,7 @@ fn head(bytes: &[u8]) -> Result<Option<(Part, usize)>, Fault> {
 
 fn disposition(value: &str) -> Option<Part> {
     let mut parameters = Parameters(value);
-    if !parameters.word()?.eq_ignore_ascii_case("form-data") {
+    if !parameters.word().eq_ignore_ascii_case("form-data") {
         return None;
     }
     let (mut name, mut file_name) = (None, None);
@@ -251,11 +251,11 @@ fn disposition(value: &str) -> Option<Part> {
 /// `word; name=value; name="value"`, read from the front.
 struct Parameters<'a>(&'a str);
 
-impl Parameters<'_> {
-    fn word(&mut self) -> Option<String> {
+impl<'a> Parameters<'a> {
+    fn word(&mut self) -> &'a str {
         let (word, rest) = self.0.split_at(self.0.find(';').unwrap_or(self.0.len()));
         self.0 = rest;
-        Some(word.trim().to_owned())
+        word.trim()
     }
 
     /// The next parameter; the outer `None` is a value that cannot be read in one way only.
@@ -287,8 +287,11 @@ mod tests {
 
     const TYPE: &str = "multipart/form-data; boundary=xyz";
 
+    /// Name, file name and value.
+    type Field = (String, Option<String>, Vec<u8>);
+
     /// What a form consists of, when it comes in pieces of this size.
-    fn read(form: &[u8], size: usize) -> Result<Vec<(String, Option<String>, Vec<u8>)>, Fault> {
+    fn read(form: &[u8], size: usize) -> Result<Vec<Field>, Fault> {
         let mut parser = Parser::new(TYPE)?;
         let mut parts = Vec::new();
         let mut open = false;

@@ -44,13 +44,13 @@ impl From<io::Error> for SdistError {
 
 /// The bytes of `PKG-INFO` in the source distribution that is called `name`.
 pub fn core_metadata(file: impl Read + Seek, name: &FileName) -> Result<Vec<u8>, SdistError> {
-    let name = name.as_str();
-    if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
-        from_tar(GzDecoder::new(io::BufReader::with_capacity(1 << 16, file)).take(MAX_UNPACKED))
-    } else if name.ends_with(".zip") {
-        from_zip(file)
-    } else {
-        Err(SdistError::Format)
+    let suffix = name.stem().map(|stem| &name.as_str()[stem.len()..]);
+    match suffix {
+        Some(".tar.gz" | ".tgz") => {
+            from_tar(GzDecoder::new(io::BufReader::with_capacity(1 << 16, file)).take(MAX_UNPACKED))
+        }
+        Some(".zip") => from_zip(file),
+        _ => Err(SdistError::Format),
     }
 }
 

@@ -10,4 +10,5 @@ mod metadata;
 mod negotiation;
 mod pages;
 mod ranges;
+mod uploads;
 mod upstream;

@@ -17,10 +17,12 @@ use wheelport::app::App;
 use wheelport::cache::CacheSettings;
 use wheelport::config::{RouteSettings, ServerSettings, Settings};
 use wheelport::control::{AwsSettings, DomainName, EmulatorAccess, RegionName, RepositoryName};
+use wheelport::flow::UploadSettings;
 use wheelport::runtime::units::Span;
 use wheelport::runtime::{Clock, Tasks};
 use wheelport::upstream::ClientSettings;
 use wheelport::web::guard::UploadPolicy;
+use wheelport::web::publishers::Publishers;
 
 use super::client::{Ask, Client, until};
 use super::scripted::{Reply, Scripted};
@@ -67,7 +69,14 @@ pub struct Builder {
     pub client: ClientSettings,
     /// The `[server]` table.
     pub server: ServerSettings,
-    upload: UploadPolicy,
+    /// Who may publish.
+    pub upload: UploadPolicy,
+    /// The `[upload]` table.
+    pub uploads: UploadSettings,
+    /// The `[[publisher]]` tables.
+    pub publishers: Publishers,
+    /// Where the repository answers, if something stands between it and the proxy.
+    pub between: Option<SocketAddr>,
     clock: Clock,
     routes: Vec<&'static str>,
     default_route: Option<usize>,
@@ -83,6 +92,9 @@ impl Default for Builder {
             client: ClientSettings::default(),
             server: ServerSettings::default(),
             upload: UploadPolicy::Off,
+            uploads: UploadSettings::default(),
+            publishers: Publishers::default(),
+            between: None,
             clock: Clock::system(),
             routes: vec!["main"],
             default_route: Some(0),
@@ -178,7 +190,10 @@ impl Builder {
 
     fn settings(&self, upstream: &Scripted, control: &Scripted, dir: &Path) -> Settings {
         let loopback: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let endpoint = Url::parse(&upstream.url(super::wheels::REPOSITORY)).expect("an address");
+        let mut endpoint = Url::parse(&upstream.url(super::wheels::REPOSITORY)).expect("an address");
+        if let Some(between) = self.between {
+            endpoint.set_port(Some(between.port())).expect("an address with a host");
+        }
         let aws = AwsSettings {
             region: Some(RegionName::parse("eu-central-1").expect("a region")),
             emulator: Some(EmulatorAccess {
@@ -195,6 +210,7 @@ impl Builder {
             endpoint: Some(endpoint.clone()),
             upload: self.upload,
             aws: aws.clone(),
+            publish_aws: None,
         };
         Settings {
             listen: vec![loopback],
@@ -205,6 +221,8 @@ impl Builder {
             cache_dir: dir.join("cache"),
             server: self.server.clone(),
             upstream: self.client.clone(),
+            upload: self.uploads.clone(),
+            publishers: self.publishers.clone(),
         }
     }
 }
