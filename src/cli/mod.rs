@@ -10,6 +10,8 @@ pub mod cache;
 pub mod check;
 pub mod demo;
 pub mod emulate;
+pub mod generate;
+pub mod healthcheck;
 pub mod public_index;
 pub mod serve;
 pub mod signals;
@@ -50,6 +52,11 @@ pub enum Command {
     Emulate(Box<emulate::Args>),
     /// Look at, verify or empty a cache directory
     Cache(cache::CacheArgs),
+    /// Ask a running server how it is: exit code 0 if well, else 1; for container engines
+    Healthcheck(healthcheck::HealthcheckArgs),
+    /// Make shell completions and man pages
+    #[command(hide = true)]
+    Generate(generate::GenerateArgs),
 }
 
 /// How a command ended; becomes the exit code.

@@ -154,13 +154,11 @@ impl Flow {
             Err(error @ Error::Unavailable { .. }) => (self.held_page(route, project).await, Some(error)),
             Err(error) => (None, Some(error)),
         };
-        match record.and_then(|record| listed(address, &record)) {
-            Some(facts) => self.with_link(route, address, facts).await,
-            None => {
-                let doubt = doubt.filter(|error| !matches!(error, Error::NoSuchProject { .. }));
-                Ok(Facts { doubt, ..Facts::default() })
-            }
+        if let Some(facts) = record.and_then(|record| listed(address, &record)) {
+            return self.with_link(route, address, facts).await;
         }
+        let doubt = doubt.filter(|error| !matches!(error, Error::NoSuchProject { .. }));
+        Ok(Facts { doubt, ..Facts::default() })
     }
 
     /// Where the index names no SHA-256, the one recorded when the file was fetched.

@@ -98,7 +98,7 @@ fn section(page: &mut String, base: &str, route: &HomeRoute<'_>, open: bool) {
     }
     page.push_str("</div>\n<h3>Publish</h3>\n");
     match route.upload {
-        UploadPolicy::Off => page.push_str("<p>Uploading through this route is off.</p>\n"),
+        UploadPolicy::Off => page.push_str("<p>Publishing through this route is off.</p>\n"),
         UploadPolicy::Anonymous => page.push_str("<p>No credentials are needed.</p>\n"),
         UploadPolicy::Token => page.push_str("<p>Put your token into the variable <code>TOKEN</code>.</p>\n"),
     }

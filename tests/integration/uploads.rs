@@ -258,8 +258,8 @@ async fn a_connection_that_breaks_at_any_byte_of_the_form_ends_well_or_in_doubt(
         let file = wheel.upstream();
         upstream.on(POST, Reply::ok("")).on(PAGE, Reply::status(404)).on(&file, Reply::status(404));
         let between = Between::hanging_up(upstream.address(), 1, after).await;
-        let address = between.address;
-        let proxy = open().upstream(&upstream).set(|builder| builder.between = Some(address)).start().await;
+        let endpoint = format!("http://{}/pypi/r/", between.address);
+        let proxy = open().upstream(&upstream).endpoint(&endpoint).start().await;
         upload(&proxy, &wheel).await.expect(200);
         assert_eq!((between.left(), listed(&proxy).await), (0, vec![wheel.name.clone()]), "{after}");
         let whole: Vec<_> = upstream.requests_to(POST);

@@ -71,7 +71,8 @@ impl Client {
     pub async fn raw(self, bytes: &[u8]) -> String {
         let conversation = async {
             let mut socket = TcpStream::connect(self.0).await?;
-            socket.write_all(bytes).await?;
+            // Who is refused early may find the connection closed while writing; the answer tells.
+            let _ = socket.write_all(bytes).await;
             let mut answer = Vec::new();
             // A reset after the answer is an end like another.
             match socket.read_to_end(&mut answer).await {
@@ -110,6 +111,15 @@ impl Ask {
         self.open().await.finish().await
     }
 
+    /// Sends it and asserts that no clean answer comes: the connection ends before the head or in the middle of the
+    /// body.
+    pub async fn expect_broken(self) {
+        let what = format!("{} {}", self.method, self.target);
+        if let Ok(opened) = soon(&what, self.begin()).await {
+            opened.finish().await.expect_broken();
+        }
+    }
+
     /// The head of the answer; the body has to be read.
     pub async fn open(self) -> Opened {
         let what = format!("{} {}", self.method, self.target);
@@ -122,7 +132,7 @@ impl Ask {
         let mut socket = TcpStream::connect(self.to).await?;
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         let has = |name: &str| self.headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
-        let mut line = |name: &str, value: &str| head.push_str(&format!("{name}: {value}\r\n"));
+        let mut line = |name: &str, value: &str| head.extend([name, ": ", value, "\r\n"]);
         if !has("host") {
             line("host", &self.to.to_string());
         }

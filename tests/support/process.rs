@@ -5,6 +5,7 @@
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,11 +22,14 @@ const DEADLINE: Duration = Duration::from_secs(25);
 struct Printed(Arc<(Mutex<(String, bool)>, Condvar)>);
 
 impl Printed {
-    fn follow(pipe: impl Read + Send + 'static) -> Self {
+    fn follow(pipe: impl Read + Send + 'static, paused: Arc<AtomicBool>) -> Self {
         let printed = Self::default();
         let ours = printed.clone();
         thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                while paused.load(Ordering::SeqCst) {
+                    thread::park();
+                }
                 ours.change(|(text, _)| {
                     text.push_str(&line);
                     text.push('\n');
@@ -69,6 +73,7 @@ pub struct Program {
     child: Child,
     out: Printed,
     err: Printed,
+    unread: Arc<AtomicBool>,
 }
 
 /// How a program ended.
@@ -103,9 +108,17 @@ impl Program {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the built program starts");
-        let out = Printed::follow(child.stdout.take().expect("piped"));
-        let err = Printed::follow(child.stderr.take().expect("piped"));
-        Self { child, out, err }
+        let unread = Arc::new(AtomicBool::new(false));
+        let out = Printed::follow(child.stdout.take().expect("piped"), Arc::default());
+        let err = Printed::follow(child.stderr.take().expect("piped"), Arc::clone(&unread));
+        Self { child, out, err, unread }
+    }
+
+    /// From now on nobody reads its standard error, and the pipe fills up.
+    #[must_use]
+    pub fn unread(self) -> Self {
+        self.unread.store(true, Ordering::SeqCst);
+        self
     }
 
     /// Runs it to its end.

@@ -75,11 +75,10 @@ pub struct Builder {
     pub uploads: UploadSettings,
     /// The `[[publisher]]` tables.
     pub publishers: Publishers,
-    /// Where the repository answers, if something stands between it and the proxy.
-    pub between: Option<SocketAddr>,
     clock: Clock,
     routes: Vec<&'static str>,
     default_route: Option<usize>,
+    endpoint: Option<String>,
 }
 
 impl Default for Builder {
@@ -94,10 +93,10 @@ impl Default for Builder {
             upload: UploadPolicy::Off,
             uploads: UploadSettings::default(),
             publishers: Publishers::default(),
-            between: None,
             clock: Clock::system(),
             routes: vec!["main"],
             default_route: Some(0),
+            endpoint: None,
         }
     }
 }
@@ -141,6 +140,21 @@ impl Builder {
         self
     }
 
+    /// An address for the repository, instead of the upstream's.
+    #[must_use]
+    pub fn endpoint(mut self, url: &str) -> Self {
+        self.endpoint = Some(url.to_owned());
+        self
+    }
+
+    /// Starts so many seconds later, by the calendar.
+    #[must_use]
+    pub fn later(mut self, seconds: i64) -> Self {
+        self.clock = Clock::system();
+        self.clock.shift(seconds);
+        self
+    }
+
     /// Changes settings.
     #[must_use]
     pub fn set(mut self, change: impl FnOnce(&mut Self)) -> Self {
@@ -172,7 +186,8 @@ impl Builder {
         let dir = self.dir.take().unwrap_or_else(|| Arc::new(tempfile::tempdir().expect("a directory")));
         let (tasks, running, stop) = (Tasks::new(), Tasks::new(), CancellationToken::new());
         let settings = self.settings(&upstream, &control, dir.path());
-        let app = App::start(settings, self.clock.clone(), tasks.clone()).await.expect("a proxy that starts");
+        let starting = Box::pin(App::start(settings, self.clock.clone(), tasks.clone()));
+        let app = starting.await.expect("a proxy that starts");
         let address = app.addresses[0];
         let ops = app.ops_address.expect("an address for operations");
         let stopped = stop.clone();
@@ -190,10 +205,8 @@ impl Builder {
 
     fn settings(&self, upstream: &Scripted, control: &Scripted, dir: &Path) -> Settings {
         let loopback: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let mut endpoint = Url::parse(&upstream.url(super::wheels::REPOSITORY)).expect("an address");
-        if let Some(between) = self.between {
-            endpoint.set_port(Some(between.port())).expect("an address with a host");
-        }
+        let address = self.endpoint.clone().unwrap_or_else(|| upstream.url(super::wheels::REPOSITORY));
+        let endpoint = Url::parse(&address).expect("an address");
         let aws = AwsSettings {
             region: Some(RegionName::parse("eu-central-1").expect("a region")),
             emulator: Some(EmulatorAccess {
@@ -286,6 +299,11 @@ impl Proxy {
     /// Resolves when upstream was asked for this so often.
     pub async fn asked_by(&self, request: &str, count: usize) {
         until(request, async || (self.asked(request) >= count).then_some(())).await;
+    }
+
+    /// Begins the end and does not wait for it.
+    pub fn begin_stop(&self) {
+        self.stop.cancel();
     }
 
     /// Ends it in an orderly way and says how to start it again over the same cache, upstream and control plane.

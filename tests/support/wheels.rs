@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::Digest as _;
 use wheelport::pypi::Sha256;
+use wheelport::pypi::digest::hex;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 use super::scripted::{Reply, Scripted};
@@ -51,7 +52,10 @@ impl Sample {
 
     /// The source distribution of a version: bytes that nobody looks into.
     pub fn sdist(version: &str, length: usize) -> Self {
-        Self::file(version, &format!("a_b-{version}.tar.gz"), noise(length))
+        let mut bytes = noise(length);
+        // No two versions are the same bytes.
+        bytes.iter_mut().zip(version.bytes()).for_each(|(byte, own)| *byte = own);
+        Self::file(version, &format!("a_b-{version}.tar.gz"), bytes)
     }
 
     /// Its address below the directory of pages, as both sides write it.
@@ -71,7 +75,12 @@ impl Sample {
 
     /// Its SHA-512 in hexadecimal.
     pub fn sha512(&self) -> String {
-        sha2::Sha512::digest(&self.bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&sha2::Sha512::digest(&self.bytes))
+    }
+
+    /// Its MD5 in hexadecimal.
+    pub fn md5(&self) -> String {
+        hex(&md5::Md5::digest(&self.bytes))
     }
 
     /// Its entity tag here.
