@@ -178,6 +178,10 @@ async fn the_same_bytes_again_are_a_success_whatever_upstream_says() {
     let posts = proxy.asked(POST);
     upload(&proxy, &wheel).await.expect(200);
     assert_eq!(proxy.asked(POST), posts);
+    // Unless it was deleted meanwhile.
+    proxy.upstream.on(POST, Reply::ok("")).on(&wheel.upstream(), Reply::status(404));
+    upload(&proxy, &wheel).await.expect(200);
+    assert_eq!(proxy.asked(POST), posts + 1);
 }
 
 #[tokio::test]
@@ -478,6 +482,7 @@ async fn a_publisher_that_leaves_stops_nothing_and_finds_it_done() {
     }
     gate.open();
     until("the file", async || (listed(&proxy).await == [wheel.name.clone()]).then_some(())).await;
+    proxy.upstream.on(&wheel.upstream(), Reply::ok(wheel.bytes.clone()));
     upload(&proxy, &wheel).await.expect(200);
     assert_eq!(proxy.asked(POST), 1);
 }
@@ -495,6 +500,7 @@ async fn who_would_wait_too_long_is_told_and_the_work_goes_on() {
     answer.expect_unavailable("unavailable-outcome-unknown");
     gate.open();
     until("the file", async || (listed(&proxy).await == [wheel.name.clone()]).then_some(())).await;
+    proxy.upstream.on(&wheel.upstream(), Reply::ok(wheel.bytes.clone()));
     upload(&proxy, &wheel).await.expect(200);
     assert_eq!(proxy.asked(POST), 1);
 }
