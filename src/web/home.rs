@@ -11,6 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use super::guard::{Host, UploadPolicy};
+use crate::pypi::render::Escaped;
 
 /// The `Content-Security-Policy` of this page: its own style sheet, by digest, and nothing else.
 pub const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
@@ -244,20 +245,8 @@ impl Tools {
     }
 }
 
-/// Escapes all five characters that mean something in HTML.
 fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
+    Escaped(text).to_string()
 }
 
 const INTRODUCTION: &str = "</style>
