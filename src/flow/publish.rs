@@ -35,6 +35,8 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(9);
 /// What upstream's page says is believed for so long when a file seems to be there already.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// How long an upload waits for the repository's address to become known, as it may at the start.
+const ENDPOINT_PATIENCE: Duration = Duration::from_secs(5);
 /// The age of a page that was never fetched: older than any page that may be served.
 const LONG_AGO: Duration = Duration::from_hours(24 * 365);
 
@@ -134,7 +136,9 @@ impl Flow {
         if self.is_known(route, upload).await {
             return Ok(Publication::Unchanged);
         }
-        let upstream = route.publisher().await?;
+        // While nothing was sent the outcome is certain, and the publisher shall hear that within its patience.
+        let known = tokio::time::timeout(ENDPOINT_PATIENCE, route.publisher()).await;
+        let upstream = known.map_err(|_| unavailable(Cause::Connect))??;
         let mut repeated = false;
         loop {
             let request = PublishRequest {

@@ -143,7 +143,7 @@ async fn what_was_published_is_there_at_once_although_upstream_lags() {
     list(&proxy.upstream, &[&old]);
     let proxy = proxy.stop().await.start().await;
     proxy.pass(Duration::from_secs(100)).await;
-    let expected = [&[old.name.clone()], &names[..]].concat();
+    let expected = [std::slice::from_ref(&old.name), &names[..]].concat();
     until("the older page", async || (listed(&proxy).await == expected).then_some(())).await;
     // In the end it lists them, and from then on it has the last word.
     list(&proxy.upstream, &[&old, &wheel, &sdist]);
@@ -168,7 +168,7 @@ async fn the_same_bytes_again_are_a_success_whatever_upstream_says() {
         publish(&proxy.upstream, &[&wheel]);
         proxy.upstream.on(POST, says);
         upload(&proxy, &wheel).await.expect(200);
-        assert_eq!(listed(&proxy).await, [wheel.name.clone()]);
+        assert_eq!(listed(&proxy).await, std::slice::from_ref(&wheel.name));
     }
     // An index that is late does not matter either: the file itself is looked at.
     let proxy = proxy().await;
@@ -249,7 +249,7 @@ async fn a_broken_exchange_is_looked_up_before_anybody_is_told() {
         let answer = upload(&proxy, &second).await;
         answer.expect_unavailable("unavailable-outcome-unknown");
         assert!(answer.reason.contains("uploading the same file again is safe"), "{answer:?}");
-        assert_eq!(listed(&proxy).await, [wheel.name.clone()]);
+        assert_eq!(listed(&proxy).await, std::slice::from_ref(&wheel.name));
     }
 }
 
