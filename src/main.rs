@@ -36,7 +36,7 @@ fn start(cli: Cli) -> anyhow::Result<Ended> {
 fn default_filter(command: &Command) -> &'static str {
     match command {
         Command::Serve(_) | Command::Emulate(_) => "info",
-        Command::Demo(_) | Command::Cache(_) => "warn",
+        Command::Demo(_) | Command::Cache(_) | Command::IamPolicy(_) => "warn",
         // Everything it meets is in its report.
         Command::Check(_) => "off",
     }
@@ -52,5 +52,6 @@ async fn run(command: Command) -> Result<Ended, CommandError> {
             .map(|()| Ended::Well)
             .map_err(CommandError::start),
         Command::Cache(args) => cli::cache::run(&args),
+        Command::IamPolicy(args) => cli::iam_policy::run(&args),
     }
 }

@@ -10,6 +10,7 @@ pub mod cache;
 pub mod check;
 pub mod demo;
 pub mod emulate;
+pub mod iam_policy;
 pub mod public_index;
 pub mod serve;
 pub mod signals;
@@ -50,6 +51,8 @@ pub enum Command {
     Emulate(Box<emulate::Args>),
     /// Look at, verify or empty a cache directory
     Cache(cache::CacheArgs),
+    /// Print the least that AWS has to allow, as a policy to attach
+    IamPolicy(iam_policy::IamPolicyArgs),
 }
 
 /// How a command ended; becomes the exit code.
