@@ -7,7 +7,7 @@ data "aws_region" "here" {}
 locals {
   account   = data.aws_caller_identity.here.account_id
   partition = data.aws_partition.here.partition
-  region    = data.aws_region.here.name
+  region    = data.aws_region.here.id
 }
 
 # One key per domain, and it cannot be changed later. CodeArtifact uses it through a grant, so readers need no right to it.
