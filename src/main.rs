@@ -13,7 +13,8 @@ fn main() -> ExitCode {
         Ok(Ended::Well) => ExitCode::SUCCESS,
         Ok(Ended::Badly) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("wheelport: {error:#}");
+            // Our errors tell their cause in their own sentence.
+            eprintln!("wheelport: {error}");
             ExitCode::from(error.downcast_ref::<CommandError>().map_or(1, CommandError::exit_code))
         }
     }
@@ -36,9 +37,9 @@ fn start(cli: Cli) -> anyhow::Result<Ended> {
 fn default_filter(command: &Command) -> &'static str {
     match command {
         Command::Serve(_) | Command::Emulate(_) => "info",
-        Command::Demo(_) | Command::Cache(_) | Command::IamPolicy(_) => "warn",
-        // Everything it meets is in its report.
-        Command::Check(_) => "off",
+        Command::Demo(_) | Command::Cache(_) | Command::Generate(_) | Command::IamPolicy(_) => "warn",
+        // Everything they meet is in their report.
+        Command::Check(_) | Command::Healthcheck(_) => "off",
     }
 }
 
@@ -53,5 +54,7 @@ async fn run(command: Command) -> Result<Ended, CommandError> {
             .map_err(CommandError::start),
         Command::Cache(args) => cli::cache::run(&args),
         Command::IamPolicy(args) => cli::iam_policy::run(&args),
+        Command::Healthcheck(args) => cli::healthcheck::run(args).await,
+        Command::Generate(args) => cli::generate::run(&args),
     }
 }

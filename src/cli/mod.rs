@@ -10,6 +10,8 @@ pub mod cache;
 pub mod check;
 pub mod demo;
 pub mod emulate;
+pub mod generate;
+pub mod healthcheck;
 pub mod iam_policy;
 pub mod public_index;
 pub mod serve;
@@ -53,6 +55,11 @@ pub enum Command {
     Cache(cache::CacheArgs),
     /// Print the least that AWS has to allow, as a policy to attach
     IamPolicy(iam_policy::IamPolicyArgs),
+    /// Ask a running server how it is: exit code 0 if well, else 1; for container engines
+    Healthcheck(healthcheck::HealthcheckArgs),
+    /// Make shell completions and man pages
+    #[command(hide = true)]
+    Generate(generate::GenerateArgs),
 }
 
 /// How a command ended; becomes the exit code.

@@ -31,6 +31,8 @@ pub(super) struct Facts {
     pub sha256: Option<Sha256>,
     /// Whether a page lists the file.
     pub listed: bool,
+    /// Why that cannot be said, where no page young enough could be had.
+    pub doubt: Option<Error>,
 }
 
 /// An open file.
@@ -137,22 +139,26 @@ impl Flow {
 
     /// What is known of a file before it is opened.
     pub(super) async fn facts(&self, route: &Arc<Route>, address: &FileAddress) -> Result<Facts, Error> {
-        let record = match self.page(route, &address.project).await {
+        let project = &address.project;
+        let (record, doubt) = match self.page(route, project).await {
             Ok(answer) => match listed(address, &answer.record) {
                 Some(facts) => return self.with_link(route, address, facts).await,
-                None if answer.record.fetched.age() < LISTING_AGE => None,
-                None => self.page_younger_than(route, &address.project, LISTING_AGE).await.ok(),
-            }
-            .map(|answer| answer.record),
+                None if answer.record.fetched.age() < LISTING_AGE => (None, None),
+                None => match self.page_younger_than(route, project, LISTING_AGE).await {
+                    Ok(answer) => (Some(answer.record), None),
+                    Err(error) => (None, Some(error)),
+                },
+            },
             Err(denied @ Error::Denied { .. }) => return Err(denied),
             // A file stays the same for ever, so what an old page says of it is still true.
-            Err(Error::Unavailable { .. }) => self.held_page(route, &address.project).await,
-            Err(_) => None,
+            Err(error @ Error::Unavailable { .. }) => (self.held_page(route, project).await, Some(error)),
+            Err(error) => (None, Some(error)),
         };
-        match record.and_then(|record| listed(address, &record)) {
-            Some(facts) => self.with_link(route, address, facts).await,
-            None => Ok(Facts::default()),
+        if let Some(facts) = record.and_then(|record| listed(address, &record)) {
+            return self.with_link(route, address, facts).await;
         }
+        let doubt = doubt.filter(|error| !matches!(error, Error::NoSuchProject { .. }));
+        Ok(Facts { doubt, ..Facts::default() })
     }
 
     /// Where the index names no SHA-256, the one recorded when the file was fetched.
@@ -180,6 +186,7 @@ fn listed(address: &FileAddress, record: &crate::cache::PageRecord) -> Option<Fa
         expected: Expected { length: file.size, hashes: file.hashes.clone() },
         sha256: file.hashes.sha256(),
         listed: true,
+        doubt: None,
     })
 }
 

@@ -194,14 +194,15 @@ impl Filling<'_> {
         })
         .await
         .map_err(internal)?;
-        let over_length = self.facts.expected.length.is_some_and(|length| partial.written() > length);
-        self.writer.wrote(partial.written());
+        let written = partial.written();
         self.partial = Some(partial);
         *skip = passed_over;
         outcome?;
-        if over_length {
+        // Before readers may have it: they were promised the length, and would take so many bytes for the whole file.
+        if self.facts.expected.length.is_some_and(|length| written > length) {
             return Err(Stop::Failed(FillFailure::Upstream(self.integrity())));
         }
+        self.writer.wrote(written);
         Ok(())
     }
 

@@ -34,12 +34,14 @@ impl Flow {
         address: &FileAddress,
     ) -> Result<MetadataAnswer, Error> {
         let none = || Error::NoCoreMetadata { file: address.file.clone() };
-        if address.file.kind() != FileKind::Wheel {
+        // Without a name to compare with, metadata could not be trusted; it is not announced then either.
+        if address.file.kind() != FileKind::Wheel || address.file.distribution().is_none() {
             return Err(none());
         }
         let facts = self.facts(route, address).await?;
         if !facts.listed {
-            return Err(Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() });
+            let gone = || Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() };
+            return Err(facts.doubt.unwrap_or_else(gone));
         }
         if let Some(wheel) = facts.sha256 {
             let sidecars = self.shared.sidecars.clone();

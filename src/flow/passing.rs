@@ -102,6 +102,10 @@ impl Passing {
                         hasher.update(&piece);
                     }
                     self.read += piece.len() as u64;
+                    // The client was promised the length, and would take so many bytes for the whole file.
+                    if self.expected.length.is_some_and(|length| self.read > length) {
+                        return Err(self.error.clone());
+                    }
                     if let Some(ready) = self.held.replace(piece).filter(|ready| !ready.is_empty()) {
                         return Ok(Some(ready));
                     }

@@ -26,7 +26,9 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        drop(tokio::spawn(self.tracker.track_future(task.instrument(tracing::debug_span!("task", name)))));
+        drop(tokio::spawn(
+            self.tracker.track_future(task.instrument(tracing::debug_span!("task", task = name))),
+        ));
     }
 
     /// Starts a loop that runs until the stop; it is dropped at its next await then.

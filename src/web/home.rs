@@ -11,6 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use super::guard::{Host, UploadPolicy};
+use crate::pypi::render::Escaped;
 
 /// The `Content-Security-Policy` of this page: its own style sheet, by digest, and nothing else.
 pub const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
@@ -98,7 +99,7 @@ fn section(page: &mut String, base: &str, route: &HomeRoute<'_>, open: bool) {
     }
     page.push_str("</div>\n<h3>Publish</h3>\n");
     match route.upload {
-        UploadPolicy::Off => page.push_str("<p>UploadPolicy through this route is off.</p>\n"),
+        UploadPolicy::Off => page.push_str("<p>Publishing through this route is off.</p>\n"),
         UploadPolicy::Anonymous => page.push_str("<p>No credentials are needed.</p>\n"),
         UploadPolicy::Token => page.push_str("<p>Put your token into the variable <code>TOKEN</code>.</p>\n"),
     }
@@ -244,20 +245,8 @@ impl Tools {
     }
 }
 
-/// Escapes all five characters that mean something in HTML.
 fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
+    Escaped(text).to_string()
 }
 
 const INTRODUCTION: &str = "</style>

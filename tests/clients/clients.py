@@ -141,14 +141,16 @@ class Client:
 class Pip(Client):
     """pip, run from outside of the environment it installs into."""
 
-    def command(self, python: pathlib.Path, *arguments: object) -> list[str | pathlib.Path]:
-        return [python, "-m", "pip", *map(str, arguments)]
+    def site(self) -> pathlib.Path:
+        """Where this pip lies, to be put on the path of another environment's interpreter."""
+        found = list((install.HOME / self.name).glob("lib/python*/site-packages/pip"))
+        if len(found) != 1:
+            raise ClientFailed(f"{self.name} is missing: run scripts/test, or tests/clients/install.py by itself")
+        return found[0].parent
 
-    def run(self, bench: Bench, python: pathlib.Path, *arguments: object, check: bool = True, **more: str):
-        (site,) = (install.HOME / self.name).glob("lib/python*/site-packages")
-        if not (site / "pip").is_dir():
-            raise ClientFailed(f"{site} has no pip: run scripts/test, or tests/clients/install.py by itself")
-        return bench.run(self.command(python, *arguments), check=check, PYTHONPATH=str(site), **more)
+    def run(self, bench: Bench, python: pathlib.Path, *arguments: object, check: bool = True):
+        command = [python, "-m", "pip", *map(str, arguments)]
+        return bench.run(command, check=check, PYTHONPATH=str(self.site()))
 
     def install(self, bench: Bench, index: str, *requirements: str, options: tuple[object, ...] = ()) -> Installed:
         environment = bench.new_environment()

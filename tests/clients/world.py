@@ -240,7 +240,8 @@ class Proxy:
 
     def __init__(self, folder: pathlib.Path, emulator: Emulator, **environment: str) -> None:
         self._folder = folder
-        self._environment = {
+        self.cache = folder / "cache"
+        self.environment = {
             "AWS_ENDPOINT_URL_CODEARTIFACT": emulator.control,
             "AWS_ENDPOINT_URL_STS": emulator.control,
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -250,18 +251,18 @@ class Proxy:
             "WHEELPORT_DOMAIN": DOMAIN,
             "WHEELPORT_DOMAIN_OWNER": OWNER,
             "WHEELPORT_REPOSITORY": REPOSITORY,
-            "WHEELPORT_CACHE_DIR": str(folder / "cache"),
+            "WHEELPORT_CACHE_DIR": str(self.cache),
             **environment,
         }
         self.start()
 
     def start(self) -> None:
-        self._process = Process("serve", ["serve"], self._environment, self._folder)
+        self._process = Process("serve", ["serve"], self.environment, self._folder)
         self.origin = self._process.until(rf"listens on {ADDRESS}")[1]
         self.operations = self._process.until(rf"operations on {ADDRESS}")[1]
         # The next start has to find the same addresses: clients and lock files hold them.
-        self._environment["WHEELPORT_LISTEN"] = self.origin.removeprefix("http://")
-        self._environment["WHEELPORT_OPS_LISTEN"] = self.operations.removeprefix("http://")
+        self.environment["WHEELPORT_LISTEN"] = self.origin.removeprefix("http://")
+        self.environment["WHEELPORT_OPS_LISTEN"] = self.operations.removeprefix("http://")
         wait_for(lambda: get(f"{self.origin}/healthz")[0] == 200, "the proxy answers")
 
     @property
@@ -298,7 +299,7 @@ class Proxy:
         """Starts anew with a configuration file beside the environment."""
         path = self._folder / "wheelport.toml"
         path.write_text(configuration)
-        self._environment["WHEELPORT_CONFIG"] = str(path)
+        self.environment["WHEELPORT_CONFIG"] = str(path)
         self.start()
 
     def restart(self) -> None:

@@ -3,4 +3,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cache;
+mod faults;
+mod files;
+mod guard;
+mod legacy;
+mod lists;
+mod metadata;
+mod negotiation;
+mod ops;
+mod pages;
+mod process;
+mod ranges;
 mod upstream;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::view::View;
 use crate::emulator::oddities::{Oddities, UrlForm};
 use crate::emulator::store::{Asset, AssetHashes, Origin, Timestamp, Version};
+use crate::pypi::render::Escaped;
 use crate::pypi::{ProjectName, Yanked};
 
 /// The written form of a page, with its content type.
@@ -179,17 +180,7 @@ fn entry(version: &Version, asset: &Asset, setting: &Setting<'_>) -> Value {
 }
 
 fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            _ => escaped.push(c),
-        }
-    }
-    escaped
+    Escaped(text).to_string()
 }
 
 /// Percent-encodes one path component; `+`, `!` and `~` stay, as in the service's addresses.

@@ -201,7 +201,7 @@ impl Store {
     }
 
     /// The repositories behind and including `key` in search order: itself, then each upstream with its own upstreams,
-    /// each once, at most [`SEARCHED_REPOSITORIES`].
+    /// each once, at most `SEARCHED_REPOSITORIES`.
     pub fn search_order(&self, key: &RepositoryKey) -> Result<Vec<Repository>, StoreError> {
         let world = self.world();
         let order = walk(world.domain(&key.domain)?, &world.repository(key)?.repository.name, |_| true);

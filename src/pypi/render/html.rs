@@ -25,7 +25,7 @@ fn finished(written: Result<String, fmt::Error>) -> Vec<u8> {
 
 /// Text for HTML, as content and within double or single quotes alike: the one place that escapes. Control characters,
 /// which HTML cannot hold in any spelling, become blanks.
-struct Escaped<'a>(&'a str);
+pub struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

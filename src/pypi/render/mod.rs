@@ -8,7 +8,7 @@ mod html;
 mod json;
 mod legacy;
 
-pub use html::{html, list_html};
+pub use html::{Escaped, html, list_html};
 pub use json::{json, list_json};
 pub use legacy::legacy_json;
 

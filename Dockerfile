@@ -1,0 +1,73 @@
+# syntax=docker/dockerfile:1
+# Wheelport's container image: one program, the C library it is linked to, certificate authorities; no shell, no package manager.
+#
+#   docker build -t wheelport .
+#   docker run --rm -p 8080:8080 wheelport demo
+#
+# It builds for the platform it runs on; images for several platforms are built on a machine of each and joined
+# (see docs/RELEASING.md).
+
+ARG RUST_VERSION=1.95
+ARG DEBIAN_RELEASE=bookworm
+
+FROM rust:${RUST_VERSION}-slim-${DEBIAN_RELEASE} AS build
+WORKDIR /build
+
+# Dependencies are a layer of their own: it is built anew only when the manifest or the lock file changes.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir src \
+ && echo 'fn main() {}' > src/main.rs \
+ && touch src/lib.rs \
+ && cargo build --release --locked --bin wheelport \
+ && rm -rf src target/release/wheelport target/release/deps/wheelport-* target/release/deps/libwheelport-* \
+      target/release/.fingerprint/wheelport-*
+
+COPY src ./src
+RUN cargo build --release --locked --bin wheelport
+
+# The root file system of the final image, put together where there is a shell.
+RUN set -eu; \
+    mkdir -p /root-fs/usr/local/bin /root-fs/etc/ssl/certs /root-fs/home/wheelport /root-fs/var/cache/wheelport \
+             /root-fs/var/lib/wheelport /root-fs/tmp; \
+    cp target/release/wheelport /root-fs/usr/local/bin/; \
+    # the loader and the shared libraries, where the loader looks for them
+    ldd target/release/wheelport | grep -o '/[^ ]*' | sort -u | while read -r library; do \
+        cp -L --parents "$library" /root-fs/; \
+    done; \
+    cp -L /etc/ssl/certs/ca-certificates.crt /root-fs/etc/ssl/certs/; \
+    echo 'hosts: files dns' > /root-fs/etc/nsswitch.conf; \
+    echo 'wheelport:x:65532:65532:wheelport:/home/wheelport:/nonexistent' > /root-fs/etc/passwd; \
+    echo 'wheelport:x:65532:' > /root-fs/etc/group; \
+    chmod 1777 /root-fs/tmp; \
+    chown 65532:65532 /root-fs/home/wheelport /root-fs/var/cache/wheelport /root-fs/var/lib/wheelport
+
+FROM scratch
+
+ARG VERSION=0.0.0-dev
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+LABEL org.opencontainers.image.title="Wheelport" \
+      org.opencontainers.image.description="A Python package index without credentials in front of AWS CodeArtifact" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"
+
+COPY --from=build /root-fs/ /
+
+# A container is reached from outside; the ports that are published decide who can. Metrics stay off until somebody sets
+# WHEELPORT_OPS_LISTEN.
+ENV HOME=/home/wheelport \
+    WHEELPORT_LISTEN=0.0.0.0:8080 \
+    WHEELPORT_CACHE_DIR=/var/cache/wheelport \
+    WHEELPORT_LOG_FORMAT=json
+
+# Numbers, so that Kubernetes' runAsNonRoot can tell.
+USER 65532:65532
+EXPOSE 8080 9090
+VOLUME ["/var/cache/wheelport"]
+# Aliveness and not readiness: an engine that restarts what is unhealthy must not do so because AWS has trouble.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5s --retries=3 CMD ["/usr/local/bin/wheelport", "healthcheck"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/local/bin/wheelport"]
+CMD ["serve"]

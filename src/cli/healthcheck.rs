@@ -1,0 +1,181 @@
+//! `wheelport healthcheck`: asks a running server how it is, for container engines that can only start a program.
+//!
+//! One plain HTTP request over a connection of its own; it needs no configuration, no AWS and no shell. It decides nothing:
+//! the server's status is the answer.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use clap::Args;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use url::{Host, Url};
+
+use super::{CommandError, Ended};
+
+/// Where `serve` listens if nobody says otherwise.
+const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// The most that is read of an answer; a reason is shorter.
+const LONGEST: u64 = 64 * 1024;
+
+/// Arguments of `healthcheck`.
+#[derive(Debug, Clone, Args)]
+pub struct HealthcheckArgs {
+    /// What to ask, http only [default: /healthz at the address of --listen]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["ready", "listen"])]
+    pub url: Option<Url>,
+    /// Ask whether traffic may come (/readyz) and not only whether the process is alive
+    #[arg(long)]
+    pub ready: bool,
+    /// Where the server listens; the first one is asked, and over loopback if it is every address [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS", env = "WHEELPORT_LISTEN", value_delimiter = ',')]
+    pub listen: Vec<SocketAddr>,
+    /// How long everything together may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3)]
+    pub timeout: u64,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HealthcheckError {
+    /// Not an address that can be asked.
+    #[error("`{0}` cannot be asked: it has to be http://HOST:PORT/PATH")]
+    Address(Url),
+}
+
+/// Asks; prints the answer only if it is not good.
+pub async fn run(args: HealthcheckArgs) -> Result<Ended, CommandError> {
+    let url = address(&args);
+    let Some(target) = Target::of(&url) else {
+        return Err(CommandError::usage(HealthcheckError::Address(url)));
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(args.timeout), target.ask()).await;
+    let trouble = match answer {
+        Ok(Ok(answer)) if is_good(&answer) => return Ok(Ended::Well),
+        Ok(Ok(answer)) => format!("{url} answers: {}", answer.trim()),
+        Ok(Err(error)) => format!("{url} does not answer: {error}"),
+        Err(_) => format!("{url} does not answer within {} s", args.timeout),
+    };
+    println!("{trouble}");
+    Ok(Ended::Badly)
+}
+
+fn address(args: &HealthcheckArgs) -> Url {
+    if let Some(url) = &args.url {
+        return url.clone();
+    }
+    let mut at = args.listen.first().copied().unwrap_or(DEFAULT);
+    if at.ip().is_unspecified() {
+        at.set_ip(if at.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    let path = if args.ready { "readyz" } else { "healthz" };
+    Url::parse(&format!("http://{at}/{path}")).expect("an address and a fixed path are a URL")
+}
+
+/// Whether the status line says 2xx.
+fn is_good(answer: &str) -> bool {
+    answer.strip_prefix("HTTP/1.1 ").is_some_and(|rest| rest.starts_with('2'))
+}
+
+/// A URL taken apart.
+struct Target<'a> {
+    host: String,
+    port: u16,
+    url: &'a Url,
+}
+
+impl<'a> Target<'a> {
+    fn of(url: &'a Url) -> Option<Self> {
+        if url.scheme() != "http" || !url.username().is_empty() || url.password().is_some() {
+            return None;
+        }
+        let host = match url.host()? {
+            Host::Domain(name) => name.to_owned(),
+            Host::Ipv4(address) => address.to_string(),
+            Host::Ipv6(address) => address.to_string(),
+        };
+        Some(Self { host, port: url.port_or_known_default()?, url })
+    }
+
+    async fn ask(&self) -> std::io::Result<String> {
+        let mut connection = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        let authority = &self.url[url::Position::BeforeHost..url::Position::AfterPort];
+        let path = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: wheelport-healthcheck\r\nConnection: close\r\n\r\n"
+        );
+        connection.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        connection.take(LONGEST).read_to_end(&mut answer).await?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn args(listen: &[&str]) -> HealthcheckArgs {
+        let listen = listen.iter().map(|address| address.parse().expect("an address")).collect();
+        HealthcheckArgs { url: None, ready: false, listen, timeout: 5 }
+    }
+
+    #[test]
+    fn a_listener_on_every_address_is_asked_over_loopback() {
+        for (listen, asked) in [
+            (vec![], "http://127.0.0.1:8080/healthz"),
+            (vec!["0.0.0.0:8081"], "http://127.0.0.1:8081/healthz"),
+            (vec!["[::]:8081"], "http://[::1]:8081/healthz"),
+            (vec!["192.0.2.7:80", "0.0.0.0:8081"], "http://192.0.2.7/healthz"),
+        ] {
+            assert_eq!(address(&args(&listen)).as_str(), asked);
+        }
+        assert_eq!(address(&HealthcheckArgs { ready: true, ..args(&[]) }).path(), "/readyz");
+    }
+
+    #[test]
+    fn only_plain_addresses_can_be_asked() {
+        for (url, good) in [
+            ("http://[::1]:8080/readyz", true),
+            ("https://wheelport.internal/readyz", false),
+            ("http://somebody@wheelport.internal/readyz", false),
+            ("unix:/run/wheelport", false),
+        ] {
+            assert_eq!(Target::of(&url.parse().expect("a URL")).is_some(), good, "{url}");
+        }
+    }
+
+    /// Asks a server that answers so; gives what was asked too.
+    async fn asked(answer: &'static str) -> (Ended, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let at = listener.local_addr().expect("an address").to_string();
+        let serve = async move {
+            let (mut connection, _) = listener.accept().await.expect("a connection");
+            let mut request = vec![0; 1024];
+            let length = connection.read(&mut request).await.expect("a request");
+            connection.write_all(answer.as_bytes()).await.expect("room for an answer");
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        };
+        let (ended, request) = tokio::join!(run(args(&[&at])), serve);
+        (ended.expect("an answer"), request)
+    }
+
+    #[tokio::test]
+    async fn the_status_decides() {
+        let (ended, request) = asked("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nalive\n").await;
+        assert_eq!(ended, Ended::Well);
+        assert!(request.starts_with("GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:"), "{request}");
+        assert_eq!(asked("HTTP/1.1 503 Service Unavailable\r\n\r\n").await.0, Ended::Badly);
+        assert_eq!(asked("SSH-2.0-2\r\n").await.0, Ended::Badly);
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_bad() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let at = listener.local_addr().expect("an address").to_string();
+        drop(listener);
+        assert_eq!(run(args(&[&at])).await.expect("a verdict"), Ended::Badly);
+    }
+}

@@ -1,0 +1,258 @@
+//! What is remembered: freshness windows, restarts, and a cache directory that is small, damaged or gone.
+
+use std::fs;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use wheelport::runtime::units::{Size, Span};
+
+use crate::support::client::{Opened, until};
+use crate::support::proxy::{MINT, Proxy, refusal};
+use crate::support::scripted::{Gate, Reply};
+use crate::support::wheels::{PAGE, Sample, list, metadata, page, publish};
+
+const HERE: &str = "/simple/a-b/";
+
+#[tokio::test]
+async fn a_fresh_page_asks_nobody_and_a_stale_one_is_renewed_once_behind_the_answers() {
+    let (proxy, wheel, gate) = (Proxy::start().await, Sample::wheel(), Gate::closed());
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.get(HERE).json().send().await.expect(200);
+    proxy.pass(Duration::from_secs(58)).await;
+    proxy.get(HERE).json().send().await.expect(200);
+    assert_eq!(proxy.asked(PAGE), 1);
+
+    proxy.upstream.on(PAGE, page(&[]).before_head(&gate));
+    proxy.pass(Duration::from_secs(3)).await;
+    // Upstream does not answer, and yet everybody has an answer.
+    for answer in join_all((0..10).map(|_| proxy.get(HERE).json().send())).await {
+        assert_eq!(answer.expect(200).file_names().len(), 1);
+    }
+    gate.reached().await;
+    assert_eq!(proxy.asked(PAGE), 2, "one question for all of them");
+    gate.open();
+    let renewed = async || proxy.get(HERE).json().send().await.file_names().is_empty().then_some(());
+    until("the renewed page", renewed).await;
+    assert_eq!(proxy.asked(PAGE), 2);
+}
+
+#[tokio::test]
+async fn a_page_past_both_windows_waits_for_upstream_and_an_expired_one_is_no_help() {
+    let builder = Proxy::builder().windows(Span::secs(60), Span::secs(60), Span::secs(3600));
+    let (proxy, wheel) = (builder.start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.get(HERE).json().send().await.expect(200);
+    list(&proxy.upstream, &[]);
+    proxy.pass(Duration::from_secs(121)).await;
+    let renewed = proxy.get(HERE).json().send().await.expect(200);
+    assert_eq!(
+        (renewed.file_names().len(), renewed.header("cache-status")),
+        (0, Some("wheelport; fwd=miss; stored"))
+    );
+    proxy.upstream.on(PAGE, Reply::raw(""));
+    proxy.pass(Duration::from_hours(1)).await;
+    proxy.get(HERE).json().send().await.expect(200);
+    proxy.pass(Duration::from_secs(61)).await;
+    proxy.get(HERE).json().send().await.expect_unavailable("unavailable-broken");
+}
+
+#[tokio::test]
+async fn many_who_ask_for_a_cold_page_are_one_question() {
+    let (proxy, gate) = (Proxy::start().await, Gate::closed());
+    proxy.upstream.on(PAGE, page(&[Sample::wheel().entry()]).before_head(&gate));
+    let opening = async {
+        gate.reached().await;
+        gate.open();
+    };
+    let (answers, ()) = tokio::join!(join_all((0..50).map(|_| proxy.get(HERE).json().send())), opening);
+    let mut stored = 0;
+    for answer in answers {
+        stored += usize::from(answer.header("cache-status") == Some("wheelport; fwd=miss; stored"));
+        assert_eq!(answer.expect(200).file_names().len(), 1);
+    }
+    assert_eq!((proxy.asked(PAGE), stored), (1, 1));
+}
+
+#[tokio::test]
+async fn after_a_restart_without_upstream_pages_files_and_metadata_are_there() {
+    let (proxy, wheel, sdist) = (Proxy::start().await, Sample::wheel(), Sample::sdist("1.0", 5000));
+    publish(&proxy.upstream, &[&wheel, &sdist]);
+    proxy.get(&sdist.path()).send().await.expect(200);
+    proxy.get(&format!("{}.metadata", wheel.path())).send().await.expect(200);
+    for request in [PAGE, &wheel.upstream(), &sdist.upstream()] {
+        proxy.upstream.on(request, Reply::raw(""));
+    }
+    proxy.control.on(MINT, refusal(403, "AccessDeniedException", "gone"));
+    let again = proxy.stop().await;
+    // Not only at once: a day less a minute later, the page is as stale as it may be.
+    for away in [0, 24 * 60 * 60 - 60] {
+        let proxy = again.clone().later(away).start_blind().await;
+        let listed = proxy.get(HERE).json().send().await.expect(200);
+        assert_eq!(listed.file_names(), [wheel.name.as_str(), sdist.name.as_str()]);
+        for sample in [&wheel, &sdist] {
+            let answer = proxy.get(&sample.path()).send().await.expect(200);
+            assert_eq!(
+                (&answer.body, answer.header("cache-status")),
+                (&sample.bytes, Some("wheelport; hit"))
+            );
+        }
+        let found = proxy.get(&format!("{}.metadata", wheel.path())).send().await.expect(200);
+        assert_eq!(found.text(), metadata("1.0"));
+        drop(proxy.stop().await);
+    }
+    // The file has no age, only its page has; what it says of the file stays true.
+    let proxy = again.later(48 * 60 * 60).start_blind().await;
+    proxy.get(HERE).json().send().await.expect_unavailable("unavailable-token");
+    assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
+}
+
+#[tokio::test]
+async fn a_restart_does_not_make_a_page_younger() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.get(HERE).send().await.expect(200);
+    let again = proxy.stop().await;
+    let proxy = again.clone().later(30).start().await;
+    proxy.get(HERE).send().await.expect(200);
+    assert_eq!(proxy.asked(PAGE), 1, "it is still fresh");
+    drop(proxy.stop().await);
+    let proxy = again.later(61).start().await;
+    proxy.get(HERE).send().await.expect(200);
+    proxy.asked_by(PAGE, 2).await;
+}
+
+#[tokio::test]
+async fn a_full_cache_evicts_and_no_reader_notices() {
+    const MIB: usize = 1 << 20;
+    let builder = Proxy::builder().set(|builder| builder.cache.max_size = Size::mib(14));
+    let proxy = builder.start().await;
+    let samples = ["1.0", "2.0", "3.0"].map(|version| Sample::sdist(version, 6 * MIB));
+    publish(&proxy.upstream, &samples.iter().collect::<Vec<_>>());
+    let [first, rest @ ..] = &samples;
+    proxy.get(&first.path()).send().await.expect(200);
+    // Two in the middle of the stored file: one of the whole, one of a part.
+    let whole = proxy.get(&first.path()).open().await;
+    let part = proxy.get(&first.path()).header("range", "bytes=100-").open().await;
+    assert_eq!(whole.header("cache-status"), Some("wheelport; hit"));
+    for sample in rest {
+        assert_eq!(proxy.get(&sample.path()).send().await.expect(200).body, sample.bytes);
+        let kept: u64 = proxy
+            .kept("blobs")
+            .iter()
+            .filter_map(|path| fs::metadata(path).ok())
+            .map(|file| file.len())
+            .sum();
+        assert!(kept <= 14 * MIB as u64, "{kept} bytes are kept");
+    }
+    assert!(proxy.metrics().await.contains("wheelport_requests_in_flight 2"), "both are in the middle");
+    assert_eq!(part.finish().await.expect(206).body, first.bytes.slice(100..));
+    assert_eq!(whole.finish().await.expect(200).body, first.bytes);
+    // It was evicted, and is fetched again.
+    proxy.get(&first.path()).send().await.expect(200);
+    assert_eq!(proxy.asked(&first.upstream()), 2);
+}
+
+#[tokio::test]
+async fn a_file_larger_than_the_cache_passes_through_verified() {
+    let builder = Proxy::builder().set(|builder| builder.cache.max_size = Size(100_000));
+    let (proxy, sdist) = (builder.start().await, Sample::sdist("1.0", 300_000));
+    publish(&proxy.upstream, &[&sdist]);
+    for _ in 0..2 {
+        let answer = proxy.get(&sdist.path()).send().await.expect(200);
+        assert_eq!((&answer.body, answer.header("content-length")), (&sdist.bytes, Some("300000")));
+        assert_eq!(answer.header("cache-status"), Some("wheelport; fwd=miss"));
+        assert_eq!(answer.header("etag"), Some(sdist.tag().as_str()));
+    }
+    let part = proxy.get(&sdist.path()).header("range", "bytes=250000-250009").send().await.expect(206);
+    assert_eq!(part.body, sdist.bytes.slice(250_000..250_010));
+    let mut altered = sdist.bytes.to_vec();
+    altered[1000] ^= 1;
+    proxy.upstream.on(&sdist.upstream(), Reply::ok(altered));
+    proxy.get(&sdist.path()).expect_broken().await;
+    proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).cut_after(200_000));
+    proxy.get(&sdist.path()).expect_broken().await;
+    assert_eq!((proxy.kept("blobs").len(), proxy.temporaries().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_cache_directory_that_cannot_be_written_costs_speed_and_nothing_else() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    // For whoever may write everywhere, a directory that is gone is what a read-only one is for others.
+    fs::remove_dir_all(proxy.dir.path().join("cache")).expect("a directory that is there");
+    let answer = proxy.get(HERE).json().send().await.expect(200);
+    assert_eq!(answer.file_names(), [wheel.name.as_str()]);
+    for _ in 0..2 {
+        assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
+    }
+    let ready = proxy.get("/readyz").send().await.expect(503);
+    assert_eq!(ready.value()["reason"], "the cache directory cannot be written");
+    let wrong = Sample::sdist("1.0", 5000);
+    list(&proxy.upstream, &[&wheel, &wrong]);
+    proxy.upstream.on(&wrong.upstream(), Reply::ok(vec![7; 5000]));
+    proxy.ops.ask("POST", "/purge?route=main&project=a-b").send().await;
+    proxy.get(&wrong.path()).expect_broken().await;
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_up_in_the_middle_does_not_break_the_answer() {
+    let builder = Proxy::builder().set(|builder| builder.cache.max_size = Size(200_000));
+    let (proxy, sdist) = (builder.start().await, Sample::sdist("1.0", 400_000));
+    // Of a file of unknown length it shows only in the middle that the cache is too small for it.
+    proxy.upstream.on(PAGE, page(&[sdist.entry_without(&["size"])]));
+    proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).chunked());
+    let answer = proxy.get(&sdist.path()).send().await.expect(200);
+    assert_eq!(answer.body, sdist.bytes);
+    assert_eq!(proxy.kept("blobs").len(), 0);
+}
+
+#[tokio::test]
+async fn damage_on_disk_is_made_good_from_upstream() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.get(&wheel.path()).send().await.expect(200);
+    until("the metadata", async || (!proxy.kept("sidecars").is_empty()).then_some(())).await;
+    let truncate = |path: &std::path::Path| {
+        let bytes = fs::read(path).expect("a file that is there");
+        fs::write(path, &bytes[..bytes.len() / 2]).expect("a directory of ours");
+    };
+    for part in ["blobs", "sidecars"] {
+        proxy.kept(part).iter().for_each(|path| truncate(path));
+    }
+    assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
+    let found = proxy.get(&format!("{}.metadata", wheel.path())).send().await.expect(200);
+    assert_eq!((found.text(), proxy.asked(&wheel.upstream())), (metadata("1.0"), 2));
+    // A persisted page is read again only after a restart.
+    proxy.kept("pages").iter().for_each(|path| truncate(path));
+    let proxy = proxy.stop().await.start().await;
+    assert_eq!(proxy.get(HERE).json().send().await.expect(200).file_names(), [wheel.name.as_str()]);
+    assert_eq!(proxy.asked(PAGE), 2);
+}
+
+#[tokio::test]
+async fn a_foreign_file_or_link_among_the_blobs_is_never_served() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.get(&wheel.path()).send().await.expect(200);
+    let outside = proxy.dir.path().join("outside");
+    fs::write(&outside, b"foreign").expect("a directory of ours");
+    let blob = proxy.kept("blobs").remove(0);
+    fs::remove_file(&blob).expect("a file that is there");
+    std::os::unix::fs::symlink(&outside, &blob).expect("a directory of ours");
+    assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
+    assert_eq!(fs::read(&outside).expect("a file that is there"), b"foreign");
+}
+
+#[tokio::test]
+async fn two_proxies_may_share_a_directory() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    let other = Proxy::builder().dir(&proxy.dir).upstream(&proxy.upstream).start().await;
+    let opened: Vec<Opened> =
+        vec![proxy.get(&wheel.path()).open().await, other.get(&wheel.path()).open().await];
+    for answer in join_all(opened.into_iter().map(Opened::finish)).await {
+        assert_eq!(answer.expect(200).body, wheel.bytes);
+    }
+    let later = other.get(&wheel.path()).send().await.expect(200);
+    assert_eq!(later.header("cache-status"), Some("wheelport; hit"));
+}

@@ -1,0 +1,394 @@
+//! An error is not an absence: whatever fails between here and the repository, nobody hears "not found", and nobody
+//! gets an empty page.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+use wheelport::runtime::units::Span;
+
+use crate::support::client::{Answer, JSON, until};
+use crate::support::proxy::{Builder, MINT, Proxy, control_plane, refusal};
+use crate::support::scripted::{Gate, Reply};
+use crate::support::wheels::{PAGE, Sample, document, html, list, page, publish};
+
+const HERE: &str = "/simple/a-b/";
+
+/// Time limits short enough for tests that let them pass.
+fn impatient() -> Builder {
+    Proxy::builder().set(|builder| {
+        builder.client.connect_timeout = Span::millis(500);
+        builder.client.head_timeout = Span::millis(700);
+        builder.client.answer_timeout = Span::millis(2500);
+        builder.client.stall_timeout = Span::millis(300);
+        builder.client.import_patience = Span::millis(200);
+    })
+}
+
+/// Everything an upstream can do instead of answering, whatever it was asked for.
+fn faults() -> Vec<(&'static str, Reply)> {
+    let silent = Gate::closed();
+    vec![
+        ("500", Reply::status(500)),
+        ("501", Reply::status(501)),
+        ("502", Reply::status(502)),
+        ("503", Reply::status(503)),
+        ("503 with a long wish", Reply::status(503).header("retry-after", "3600")),
+        ("504", Reply::status(504)),
+        ("429", Reply::status(429)),
+        ("429 with a wish", Reply::status(429).header("retry-after", "60")),
+        ("401 to every token", Reply::status(401)),
+        ("400", Reply::status(400)),
+        ("418", Reply::status(418)),
+        ("204", Reply::status(204)),
+        ("304 for nothing", Reply::status(304)),
+        ("206 for nothing", Reply::status(206).header("content-range", "bytes 0-0/1").body("x")),
+        ("no answer at all", Reply::raw("")),
+        ("no HTTP", Reply::raw("SSH-2.0-nonsense\r\n\r\n")),
+        ("half a head", Reply::raw("HTTP/1.1 200 OK\r\ncontent-le")),
+        ("silence", Reply::ok("x").before_head(&silent)),
+        ("a body that is cut at once", Reply::ok("x".repeat(5000)).header("content-type", JSON).cut_after(0)),
+        ("a body that stalls", Reply::ok("x".repeat(5000)).header("content-type", JSON).stall_after(0)),
+        ("an endless redirect", Reply::with(|seen| Reply::redirect(302, seen.target.clone()))),
+        ("a redirect elsewhere", Reply::redirect(307, "https://index.invalid/a-b/")),
+        ("a redirect to nowhere", Reply::status(302)),
+        ("an unknown coding", Reply::ok("x").header("content-encoding", "br").header("content-type", JSON)),
+    ]
+}
+
+/// What looks like success but is no page.
+fn no_pages() -> Vec<(&'static str, Reply)> {
+    let json = |text: &'static str| Reply::ok(text).header("content-type", JSON);
+    vec![
+        ("an empty body", json("")),
+        ("half a page", json("{\"files\": [")),
+        ("another document", json("{\"message\": \"hello\"}")),
+        ("a list", json("[]")),
+        ("a future version", document(&json!({"meta": {"api-version": "2.0"}, "name": "a-b", "files": []}))),
+        ("a bomb", Reply::ok("[".repeat(100_000)).header("content-type", JSON)),
+        (
+            "a sign-in page",
+            html("<html><head><title>Sign in</title></head><body><form>Password</form></body></html>"),
+        ),
+        ("another type", Reply::ok("{\"files\":[]}").header("content-type", "text/plain")),
+        ("no type", Reply::ok("{\"files\":[]}")),
+        ("damaged gzip", json("\u{1f}nonsense").header("content-encoding", "gzip")),
+    ]
+}
+
+#[track_caller]
+fn says_come_back(what: &str, answer: &Answer) {
+    assert_eq!((answer.status, answer.complete), (503, true), "{what}: {answer:?}");
+    let wait: u64 = answer.header("retry-after").and_then(|wait| wait.parse().ok()).expect(what);
+    assert!((1..=60).contains(&wait), "{what}: {wait} s");
+    assert!(!answer.text().contains("canary") && !answer.text().contains("127.0.0.1"), "{what}: {answer:?}");
+}
+
+#[tokio::test]
+async fn no_fault_of_a_page_is_an_absence_or_an_empty_page() {
+    join_all(faults().into_iter().chain(no_pages()).map(async |(what, fault)| {
+        let proxy = impatient().start().await;
+        proxy.upstream.on(PAGE, fault);
+        for target in [HERE, "/a-b/json"] {
+            says_come_back(what, &proxy.get(target).json().send().await);
+        }
+        assert_eq!(proxy.kept("pages").len(), 0, "{what} was kept");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn no_fault_of_a_file_is_an_absence_or_a_clean_end() {
+    join_all(faults().into_iter().map(async |(what, fault)| {
+        let (proxy, wheel) = (impatient().start().await, Sample::wheel());
+        list(&proxy.upstream, &[&wheel]);
+        proxy.upstream.on(&wheel.upstream(), fault);
+        let answer = proxy.get(&wheel.path()).send().await;
+        // Where upstream had begun to answer, so had we.
+        if answer.status == 200 {
+            assert!(!answer.complete, "{what}: {answer:?}");
+        } else {
+            says_come_back(what, &answer);
+        }
+        assert_eq!(proxy.kept("blobs").len(), 0, "{what} was kept");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn no_fault_of_a_wheel_is_an_absence_of_its_metadata() {
+    join_all(faults().into_iter().map(async |(what, fault)| {
+        let (proxy, wheel) = (impatient().start().await, Sample::wheel());
+        list(&proxy.upstream, &[&wheel]);
+        proxy.upstream.on(&wheel.upstream(), fault);
+        let path = format!("{}.metadata", wheel.path());
+        says_come_back(what, &proxy.get(&path).send().await);
+        let listed = proxy.get(HERE).json().send().await.expect(200).value();
+        assert_eq!(listed["files"][0]["core-metadata"], true, "{what}: nothing was learnt");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_that_is_held_is_served_through_every_fault() {
+    join_all(faults().into_iter().chain(no_pages()).map(async |(what, fault)| {
+        let builder = impatient().windows(Span::secs(0), Span::secs(0), Span::secs(3600));
+        let (proxy, wheel) = (builder.start().await, Sample::wheel());
+        publish(&proxy.upstream, &[&wheel]);
+        proxy.get(HERE).json().send().await.expect(200);
+        proxy.upstream.on(PAGE, fault);
+        for _ in 0..2 {
+            let answer = proxy.get(HERE).json().send().await.expect(200);
+            assert_eq!(answer.file_names(), [wheel.name.as_str()], "{what}");
+            assert_eq!(answer.header("cache-status"), Some("wheelport; fwd=stale"), "{what}");
+        }
+        // A file that was never fetched is found through the old page, too; a 429 holds for files as well.
+        if what.starts_with("429") {
+            return;
+        }
+        assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes, "{what}");
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn while_the_page_cannot_be_read_nobody_can_say_that_a_file_or_its_metadata_is_missing() {
+    let (proxy, wheel) = (impatient().start().await, Sample::wheel());
+    let path = format!("{}.metadata", wheel.path());
+    proxy.upstream.on(PAGE, Reply::raw("")).on(&wheel.upstream(), Reply::raw(""));
+    for target in [&path, &wheel.path()] {
+        proxy.get(target).send().await.expect_unavailable("unavailable-broken");
+    }
+    // A held page of some age that does not list it yet proves nothing either.
+    list(&proxy.upstream, &[]);
+    proxy.get(HERE).send().await.expect(200);
+    proxy.upstream.on(PAGE, Reply::raw(""));
+    proxy.pass(Duration::from_secs(6)).await;
+    proxy.get(&path).send().await.expect_unavailable("unavailable-broken");
+    // A page of just now does.
+    list(&proxy.upstream, &[]);
+    proxy.get(&path).send().await.expect(404);
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_not_there_is_503() {
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let nobody = socket.local_addr().expect("an address");
+    drop(socket);
+    let proxy = impatient().endpoint(&format!("http://{nobody}/pypi/r/")).start().await;
+    let wheel = Sample::wheel();
+    for target in [HERE, &wheel.path(), &format!("{}.metadata", wheel.path()), "/a-b/json"] {
+        let answer = proxy.get(target).send().await;
+        answer.expect_unavailable("unavailable-connect");
+    }
+    // After some failures it is left alone for a moment, and the answer comes at once.
+    for _ in 0..6 {
+        proxy.get(HERE).send().await.expect_unavailable("unavailable-connect");
+    }
+    let began = Instant::now();
+    proxy.get(HERE).send().await.expect_unavailable("unavailable-connect");
+    assert!(began.elapsed() < Duration::from_millis(400), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn without_a_token_what_is_held_is_served_and_the_rest_is_503() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.get(&wheel.path()).send().await.expect(200);
+    proxy.control.on(MINT, refusal(403, "AccessDeniedException", "no such right"));
+    let proxy = proxy.stop().await.start_blind().await;
+    let before = proxy.upstream.requests().len();
+    proxy.get(HERE).send().await.expect(200);
+    assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
+    let other = Sample::sdist("7.0", 10);
+    for target in ["/simple/other/", &other.path()] {
+        proxy.get(target).send().await.expect_unavailable("unavailable-token");
+    }
+    assert_eq!(proxy.upstream.requests().len(), before, "nothing is asked without a token");
+}
+
+#[tokio::test]
+async fn a_denied_read_is_403_that_names_the_permission() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    let denial = || refusal(403, "AccessDeniedException", "User: canary-arn is not authorized");
+    proxy.upstream.on(PAGE, denial());
+    for target in [HERE, &wheel.path(), &format!("{}.metadata", wheel.path())] {
+        let answer = proxy.get(target).send().await.expect(403);
+        assert_eq!(answer.value()["code"], "denied", "{target}");
+        assert!(
+            answer.text().contains("codeartifact:ReadFromRepository") && !answer.text().contains("canary")
+        );
+    }
+    list(&proxy.upstream, &[&wheel]);
+    proxy.upstream.on(&wheel.upstream(), denial());
+    let answer = proxy.get(&wheel.path()).send().await.expect(403);
+    assert_eq!(answer.value()["code"], "denied");
+}
+
+#[tokio::test]
+async fn a_refused_token_is_replaced_once_for_all_who_wait_and_nobody_notices() {
+    let control = control_plane().await;
+    let (proxy, gate) = (Proxy::builder().control(&control).start().await, Gate::closed());
+    let answer_to_token = |gate: Gate, good: Reply| {
+        // `Basic base64("aws:canary-1")`
+        Reply::with(move |seen| match seen.header("authorization") {
+            Some("Basic YXdzOmNhbmFyeS0x") => Reply::status(401).before_head(&gate),
+            _ => good.clone(),
+        })
+    };
+    let names: Vec<_> = (0..20).map(|n| format!("p{n}")).collect();
+    for name in &names {
+        let request = format!("GET /pypi/r/simple/{name}/");
+        proxy.upstream.on(&request, answer_to_token(gate.clone(), page(&[])));
+    }
+    let opening = async {
+        gate.reached_by(20).await;
+        gate.open();
+    };
+    let asking = names.iter().map(|name| proxy.get(&format!("/simple/{name}/")).send());
+    let (answers, ()) = tokio::join!(join_all(asking), opening);
+    for answer in answers {
+        answer.expect(200);
+    }
+    assert_eq!(control.requests_to(MINT).len(), 2, "one at the start, one forced");
+    for name in &names {
+        assert_eq!(proxy.asked(&format!("GET /pypi/r/simple/{name}/")), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_404_to_a_token_of_unproven_age_is_asked_again_with_a_new_one() {
+    let proxy = Proxy::start().await;
+    publish(&proxy.upstream, &[&Sample::wheel()]);
+    proxy.pass(Duration::from_mins(6)).await;
+    proxy.upstream.on(
+        PAGE,
+        Reply::with(|seen| match seen.header("authorization") {
+            Some("Basic YXdzOmNhbmFyeS0x") => Reply::status(404),
+            _ => page(&[Sample::wheel().entry()]),
+        }),
+    );
+    assert_eq!(proxy.get(HERE).json().send().await.expect(200).file_names().len(), 1);
+    assert_eq!(proxy.control.requests_to(MINT).len(), 2);
+}
+
+#[tokio::test]
+async fn an_unproven_token_that_cannot_be_renewed_makes_404_a_503() {
+    let proxy = impatient().start().await;
+    proxy.upstream.on(PAGE, Reply::status(404));
+    proxy.pass(Duration::from_mins(6)).await;
+    proxy.control.on(MINT, refusal(403, "AccessDeniedException", "gone"));
+    proxy.get(HERE).send().await.expect_unavailable("unavailable-token");
+}
+
+#[tokio::test]
+async fn a_missing_project_is_remembered_for_a_moment_and_a_failure_not_at_all() {
+    let proxy = Proxy::start().await;
+    proxy.upstream.on(PAGE, Reply::status(404));
+    for _ in 0..3 {
+        proxy.get(HERE).send().await.expect(404);
+    }
+    assert_eq!(proxy.asked(PAGE), 1);
+    list(&proxy.upstream, &[&Sample::wheel()]);
+    proxy.pass(Duration::from_secs(11)).await;
+    proxy.get(HERE).send().await.expect(200);
+
+    let failing = "GET /pypi/r/simple/failing/";
+    proxy.upstream.on(failing, Reply::raw(""));
+    proxy.get("/simple/failing/").send().await.expect_unavailable("unavailable-broken");
+    proxy.upstream.on(failing, page(&[]));
+    proxy.get("/simple/failing/").send().await.expect(200);
+}
+
+#[tokio::test]
+async fn a_known_project_that_flickers_stays_and_one_that_is_gone_goes() {
+    let builder = Proxy::builder().windows(Span::secs(1), Span::secs(0), Span::secs(3600));
+    let (proxy, wheel) = (builder.start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.get(HERE).send().await.expect(200);
+    proxy.upstream.on(PAGE, Reply::status(404));
+    proxy.pass(Duration::from_secs(2)).await;
+    for _ in 0..3 {
+        assert_eq!(proxy.get(HERE).json().send().await.expect(200).file_names(), [wheel.name.as_str()]);
+    }
+    assert_eq!(proxy.asked(PAGE), 2, "it is not asked all the time either");
+    // It was a flicker: the project is there again, and the next 404 is a first one.
+    list(&proxy.upstream, &[&wheel]);
+    proxy.pass(Duration::from_secs(31)).await;
+    proxy.get(HERE).send().await.expect(200);
+    proxy.upstream.on(PAGE, Reply::status(404));
+    proxy.pass(Duration::from_secs(2)).await;
+    proxy.get(HERE).send().await.expect(200);
+    // Said again half a minute later, it is believed.
+    proxy.pass(Duration::from_secs(31)).await;
+    let answer = proxy.get(HERE).send().await.expect(404);
+    assert_eq!(answer.value()["code"], "no-such-project");
+    assert_eq!(proxy.kept("pages").len(), 0);
+}
+
+#[tokio::test]
+async fn a_slow_upstream_does_not_hold_up_who_can_have_the_stale_page() {
+    let builder = Proxy::builder().windows(Span::secs(0), Span::secs(0), Span::secs(3600));
+    let (proxy, wheel, gate) = (builder.start().await, Sample::wheel(), Gate::closed());
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.get(HERE).send().await.expect(200);
+    proxy.upstream.on(PAGE, page(&[]).before_head(&gate));
+    let began = Instant::now();
+    let answer = proxy.get(HERE).json().send().await.expect(200);
+    let took = began.elapsed();
+    assert_eq!(answer.header("cache-status"), Some("wheelport; fwd=stale"));
+    assert_eq!(answer.file_names().len(), 1);
+    assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(4), "{took:?}");
+    // The question stays open, and its answer counts when it comes.
+    gate.open();
+    let renewed = async || proxy.get(HERE).json().send().await.file_names().is_empty().then_some(());
+    until("the new page", renewed).await;
+}
+
+#[tokio::test]
+async fn a_wish_of_upstream_is_passed_on_within_bounds() {
+    let proxy = impatient().start().await;
+    proxy.upstream.on(PAGE, Reply::status(429).header("retry-after", "7"));
+    let answer = proxy.get(HERE).send().await;
+    answer.expect_unavailable("unavailable-throttled");
+    let wait: u64 = answer.header("retry-after").and_then(|wait| wait.parse().ok()).expect("seconds");
+    assert!((6..=8).contains(&wait), "{wait} s");
+}
+
+#[tokio::test]
+async fn every_repetition_is_bounded() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    for status in [500, 502, 503, 504] {
+        proxy.upstream.on(PAGE, Reply::status(status));
+        let before = proxy.asked(PAGE);
+        proxy.get(HERE).send().await.expect_unavailable("unavailable-upstream");
+        assert_eq!(proxy.asked(PAGE) - before, 3, "{status}");
+    }
+    list(&proxy.upstream, &[&wheel]);
+    proxy.upstream.on(&wheel.upstream(), Reply::status(503));
+    proxy.get(&wheel.path()).send().await.expect_unavailable("unavailable-upstream");
+    assert_eq!(proxy.asked(&wheel.upstream()), 3);
+}
+
+#[tokio::test]
+async fn what_clients_send_never_reaches_upstream() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    for target in [HERE.to_owned(), wheel.path()] {
+        let asking = proxy
+            .get(&format!("{target}?secret=query"))
+            .header("authorization", "Basic Y2xpZW50OnNlY3JldA==")
+            .header("cookie", "session=secret")
+            .header("x-forwarded-for", "203.0.113.7")
+            .header("user-agent", "a client's own");
+        asking.send().await.expect(200);
+    }
+    for seen in proxy.upstream.requests() {
+        assert_eq!(seen.header("authorization"), Some("Basic YXdzOmNhbmFyeS0x"));
+        assert!(!seen.target.contains("secret"), "{seen:?}");
+        assert!(
+            seen.headers.iter().all(|(_, value)| !value.contains("secret") && !value.contains("client's"))
+        );
+        assert_eq!((seen.header("cookie"), seen.header("x-forwarded-for")), (None, None));
+    }
+}

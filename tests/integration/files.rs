@@ -1,0 +1,395 @@
+//! Files: exact bytes, one fetch for many, readers of what is still coming, and what happens when upstream breaks off.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use wheelport::runtime::units::{Size, Span};
+
+use crate::support::client::{Opened, until};
+use crate::support::proxy::Proxy;
+use crate::support::scripted::{Gate, Reply};
+use crate::support::wheels::{PAGE, Sample, list, noise, page, publish};
+
+/// What a wheel is answered with.
+fn headers<'a>(tag: &'a str, served: &'a str) -> [(&'a str, &'a str); 9] {
+    [
+        ("content-type", "application/octet-stream"),
+        ("content-length", "*"),
+        ("content-disposition", "attachment; filename=\"a_b-1.0-py3-none-any.whl\""),
+        ("etag", tag),
+        ("cache-control", "max-age=365000000, immutable"),
+        ("accept-ranges", "bytes"),
+        ("cache-status", served),
+        ("x-content-type-options", "nosniff"),
+        ("content-security-policy", "*"),
+    ]
+}
+
+#[tokio::test]
+async fn a_file_comes_exact_with_all_its_headers_first_from_upstream_then_from_disk() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    let tag = wheel.tag();
+    for served in ["wheelport; fwd=miss; stored", "wheelport; hit"] {
+        let answer = proxy.get(&wheel.path()).send().await.expect(200);
+        answer.expect_headers(&headers(&tag, served));
+        assert_eq!(answer.body, wheel.bytes);
+        assert_eq!(answer.header("content-length"), Some(wheel.bytes.len().to_string().as_str()));
+    }
+    assert_eq!(proxy.asked(&wheel.upstream()), 1);
+    let asked = &proxy.upstream.requests_to(&wheel.upstream())[0];
+    assert_eq!((asked.header("accept-encoding"), asked.header("range")), (Some("identity"), None));
+}
+
+#[tokio::test]
+async fn many_clients_of_a_cold_file_are_one_fetch() {
+    let (proxy, sdist, gate) = (Proxy::start().await, Sample::sdist("1.0", 300_000), Gate::closed());
+    list(&proxy.upstream, &[&sdist]);
+    proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).gate_after(1000, &gate));
+    let path = sdist.path();
+    let mut opened = join_all((0..40).map(|_| proxy.get(&path).open())).await;
+    // Everybody has the beginning before upstream has sent the end.
+    for one in &mut opened {
+        assert_eq!(one.at_least(999).await[..], sdist.bytes[..999]);
+    }
+    gate.open();
+    for answer in join_all(opened.into_iter().map(Opened::finish)).await {
+        assert_eq!(answer.expect(200).body, sdist.bytes);
+    }
+    assert_eq!((proxy.asked(&sdist.upstream()), proxy.asked(PAGE)), (1, 1));
+    assert_eq!(proxy.kept("blobs").len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_joins_later_reads_from_the_beginning_and_is_told_apart() {
+    let (proxy, sdist, gate) = (Proxy::start().await, Sample::sdist("1.0", 200_000), Gate::closed());
+    list(&proxy.upstream, &[&sdist]);
+    proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).gate_after(150_000, &gate));
+    let mut first = proxy.get(&sdist.path()).open().await;
+    first.at_least(140_000).await;
+    let mut second = proxy.get(&sdist.path()).open().await;
+    assert_eq!(second.header("cache-status"), Some("wheelport; fwd=miss; stored; collapsed"));
+    assert_eq!(second.at_least(140_000).await[..140_000], sdist.bytes[..140_000]);
+    gate.open();
+    assert_eq!(first.finish().await.expect(200).body, sdist.bytes);
+    assert_eq!(second.finish().await.expect(200).body, sdist.bytes);
+    assert_eq!(proxy.asked(&sdist.upstream()), 1);
+}
+
+#[tokio::test]
+async fn the_first_client_may_leave_and_the_file_still_comes_whole() {
+    let (proxy, sdist, gate) = (Proxy::start().await, Sample::sdist("1.0", 200_000), Gate::closed());
+    list(&proxy.upstream, &[&sdist]);
+    proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).gate_after(2000, &gate));
+    let mut first = proxy.get(&sdist.path()).open().await;
+    first.at_least(1000).await;
+    drop(first);
+    let gone = async || proxy.metrics().await.contains("wheelport_requests_in_flight 0").then_some(());
+    until("the proxy to notice", gone).await;
+    gate.open();
+    until("the file to be kept", async || (!proxy.kept("blobs").is_empty()).then_some(())).await;
+    let later = proxy.get(&sdist.path()).send().await.expect(200);
+    assert_eq!((later.body, proxy.asked(&sdist.upstream())), (sdist.bytes.clone(), 1));
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_back_nobody() {
+    let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", 6 << 20));
+    publish(&proxy.upstream, &[&sdist]);
+    let slow = proxy.get(&sdist.path()).open().await;
+    let fast = proxy.get(&sdist.path()).send().await.expect(200);
+    assert_eq!(fast.body, sdist.bytes);
+    assert!(
+        proxy.metrics().await.contains("wheelport_requests_in_flight 1"),
+        "the slow one is in the middle"
+    );
+    assert_eq!(slow.finish().await.expect(200).body, sdist.bytes);
+    assert_eq!(proxy.asked(&sdist.upstream()), 1);
+}
+
+#[tokio::test]
+async fn an_address_out_of_a_lock_file_works_without_its_page() {
+    let proxy = Proxy::start().await;
+    let file = Sample::file("1.0+x", "a_b-1.0+x.tar.gz", noise(100));
+    publish(&proxy.upstream, &[&file]);
+    proxy.upstream.on("GET /pypi/r/simple/a-b/1.0%2Bx/a_b-1.0%2Bx.tar.gz", Reply::ok(file.bytes.clone()));
+    for path in [
+        "/pypi/main/simple/a-b/1.0%2Bx/a_b-1.0%2Bx.tar.gz",
+        "/simple/a-b/1.0+x/a_b-1.0+x.tar.gz",
+        "/simple/A.B/1.0%2bx/a_b-1.0+x.tar.gz",
+        "//simple//a-b/1.0+x/a_b-1.0+x.tar.gz?a=b",
+    ] {
+        assert_eq!(proxy.get(path).send().await.expect(200).body, file.bytes, "{path}");
+    }
+    assert_eq!(proxy.kept("blobs").len(), 1);
+    assert_eq!(proxy.upstream.requests().len(), 2, "the page and the file, once each");
+}
+
+#[tokio::test]
+async fn a_file_that_no_page_lists_is_passed_on_and_not_kept() {
+    let (proxy, listed, unlisted) = (Proxy::start().await, Sample::wheel(), Sample::sdist("0.1", 5000));
+    publish(&proxy.upstream, &[&listed]);
+    proxy.upstream.on(&unlisted.upstream(), Reply::ok(unlisted.bytes.clone()));
+    for _ in 0..2 {
+        let answer = proxy.get(&unlisted.path()).send().await.expect(200);
+        assert_eq!(answer.body, unlisted.bytes);
+        answer.expect_headers(&[
+            ("content-type", "application/octet-stream"),
+            ("content-length", "5000"),
+            ("content-disposition", "attachment; filename=\"a_b-0.1.tar.gz\""),
+            ("cache-control", "no-cache"),
+            ("cache-status", "*"),
+            ("x-content-type-options", "nosniff"),
+            ("content-security-policy", "*"),
+        ]);
+    }
+    assert_eq!(proxy.asked(&unlisted.upstream()), 2);
+    assert_eq!(proxy.kept("blobs").len(), 0);
+    assert_eq!(proxy.temporaries().len(), 0);
+}
+
+#[tokio::test]
+async fn a_file_under_another_version_is_not_that_file() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.upstream.on("GET /pypi/r/simple/a-b/2.0/a_b-1.0-py3-none-any.whl", Reply::status(404));
+    let answer = proxy.get("/simple/a-b/2.0/a_b-1.0-py3-none-any.whl").send().await.expect(404);
+    assert_eq!(answer.value()["code"], "no-such-file");
+}
+
+#[tokio::test]
+async fn other_digests_than_sha256_vouch_too_and_none_means_not_kept() {
+    let sdist = Sample::sdist("1.0", 4000);
+    for (hashes, asked) in [
+        (json!({"sha512": sdist.sha512()}), 1),
+        (json!({"sha512": sdist.sha512(), "md5": "0".repeat(32)}), 1),
+        (json!({"md5": sdist.md5()}), 1),
+        (json!({}), 2),
+    ] {
+        let proxy = Proxy::start().await;
+        let mut entry = sdist.entry();
+        entry["hashes"] = hashes.clone();
+        proxy.upstream.on(PAGE, page(&[entry]));
+        proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()));
+        assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes, "{hashes}");
+        let second = proxy.get(&sdist.path()).send().await.expect(200);
+        assert_eq!(second.body, sdist.bytes, "{hashes}");
+        assert_eq!(proxy.asked(&sdist.upstream()), asked, "{hashes}");
+        let known = (asked == 1).then(|| sdist.tag());
+        assert_eq!(second.header("etag").map(str::to_owned), known, "{hashes}");
+    }
+}
+
+#[tokio::test]
+async fn other_bytes_than_the_page_promises_never_end_cleanly_and_leave_nothing() {
+    let sdist = Sample::sdist("1.0", 50_000);
+    let altered = noise(50_000).into_iter().map(|byte| byte ^ 1).collect::<Vec<_>>();
+    let mut last_byte = sdist.bytes.to_vec();
+    last_byte[49_999] ^= 1;
+    for (hashes, bytes) in [
+        (json!({"sha256": sdist.sha256()}), altered.clone()),
+        (json!({"sha256": sdist.sha256()}), last_byte),
+        (json!({"sha512": sdist.sha512()}), altered),
+    ] {
+        for chunked in [false, true] {
+            let proxy = Proxy::start().await;
+            let mut entry = sdist.entry();
+            entry["hashes"] = hashes.clone();
+            proxy.upstream.on(PAGE, page(&[entry]));
+            let reply = Reply::ok(bytes.clone());
+            let reply = if chunked { reply.chunked() } else { reply };
+            proxy.upstream.on(&sdist.upstream(), reply);
+            let answer = proxy.get(&sdist.path()).send().await.expect_broken();
+            assert!(answer.body.len() < sdist.bytes.len(), "the last byte is held back");
+            assert_eq!((proxy.kept("blobs").len(), proxy.kept("links").len()), (0, 0));
+            until("the temporary file to go", async || proxy.temporaries().is_empty().then_some(())).await;
+            // The next one gets the right bytes if upstream has them again.
+            proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()));
+            assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_length_other_than_the_pages_is_refused_before_a_byte_goes_out() {
+    let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", 5000));
+    list(&proxy.upstream, &[&sdist]);
+    proxy.upstream.on(&sdist.upstream(), Reply::ok(noise(4999)));
+    proxy.get(&sdist.path()).send().await.expect_unavailable("integrity");
+    assert_eq!(proxy.kept("blobs").len(), 0);
+}
+
+#[tokio::test]
+async fn too_few_or_too_many_bytes_never_look_like_the_whole() {
+    // Also where the cache cannot take the file, which is then passed through.
+    for (max_size, length) in [(1 << 30, 5000), (4000, 5000)] {
+        let proxy = Proxy::builder().set(|builder| builder.cache.max_size = Size(max_size)).start().await;
+        let sdist = Sample::sdist("1.0", length);
+        list(&proxy.upstream, &[&sdist]);
+        // Without a length in upstream's answer it shows at the end, or as soon as there are too many bytes.
+        for sent in [length - 1, length + 1, length * 20] {
+            let mut bytes = sdist.bytes.to_vec();
+            bytes.resize(sent, 7);
+            proxy
+                .upstream
+                .on(&sdist.upstream(), Reply::ok(bytes).chunked().drip(length, Duration::from_millis(1)));
+            let answer = proxy.get(&sdist.path()).send().await;
+            assert!(answer.status == 503 || !answer.complete, "{max_size} {sent}: {answer:?}");
+        }
+        assert_eq!(proxy.kept("blobs").len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_unknown_length_comes_chunked_and_is_kept() {
+    let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", 70_000));
+    proxy.upstream.on(PAGE, page(&[sdist.entry_without(&["size"])]));
+    proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).chunked());
+    let first = proxy.get(&sdist.path()).send().await.expect(200);
+    assert_eq!((first.header("content-length"), first.header("transfer-encoding")), (None, Some("chunked")));
+    assert_eq!(first.body, sdist.bytes);
+    let second = proxy.get(&sdist.path()).send().await.expect(200);
+    assert_eq!((second.header("content-length"), &second.body), (Some("70000"), &sdist.bytes));
+    assert_eq!(proxy.asked(&sdist.upstream()), 1);
+}
+
+#[tokio::test]
+async fn a_cut_in_the_middle_is_made_up_for_by_starting_over_where_ranges_were_never_shown() {
+    let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", 300_000));
+    list(&proxy.upstream, &[&sdist]);
+    let whole = Reply::ok(sdist.bytes.clone());
+    proxy.upstream.on_each(
+        &sdist.upstream(),
+        [
+            whole.clone().cut_after(100_000),
+            whole.clone().cut_after(50_000),
+            whole.clone().cut_after(299_999),
+            whole,
+        ],
+    );
+    assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
+    let asked = proxy.upstream.requests_to(&sdist.upstream());
+    assert_eq!(asked.len(), 4);
+    assert!(asked.iter().all(|seen| seen.header("range").is_none()), "{asked:?}");
+    assert_eq!(proxy.kept("blobs").len(), 1);
+}
+
+#[tokio::test]
+async fn a_cut_in_the_middle_is_resumed_where_upstream_has_shown_ranges() {
+    let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", 300_000));
+    list(&proxy.upstream, &[&sdist]);
+    let bytes = sdist.bytes.clone();
+    let shown = |reply: Reply| reply.header("accept-ranges", "bytes").header("etag", "\"v1\"");
+    let rest = Reply::with(move |seen| {
+        let from = seen.header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
+        let from: usize = from.and_then(|from| from.parse().ok()).expect("an open range");
+        Reply::status(206)
+            .header("content-range", format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len()))
+            .header("etag", "\"v1\"")
+            .body(bytes.slice(from..))
+    });
+    let cut = shown(Reply::ok(sdist.bytes.clone())).cut_after(100_000);
+    proxy.upstream.on_each(&sdist.upstream(), [cut, rest]);
+    assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
+    let asked = proxy.upstream.requests_to(&sdist.upstream());
+    assert_eq!(asked.len(), 2);
+    assert_eq!((asked[0].header("range"), asked[1].header("if-range")), (None, Some("\"v1\"")));
+    assert!(asked[1].header("range").is_some());
+}
+
+#[tokio::test]
+async fn a_resumption_that_is_answered_with_the_whole_or_a_refusal_still_ends_well() {
+    for refusal in [
+        Reply::status(416),
+        Reply::status(500),
+        Reply::status(206),
+        Reply::ok(Sample::sdist("1.0", 90_000).bytes),
+    ] {
+        let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", 90_000));
+        list(&proxy.upstream, &[&sdist]);
+        let whole = Reply::ok(sdist.bytes.clone()).header("accept-ranges", "bytes");
+        proxy.upstream.on_each(&sdist.upstream(), [whole.clone().cut_after(40_000), refusal, whole]);
+        assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_keeps_breaking_off_breaks_the_answer_and_leaves_nothing() {
+    let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", 300_000));
+    list(&proxy.upstream, &[&sdist]);
+    proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).cut_after(100_000));
+    let answer = proxy.get(&sdist.path()).send().await.expect_broken();
+    assert_eq!(answer.body[..], sdist.bytes[..answer.body.len()]);
+    assert_eq!(proxy.asked(&sdist.upstream()), 4, "a bounded number of attempts");
+    assert_eq!(proxy.kept("blobs").len(), 0);
+    until("the temporary file to go", async || proxy.temporaries().is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_chunked_answer_that_breaks_off_is_no_clean_end_either() {
+    let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", 100_000));
+    proxy.upstream.on(PAGE, page(&[sdist.entry_without(&["size"])]));
+    proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).chunked().cut_after(60_000));
+    let answer = proxy.get(&sdist.path()).send().await.expect_broken();
+    assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
+    assert_eq!(proxy.kept("blobs").len(), 0);
+}
+
+#[tokio::test]
+async fn a_listed_file_that_is_not_imported_yet_is_waited_for() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    list(&proxy.upstream, &[&wheel]);
+    let missing = Reply::status(404);
+    proxy.upstream.on_each(&wheel.upstream(), [missing.clone(), missing, Reply::ok(wheel.bytes.clone())]);
+    assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
+    assert_eq!(proxy.asked(&wheel.upstream()), 3);
+}
+
+#[tokio::test]
+async fn a_listed_file_that_stays_missing_is_believed_gone_only_when_the_page_agrees() {
+    let quick = Proxy::builder().set(|builder| {
+        builder.client.import_patience = Span::millis(100);
+    });
+    let (proxy, wheel) = (quick.start().await, Sample::wheel());
+    list(&proxy.upstream, &[&wheel]);
+    proxy.upstream.on(&wheel.upstream(), Reply::status(404));
+    proxy.get(&wheel.path()).send().await.expect_unavailable("unavailable-upstream");
+    // The page is a second old now, is asked again, and no longer lists it.
+    list(&proxy.upstream, &[]);
+    proxy.pass(Duration::from_secs(2)).await;
+    let answer = proxy.get(&wheel.path()).send().await.expect(404);
+    assert_eq!(answer.value()["code"], "no-such-file");
+    proxy.asked_by(PAGE, 2).await;
+}
+
+#[tokio::test]
+async fn a_head_or_a_condition_on_a_cold_file_is_answered_from_the_page() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    let tag = wheel.tag();
+    let head = proxy.head(&wheel.path()).send().await.expect(200);
+    head.expect_headers(&headers(&tag, "*"));
+    assert_eq!(head.header("content-length"), Some(wheel.bytes.len().to_string().as_str()));
+    let unchanged = proxy.get(&wheel.path()).header("if-none-match", &tag).send().await.expect(304);
+    assert_eq!(unchanged.header("etag"), Some(tag.as_str()));
+    assert_eq!(proxy.asked(&wheel.upstream()), 0, "nobody needed the file");
+    let changed = proxy.get(&wheel.path()).header("if-none-match", "\"other\"").send().await.expect(200);
+    assert_eq!(changed.body, wheel.bytes);
+    assert!(proxy.upstream.requests().iter().all(|seen| seen.method == "GET"), "upstream never sees a HEAD");
+}
+
+#[tokio::test]
+async fn two_routes_do_not_mix_what_they_fetch_but_share_the_bytes() {
+    let proxy = Proxy::builder().routes(&["one", "two"], None).start().await;
+    let wheel = Sample::wheel();
+    publish(&proxy.upstream, &[&wheel]);
+    for route in ["one", "two"] {
+        let path = format!("/pypi/{route}{}", wheel.path());
+        assert_eq!(proxy.get(&path).send().await.expect(200).body, wheel.bytes);
+    }
+    let nameless = proxy.get(&wheel.path()).send().await.expect(404);
+    assert_eq!(nameless.value()["code"], "no-default-route");
+    assert_eq!(proxy.kept("blobs").len(), 1);
+}

@@ -1,0 +1,194 @@
+//! Core metadata: taken from the wheel, true to its digest, announced only where it can be had.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use wheelport::pypi::Sha256;
+
+use crate::support::client::until;
+use crate::support::proxy::{MINT, Proxy, refusal};
+use crate::support::scripted::{Gate, Reply};
+use crate::support::wheels::{PAGE, Sample, list, metadata, page, publish, zipped};
+
+const HERE: &str = "/simple/a-b/";
+
+fn of(sample: &Sample) -> String {
+    format!("{}.metadata", sample.path())
+}
+
+async fn announced(proxy: &Proxy) -> Vec<Value> {
+    let listed = proxy.get(HERE).json().send().await.expect(200).value();
+    let files = listed["files"].as_array().expect("files");
+    files.iter().map(|file| file["core-metadata"].clone()).collect()
+}
+
+#[tokio::test]
+async fn it_is_the_wheels_own_file_with_all_its_headers() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    let expected = metadata("1.0");
+    let tag = format!("\"{}\"", Sha256::of(expected.as_bytes()));
+    for served in ["wheelport; fwd=miss; stored", "wheelport; hit"] {
+        let answer = proxy.get(&of(&wheel)).send().await.expect(200);
+        assert_eq!(answer.text(), expected);
+        answer.expect_headers(&[
+            ("content-type", "text/plain; charset=utf-8"),
+            ("content-length", &expected.len().to_string()),
+            ("etag", &tag),
+            ("cache-control", "max-age=365000000, immutable"),
+            ("accept-ranges", "bytes"),
+            ("cache-status", served),
+            ("x-content-type-options", "nosniff"),
+            ("content-security-policy", "*"),
+        ]);
+    }
+    proxy.get(&of(&wheel)).header("if-none-match", &tag).send().await.expect(304);
+    let part = proxy.get(&of(&wheel)).header("range", "bytes=0-15").send().await.expect(206);
+    assert_eq!(part.text(), "Metadata-Version");
+    assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
+    assert_eq!(proxy.asked(&wheel.upstream()), 1, "the wheel was fetched for both");
+    assert!(!proxy.upstream.requests().iter().any(|seen| seen.target.contains("metadata")));
+}
+
+#[tokio::test]
+async fn it_is_announced_at_first_without_and_after_a_refresh_with_its_digest() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    assert_eq!(announced(&proxy).await, [json!(true)]);
+    let answer = proxy.get(&of(&wheel)).send().await.expect(200);
+    let digest = Sha256::of(&answer.body).to_string();
+    proxy.ops.ask("POST", "/purge?route=main&project=a-b").send().await.expect(200);
+    assert_eq!(announced(&proxy).await, [json!({"sha256": digest})]);
+    let html = proxy.get(HERE).send().await.expect(200).text();
+    for attribute in ["data-core-metadata", "data-dist-info-metadata"] {
+        assert!(html.contains(&format!("{attribute}=\"sha256={digest}\"")), "{html}");
+    }
+}
+
+#[tokio::test]
+async fn it_is_announced_only_where_it_can_be_served() {
+    let proxy = Proxy::start().await;
+    let wheel = Sample::wheel();
+    let other = |name: &str| Sample::file("1.0", name, name.as_bytes().to_vec());
+    let mut too_large = other("a_b-1.0-2-py3-none-any.whl").entry();
+    too_large["size"] = json!(1_u64 << 50);
+    let mut claimed = other("a_b-1.0.zip").entry();
+    claimed["core-metadata"] = json!(true);
+    let entries = [
+        wheel.entry(),
+        Sample::sdist("1.0", 10).entry(),
+        other("a_b.whl").entry(),
+        other("a_b-1.0-py2-none-any.whl").entry_without(&["hashes"]),
+        too_large,
+        claimed,
+    ];
+    proxy.upstream.on(PAGE, page(&entries));
+    let mut expected = vec![json!(true)];
+    expected.resize(entries.len(), Value::Null);
+    let found: Vec<Value> = announced(&proxy)
+        .await
+        .into_iter()
+        .map(|value| if value == json!(false) { Value::Null } else { value })
+        .collect();
+    assert_eq!(found, expected);
+    for name in ["a_b.whl", "a_b-1.0-py2-none-any.whl", "a_b-1.0-2-py3-none-any.whl"] {
+        let answer = proxy.get(&of(&other(name))).send().await.expect(404);
+        assert_eq!(answer.value()["code"], "no-core-metadata", "{name}");
+    }
+    assert_eq!(proxy.upstream.requests().len(), 1, "none of them was fetched to find out");
+}
+
+#[tokio::test]
+async fn a_wheel_without_usable_metadata_is_announced_no_longer() {
+    let bad = [
+        ("no METADATA", zipped(&[("a_b/__init__.py", b"")])),
+        ("not a ZIP archive", b"not a zip".to_vec()),
+        ("another project", zipped(&[("a_b-1.0.dist-info/METADATA", b"Name: other\nVersion: 1.0\n")])),
+        ("another version", zipped(&[("a_b-1.0.dist-info/METADATA", b"Name: a-b\nVersion: 2.0\n")])),
+    ];
+    for (what, bytes) in bad {
+        let proxy = Proxy::start().await;
+        let wheel = Sample::file("1.0", "a_b-1.0-py3-none-any.whl", bytes);
+        publish(&proxy.upstream, &[&wheel]);
+        assert_eq!(announced(&proxy).await, [json!(true)], "{what}");
+        let before = proxy.get(HERE).json().send().await.expect(200);
+        let answer = proxy.get(&of(&wheel)).send().await.expect(404);
+        assert_eq!(answer.value()["code"], "no-core-metadata", "{what}");
+        // At once, without upstream being asked again, and for every client that holds the old page.
+        let tag = before.header("etag").expect("a tag");
+        let after = proxy.get(HERE).json().header("if-none-match", tag).send().await.expect(200);
+        assert!(!after.text().contains("core-metadata\":true"), "{what}: {}", after.text());
+        assert_eq!(proxy.asked(PAGE), 1, "{what}");
+        // The wheel itself is as good as ever.
+        assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn many_who_ask_for_it_at_once_are_one_fetch_of_the_wheel() {
+    let (proxy, wheel, gate) = (Proxy::start().await, Sample::wheel(), Gate::closed());
+    list(&proxy.upstream, &[&wheel]);
+    proxy.upstream.on(&wheel.upstream(), Reply::ok(wheel.bytes.clone()).before_head(&gate));
+    let path = of(&wheel);
+    let opening = async {
+        gate.reached().await;
+        gate.open();
+    };
+    let (answers, ()) = tokio::join!(join_all((0..20).map(|_| proxy.get(&path).send())), opening);
+    for answer in answers {
+        assert_eq!(answer.expect(200).text(), metadata("1.0"));
+    }
+    assert_eq!(proxy.asked(&wheel.upstream()), 1);
+    assert_eq!(proxy.kept("sidecars").len(), 1);
+}
+
+#[tokio::test]
+async fn a_fetched_wheel_has_its_metadata_taken_out_before_anybody_asks() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.get(&wheel.path()).send().await.expect(200);
+    until("the metadata", async || (!proxy.kept("sidecars").is_empty()).then_some(())).await;
+    let answer = proxy.get(&of(&wheel)).send().await.expect(200);
+    assert_eq!(answer.header("cache-status"), Some("wheelport; hit"));
+}
+
+#[tokio::test]
+async fn it_survives_a_restart_and_the_loss_of_the_wheel() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.get(&of(&wheel)).send().await.expect(200);
+    for blob in proxy.kept("blobs") {
+        std::fs::remove_file(blob).expect("a file that is there");
+    }
+    let (upstream, control) = (proxy.upstream.clone(), proxy.control.clone());
+    upstream.on(PAGE, Reply::raw("")).on(&wheel.upstream(), Reply::raw(""));
+    control.on(MINT, refusal(403, "AccessDeniedException", "gone"));
+    let proxy = proxy.stop().await.start_blind().await;
+    let answer = proxy.get(&of(&wheel)).send().await.expect(200);
+    assert_eq!(answer.text(), metadata("1.0"));
+    let digest = Sha256::of(&answer.body).to_string();
+    assert_eq!(announced(&proxy).await, [json!({"sha256": digest})]);
+}
+
+#[tokio::test]
+async fn it_is_503_and_never_404_while_the_wheel_cannot_be_had() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    list(&proxy.upstream, &[&wheel]);
+    proxy.upstream.on(&wheel.upstream(), Reply::raw(""));
+    proxy.get(&of(&wheel)).send().await.expect_unavailable("unavailable-broken");
+    let mut altered = wheel.bytes.to_vec();
+    altered[100] ^= 1;
+    proxy.upstream.on(&wheel.upstream(), Reply::ok(altered));
+    proxy.get(&of(&wheel)).send().await.expect_unavailable("integrity");
+    proxy.upstream.on(&wheel.upstream(), Reply::ok(wheel.bytes.clone()));
+    assert_eq!(proxy.get(&of(&wheel)).send().await.expect(200).text(), metadata("1.0"));
+}
+
+#[tokio::test]
+async fn other_files_have_none() {
+    let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", 10));
+    publish(&proxy.upstream, &[&sdist]);
+    proxy.upstream.on(&format!("{}.metadata", sdist.upstream()), Reply::status(404));
+    proxy.get(&of(&sdist)).send().await.expect(404);
+    let unlisted = proxy.get("/simple/a-b/3.0/a_b-3.0-py3-none-any.whl.metadata").send().await.expect(404);
+    assert_eq!(unlisted.value()["code"], "no-such-file");
+}

@@ -1,0 +1,244 @@
+//! What operators ask: health, readiness, metrics, purge, the start page.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde_json::json;
+use wheelport::runtime::units::Span;
+
+use crate::support::client::until;
+use crate::support::proxy::{CANARY, MINT, Proxy, files_below, refusal};
+use crate::support::scripted::{Gate, Reply};
+use crate::support::wheels::{PAGE, Sample, list, publish};
+
+const HERE: &str = "/simple/a-b/";
+
+#[tokio::test]
+async fn health_touches_nothing() {
+    let proxy = Proxy::builder().start_blind().await;
+    for client in [proxy.client(), proxy.ops] {
+        let answer = client.get("/healthz").send().await.expect(200);
+        assert_eq!((answer.text().as_str(), answer.header("cache-control")), ("alive\n", Some("no-store")));
+    }
+    assert_eq!(proxy.upstream.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn readiness_has_a_reason_when_it_fails() {
+    let proxy = Proxy::start().await;
+    let ready = proxy.get("/readyz").send().await.expect(200);
+    assert_eq!((&ready.value()["ready"], ready.value().get("reason")), (&json!(true), None));
+    assert_eq!(ready.value()["routes"][0]["route"], "main");
+    let again = proxy.stop().await;
+
+    let control = crate::support::scripted::Scripted::start().await;
+    let gate = Gate::closed();
+    control.on(MINT, refusal(403, "AccessDeniedException", "User is not authorized").before_head(&gate));
+    let proxy = again.control(&control).start_blind().await;
+    let waiting = proxy.get("/readyz").send().await.expect(503);
+    assert_eq!(waiting.header("retry-after"), Some("5"));
+    gate.open();
+    let refused = async || {
+        let answer = proxy.ops.get("/readyz").send().await.expect(503).value();
+        answer["routes"][0]["token_error"].as_str().map(|error| (answer["reason"].clone(), error.to_owned()))
+    };
+    let (reason, error) = until("the refusal", refused).await;
+    assert!(reason.as_str().is_some_and(|reason| reason.contains("wheelport check")), "{reason}");
+    assert!(error.starts_with("denied: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_is_not_ready_and_still_serves() {
+    let builder = Proxy::builder().set(|builder| builder.server.drain_delay = Span::secs(3600));
+    let (proxy, wheel) = (builder.start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.begin_stop();
+    let stopping = async || {
+        let answer = proxy.get("/readyz").send().await;
+        (answer.status == 503).then(|| answer.value()["reason"].clone())
+    };
+    assert_eq!(until("the drain", stopping).await, "the server is stopping");
+    assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
+}
+
+#[tokio::test]
+async fn a_stop_lets_answers_under_way_finish() {
+    let (proxy, sdist, gate) = (Proxy::start().await, Sample::sdist("1.0", 100_000), Gate::closed());
+    list(&proxy.upstream, &[&sdist]);
+    proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).gate_after(1000, &gate));
+    let mut opened = proxy.get(&sdist.path()).open().await;
+    opened.at_least(999).await;
+    proxy.begin_stop();
+    let refused = async || tokio::net::TcpStream::connect(proxy.address).await.is_err().then_some(());
+    until("new connections to be refused", refused).await;
+    gate.open();
+    assert_eq!(opened.finish().await.expect(200).body, sdist.bytes);
+    drop(proxy.stop().await);
+}
+
+/// The label sets of one metric.
+fn series<'a>(metrics: &'a str, name: &str) -> HashSet<&'a str> {
+    metrics.lines().filter(|line| line.starts_with(name)).filter_map(|line| line.split(' ').next()).collect()
+}
+
+#[tokio::test]
+async fn metrics_count_what_happened_with_labels_of_a_fixed_set() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    for _ in 0..3 {
+        proxy.get(HERE).send().await.expect(200);
+        proxy.get(&wheel.path()).send().await.expect(200);
+    }
+    let before = proxy.ops.get("/metrics").send().await.expect(200);
+    assert_eq!(
+        before.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    let text = before.text();
+    for line in [
+        "wheelport_requests_total{kind=\"page\",status=\"200\",served=\"miss\"} 1",
+        "wheelport_requests_total{kind=\"page\",status=\"200\",served=\"hit\"} 2",
+        "wheelport_requests_total{kind=\"file\",status=\"200\",served=\"miss\"} 1",
+        "wheelport_requests_total{kind=\"file\",status=\"200\",served=\"hit\"} 2",
+        &format!("wheelport_sent_bytes_total{{kind=\"file\"}} {}", 3 * wheel.bytes.len()),
+        "wheelport_token_usable{route=\"main\"} 1.0",
+        "wheelport_requests_in_flight 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+    let stranger =
+        |n: usize| proxy.get(&format!("/simple/stranger-{n}/")).header("user-agent", &format!("agent-{n}"));
+    stranger(0).send().await;
+    proxy.client().ask("BREW", "/stranger").send().await;
+    let few = proxy.metrics().await;
+    for n in 1..40 {
+        stranger(n).send().await;
+        proxy.get(&format!("/stranger-{n}")).send().await;
+        proxy.client().ask(&format!("BREW{n}"), "/stranger").send().await;
+    }
+    let many = proxy.metrics().await;
+    assert!(!many.contains("stranger") && !many.contains("agent-") && !many.contains("BREW"), "{many}");
+    for name in ["wheelport_requests_total", "wheelport_request_seconds_bucket", "wheelport_upstream"] {
+        assert!(
+            series(&many, name).len() <= series(&few, name).len() + 2 * 15,
+            "{name} grows with its requests"
+        );
+    }
+}
+
+#[tokio::test]
+async fn counters_agree_with_what_upstream_saw() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    for _ in 0..5 {
+        proxy.get(&wheel.path()).send().await.expect(200);
+    }
+    let attempts = "wheelport_upstream_attempts_total{route=\"main\"} 2";
+    assert!(proxy.metrics().await.lines().any(|line| line == attempts), "{}", proxy.metrics().await);
+    assert_eq!(proxy.upstream.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn purge_forgets_one_page_for_programs_and_for_no_web_page() {
+    let proxy = Proxy::start().await;
+    publish(&proxy.upstream, &[&Sample::wheel()]);
+    proxy.get(HERE).send().await.expect(200);
+    let purge = "/purge?route=main&project=A.b";
+    for (header, value) in [("origin", "https://attacker.example.org"), ("sec-fetch-site", "cross-site")] {
+        proxy.ops.ask("POST", purge).header(header, value).send().await.expect(403);
+    }
+    proxy.get(HERE).send().await.expect(200);
+    assert_eq!(proxy.asked(PAGE), 1);
+    proxy.ops.ask("POST", purge).send().await.expect(200);
+    assert_eq!(proxy.kept("pages").len(), 0);
+    proxy.get(HERE).send().await.expect(200);
+    assert_eq!(proxy.asked(PAGE), 2);
+    proxy.ops.ask("POST", "/purge?route=typo&project=a").send().await.expect(404);
+    proxy.ops.ask("POST", "/purge?route=main&project=-").send().await.expect(404);
+    proxy.ops.get(purge).send().await.expect(405);
+}
+
+#[tokio::test]
+async fn a_purge_also_forgets_that_a_project_was_missing() {
+    let proxy = Proxy::start().await;
+    proxy.upstream.on(PAGE, Reply::status(404));
+    proxy.get(HERE).send().await.expect(404);
+    publish(&proxy.upstream, &[&Sample::wheel()]);
+    proxy.get(HERE).send().await.expect(404);
+    proxy.ops.ask("POST", "/purge?route=main&project=a-b").send().await.expect(200);
+    proxy.get(HERE).send().await.expect(200);
+}
+
+#[tokio::test]
+async fn the_listener_for_clients_has_no_operations() {
+    let proxy = Proxy::start().await;
+    for target in ["/metrics", "/status"] {
+        proxy.get(target).send().await.expect(404);
+        proxy.ops.get(target).send().await.expect(200);
+    }
+    let purge = proxy.client().ask("POST", "/purge?route=main&project=a").send().await;
+    assert_eq!(purge.status, 404);
+}
+
+#[tokio::test]
+async fn the_start_page_names_the_address_the_reader_came_by() {
+    let proxy = Proxy::start().await;
+    let page = proxy.get("/").header("host", "index.internal:8443").send().await.expect(200);
+    page.expect_headers(&[
+        ("content-type", "text/html; charset=utf-8"),
+        ("content-length", "*"),
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+        ("content-security-policy", "*"),
+    ]);
+    let text = page.text();
+    assert!(text.contains("http://index.internal:8443/simple/"), "{text}");
+    assert!(text.contains("acme") && !text.contains("<script"));
+    // Only a trusted proxy may say that it was https.
+    let claimed = proxy.get("/").header("x-forwarded-proto", "https").send().await.expect(200);
+    assert!(!claimed.text().contains("https://127.0.0.1"), "{}", claimed.text());
+}
+
+#[tokio::test]
+async fn a_token_turns_up_nowhere() {
+    let builder = Proxy::builder().set(|builder| builder.client.answer_timeout = Span::millis(1500));
+    let (proxy, wheel) = (builder.start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    // An upstream that repeats what it was sent, in every place it can.
+    let echo = |status: u16| {
+        Reply::with(move |seen| {
+            let token = seen.header("authorization").unwrap_or_default().to_owned();
+            Reply::status(status)
+                .header("x-echo", token.clone())
+                .header("www-authenticate", token.clone())
+                .header("content-type", "application/json")
+                .body(json!({"message": format!("{token} canary-1")}).to_string())
+        })
+    };
+    let mut outputs = Vec::new();
+    for status in [200, 400, 403, 404, 500, 429] {
+        let name = format!("echo{status}");
+        proxy.upstream.on(&format!("GET /pypi/r/simple/{name}/"), echo(status));
+        outputs.push(proxy.get(&format!("/simple/{name}/")).json().send().await);
+    }
+    for target in [HERE, &wheel.path(), "/", "/readyz", "/simple/", "/a-b/json"] {
+        outputs.push(proxy.get(target).send().await);
+    }
+    for target in ["/metrics", "/status", "/readyz"] {
+        outputs.push(proxy.ops.get(target).send().await);
+    }
+    let encoded = "YXdzOmNhbmFyeS";
+    for answer in outputs {
+        let whole = format!("{} {:?} {}", answer.reason, answer.headers, answer.text());
+        assert!(!whole.contains(CANARY) && !whole.contains(encoded), "{whole}");
+    }
+    proxy.pass(Duration::from_millis(10)).await;
+    let kept = files_below(proxy.dir.path());
+    assert!(kept.len() > 3);
+    for path in kept {
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        let found = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(!found(CANARY) && !found(encoded), "{}", path.display());
+    }
+}

@@ -1,0 +1,148 @@
+//! Parts of files: what is asked for, what is answered, on stored files and on files that are still coming.
+
+use futures_util::future::join_all;
+
+use crate::support::proxy::Proxy;
+use crate::support::scripted::{Gate, Reply};
+use crate::support::wheels::{Sample, list, publish};
+
+const LENGTH: usize = 300_000;
+
+async fn stored() -> (Proxy, Sample) {
+    let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", LENGTH));
+    publish(&proxy.upstream, &[&sdist]);
+    proxy.get(&sdist.path()).send().await.expect(200);
+    (proxy, sdist)
+}
+
+#[tokio::test]
+async fn one_range_gives_exactly_these_bytes() {
+    let (proxy, sdist) = stored().await;
+    for (range, first, last) in [
+        ("bytes=0-0", 0, 0),
+        ("bytes=5-9", 5, 9),
+        ("bytes=0-", 0, LENGTH - 1),
+        ("bytes=299999-", LENGTH - 1, LENGTH - 1),
+        ("bytes=-1", LENGTH - 1, LENGTH - 1),
+        ("bytes=-10000", LENGTH - 10_000, LENGTH - 1),
+        ("bytes=-999999999", 0, LENGTH - 1),
+        ("bytes=299990-99999999999999999999999", 299_990, LENGTH - 1),
+        ("bytes=131071-131072", 131_071, 131_072),
+    ] {
+        let answer = proxy.get(&sdist.path()).header("range", range).send().await.expect(206);
+        assert_eq!(answer.body, sdist.bytes.slice(first..=last), "{range}");
+        answer.expect_headers(&[
+            ("content-type", "application/octet-stream"),
+            ("content-length", &(last - first + 1).to_string()),
+            ("content-range", &format!("bytes {first}-{last}/{LENGTH}")),
+            ("content-disposition", "attachment; filename=\"a_b-1.0.tar.gz\""),
+            ("etag", &sdist.tag()),
+            ("cache-control", "max-age=365000000, immutable"),
+            ("accept-ranges", "bytes"),
+            ("cache-status", "wheelport; hit"),
+            ("x-content-type-options", "nosniff"),
+            ("content-security-policy", "*"),
+        ]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_single_range_of_bytes_gives_the_whole() {
+    let (proxy, sdist) = stored().await;
+    for range in
+        ["bytes=0-1,5-6", "bytes=9-5", "bytes=a-b", "bytes=-", "lines=1-2", "bytes 0-1", "bytes=0 - 1", ""]
+    {
+        let answer = proxy.get(&sdist.path()).header("range", range).send().await.expect(200);
+        assert_eq!((answer.body.len(), answer.header("content-range")), (LENGTH, None), "{range}");
+    }
+    let twice = proxy.get(&sdist.path()).header("range", "bytes=0-1").header("range", "bytes=2-3");
+    assert_eq!(twice.send().await.expect(200).body, sdist.bytes);
+}
+
+#[tokio::test]
+async fn a_range_past_the_end_is_416_with_the_length() {
+    let (proxy, sdist) = stored().await;
+    for range in ["bytes=300000-", "bytes=300000-400000", "bytes=-0"] {
+        let answer = proxy.get(&sdist.path()).header("range", range).send().await.expect(416);
+        assert_eq!(answer.header("content-range"), Some("bytes */300000"), "{range}");
+        assert_eq!(answer.value()["code"], "range-not-satisfiable");
+    }
+}
+
+#[tokio::test]
+async fn if_range_needs_the_very_same_strong_tag() {
+    let (proxy, sdist) = stored().await;
+    let tag = sdist.tag();
+    for (condition, status) in [
+        (tag.clone(), 206),
+        (format!("W/{tag}"), 200),
+        ("\"other\"".to_owned(), 200),
+        ("Thu, 01 Jan 2026 00:00:00 GMT".to_owned(), 200),
+    ] {
+        let asking = proxy.get(&sdist.path()).header("range", "bytes=1-2").header("if-range", &condition);
+        let answer = asking.send().await.expect(status);
+        let expected = if status == 206 { sdist.bytes.slice(1..3) } else { sdist.bytes.clone() };
+        assert_eq!(answer.body, expected, "{condition}");
+    }
+    let has_it = proxy.get(&sdist.path()).header("range", "bytes=1-2").header("if-none-match", &tag);
+    has_it.send().await.expect(304);
+}
+
+#[tokio::test]
+async fn a_head_has_no_ranges() {
+    let (proxy, sdist) = stored().await;
+    let answer = proxy.head(&sdist.path()).header("range", "bytes=1-2").send().await.expect(200);
+    assert_eq!(answer.header("content-length"), Some("300000"));
+}
+
+#[tokio::test]
+async fn many_random_ranges_are_exact() {
+    let (proxy, sdist) = stored().await;
+    let mut random = fastrand::Rng::with_seed(7);
+    let ranges: Vec<_> = (0..200)
+        .map(|_| {
+            let first = random.usize(0..LENGTH);
+            (first, random.usize(first..LENGTH))
+        })
+        .collect();
+    for some in ranges.chunks(20) {
+        join_all(some.iter().map(async |&(first, last)| {
+            let range = format!("bytes={first}-{last}");
+            let answer = proxy.get(&sdist.path()).header("range", &range).send().await.expect(206);
+            assert_eq!(answer.body, sdist.bytes.slice(first..=last), "{range}");
+        }))
+        .await;
+    }
+    assert_eq!(proxy.asked(&sdist.upstream()), 1);
+}
+
+#[tokio::test]
+async fn a_range_of_a_file_that_is_still_coming_comes_as_soon_as_its_bytes_are_there() {
+    let (proxy, sdist, gate) = (Proxy::start().await, Sample::sdist("1.0", LENGTH), Gate::closed());
+    list(&proxy.upstream, &[&sdist]);
+    proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).gate_after(150_000, &gate));
+    let range = |range: &str| proxy.get(&sdist.path()).header("range", range);
+    let early = range("bytes=1000-100000").send().await.expect(206);
+    assert_eq!(early.body, sdist.bytes.slice(1000..=100_000));
+    assert_eq!(early.header("content-range"), Some("bytes 1000-100000/300000"));
+    range("bytes=300000-").send().await.expect(416);
+    let late = range("bytes=-16384").open().await;
+    let across = range("bytes=149000-151000").open().await;
+    assert_eq!((late.status, across.status), (206, 206));
+    gate.open();
+    assert_eq!(late.finish().await.expect(206).body, sdist.bytes.slice(LENGTH - 16_384..));
+    assert_eq!(across.finish().await.expect(206).body, sdist.bytes.slice(149_000..=151_000));
+    let asked = proxy.upstream.requests_to(&sdist.upstream());
+    assert_eq!((asked.len(), asked[0].header("range")), (1, None), "upstream is asked for the whole, once");
+}
+
+#[tokio::test]
+async fn a_range_of_a_file_that_turns_out_wrong_breaks_off_at_its_end() {
+    let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", LENGTH));
+    list(&proxy.upstream, &[&sdist]);
+    let mut altered = sdist.bytes.to_vec();
+    altered[5] ^= 1;
+    proxy.upstream.on(&sdist.upstream(), Reply::ok(altered));
+    let answer = proxy.get(&sdist.path()).header("range", "bytes=-100").send().await;
+    assert_eq!((answer.status, answer.complete), (206, false), "{} bytes", answer.body.len());
+}

@@ -1,0 +1,176 @@
+//! The built program as a process of its own, with everything it prints.
+
+#![allow(dead_code, reason = "each test uses its part of it")]
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::client::Client;
+
+/// Longer than anything a test waits for.
+const DEADLINE: Duration = Duration::from_secs(25);
+
+/// What a process prints, line by line, as it comes.
+#[derive(Clone, Default)]
+struct Printed(Arc<(Mutex<(String, bool)>, Condvar)>);
+
+impl Printed {
+    fn follow(pipe: impl Read + Send + 'static, paused: Arc<AtomicBool>) -> Self {
+        let printed = Self::default();
+        let ours = printed.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                while paused.load(Ordering::SeqCst) {
+                    thread::park();
+                }
+                ours.change(|(text, _)| {
+                    text.push_str(&line);
+                    text.push('\n');
+                });
+            }
+            ours.change(|(_, ended)| *ended = true);
+        });
+        printed
+    }
+
+    fn change(&self, change: impl FnOnce(&mut (String, bool))) {
+        change(&mut self.0.0.lock().unwrap_or_else(PoisonError::into_inner));
+        self.0.1.notify_all();
+    }
+
+    /// Waits until what is printed satisfies `found`, or until nothing more comes.
+    fn wait<T>(&self, what: &str, found: impl Fn(&str, bool) -> Option<T>) -> T {
+        let began = Instant::now();
+        let mut state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(found) = found(&state.0, state.1) {
+                return found;
+            }
+            assert!(
+                !state.1 && began.elapsed() < DEADLINE,
+                "waited in vain for {what}; printed: {}",
+                state.0
+            );
+            state = self
+                .0
+                .1
+                .wait_timeout(state, Duration::from_secs(1))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}
+
+/// A running program. Dropping it kills it.
+pub struct Program {
+    child: Child,
+    out: Printed,
+    err: Printed,
+    unread: Arc<AtomicBool>,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit code; none after a signal.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Program {
+    /// Starts the built program with nothing in its environment but `environment`.
+    pub fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_wheelport"))
+            .args(arguments)
+            .env_clear()
+            .env("HOME", "/nonexistent")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the built program starts");
+        let unread = Arc::new(AtomicBool::new(false));
+        let out = Printed::follow(child.stdout.take().expect("piped"), Arc::default());
+        let err = Printed::follow(child.stderr.take().expect("piped"), Arc::clone(&unread));
+        Self { child, out, err, unread }
+    }
+
+    /// From now on nobody reads its standard error, and the pipe fills up.
+    #[must_use]
+    pub fn unread(self) -> Self {
+        self.unread.store(true, Ordering::SeqCst);
+        self
+    }
+
+    /// Runs it to its end.
+    pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
+        Self::start(arguments, environment).ended()
+    }
+
+    /// Waits for the address that it prints after these words.
+    pub fn address(&self, after: &str) -> SocketAddr {
+        self.out.wait(after, |text, _| {
+            let rest = &text[text.find(after)? + after.len()..];
+            rest.split([' ', '\n', '/', '\'']).next()?.parse().ok()
+        })
+    }
+
+    /// A client of the proxy it runs.
+    pub fn proxy(&self) -> Client {
+        Client(self.address("listens on http://"))
+    }
+
+    /// Waits until standard error has these words.
+    pub fn logged(&self, words: &str) {
+        self.err.wait(words, |text, _| text.contains(words).then_some(()));
+    }
+
+    /// Waits until standard output has this, and returns all of it.
+    pub fn printed(&self, words: &str) -> String {
+        self.out.wait(words, |text, _| text.contains(words).then(|| text.to_owned()))
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let process = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(process, signal).expect("our own child");
+    }
+
+    /// Waits for its end.
+    pub fn ended(mut self) -> Outcome {
+        let status = self.wait();
+        let whole = |text: &str, ended: bool| ended.then(|| text.to_owned());
+        let (out, err) = (self.out.clone(), self.err.clone());
+        Outcome { code: status.code(), out: out.wait("the end", whole), err: err.wait("the end", whole) }
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our own child") {
+                return status;
+            }
+            assert!(began.elapsed() < DEADLINE, "the program does not end");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
