@@ -104,6 +104,10 @@ class Process:
         self.stop(signal.SIGKILL)
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def runs(self) -> bool:
         return self._process.poll() is None
 
@@ -272,6 +276,10 @@ class Proxy:
     @property
     def output(self) -> str:
         return self._process.output
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def wait_until_ready(self) -> None:
         wait_for(lambda: get(f"{self.origin}/readyz")[0] == 200, "the proxy is ready")

@@ -15,4 +15,5 @@ mod ops;
 mod pages;
 mod process;
 mod ranges;
+mod uploads;
 mod upstream;
