@@ -46,14 +46,26 @@ def python_environment(name: str) -> pathlib.Path:
 
 def node_environment() -> pathlib.Path:
     """The folder with the programs of `node/package.json`."""
+    debian_program("rsync")  # gitlab-ci-local copies with it
     folder = HOME / "node"
     texts = [(HERE / "node" / name).read_text() for name in ("package.json", "package-lock.json")]
     if _is_new(folder, texts):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(HERE / "node", folder)
-        _run(["npm", "ci", "--no-audit", "--no-fund", "--prefix", folder])
+        # Scripts of dependencies are not needed and stay unrun.
+        _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", folder])
         _remember(folder, texts)
     return folder / "node_modules" / ".bin"
+
+
+def debian_program(name: str) -> None:
+    """Makes sure that a program of the Debian package of the same name is there; installs it where that can be done."""
+    if shutil.which(name):
+        return
+    can_install = hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get")
+    assert can_install, f"{name} is not installed (on Debian: apt-get install {name})"
+    _run(["apt-get", "update", "-qq"])
+    _run(["apt-get", "install", "-qq", "--yes", "--no-install-recommends", name])
 
 
 def _digest(texts: list[str]) -> str:
