@@ -39,7 +39,9 @@ RUN set -eu; \
     echo 'wheelport:x:65532:65532:wheelport:/home/wheelport:/nonexistent' > /root-fs/etc/passwd; \
     echo 'wheelport:x:65532:' > /root-fs/etc/group; \
     chmod 1777 /root-fs/tmp; \
-    chown 65532:65532 /root-fs/home/wheelport /root-fs/var/cache/wheelport /root-fs/var/lib/wheelport
+    # group 0, so that any other user can be chosen, too: --user "$(id -u):0"
+    chown 65532:0 /root-fs/home/wheelport /root-fs/var/cache/wheelport /root-fs/var/lib/wheelport; \
+    chmod 0770 /root-fs/home/wheelport /root-fs/var/cache/wheelport /root-fs/var/lib/wheelport
 
 FROM scratch
 

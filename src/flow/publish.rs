@@ -35,6 +35,8 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(9);
 /// What upstream's page says is believed for so long when a file seems to be there already.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// How long an upload waits for the repository's address to become known, as it may at the start.
+const ENDPOINT_PATIENCE: Duration = Duration::from_secs(5);
 /// The age of a page that was never fetched: older than any page that may be served.
 const LONG_AGO: Duration = Duration::from_hours(24 * 365);
 
@@ -134,7 +136,9 @@ impl Flow {
         if self.is_known(route, upload).await {
             return Ok(Publication::Unchanged);
         }
-        let upstream = route.publisher().await?;
+        // While nothing was sent the outcome is certain, and the publisher shall hear that within its patience.
+        let known = tokio::time::timeout(ENDPOINT_PATIENCE, route.publisher()).await;
+        let upstream = known.map_err(|_| unavailable(Cause::Connect))??;
         let mut repeated = false;
         loop {
             let request = PublishRequest {
@@ -168,7 +172,8 @@ impl Flow {
         }
     }
 
-    /// Whether the page that is held lists exactly this file, and upstream says so too when it is asked again.
+    /// Whether the page that is held lists exactly this file, and upstream says so too when it is asked again. What is
+    /// listed only because it was published here a moment ago may have been deleted since, so it has to be at its address.
     async fn is_known(&self, route: &Arc<Route>, upload: &Upload) -> bool {
         let project = &upload.form.project;
         let held = self.held_page(route, project).await;
@@ -176,7 +181,22 @@ impl Flow {
             return false;
         }
         let again = self.page_younger_than(route, project, LOOK_AGAIN_AFTER).await;
-        again.is_ok_and(|again| on_page(&again.record, upload) == Found::Same)
+        if !again.is_ok_and(|again| on_page(&again.record, upload) == Found::Same) {
+            return false;
+        }
+        let (flow, key) = (self.clone(), route.key(project));
+        match blocking(move || flow.shared.published.has(&key)).await {
+            Ok(true) => self.is_at_address(route, upload).await,
+            Ok(false) => true,
+            Err(_) => false,
+        }
+    }
+
+    async fn is_at_address(&self, route: &Arc<Route>, upload: &Upload) -> bool {
+        let Ok(upstream) = route.upstream().await else { return false };
+        let request = FileRequest { address: upload.address(), url: None, resume: None, listed: false };
+        // The head of the answer is enough; dropping the rest ends the transfer.
+        upstream.file(request).await.is_ok_and(|reply| reply.length == Some(upload.spooled.content_length))
     }
 
     /// Looks what is in the repository under the name of an upload: on a new page, and where that does not list it, at

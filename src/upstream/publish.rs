@@ -373,7 +373,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_measured_from_the_last_move() {
-        let (stall, patience) = (Duration::from_secs(30), Duration::from_secs(120));
+        let (stall, patience) = (Duration::from_secs(30), Duration::from_mins(2));
         let progress = Progress::new();
         let began = Instant::now();
         assert_eq!(progress.limit(stall, patience), began + stall);

@@ -164,7 +164,12 @@ def test_a_package_that_blocks_publishing_is_explained(open_world: World, bench:
 ROLES = """
 [[roles]]
 arn = "arn:aws:iam::111122223333:role/read"
-actions = ["codeartifact:GetAuthorizationToken", "codeartifact:ReadFromRepository", "sts:GetServiceBearerToken"]
+actions = [
+    "codeartifact:GetAuthorizationToken",
+    "codeartifact:GetRepositoryEndpoint",
+    "codeartifact:ReadFromRepository",
+    "sts:GetServiceBearerToken",
+]
 
 [[roles]]
 arn = "arn:aws:iam::111122223333:role/publish"

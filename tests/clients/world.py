@@ -33,8 +33,8 @@ from wheels import Distribution
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 PROGRAM = pathlib.Path(os.environ.get("WHEELPORT_BINARY", TARGET / "debug" / "wheelport"))
-START_LIMIT = 20.0
-STOP_LIMIT = 20.0
+START_LIMIT = 60.0
+STOP_LIMIT = 60.0
 REPOSITORY = "python"
 DOMAIN = "demo"
 OWNER = "111122223333"

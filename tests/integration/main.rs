@@ -4,6 +4,7 @@
 mod support;
 
 mod cache;
+mod commands;
 mod faults;
 mod files;
 mod guard;

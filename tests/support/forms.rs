@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use wheelport::pypi::{FileKind, FileName};
 use wheelport::runtime::Tasks;
 
 use super::wheels::Sample;
@@ -37,7 +38,8 @@ pub struct Form {
 impl Form {
     /// A good form for a file of the project `a-b`.
     pub fn of(sample: &Sample) -> Self {
-        let filetype = if sample.name.ends_with(".whl") { "bdist_wheel" } else { "sdist" };
+        let name = FileName::parse(&sample.name).expect("a name for a file");
+        let filetype = if name.kind() == FileKind::Wheel { "bdist_wheel" } else { "sdist" };
         let fields = [
             (":action", "file_upload"),
             ("protocol_version", "1"),
