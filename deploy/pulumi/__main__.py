@@ -20,6 +20,7 @@ packages = Packages(
     reader_accounts=config.get_object("reader_accounts") or [],
     publisher_accounts=config.get_object("publisher_accounts") or [],
     create_publish_role=config.get_bool("create_publish_role", True),
+    publish_from_read_role=config.get_bool("publish_from_read_role", False),
     tags=config.get_object("tags") or {},
 )
 

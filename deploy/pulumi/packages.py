@@ -61,6 +61,7 @@ class Packages(pulumi.ComponentResource):
         reader_accounts: Sequence[str] = (),
         publisher_accounts: Sequence[str] = (),
         create_publish_role: bool = True,
+        publish_from_read_role: bool = False,
         key_deletion_window: int = 30,
         tags: Mapping[str, str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
@@ -110,11 +111,21 @@ class Packages(pulumi.ComponentResource):
         )
         publish = [*read, statement("Publish", "codeartifact:PublishPackageVersion", of_packages)]
         what = f"{domain}/{repository}"
-        self.read_role_arn = self._role("read", f"Installs from {what}", read).arn
+        reader = self._role("read", f"Installs from {what}", read)
+        self.read_role_arn = reader.arn
         self.publish_role_arn = None
         if create_publish_role:
             description = f"Installs from and publishes to {what}"
-            self.publish_role_arn = self._role("publish", description, publish).arn
+            taker = reader.arn if publish_from_read_role else None
+            self.publish_role_arn = self._role("publish", description, publish, taker).arn
+            if taker is not None:
+                aws.iam.RolePolicy(
+                    "chain",
+                    name="publish-as",
+                    role=reader.id,
+                    policy=document([statement("PublishAs", "sts:AssumeRole", self.publish_role_arn)]),
+                    opts=self._own,
+                )
         self._permissions(list(reader_accounts), list(publisher_accounts))
 
         self.domain = self.codeartifact_domain.domain
@@ -147,12 +158,14 @@ class Packages(pulumi.ComponentResource):
             opts=self._own,
         )
 
-    def _role(self, name: str, description: str, statements: Sequence[dict]) -> aws.iam.Role:
+    def _role(
+        self, name: str, description: str, statements: Sequence[dict], taken_by_role=None
+    ) -> aws.iam.Role:
         role = aws.iam.Role(
             name,
             name=f"{self._prefix}-{name}",
             description=description,
-            assume_role_policy=document(self._trust(name)),
+            assume_role_policy=document(self._trust(name, taken_by_role)),
             tags=self._tags,
             opts=self._own,
         )
@@ -161,8 +174,10 @@ class Packages(pulumi.ComponentResource):
         )
         return role
 
-    def _trust(self, role: str) -> list[dict]:
+    def _trust(self, role: str, taken_by_role=None) -> list[dict]:
         statements = []
+        if taken_by_role is not None:
+            statements.append(statement("ReadRole", "sts:AssumeRole", Principal={"AWS": taken_by_role}))
         taken_by = getattr(self._irsa, f"{role}_accounts", [])
         if taken_by:
             issuer = self._irsa.issuer

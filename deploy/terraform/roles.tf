@@ -18,6 +18,9 @@ locals {
     } : {},
   )
 
+  # The read role takes the publish role only where somebody asked for it.
+  chained = var.create_publish_role && var.publish_from_read_role
+
   # arn:aws:iam::ACCOUNT:oidc-provider/ISSUER
   issuer = var.irsa == null ? "" : split(":oidc-provider/", var.irsa.provider_arn)[1]
 }
@@ -136,6 +139,27 @@ data "aws_iam_policy_document" "trust" {
       }
     }
   }
+
+  # A role cannot be named in a trust policy before it exists, but it can be in a condition.
+  dynamic "statement" {
+    for_each = each.key == "publish" && local.chained ? ["${var.name_prefix}-read"] : []
+
+    content {
+      sid     = "ReadRole"
+      actions = ["sts:AssumeRole"]
+
+      principals {
+        type        = "AWS"
+        identifiers = ["arn:${local.partition}:iam::${local.account}:root"]
+      }
+
+      condition {
+        test     = "ArnEquals"
+        variable = "aws:PrincipalArn"
+        values   = ["arn:${local.partition}:iam::${local.account}:role/${statement.value}"]
+      }
+    }
+  }
 }
 
 resource "aws_iam_role" "this" {
@@ -150,7 +174,10 @@ resource "aws_iam_role" "this" {
 
   lifecycle {
     precondition {
-      condition     = length(each.value.accounts) + length(var.trusted_services) + length(var.trusted_principals) > 0
+      condition = (
+        length(each.value.accounts) + length(var.trusted_services) + length(var.trusted_principals) > 0
+        || (each.key == "publish" && local.chained)
+      )
       error_message = "Nobody could take the role ${var.name_prefix}-${each.key}: set irsa, trusted_services or trusted_principals."
     }
   }
@@ -162,4 +189,22 @@ resource "aws_iam_role_policy" "this" {
   name   = "codeartifact"
   role   = aws_iam_role.this[each.key].id
   policy = each.value.policy
+}
+
+data "aws_iam_policy_document" "chain" {
+  count = local.chained ? 1 : 0
+
+  statement {
+    sid       = "PublishAs"
+    actions   = ["sts:AssumeRole"]
+    resources = [for name, role in aws_iam_role.this : role.arn if name == "publish"]
+  }
+}
+
+resource "aws_iam_role_policy" "chain" {
+  count = local.chained ? 1 : 0
+
+  name   = "publish-as"
+  role   = aws_iam_role.this["read"].id
+  policy = data.aws_iam_policy_document.chain[0].json
 }

@@ -33,6 +33,12 @@ variable "create_publish_role" {
   default     = true
 }
 
+variable "publish_from_read_role" {
+  description = "Lets the read role assume the publish role: for one Wheelport with publish_role_arn, which publishes with the one and reads with the other."
+  type        = bool
+  default     = false
+}
+
 variable "irsa" {
   description = "Lets Kubernetes service accounts take the roles: the cluster's OIDC provider, and the accounts as NAMESPACE:NAME."
   type = object({

@@ -66,7 +66,7 @@ def demo(tmp_path_factory):
         yield Demo(port)
 
 
-def project(folder: pathlib.Path, name: str, tool: str) -> pathlib.Path:
+def project(demo: Demo, folder: pathlib.Path, name: str, tool: str) -> pathlib.Path:
     """A package with a dependency on a private package and a test that uses it, in a git repository."""
     requirement, backend = BACKENDS[tool]
     module = name.replace("-", "_")
@@ -102,6 +102,9 @@ def project(folder: pathlib.Path, name: str, tool: str) -> pathlib.Path:
     if tool == "poetry":
         with (folder / "pyproject.toml").open("a") as file:
             file.write(f'\n[tool.poetry]\npackages = [{{ include = "{module}", from = "src" }}]\n')
+            # Poetry takes the build backend from the project's sources, whatever pip's settings are.
+            source = f'name = "wheelport"\nurl = "{demo.address}/simple/"\npriority = "primary"\n'
+            file.write(f"\n[[tool.poetry.source]]\n{source}")
     return folder
 
 
@@ -167,7 +170,7 @@ VARIANTS = {"poetry": ".gitlab-ci.yml", "uv": "uv.gitlab-ci.yml", "twine": "twin
 @pytest.mark.parametrize("tool", VARIANTS)
 def test_a_pipeline_builds_tests_and_publishes_on_a_tag(tool, demo, tmp_path):
     name = f"acme-{tool}-pipeline"
-    folder = project(tmp_path / "repository", name, tool)
+    folder = project(demo, tmp_path / "repository", name, tool)
     shutil.copy(GITLAB / VARIANTS[tool], folder / ".gitlab-ci.yml")
     commit(folder)
     # The one with twine takes the version of pyproject.toml.
@@ -181,7 +184,7 @@ def test_a_pipeline_builds_tests_and_publishes_on_a_tag(tool, demo, tmp_path):
 
 
 def test_a_pipeline_without_a_tag_publishes_nothing(demo, tmp_path):
-    folder = project(tmp_path / "repository", "acme-branch", "twine")
+    folder = project(demo, tmp_path / "repository", "acme-branch", "twine")
     shutil.copy(GITLAB / VARIANTS["twine"], folder / ".gitlab-ci.yml")
     commit(folder)
     said = pipeline(demo, folder, tmp_path)
@@ -193,7 +196,7 @@ def test_a_pipeline_without_a_tag_publishes_nothing(demo, tmp_path):
 @pytest.mark.parametrize("tool", VARIANTS)
 def test_the_component_does_the_same_with_inputs(tool, demo, tmp_path):
     name = f"acme-{tool}-component"
-    folder = project(tmp_path / "repository", name, tool)
+    folder = project(demo, tmp_path / "repository", name, tool)
     (folder / "templates").mkdir()
     shutil.copy(GITLAB / "templates" / "python.yml", folder / "templates")
     (folder / ".gitlab-ci.yml").write_text(
@@ -234,7 +237,7 @@ def steps_of_jenkins() -> list[str]:
 def test_the_steps_of_other_systems_work(name, steps, demo, tmp_path):
     """Neither system runs here; their shell steps do, in order, with the variables that the files set."""
     assert len(steps) >= 3
-    folder = project(tmp_path / "repository", f"acme-{name}", "twine")
+    folder = project(demo, tmp_path / "repository", f"acme-{name}", "twine")
     variables = {
         "WHEELPORT": demo.address,
         "PIP_INDEX_URL": f"{demo.address}/simple/",

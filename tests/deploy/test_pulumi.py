@@ -90,6 +90,19 @@ def test_workloads_without_kubernetes(tmp_path):
     assert principals["Condition"] == {"StringEquals": {"sts:ExternalId": "ticket-17"}}
 
 
+def test_the_read_role_may_take_the_publish_role(tmp_path):
+    made, outputs = registered(
+        tmp_path,
+        domain="acme",
+        irsa={"provider_arn": PROVIDER, "read_accounts": ["wheelport:wheelport"]},
+        publish_from_read_role="true",
+    )
+    (trust,) = json.loads(made["Role", "publish"]["assumeRolePolicy"])["Statement"]
+    assert trust["Principal"] == {"AWS": outputs["read_role_arn"]}
+    (given,) = json.loads(made["RolePolicy", "chain"]["policy"])["Statement"]
+    assert (given["Action"], given["Resource"]) == ("sts:AssumeRole", outputs["publish_role_arn"])
+
+
 def test_a_role_that_nobody_could_take_is_refused(tmp_path):
     done = run(tmp_path, domain="acme")
     assert done.returncode != 0

@@ -90,6 +90,8 @@ def test_apply_then_change_then_destroy(world):
     example = terraform.folder / "main.tf"
     changed = example.read_text().replace("reader_accounts", "external_connection = null\n  publisher_accounts")
     changed = changed.replace('team = "platform"', 'team = "data"')
+    changed = changed.replace("publish_accounts = [", "# [")
+    changed = changed.replace("trusted_services = []", "publish_from_read_role = true")
     assert changed.count("publisher_accounts") == 1
     example.write_text(changed)
     terraform.apply()
@@ -160,6 +162,19 @@ def the_change_is_there(world):
     assert [statement["Sid"] for statement in document["Statement"]] == ["Read", "Publish"]
     tags = world.codeartifact.list_tags_for_resource(resourceArn=private["arn"])["tags"]
     assert tags == [{"key": "team", "value": "data"}]
+
+
+    the_read_role_takes_the_publish_role(world)
+
+
+def the_read_role_takes_the_publish_role(world):
+    """And is the only one who can."""
+    iam = world.client("iam")
+    arn = f"arn:aws:iam::{ACCOUNT}:role/wheelport"
+    (trust,) = iam.get_role(RoleName="wheelport-publish")["Role"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Condition"] == {"ArnEquals": {"aws:PrincipalArn": f"{arn}-read"}}
+    (given,) = iam.get_role_policy(RoleName="wheelport-read", PolicyName="publish-as")["PolicyDocument"]["Statement"]
+    assert (given["Action"], given["Resource"]) == ("sts:AssumeRole", f"{arn}-publish")
 
 
 def nothing_is_left(world):
