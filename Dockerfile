@@ -29,7 +29,8 @@ RUN cargo build --release --locked --bin wheelport
 RUN set -eu; \
     mkdir -p /root-fs/usr/local/bin /root-fs/etc/ssl/certs /root-fs/home/wheelport /root-fs/var/cache/wheelport \
              /root-fs/var/lib/wheelport /root-fs/tmp; \
-    cp target/release/wheelport /root-fs/usr/local/bin/; \
+    # names of functions stay for backtraces; what a debugger wants is five times the program
+    strip --strip-debug -o /root-fs/usr/local/bin/wheelport target/release/wheelport; \
     # the loader and the shared libraries, where the loader looks for them
     ldd target/release/wheelport | grep -o '/[^ ]*' | sort -u | while read -r library; do \
         cp -L --parents "$library" /root-fs/; \

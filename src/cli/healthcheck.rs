@@ -21,8 +21,8 @@ const LONGEST: u64 = 64 * 1024;
 /// Arguments of `healthcheck`.
 #[derive(Debug, Clone, Args)]
 pub struct HealthcheckArgs {
-    /// What to ask, http only [default: /healthz at the address of --listen]
-    #[arg(long, value_name = "URL", conflicts_with_all = ["ready", "listen"])]
+    /// What to ask, http only; wins over --listen [default: /healthz at the address of --listen]
+    #[arg(long, value_name = "URL", conflicts_with = "ready")]
     pub url: Option<Url>,
     /// Ask whether traffic may come (/readyz) and not only whether the process is alive
     #[arg(long)]

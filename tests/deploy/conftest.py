@@ -12,6 +12,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(HERE.parent / "clients"))
 
+from wheels import wheel  # noqa: E402
 from world import PROGRAM, World  # noqa: E402: the path has to be known first
 
 
@@ -24,7 +25,8 @@ def program() -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """An emulator and a proxy in front of it."""
+    """An emulator with one package, and a proxy in front of it."""
     world = World(tmp_path_factory.mktemp("world"))
+    world.emulator.upload(wheel("wheelport-hello", "1.1.0"))
     yield world
     world.close()
