@@ -21,7 +21,7 @@ use crate::runtime::{Clock, Tasks};
 use crate::token::{KeeperSettings, MintErrorKind, TokenHandle, keep};
 use crate::upstream::{Client, ClientError, Endpoint, Upstream};
 use crate::web::address::{RouteId, RouteNames};
-use crate::web::guard::HostPolicy;
+use crate::web::guard::{HostPolicy, UploadPolicy};
 use crate::web::{RouteSite, Site, ops, router};
 
 pub mod collect;
@@ -93,10 +93,12 @@ impl App {
         let metrics = Metrics::default();
         metrics.register(|registry| client.metrics().register(registry));
         let routes = Routes::new(&client, &clock, &tasks).build(&settings.routes).await?;
-        let flow = Flow::new(Arc::clone(&disk), &settings.cache, clock, tasks.clone());
+        let flow =
+            Flow::new(Arc::clone(&disk), &settings.cache, settings.upload.clone(), clock, tasks.clone());
         measure_behind(&tasks, disk);
 
         let (proxy, addresses) = bind(&settings.listen).await?;
+        announce_open_doors(&settings.routes, &addresses);
         let (operations, ops_addresses) = bind(settings.ops_listen.as_slice()).await?;
         let names = settings.routes.iter().map(|route| Arc::clone(&route.name));
         let allowed = settings.server.allowed_hosts.clone();
@@ -107,6 +109,7 @@ impl App {
             trusted_proxies: settings.server.trusted_proxies.clone(),
             public_url: settings.server.public_url.clone(),
             metrics: metrics.clone(),
+            publishers: settings.publishers.clone(),
             draining: std::sync::atomic::AtomicBool::new(false),
             routes: routes
                 .iter()
@@ -190,6 +193,21 @@ async fn bind(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, Vec<SocketA
     Ok((sockets, bound))
 }
 
+/// Says loudly which routes anybody on the network can publish through.
+fn announce_open_doors(routes: &[RouteSettings], addresses: &[SocketAddr]) {
+    let exposed: Vec<_> =
+        addresses.iter().filter(|address| !address.ip().to_canonical().is_loopback()).collect();
+    for route in routes.iter().filter(|route| route.upload == UploadPolicy::Anonymous && !exposed.is_empty())
+    {
+        tracing::warn!(
+            route = %route.name,
+            addresses = ?exposed,
+            "ANYBODY WHO REACHES THIS PORT CAN PUBLISH: upload = \"anonymous\" asks for no credentials; use \"token\" \
+             unless the network keeps others out"
+        );
+    }
+}
+
 fn route_site((route, settings): (&Arc<Route>, &RouteSettings), default: bool) -> RouteSite {
     RouteSite {
         route: Arc::clone(route),
@@ -223,27 +241,41 @@ impl<'a> Routes<'a> {
     }
 
     async fn route(&mut self, settings: &RouteSettings) -> Result<Route, StartError> {
-        let plane = if let Some(plane) = self.planes.get(&settings.aws) {
-            Arc::clone(plane)
-        } else {
-            let plane = Arc::new(ControlPlane::connect(&settings.aws).await);
-            self.planes.insert(settings.aws.clone(), Arc::clone(&plane));
-            plane
-        };
+        let plane = self.plane(&settings.aws).await;
         let region =
             plane.region().ok_or_else(|| StartError::Region { route: Arc::clone(&settings.name) })?;
         let domain = DomainId { name: settings.domain.clone(), owner: settings.domain_owner.clone(), region };
         let token = self.token(&settings.aws, &domain, &plane);
         let upstream = self.upstream(settings, &plane, &domain, &token)?;
+        let publisher = match &settings.publish_aws {
+            Some(aws) => {
+                let plane = self.plane(aws).await;
+                Some(self.token(aws, &domain, &plane))
+            }
+            None => None,
+        };
         let projects = Projects { plane, domain: domain.clone(), repository: settings.repository.clone() };
-        Ok(Route::new(
+        let route = Route::new(
             Arc::clone(&settings.name),
             repository_id(&domain.name, domain.owner.as_ref(), &domain, settings),
             format!("{}/{}", settings.domain, settings.repository),
             token,
             Arc::new(projects),
             upstream,
-        ))
+        );
+        Ok(match publisher {
+            Some(token) => route.with_publisher(token),
+            None => route,
+        })
+    }
+
+    async fn plane(&mut self, aws: &AwsSettings) -> Arc<ControlPlane> {
+        if let Some(plane) = self.planes.get(aws) {
+            return Arc::clone(plane);
+        }
+        let plane = Arc::new(ControlPlane::connect(aws).await);
+        self.planes.insert(aws.clone(), Arc::clone(&plane));
+        plane
     }
 
     fn token(&mut self, aws: &AwsSettings, domain: &DomainId, plane: &ControlPlane) -> TokenHandle {

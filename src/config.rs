@@ -18,9 +18,11 @@ use crate::cache::CacheSettings;
 use crate::control::{
     AccountId, AwsSettings, DomainName, EmulatorAccess, RegionName, RepositoryName, RoleArn,
 };
+use crate::flow::UploadSettings;
 use crate::runtime::units::{Size, Span};
 use crate::upstream::ClientSettings;
 use crate::web::guard::{Cidr, HostPattern, UploadPolicy};
+use crate::web::publishers::{PublisherTable, Publishers};
 
 /// Where the proxy listens if nothing is said.
 pub const DEFAULT_LISTEN: SocketAddr =
@@ -69,6 +71,10 @@ pub struct Settings {
     pub server: ServerSettings,
     /// The outbound edge.
     pub upstream: ClientSettings,
+    /// Bounds of uploads.
+    pub upload: UploadSettings,
+    /// Who may publish with a token.
+    pub publishers: Publishers,
 }
 
 /// One served repository.
@@ -88,6 +94,8 @@ pub struct RouteSettings {
     pub upload: UploadPolicy,
     /// How to reach AWS.
     pub aws: AwsSettings,
+    /// How to reach AWS for publishing, if another role does that.
+    pub publish_aws: Option<AwsSettings>,
 }
 
 /// The `[server]` table.
@@ -139,6 +147,8 @@ struct File {
     cache: CacheSettings,
     server: ServerSettings,
     upstream: ClientSettings,
+    upload: UploadSettings,
+    publisher: Vec<PublisherTable>,
 }
 
 /// A `[[route]]` table.
@@ -156,6 +166,7 @@ struct RouteTable {
     region: Option<RegionName>,
     role_arn: Option<RoleArn>,
     external_id: Option<String>,
+    publish_role_arn: Option<RoleArn>,
 }
 
 /// What flags and environment say.
@@ -243,6 +254,8 @@ impl Settings {
             cache_dir,
             server: file.server,
             upstream: file.upstream,
+            upload: file.upload,
+            publishers: Publishers::new(file.publisher).map_err(ConfigError::Inconsistent)?,
         };
         settings.check()?;
         Ok(settings)
@@ -250,9 +263,25 @@ impl Settings {
 
     fn check(&self) -> Result<(), ConfigError> {
         let complain = |text: String| Err(ConfigError::Inconsistent(text));
-        if let Some(route) = self.routes.iter().find(|route| route.upload != UploadPolicy::Off) {
+        let with_tokens = |route: &&RouteSettings| route.upload == UploadPolicy::Token;
+        if let Some(route) = self.routes.iter().find(with_tokens)
+            && !self.publishers.has_any_for(&route.name)
+        {
             return complain(format!(
-                "route `{}`: uploads are not available yet; set upload = \"off\"",
+                "route `{}`: upload = \"token\" needs a [[publisher]] with a name and the SHA-256 of its token; make one \
+                 with: openssl rand -hex 32 | tee token | tr -d '\\n' | sha256sum",
+                route.name
+            ));
+        }
+        if let Some(unknown) =
+            self.publishers.routes().find(|name| self.routes.iter().all(|route| *route.name != **name))
+        {
+            return complain(format!("a [[publisher]] names the route `{unknown}`, which is not configured"));
+        }
+        let idle = |route: &&RouteSettings| route.publish_aws.is_some() && route.upload == UploadPolicy::Off;
+        if let Some(route) = self.routes.iter().find(idle) {
+            return complain(format!(
+                "route `{}`: publish_role_arn is of no use as long as upload is \"off\"",
                 route.name
             ));
         }
@@ -348,6 +377,7 @@ fn route(table: RouteTable, aws: &AwsSettings) -> Result<RouteSettings, ConfigEr
         token_lifetime: aws.token_lifetime,
         emulator: aws.emulator.clone(),
     };
+    let publish_aws = table.publish_role_arn.map(|role| AwsSettings { role_arn: Some(role), ..aws.clone() });
     Ok(RouteSettings {
         name: name.into(),
         domain,
@@ -356,6 +386,7 @@ fn route(table: RouteTable, aws: &AwsSettings) -> Result<RouteSettings, ConfigEr
         endpoint: table.endpoint,
         upload: table.upload,
         aws,
+        publish_aws,
     })
 }
 
@@ -473,6 +504,56 @@ mod tests {
             let text = refusal(file, over);
             assert!(text.contains(part), "{text}");
         }
+        Ok(())
+    }
+
+    const ROUTE: &str = "[[route]]\nname = \"main\"\ndomain = \"acme\"\nrepository = \"r1\"\n";
+    const ROLE: &str = "publish_role_arn = \"arn:aws:iam::111122223333:role/publish\"\n";
+
+    fn publisher(more: &str) -> String {
+        format!("[[publisher]]\nname = \"ci\"\ntoken_sha256 = \"{}\"\n{more}", "0".repeat(64))
+    }
+
+    #[test]
+    fn publishing_is_off_unless_it_is_asked_for() -> Outcome {
+        assert_eq!(from(ROUTE, Overrides::default())?.routes[0].upload, UploadPolicy::Off);
+        let asked = Overrides { upload: Some(UploadPolicy::Anonymous), ..Overrides::default() };
+        assert_eq!(from(ROUTE, asked)?.routes[0].upload, UploadPolicy::Anonymous);
+        Ok(())
+    }
+
+    #[test]
+    fn a_route_with_tokens_has_somebody_with_a_token() -> Outcome {
+        let token = format!("{ROUTE}upload = \"token\"\n");
+        let with = |more: &str| format!("{token}{}", publisher(more));
+        for (file, part) in [
+            (token.clone(), "sha256sum"),
+            (with("routes = [\"other\"]"), "[[publisher]]"),
+            (with("routes = [\"main\", \"other\"]"), "`other`, which is not configured"),
+            (format!("{ROUTE}{ROLE}"), "publish_role_arn is of no use"),
+        ] {
+            let text = refusal(&file, Overrides::default());
+            assert!(text.contains(part), "{text}");
+        }
+        let settings = from(&with("projects = [\"acme-*\"]"), Overrides::default())?;
+        assert!(settings.publishers.has_any_for("main"));
+        Ok(())
+    }
+
+    #[test]
+    fn another_role_may_do_the_publishing() -> Outcome {
+        let settings = from(&format!("{ROUTE}upload = \"anonymous\"\n{ROLE}"), Overrides::default())?;
+        let route = &settings.routes[0];
+        let role = route.publish_aws.as_ref().and_then(|aws| aws.role_arn.clone());
+        assert!(role.is_some() && route.aws.role_arn.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn bounds_of_uploads_have_units() -> Outcome {
+        let settings = from(&format!("[upload]\nmax_file_size = \"1GiB\"\n{ROUTE}"), Overrides::default())?;
+        assert_eq!(settings.upload.max_file_size, Size::gib(1));
+        assert!(refusal("[upload]\nmax_file = 1", Overrides::default()).contains("max_file"));
         Ok(())
     }
 }

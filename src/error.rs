@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::pypi::filename::{FileName, InvalidComponent, VersionSegment};
+use crate::pypi::form::FormError;
+use crate::pypi::multipart::Fault;
 use crate::pypi::name::{InvalidName, ProjectName};
 
 /// What went wrong. Cheap enough to clone that everybody who waits for one fill can have a copy.
@@ -275,6 +277,18 @@ pub enum AddressFault {
 impl From<AddressFault> for Error {
     fn from(fault: AddressFault) -> Self {
         Self::BadAddress { fault }
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self::UploadRefused { reason: fault.to_string() }
+    }
+}
+
+impl From<FormError> for Error {
+    fn from(error: FormError) -> Self {
+        Self::UploadRefused { reason: error.to_string() }
     }
 }
 

@@ -37,7 +37,7 @@ fn start(cli: Cli) -> anyhow::Result<Ended> {
 fn default_filter(command: &Command) -> &'static str {
     match command {
         Command::Serve(_) | Command::Emulate(_) => "info",
-        Command::Demo(_) | Command::Cache(_) | Command::Generate(_) => "warn",
+        Command::Demo(_) | Command::Cache(_) | Command::Generate(_) | Command::IamPolicy(_) => "warn",
         // Everything they meet is in their report.
         Command::Check(_) | Command::Healthcheck(_) => "off",
     }
@@ -53,6 +53,7 @@ async fn run(command: Command) -> Result<Ended, CommandError> {
             .map(|()| Ended::Well)
             .map_err(CommandError::start),
         Command::Cache(args) => cli::cache::run(&args),
+        Command::IamPolicy(args) => cli::iam_policy::run(&args),
         Command::Healthcheck(args) => cli::healthcheck::run(args).await,
         Command::Generate(args) => cli::generate::run(&args),
     }

@@ -7,6 +7,7 @@
 //! DIR/pages/REPO/NAME   persisted pages
 //! DIR/sidecars/ab/cdef… core metadata by the SHA-256 of its wheel
 //! DIR/links/ab/cdef…    SHA-256 of files for which the index names another digest only
+//! DIR/published/REPO~NAME files published a moment ago, until upstream lists them; never evicted
 //! ```
 //!
 //! Everything appears by rename of a complete, synced file, so a crash at any moment leaves nothing half-visible.
@@ -30,6 +31,8 @@ const FORMAT: &str = "wheelport cache 1\n";
 pub(super) const FORMAT_FILE: &str = "format";
 /// The directories that hold what is kept, and that the sweep looks through.
 pub const KEPT: [&str; 4] = ["blobs", "pages", "sidecars", "links"];
+/// The directory of the records of published files; not a part of [`KEPT`], because they must not be evicted.
+pub(super) const PUBLISHED: &str = "published";
 /// A use is recorded only if the last recorded one is older than this.
 const USE_GRANULARITY: Duration = Duration::from_mins(10);
 /// Space on the file system that is left to others.
@@ -70,7 +73,7 @@ pub struct Disk {
 impl Disk {
     /// Opens or creates the directory, and sweeps what processes that are gone left behind. Blocking.
     pub fn open(root: &Path, max_size: u64, clock: Clock) -> io::Result<Arc<Self>> {
-        for part in KEPT.iter().chain(&["tmp"]) {
+        for part in KEPT.iter().chain(&["tmp", PUBLISHED]) {
             fs::create_dir_all(root.join(part))?;
         }
         check_format(root)?;
@@ -160,6 +163,33 @@ impl Disk {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Makes sure that the file system has so many bytes, evicting if it is full. Blocking.
+    pub(super) fn make_way(&self, bytes: u64) -> Result<(), StorageError> {
+        if self.available() >= bytes { Ok(()) } else { super::sweep::make_room(self, bytes) }
+    }
+
+    /// Every record of published files. Blocking; what cannot be read is passed over.
+    pub(super) fn published_records(&self) -> Vec<Vec<u8>> {
+        let entries = fs::read_dir(self.root.join(PUBLISHED)).into_iter().flatten().flatten();
+        entries.filter_map(|entry| fs::read(entry.path()).ok()).collect()
+    }
+
+    /// Writes a record of published files so that it outlives a crash. Blocking.
+    pub(super) fn write_published(&self, relative: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = self.temporary()?;
+        file.write_all(bytes)?;
+        file.as_file().sync_data()?;
+        file.persist(self.root.join(relative)).map(drop).map_err(|failed| failed.error)
+    }
+
+    /// Removes a record of published files, if it is there. Blocking.
+    pub(super) fn remove_published(&self, relative: &Path) -> io::Result<()> {
+        match fs::remove_file(self.root.join(relative)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
     }
 

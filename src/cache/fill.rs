@@ -125,6 +125,11 @@ impl Fill {
         }
     }
 
+    /// Whether the whole file was verified.
+    pub fn is_finished(&self) -> bool {
+        matches!(self.progress.borrow().end, Some(Ok(_)))
+    }
+
     /// Waits for the end.
     pub async fn finished(&mut self) -> Result<Whole, FillFailure> {
         match self

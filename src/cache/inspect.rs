@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::disk::{FORMAT_FILE, KEPT};
+use super::disk::{FORMAT_FILE, KEPT, PUBLISHED};
 use crate::pypi::digest::Hasher;
 
 /// What there is of one kind.
@@ -70,8 +70,10 @@ pub fn clear(root: &Path) -> io::Result<u64> {
     // A directory of another format may be emptied too, but never one that is no cache at all.
     fs::metadata(root.join(FORMAT_FILE)).map_err(|_| not_a_cache(root))?;
     let mut removed = 0;
-    for kind in KEPT {
-        for path in files(&root.join(kind))? {
+    for kind in KEPT.into_iter().chain([PUBLISHED]) {
+        let directory = root.join(kind);
+        // A directory of an older layout may lack it.
+        for path in if directory.is_dir() { files(&directory)? } else { Vec::new() } {
             fs::remove_file(path)?;
             removed += 1;
         }

@@ -11,9 +11,11 @@ pub mod flight;
 pub mod freshness;
 pub mod inspect;
 pub mod pages;
+pub mod published;
 pub mod read;
 pub mod settings;
 pub mod sidecars;
+pub mod spool;
 mod sweep;
 
 pub use blobs::{Blob, Blobs, Expected, Partial};
@@ -24,6 +26,8 @@ pub use freshness::{Decision, Policy};
 pub use pages::{
     Coding, PageContent, PageKey, PageRecord, Pages, Rendering, RepositoryId, Stamp, Trouble, Written,
 };
+pub use published::Published;
 pub use read::{ReadError, Reader};
 pub use settings::CacheSettings;
 pub use sidecars::{Sidecar, Sidecars};
+pub use spool::{Spool, Spooled};

@@ -143,6 +143,11 @@ impl RepositoryId {
         Self(format!("{}-{}", readable.trim_end_matches('_'), &exact[..16]).into())
     }
 
+    /// The identity that was written down as [`RepositoryId::as_str`].
+    pub(super) fn written(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// The directory name.
     pub fn as_str(&self) -> &str {
         &self.0

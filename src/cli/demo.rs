@@ -17,6 +17,7 @@ use crate::emulator::control::{DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY};
 use crate::emulator::public::IndexAddress;
 use crate::emulator::{Emulator, EmulatorSettings};
 use crate::runtime::{Clock, Tasks};
+use crate::web::guard::UploadPolicy;
 
 /// How long the emulator's connections may take to end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -70,6 +71,7 @@ pub async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
             domain_owner: Some(AccountId::parse(&domain.owner)?),
             repository: Some(RepositoryName::parse(&repository)?),
             region: Some(RegionName::parse(&region)?),
+            upload: Some(UploadPolicy::Anonymous),
             cache_dir: Some(dir.join("cache")),
             emulator: Some(EmulatorAccess {
                 endpoint: format!("http://{control}"),
@@ -79,7 +81,8 @@ pub async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
         })
     };
     let settings = Settings::load(over(world).map_err(CommandError::usage)?).map_err(CommandError::usage)?;
-    let app = App::start(settings, Clock::system(), Tasks::new()).await.map_err(CommandError::start)?;
+    let app =
+        Box::pin(App::start(settings, Clock::system(), Tasks::new())).await.map_err(CommandError::start)?;
     for address in &app.addresses {
         let text = greeting(*address, public_index.as_ref(), args.dir.as_deref());
         let mut out = std::io::stdout().lock();
@@ -133,6 +136,12 @@ Try it in another terminal:
   uv      uv pip install --default-index {index} wheelport-hello
   poetry  poetry source add --priority=primary wheelport {index} && poetry add wheelport-hello
   pdm     pdm config pypi.url {index} && pdm add wheelport-hello
+
+Publish something of your own; no credentials are needed:
+
+  twine   twine upload --repository-url http://{address}/ -u '' -p '' dist/*
+  uv      uv publish --publish-url http://{address}/ -u '' -p ''
+  poetry  poetry config repositories.wheelport http://{address}/ && poetry publish --build -r wheelport
 
 Ctrl-C ends it."
     );

@@ -12,6 +12,7 @@ pub mod demo;
 pub mod emulate;
 pub mod generate;
 pub mod healthcheck;
+pub mod iam_policy;
 pub mod public_index;
 pub mod serve;
 pub mod signals;
@@ -52,6 +53,8 @@ pub enum Command {
     Emulate(Box<emulate::Args>),
     /// Look at, verify or empty a cache directory
     Cache(cache::CacheArgs),
+    /// Print the least that AWS has to allow, as a policy to attach
+    IamPolicy(iam_policy::IamPolicyArgs),
     /// Ask a running server how it is: exit code 0 if well, else 1; for container engines
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Make shell completions and man pages

@@ -99,7 +99,7 @@ pub async fn run(args: ServeArgs) -> Result<Ended, CommandError> {
     let settings = Settings::load(args.overrides()).map_err(CommandError::usage)?;
     let stop = signals::until_stopped().map_err(CommandError::start)?;
     let tasks = Tasks::new();
-    let app = App::start(settings, Clock::system(), tasks).await.map_err(CommandError::start)?;
+    let app = Box::pin(App::start(settings, Clock::system(), tasks)).await.map_err(CommandError::start)?;
     announce(&app);
     Ok(if app.run(stop).await { Ended::Well } else { Ended::Badly })
 }

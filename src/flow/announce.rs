@@ -5,11 +5,11 @@
 //! turned out to hold no usable metadata is announced no longer; for one whose metadata is known the digest is given.
 
 use crate::cache::Sidecars;
-use crate::pypi::{CoreMetadata, File, FileKind, Hashes, Page};
+use crate::pypi::{CoreMetadata, File, FileKind, Hashes};
 
-/// Completes what the page says of core metadata. Reads the record of every wheel: blocking.
-pub(super) fn core_metadata(page: &mut Page, sidecars: &Sidecars, largest: u64) {
-    for file in &mut page.files {
+/// Completes what a page says of the core metadata of these files. Reads the record of every wheel: blocking.
+pub(super) fn core_metadata(files: &mut [File], sidecars: &Sidecars, largest: u64) {
+    for file in files {
         if !can_serve(file, largest) {
             file.core_metadata = CoreMetadata::Absent;
             continue;
@@ -41,7 +41,7 @@ pub(super) fn can_serve(file: &File, largest: u64) -> bool {
 mod tests {
     use super::*;
     use crate::cache::Disk;
-    use crate::pypi::{FileName, ProjectName, Sha256, VersionSegment};
+    use crate::pypi::{FileName, Page, ProjectName, Sha256, VersionSegment};
     use crate::runtime::Clock;
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -95,7 +95,7 @@ mod tests {
             meta_extra: serde_json::Map::new(),
             extra: serde_json::Map::new(),
         };
-        core_metadata(&mut page, &sidecars, 1 << 20);
+        core_metadata(&mut page.files, &sidecars, 1 << 20);
         let mut hashed = Hashes::default();
         hashed.insert("sha256", &Sha256::of(b"Name: a").to_string());
         let announced: Vec<_> = page.files.into_iter().map(|file| file.core_metadata).collect();

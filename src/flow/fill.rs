@@ -123,7 +123,8 @@ impl Filling<'_> {
             address: self.address.clone(),
             url: self.facts.url.clone(),
             resume,
-            listed: self.facts.listed,
+            // Where no page could be read, the file may be one that is listed and not imported yet.
+            listed: self.facts.listed || self.facts.doubt.is_some(),
         }
     }
 

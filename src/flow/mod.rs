@@ -7,15 +7,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
-use crate::cache::{Blobs, CacheSettings, Disk, Fill, Flights, PageKey, PageRecord, Pages, Policy, Sidecars};
+use crate::cache::{
+    Blobs, CacheSettings, Disk, Fill, Flights, PageKey, PageRecord, Pages, Policy, Published, Sidecars,
+};
 use crate::error::{Cause, Error};
 use crate::pypi::{FileAddress, Sha256};
 use crate::runtime::{Clock, Tasks};
 use crate::upstream::{Unavailability, UpstreamError};
 
 mod announce;
+pub mod audit;
 pub mod file;
 mod fill;
 pub mod legacy;
@@ -23,16 +26,21 @@ pub mod list;
 pub mod metadata;
 pub mod page;
 mod passing;
+mod publish;
+mod refusal;
 pub mod route;
 pub mod stream;
+pub mod upload;
 
 pub use crate::cache::{Coding, Rendering, Written};
+pub use audit::Attempt;
 pub use file::OpenFile;
 pub use list::ProjectSource;
 pub use metadata::MetadataAnswer;
 pub use page::PageAnswer;
 pub use route::Route;
 pub use stream::FileStream;
+pub use upload::{Publication, Received, Receiving, UploadSettings};
 
 /// How long a request waits for upstream before it is told to come back; clients give up after 15 s.
 pub const PATIENCE: Duration = Duration::from_secs(12);
@@ -91,16 +99,21 @@ struct Shared {
     pages: Pages,
     blobs: Blobs,
     sidecars: Sidecars,
+    published: Published,
     disk: Arc<Disk>,
+    uploads: UploadSettings,
+    upload_places: Arc<Semaphore>,
     policy: Policy,
     missing_for: Duration,
     list_fresh_for: Duration,
+    clock: Clock,
     tasks: Tasks,
     loads: Flights<PageKey, Waiter<Option<PageRecord>>>,
     fetches: Flights<PageKey, Waiter<PageRecord>>,
     renderings: Flights<RenderingKey, Waiter<Arc<Rendering>>>,
     fills: Flights<FileKey, Fill>,
     extractions: Flights<Sha256, Waiter<crate::cache::Sidecar>>,
+    publishes: Flights<publish::FlightKey, publish::UnderWay>,
 }
 
 /// The key of a fill: which repository, which file.
@@ -112,9 +125,19 @@ struct FileKey {
 
 impl Flow {
     /// The use cases over a cache directory.
-    pub fn new(disk: Arc<Disk>, settings: &CacheSettings, clock: Clock, tasks: Tasks) -> Self {
+    pub fn new(
+        disk: Arc<Disk>,
+        settings: &CacheSettings,
+        uploads: UploadSettings,
+        clock: Clock,
+        tasks: Tasks,
+    ) -> Self {
         let shared = Shared {
-            pages: Pages::new(Arc::clone(&disk), settings.memory.bytes(), clock),
+            pages: Pages::new(Arc::clone(&disk), settings.memory.bytes(), clock.clone()),
+            published: Published::open(Arc::clone(&disk), clock.clone()),
+            upload_places: Arc::new(Semaphore::new(uploads.max_at_once.clamp(1, Semaphore::MAX_PERMITS))),
+            uploads,
+            clock,
             blobs: Blobs::new(Arc::clone(&disk)),
             sidecars: Sidecars::new(Arc::clone(&disk)),
             disk,
@@ -127,6 +150,7 @@ impl Flow {
             renderings: Flights::default(),
             fills: Flights::default(),
             extractions: Flights::default(),
+            publishes: Flights::default(),
         };
         Self { shared: Arc::new(shared) }
     }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::cache::{Coding, Decision, PageKey, PageRecord, Rendering, Stamp, Trouble, Written};
 use crate::error::{Cause, Error};
-use crate::pypi::{ProjectName, Sha256, parse, render};
+use crate::pypi::{File, Page, ProjectName, Sha256, parse, render};
 use crate::upstream::{PageReply, UpstreamError};
 
 /// A known project is believed to be gone when upstream said so twice, so far apart.
@@ -138,8 +138,8 @@ impl Flow {
         let flow = self.clone();
         let _ = blocking(move || {
             let mut page = held.content.page.clone();
-            announce::core_metadata(&mut page, &flow.shared.sidecars, flow.shared.disk.max_size());
-            flow.shared.pages.put(&key, page, held.fetched, held.persisted);
+            flow.announce(&mut page.files);
+            flow.show(&key, page, held.fetched, held.persisted);
         })
         .await;
     }
@@ -174,8 +174,8 @@ impl Flow {
             (waiter, async move {
                 let loaded = blocking(move || {
                     let (mut page, stamp) = flow.shared.pages.load(&wanted)?;
-                    announce::core_metadata(&mut page, &flow.shared.sidecars, flow.shared.disk.max_size());
-                    Some(flow.shared.pages.put(&wanted, page, stamp, stamp))
+                    flow.announce(&mut page.files);
+                    Some(flow.show(&wanted, page, stamp, stamp))
                 });
                 sender.send_replace(Some(loaded.await));
             })
@@ -234,7 +234,8 @@ impl Flow {
             let pages = &flow.shared.pages;
             let held = pages.get(&wanted);
             let mut announced = page.clone();
-            announce::core_metadata(&mut announced, &flow.shared.sidecars, flow.shared.disk.max_size());
+            flow.announce(&mut announced.files);
+            flow.add_published(&wanted, &mut announced);
             let unchanged = held
                 .filter(|held| held.persisted.age() < PERSIST_AGAIN && held.content.page == announced)
                 .map(|held| held.persisted);
@@ -245,7 +246,7 @@ impl Flow {
                 Stamp::now()
             });
             pages.clear_note(&wanted);
-            Ok::<_, parse::ParseError>(pages.put(&wanted, announced, Stamp::now(), persisted))
+            Ok::<_, parse::ParseError>(flow.show(&wanted, announced, Stamp::now(), persisted))
         });
         parsed.await?.map_err(|error| {
             self.shared.pages.set_note(key, Trouble::Failed);
@@ -264,16 +265,53 @@ impl Flow {
             match first {
                 None => self.shared.pages.set_note(key, Trouble::Missing),
                 Some(note) if note.at.elapsed() < GONE_AFTER => {}
-                Some(_) => {
-                    self.forget(key).await;
-                    return Err(no_such_project(route, &key.project));
-                }
+                Some(_) => return self.gone(route, key).await,
             }
             tracing::warn!(route = %route.name, project = %key.project, "upstream no longer knows this project; asking again before believing it");
             return Ok(held);
         }
+        self.gone(route, key).await
+    }
+
+    /// Forgets a project, unless files of it were published here that upstream's index does not know yet.
+    async fn gone(&self, route: &Route, key: &PageKey) -> Result<PageRecord, Error> {
+        // In this order: what is published while this goes on clears the note that forgetting leaves.
         self.forget(key).await;
-        Err(no_such_project(route, &key.project))
+        let (flow, wanted) = (self.clone(), key.clone());
+        let published = blocking(move || {
+            flow.shared.published.has(&wanted).then(|| {
+                flow.shared.pages.clear_note(&wanted);
+                let page = Page::empty(wanted.project.clone());
+                flow.show(&wanted, page, Stamp::now(), Stamp::now())
+            })
+        });
+        published.await?.ok_or_else(|| no_such_project(route, &key.project))
+    }
+
+    /// Completes what is announced of the core metadata of files. Blocking.
+    pub(super) fn announce(&self, files: &mut [File]) {
+        announce::core_metadata(files, &self.shared.sidecars, self.shared.disk.max_size());
+    }
+
+    /// Puts files that were published here onto a page whose upstream does not list them yet. Blocking.
+    fn add_published(&self, key: &PageKey, page: &mut Page) {
+        let listed = page.files.len();
+        self.shared.published.complete(key, page);
+        self.announce(&mut page.files[listed..]);
+    }
+
+    /// Puts a page into memory, with what was published here. Blocking.
+    pub(super) fn show(&self, key: &PageKey, mut page: Page, fetched: Stamp, persisted: Stamp) -> PageRecord {
+        loop {
+            let additions = self.shared.published.additions();
+            self.add_published(key, &mut page);
+            let record = self.shared.pages.put(key, page, fetched, persisted);
+            // A file that was published meanwhile must not be hidden by a page that was put together before.
+            if self.shared.published.additions() == additions {
+                return record;
+            }
+            page = record.content.page.clone();
+        }
     }
 
     async fn forget(&self, key: &PageKey) {

@@ -26,6 +26,7 @@ pub struct Route {
     pub(super) list: ListState,
     pub(super) projects: Arc<dyn ProjectSource>,
     upstream: watch::Receiver<Option<Upstream>>,
+    publisher: Option<TokenHandle>,
 }
 
 impl std::fmt::Debug for Route {
@@ -45,7 +46,20 @@ impl Route {
         projects: Arc<dyn ProjectSource>,
         upstream: watch::Receiver<Option<Upstream>>,
     ) -> Self {
-        Self { name, repository, label, token, list: ListState::default(), projects, upstream }
+        let list = ListState::default();
+        Self { name, repository, label, token, list, projects, upstream, publisher: None }
+    }
+
+    /// The same route, whose uploads use a token of another role: the one for reading need not be able to publish.
+    #[must_use]
+    pub fn with_publisher(self, token: TokenHandle) -> Self {
+        Self { publisher: Some(token), ..self }
+    }
+
+    /// The way to upstream for uploads.
+    pub(super) async fn publisher(&self) -> Result<Upstream, Error> {
+        let upstream = self.upstream().await?;
+        Ok(self.publisher.as_ref().map_or(upstream.clone(), |token| upstream.with_token(token.clone())))
     }
 
     /// The way to upstream, as soon as it is known.

@@ -140,6 +140,11 @@ impl FileName {
         }
     }
 
+    /// The name of a source distribution without its suffix.
+    pub fn stem(&self) -> Option<&str> {
+        SDIST_SUFFIXES.iter().find_map(|suffix| self.0.strip_suffix(suffix))
+    }
+
     /// Project and version, as the specifications "Binary distribution format" and "Source distribution file name" lay
     /// the name out; `None` where the name follows neither.
     ///
@@ -154,7 +159,7 @@ impl FileName {
                     .then(|| (parts[0], parts[1]))?
             }
             FileKind::Sdist => {
-                let stem = SDIST_SUFFIXES.iter().find_map(|suffix| self.0.strip_suffix(suffix))?;
+                let stem = self.stem()?;
                 let split = stem
                     .match_indices('-')
                     .map(|(at, _)| at)

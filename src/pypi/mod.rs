@@ -6,12 +6,15 @@
 pub mod address;
 pub mod digest;
 pub mod filename;
+pub mod form;
 mod keys;
 pub mod media;
+pub mod multipart;
 pub mod name;
 pub mod page;
 pub mod parse;
 pub mod render;
+pub mod sdist;
 pub mod version;
 pub mod wheel;
 

@@ -145,6 +145,19 @@ pub struct ProjectList {
 }
 
 impl Page {
+    /// A page without any file.
+    pub fn empty(name: ProjectName) -> Self {
+        Self {
+            name,
+            api_version: (1, 1),
+            versions: None,
+            files: Vec::new(),
+            status: None,
+            meta_extra: Map::new(),
+            extra: Map::new(),
+        }
+    }
+
     /// The position in `files` of every file name.
     pub fn index(&self) -> HashMap<FileName, usize> {
         self.files.iter().enumerate().map(|(position, file)| (file.name.clone(), position)).collect()

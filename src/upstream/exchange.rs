@@ -22,9 +22,10 @@ use super::{Inner, Kind, Upstream};
 use crate::token::{Token, TokenHandle};
 
 /// The name under which this program shows up in the logs of upstream.
-const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("wheelport/", env!("CARGO_PKG_VERSION")));
+pub(super) const USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("wheelport/", env!("CARGO_PKG_VERSION")));
 /// How much of a refusal is read for its message.
-const MESSAGE_LIMIT: usize = 4 << 10;
+pub(super) const MESSAGE_LIMIT: usize = 4 << 10;
 
 /// One question.
 pub(super) struct Exchange<'a> {
@@ -357,7 +358,7 @@ impl Exchange<'_> {
 }
 
 /// The message of a refusal, as CodeArtifact words it: `{"message": "…"}`. Control characters are dropped.
-fn refusal_message(body: &[u8]) -> Option<String> {
+pub(super) fn refusal_message(body: &[u8]) -> Option<String> {
     let value: serde_json::Value = serde_json::from_slice(body).ok()?;
     let message = value.get("message").or_else(|| value.get("Message"))?.as_str()?;
     Some(message.chars().filter(|c| !c.is_control()).take(1000).collect())

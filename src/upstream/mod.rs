@@ -1,6 +1,6 @@
 //! The outbound HTTP edge: pages and files of CodeArtifact repositories, as typed questions and typed answers.
 //!
-//! [`Upstream::page`] and [`Upstream::file`] are what the flows call. Below them, `exchange` gets one usable answer
+//! [`Upstream::page`], [`Upstream::file`] and [`Upstream::publish`] are what the flows call. Below them, `exchange` gets one usable answer
 //! out of tokens, redirects and repetitions; `gate` holds what all requests to one endpoint share; `body` reads
 //! what comes; `address` and `retry` are the pure decisions. No header of an upstream's answer leaves this module:
 //! what a caller may know is a field of a reply.
@@ -25,6 +25,7 @@ mod file;
 mod gate;
 mod metrics;
 mod page;
+mod publish;
 mod retry;
 mod settings;
 
@@ -35,6 +36,7 @@ pub use error::{Malformed, Unavailability, UpstreamError};
 pub use file::{FileBody, FileReply, FileRequest, Resume};
 pub use metrics::Metrics;
 pub use page::PageReply;
+pub use publish::{PublishError, PublishRequest};
 pub use settings::{ClientSettings, InvalidProxy, ProxyUrl};
 
 /// One repository, seen through one token. Cheap to clone.
@@ -59,6 +61,7 @@ enum Kind {
     Page,
     File,
     Metadata,
+    Publish,
 }
 
 impl Kind {
@@ -67,6 +70,7 @@ impl Kind {
             Self::Page => "page",
             Self::File => "file",
             Self::Metadata => "metadata",
+            Self::Publish => "publish",
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct ClientSettings {
     pub answer_timeout: Span,
     /// The longest silence in the middle of a body.
     pub stall_timeout: Span,
+    /// How long upstream may think about an upload after its last byte.
+    pub publish_timeout: Span,
     /// The fewest bytes per second that a body must come with, judged over [`ClientSettings::slow_window`].
     pub slow_rate: Size,
     /// How much waiting for bytes is looked at to judge the rate.
@@ -64,6 +66,7 @@ impl Default for ClientSettings {
             head_timeout: Span::secs(10),
             answer_timeout: Span::secs(10),
             stall_timeout: Span::secs(30),
+            publish_timeout: Span::secs(120),
             slow_rate: Size(1024),
             slow_window: Span::secs(60),
             idle_timeout: Span::secs(20),

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware;
 use axum::response::Response;
@@ -37,11 +38,14 @@ pub mod negotiate;
 pub mod ops;
 pub mod page;
 pub mod problem;
+pub mod publishers;
+mod upload;
 
 use account::{Account, RequestId};
 use address::{Address, Parsed, RouteId, RouteNames};
 use guard::{Cidr, Host, HostPolicy, UploadPolicy};
 use problem::Asked;
+use publishers::Publishers;
 
 use crate::error::Error;
 use crate::flow::{Flow, Route};
@@ -63,6 +67,8 @@ pub struct Site {
     pub public_url: Option<url::Url>,
     /// The metrics of the process.
     pub metrics: Metrics,
+    /// Who may publish with a token.
+    pub publishers: Publishers,
     /// Set when the process begins to stop.
     pub draining: AtomicBool,
 }
@@ -86,6 +92,14 @@ struct Asking {
     parts: Parts,
     host: Host,
     peer: IpAddr,
+}
+
+/// What only an upload looks at.
+struct Sent {
+    body: Body,
+    /// The `Authorization` headers, which nobody else gets to see.
+    credentials: HeaderMap,
+    request_id: RequestId,
 }
 
 impl Site {
@@ -116,13 +130,13 @@ async fn dispatch(
     request: Request,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
-    // Bodies of requests that have no use for one are not read; hyper drains or closes the connection.
-    drop(body);
-    strip_credentials(&mut parts.headers);
+    let credentials = strip_credentials(&mut parts.headers);
     let request_id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
     let (method, headers) = (parts.method.clone(), parts.headers.clone());
     let mut kind = "other";
-    match answer(&site, parts, peer.ip(), &mut kind).await {
+    // Bodies of requests that have no use for one are not read; hyper drains or closes the connection.
+    let sent = Sent { body, credentials, request_id: request_id.clone() };
+    match answer(&site, parts, sent, peer.ip(), &mut kind).await {
         Ok(response) => response,
         Err(error) => {
             let asked = Asked { method: &method, headers: &headers, request_id: request_id.as_str() };
@@ -133,7 +147,13 @@ async fn dispatch(
     }
 }
 
-async fn answer(site: &Site, parts: Parts, peer: IpAddr, kind: &mut &'static str) -> Result<Response, Error> {
+async fn answer(
+    site: &Site,
+    parts: Parts,
+    sent: Sent,
+    peer: IpAddr,
+    kind: &mut &'static str,
+) -> Result<Response, Error> {
     let target = parts.uri.authority().map(http::uri::Authority::as_str);
     let host = site.hosts.check(&parts.headers, target)?;
     if !parts.method.is_safe() && site.hosts.cross_site(&parts.headers, &host) {
@@ -149,13 +169,12 @@ async fn answer(site: &Site, parts: Parts, peer: IpAddr, kind: &mut &'static str
     match (address, reading) {
         (Address::Home | Address::Upload { .. }, true) => Ok(home_page(site, &asking)),
         (Address::Home, false) if asking.parts.method == Method::POST => {
-            match site.routes.iter().find(|route| route.default) {
-                Some(route) => Err(upload(route)),
-                None => Err(Error::NoDefaultRoute),
-            }
+            *kind = "upload";
+            let route = site.routes.iter().find(|route| route.default).ok_or(Error::NoDefaultRoute)?;
+            upload::upload(site, &asking, route, sent).await
         }
         (Address::Upload { route }, _) if asking.parts.method == Method::POST => {
-            Err(upload(&site.routes[route.0]))
+            upload::upload(site, &asking, &site.routes[route.0], sent).await
         }
         (Address::Home | Address::Upload { .. }, _) => {
             Err(Error::MethodNotAllowed { allowed: "GET, HEAD, POST" })
@@ -168,15 +187,6 @@ async fn answer(site: &Site, parts: Parts, peer: IpAddr, kind: &mut &'static str
         }
         (Address::File { route, file }, true) => file::file(site, &asking, route, &file).await,
         (Address::Metadata { route, wheel }, true) => file::metadata(site, &asking, route, &wheel).await,
-    }
-}
-
-/// What an upload gets.
-fn upload(route: &RouteSite) -> Error {
-    match route.upload {
-        UploadPolicy::Off | UploadPolicy::Anonymous | UploadPolicy::Token => {
-            Error::UploadOff { route: Arc::clone(&route.route.name) }
-        }
     }
 }
 
@@ -222,10 +232,12 @@ fn base_url(site: &Site, asking: &Asking) -> String {
     home::base_url(site.public_url.as_ref(), scheme, &asking.host)
 }
 
-/// What clients sent as credentials is of no use here and goes no further.
-fn strip_credentials(headers: &mut HeaderMap) {
+/// What clients sent as credentials is of no use here and goes no further; uploads alone look at the first of them.
+fn strip_credentials(headers: &mut HeaderMap) -> HeaderMap {
     const SENT: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
+    let shown = headers.get_all(AUTHORIZATION).iter().cloned().map(|value| (AUTHORIZATION, value)).collect();
     for name in SENT {
         headers.remove(name);
     }
+    shown
 }

@@ -14,7 +14,7 @@ import tomllib
 import install
 from wheels import normalize
 
-PATIENCE = 120
+PATIENCE = 300
 REQUIREMENT = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(\[(?P<extras>[^]]+)\])?(?P<version>.*)$")
 
 

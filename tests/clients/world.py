@@ -33,8 +33,8 @@ from wheels import Distribution
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 PROGRAM = pathlib.Path(os.environ.get("WHEELPORT_BINARY", TARGET / "debug" / "wheelport"))
-START_LIMIT = 20.0
-STOP_LIMIT = 20.0
+START_LIMIT = 60.0
+STOP_LIMIT = 60.0
 REPOSITORY = "python"
 DOMAIN = "demo"
 OWNER = "111122223333"
@@ -102,6 +102,10 @@ class Process:
     def kill(self) -> None:
         """The process gets no chance to tidy up."""
         self.stop(signal.SIGKILL)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def runs(self) -> bool:
@@ -272,6 +276,10 @@ class Proxy:
     @property
     def output(self) -> str:
         return self._process.output
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def wait_until_ready(self) -> None:
         wait_for(lambda: get(f"{self.origin}/readyz")[0] == 200, "the proxy is ready")

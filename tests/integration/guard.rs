@@ -212,7 +212,7 @@ async fn other_methods_are_told_which_ones_work() {
 }
 
 #[tokio::test]
-async fn a_panic_free_way_out_exists_for_every_answer() {
+async fn every_kind_of_answer_is_harmless_in_a_browser() {
     let proxy = proxy().await;
     proxy.upstream.on(PAGE, Reply::status(404));
     // Every kind of answer carries what keeps a browser from making something else of it.

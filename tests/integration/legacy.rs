@@ -29,12 +29,18 @@ async fn every_shape_of_the_address_gives_the_same_document_with_digests() {
     assert_eq!(entry["digests"], json!({"sha256": wheel.sha256()}));
     assert_eq!(entry["packagetype"], "bdist_wheel");
     assert_eq!(document["releases"]["0.9"][0]["packagetype"], "sdist");
-    assert_eq!(entry["url"], format!("http://localhost:1234/pypi/main/simple/a-b/1.0/{}", wheel.name));
-    for target in
-        ["/pypi/a-b/json", "/pypi/main/a-b/json", "/pypi/main/pypi/a-b/json", "/pypi/A.B/json", "//a-b//json"]
-    {
+    assert_eq!(entry["url"], format!("http://localhost:1234/simple/a-b/1.0/{}", wheel.name));
+    // Files are named below the index that was asked, because tools compare them with those of its page.
+    let routed = first.text().replace("/simple/", "/pypi/main/simple/");
+    for (target, expected) in [
+        ("/pypi/a-b/json", &first.text()),
+        ("/pypi/A.B/json", &first.text()),
+        ("//a-b//json", &first.text()),
+        ("/pypi/main/a-b/json", &routed),
+        ("/pypi/main/pypi/a-b/json", &routed),
+    ] {
         let other = proxy.get(target).header("host", "localhost:1234").send().await.expect(200);
-        assert_eq!(other.value(), document, "{target}");
+        assert_eq!(&other.text(), expected, "{target}");
     }
     assert_eq!(proxy.asked(PAGE), 1);
 }

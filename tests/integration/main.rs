@@ -4,6 +4,7 @@
 mod support;
 
 mod cache;
+mod commands;
 mod faults;
 mod files;
 mod guard;
@@ -15,4 +16,5 @@ mod ops;
 mod pages;
 mod process;
 mod ranges;
+mod uploads;
 mod upstream;

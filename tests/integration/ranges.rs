@@ -117,19 +117,20 @@ async fn many_random_ranges_are_exact() {
 }
 
 #[tokio::test]
-async fn a_range_of_a_file_that_is_still_coming_comes_as_soon_as_its_bytes_are_there() {
+async fn a_range_of_a_file_that_is_still_coming_comes_as_it_is_there_and_ends_when_the_file_was_verified() {
     let (proxy, sdist, gate) = (Proxy::start().await, Sample::sdist("1.0", LENGTH), Gate::closed());
     list(&proxy.upstream, &[&sdist]);
     proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).gate_after(150_000, &gate));
     let range = |range: &str| proxy.get(&sdist.path()).header("range", range);
-    let early = range("bytes=1000-100000").send().await.expect(206);
-    assert_eq!(early.body, sdist.bytes.slice(1000..=100_000));
+    let mut early = range("bytes=1000-100000").open().await;
     assert_eq!(early.header("content-range"), Some("bytes 1000-100000/300000"));
+    early.at_least(99_000).await;
     range("bytes=300000-").send().await.expect(416);
     let late = range("bytes=-16384").open().await;
     let across = range("bytes=149000-151000").open().await;
     assert_eq!((late.status, across.status), (206, 206));
     gate.open();
+    assert_eq!(early.finish().await.expect(206).body, sdist.bytes.slice(1000..=100_000));
     assert_eq!(late.finish().await.expect(206).body, sdist.bytes.slice(LENGTH - 16_384..));
     assert_eq!(across.finish().await.expect(206).body, sdist.bytes.slice(149_000..=151_000));
     let asked = proxy.upstream.requests_to(&sdist.upstream());
@@ -143,6 +144,8 @@ async fn a_range_of_a_file_that_turns_out_wrong_breaks_off_at_its_end() {
     let mut altered = sdist.bytes.to_vec();
     altered[5] ^= 1;
     proxy.upstream.on(&sdist.upstream(), Reply::ok(altered));
-    let answer = proxy.get(&sdist.path()).header("range", "bytes=-100").send().await;
-    assert_eq!((answer.status, answer.complete), (206, false), "{} bytes", answer.body.len());
+    for range in ["bytes=-100", "bytes=0-99", "bytes=7-7"] {
+        let answer = proxy.get(&sdist.path()).header("range", range).send().await;
+        assert_eq!((answer.status, answer.complete), (206, false), "{range}: {} bytes", answer.body.len());
+    }
 }

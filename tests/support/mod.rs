@@ -1,6 +1,7 @@
 //! What the integration tests share.
 
 pub mod client;
+pub mod forms;
 pub mod mints;
 pub mod process;
 pub mod proxy;

@@ -11,8 +11,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
-use super::client::Client;
+use super::client::{Client, until};
+use super::proxy::control_plane;
+use super::scripted::Scripted;
 
 /// Longer than anything a test waits for.
 const DEADLINE: Duration = Duration::from_secs(25);
@@ -173,4 +176,63 @@ impl Program {
             thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Everything a served process needs around it.
+pub struct World {
+    /// The repository.
+    pub upstream: Scripted,
+    /// The control plane.
+    pub control: Scripted,
+    /// The directory that holds the cache.
+    pub dir: TempDir,
+}
+
+impl World {
+    /// A repository and a control plane of its own.
+    pub async fn new() -> Self {
+        let (upstream, control) = (Scripted::start().await, control_plane().await);
+        Self { upstream, control, dir: tempfile::tempdir().expect("a directory") }
+    }
+
+    /// The cache directory.
+    pub fn cache(&self) -> String {
+        self.dir.path().join("cache").display().to_string()
+    }
+
+    /// `wheelport serve` in this world, with more arguments.
+    pub fn serve(&self, more: &[&str]) -> Program {
+        let (endpoint, cache) = (self.upstream.url("/pypi/r/"), self.cache());
+        let mut arguments = vec![
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--ops-listen",
+            "127.0.0.1:0",
+            "--domain",
+            "acme",
+            "--repository",
+            "r1",
+            "--endpoint",
+            &endpoint,
+            "--cache-dir",
+            &cache,
+        ];
+        arguments.extend(more);
+        let control = self.control.url("");
+        Program::start(
+            &arguments,
+            &[
+                ("AWS_ENDPOINT_URL", &control),
+                ("AWS_REGION", "eu-central-1"),
+                ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"),
+                ("AWS_SECRET_ACCESS_KEY", "an-example-of-a-secret-key"),
+            ],
+        )
+    }
+}
+
+/// Waits until it says that it is ready.
+pub async fn ready(client: Client) {
+    until("readiness", async || (client.get("/readyz").send().await.status == 200).then_some(())).await;
 }

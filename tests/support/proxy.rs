@@ -17,10 +17,12 @@ use wheelport::app::App;
 use wheelport::cache::CacheSettings;
 use wheelport::config::{RouteSettings, ServerSettings, Settings};
 use wheelport::control::{AwsSettings, DomainName, EmulatorAccess, RegionName, RepositoryName};
+use wheelport::flow::UploadSettings;
 use wheelport::runtime::units::Span;
 use wheelport::runtime::{Clock, Tasks};
 use wheelport::upstream::ClientSettings;
 use wheelport::web::guard::UploadPolicy;
+use wheelport::web::publishers::Publishers;
 
 use super::client::{Ask, Client, until};
 use super::scripted::{Reply, Scripted};
@@ -67,7 +69,12 @@ pub struct Builder {
     pub client: ClientSettings,
     /// The `[server]` table.
     pub server: ServerSettings,
-    upload: UploadPolicy,
+    /// Who may publish.
+    pub upload: UploadPolicy,
+    /// The `[upload]` table.
+    pub uploads: UploadSettings,
+    /// The `[[publisher]]` tables.
+    pub publishers: Publishers,
     clock: Clock,
     routes: Vec<&'static str>,
     default_route: Option<usize>,
@@ -84,6 +91,8 @@ impl Default for Builder {
             client: ClientSettings::default(),
             server: ServerSettings::default(),
             upload: UploadPolicy::Off,
+            uploads: UploadSettings::default(),
+            publishers: Publishers::default(),
             clock: Clock::system(),
             routes: vec!["main"],
             default_route: Some(0),
@@ -214,6 +223,7 @@ impl Builder {
             endpoint: Some(endpoint.clone()),
             upload: self.upload,
             aws: aws.clone(),
+            publish_aws: None,
         };
         Settings {
             listen: vec![loopback],
@@ -224,6 +234,8 @@ impl Builder {
             cache_dir: dir.join("cache"),
             server: self.server.clone(),
             upstream: self.client.clone(),
+            upload: self.uploads.clone(),
+            publishers: self.publishers.clone(),
         }
     }
 }

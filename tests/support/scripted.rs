@@ -83,7 +83,8 @@ impl Gate {
     /// Resolves when this many answers have come to this gate.
     pub async fn reached_by(&self, count: usize) {
         let mut waiting = self.waiting.subscribe();
-        waiting.wait_for(|waiting| *waiting >= count).await.expect("the gate exists");
+        let reached = super::client::soon("a gate", waiting.wait_for(|waiting| *waiting >= count));
+        drop(reached.await.expect("the gate exists"));
     }
 
     /// Waits here.
@@ -359,7 +360,8 @@ impl Scripted {
     /// Resolves when this many requests have arrived in all.
     pub async fn arrived(&self, count: usize) {
         let mut seen = self.state.seen.subscribe();
-        seen.wait_for(|seen| seen.len() >= count).await.expect("the state exists");
+        let arrived = super::client::soon("requests", seen.wait_for(|seen| seen.len() >= count));
+        drop(arrived.await.expect("the state exists"));
     }
 
     /// Connections accepted so far.

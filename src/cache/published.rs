@@ -1,0 +1,229 @@
+//! Files that were published through this process and that upstream's pages may not list yet.
+//!
+//! They stay on their pages until upstream lists them. A record is written before the publisher hears of the success,
+//! so a restart forgets none. Records are few and small, live for [`LIFE`] at most, and are never evicted.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::disk::{Disk, PUBLISHED};
+use super::pages::{PageKey, RepositoryId};
+use crate::pypi::{File, Page, ProjectName};
+use crate::runtime::Clock;
+
+/// How long a published file is shown although upstream does not list it. CodeArtifact usually takes a second.
+pub const LIFE: Duration = Duration::from_hours(1);
+/// How long a file that upstream lists is remembered all the same: of several replicas of an index, some may be late.
+const SETTLED_AFTER: Duration = Duration::from_secs(30);
+
+/// A published file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Entry {
+    /// Seconds since the Unix epoch.
+    published: u64,
+    file: File,
+}
+
+/// What is written of one project.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Record {
+    repository: String,
+    project: Option<ProjectName>,
+    entries: Vec<Entry>,
+}
+
+/// The published files, by page.
+pub struct Published {
+    disk: Arc<Disk>,
+    clock: Clock,
+    entries: Mutex<HashMap<PageKey, Vec<Entry>>>,
+    additions: AtomicU64,
+}
+
+struct Held<'a> {
+    published: &'a Published,
+    entries: MutexGuard<'a, HashMap<PageKey, Vec<Entry>>>,
+}
+
+impl Published {
+    /// Reads what was published before. Blocking; what is damaged is passed over.
+    pub fn open(disk: Arc<Disk>, clock: Clock) -> Self {
+        let mut entries = HashMap::new();
+        for bytes in disk.published_records() {
+            let Ok(record) = serde_json::from_slice::<Record>(&bytes) else { continue };
+            if let Some(project) = record.project {
+                let repository = RepositoryId::written(&record.repository);
+                entries.insert(PageKey { repository, project }, record.entries);
+            }
+        }
+        Self { disk, clock, entries: Mutex::new(entries), additions: AtomicU64::new(0) }
+    }
+
+    /// How many files were added so far. Who completed a page and finds another number afterwards has to do it again.
+    pub fn additions(&self) -> u64 {
+        self.additions.load(Ordering::SeqCst)
+    }
+
+    /// Whether files of this project were published that upstream may not list yet. Blocking.
+    pub fn has(&self, key: &PageKey) -> bool {
+        let mut held = self.hold();
+        held.expire(key);
+        held.entries.contains_key(key)
+    }
+
+    /// Remembers a published file, in memory and on disk. Blocking. It is remembered also where the disk fails.
+    pub fn add(&self, key: &PageKey, file: File) -> io::Result<()> {
+        let mut held = self.hold();
+        let list = held.entries.entry(key.clone()).or_default();
+        list.retain(|entry| entry.file.name != file.name);
+        list.push(Entry { published: self.clock.unix_seconds(), file });
+        self.additions.fetch_add(1, Ordering::SeqCst);
+        held.write(key)
+    }
+
+    /// Puts the published files onto a page, where it does not list them. Blocking. Doing it twice changes nothing.
+    pub fn complete(&self, key: &PageKey, page: &mut Page) {
+        self.hold().complete(key, page);
+    }
+
+    /// Never held across an await.
+    fn hold(&self) -> Held<'_> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        Held { published: self, entries }
+    }
+}
+
+impl Held<'_> {
+    fn complete(&mut self, key: &PageKey, page: &mut Page) {
+        self.expire(key);
+        let Some(list) = self.entries.get_mut(key) else { return };
+        let now = self.published.clock.unix_seconds();
+        let before = list.len();
+        let index = page.index();
+        list.retain(|entry| {
+            let listed = index.contains_key(&entry.file.name);
+            if !listed {
+                page.files.push(entry.file.clone());
+            }
+            !listed || now.saturating_sub(entry.published) < SETTLED_AFTER.as_secs()
+        });
+        if list.len() != before {
+            self.tidy(key);
+        }
+    }
+
+    fn expire(&mut self, key: &PageKey) {
+        let Some(list) = self.entries.get_mut(key) else { return };
+        let (now, before) = (self.published.clock.unix_seconds(), list.len());
+        list.retain(|entry| now.saturating_sub(entry.published) < LIFE.as_secs());
+        if list.len() != before {
+            self.tidy(key);
+        }
+    }
+
+    fn tidy(&mut self, key: &PageKey) {
+        let empty = self.entries.get(key).is_none_or(Vec::is_empty);
+        let outcome = if empty {
+            self.entries.remove(key);
+            self.published.disk.remove_published(&path(key))
+        } else {
+            self.write(key)
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "the record of published files could not be brought up to date");
+        }
+    }
+
+    fn write(&self, key: &PageKey) -> io::Result<()> {
+        let record = Record {
+            repository: key.repository.as_str().to_owned(),
+            project: Some(key.project.clone()),
+            entries: self.entries.get(key).cloned().unwrap_or_default(),
+        };
+        let bytes = serde_json::to_vec(&record).map_err(io::Error::other)?;
+        self.published.disk.write_published(&path(key), &bytes)
+    }
+}
+
+fn path(key: &PageKey) -> PathBuf {
+    // One flat directory: both parts are free of slashes, and a project's name of `~`.
+    PathBuf::from(PUBLISHED).join(format!("{}~{}", key.repository.as_str(), key.project))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pypi::{CoreMetadata, FileName, Hashes, VersionSegment, Yanked};
+
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+    fn key() -> Result<PageKey, Box<dyn std::error::Error>> {
+        Ok(PageKey { repository: RepositoryId::new(&["acme", "python"]), project: ProjectName::parse("a")? })
+    }
+
+    fn file(name: &str) -> Result<File, Box<dyn std::error::Error>> {
+        Ok(File {
+            name: FileName::parse(name)?,
+            version: VersionSegment::parse("1.0")?,
+            url: None,
+            hashes: Hashes::default(),
+            requires_python: None,
+            size: Some(1),
+            upload_time: None,
+            yanked: Yanked::No,
+            core_metadata: CoreMetadata::Absent,
+            gpg_sig: None,
+            provenance: None,
+            extra: serde_json::Map::new(),
+        })
+    }
+
+    fn completed(published: &Published, listed: &[&str]) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+        let mut page = Page::empty(ProjectName::parse("a")?);
+        page.files = listed.iter().map(|name| file(name)).collect::<Result<_, _>>()?;
+        published.complete(&key()?, &mut page);
+        Ok(page.files.into_iter().map(|file| file.name.to_string()).collect())
+    }
+
+    #[test]
+    fn a_file_stays_until_upstream_lists_it_and_survives_a_restart() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let clock = Clock::system();
+        let open = || {
+            let disk = Disk::open(root.path(), 1 << 20, clock.clone())?;
+            Ok::<_, io::Error>(Published::open(disk, clock.clone()))
+        };
+        let published = open()?;
+        published.add(&key()?, file("a-1.0.tar.gz")?)?;
+        assert_eq!(completed(&published, &["a-0.9.tar.gz"])?, ["a-0.9.tar.gz", "a-1.0.tar.gz"]);
+        let published = open()?;
+        assert_eq!(completed(&published, &[])?, ["a-1.0.tar.gz"], "after a restart");
+        assert_eq!(completed(&published, &["a-1.0.tar.gz"])?, ["a-1.0.tar.gz"], "never twice");
+        assert_eq!(completed(&published, &[])?, ["a-1.0.tar.gz"], "one late replica changes nothing");
+        clock.shift(31);
+        assert_eq!(completed(&published, &["a-1.0.tar.gz"])?, ["a-1.0.tar.gz"]);
+        assert_eq!(completed(&published, &[])?.len(), 0, "upstream has the last word");
+        assert!(!open()?.has(&key()?));
+        Ok(())
+    }
+
+    #[test]
+    fn what_upstream_never_lists_is_forgotten_in_the_end() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let clock = Clock::system();
+        let disk = Disk::open(root.path(), 1 << 20, clock.clone())?;
+        let published = Published::open(disk, clock.clone());
+        published.add(&key()?, file("a-1.0.tar.gz")?)?;
+        assert!(published.has(&key()?));
+        clock.shift(3601);
+        assert!(!published.has(&key()?));
+        assert_eq!(std::fs::read_dir(root.path().join(PUBLISHED))?.count(), 0);
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! An upload on disk: the form as it came, and beside it the file taken out of it, hashed while it is written.
+//!
+//! Both are temporary files of this process. Dropping them leaves nothing behind, and what a process that died left is
+//! swept by the next one together with its directory. They do not count as cache: an upload may be larger than the
+//! whole cache, and evicts nothing unless the file system itself is full.
+
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
+use std::sync::Arc;
+
+use blake2::Blake2b;
+use blake2::digest::consts::U32;
+use md5::Md5;
+use sha2::{Digest as _, Sha256 as Sha256Hasher};
+use tempfile::NamedTempFile;
+
+use super::disk::{Disk, StorageError, addressed};
+use crate::pypi::Sha256;
+use crate::pypi::digest::hex;
+use crate::pypi::form::ContentDigests;
+
+/// An upload that is arriving.
+pub struct Spool {
+    disk: Arc<Disk>,
+    form: NamedTempFile,
+    form_length: u64,
+    content: NamedTempFile,
+    content_length: u64,
+    sha256: Sha256Hasher,
+    md5: Md5,
+    blake2b: Blake2b<U32>,
+}
+
+/// An upload that has arrived.
+pub struct Spooled {
+    disk: Arc<Disk>,
+    form: NamedTempFile,
+    content: NamedTempFile,
+    /// The length of the form in bytes.
+    pub form_length: u64,
+    /// The length of the file in bytes.
+    pub content_length: u64,
+    /// The digests of the file.
+    pub digests: ContentDigests,
+}
+
+impl Spool {
+    /// Begins with two empty files. Blocking.
+    pub fn begin(disk: &Arc<Disk>) -> Result<Self, StorageError> {
+        Ok(Self {
+            disk: Arc::clone(disk),
+            form: disk.temporary()?,
+            form_length: 0,
+            content: disk.temporary()?,
+            content_length: 0,
+            sha256: Sha256Hasher::new(),
+            md5: Md5::new(),
+            blake2b: Blake2b::default(),
+        })
+    }
+
+    /// Appends to the form. Blocking.
+    pub fn write_form(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        // The file is written a second time, into `content`.
+        self.disk.make_way(bytes.len() as u64 * 2)?;
+        self.form.as_file_mut().write_all(bytes)?;
+        self.form_length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Appends to the file. Blocking.
+    pub fn write_content(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.content.as_file_mut().write_all(bytes)?;
+        self.sha256.update(bytes);
+        self.md5.update(bytes);
+        self.blake2b.update(bytes);
+        self.content_length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The length of the form so far.
+    pub fn form_length(&self) -> u64 {
+        self.form_length
+    }
+
+    /// The length of the file so far.
+    pub fn content_length(&self) -> u64 {
+        self.content_length
+    }
+
+    /// Everything has arrived.
+    pub fn finish(self) -> Spooled {
+        let digests = ContentDigests {
+            sha256: Sha256(self.sha256.finalize().into()),
+            md5: hex(&self.md5.finalize()),
+            blake2b_256: hex(&self.blake2b.finalize()),
+        };
+        Spooled {
+            disk: self.disk,
+            form: self.form,
+            content: self.content,
+            form_length: self.form_length,
+            content_length: self.content_length,
+            digests,
+        }
+    }
+}
+
+impl Spooled {
+    /// The form, to be read from its beginning; every call opens it anew. Blocking.
+    pub fn form(&self) -> io::Result<File> {
+        self.form.reopen()
+    }
+
+    /// The file, to be read from its beginning. Blocking.
+    pub fn content(&self) -> io::Result<File> {
+        let mut file = self.content.reopen()?;
+        file.rewind()?;
+        Ok(file)
+    }
+
+    /// Makes the file a blob of the cache, if it has room. Blocking. A reader that has it open is not disturbed.
+    pub fn keep(self) -> Result<(), StorageError> {
+        let _room = self.disk.reserve(self.content_length)?;
+        self.content.as_file().sync_data()?;
+        Ok(self.disk.keep(self.content, &addressed("blobs", &self.digests.sha256))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+    use crate::cache::Blobs;
+    use crate::runtime::Clock;
+
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+    #[test]
+    fn an_upload_is_there_twice_and_the_file_becomes_a_blob() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let disk = Disk::open(root.path(), 1 << 20, Clock::system())?;
+        let mut spool = Spool::begin(&disk)?;
+        spool.write_form(b"--x\r\nfile\r\n--x--")?;
+        spool.write_content(b"fi")?;
+        spool.write_content(b"le")?;
+        let spooled = spool.finish();
+        let mut form = String::new();
+        spooled.form()?.read_to_string(&mut form)?;
+        assert_eq!((form.as_str(), spooled.form_length), ("--x\r\nfile\r\n--x--", 16));
+        assert_eq!(spooled.digests.sha256, Sha256::of(b"file"));
+        assert_eq!(spooled.digests.md5, "8c7dd922ad47494fc02c388e12c00eac");
+        let sha256 = spooled.digests.sha256;
+        spooled.keep()?;
+        let blob = Blobs::new(Arc::clone(&disk)).get(sha256, Some(4)).ok_or("no blob")?;
+        assert_eq!((blob.length, disk.used()), (4, 4));
+        Ok(())
+    }
+
+    #[test]
+    fn dropping_leaves_nothing_and_what_is_larger_than_the_cache_is_not_kept() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let disk = Disk::open(root.path(), 3, Clock::system())?;
+        let files = || walk(root.path());
+        let before = files()?;
+        let mut spool = Spool::begin(&disk)?;
+        spool.write_content(b"file")?;
+        spool.write_form(b"file")?;
+        assert_eq!(files()?, before + 2);
+        assert!(matches!(spool.finish().keep(), Err(StorageError::TooLarge { size: 4 })));
+        assert_eq!(files()?, before);
+        Ok(())
+    }
+
+    fn walk(directory: &std::path::Path) -> io::Result<usize> {
+        let mut count = 0;
+        for entry in std::fs::read_dir(directory)? {
+            let entry = entry?;
+            count += if entry.file_type()?.is_dir() { walk(&entry.path())? } else { 1 };
+        }
+        Ok(count)
+    }
+}

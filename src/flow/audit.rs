@@ -1,0 +1,81 @@
+//! One audit line per attempt to publish: who, from where, what, and what came of it.
+//!
+//! The line is written when the attempt ends, whatever ends it, so that none is missing.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::upload::{Publication, Received};
+use crate::error::Error;
+use crate::pypi::Sha256;
+use crate::pypi::form::UploadForm;
+
+/// The target of the audit lines in the log; a filter such as `wheelport::audit=info` keeps them.
+pub const TARGET: &str = "wheelport::audit";
+
+/// One attempt. Dropping it unfinished says that it was broken off.
+#[derive(Debug)]
+pub struct Attempt {
+    route: Arc<str>,
+    client: IpAddr,
+    request: String,
+    credential: Option<Arc<str>>,
+    form: Option<UploadForm>,
+    content: Option<(Sha256, u64)>,
+    finished: bool,
+}
+
+impl Attempt {
+    /// An attempt through this route, from this address, in the request with this id.
+    pub fn new(route: Arc<str>, client: IpAddr, request: String) -> Self {
+        Self { route, client, request, credential: None, form: None, content: None, finished: false }
+    }
+
+    /// Whose credential it is.
+    pub fn by(&mut self, credential: Arc<str>) {
+        self.credential = Some(credential);
+    }
+
+    /// What arrived.
+    pub fn carries(&mut self, received: &Received) {
+        self.form = Some(received.form.clone());
+        self.content = Some((received.spooled.digests.sha256, received.spooled.content_length));
+    }
+
+    /// What came of it.
+    pub fn finish(mut self, outcome: &Result<Publication, Error>) {
+        match outcome {
+            Ok(publication) => self.write(publication.as_str(), None),
+            Err(error) => self.write(error.code(), Some(&error.to_string())),
+        }
+        self.finished = true;
+    }
+
+    fn write(&self, outcome: &'static str, reason: Option<&str>) {
+        let form = self.form.as_ref();
+        let sha256 = self.content.map(|(sha256, _)| sha256.to_string());
+        tracing::info!(
+            target: TARGET,
+            request = self.request,
+            route = %self.route,
+            client = %self.client,
+            credential = self.credential.as_deref().unwrap_or("none"),
+            project = form.map(|form| form.project.as_str()),
+            version = form.map(|form| form.version.as_str()),
+            file = form.map(|form| form.file.as_str()),
+            sha256,
+            size = self.content.map(|(_, size)| size),
+            outcome,
+            reason,
+            "upload"
+        );
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.write("broken-off", None);
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Receiving an upload: the form goes to disk as it comes, is hashed and read on the way, and checked at its end.
+//!
+//! ```text
+//! receive ─► take … take ─► finish ─► publish: digests, the file's own metadata ─► (publish.rs)
+//! ```
+//!
+//! Memory holds one batch and the few fields that decide something, however large the file is. Nothing of an upload
+//! is visible to anybody before upstream has accepted it.
+
+use bytes::Bytes;
+use http::HeaderValue;
+use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Flow, blocking, unavailable};
+use crate::cache::{Spool, Spooled, StorageError};
+use crate::error::{Cause, Error};
+use crate::pypi::form::{Fields, UploadForm};
+use crate::pypi::multipart::{Event, Parser, Part};
+use crate::runtime::units::{Size, Span};
+
+/// What boundaries and heads of a form may take besides the contents of its fields, in bytes.
+const FRAMING: u64 = 1 << 20;
+
+/// The `[upload]` table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UploadSettings {
+    /// The largest file.
+    pub max_file_size: Size,
+    /// What all other fields of a form may have together.
+    pub max_fields_size: Size,
+    /// Fields of a form at most.
+    pub max_fields: usize,
+    /// Uploads received at once; more are told to come back.
+    pub max_at_once: usize,
+    /// The longest silence of a publisher.
+    pub stall_timeout: Span,
+}
+
+impl Default for UploadSettings {
+    fn default() -> Self {
+        Self {
+            // What CodeArtifact takes, unless the quota is raised.
+            max_file_size: Size::gib(5),
+            max_fields_size: Size::mib(4),
+            max_fields: 2000,
+            max_at_once: 16,
+            stall_timeout: Span::secs(30),
+        }
+    }
+}
+
+impl UploadSettings {
+    /// The largest form.
+    pub fn max_form_size(&self) -> u64 {
+        self.max_file_size.bytes().saturating_add(self.max_fields_size.bytes()).saturating_add(FRAMING)
+    }
+
+    /// The error for a form that is larger.
+    pub fn too_large(&self) -> Error {
+        Error::UploadTooLarge { what: "a file", limit: self.max_file_size.bytes() }
+    }
+}
+
+/// How publishing ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Publication {
+    /// The repository has accepted the file.
+    Published,
+    /// The repository had it already, byte for byte.
+    Unchanged,
+}
+
+impl Publication {
+    /// The log label, and the word that the publisher sees.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Unchanged => "unchanged",
+        }
+    }
+}
+
+/// An upload that is arriving. Dropping it leaves nothing behind.
+pub struct Receiving {
+    parser: Parser,
+    taking: Taking,
+    content_type: HeaderValue,
+    place: OwnedSemaphorePermit,
+}
+
+/// An upload that has arrived complete, with a form that keeps the rules.
+pub struct Received {
+    pub(super) form: UploadForm,
+    pub(super) spooled: Spooled,
+    pub(super) content_type: HeaderValue,
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+struct Taking {
+    settings: UploadSettings,
+    spool: Spool,
+    fields: Fields,
+    part: Option<Current>,
+    count: usize,
+    text: u64,
+}
+
+/// The part that is being read.
+enum Current {
+    Content,
+    Field { name: String, value: Vec<u8> },
+    Ignored,
+}
+
+impl Flow {
+    /// Begins to receive a form of this content type.
+    pub async fn receive(&self, content_type: HeaderValue) -> Result<Receiving, Error> {
+        let text = content_type.to_str().unwrap_or_default();
+        let parser = Parser::new(text)?;
+        let place = self.shared.upload_places.clone().try_acquire_owned();
+        let place = place.map_err(|_| unavailable(Cause::Busy))?;
+        let disk = self.shared.disk.clone();
+        let spool = blocking(move || Spool::begin(&disk)).await?.map_err(|error| cannot_spool(&error))?;
+        let settings = self.shared.uploads.clone();
+        let taking = Taking { settings, spool, fields: Fields::default(), part: None, count: 0, text: 0 };
+        Ok(Receiving { parser, taking, content_type, place })
+    }
+
+    /// The bounds of uploads.
+    pub fn upload_settings(&self) -> &UploadSettings {
+        &self.shared.uploads
+    }
+}
+
+fn cannot_spool(error: &StorageError) -> Error {
+    tracing::error!(%error, "an upload cannot be spooled");
+    unavailable(Cause::Storage)
+}
+
+impl Receiving {
+    /// Takes the next bytes of the form.
+    pub async fn take(self, batch: Vec<Bytes>) -> Result<Self, Error> {
+        blocking(move || {
+            let mut receiving = self;
+            batch.iter().try_for_each(|piece| receiving.piece(piece))?;
+            Ok(receiving)
+        })
+        .await?
+    }
+
+    fn piece(&mut self, piece: &[u8]) -> Result<(), Error> {
+        let taking = &mut self.taking;
+        if taking.spool.form_length() + piece.len() as u64 > taking.settings.max_form_size() {
+            return Err(taking.settings.too_large());
+        }
+        taking.spool.write_form(piece).map_err(|error| cannot_spool(&error))?;
+        self.parser.feed(piece, &mut |event| taking.event(event))
+    }
+
+    /// Everything has arrived: the form must be complete and keep the rules.
+    pub fn finish(self) -> Result<Received, Error> {
+        self.parser.finish()?;
+        let form = self.taking.fields.check()?;
+        let spooled = self.taking.spool.finish();
+        Ok(Received { form, spooled, content_type: self.content_type, place: self.place })
+    }
+}
+
+impl Received {
+    /// What the form says.
+    pub fn form(&self) -> &UploadForm {
+        &self.form
+    }
+}
+
+impl Taking {
+    fn event(&mut self, event: Event<'_>) -> Result<(), Error> {
+        match event {
+            Event::Begin(part) => self.begin(part),
+            Event::Data(data) => self.data(data),
+            Event::End => match self.part.take() {
+                Some(Current::Field { name, value }) => Ok(self.fields.put(&name, value)?),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn begin(&mut self, part: Part) -> Result<(), Error> {
+        self.count += 1;
+        if self.count > self.settings.max_fields {
+            let reason = format!("the form has more than {} fields", self.settings.max_fields);
+            return Err(Error::UploadRefused { reason });
+        }
+        let Part { name, file_name } = part;
+        self.part = Some(if name == "content" {
+            self.fields.content(file_name)?;
+            Current::Content
+        } else if Fields::wants(&name) {
+            Current::Field { name, value: Vec::new() }
+        } else {
+            Current::Ignored
+        });
+        Ok(())
+    }
+
+    fn data(&mut self, data: &[u8]) -> Result<(), Error> {
+        let size = data.len() as u64;
+        if let Some(Current::Content) = self.part {
+            if self.spool.content_length() + size > self.settings.max_file_size.bytes() {
+                return Err(self.settings.too_large());
+            }
+            return self.spool.write_content(data).map_err(|error| cannot_spool(&error.into()));
+        }
+        self.text += size;
+        if self.text > self.settings.max_fields_size.bytes() {
+            let limit = self.settings.max_fields_size.bytes();
+            return Err(Error::UploadTooLarge { what: "the fields of a form", limit });
+        }
+        if let Some(Current::Field { value, .. }) = &mut self.part {
+            value.extend_from_slice(data);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,224 @@
+//! The commands of the built program: exit codes with their texts, the cache directory's own commands, demo, emulator.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::Signal;
+
+use crate::support::process::{Program, World, ready};
+use crate::support::proxy::files_below;
+use crate::support::wheels::{Sample, publish};
+
+#[test]
+fn bad_arguments_and_configuration_are_exit_code_2_with_what_to_do() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).expect("a directory of ours");
+        path.display().to_string()
+    };
+    let typo = file("typo.toml", "\n[cache]\nmax_siz = \"1GiB\"\n");
+    let two = file(
+        "two.toml",
+        "[[route]]\nname = \"a\"\ndomain = \"acme\"\nrepository = \"r1\"\ndefault = true\n[[route]]\nname = \"b\"\ndomain = \"acme\"\nrepository = \"r2\"\ndefault = true\n",
+    );
+    for (arguments, part) in [
+        (vec![], "Usage"),
+        (vec!["serve"], "wheelport demo"),
+        (vec!["serve", "--domain", "acme"], "--repository"),
+        (vec!["serve", "--domain", "Bad Domain", "--repository", "r1"], "domain"),
+        (vec!["serve", "--listen", "nowhere"], "--listen"),
+        (vec!["serve", "--nonsense"], "--nonsense"),
+        (vec!["serve", "--config", "/nonexistent/x.toml"], "/nonexistent/x.toml"),
+        (vec!["serve", "--config", &typo], "max_siz"),
+        (vec!["serve", "--config", &typo], "line 3"),
+        (vec!["serve", "--config", &two], "more than one"),
+        (vec!["serve", "--domain", "acme", "--repository", "r1", "--cache-max-size", "1MiB"], "64MiB"),
+        (vec!["serve", "--log", "nonsense=="], "nonsense=="),
+        (vec!["demo", "--listen", "0.0.0.0:0"], "loopback"),
+        (vec!["cache", "stats"], "--cache-dir"),
+    ] {
+        let outcome = Program::run(&arguments, &[]);
+        assert_eq!(outcome.code, Some(2), "{arguments:?}: {outcome:?}");
+        assert!(outcome.err.contains(part) && outcome.out.is_empty(), "{arguments:?}: {outcome:?}");
+    }
+}
+
+#[test]
+fn help_and_version_are_exit_code_0() {
+    for arguments in [["--help"], ["--version"], ["help"]] {
+        let outcome = Program::run(&arguments, &[]);
+        assert_eq!((outcome.code, outcome.err.as_str()), (Some(0), ""), "{arguments:?}");
+        assert!(outcome.out.to_lowercase().contains("wheelport"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_fails_is_exit_code_1_with_what_to_do() {
+    let world = World::new().await;
+    let taken = world.upstream.address().to_string();
+    let blocked = world.dir.path().join("a-file");
+    fs::write(&blocked, "not a directory").expect("a directory of ours");
+    let strange = world.dir.path().join("strange");
+    fs::create_dir(&strange).expect("a directory of ours");
+    fs::write(strange.join("format"), "wheelport cache 999\n").expect("a directory of ours");
+    let (blocked, strange) = (blocked.display().to_string(), strange.display().to_string());
+    for (more, parts) in [
+        (["--listen", taken.as_str()], ["cannot be listened on", "--listen"]),
+        (["--ops-listen", taken.as_str()], ["cannot be listened on", taken.as_str()]),
+        (["--cache-dir", blocked.as_str()], ["cannot be used", "--cache-dir"]),
+        (["--cache-dir", strange.as_str()], ["another cache format", "wheelport cache clear"]),
+    ] {
+        let kind = more[0];
+        let (endpoint, cache) = (world.upstream.url("/pypi/r/"), world.cache());
+        let mut arguments = vec![
+            "serve",
+            "--domain",
+            "acme",
+            "--repository",
+            "r1",
+            "--endpoint",
+            &endpoint,
+            "--region",
+            "eu-central-1",
+        ];
+        if kind != "--cache-dir" {
+            arguments.extend(["--cache-dir", &cache]);
+        }
+        if kind != "--listen" {
+            arguments.extend(["--listen", "127.0.0.1:0"]);
+        }
+        arguments.extend(more);
+        let outcome = Program::run(&arguments, &[]);
+        assert_eq!(outcome.code, Some(1), "{more:?}: {outcome:?}");
+        assert!(parts.iter().all(|part| outcome.err.contains(part)), "{more:?}: {outcome:?}");
+    }
+    let cache = world.cache();
+    let regionless =
+        ["serve", "--domain", "acme", "--repository", "r1", "--listen", "127.0.0.1:0", "--cache-dir", &cache];
+    let outcome = Program::run(&regionless, &[]);
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    assert!(outcome.err.contains("AWS_REGION"), "{outcome:?}");
+}
+
+/// Writes into the middle of a file without changing its length.
+fn rot(path: &Path) {
+    let mut bytes = fs::read(path).expect("a file that is there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).expect("a directory of ours");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cache_can_be_looked_at_healed_and_emptied() {
+    let (world, wheel, sdist) = (World::new().await, Sample::wheel(), Sample::sdist("1.0", 5000));
+    publish(&world.upstream, &[&wheel, &sdist]);
+    let (cache, root) = (world.cache(), world.dir.path().join("cache"));
+    let missing = Program::run(&["cache", "stats", "--cache-dir", &cache], &[]);
+    assert_eq!(missing.code, Some(1), "{missing:?}");
+    assert!(missing.err.contains("not a cache directory"), "{missing:?}");
+
+    let program = world.serve(&[]);
+    let client = program.proxy();
+    client.get(&sdist.path()).send().await.expect(200);
+    client.get(&format!("{}.metadata", wheel.path())).send().await.expect(200);
+    let run = |action: &str| Program::run(&["cache", action], &[("WHEELPORT_CACHE_DIR", &cache)]);
+    let stats = run("stats");
+    assert_eq!(stats.code, Some(0));
+    let row = |kind: &str| {
+        let line = stats.out.lines().find(|line| line.starts_with(kind)).expect(kind);
+        line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok())
+    };
+    assert_eq!(
+        (row("blobs"), row("pages"), row("sidecars"), row("all")),
+        (Some(2), Some(1), Some(1), Some(4))
+    );
+
+    let rotten = files_below(&root.join("blobs"))
+        .into_iter()
+        .find(|path| fs::metadata(path).is_ok_and(|file| file.len() == 5000));
+    rot(&rotten.expect("the source distribution"));
+    let verified = run("verify");
+    assert_eq!(verified.code, Some(1), "{verified:?}");
+    assert!(verified.out.contains("damaged, removed: ") && verified.out.ends_with("1 good, 1 damaged\n"));
+    assert_eq!(run("verify").code, Some(0), "what was damaged is gone");
+    // The running proxy fetches it again.
+    assert_eq!(client.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
+    assert_eq!(world.upstream.requests_to(&sdist.upstream()).len(), 2);
+
+    program.signal(Signal::TERM);
+    assert_eq!(program.ended().code, Some(0));
+    let cleared = run("clear");
+    assert_eq!((cleared.code, cleared.out.as_str()), (Some(0), "4 files removed\n"));
+    assert_eq!(run("stats").code, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_demo_needs_nothing_and_its_sample_can_be_installed() {
+    let program = Program::start(&["demo", "--listen", "127.0.0.1:0"], &[]);
+    let client = program.proxy();
+    let text = program.printed("Ctrl-C ends it.");
+    for line in
+        ["pip install --index-url http://127.0.0.1:", "uv pip install --default-index", "wheelport-hello"]
+    {
+        assert!(text.contains(line), "{text}");
+    }
+    let listed = client.get("/simple/").json().send().await.expect(200).value();
+    assert_eq!(listed["projects"].as_array().map(Vec::len), Some(2), "{listed}");
+    let page = client.get("/simple/wheelport-hello/").json().send().await.expect(200);
+    let files = page.value()["files"].clone();
+    for file in files.as_array().expect("files") {
+        let path = format!("/simple/wheelport-hello/{}", file["url"].as_str().expect("a link"));
+        let answer = client.get(&path).send().await.expect(200);
+        let digest = wheelport::pypi::Sha256::of(&answer.body).to_string();
+        assert_eq!(file["hashes"]["sha256"], digest.as_str(), "{path}");
+        if file["core-metadata"] != false && !file["core-metadata"].is_null() {
+            let metadata = client.get(&format!("{path}.metadata")).send().await.expect(200).text();
+            assert!(metadata.contains("Name: wheelport-hello"), "{metadata}");
+        }
+    }
+    program.signal(Signal::INT);
+    let outcome = program.ended();
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn serve_works_against_the_emulator_with_nothing_but_the_standard_environment() {
+    let emulator = Program::start(
+        &["emulate", "--listen", "127.0.0.1:0", "--control-listen", "127.0.0.1:0", "--no-public-index"],
+        &[],
+    );
+    emulator.address("data plane    http://");
+    let printed = emulator.printed("aws codeartifact login");
+    let environment: Vec<(&str, &str)> = printed
+        .lines()
+        .filter_map(|line| line.strip_prefix("export "))
+        .flat_map(str::split_whitespace)
+        .filter_map(|pair| pair.split_once('='))
+        .collect();
+    assert!(environment.iter().any(|(name, _)| *name == "AWS_ENDPOINT_URL_CODEARTIFACT"), "{printed}");
+    let dir = tempfile::tempdir().expect("a directory");
+    let cache = dir.path().display().to_string();
+    let arguments = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--domain",
+        "demo",
+        "--repository",
+        "python",
+        "--cache-dir",
+        &cache,
+    ];
+    let program = Program::start(&arguments, &environment);
+    let client = program.proxy();
+    ready(client).await;
+    let names =
+        client.get("/pypi/python/simple/wheelport-greeting/").json().send().await.expect(200).file_names();
+    assert!(names.iter().any(|name| name == "wheelport_greeting-1.1.0-py3-none-any.whl"), "{names:?}");
+    client.get("/simple/there-is-no-such-project/").send().await.expect(404);
+    for program in [program, emulator] {
+        program.signal(Signal::TERM);
+        assert_eq!(program.ended().code, Some(0));
+    }
+}

@@ -1,0 +1,586 @@
+//! Uploads: what upstream gets, what the publisher is told, and what the next reader finds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::json;
+use wheelport::pypi::Sha256;
+use wheelport::runtime::units::{Size, Span};
+use wheelport::web::guard::UploadPolicy;
+use wheelport::web::publishers::{PublisherTable, Publishers};
+
+use crate::support::client::{Answer, Ask, soon, until};
+use crate::support::forms::{BOUNDARY, Between, Form, content_type};
+use crate::support::proxy::{Builder, CANARY, Proxy};
+use crate::support::scripted::{Gate, Reply, Scripted};
+use crate::support::wheels::{PAGE, Sample, list, noise, page, publish, zipped};
+
+const POST: &str = "POST /pypi/r/";
+const PAGE_HERE: &str = "/simple/a-b/";
+const REFUSED: &str = "AccessDeniedException";
+
+fn open() -> Builder {
+    Proxy::builder().set(|builder| builder.upload = UploadPolicy::Anonymous)
+}
+
+/// A proxy that anybody may publish through, over an upstream that knows nothing and accepts everything.
+async fn proxy() -> Proxy {
+    let proxy = open().start().await;
+    proxy.upstream.on(POST, Reply::ok("")).on(PAGE, Reply::status(404));
+    proxy
+}
+
+fn ask(proxy: &Proxy, form: impl Into<Bytes>) -> Ask {
+    proxy.client().ask("POST", "/").header("content-type", &content_type()).body(form)
+}
+
+async fn upload(proxy: &Proxy, sample: &Sample) -> Answer {
+    ask(proxy, Form::of(sample).bytes()).send().await
+}
+
+async fn listed(proxy: &Proxy) -> Vec<String> {
+    let answer = proxy.get(PAGE_HERE).json().send().await;
+    if answer.status == 404 { Vec::new() } else { answer.expect(200).file_names() }
+}
+
+/// Asserts that nobody sees anything of an upload: not upstream, not a reader, not the disk.
+async fn nothing_happened(proxy: &Proxy) {
+    assert_eq!(proxy.asked(POST), 0);
+    assert_eq!(listed(proxy).await, Vec::<String>::new());
+    until("tidy temporary files", async || proxy.temporaries().is_empty().then_some(())).await;
+    assert!(proxy.kept("blobs").is_empty() && proxy.kept("published").is_empty());
+}
+
+fn conflict(message: &str) -> Reply {
+    Reply::status(409)
+        .header("content-type", "application/json")
+        .body(json!({"message": message}).to_string())
+}
+
+fn denied(message: &str) -> Reply {
+    crate::support::proxy::refusal(403, REFUSED, message)
+}
+
+fn source() -> Sample {
+    use std::io::Write as _;
+    let metadata = b"Metadata-Version: 2.1\nName: A.b\nVersion: 1.0\nRequires-Python: >=3.8\n";
+    let mut header = [0_u8; 512];
+    header[..14].copy_from_slice(b"A.b-1.0/PKG-IN");
+    header[14..16].copy_from_slice(b"FO");
+    header[124..135].copy_from_slice(format!("{:011o}", metadata.len()).as_bytes());
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    let mut tar = [&header[..], metadata].concat();
+    tar.resize(tar.len().next_multiple_of(512) + 1024, 0);
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(&tar).expect("memory can be written");
+    Sample::file("1.0", "A.b-1.0.tar.gz", packed.finish().expect("memory can be written"))
+}
+
+#[tokio::test]
+async fn upstream_gets_the_same_bytes_and_nobodys_credentials_but_ours() {
+    let (proxy, wheel) = (proxy().await, Sample::wheel_of("1.0", 3_000_000));
+    let form = Form::of(&wheel).bytes();
+    for target in ["/", "/legacy/", "/legacy", "/pypi/main/", "/pypi/main"] {
+        let answer = proxy
+            .client()
+            .ask("POST", target)
+            .header("content-type", &content_type())
+            .header("authorization", "Basic c2VjcmV0OnNlY3JldA==")
+            .header("cookie", "secret=1")
+            .body(form.clone())
+            .send()
+            .await
+            .expect(200);
+        assert_eq!(answer.reason, "OK");
+        answer.expect_headers(&[
+            ("content-type", "text/plain; charset=utf-8"),
+            ("content-length", "*"),
+            ("cache-control", "no-store"),
+            ("vary", "Accept"),
+            ("x-content-type-options", "nosniff"),
+            ("content-security-policy", "*"),
+        ]);
+    }
+    let seen = &proxy.upstream.requests_to(POST)[0];
+    assert_eq!(seen.body, form);
+    assert_eq!(seen.header("content-length"), Some(form.len().to_string().as_str()));
+    assert_eq!(seen.header("content-type"), Some(content_type().as_str()));
+    assert_eq!(seen.header("transfer-encoding"), None);
+    assert_eq!(seen.header("cookie"), None);
+    let authorization: Vec<_> = seen.headers.iter().filter(|(name, _)| name == "authorization").collect();
+    assert_eq!(authorization.len(), 1);
+    assert_ne!(authorization[0].1, "Basic c2VjcmV0OnNlY3JldA==");
+}
+
+#[tokio::test]
+async fn what_was_published_is_there_at_once_although_upstream_lags() {
+    let (proxy, wheel, sdist, old) = (proxy().await, Sample::wheel(), source(), Sample::wheel_of("0.9", 0));
+    assert_eq!(listed(&proxy).await, Vec::<String>::new(), "the project is known to be missing");
+    upload(&proxy, &wheel).await.expect(200);
+    upload(&proxy, &sdist).await.expect(200);
+    let names = [wheel.name.clone(), sdist.name.clone()];
+    let page_now = proxy.get(PAGE_HERE).json().send().await.expect(200);
+    assert_eq!(page_now.file_names(), names);
+    let entries = page_now.value()["files"].clone();
+    assert_eq!(entries[0]["hashes"]["sha256"], wheel.sha256());
+    assert_eq!(entries[0]["size"], wheel.bytes.len());
+    assert_eq!(entries[1]["requires-python"], ">=3.8");
+    assert!(entries[0]["upload-time"].as_str().is_some_and(|time| time.ends_with('Z')), "{entries}");
+    let metadata = proxy.get(&format!("{}.metadata", wheel.path())).send().await.expect(200);
+    assert_eq!(entries[0]["core-metadata"]["sha256"], Sha256::of(&metadata.body).to_string());
+    assert_eq!(metadata.header("cache-status"), Some("wheelport; hit"));
+    let html = proxy.get(PAGE_HERE).send().await.expect(200).text();
+    assert!(names.iter().all(|name| html.contains(&format!("/{name}#sha256="))), "{html}");
+    for sample in [&wheel, &sdist] {
+        let file = proxy.get(&sample.path()).send().await.expect(200);
+        assert_eq!((file.header("cache-status"), &file.body), (Some("wheelport; hit"), &sample.bytes));
+        assert_eq!(proxy.asked(&sample.upstream()), 0);
+    }
+    // Upstream answers with an older page for a while, also across a restart here.
+    list(&proxy.upstream, &[&old]);
+    let proxy = proxy.stop().await.start().await;
+    proxy.pass(Duration::from_secs(100)).await;
+    let expected = [std::slice::from_ref(&old.name), &names[..]].concat();
+    until("the older page", async || (listed(&proxy).await == expected).then_some(())).await;
+    // In the end it lists them, and from then on it has the last word.
+    list(&proxy.upstream, &[&old, &wheel, &sdist]);
+    proxy.pass(Duration::from_secs(100)).await;
+    until("upstream's own entry", async || {
+        let page = proxy.get(PAGE_HERE).json().send().await.expect(200).value();
+        (page["files"][1]["upload-time"] == wheel.entry()["upload-time"]).then_some(())
+    })
+    .await;
+    assert!(proxy.kept("published").is_empty());
+    assert_eq!(listed(&proxy).await, expected);
+    list(&proxy.upstream, &[&old]);
+    proxy.pass(Duration::from_secs(100)).await;
+    until("the deletion", async || (listed(&proxy).await == [old.name.clone()]).then_some(())).await;
+}
+
+#[tokio::test]
+async fn the_same_bytes_again_are_a_success_whatever_upstream_says() {
+    let wheel = Sample::wheel();
+    for says in [Reply::ok(""), conflict("exists"), denied("no"), Reply::status(400)] {
+        let proxy = proxy().await;
+        publish(&proxy.upstream, &[&wheel]);
+        proxy.upstream.on(POST, says);
+        upload(&proxy, &wheel).await.expect(200);
+        assert_eq!(listed(&proxy).await, std::slice::from_ref(&wheel.name));
+    }
+    // An index that is late does not matter either: the file itself is looked at.
+    let proxy = proxy().await;
+    proxy.upstream.on(POST, conflict("exists")).on(&wheel.upstream(), Reply::ok(wheel.bytes.clone()));
+    upload(&proxy, &wheel).await.expect(200);
+    // And what is known to be there is not even sent.
+    let posts = proxy.asked(POST);
+    upload(&proxy, &wheel).await.expect(200);
+    assert_eq!(proxy.asked(POST), posts);
+    // Unless it was deleted meanwhile.
+    proxy.upstream.on(POST, Reply::ok("")).on(&wheel.upstream(), Reply::status(404));
+    upload(&proxy, &wheel).await.expect(200);
+    assert_eq!(proxy.asked(POST), posts + 1);
+}
+
+#[tokio::test]
+async fn other_bytes_under_the_same_name_are_a_conflict_that_says_so() {
+    let (wheel, other) = (Sample::wheel(), Sample::wheel_of("1.0", 10));
+    for late in [false, true] {
+        let proxy = proxy().await;
+        publish(&proxy.upstream, &[&other]);
+        if late {
+            proxy.upstream.on(PAGE, page(&[]));
+        }
+        proxy.upstream.on(POST, conflict("exists"));
+        let answer = upload(&proxy, &wheel).await.expect(409);
+        assert!(answer.reason.starts_with("File already exists"), "{answer:?}");
+        assert!(answer.text().contains("File already exists"), "{answer:?}");
+        assert_eq!(answer.value()["code"], "file-exists");
+        assert_ne!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
+        assert!(proxy.kept("published").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_refused_token_is_renewed_and_the_form_sent_again_from_disk() {
+    let (proxy, wheel) = (proxy().await, Sample::wheel_of("1.0", 2_000_000));
+    proxy.upstream.on_each(POST, [Reply::status(401), Reply::ok("")]);
+    upload(&proxy, &wheel).await.expect(200);
+    let posts = proxy.upstream.requests_to(POST);
+    assert_eq!((posts.len(), &posts[0].body), (2, &posts[1].body));
+    assert_ne!(posts[0].header("authorization"), posts[1].header("authorization"));
+}
+
+#[tokio::test]
+async fn a_429_is_waited_out() {
+    let (proxy, wheel) = (proxy().await, Sample::wheel());
+    proxy.upstream.on_each(POST, [Reply::status(429), Reply::ok("")]);
+    upload(&proxy, &wheel).await.expect(200);
+    assert_eq!(proxy.asked(POST), 2);
+}
+
+#[tokio::test]
+async fn a_broken_exchange_is_looked_up_before_anybody_is_told() {
+    let wheel = Sample::wheel();
+    for broken in [Reply::raw(""), Reply::raw("HTTP/1.1 200 O"), Reply::status(500), Reply::status(503)] {
+        // It was accepted: found on the page, or at its address.
+        for late in [false, true] {
+            let proxy = proxy().await;
+            publish(&proxy.upstream, &[&wheel]);
+            if late {
+                proxy.upstream.on(PAGE, Reply::status(404));
+            }
+            proxy.upstream.on(POST, broken.clone());
+            upload(&proxy, &wheel).await.expect(200);
+            assert_eq!((proxy.asked(POST), listed(&proxy).await), (1, vec![wheel.name.clone()]));
+        }
+        // It was not: it is offered once more.
+        let proxy = proxy().await;
+        proxy.upstream.on(&wheel.upstream(), Reply::status(404));
+        proxy.upstream.on_each(POST, [broken.clone(), Reply::ok("")]);
+        upload(&proxy, &wheel).await.expect(200);
+        assert_eq!(proxy.asked(POST), 2);
+        // Nobody knows: the publisher hears exactly that, and nothing is shown.
+        proxy.upstream.on(POST, broken.clone());
+        let second = Sample::wheel_of("2.0", 0);
+        proxy.upstream.on(&second.upstream(), Reply::status(404));
+        let answer = upload(&proxy, &second).await;
+        answer.expect_unavailable("unavailable-outcome-unknown");
+        assert!(answer.reason.contains("uploading the same file again is safe"), "{answer:?}");
+        assert_eq!(listed(&proxy).await, std::slice::from_ref(&wheel.name));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_at_any_byte_of_the_form_ends_well_or_in_doubt() {
+    let wheel = Sample::wheel_of("1.0", 200_000);
+    let length = Form::of(&wheel).bytes().len();
+    for after in [0, 1, 100, 600, 70_000, length] {
+        let upstream = Scripted::start().await;
+        let file = wheel.upstream();
+        upstream.on(POST, Reply::ok("")).on(PAGE, Reply::status(404)).on(&file, Reply::status(404));
+        let between = Between::hanging_up(upstream.address(), 1, after).await;
+        let endpoint = format!("http://{}/pypi/r/", between.address);
+        let proxy = open().upstream(&upstream).endpoint(&endpoint).start().await;
+        upload(&proxy, &wheel).await.expect(200);
+        assert_eq!((between.left(), listed(&proxy).await), (0, vec![wheel.name.clone()]), "{after}");
+        let whole: Vec<_> = upstream.requests_to(POST);
+        assert_eq!(whole.last().map(|seen| seen.body.len()), Some(length), "{after}");
+    }
+}
+
+#[tokio::test]
+async fn bad_uploads_are_refused_in_words_and_upstream_sees_nothing() {
+    let (proxy, wheel) = (proxy().await, Sample::wheel());
+    let good = Form::of(&wheel);
+    let with_metadata = |metadata: &[u8]| {
+        let bytes = zipped(&[("a_b-1.0.dist-info/METADATA", metadata)]);
+        Form::of(&Sample::file("1.0", &wheel.name, bytes))
+    };
+    let named = |name: &str| good.clone().set(|form| name.clone_into(&mut form.file_name));
+    let bad = [
+        (good.clone().with("sha256_digest", &"0".repeat(64)), "sha256_digest"),
+        (good.clone().with("md5_digest", "d41d8cd98f00b204e9800998ecf8427e"), "md5_digest"),
+        (good.clone().with("blake2_256_digest", &"0".repeat(64)), "blake2_256_digest"),
+        (good.clone().without("sha256_digest"), "no digest"),
+        (good.clone().without("name"), "'name'"),
+        (good.clone().without("version"), "'version'"),
+        (good.clone().without("filetype"), "'filetype'"),
+        (good.clone().with("name", "other"), "does not belong"),
+        (good.clone().with("version", "2.0"), "does not belong"),
+        (good.clone().with("filetype", "sdist"), "says otherwise"),
+        (good.clone().with(":action", "submit"), "registration"),
+        (good.clone().set(|form| form.fields.push(("name".to_owned(), "a-b".to_owned()))), "'name' twice"),
+        (named("other-1.0-py3-none-any.whl"), "does not belong"),
+        (named("../a_b-1.0-py3-none-any.whl"), "not valid"),
+        (named("/etc/a_b-1.0-py3-none-any.whl"), "not valid"),
+        (named("a_b-1.0.exe"), "neither a wheel"),
+        (Form::of(&Sample::file("1.0", &wheel.name, "no zip")), "not a readable ZIP"),
+        (Form::of(&Sample::file("1.0", &wheel.name, wheel.bytes.slice(..wheel.bytes.len() - 30))), "ZIP"),
+        (Form::of(&Sample::file("1.0", "a_b-1.0.tar.gz", noise(500))), "not a readable archive"),
+        (with_metadata(b"Name: other\nVersion: 1.0\n"), "Name"),
+        (with_metadata(b"Name: a-b\nVersion: 3.0\n"), "Version"),
+        (
+            good.clone().set(|form| form.fields.extend((0..2000).map(|n| (format!("f{n}"), String::new())))),
+            "2000 fields",
+        ),
+    ];
+    for (form, part) in bad {
+        let answer = ask(&proxy, form.bytes()).send().await.expect(400);
+        assert!(answer.text().contains(part) && answer.reason.contains("refused"), "{part}: {answer:?}");
+        assert_eq!(answer.value()["code"], "upload-refused");
+    }
+    let whole = good.bytes();
+    for end in [0, 10, 100, whole.len() / 2, whole.len() - 5] {
+        let answer = ask(&proxy, whole.slice(..end)).header("x-length", "").send().await;
+        assert_eq!(answer.status, 400, "{end}: {answer:?}");
+    }
+    let no_form = proxy.client().ask("POST", "/").header("content-type", "text/plain").body("x").send().await;
+    assert!(no_form.expect(400).text().contains("multipart/form-data"));
+    let zipped = ask(&proxy, whole).header("content-encoding", "gzip").send().await;
+    assert!(zipped.expect(400).text().contains("compressed"));
+    nothing_happened(&proxy).await;
+}
+
+#[tokio::test]
+async fn every_size_is_bounded() {
+    let small = |builder: &mut Builder| {
+        builder.uploads.max_file_size = Size(10_000);
+        builder.uploads.max_fields_size = Size(2_000);
+    };
+    let proxy = open().set(small).start().await;
+    proxy.upstream.on(POST, Reply::ok("")).on(PAGE, Reply::status(404));
+    let large = Form::of(&Sample::wheel_of("1.0", 10_000));
+    let answer = ask(&proxy, large.bytes()).send().await.expect(413);
+    assert!(answer.reason.contains("too large: a file may have at most 10000 bytes"), "{answer:?}");
+    let field = Form::of(&Sample::wheel()).with("description", &"x".repeat(3_000));
+    assert!(ask(&proxy, field.bytes()).send().await.expect(413).text().contains("fields of a form"));
+    let head = Form::of(&Sample::wheel()).with(&"n".repeat(9_000), "x");
+    assert!(ask(&proxy, head.bytes()).send().await.expect(400).text().contains("head of a form field"));
+    // A length that cannot be right is refused before a byte of it is read.
+    let raw = format!(
+        "POST / HTTP/1.1\r\nhost: {}\r\nexpect: 100-continue\r\ncontent-type: {}\r\ncontent-length: 99999999999\r\n\
+         connection: close\r\n\r\n",
+        proxy.address,
+        content_type()
+    );
+    let answer = proxy.client().raw(raw.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413 The upload is too large"), "{answer}");
+    nothing_happened(&proxy).await;
+}
+
+#[tokio::test]
+async fn a_route_that_takes_no_uploads_refuses_before_it_reads() {
+    let proxy = Proxy::start().await;
+    let raw = format!(
+        "POST / HTTP/1.1\r\nhost: {}\r\nexpect: 100-continue\r\ncontent-type: {}\r\ncontent-length: 1000\r\n\
+         connection: close\r\n\r\n",
+        proxy.address,
+        content_type()
+    );
+    let answer = proxy.client().raw(raw.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 403 Uploads are off for route 'main'"), "{answer}");
+    let answer = upload(&proxy, &Sample::wheel()).await.expect(403);
+    assert_eq!(answer.value()["code"], "upload-off");
+    assert_eq!(proxy.asked(POST), 0);
+}
+
+#[tokio::test]
+async fn a_token_is_needed_where_one_is_asked_for_and_goes_no_further_than_its_projects() {
+    let table: Vec<PublisherTable> = serde_json::from_value(json!([
+        {"name": "ci", "token_sha256": Sha256::of(b"right").to_string(), "projects": ["A.*"]},
+        {"name": "other", "token_sha256": Sha256::of(b"other").to_string(), "projects": ["x*"]},
+        {"name": "elsewhere", "token_sha256": Sha256::of(b"elsewhere").to_string(), "routes": ["second"]},
+    ]))
+    .expect("tables");
+    let publishers = Publishers::new(table).expect("publishers");
+    let proxy = Proxy::builder()
+        .set(|builder| {
+            builder.upload = UploadPolicy::Token;
+            builder.publishers = publishers;
+        })
+        .start()
+        .await;
+    proxy.upstream.on(POST, Reply::ok("")).on(PAGE, Reply::status(404));
+    let form = Form::of(&Sample::wheel()).bytes();
+    let with = |value: &str| ask(&proxy, form.clone()).header("authorization", value);
+    for wrong in ["Basic Og==", "Bearer wrong", "Bearer elsewhere", "Basic cmlnaHQ6"] {
+        let answer = with(wrong).send().await.expect(401);
+        assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"wheelport\", charset=\"UTF-8\""));
+        assert!(answer.reason.contains("__token__"), "{answer:?}");
+    }
+    ask(&proxy, form.clone()).send().await.expect(401);
+    let answer = with("Bearer other").send().await.expect(403);
+    assert_eq!(answer.value()["code"], "upload-forbidden");
+    nothing_happened(&proxy).await;
+    // `__token__:right`
+    with("Basic X190b2tlbl9fOnJpZ2h0").send().await.expect(200);
+    with("Bearer right").send().await.expect(200);
+    for seen in proxy.upstream.requests() {
+        assert!(!format!("{:?}", seen.headers).contains("cmlnaHQ"), "{seen:?}");
+        assert!(!format!("{:?}", seen.headers).contains("Bearer"), "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_web_page_cannot_publish() {
+    let proxy = proxy().await;
+    let form = Form::of(&Sample::wheel()).bytes();
+    for (name, value, status) in [
+        ("origin", "https://evil.example", 403),
+        ("origin", "null", 403),
+        ("sec-fetch-site", "cross-site", 403),
+        ("sec-fetch-site", "same-site", 403),
+        ("host", "evil.example", 421),
+    ] {
+        for target in ["/", "/legacy/", "/pypi/main/"] {
+            let asked = proxy.client().ask("POST", target).header("content-type", &content_type());
+            let answer = asked.header(name, value).body(form.clone()).send().await;
+            assert_eq!(answer.status, status, "{name}: {value}: {answer:?}");
+        }
+    }
+    nothing_happened(&proxy).await;
+    let own = format!("http://{}", proxy.address);
+    ask(&proxy, form).header("origin", &own).header("sec-fetch-site", "same-origin").send().await.expect(200);
+}
+
+#[tokio::test]
+async fn of_two_uploads_under_one_name_one_wins() {
+    let (proxy, wheel, other) = (proxy().await, Sample::wheel(), Sample::wheel_of("1.0", 10));
+    let gate = Gate::closed();
+    proxy.upstream.on(POST, Reply::ok("").before_head(&gate));
+    let uploads = async {
+        let one = upload(&proxy, &wheel);
+        let two = upload(&proxy, &other);
+        let again = upload(&proxy, &wheel);
+        let release = async {
+            gate.reached().await;
+            until("all three uploads", async || (proxy.temporaries().len() == 6).then_some(())).await;
+            gate.open();
+        };
+        let (one, two, again, ()) = tokio::join!(one, two, again, release);
+        (one.status, two.status, again.status)
+    };
+    let statuses = soon("three uploads", uploads).await;
+    assert!(matches!(statuses, (200, 409, 200) | (409, 200, 409)), "{statuses:?}");
+    assert_eq!(proxy.asked(POST), 1, "the same bytes are sent once");
+    let winner = if statuses.0 == 200 { &wheel } else { &other };
+    assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, winner.bytes);
+}
+
+#[tokio::test]
+async fn the_loser_gets_its_chance_when_the_first_one_fails() {
+    let (proxy, wheel, other) = (proxy().await, Sample::wheel(), Sample::wheel_of("1.0", 10));
+    let gate = Gate::closed();
+    proxy.upstream.on_each(POST, [Reply::status(402).before_head(&gate), Reply::ok("")]);
+    proxy.upstream.on(&wheel.upstream(), Reply::status(404));
+    let first = upload(&proxy, &wheel);
+    let then = async {
+        gate.reached().await;
+        let second = upload(&proxy, &other);
+        let release = async {
+            until("the second upload", async || (proxy.temporaries().len() == 4).then_some(())).await;
+            gate.open();
+        };
+        tokio::join!(second, release).0
+    };
+    let (first, second) = tokio::join!(first, then);
+    assert!(first.expect(400).text().contains("quota"));
+    second.expect(200);
+}
+
+#[tokio::test]
+async fn a_publisher_that_leaves_stops_nothing_and_finds_it_done() {
+    let (proxy, wheel, gate) = (proxy().await, Sample::wheel(), Gate::closed());
+    proxy.upstream.on(POST, Reply::ok("").before_head(&gate));
+    let leaving = ask(&proxy, Form::of(&wheel).bytes());
+    tokio::select! {
+        answer = leaving.send() => panic!("{answer:?}"),
+        () = gate.reached() => {}
+    }
+    gate.open();
+    until("the file", async || (listed(&proxy).await == [wheel.name.clone()]).then_some(())).await;
+    proxy.upstream.on(&wheel.upstream(), Reply::ok(wheel.bytes.clone()));
+    upload(&proxy, &wheel).await.expect(200);
+    assert_eq!(proxy.asked(POST), 1);
+}
+
+#[tokio::test]
+async fn who_would_wait_too_long_is_told_and_the_work_goes_on() {
+    let (proxy, wheel, gate) = (proxy().await, Sample::wheel(), Gate::closed());
+    proxy.upstream.on(POST, Reply::ok("").before_head(&gate));
+    let waiting = upload(&proxy, &wheel);
+    let passing = async {
+        gate.reached().await;
+        proxy.pass(Duration::from_secs(9)).await;
+    };
+    let (answer, ()) = tokio::join!(waiting, passing);
+    answer.expect_unavailable("unavailable-outcome-unknown");
+    gate.open();
+    until("the file", async || (listed(&proxy).await == [wheel.name.clone()]).then_some(())).await;
+    proxy.upstream.on(&wheel.upstream(), Reply::ok(wheel.bytes.clone()));
+    upload(&proxy, &wheel).await.expect(200);
+    assert_eq!(proxy.asked(POST), 1);
+}
+
+#[tokio::test]
+async fn a_form_may_come_in_any_shape_that_tools_send() {
+    let (proxy, wheel) = (proxy().await, Sample::wheel());
+    let form = Form::of(&wheel).set(|form| form.content_first = true).bytes();
+    let chunked: Vec<u8> = form
+        .chunks(1000)
+        .flat_map(|piece| [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat())
+        .chain(*b"0\r\n\r\n")
+        .collect();
+    let head = format!(
+        "POST /legacy/ HTTP/1.1\r\nhost: {}\r\ncontent-type: {}\r\nconnection: close\r\n",
+        proxy.address,
+        content_type()
+    );
+    let sent = [format!("{head}transfer-encoding: chunked\r\n\r\n").as_bytes(), &chunked].concat();
+    assert!(proxy.client().raw(&sent).await.starts_with("HTTP/1.1 200 OK"));
+    let seen = &proxy.upstream.requests_to(POST)[0];
+    assert_eq!((&seen.body, seen.header("content-length")), (&form, Some(form.len().to_string().as_str())));
+    let expecting = format!("{head}expect: 100-continue\r\ncontent-length: {}\r\n\r\n", form.len());
+    let answer = proxy.client().raw(&[expecting.as_bytes(), &form].concat()).await;
+    assert!(answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"), "{answer}");
+}
+
+#[tokio::test]
+async fn refusals_arrive_as_sentences() {
+    let wheel = Sample::wheel();
+    for (says, status, part) in [
+        (
+            denied(
+                "User: arn:aws:sts::111122223333:assumed-role/x is not authorized to perform: codeartifact:PublishPackageVersion",
+            ),
+            403,
+            "codeartifact:PublishPackageVersion",
+        ),
+        (denied("publishing is blocked by origin controls"), 400, "set 'Publish' to 'Allow'"),
+        (conflict("Version 1.0 of a-b exists in an upstream"), 400, "'Upstream' to 'Block'"),
+        (Reply::status(402), 400, "Service Quotas"),
+        (Reply::status(413), 400, "larger than CodeArtifact takes"),
+        (Reply::redirect(307, "/elsewhere"), 503, "incomplete or unreadable"),
+        (Reply::status(404), 400, "does not exist"),
+    ] {
+        let proxy = proxy().await;
+        proxy.upstream.on(&wheel.upstream(), Reply::status(404)).on(POST, says);
+        let answer = upload(&proxy, &wheel).await.expect(status);
+        assert!(answer.reason.contains(part) || answer.text().contains(part), "{answer:?}");
+        assert!(!answer.text().contains("111122223333") && !answer.text().contains(CANARY), "{answer:?}");
+        assert_eq!(listed(&proxy).await, Vec::<String>::new());
+        assert!(proxy.kept("published").is_empty() && proxy.kept("blobs").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_publisher_that_falls_silent_is_not_waited_for() {
+    let quick = |builder: &mut Builder| builder.uploads.stall_timeout = Span::millis(50);
+    let proxy = open().set(quick).start().await;
+    proxy.upstream.on(PAGE, Reply::status(404));
+    let raw = format!(
+        "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: {}\r\ncontent-length: 1000\r\nexpect: nothing\r\n\r\n--{BOUNDARY}",
+        proxy.address,
+        content_type()
+    );
+    let answer = proxy.client().raw(raw.as_bytes()).await;
+    assert!(answer.contains(" 400 ") || answer.contains(" 417 "), "{answer}");
+    nothing_happened(&proxy).await;
+}
+
+#[tokio::test]
+async fn what_a_dead_process_spooled_is_gone_after_the_next_start() {
+    let dir = Arc::new(tempfile::tempdir().expect("a directory"));
+    let dead = dir.path().join("cache/tmp/wdead");
+    std::fs::create_dir_all(&dead).expect("a directory");
+    for file in ["lock", "f1", "f2"] {
+        std::fs::write(dead.join(file), "half a form").expect("a file");
+    }
+    let proxy = open().dir(&dir).start().await;
+    proxy.upstream.on(PAGE, Reply::status(404));
+    assert!(!dead.exists());
+    nothing_happened(&proxy).await;
+}
