@@ -38,7 +38,7 @@ def base_image(buildah: list[str], folder: pathlib.Path) -> None:
     container = run(*buildah, "from", "scratch")
     run(*buildah, "add", container, system, "/")
     run(*buildah, "config", "--env", "PATH=/usr/local/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin", "--env", "CARGO_HOME=/usr/local/cargo", container)
-    run(*buildah, "commit", container, f"docker.io/library/rust:{version}-slim-{debian}")
+    run(*buildah, "commit", container, f"localhost/rust:{version}-slim-{debian}")
     run(*buildah, "rm", container)
 
 
@@ -52,7 +52,7 @@ def main() -> None:
     buildah = ["buildah", "--root", str(folder / "storage"), "--runroot", str(folder / "run"), "--storage-driver", "overlay"]
     if given.base:
         base_image(buildah, folder)
-    subprocess.run([*buildah, "build", "--isolation", "chroot", "--format", "docker", "--layers", "--tag", "wheelport", str(ROOT)], check=True)
+    subprocess.run([*buildah, "build", "--isolation", "chroot", "--format", "docker", "--layers", "--pull=false", "--tag", "wheelport", str(ROOT)], check=True)
     container = run(*buildah, "from", "--pull-never", "localhost/wheelport")
     shutil.rmtree(folder / "root", ignore_errors=True)
     run("cp", "-a", run(*buildah, "mount", container), folder / "root")
