@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::cache::open_files::IDLE;
 use crate::cache::{Disk, RepositoryId};
 use crate::config::{RouteSettings, Settings};
 use crate::control::{
@@ -22,13 +23,13 @@ use crate::token::{KeeperSettings, MintErrorKind, TokenHandle, keep};
 use crate::upstream::{Client, ClientError, Endpoint, Upstream};
 use crate::web::address::{RouteId, RouteNames};
 use crate::web::guard::{HostPolicy, UploadPolicy};
-use crate::web::{RouteSite, Site, ops, router};
+use crate::web::{RouteSite, Site, ops};
 
 pub mod collect;
 pub mod listener;
 
 use collect::Collected;
-use listener::{Listener, ListenerSettings};
+use listener::{Answerer, Listener, ListenerSettings};
 
 /// Why the proxy does not start.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,7 @@ impl App {
         let routes = Routes::new(&client, &clock, &tasks).build(&settings.routes).await?;
         let flow =
             Flow::new(Arc::clone(&disk), &settings.cache, settings.upload.clone(), clock, tasks.clone());
+        close_idle_files(&tasks, Arc::clone(&disk));
         measure_behind(&tasks, disk);
 
         let (proxy, addresses) = bind(&settings.listen).await?;
@@ -122,12 +124,13 @@ impl App {
             registry.register_collector(Box::new(Collected::new(flow, routes)));
         });
         let limits = ListenerSettings::of(&settings.server);
-        let for_operations = operations
-            .into_iter()
-            .map(|socket| Listener::new(socket, ops::router(Arc::clone(&site)), limits, &metrics));
+        let for_operations = operations.into_iter().map(|socket| {
+            let answerer = Answerer::Operations(ops::router(Arc::clone(&site)));
+            Listener::new(socket, answerer, limits, &metrics)
+        });
         let listeners = proxy
             .into_iter()
-            .map(|socket| Listener::new(socket, router(Arc::clone(&site)), limits, &metrics))
+            .map(|socket| Listener::new(socket, Answerer::Proxy(Arc::clone(&site)), limits, &metrics))
             .chain(for_operations)
             .collect();
         Ok(Self {
@@ -170,6 +173,16 @@ async fn open_cache(settings: &Settings, clock: &Clock) -> Result<Arc<Disk>, Sta
     opened
         .unwrap_or_else(|panicked| Err(std::io::Error::other(panicked)))
         .map_err(|source| StartError::Cache { dir: name, source })
+}
+
+/// Closes files that were kept open for their next use, when that does not come.
+fn close_idle_files(tasks: &Tasks, disk: Arc<Disk>) {
+    tasks.spawn_loop("close idle files", async move {
+        loop {
+            tokio::time::sleep(IDLE).await;
+            disk.close_idle();
+        }
+    });
 }
 
 /// Counts what the cache holds; the start does not wait for it.

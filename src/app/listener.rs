@@ -5,18 +5,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::extract::Request;
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep};
@@ -24,8 +25,9 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::config::ServerSettings;
-use crate::runtime::Tasks;
 use crate::runtime::metrics::Metrics;
+use crate::runtime::{Lane, Tasks};
+use crate::web::{self, Arrival, Site};
 
 /// The longest head of a request in bytes; clients send a few hundred.
 const MAX_HEAD: usize = 64 << 10;
@@ -51,10 +53,31 @@ impl ListenerSettings {
     }
 }
 
+/// Who answers on a listener.
+#[derive(Clone)]
+pub enum Answerer {
+    /// The proxy.
+    Proxy(Arc<Site>),
+    /// The router for operations.
+    Operations(Router),
+}
+
+impl Answerer {
+    async fn answer(self, peer: SocketAddr, lane: Lane, mut request: Request) -> Response {
+        match self {
+            Self::Proxy(site) => web::respond(&site, Arrival { peer, lane: Some(lane) }, request).await,
+            Self::Operations(router) => {
+                request.extensions_mut().insert(ConnectInfo(peer));
+                router.oneshot(request).await.unwrap_or_else(|never| match never {})
+            }
+        }
+    }
+}
+
 /// A bound socket and what answers on it.
 pub struct Listener {
     socket: TcpListener,
-    router: Router,
+    answerer: Answerer,
     settings: ListenerSettings,
     places: Arc<Semaphore>,
     connections: Gauge,
@@ -62,9 +85,14 @@ pub struct Listener {
 
 impl Listener {
     /// A listener with its own places for connections.
-    pub fn new(socket: TcpListener, router: Router, settings: ListenerSettings, metrics: &Metrics) -> Self {
+    pub fn new(
+        socket: TcpListener,
+        answerer: Answerer,
+        settings: ListenerSettings,
+        metrics: &Metrics,
+    ) -> Self {
         let places = Arc::new(Semaphore::new(settings.max_connections));
-        Self { socket, router, settings, places, connections: metrics.connections.clone() }
+        Self { socket, answerer, settings, places, connections: metrics.connections.clone() }
     }
 
     /// Accepts until `closing`, then waits for the connections, at most so long.
@@ -106,23 +134,24 @@ impl Listener {
         peer: SocketAddr,
         closing: CancellationToken,
     ) -> impl Future<Output = ()> + use<> {
-        let router = self.router.clone();
+        let answerer = self.answerer.clone();
         let settings = self.settings;
         async move {
             let _ = stream.set_nodelay(true);
-            let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-                request.extensions_mut().insert(ConnectInfo(peer));
-                let router = router.clone();
+            let lane = Lane::default();
+            let patient = Patient::new(stream, settings.write_timeout, lane.clone());
+            let service = service_fn(move |request: hyper::Request<Incoming>| {
+                let (answerer, lane) = (answerer.clone(), lane.clone());
                 async move {
                     let request: Request = request.map(axum::body::Body::new);
-                    Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {}))
+                    Ok::<_, Infallible>(answerer.answer(peer, lane, request).await)
                 }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(settings.header_timeout)
                 .max_buf_size(MAX_HEAD)
-                .serve_connection(TokioIo::new(Patient::new(stream, settings.write_timeout)), service);
+                .serve_connection(TokioIo::new(patient), service);
             let mut connection = pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
@@ -155,15 +184,39 @@ impl Drop for Counted {
 }
 
 /// A connection whose client must take bytes now and then: a write that makes no progress for too long is an error.
+/// Where a stand-in is written, the part of the file that it stands for is sent.
 struct Patient {
     stream: TcpStream,
+    lane: Lane,
     limit: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patient {
-    fn new(stream: TcpStream, limit: Duration) -> Self {
-        Self { stream, limit, stalled: None }
+    fn new(stream: TcpStream, limit: Duration, lane: Lane) -> Self {
+        Self { stream, lane, limit, stalled: None }
+    }
+
+    fn poll_plain(
+        &mut self,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.lane.admit(buffers.iter().map(|buffer| buffer.len()).sum())?;
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, buffers))?;
+        self.lane.wrote(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_send(&mut self, context: &mut Context<'_>, stand_in: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(context))?;
+            let sent = self.stream.try_io(Interest::WRITABLE, || self.lane.send(&self.stream, stand_in));
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
     }
 
     fn watch<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -199,7 +252,11 @@ impl AsyncWrite for Patient {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let polled = if Lane::is_stand_in(bytes) {
+            self.poll_send(context, bytes)
+        } else {
+            self.poll_plain(context, &[io::IoSlice::new(bytes)])
+        };
         self.watch(context, polled)
     }
 
@@ -208,7 +265,10 @@ impl AsyncWrite for Patient {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
+        let polled = match buffers.iter().position(|buffer| Lane::is_stand_in(buffer)) {
+            Some(0) => self.poll_send(context, &buffers[0]),
+            stand_in => self.poll_plain(context, &buffers[..stand_in.unwrap_or(buffers.len())]),
+        };
         self.watch(context, polled)
     }
 

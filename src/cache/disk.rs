@@ -13,7 +13,7 @@
 //! Everything appears by rename of a complete, synced file, so a crash at any moment leaves nothing half-visible.
 //! A file's modification time is the time of its last use; nothing else remembers use.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +23,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FlockOperation, flock};
 use tempfile::{NamedTempFile, TempDir};
 
+use super::open_files::OpenFiles;
 use crate::runtime::Clock;
 
 /// The layout's version, as `DIR/format` holds it.
@@ -67,6 +68,7 @@ pub struct Disk {
     pub(super) used: AtomicU64,
     pub(super) reserved: AtomicU64,
     pub(super) sweeping: Mutex<()>,
+    pub(super) open_files: OpenFiles,
     clock: Clock,
 }
 
@@ -89,6 +91,7 @@ impl Disk {
             used: AtomicU64::new(0),
             reserved: AtomicU64::new(0),
             sweeping: Mutex::new(()),
+            open_files: OpenFiles::default(),
             clock,
         }))
     }
@@ -106,6 +109,11 @@ impl Disk {
     /// Bytes in kept files, as far as they are counted.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Closes files that are kept open and were not used lately.
+    pub fn close_idle(&self) {
+        self.open_files.close_idle();
     }
 
     /// Counts the kept bytes anew. Blocking; meant to run behind the start, which need not wait for it.
@@ -213,7 +221,7 @@ impl Disk {
     }
 
     /// Records a use of an open kept file, at most every few minutes.
-    pub(super) fn mark_used(&self, file: &File) -> io::Result<u64> {
+    pub(super) fn mark_used(&self, file: &File) -> io::Result<Metadata> {
         let metadata = file.metadata()?;
         let now = self.clock.now();
         let since = metadata.modified().ok().and_then(|used| now.duration_since(used).ok());
@@ -221,7 +229,7 @@ impl Disk {
             // A read-only or foreign directory still serves what it holds.
             let _ = file.set_modified(now);
         }
-        Ok(metadata.len())
+        Ok(metadata)
     }
 
     pub(super) fn forget(&self, size: u64) {

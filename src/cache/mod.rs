@@ -10,6 +10,7 @@ pub mod fill;
 pub mod flight;
 pub mod freshness;
 pub mod inspect;
+pub mod open_files;
 pub mod pages;
 pub mod published;
 pub mod read;

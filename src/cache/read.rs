@@ -1,5 +1,8 @@
 //! Reading a stored or growing file piece by piece, without blocking the async threads and without holding more than
 //! one piece in memory.
+//!
+//! What the system holds in memory is read, or handed to the connection, on the spot; only what has to come from the disk
+//! first is waited for on a helper thread.
 
 use std::fs::File;
 use std::io;
@@ -11,9 +14,12 @@ use bytes::{Bytes, BytesMut};
 
 use super::blobs::Blob;
 use super::fill::{Fill, FillFailure};
+use crate::runtime::lane::{self, Lane};
 
 /// The size of one piece in bytes; also what one download holds in memory.
 pub const PIECE: usize = 128 << 10;
+/// How far apart a part is probed for being in memory, in bytes: the system reads ahead about so much.
+const PROBES: usize = 128 << 10;
 
 /// Why a read ended before its range did.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +40,7 @@ pub struct Reader {
     end: Option<u64>,
     fill: Option<Fill>,
     readable: u64,
+    lane: Option<Lane>,
 }
 
 impl Reader {
@@ -45,12 +52,18 @@ impl Reader {
             end: Some(range.end),
             fill: None,
             readable: blob.length,
+            lane: None,
         }
     }
 
     /// Reads a growing file from `start` to `end`, or to wherever it ends.
     pub fn growing(fill: Fill, file: Arc<File>, start: u64, end: Option<u64>) -> Self {
-        Self { file, position: start, end, fill: Some(fill), readable: 0 }
+        Self { file, position: start, end, fill: Some(fill), readable: 0, lane: None }
+    }
+
+    /// From now on long pieces are announced on the connection's lane, and stand-ins are given instead of their bytes.
+    pub fn announce_on(&mut self, lane: Lane) {
+        self.lane = lane::OFFERED.then_some(lane);
     }
 
     /// Bytes left, if known.
@@ -61,6 +74,17 @@ impl Reader {
     /// Where the next piece begins.
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// All that is left, if that is one short piece that can be had without waiting.
+    pub fn rest_at_once(&mut self) -> Option<Bytes> {
+        let rest = usize::try_from(self.remaining()?).ok().filter(|rest| *rest < PIECE)?;
+        if self.fill.is_some() {
+            return None;
+        }
+        let bytes = read_at_once(&self.file, self.position, rest)?;
+        self.position += rest as u64;
+        Some(bytes)
     }
 
     /// The next piece, or `None` at the end of the range. After an error the answer must be broken off.
@@ -79,13 +103,43 @@ impl Reader {
         }
         let until = self.end.map_or(self.readable, |end| end.min(self.readable));
         let until = self.withhold(until).await?;
-        let piece = usize::try_from(until - self.position).unwrap_or(usize::MAX).min(PIECE);
-        let (file, position) = (Arc::clone(&self.file), self.position);
-        let bytes = tokio::task::spawn_blocking(move || read_at(&file, position, piece))
-            .await
-            .map_err(io::Error::other)??;
+        let available = usize::try_from(until - self.position).unwrap_or(usize::MAX);
+        let bytes = match &self.lane {
+            Some(lane) if available >= lane::SHORTEST => {
+                self.part(lane, available.min(lane::LONGEST)).await?
+            }
+            _ => self.piece(available.min(PIECE)).await?,
+        };
         self.position += bytes.len() as u64;
         Ok(Some(bytes))
+    }
+
+    async fn piece(&self, length: usize) -> io::Result<Bytes> {
+        let position = self.position;
+        if let Some(bytes) = read_at_once(&self.file, position, length) {
+            return Ok(bytes);
+        }
+        let file = Arc::clone(&self.file);
+        tokio::task::spawn_blocking(move || {
+            let mut bytes = BytesMut::zeroed(length);
+            file.read_exact_at(&mut bytes, position)?;
+            Ok(bytes.freeze())
+        })
+        .await
+        .map_err(io::Error::other)?
+    }
+
+    /// A part for the lane. It is brought into memory first, because the connection sends it from an async thread.
+    async fn part(&self, lane: &Lane, length: usize) -> io::Result<Bytes> {
+        let position = self.position;
+        // What a fill has just written is in memory.
+        if self.fill.is_none() && !is_in_memory(&self.file, position, length) {
+            let file = Arc::clone(&self.file);
+            tokio::task::spawn_blocking(move || bring_into_memory(&file, position, length))
+                .await
+                .map_err(io::Error::other)??;
+        }
+        Ok(lane.stand_in(Arc::clone(&self.file), position, length))
     }
 
     /// The end of a range within a growing file is kept back by a byte until the whole file was verified, as the end
@@ -104,10 +158,37 @@ impl Reader {
     }
 }
 
-fn read_at(file: &File, position: u64, length: usize) -> io::Result<Bytes> {
+/// Reads what is in memory already; nothing, if any of it is not, or the system cannot tell.
+#[cfg(target_os = "linux")]
+fn read_at_once(file: &File, position: u64, length: usize) -> Option<Bytes> {
+    use rustix::io::{ReadWriteFlags, preadv2};
+
     let mut bytes = BytesMut::zeroed(length);
-    file.read_exact_at(&mut bytes, position)?;
-    Ok(bytes.freeze())
+    let mut slices = [io::IoSliceMut::new(&mut bytes)];
+    let read = preadv2(file, &mut slices, position, ReadWriteFlags::NOWAIT).ok()?;
+    (read == length).then(|| bytes.freeze())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_at_once(_: &File, _: u64, _: usize) -> Option<Bytes> {
+    None
+}
+
+/// Whether a part of a file is in memory, as far as probes of it tell.
+fn is_in_memory(file: &File, position: u64, length: usize) -> bool {
+    let last = position + length as u64 - 1;
+    (position..last).step_by(PROBES).chain([last]).all(|at| read_at_once(file, at, 1).is_some())
+}
+
+fn bring_into_memory(file: &File, position: u64, length: usize) -> io::Result<()> {
+    let mut scratch = [0; 16 << 10];
+    let mut at = 0;
+    while at < length {
+        let step = scratch.len().min(length - at);
+        file.read_exact_at(&mut scratch[..step], position + at as u64)?;
+        at += step;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -135,6 +216,40 @@ mod tests {
         for range in [0..content.len(), 5..6, PIECE - 1..PIECE + 1, 7..content.len()] {
             let mut reader = Reader::stored(&blob, range.start as u64..range.end as u64);
             assert_eq!(collect(&mut reader).await?, content[range]);
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_short_rest_is_there_at_once_and_a_long_one_is_not() -> Result<(), Box<dyn std::error::Error>> {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(&vec![7; PIECE])?;
+        let blob = Blob { file: Arc::new(file), length: PIECE as u64, sha256: Sha256::of(b"") };
+        assert!(Reader::stored(&blob, 0..PIECE as u64).rest_at_once().is_none());
+        let mut short = Reader::stored(&blob, 1..PIECE as u64);
+        // Not every file system can tell what is in memory; then the rest comes piece by piece.
+        if let Some(rest) = short.rest_at_once() {
+            assert_eq!(rest.len(), PIECE - 1);
+            assert_eq!(short.remaining(), Some(0));
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn long_parts_are_announced_and_the_short_tail_is_read() -> Result<(), Box<dyn std::error::Error>> {
+        let mut file = tempfile::tempfile()?;
+        let length = lane::LONGEST + lane::SHORTEST + 5;
+        file.write_all(&vec![7; length])?;
+        let blob = Blob { file: Arc::new(file), length: length as u64, sha256: Sha256::of(b"") };
+        let mut reader = Reader::stored(&blob, 0..length as u64);
+        reader.announce_on(Lane::default());
+        let mut pieces = Vec::new();
+        while let Some(piece) = reader.next().await? {
+            pieces.push((Lane::is_stand_in(&piece), piece.len()));
+        }
+        assert_eq!(pieces.iter().map(|(_, length)| length).sum::<usize>(), length);
+        if lane::OFFERED {
+            assert_eq!(pieces, [(true, lane::LONGEST), (true, lane::SHORTEST + 5)]);
         }
         Ok(())
     }

@@ -16,10 +16,15 @@ const PRESENT: &[u8] = b"metadata ";
 const ABSENT: &[u8] = b"none\n";
 const HEADER: usize = PRESENT.len() + 64 + 1;
 
+/// What metadata asked for lately may take in memory, in bytes.
+const MEMORY: u64 = 8 << 20;
+
 /// The core metadata records of the cache. Cheap to clone.
 #[derive(Clone)]
 pub struct Sidecars {
     disk: Arc<Disk>,
+    /// Metadata by the digest of its wheel. Never out of date, because both are content.
+    recent: moka::sync::Cache<Sha256, (Sha256, Bytes)>,
 }
 
 /// What is recorded for a wheel.
@@ -39,7 +44,16 @@ pub enum Sidecar {
 impl Sidecars {
     /// The records of a cache directory.
     pub fn new(disk: Arc<Disk>) -> Self {
-        Self { disk }
+        let recent = moka::sync::Cache::builder()
+            .max_capacity(MEMORY)
+            .weigher(|_, (_, bytes): &(Sha256, Bytes)| u32::try_from(bytes.len() + 256).unwrap_or(u32::MAX))
+            .build();
+        Self { disk, recent }
+    }
+
+    /// The metadata of a wheel and its digest, if it was asked for lately.
+    pub fn at_hand(&self, wheel: Sha256) -> Option<(Sha256, Bytes)> {
+        self.recent.get(&wheel)
     }
 
     /// What is recorded for a wheel. Blocking. A damaged record is removed and counts as missing.
@@ -50,6 +64,9 @@ impl Sidecars {
         if sidecar.is_none() {
             tracing::warn!(%wheel, "a core metadata record is damaged and is made again");
             let _ = self.disk.remove(&path);
+        }
+        if let Some(Sidecar::Present { sha256, bytes }) = &sidecar {
+            self.recent.insert(wheel, (*sha256, bytes.clone()));
         }
         sidecar
     }

@@ -40,6 +40,7 @@ pub(super) fn make_room(disk: &Disk, more: u64) -> Result<(), StorageError> {
     if disk.used().saturating_add(reserved) <= disk.max_size() && disk.available() >= more {
         return Ok(()); // another sweep made the room while this one waited
     }
+    disk.open_files.close_all();
     let mut files = walk(disk.root());
     let mut used: u64 = files.iter().map(|found| found.size).sum();
     let goal = (disk.max_size() / 100 * LOW_WATER).saturating_sub(reserved);

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{FileKey, FileStream, Flow, PATIENCE, Route, Served, blocking, unavailable};
-use crate::cache::{Blob, Expected, Fill, FillFailure, FillWriter, Head, Reader};
+use crate::cache::{Blob, Decision, Expected, Fill, FillFailure, FillWriter, Head, Reader};
 use crate::error::{Cause, Error};
-use crate::pypi::{FileAddress, Sha256};
+use crate::pypi::{File, FileAddress, Sha256};
 use url::Url;
 
 /// A file that is missing from a page older than this may be newer than the page.
@@ -76,6 +76,9 @@ impl Flow {
         address: &FileAddress,
         describe: bool,
     ) -> Result<OpenFile, Error> {
+        if let Some(blob) = self.at_hand(route, address) {
+            return Ok(OpenFile::Stored(blob));
+        }
         let facts = self.facts(route, address).await?;
         if let Some(blob) = self.stored(&facts).await? {
             return Ok(OpenFile::Stored(blob));
@@ -92,6 +95,27 @@ impl Flow {
             Err(FillFailure::Upstream(error)) => Err(error),
             Err(FillFailure::Abandoned) => Err(Error::Internal),
         }
+    }
+
+    /// The blob of a file that is open already and on a fresh page: nothing to wait for, nothing to start.
+    fn at_hand(&self, route: &Route, address: &FileAddress) -> Option<Blob> {
+        self.on_fresh_page(route, address, |file| {
+            self.shared.blobs.get_open(file.hashes.sha256()?, file.size)
+        })
+    }
+
+    /// Looks at a file's entry on a fresh page in memory.
+    pub(super) fn on_fresh_page<T>(
+        &self,
+        route: &Route,
+        address: &FileAddress,
+        look: impl FnOnce(&File) -> Option<T>,
+    ) -> Option<T> {
+        let record = self.shared.pages.get(&route.key(&address.project))?;
+        if self.shared.policy.decide(record.fetched.age()) != Decision::Fresh {
+            return None;
+        }
+        record.content.file(&address.file).filter(|file| file.version == address.version).and_then(look)
     }
 
     /// The bytes of an open file from `start` to `end` (exclusive), or to its end.

@@ -38,6 +38,11 @@ impl Flow {
         if address.file.kind() != FileKind::Wheel || address.file.distribution().is_none() {
             return Err(none());
         }
+        let at_hand =
+            self.on_fresh_page(route, address, |file| self.shared.sidecars.at_hand(file.hashes.sha256()?));
+        if let Some((sha256, bytes)) = at_hand {
+            return Ok(MetadataAnswer { bytes, sha256, served: Served::Hit });
+        }
         let facts = self.facts(route, address).await?;
         if !facts.listed {
             let gone = || Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() };

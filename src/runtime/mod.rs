@@ -3,10 +3,12 @@
 //! Nothing here knows what a package index is.
 
 pub mod clock;
+pub mod lane;
 pub mod metrics;
 pub mod tasks;
 pub mod telemetry;
 pub mod units;
 
 pub use clock::Clock;
+pub use lane::Lane;
 pub use tasks::Tasks;

@@ -1,36 +1,44 @@
 //! Accounting for every request: its id, its line in the log, its part in the metrics.
 
-use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
-use axum::extract::{ConnectInfo, Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::Response;
 use http::HeaderValue;
 use tracing::Instrument as _;
 
 use super::headers::REQUEST_ID;
-use super::{Site, body, guard};
+use super::{Arrival, Site, body, guard};
 use crate::error::{Error, excerpt, shortened};
 use crate::flow::Served;
 use crate::runtime::metrics::RequestLabels;
+use crate::runtime::telemetry::ACCESS;
 
 /// The longest path in a log line, in characters.
 const LONGEST_PATH: usize = 400;
 
 /// The id of a request, made here; what a client sends is not taken over.
-#[derive(Clone, Debug, Default)]
-pub struct RequestId(Arc<str>);
+#[derive(Clone, Copy, Debug)]
+pub struct RequestId([u8; 16]);
+
+impl Default for RequestId {
+    fn default() -> Self {
+        Self([b'0'; 16])
+    }
+}
 
 impl RequestId {
     fn new() -> Self {
-        Self(format!("{:016x}", fastrand::u64(..)).into())
+        let number = fastrand::u64(..);
+        Self(std::array::from_fn(|at| b"0123456789abcdef"[(number >> (4 * at)) as usize & 15]))
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
@@ -67,23 +75,29 @@ pub fn note(response: &mut Response, account: Account) {
     response.extensions_mut().insert(account);
 }
 
-/// The middleware.
-pub async fn account(
-    State(site): State<Arc<Site>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+/// Runs the answering in a span with the request's id, so that whatever is logged on the way names the request.
+///
+/// Most answers are at hand when they are asked for, and nothing is logged on their way; the span is made only for those
+/// that wait for something.
+async fn in_span<T>(id: RequestId, answering: impl Future<Output = T>) -> T {
+    let mut answering = pin!(answering);
+    let first = std::future::poll_fn(|context| Poll::Ready(answering.as_mut().poll(context))).await;
+    match first {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => answering.instrument(tracing::info_span!("request", id = id.as_str())).await,
+    }
+}
+
+/// Answers a request and accounts for it.
+pub(super) async fn account(site: &Arc<Site>, arrival: Arrival, request: Request) -> Response {
     let began = Instant::now();
     let id = RequestId::new();
-    request.extensions_mut().insert(id.clone());
-    let client = guard::client_address(peer.ip(), request.headers(), &site.trusted_proxies);
-    let (method, path) = (request.method().clone(), shortened(request.uri().path(), LONGEST_PATH));
-    let agent =
-        request.headers().get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).map(excerpt);
-    let span = tracing::info_span!("request", id = id.as_str());
+    let client = guard::client_address(arrival.peer.ip(), request.headers(), &site.trusted_proxies);
+    // Cheap copies of what the line will say; it is made when the answer is known.
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let agent = request.headers().get(http::header::USER_AGENT).cloned();
     let in_flight = body::InFlight::begin(&site.metrics);
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = in_span(id, super::answered(site, arrival, id, request)).await;
     let elapsed = began.elapsed();
 
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
@@ -95,10 +109,12 @@ pub async fn account(
     site.metrics.answered(&RequestLabels { kind: told.kind, status, served }, elapsed.as_secs_f64());
     // Probes come every few seconds and say nothing.
     if told.kind == "health" {
-        tracing::debug!(request = id.as_str(), %client, %method, path, status, "answered");
-    } else {
+        tracing::debug!(request = id.as_str(), %client, %method, path = uri.path(), status, "answered");
+    } else if tracing::enabled!(target: ACCESS, tracing::Level::INFO) {
         let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(request = id.as_str(), %client, %method, path, status, kind = told.kind, served, error = told.error, ms, agent, "answered");
+        let path = shortened(uri.path(), LONGEST_PATH);
+        let agent = agent.as_ref().and_then(|value| value.to_str().ok()).map(excerpt);
+        tracing::info!(target: ACCESS, request = id.as_str(), %client, method = method.as_str(), path, status, kind = told.kind, served, error = told.error, ms, agent, "answered");
     }
     let sent = site.metrics.sent(told.kind);
     response.map(|inner| body::counted(inner, sent, in_flight))

@@ -20,6 +20,8 @@ pub fn whole(bytes: Bytes, method: &Method) -> Response {
     let length = HeaderValue::from(bytes.len());
     let body = if *method == Method::HEAD { Body::empty() } else { Body::from(bytes) };
     let mut response = Response::new(body);
+    // Room for what every answer of ours carries.
+    response.headers_mut().reserve(12);
     response.headers_mut().insert(CONTENT_LENGTH, length);
     response
 }

@@ -53,7 +53,7 @@ impl Known {
 /// A file.
 pub(super) async fn file(
     site: &Site,
-    asking: &Asking,
+    asking: &Asking<'_>,
     route: RouteId,
     address: &FileAddress,
 ) -> Result<Response, Error> {
@@ -80,7 +80,7 @@ pub(super) async fn file(
         Outcome::Send(Selection::NotSatisfiable) => {
             return Err(Error::RangeNotSatisfiable { length: known.length.unwrap_or(0) });
         }
-        Outcome::Send(selection) => send(site, route, address, open, selection, known.length, method)?,
+        Outcome::Send(selection) => send(site, asking, route, address, open, selection, known.length)?,
     };
     describe_file(response.headers_mut(), address, &known);
     note(&mut response, Account::served("file", known.served));
@@ -90,7 +90,7 @@ pub(super) async fn file(
 /// The core metadata of a wheel.
 pub(super) async fn metadata(
     site: &Site,
-    asking: &Asking,
+    asking: &Asking<'_>,
     route: RouteId,
     wheel: &FileAddress,
 ) -> Result<Response, Error> {
@@ -130,21 +130,30 @@ fn decision(method: &Method, headers: &HeaderMap, known: &Known) -> Outcome {
 
 fn send(
     site: &Site,
+    asking: &Asking<'_>,
     route: &Arc<Route>,
     address: &FileAddress,
     open: OpenFile,
     selection: Selection,
     length: Option<u64>,
-    method: &Method,
 ) -> Result<Response, Error> {
     let (start, end) = match selection {
         Selection::Part { first, last } => (first, Some(last + 1)),
         Selection::Whole | Selection::NotSatisfiable => (0, None),
     };
-    let body = if *method == Method::HEAD {
+    let body = if asking.parts.method == Method::HEAD {
         Body::empty()
     } else {
-        site.flow.read(route, address, open, start, end).map(body::stream).ok_or(Error::Internal)?
+        let mut stream = site.flow.read(route, address, open, start, end).ok_or(Error::Internal)?;
+        if let Some(rest) = stream.rest_at_once() {
+            Body::from(rest)
+        } else {
+            // Only a connection of ours has a lane, and only an answer of known length may use it.
+            if let (Some(lane), Some(_)) = (asking.lane, length) {
+                stream.announce_on(lane.clone());
+            }
+            body::stream(stream)
+        }
     };
     let mut response = Response::new(body);
     if let Some(length) = length {

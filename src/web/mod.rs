@@ -12,19 +12,18 @@
 //! 5. dispatch.
 
 use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::middleware;
 use axum::response::Response;
-use axum::routing::get;
+use futures_util::FutureExt as _;
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, LOCATION, PROXY_AUTHORIZATION};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use tower_http::catch_panic::CatchPanicLayer;
 
 pub mod account;
 pub mod address;
@@ -49,6 +48,7 @@ use publishers::Publishers;
 
 use crate::error::Error;
 use crate::flow::{Flow, Route};
+use crate::runtime::Lane;
 use crate::runtime::metrics::Metrics;
 
 /// What every request may use.
@@ -88,10 +88,11 @@ pub struct RouteSite {
 }
 
 /// A request that passed the guard.
-struct Asking {
-    parts: Parts,
+struct Asking<'a> {
+    parts: &'a Parts,
     host: Host,
     peer: IpAddr,
+    lane: Option<&'a Lane>,
 }
 
 /// What only an upload looks at.
@@ -115,31 +116,48 @@ impl Site {
 
 /// The routes of the proxy's listener.
 pub fn router(site: Arc<Site>) -> Router {
-    Router::new()
-        .route("/healthz", get(ops::healthz))
-        .route("/readyz", get(ops::readyz))
-        .fallback(dispatch)
-        .layer(middleware::from_fn_with_state(Arc::clone(&site), account::account))
-        .layer(CatchPanicLayer::custom(|_| problem::internal()))
-        .with_state(site)
+    let routed = |State(site): State<Arc<Site>>, ConnectInfo(peer): ConnectInfo<SocketAddr>, request| async move {
+        respond(&site, Arrival { peer, lane: None }, request).await
+    };
+    Router::new().fallback(routed).with_state(site)
 }
 
-async fn dispatch(
-    State(site): State<Arc<Site>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-) -> Response {
+/// How a request arrived.
+pub struct Arrival {
+    /// The other end of the connection.
+    pub peer: SocketAddr,
+    /// The connection's lane for parts of files, if it has one.
+    pub lane: Option<Lane>,
+}
+
+/// Answers a request. What a router would do is done here without one: there is next to nothing to route, and every
+/// layer would cost each answer a few allocations.
+pub async fn respond(site: &Arc<Site>, arrival: Arrival, request: Request) -> Response {
+    // State behind the site is guarded by locks that survive a panic, so going on is safe.
+    let answering = AssertUnwindSafe(account::account(site, arrival, request));
+    answering.catch_unwind().await.unwrap_or_else(|_| problem::internal())
+}
+
+/// What the accounting is around.
+async fn answered(site: &Arc<Site>, arrival: Arrival, id: RequestId, request: Request) -> Response {
+    let reading = matches!(*request.method(), Method::GET | Method::HEAD);
+    match request.uri().path() {
+        "/healthz" if reading => ops::healthz().await,
+        "/readyz" if reading => ops::readyz(State(Arc::clone(site))).await,
+        _ => dispatch(site, arrival, id, request).await,
+    }
+}
+
+async fn dispatch(site: &Arc<Site>, arrival: Arrival, id: RequestId, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     let credentials = strip_credentials(&mut parts.headers);
-    let request_id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
-    let (method, headers) = (parts.method.clone(), parts.headers.clone());
     let mut kind = "other";
     // Bodies of requests that have no use for one are not read; hyper drains or closes the connection.
-    let sent = Sent { body, credentials, request_id: request_id.clone() };
-    match answer(&site, parts, sent, peer.ip(), &mut kind).await {
+    let sent = Sent { body, credentials, request_id: id };
+    match answer(site, &parts, sent, &arrival, &mut kind).await {
         Ok(response) => response,
         Err(error) => {
-            let asked = Asked { method: &method, headers: &headers, request_id: request_id.as_str() };
+            let asked = Asked { method: &parts.method, headers: &parts.headers, request_id: id.as_str() };
             let mut response = problem::response(&error, &asked);
             account::note(&mut response, Account::failed(kind, &error));
             response
@@ -149,9 +167,9 @@ async fn dispatch(
 
 async fn answer(
     site: &Site,
-    parts: Parts,
+    parts: &Parts,
     sent: Sent,
-    peer: IpAddr,
+    arrival: &Arrival,
     kind: &mut &'static str,
 ) -> Result<Response, Error> {
     let target = parts.uri.authority().map(http::uri::Authority::as_str);
@@ -165,16 +183,17 @@ async fn answer(
     if let (true, Some(location)) = (reading, redirect) {
         return redirected(&location);
     }
-    let asking = Asking { parts, host, peer };
+    let asking = Asking { parts, host, peer: arrival.peer.ip(), lane: arrival.lane.as_ref() };
     match (address, reading) {
         (Address::Home | Address::Upload { .. }, true) => Ok(home_page(site, &asking)),
         (Address::Home, false) if asking.parts.method == Method::POST => {
             *kind = "upload";
             let route = site.routes.iter().find(|route| route.default).ok_or(Error::NoDefaultRoute)?;
-            upload::upload(site, &asking, route, sent).await
+            // Boxed, because every answer would carry the room for it otherwise.
+            Box::pin(upload::upload(site, &asking, route, sent)).await
         }
         (Address::Upload { route }, _) if asking.parts.method == Method::POST => {
-            upload::upload(site, &asking, &site.routes[route.0], sent).await
+            Box::pin(upload::upload(site, &asking, &site.routes[route.0], sent)).await
         }
         (Address::Home | Address::Upload { .. }, _) => {
             Err(Error::MethodNotAllowed { allowed: "GET, HEAD, POST" })
@@ -199,7 +218,7 @@ fn redirected(location: &str) -> Result<Response, Error> {
     Ok(response)
 }
 
-fn home_page(site: &Site, asking: &Asking) -> Response {
+fn home_page(site: &Site, asking: &Asking<'_>) -> Response {
     let base = base_url(site, asking);
     let model = home::HomeModel {
         version: env!("CARGO_PKG_VERSION"),
@@ -227,7 +246,7 @@ fn home_page(site: &Site, asking: &Asking) -> Response {
 }
 
 /// The address under which this client reaches the server; index pages never use it.
-fn base_url(site: &Site, asking: &Asking) -> String {
+fn base_url(site: &Site, asking: &Asking<'_>) -> String {
     let scheme = guard::client_scheme(asking.peer, &asking.parts.headers, &site.trusted_proxies);
     home::base_url(site.public_url.as_ref(), scheme, &asking.host)
 }

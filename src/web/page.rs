@@ -45,7 +45,7 @@ impl Negotiated {
 /// A project's page.
 pub(super) async fn page(
     site: &Site,
-    asking: &Asking,
+    asking: &Asking<'_>,
     route: RouteId,
     project: &ProjectName,
 ) -> Result<Response, Error> {
@@ -61,7 +61,7 @@ pub(super) async fn page(
 }
 
 /// The project list.
-pub(super) async fn list(site: &Site, asking: &Asking, route: RouteId) -> Result<Response, Error> {
+pub(super) async fn list(site: &Site, asking: &Asking<'_>, route: RouteId) -> Result<Response, Error> {
     let negotiated = Negotiated::of(&asking.parts.headers)?;
     let (rendering, served) =
         site.flow.project_list(site.route(route), negotiated.written(), negotiated.coding).await?;
@@ -74,7 +74,7 @@ pub(super) async fn list(site: &Site, asking: &Asking, route: RouteId) -> Result
 /// The legacy JSON form of a project.
 pub(super) async fn legacy(
     site: &Site,
-    asking: &Asking,
+    asking: &Asking<'_>,
     route: RouteId,
     project: &ProjectName,
     version: Option<&VersionSegment>,

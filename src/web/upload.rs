@@ -38,7 +38,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(20);
 /// An upload into a route.
 pub(super) async fn upload(
     site: &Site,
-    asking: &Asking,
+    asking: &Asking<'_>,
     route: &RouteSite,
     sent: Sent,
 ) -> Result<Response, Error> {

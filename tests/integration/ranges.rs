@@ -149,3 +149,20 @@ async fn a_range_of_a_file_that_turns_out_wrong_breaks_off_at_its_end() {
         assert_eq!((answer.status, answer.complete), (206, false), "{range}: {} bytes", answer.body.len());
     }
 }
+
+#[tokio::test]
+async fn a_file_of_many_parts_is_exact_whole_and_from_any_place() {
+    const LARGE: usize = (5 << 20) + 4321;
+    let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", LARGE));
+    publish(&proxy.upstream, &[&sdist]);
+    for _cold_then_warm in 0..2 {
+        assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
+    }
+    for (first, last) in
+        [(1, LARGE - 1), (4095, (2 << 20) + 4096), ((1 << 20) - 1, LARGE - 2), (LARGE - 200_000, LARGE - 1)]
+    {
+        let range = format!("bytes={first}-{last}");
+        let answer = proxy.get(&sdist.path()).header("range", &range).send().await.expect(206);
+        assert_eq!(answer.body, sdist.bytes.slice(first..=last), "{range}");
+    }
+}

@@ -1,0 +1,188 @@
+//! What a warm answer and a changed page cost: parse, render, negotiate, and the whole way of a hit through the router.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use axum::extract::ConnectInfo;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use futures_util::future::BoxFuture;
+use http::header::{ACCEPT, ACCEPT_ENCODING, HOST, IF_NONE_MATCH};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tower::ServiceExt as _;
+use url::Url;
+use wheelport::cache::{CacheSettings, Disk, PageKey, Pages, RepositoryId};
+use wheelport::error::Error;
+use wheelport::flow::{Flow, ProjectSource, Route, UploadSettings};
+use wheelport::pypi::parse::{self, Form};
+use wheelport::pypi::{Page, ProjectName, Sha256, render};
+use wheelport::runtime::metrics::Metrics;
+use wheelport::runtime::units::Span;
+use wheelport::runtime::{Clock, Tasks};
+use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
+use wheelport::web::address::{RouteId, RouteNames};
+use wheelport::web::guard::{HostPolicy, UploadPolicy};
+use wheelport::web::publishers::Publishers;
+use wheelport::web::{RouteSite, Site, negotiate, router};
+
+/// What an installer says it takes.
+const INSTALLER: &str =
+    "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01";
+/// Files of the pages measured; 270 make a page of about 75 KB.
+const SIZES: [usize; 4] = [10, 270, 5_000, 15_000];
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// JSON as CodeArtifact writes it.
+fn upstream_page(files: usize) -> Vec<u8> {
+    let entry = |number: usize| {
+        let version = format!("{}.{}.{}", number / 400, number / 20 % 20, number % 20);
+        let file = format!("bench_page-{version}-py3-none-any.whl");
+        serde_json::json!({
+            "filename": file,
+            "url": format!("{version}/{file}"),
+            "hashes": {"sha256": Sha256::of(file.as_bytes()).to_string()},
+            "requires-python": ">=3.9",
+            "size": 10_000 + number,
+            "upload-time": "2026-03-01T12:00:00.000000Z",
+        })
+    };
+    let page = serde_json::json!({
+        "meta": {"api-version": "1.1"},
+        "name": "bench-page",
+        "files": (0..files).map(entry).collect::<Vec<_>>(),
+    });
+    page.to_string().into_bytes()
+}
+
+fn parsed(body: &[u8]) -> Outcome<Page> {
+    let base = Url::parse("https://index.example.org/pypi/python/simple/bench-page/")?;
+    Ok(parse::page(Form::Json, body, &base, &ProjectName::parse("bench-page")?)?)
+}
+
+fn pages(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("page");
+    group.sample_size(10);
+    for files in SIZES {
+        let body = upstream_page(files);
+        let page = parsed(&body).expect("a page that we wrote can be read");
+        group.throughput(Throughput::Elements(files as u64));
+        group.bench_with_input(BenchmarkId::new("parse", files), &body, |bencher, body| {
+            bencher.iter(|| parsed(body));
+        });
+        group.bench_with_input(BenchmarkId::new("render json", files), &page, |bencher, page| {
+            bencher.iter(|| render::json(page));
+        });
+        group.bench_with_input(BenchmarkId::new("render html", files), &page, |bencher, page| {
+            bencher.iter(|| render::html(page));
+        });
+    }
+    group.finish();
+}
+
+fn negotiation(criterion: &mut Criterion) {
+    criterion.bench_function("negotiate", |bencher| {
+        bencher.iter(|| (negotiate::form([INSTALLER]), negotiate::coding(["gzip, deflate, zstd"])));
+    });
+}
+
+/// No account, no list: what is benched is answered from the cache.
+struct Nobody;
+
+impl TokenSource for Nobody {
+    fn mint(&self) -> BoxFuture<'_, Result<Minted, MintError>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+impl ProjectSource for Nobody {
+    fn projects(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// A site whose cache directory holds the page.
+fn site(dir: &Path, page: &Page) -> Outcome<Arc<Site>> {
+    let (clock, tasks) = (Clock::system(), Tasks::new());
+    let disk = Disk::open(dir, 1 << 30, clock.clone())?;
+    let repository = RepositoryId::new(&["bench"]);
+    let key = PageKey { repository: repository.clone(), project: page.name.clone() };
+    Pages::new(Arc::clone(&disk), 0, clock.clone()).persist(&key, page)?;
+    let settings = CacheSettings { fresh_for: Span::secs(3600), ..CacheSettings::default() };
+    let token = keep(Arc::new(Nobody), KeeperSettings::new("bench"), &tasks);
+    let name: Arc<str> = "python".into();
+    let (_, upstream) = watch::channel(None);
+    let route = Route::new(
+        Arc::clone(&name),
+        repository,
+        "bench/python".to_owned(),
+        token,
+        Arc::new(Nobody),
+        upstream,
+    );
+    Ok(Arc::new(Site {
+        flow: Flow::new(disk, &settings, UploadSettings::default(), clock, tasks),
+        names: RouteNames::new([name], Some(RouteId(0))),
+        hosts: HostPolicy::default(),
+        publishers: Publishers::default(),
+        trusted_proxies: Vec::new(),
+        public_url: None,
+        metrics: Metrics::default(),
+        draining: AtomicBool::new(false),
+        routes: vec![RouteSite {
+            route: Arc::new(route),
+            domain: "bench".to_owned(),
+            repository: "python".to_owned(),
+            default: true,
+            upload: UploadPolicy::Off,
+        }],
+    }))
+}
+
+fn request(more: &HeaderMap) -> Request<axum::body::Body> {
+    let mut request = Request::new(axum::body::Body::empty());
+    *request.uri_mut() = http::Uri::from_static("/simple/bench-page/");
+    request.headers_mut().insert(HOST, http::HeaderValue::from_static("localhost:8080"));
+    request.headers_mut().insert(ACCEPT, http::HeaderValue::from_static(INSTALLER));
+    request.headers_mut().insert(ACCEPT_ENCODING, http::HeaderValue::from_static("gzip, deflate"));
+    request.headers_mut().extend(more.clone());
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 4000))));
+    request
+}
+
+fn hits(criterion: &mut Criterion) {
+    let runtime = Runtime::new().expect("a runtime can be started");
+    let root = tempfile::tempdir().expect("a temporary directory can be made");
+    let page = parsed(&upstream_page(270)).expect("a page that we wrote can be read");
+    let router = {
+        let _inside = runtime.enter();
+        router(site(root.path(), &page).expect("a site can be built"))
+    };
+    let ask = |headers: HeaderMap| {
+        let router = router.clone();
+        async move {
+            let answer = router.oneshot(request(&headers)).await.unwrap_or_else(|never| match never {});
+            let (head, body) = answer.into_parts();
+            let body = body.collect().await.map(http_body_util::Collected::to_bytes);
+            (head, body.map_or(0, |body| body.len()))
+        }
+    };
+    let (first, length) = runtime.block_on(ask(HeaderMap::new()));
+    assert_eq!(first.status, StatusCode::OK);
+    assert!(length > 0, "a page has bytes");
+    let unchanged: HeaderMap = [(IF_NONE_MATCH, first.headers["etag"].clone())].into_iter().collect();
+    let mut group = criterion.benchmark_group("hit");
+    group.measurement_time(Duration::from_secs(5));
+    group.bench_function("page", |bencher| bencher.to_async(&runtime).iter(|| ask(HeaderMap::new())));
+    group
+        .bench_function("not modified", |bencher| bencher.to_async(&runtime).iter(|| ask(unchanged.clone())));
+    group.finish();
+}
+
+criterion_group!(all, pages, negotiation, hits);
+criterion_main!(all);
