@@ -33,7 +33,8 @@ impl Default for RequestId {
 impl RequestId {
     fn new() -> Self {
         let number = fastrand::u64(..);
-        Self(std::array::from_fn(|at| b"0123456789abcdef"[(number >> (4 * at)) as usize & 15]))
+        let digit = |at: usize| usize::try_from(number >> (4 * at) & 15).unwrap_or_default();
+        Self(std::array::from_fn(|at| b"0123456789abcdef"[digit(at)]))
     }
 
     /// The id as text.

@@ -189,7 +189,6 @@ async fn answer(
         (Address::Home, false) if asking.parts.method == Method::POST => {
             *kind = "upload";
             let route = site.routes.iter().find(|route| route.default).ok_or(Error::NoDefaultRoute)?;
-            // Boxed, because every answer would carry the room for it otherwise.
             Box::pin(upload::upload(site, &asking, route, sent)).await
         }
         (Address::Upload { route }, _) if asking.parts.method == Method::POST => {
@@ -199,13 +198,16 @@ async fn answer(
             Err(Error::MethodNotAllowed { allowed: "GET, HEAD, POST" })
         }
         (_, false) => Err(Error::MethodNotAllowed { allowed: "GET, HEAD" }),
-        (Address::List { route }, true) => page::list(site, &asking, route).await,
+        // Boxed, all but the page: what is largest sets the room that every answer takes.
+        (Address::List { route }, true) => Box::pin(page::list(site, &asking, route)).await,
         (Address::Page { route, project }, true) => page::page(site, &asking, route, &project).await,
         (Address::Legacy { route, project, version }, true) => {
-            page::legacy(site, &asking, route, &project, version.as_ref()).await
+            Box::pin(page::legacy(site, &asking, route, &project, version.as_ref())).await
         }
-        (Address::File { route, file }, true) => file::file(site, &asking, route, &file).await,
-        (Address::Metadata { route, wheel }, true) => file::metadata(site, &asking, route, &wheel).await,
+        (Address::File { route, file }, true) => Box::pin(file::file(site, &asking, route, &file)).await,
+        (Address::Metadata { route, wheel }, true) => {
+            Box::pin(file::metadata(site, &asking, route, &wheel)).await
+        }
     }
 }
 
