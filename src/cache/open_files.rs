@@ -89,7 +89,7 @@ mod tests {
         }
         assert!(open.get(&blob(0)?.sha256).is_none(), "the oldest made room");
         assert_eq!(open.lock().len(), MOST);
-        tokio::time::advance(IDLE - Duration::from_millis(1)).await;
+        tokio::time::advance(IDLE.saturating_sub(Duration::from_millis(1))).await;
         assert!(open.get(&blob(1)?.sha256).is_some());
         tokio::time::advance(Duration::from_millis(MOST as u64 + 1)).await;
         open.close_idle();

@@ -32,8 +32,9 @@ impl Default for RequestId {
 
 impl RequestId {
     fn new() -> Self {
-        let number = fastrand::u64(..);
-        Self(std::array::from_fn(|at| b"0123456789abcdef"[(number >> (4 * at)) as usize & 15]))
+        let bytes = fastrand::u64(..).to_be_bytes();
+        let digit = |at: usize| if at % 2 == 0 { bytes[at / 2] >> 4 } else { bytes[at / 2] & 15 };
+        Self(std::array::from_fn(|at| b"0123456789abcdef"[usize::from(digit(at))]))
     }
 
     /// The id as text.

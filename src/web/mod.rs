@@ -184,12 +184,12 @@ async fn answer(
         return redirected(&location);
     }
     let asking = Asking { parts, host, peer: arrival.peer.ip(), lane: arrival.lane.as_ref() };
+    // All but the page are boxed, because every answer would carry the room for the largest of them otherwise.
     match (address, reading) {
         (Address::Home | Address::Upload { .. }, true) => Ok(home_page(site, &asking)),
         (Address::Home, false) if asking.parts.method == Method::POST => {
             *kind = "upload";
             let route = site.routes.iter().find(|route| route.default).ok_or(Error::NoDefaultRoute)?;
-            // Boxed, because every answer would carry the room for it otherwise.
             Box::pin(upload::upload(site, &asking, route, sent)).await
         }
         (Address::Upload { route }, _) if asking.parts.method == Method::POST => {
@@ -199,13 +199,15 @@ async fn answer(
             Err(Error::MethodNotAllowed { allowed: "GET, HEAD, POST" })
         }
         (_, false) => Err(Error::MethodNotAllowed { allowed: "GET, HEAD" }),
-        (Address::List { route }, true) => page::list(site, &asking, route).await,
+        (Address::List { route }, true) => Box::pin(page::list(site, &asking, route)).await,
         (Address::Page { route, project }, true) => page::page(site, &asking, route, &project).await,
         (Address::Legacy { route, project, version }, true) => {
-            page::legacy(site, &asking, route, &project, version.as_ref()).await
+            Box::pin(page::legacy(site, &asking, route, &project, version.as_ref())).await
         }
-        (Address::File { route, file }, true) => file::file(site, &asking, route, &file).await,
-        (Address::Metadata { route, wheel }, true) => file::metadata(site, &asking, route, &wheel).await,
+        (Address::File { route, file }, true) => Box::pin(file::file(site, &asking, route, &file)).await,
+        (Address::Metadata { route, wheel }, true) => {
+            Box::pin(file::metadata(site, &asking, route, &wheel)).await
+        }
     }
 }
 
