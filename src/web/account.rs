@@ -33,7 +33,7 @@ impl Default for RequestId {
 impl RequestId {
     fn new() -> Self {
         let bytes = fastrand::u64(..).to_be_bytes();
-        let digit = |at: usize| if at % 2 == 0 { bytes[at / 2] >> 4 } else { bytes[at / 2] & 15 };
+        let digit = |at: usize| if at.is_multiple_of(2) { bytes[at / 2] >> 4 } else { bytes[at / 2] & 15 };
         Self(std::array::from_fn(|at| b"0123456789abcdef"[usize::from(digit(at))]))
     }
 
