@@ -184,6 +184,7 @@ async fn answer(
         return redirected(&location);
     }
     let asking = Asking { parts, host, peer: arrival.peer.ip(), lane: arrival.lane.as_ref() };
+    // All but the page are boxed, because every answer would carry the room for the largest of them otherwise.
     match (address, reading) {
         (Address::Home | Address::Upload { .. }, true) => Ok(home_page(site, &asking)),
         (Address::Home, false) if asking.parts.method == Method::POST => {

@@ -1,0 +1,233 @@
+"""Starts, watches and ends the servers that are compared. Everything listens on loopback only."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class Server:
+    """A running server: the process that was started and whatever it started itself."""
+
+    name: str
+    process: subprocess.Popen
+    port: int
+    extra: list["Server"] = field(default_factory=list)
+
+    def tree(self) -> list[int]:
+        """The process ids of the server."""
+        found, parents = [], [self.process.pid]
+        while parents:
+            pid = parents.pop()
+            found.append(pid)
+            try:
+                children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            except OSError:
+                continue
+            parents += [int(child) for child in children]
+        return found
+
+    def cpu_seconds(self) -> float:
+        total = 0
+        for pid in self.tree():
+            try:
+                fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            total += int(fields[11]) + int(fields[12])
+        return total / TICKS
+
+    def peak_memory(self) -> int:
+        """The most memory that was resident at once, in bytes, summed over the processes."""
+        return self._memory("VmHWM")
+
+    def memory(self) -> int:
+        return self._memory("VmRSS")
+
+    def _memory(self, what: str) -> int:
+        total = 0
+        for pid in self.tree():
+            try:
+                status = Path(f"/proc/{pid}/status").read_text()
+            except OSError:
+                continue
+            if found := re.search(rf"{what}:\s+(\d+) kB", status):
+                total += int(found[1]) * 1024
+        return total
+
+    def forget_peak(self) -> None:
+        """Begins to watch for the peak anew."""
+        for pid in self.tree():
+            try:
+                Path(f"/proc/{pid}/clear_refs").write_text("5")
+            except OSError:
+                pass
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(10)
+        for other in self.extra:
+            other.stop()
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+
+def start(name: str, command: list, port: int, log: Path, env: dict | None = None, ready: str = "/") -> Server:
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            [str(part) for part in command], stdout=out, stderr=out, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})}
+        )
+    server = Server(name, process, port)
+    wait_for(server, ready, log)
+    return server
+
+
+def wait_for(server: Server, path: str, log: Path, patience: float = 60) -> None:
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(server.url(path), timeout=2).close()
+            return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.005)
+    server.stop() if server.process.poll() is None else None
+    raise SystemExit(f"{server.name} does not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+class Stage:
+    """Everything that runs during a comparison; ends it all when left."""
+
+    def __init__(self, work: Path, target: Path):
+        self.work, self.target = work, target
+        self.running: list[Server] = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for server in reversed(self.running):
+            server.stop()
+
+    def add(self, server: Server) -> Server:
+        self.running.append(server)
+        return server
+
+    def end(self, server: Server) -> None:
+        self.running.remove(server)
+        server.stop()
+
+    def stand(self, name: str, directory: Path, *options) -> Server:
+        """Nothing but hyper, serving a directory from memory."""
+        port = free_port()
+        command = [self.target / "stand" / "release" / "stand", "serve", "--dir", directory, "--listen", f"127.0.0.1:{port}"]
+        return self.add(start(name, [*command, *options], port, self.work / f"{name}.log"))
+
+    def emulator(self, *options, name: str = "emulator") -> tuple[Server, int]:
+        """The emulator, for tokens; with its data plane's port, its control plane's."""
+        data, control = free_port(), free_port()
+        command = [self.target / "release" / "wheelport", "emulate", "--no-public-index", "--listen", f"127.0.0.1:{data}"]
+        command += ["--control-listen", f"127.0.0.1:{control}", *options]
+        return self.add(start(name, command, data, self.work / f"{name}.log")), control
+
+    def wheelport(self, upstream: int, control: int, *options, name: str = "wheelport", cache: Path | None = None,
+                  env: dict | None = None) -> Server:
+        port = free_port()
+        cache = cache or fresh(self.work / f"{name}-cache")
+        command = [self.target / "release" / "wheelport", "serve", "--listen", f"127.0.0.1:{port}", "--cache-dir", cache]
+        command += ["--domain", "demo", "--domain-owner", "111122223333", "--repository", "python"]
+        command += ["--region", "eu-central-1", "--endpoint", f"http://127.0.0.1:{upstream}/pypi/python/", *options]
+        keys = {
+            "AWS_ENDPOINT_URL_CODEARTIFACT": f"http://127.0.0.1:{control}",
+            "AWS_ENDPOINT_URL_STS": f"http://127.0.0.1:{control}",
+            "AWS_ACCESS_KEY_ID": "AKIAEMULATOR00000000",
+            "AWS_SECRET_ACCESS_KEY": "wheelport-emulator-secret-key-0000000000",
+            **(env or {}),
+        }
+        return self.add(start(name, command, port, self.work / f"{name}.log", keys, "/healthz"))
+
+    def nginx(self, upstream: int, files: Path, access_log: bool = False) -> Server:
+        """`/pypi/…` through proxy_cache, `/files/…` straight from disk with sendfile."""
+        port, home = free_port(), fresh(self.work / "nginx")
+        config = home / "nginx.conf"
+        config.write_text(NGINX.format(
+            home=home, port=port, upstream=upstream, files=files,
+            log=f"{home}/access.log" if access_log else "off",
+            # The workers would give up root's rights, and with them the working directory.
+            user="user root;" if os.geteuid() == 0 else "",
+        ))
+        return self.add(start("nginx", ["nginx", "-e", home / "error.log", "-c", config], port, home / "out.log"))
+
+
+NGINX = """
+daemon off;
+{user}
+worker_processes 2;
+worker_rlimit_nofile 8192;
+pid {home}/pid;
+error_log {home}/error.log warn;
+events {{ worker_connections 4096; }}
+http {{
+  types {{ application/octet-stream whl; }}
+  default_type application/octet-stream;
+  access_log {log};
+  sendfile on;
+  tcp_nopush on;
+  tcp_nodelay on;
+  keepalive_timeout 300;
+  keepalive_requests 100000000;
+  open_file_cache max=10000 inactive=300s;
+  open_file_cache_valid 300s;
+  client_body_temp_path {home}/body;
+  proxy_temp_path {home}/proxy;
+  fastcgi_temp_path {home}/fastcgi;
+  uwsgi_temp_path {home}/uwsgi;
+  scgi_temp_path {home}/scgi;
+  proxy_cache_path {home}/cache levels=1:2 keys_zone=index:50m max_size=5g inactive=1h use_temp_path=off;
+  upstream origin {{ server 127.0.0.1:{upstream}; keepalive 32; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location /files/ {{ alias {files}/; }}
+    location / {{
+      proxy_pass http://origin;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_set_header Accept-Encoding $http_accept_encoding;
+      proxy_cache index;
+      proxy_cache_key $uri$http_accept_encoding;
+      proxy_cache_valid 200 1h;
+      proxy_cache_lock on;
+    }}
+  }}
+}}
+"""
+
+
+def fresh(directory: Path) -> Path:
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    return directory
