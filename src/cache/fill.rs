@@ -28,8 +28,6 @@ pub struct Progress {
     pub head: Option<Head>,
     /// Bytes that may be read.
     pub readable: u64,
-    /// The whole file was verified; it may not have its name yet.
-    pub verified: bool,
     /// Set at the end.
     pub end: Option<Result<Whole, FillFailure>>,
 }
@@ -82,19 +80,10 @@ impl FillWriter {
         });
     }
 
-    /// The whole file was verified: readers may have its end. It gets its name, and is synced before, behind them.
-    pub fn verified(&self, whole: Whole) {
-        self.progress.send_modify(|progress| {
-            progress.readable = whole.length;
-            progress.verified = true;
-        });
-    }
-
     /// Everything is done: the file can be found under its digest, if it could be kept.
     pub fn complete(&self, whole: Whole) {
         self.progress.send_modify(|progress| {
             progress.readable = whole.length;
-            progress.verified = true;
             progress.end = Some(Ok(whole));
         });
     }
@@ -137,17 +126,8 @@ impl Fill {
     }
 
     /// Whether the whole file was verified.
-    pub fn is_verified(&self) -> bool {
-        self.progress.borrow().verified
-    }
-
-    /// Waits until the whole file was verified.
-    pub async fn verified(&mut self) -> Result<(), FillFailure> {
-        match self.progress.wait_for(|progress| progress.verified || progress.end.is_some()).await {
-            Ok(progress) if progress.verified => Ok(()),
-            Ok(progress) => Err(progress.end.clone().and_then(Result::err).unwrap_or(FillFailure::Abandoned)),
-            Err(_) => Err(FillFailure::Abandoned),
-        }
+    pub fn is_finished(&self) -> bool {
+        matches!(self.progress.borrow().end, Some(Ok(_)))
     }
 
     /// Waits for the end: the file can be found under its digest, if it could be kept.
@@ -174,9 +154,6 @@ mod tests {
         writer.wrote(10);
         assert_eq!(fill.readable_past(0).await?, 9);
         let whole = Whole { length: 10, sha256: Sha256::of(b"") };
-        writer.verified(whole);
-        fill.verified().await?;
-        assert_eq!(fill.readable_past(9).await?, 10, "before it is kept");
         writer.complete(whole);
         assert_eq!(fill.readable_past(9).await?, 10);
         assert_eq!(fill.readable_past(10).await?, 10, "the end");

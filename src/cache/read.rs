@@ -147,10 +147,10 @@ impl Reader {
     async fn withhold(&mut self, until: u64) -> Result<u64, ReadError> {
         match &mut self.fill {
             Some(fill) if self.end == Some(until) => {
-                if until - self.position > 1 && !fill.is_verified() {
+                if until - self.position > 1 && !fill.is_finished() {
                     return Ok(until - 1);
                 }
-                fill.verified().await.map_err(ReadError::Fill)?;
+                fill.finished().await.map_err(ReadError::Fill)?;
                 Ok(until)
             }
             _ => Ok(until),

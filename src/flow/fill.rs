@@ -207,7 +207,7 @@ impl Filling<'_> {
         Ok(())
     }
 
-    /// Verifies, lets readers have the last byte, commits behind them.
+    /// Verifies, commits, lets readers have the last byte.
     async fn finish(&mut self) -> Result<Whole, FillFailure> {
         let Some(partial) = self.partial.take() else { return Err(FillFailure::Abandoned) };
         let expected = self.facts.expected.clone();
@@ -217,7 +217,6 @@ impl Filling<'_> {
             FillFailure::Upstream(self.integrity())
         })?;
         let whole = Whole { length: verified.blob().length, sha256: verified.sha256 };
-        self.writer.verified(whole);
         if !verified.proven {
             self.writer.complete(whole);
             return Ok(whole);

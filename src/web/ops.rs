@@ -12,10 +12,12 @@ use axum::{Json, Router};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
+use tower_http::catch_panic::CatchPanicLayer;
 
 use super::Site;
 use super::account::{Account, note};
 use super::headers::NO_STORE;
+use super::problem;
 use crate::pypi::ProjectName;
 
 /// The routes of the listener for operations.
@@ -26,6 +28,7 @@ pub fn router(site: Arc<Site>) -> Router {
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .route("/purge", post(purge))
+        .layer(CatchPanicLayer::custom(|_| problem::internal()))
         .with_state(site)
 }
 
