@@ -23,6 +23,8 @@ RUN mkdir src \
       target/release/.fingerprint/wheelport-*
 
 COPY src ./src
+# policies that `wheelport iam-policy` prints
+COPY deploy/iam ./deploy/iam
 RUN cargo build --release --locked --bin wheelport
 
 # The root file system of the final image, put together where there is a shell.
