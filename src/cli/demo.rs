@@ -36,20 +36,8 @@ pub struct DemoArgs {
     pub public_index: Option<String>,
 }
 
-/// Why the demo does not start.
-#[derive(Debug, thiserror::Error)]
-enum DemoError {
-    #[error(
-        "the demo listens on loopback only, since it serves without any protection; {0} is another address"
-    )]
-    NotLoopback(SocketAddr),
-}
-
 /// Runs proxy and emulator until a signal.
 pub async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
-    if !args.listen.ip().is_loopback() {
-        return Err(CommandError::usage(DemoError::NotLoopback(args.listen)));
-    }
     let public_index =
         args.public_index.as_deref().map(public_index::named).transpose().map_err(CommandError::usage)?;
     let stop = signals::until_stopped().map_err(CommandError::start)?;
@@ -64,6 +52,7 @@ pub async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
     emulator.serve_data(loopback().await?).map_err(CommandError::start)?;
     let control = emulator.serve_control(loopback().await?).map_err(CommandError::start)?;
 
+    let upload = upload(args.listen);
     let over = |(domain, repository, region): (crate::emulator::store::DomainKey, String, String)| {
         Ok::<_, InvalidSetting>(Overrides {
             listen: vec![args.listen],
@@ -71,7 +60,7 @@ pub async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
             domain_owner: Some(AccountId::parse(&domain.owner)?),
             repository: Some(RepositoryName::parse(&repository)?),
             region: Some(RegionName::parse(&region)?),
-            upload: Some(UploadPolicy::Anonymous),
+            upload: Some(upload),
             cache_dir: Some(dir.join("cache")),
             emulator: Some(EmulatorAccess {
                 endpoint: format!("http://{control}"),
@@ -84,7 +73,8 @@ pub async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
     let app =
         Box::pin(App::start(settings, Clock::system(), Tasks::new())).await.map_err(CommandError::start)?;
     for address in &app.addresses {
-        let text = greeting(*address, public_index.as_ref(), args.dir.as_deref());
+        let publish = upload != UploadPolicy::Off;
+        let text = greeting(reachable(*address), public_index.as_ref(), args.dir.as_deref(), publish);
         let mut out = std::io::stdout().lock();
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CommandError::start)?;
     }
@@ -101,12 +91,30 @@ fn directory(given: Option<&Path>) -> std::io::Result<(Option<tempfile::TempDir>
     Ok((Some(temporary), dir))
 }
 
+/// On loopback whoever tries the demo may publish. In a container it listens to others too, and nobody may.
+fn upload(listen: SocketAddr) -> UploadPolicy {
+    if listen.ip().is_loopback() { UploadPolicy::Anonymous } else { UploadPolicy::Off }
+}
+
+/// The address to paste: one that can be connected to.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    address
+}
+
 async fn loopback() -> Result<TcpListener, CommandError> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(CommandError::start)
 }
 
 /// What to try, ready to paste.
-fn greeting(address: SocketAddr, public_index: Option<&IndexAddress>, dir: Option<&Path>) -> String {
+fn greeting(
+    address: SocketAddr,
+    public_index: Option<&IndexAddress>,
+    dir: Option<&Path>,
+    publish: bool,
+) -> String {
     let mut text = String::new();
     let index = format!("http://{address}/simple/");
     let _ = writeln!(text, "wheelport demo listens on http://{address}  (open it in a browser)");
@@ -136,14 +144,19 @@ Try it in another terminal:
   uv      uv pip install --default-index {index} wheelport-hello
   poetry  poetry source add --priority=primary wheelport {index} && poetry add wheelport-hello
   pdm     pdm config pypi.url {index} && pdm add wheelport-hello
-
-Publish something of your own; no credentials are needed:
+"
+    );
+    if publish {
+        let _ = writeln!(
+            text,
+            "Publish something of your own; no credentials are needed:
 
   twine   twine upload --repository-url http://{address}/ -u '' -p '' dist/*
   uv      uv publish --publish-url http://{address}/ -u '' -p ''
   poetry  poetry config repositories.wheelport http://{address}/ && poetry publish --build -r wheelport
-
-Ctrl-C ends it."
-    );
+"
+        );
+    }
+    text.push_str("Ctrl-C ends it.\n");
     text
 }

@@ -35,7 +35,6 @@ fn bad_arguments_and_configuration_are_exit_code_2_with_what_to_do() {
         (vec!["serve", "--config", &two], "more than one"),
         (vec!["serve", "--domain", "acme", "--repository", "r1", "--cache-max-size", "1MiB"], "64MiB"),
         (vec!["serve", "--log", "nonsense=="], "nonsense=="),
-        (vec!["demo", "--listen", "0.0.0.0:0"], "loopback"),
         (vec!["cache", "stats"], "--cache-dir"),
     ] {
         let outcome = Program::run(&arguments, &[]);
