@@ -199,6 +199,7 @@ def test_every_attempt_leaves_an_audit_line(token_world: World, bench: Bench) ->
     file, url = wheel("acme-core", "1.0"), f"{token_world.proxy.origin}/"
     well(publish.curl(bench, url, file, token=TOKEN))
     badly(publish.curl(bench, url, file, token="wrong"))
+    token_world.proxy.until(r"upload-unauthorized[^\n]*wheelport::audit[^\n]*\n")
     lines = [line for line in token_world.proxy.output.splitlines() if "wheelport::audit" in line]
     assert len(lines) == 2, lines
     parts = ("python", "127.0.0.1", "ci", "acme-core", "1.0", file.filename, file.sha256, str(len(file.data)), "published")

@@ -277,6 +277,10 @@ class Proxy:
     def output(self) -> str:
         return self._process.output
 
+    def until(self, pattern: str) -> re.Match[str]:
+        """Waits until the log matches; lines are written a moment after what they tell of."""
+        return self._process.until(pattern)
+
     @property
     def pid(self) -> int:
         return self._process.pid
