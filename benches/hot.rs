@@ -1,4 +1,4 @@
-//! What a warm answer and a changed page cost: parse, render, negotiate, and the whole way of a hit through the router.
+//! What a warm answer and a changed page cost: parse, render, negotiate, and the whole way of a hit.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use axum::extract::ConnectInfo;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, ACCEPT_ENCODING, HOST, IF_NONE_MATCH};
@@ -14,7 +13,6 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tower::ServiceExt as _;
 use url::Url;
 use wheelport::cache::{CacheSettings, Disk, PageKey, Pages, RepositoryId};
 use wheelport::error::Error;
@@ -28,7 +26,7 @@ use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
 use wheelport::web::address::{RouteId, RouteNames};
 use wheelport::web::guard::{HostPolicy, UploadPolicy};
 use wheelport::web::publishers::Publishers;
-use wheelport::web::{RouteSite, Site, negotiate, router};
+use wheelport::web::{Arrival, RouteSite, Site, negotiate, respond};
 
 /// What an installer says it takes.
 const INSTALLER: &str =
@@ -151,7 +149,6 @@ fn request(more: &HeaderMap) -> Request<axum::body::Body> {
     request.headers_mut().insert(ACCEPT, http::HeaderValue::from_static(INSTALLER));
     request.headers_mut().insert(ACCEPT_ENCODING, http::HeaderValue::from_static("gzip, deflate"));
     request.headers_mut().extend(more.clone());
-    request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 4000))));
     request
 }
 
@@ -159,14 +156,15 @@ fn hits(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime can be started");
     let root = tempfile::tempdir().expect("a temporary directory can be made");
     let page = parsed(&upstream_page(270)).expect("a page that we wrote can be read");
-    let router = {
+    let site = {
         let _inside = runtime.enter();
-        router(site(root.path(), &page).expect("a site can be built"))
+        site(root.path(), &page).expect("a site can be built")
     };
     let ask = |headers: HeaderMap| {
-        let router = router.clone();
+        let site = Arc::clone(&site);
         async move {
-            let answer = router.oneshot(request(&headers)).await.unwrap_or_else(|never| match never {});
+            let peer = SocketAddr::from(([127, 0, 0, 1], 4000));
+            let answer = respond(&site, Arrival { peer, lane: None }, request(&headers)).await;
             let (head, body) = answer.into_parts();
             let body = body.collect().await.map(http_body_util::Collected::to_bytes);
             (head, body.map_or(0, |body| body.len()))

@@ -4,6 +4,7 @@
 //! act on and nothing from inside: no upstream address, no account, no path of this machine. What only the log may
 //! say stays in fields that the text leaves out. `web::problem` turns a variant into a status.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -345,16 +346,19 @@ pub const fn seconds(wait: Duration) -> u64 {
 
 /// A bounded copy of a string from outside that an error repeats.
 pub fn excerpt(raw: &str) -> String {
-    shortened(raw, 80)
+    shortened(raw, 80).into_owned()
 }
 
 /// At most so many characters of a string from outside, without control characters.
-pub fn shortened(raw: &str, longest: usize) -> String {
+pub fn shortened(raw: &str, longest: usize) -> Cow<'_, str> {
+    if raw.len() <= longest && raw.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        return Cow::Borrowed(raw);
+    }
     let mut copy: String = raw.chars().filter(|c| !c.is_control()).take(longest).collect();
     if raw.chars().nth(longest).is_some() {
         copy.push('…');
     }
-    copy
+    Cow::Owned(copy)
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::extract::Request;
-use axum::response::Response;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -26,8 +26,9 @@ use tower::ServiceExt as _;
 
 use crate::config::ServerSettings;
 use crate::runtime::metrics::Metrics;
-use crate::runtime::{Lane, Tasks};
-use crate::web::{self, Arrival, Site};
+use crate::runtime::{Lane, Tasks, Workers};
+use crate::web::body::AnswerBody;
+use crate::web::{self, Answer, Arrival, Site};
 
 /// The longest head of a request in bytes; clients send a few hundred.
 const MAX_HEAD: usize = 64 << 10;
@@ -63,12 +64,13 @@ pub enum Answerer {
 }
 
 impl Answerer {
-    async fn answer(self, peer: SocketAddr, lane: Lane, mut request: Request) -> Response {
+    async fn answer(self, peer: SocketAddr, lane: Lane, mut request: Request) -> Answer {
         match self {
             Self::Proxy(site) => web::respond(&site, Arrival { peer, lane: Some(lane) }, request).await,
             Self::Operations(router) => {
                 request.extensions_mut().insert(ConnectInfo(peer));
-                router.oneshot(request).await.unwrap_or_else(|never| match never {})
+                let answered = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+                answered.map(AnswerBody::plain)
             }
         }
     }
@@ -81,6 +83,7 @@ pub struct Listener {
     settings: ListenerSettings,
     places: Arc<Semaphore>,
     connections: Gauge,
+    workers: Arc<Workers>,
 }
 
 impl Listener {
@@ -90,9 +93,10 @@ impl Listener {
         answerer: Answerer,
         settings: ListenerSettings,
         metrics: &Metrics,
+        workers: Arc<Workers>,
     ) -> Self {
         let places = Arc::new(Semaphore::new(settings.max_connections));
-        Self { socket, answerer, settings, places, connections: metrics.connections.clone() }
+        Self { socket, answerer, settings, places, connections: metrics.connections.clone(), workers }
     }
 
     /// Accepts until `closing`, then waits for the connections, at most so long.
@@ -111,10 +115,13 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    // Out of this runtime, so that the worker's can take it over.
+                    let Ok(stream) = stream.into_std() else { continue };
                     let serving = self.connection(stream, peer, closing.clone());
                     let counted = Counted::begin(&self.connections);
-                    connections.spawn("connection", async move {
-                        let _held = (place, counted);
+                    let worker = self.workers.place();
+                    connections.spawn_on(&worker.runtime.clone(), "connection", async move {
+                        let _held = (place, counted, worker);
                         serving.await;
                     });
                 }
@@ -130,20 +137,21 @@ impl Listener {
 
     fn connection(
         &self,
-        stream: TcpStream,
+        stream: std::net::TcpStream,
         peer: SocketAddr,
         closing: CancellationToken,
     ) -> impl Future<Output = ()> + use<> {
         let answerer = self.answerer.clone();
         let settings = self.settings;
         async move {
+            let Ok(stream) = TcpStream::from_std(stream) else { return };
             let _ = stream.set_nodelay(true);
             let lane = Lane::default();
             let patient = Patient::new(stream, settings.write_timeout, lane.clone());
             let service = service_fn(move |request: hyper::Request<Incoming>| {
                 let (answerer, lane) = (answerer.clone(), lane.clone());
                 async move {
-                    let request: Request = request.map(axum::body::Body::new);
+                    let request: Request = request.map(received);
                     Ok::<_, Infallible>(answerer.answer(peer, lane, request).await)
                 }
             });
@@ -165,6 +173,11 @@ impl Listener {
             }
         }
     }
+}
+
+/// The body of a request; most have none.
+fn received(body: Incoming) -> Body {
+    if body.is_end_stream() { Body::empty() } else { Body::new(body) }
 }
 
 /// Counts an open connection until it is dropped.

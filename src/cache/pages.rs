@@ -6,13 +6,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use foldhash::quality::RandomState;
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -27,10 +30,26 @@ const RENDERINGS_SHARE: u64 = 60;
 /// What one file of a record weighs in memory besides its own strings, in bytes: a rounded measurement.
 const FILE_OVERHEAD: usize = 512;
 const COMPRESSION_LEVEL: i32 = 3;
+/// The length of the part of a repository's identity that is unique by itself, in bytes.
+const EXACT: usize = 16;
+
+/// What a rendering weighs in memory besides its bytes, with the heads of its answers, in bytes.
+const RENDERING_OVERHEAD: usize = 2048;
+
+/// A rendering's key. A revision belongs to one project for as long as the process lives.
+type RenderingKey = (u64, Written, Coding);
 
 /// A CodeArtifact repository as a part of cache keys: made from configuration only, safe as a directory name.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RepositoryId(Arc<str>);
+
+impl Hash for RepositoryId {
+    /// The end tells repositories apart by itself, and this is hashed for every answer.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let text = self.0.as_bytes();
+        state.write(&text[text.len().saturating_sub(EXACT)..]);
+    }
+}
 
 /// The key of a page.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -92,12 +111,13 @@ pub enum Coding {
 /// The bytes of one representation.
 #[derive(Debug)]
 pub struct Rendering {
-    /// The revision of the content it was rendered from.
-    pub revision: u64,
     /// The bytes.
     pub body: Bytes,
-    /// The strong entity tag without its quotes.
-    pub tag: Box<str>,
+    /// The strong entity tags, with their quotes, of the two media types that have these bytes: two media types are two
+    /// representations, even with the same bytes.
+    pub tags: [Bytes; 2],
+    /// The heads of the answers that were made of it: with its bytes and without, as either media type.
+    pub heads: [OnceLock<HeaderMap>; 4],
 }
 
 /// What went wrong with a page lately.
@@ -122,9 +142,9 @@ pub struct Note {
 pub struct Pages {
     disk: Arc<Disk>,
     clock: Clock,
-    records: moka::sync::Cache<PageKey, PageRecord>,
-    renderings: moka::sync::Cache<(PageKey, Written, Coding), Arc<Rendering>>,
-    notes: moka::sync::Cache<PageKey, Note>,
+    records: moka::sync::Cache<PageKey, PageRecord, RandomState>,
+    renderings: moka::sync::Cache<RenderingKey, Arc<Rendering>, RandomState>,
+    notes: moka::sync::Cache<PageKey, Note, RandomState>,
     revisions: AtomicU64,
 }
 
@@ -140,7 +160,7 @@ impl RepositoryId {
             .collect();
         // Two repositories with the same readable label are still two.
         let exact = crate::pypi::Sha256::of(parts.join("\0").as_bytes()).to_string();
-        Self(format!("{}-{}", readable.trim_end_matches('_'), &exact[..16]).into())
+        Self(format!("{}-{}", readable.trim_end_matches('_'), &exact[..EXACT]).into())
     }
 
     /// The identity that was written down as [`RepositoryId::as_str`].
@@ -210,14 +230,16 @@ impl Pages {
             records: moka::sync::Cache::builder()
                 .max_capacity(memory - renderings)
                 .weigher(|_, record: &PageRecord| u32::try_from(record.content.weight()).unwrap_or(u32::MAX))
-                .build(),
+                .build_with_hasher(RandomState::default()),
             renderings: moka::sync::Cache::builder()
                 .max_capacity(renderings)
                 .weigher(|_, rendering: &Arc<Rendering>| {
-                    u32::try_from(rendering.body.len() + 256).unwrap_or(u32::MAX)
+                    u32::try_from(rendering.body.len() + RENDERING_OVERHEAD).unwrap_or(u32::MAX)
                 })
-                .build(),
-            notes: moka::sync::Cache::builder().max_capacity(MAX_NOTES).build(),
+                .build_with_hasher(RandomState::default()),
+            notes: moka::sync::Cache::builder()
+                .max_capacity(MAX_NOTES)
+                .build_with_hasher(RandomState::default()),
             revisions: AtomicU64::new(1),
         }
     }
@@ -231,7 +253,10 @@ impl Pages {
     pub fn put(&self, key: &PageKey, page: Page, fetched: Stamp, persisted: Stamp) -> PageRecord {
         let content = match self.records.get(key) {
             Some(record) if record.content.page == page => record.content,
-            _ => {
+            held => {
+                if let Some(held) = held {
+                    self.forget_renderings(held.content.revision);
+                }
                 let index = page.index();
                 Arc::new(PageContent {
                     page,
@@ -271,26 +296,29 @@ impl Pages {
 
     /// Forgets a page everywhere. Blocking.
     pub fn remove(&self, key: &PageKey) -> io::Result<()> {
-        self.records.invalidate(key);
+        if let Some(held) = self.records.remove(key) {
+            self.forget_renderings(held.content.revision);
+        }
         self.disk.remove(&Self::path(key))
     }
 
-    /// The rendering of a representation, if it is of this revision.
-    pub fn rendering(
-        &self,
-        key: &PageKey,
-        written: Written,
-        coding: Coding,
-        revision: u64,
-    ) -> Option<Arc<Rendering>> {
-        self.renderings
-            .get(&(key.clone(), written, coding))
-            .filter(|rendering| rendering.revision == revision)
+    /// One representation of a content, by its revision.
+    pub fn rendering(&self, revision: u64, written: Written, coding: Coding) -> Option<Arc<Rendering>> {
+        self.renderings.get(&(revision, written, coding))
     }
 
     /// Keeps a rendering.
-    pub fn keep_rendering(&self, key: &PageKey, written: Written, coding: Coding, rendering: Arc<Rendering>) {
-        self.renderings.insert((key.clone(), written, coding), rendering);
+    pub fn keep_rendering(&self, revision: u64, written: Written, coding: Coding, rendering: Arc<Rendering>) {
+        self.renderings.insert((revision, written, coding), rendering);
+    }
+
+    /// Nobody will ask for these again.
+    fn forget_renderings(&self, revision: u64) {
+        for written in [Written::Json, Written::Html] {
+            for coding in [Coding::Identity, Coding::Gzip, Coding::Zstd] {
+                self.renderings.invalidate(&(revision, written, coding));
+            }
+        }
     }
 
     /// What went wrong with a page lately.
@@ -388,6 +416,32 @@ mod tests {
         let changed = pages.put(&key()?, page(&["1.0", "2.0"])?, Stamp::now(), Stamp::now());
         assert_eq!(first.content.revision, same.content.revision);
         assert_ne!(first.content.revision, changed.content.revision);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn what_was_rendered_goes_with_its_revision() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let (pages, _) = pages(root.path())?;
+        let put = |versions: &[&str]| -> Result<u64, Box<dyn std::error::Error>> {
+            Ok(pages.put(&key()?, page(versions)?, Stamp::now(), Stamp::now()).content.revision)
+        };
+        let rendering = || {
+            Arc::new(Rendering {
+                body: Bytes::from_static(b"page"),
+                tags: Default::default(),
+                heads: Default::default(),
+            })
+        };
+        let held = |revision| pages.rendering(revision, Written::Html, Coding::Gzip).is_some();
+        let first = put(&["1.0"])?;
+        pages.keep_rendering(first, Written::Html, Coding::Gzip, rendering());
+        assert_eq!((put(&["1.0"])?, held(first)), (first, true), "nothing has changed");
+        let second = put(&["2.0"])?;
+        assert!(!held(first) && !held(second));
+        pages.keep_rendering(second, Written::Html, Coding::Gzip, rendering());
+        pages.remove(&key()?)?;
+        assert!(!held(second));
         Ok(())
     }
 

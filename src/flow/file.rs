@@ -76,8 +76,8 @@ impl Flow {
         address: &FileAddress,
         describe: bool,
     ) -> Result<OpenFile, Error> {
-        if let Some(blob) = self.at_hand(route, address) {
-            return Ok(OpenFile::Stored(blob));
+        if let Some(open) = self.file_at_hand(route, address) {
+            return Ok(open);
         }
         let facts = self.facts(route, address).await?;
         if let Some(blob) = self.stored(&facts).await? {
@@ -97,11 +97,10 @@ impl Flow {
         }
     }
 
-    /// The blob of a file that is open already and on a fresh page: nothing to wait for, nothing to start.
-    fn at_hand(&self, route: &Route, address: &FileAddress) -> Option<Blob> {
-        self.on_fresh_page(route, address, |file| {
-            self.shared.blobs.get_open(file.hashes.sha256()?, file.size)
-        })
+    /// A stored file that is open, under a page in memory that is fresh: nothing has to be waited for.
+    pub fn file_at_hand(&self, route: &Route, address: &FileAddress) -> Option<OpenFile> {
+        let look = |file: &File| self.shared.blobs.get_open(file.hashes.sha256()?, file.size);
+        self.on_fresh_page(route, address, look).map(OpenFile::Stored)
     }
 
     /// Looks at a file's entry on a fresh page in memory.

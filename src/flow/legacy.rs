@@ -24,7 +24,7 @@ impl Flow {
             render::legacy_json(&content.page, wanted.as_ref().map(VersionSegment::as_str), &files_base)
         });
         match (body.await?, version) {
-            (Some(body), _) => Ok((super::list::code(body.into(), Coding::Identity, 0)?, answer.served)),
+            (Some(body), _) => Ok((super::list::code(body.into(), Coding::Identity)?, answer.served)),
             (None, Some(version)) => {
                 Err(Error::NoSuchVersion { project: project.clone(), version: version.clone() })
             }

@@ -66,7 +66,7 @@ impl Flow {
                 Written::Json => render::list_json(&listed.list),
                 Written::Html => render::list_html(&listed.list),
             };
-            let rendering = Arc::new(code(body.into(), coding, 0)?);
+            let rendering = Arc::new(code(body.into(), coding)?);
             lock(&listed.renderings).insert((written, coding), Arc::clone(&rendering));
             Ok::<_, Error>(rendering)
         });
@@ -142,7 +142,7 @@ fn keep(held: &mut Option<Held>, outcome: &Result<Arc<Listed>, Error>) {
 }
 
 /// Applies a content coding and computes the entity tag. Blocking.
-pub(super) fn code(body: Bytes, coding: Coding, revision: u64) -> Result<Rendering, Error> {
+pub(super) fn code(body: Bytes, coding: Coding) -> Result<Rendering, Error> {
     let coded = match coding {
         Coding::Identity => Ok(body),
         Coding::Gzip => {
@@ -155,8 +155,8 @@ pub(super) fn code(body: Bytes, coding: Coding, revision: u64) -> Result<Renderi
         tracing::error!(%error, "compressing a page failed");
         Error::Internal
     })?;
-    let tag = page::tag(&body);
-    Ok(Rendering { revision, body, tag })
+    let tags = page::tags(&body);
+    Ok(Rendering { body, tags, heads: Default::default() })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -11,7 +11,7 @@ use super::file::Facts;
 use super::{Flow, PATIENCE, Route, Served, blocking, outcome, unavailable};
 use crate::cache::{Blob, FillFailure, Sidecar, Whole};
 use crate::error::{Cause, Error};
-use crate::pypi::{FileAddress, FileKind, Sha256, wheel};
+use crate::pypi::{File, FileAddress, FileKind, Sha256, wheel};
 
 /// How long the extraction waits for the wheel itself; the requests that wait for it give up earlier.
 const LONGEST_FILL: Duration = Duration::from_mins(30);
@@ -38,10 +38,8 @@ impl Flow {
         if address.file.kind() != FileKind::Wheel || address.file.distribution().is_none() {
             return Err(none());
         }
-        let at_hand =
-            self.on_fresh_page(route, address, |file| self.shared.sidecars.at_hand(file.hashes.sha256()?));
-        if let Some((sha256, bytes)) = at_hand {
-            return Ok(MetadataAnswer { bytes, sha256, served: Served::Hit });
+        if let Some(answer) = self.core_metadata_at_hand(route, address) {
+            return Ok(answer);
         }
         let facts = self.facts(route, address).await?;
         if !facts.listed {
@@ -67,6 +65,13 @@ impl Flow {
             Sidecar::Present { sha256, bytes } => Ok(MetadataAnswer { bytes, sha256, served }),
             Sidecar::Absent => Err(none()),
         }
+    }
+
+    /// Core metadata in memory, under a page in memory that is fresh: nothing has to be waited for.
+    pub fn core_metadata_at_hand(&self, route: &Route, address: &FileAddress) -> Option<MetadataAnswer> {
+        let look = |file: &File| self.shared.sidecars.at_hand(file.hashes.sha256()?);
+        let (sha256, bytes) = self.on_fresh_page(route, address, look)?;
+        Some(MetadataAnswer { bytes, sha256, served: Served::Hit })
     }
 
     /// The stored wheel, fetched first if it is not there.

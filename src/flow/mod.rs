@@ -87,7 +87,7 @@ impl Served {
 /// What waiters of a fill see: nothing yet, or the outcome.
 type Waiter<T> = watch::Receiver<Option<Result<T, Error>>>;
 /// The key of a rendering under way: page, form, coding and revision.
-type RenderingKey = (PageKey, Written, Coding, u64);
+type RenderingKey = (u64, Written, Coding);
 
 /// The use cases over one cache. Cheap to clone.
 #[derive(Clone)]

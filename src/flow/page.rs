@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{
@@ -45,24 +46,17 @@ impl Flow {
             None => self.load(&key).await,
         };
         let Some(held) = held else { return self.fetched(route, &key, PATIENCE).await };
-        match self.shared.policy.decide(held.fetched.age()) {
-            Decision::Fresh => Ok(PageAnswer { record: held, served: Served::Hit }),
-            Decision::Revalidate => {
-                if !self.is_in_trouble(&key) {
-                    self.fetch(route, &key);
-                }
-                Ok(PageAnswer { record: held, served: Served::Revalidating })
-            }
-            Decision::Refetch if self.is_in_trouble(&key) => {
+        if let Some(served) = self.usable_at_once(route, &key, &held) {
+            return Ok(PageAnswer { record: held, served });
+        }
+        if self.shared.policy.decide(held.fetched.age()) == Decision::Expired {
+            return self.fetched(route, &key, PATIENCE).await;
+        }
+        match self.fetched(route, &key, STALE_PATIENCE).await {
+            Err(Error::Unavailable { .. } | Error::Internal) => {
                 Ok(PageAnswer { record: held, served: Served::Stale })
             }
-            Decision::Refetch => match self.fetched(route, &key, STALE_PATIENCE).await {
-                Err(Error::Unavailable { .. } | Error::Internal) => {
-                    Ok(PageAnswer { record: held, served: Served::Stale })
-                }
-                fetched => fetched,
-            },
-            Decision::Expired => self.fetched(route, &key, PATIENCE).await,
+            fetched => fetched,
         }
     }
 
@@ -89,45 +83,69 @@ impl Flow {
         }
     }
 
+    /// A page and one of its representations, if both are in memory and need not be waited for.
+    pub fn page_at_hand(
+        &self,
+        route: &Arc<Route>,
+        project: &ProjectName,
+        written: Written,
+        coding: Coding,
+    ) -> Option<(Arc<Rendering>, Served)> {
+        let key = route.key(project);
+        let record = self.shared.pages.get(&key)?;
+        let rendering = self.shared.pages.rendering(record.content.revision, written, coding)?;
+        let served = self.usable_at_once(route, &key, &record)?;
+        Some((rendering, served))
+    }
+
+    /// How a page in memory may be served without waiting; one that is due is fetched behind.
+    fn usable_at_once(&self, route: &Arc<Route>, key: &PageKey, held: &PageRecord) -> Option<Served> {
+        match self.shared.policy.decide(held.fetched.age()) {
+            Decision::Fresh => Some(Served::Hit),
+            Decision::Revalidate => {
+                if !self.is_in_trouble(key) {
+                    self.fetch(route, key);
+                }
+                Some(Served::Revalidating)
+            }
+            Decision::Refetch if self.is_in_trouble(key) => Some(Served::Stale),
+            Decision::Refetch | Decision::Expired => None,
+        }
+    }
+
     /// The bytes of one representation of a page, rendered and compressed once per change.
     pub async fn rendering(
         &self,
-        route: &Route,
         record: &PageRecord,
         written: Written,
         coding: Coding,
     ) -> Result<Arc<Rendering>, Error> {
         let content = Arc::clone(&record.content);
-        let key = route.key(&content.page.name);
         let revision = content.revision;
-        if let Some(rendering) = self.shared.pages.rendering(&key, written, coding, revision) {
+        if let Some(rendering) = self.shared.pages.rendering(revision, written, coding) {
             return Ok(rendering);
         }
         let flow = self.clone();
-        let (waiter, _) = self.shared.renderings.join(
-            (key.clone(), written, coding, revision),
-            &self.shared.tasks,
-            "render",
-            || {
+        let (waiter, _) =
+            self.shared.renderings.join((revision, written, coding), &self.shared.tasks, "render", || {
                 let (sender, waiter) = watch::channel(None);
                 (waiter, async move {
                     let rendered = blocking(move || {
-                        let identity = flow.shared.pages.rendering(&key, written, Coding::Identity, revision);
-                        let body = match identity {
+                        let pages = &flow.shared.pages;
+                        let body = match pages.rendering(revision, written, Coding::Identity) {
                             Some(identity) => identity.body.clone(),
                             None => match written {
                                 Written::Json => render::json(&content.page).into(),
                                 Written::Html => render::html(&content.page).into(),
                             },
                         };
-                        let rendering = Arc::new(super::list::code(body, coding, revision)?);
-                        flow.shared.pages.keep_rendering(&key, written, coding, Arc::clone(&rendering));
+                        let rendering = Arc::new(super::list::code(body, coding)?);
+                        pages.keep_rendering(revision, written, coding, Arc::clone(&rendering));
                         Ok(rendering)
                     });
                     sender.send_replace(Some(rendered.await.and_then(|rendered| rendered)));
                 })
-            },
-        );
+            });
         outcome(waiter, PATIENCE).await
     }
 
@@ -327,8 +345,9 @@ fn no_such_project(route: &Route, project: &ProjectName) -> Error {
     Error::NoSuchProject { route: Arc::clone(&route.name), project: project.clone() }
 }
 
-/// The strong entity tag of some bytes, without quotes: the first half of their SHA-256.
-pub(super) fn tag(bytes: &[u8]) -> Box<str> {
+/// The strong entity tags of some bytes as one media type and as another: the first half of their SHA-256.
+pub(super) fn tags(bytes: &[u8]) -> [Bytes; 2] {
     let digest = Sha256::of(bytes).to_string();
-    digest[..32].into()
+    let digest = &digest[..32];
+    [format!("\"{digest}\"").into(), format!("\"{digest}-v1\"").into()]
 }

@@ -2,13 +2,16 @@
 //!
 //! Nothing here knows what a package index is.
 
+pub mod access;
 pub mod clock;
 pub mod lane;
 pub mod metrics;
 pub mod tasks;
 pub mod telemetry;
 pub mod units;
+pub mod workers;
 
 pub use clock::Clock;
 pub use lane::Lane;
 pub use tasks::Tasks;
+pub use workers::Workers;

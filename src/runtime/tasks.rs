@@ -3,32 +3,52 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 /// Starts tasks and joins them at the end of the process. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
+    /// The runtime of the process, where all tasks run, wherever they are started from.
+    runtime: Option<Handle>,
+}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Tasks {
-    /// An owner without tasks.
+    /// An owner without tasks. Its tasks will run on the runtime that this is called from, if it is called from one, and
+    /// else on those that they are started from.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            runtime: Handle::try_current().ok(),
+        }
     }
 
     /// Starts a task that ends by itself, such as a fill; the stop waits for it until its deadline.
-    #[expect(clippy::disallowed_methods, reason = "the one place that may start tasks")]
     pub fn spawn<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        drop(tokio::spawn(
-            self.tracker.track_future(task.instrument(tracing::debug_span!("task", task = name))),
-        ));
+        self.spawn_on(&self.runtime.clone().unwrap_or_else(Handle::current), name, task);
+    }
+
+    /// As [`Tasks::spawn`], on another runtime.
+    pub fn spawn_on<F>(&self, runtime: &Handle, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let task = task.instrument(tracing::debug_span!("task", task = name));
+        drop(runtime.spawn(self.tracker.track_future(task)));
     }
 
     /// Starts a loop that runs until the stop; it is dropped at its next await then.

@@ -3,20 +3,14 @@
 //! A logging thread does the writing: a blocked pipe drops lines and never holds a request. The AWS SDK and hyper are
 //! kept at `info` whatever is asked for, because their finer levels print headers and bodies, and those hold secrets.
 
-use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::{Format, Json, Writer};
-use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::fmt::MakeWriter;
 
 /// Bytes of lines that may wait to be written.
 const QUEUE: usize = 4 << 20;
@@ -26,6 +20,8 @@ const GATHERED: usize = 64 << 10;
 const GATHER: Duration = Duration::from_millis(2);
 /// The target of the lines about answers, one for every request.
 pub const ACCESS: &str = "wheelport::web::account";
+/// Set when the log is JSON.
+static JSON_LINES: OnceLock<Lines> = OnceLock::new();
 /// Crates whose finer levels would print secrets or framing.
 const KEPT_AT_INFO: [&str; 12] = [
     "aws_config",
@@ -66,117 +62,31 @@ pub fn start(format: LogFormat, filter: &str) -> Result<Flush, InvalidFilter> {
     for target in KEPT_AT_INFO {
         directives = directives.add_directive(format!("{target}=info").parse().map_err(|_| invalid())?);
     }
-    let (writer, flush) = Lines::start();
+    let (lines, flush) = Lines::start();
     let human = match format {
         LogFormat::Auto => io::stderr().is_terminal(),
         LogFormat::Json => false,
         LogFormat::Human => true,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(directives).with_writer(writer);
+    let builder = tracing_subscriber::fmt().with_env_filter(directives).with_writer(lines.clone());
     if human {
         builder.with_ansi(io::stderr().is_terminal()).with_target(false).init();
     } else {
         let json = builder.json().flatten_event(true).with_current_span(true).with_span_list(false);
-        json.map_event_format(|others| QuickAccess { others }).init();
+        json.init();
+        let _ = JSON_LINES.set(lines);
     }
     Ok(flush)
 }
 
-/// Writes lines about answers itself, as the general format would but for a fraction of the time, and leaves all others
-/// to that. There is such a line for every request.
-struct QuickAccess {
-    others: Format<Json>,
-}
-
-impl<S, N> FormatEvent<S, N> for QuickAccess
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let metadata = event.metadata();
-        if metadata.target() != ACCESS {
-            return self.others.format_event(context, writer, event);
-        }
-        writer.write_str("{\"timestamp\":\"")?;
-        SystemTime.format_time(&mut writer)?;
-        write!(writer, "\",\"level\":\"{}\"", metadata.level())?;
-        let mut fields = Fields { writer, outcome: Ok(()) };
-        event.record(&mut fields);
-        fields.outcome?;
-        fields.writer.write_str(",\"target\":\"")?;
-        fields.writer.write_str(ACCESS)?;
-        fields.writer.write_str("\"}\n")
-    }
-}
-
-/// Writes the fields of an event as members of a JSON object.
-struct Fields<'a> {
-    writer: Writer<'a>,
-    outcome: fmt::Result,
-}
-
-impl Fields<'_> {
-    fn member(&mut self, field: &Field, write: impl FnOnce(&mut Writer<'_>) -> fmt::Result) {
-        if self.outcome.is_ok() {
-            self.outcome =
-                write!(self.writer, ",\"{}\":", field.name()).and_then(|()| write(&mut self.writer));
-        }
-    }
-}
-
-impl Visit for Fields<'_> {
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.member(field, |writer| write!(writer, "{value}"));
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.member(field, |writer| {
-            writer.write_char('"')?;
-            Escaped(writer).write_str(value)?;
-            writer.write_char('"')
-        });
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.member(field, |writer| {
-            writer.write_char('"')?;
-            write!(Escaped(writer), "{value:?}")?;
-            writer.write_char('"')
-        });
-    }
-}
-
-/// Escapes text for a JSON string.
-struct Escaped<'a, 'b>(&'a mut Writer<'b>);
-
-impl fmt::Write for Escaped<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut plain = 0;
-        for (at, byte) in text.bytes().enumerate() {
-            if byte >= b' ' && byte != b'"' && byte != b'\\' {
-                continue;
-            }
-            self.0.write_str(&text[plain..at])?;
-            plain = at + 1;
-            match byte {
-                b'"' => self.0.write_str("\\\"")?,
-                b'\\' => self.0.write_str("\\\\")?,
-                _ => write!(self.0, "\\u{byte:04x}")?,
-            }
-        }
-        self.0.write_str(&text[plain..])
-    }
+/// The way to the log, if it is JSON.
+pub(super) fn json_lines() -> Option<&'static Lines> {
+    JSON_LINES.get()
 }
 
 /// The way to the logging thread.
 #[derive(Clone)]
-struct Lines {
+pub(super) struct Lines {
     queue: Arc<Queue>,
 }
 
@@ -239,6 +149,11 @@ impl Queue {
 }
 
 impl Lines {
+    /// Puts a line into the queue; it is dropped if the queue is full.
+    pub(super) fn push(&self, line: &[u8]) {
+        self.queue.push(line);
+    }
+
     fn start() -> (Self, Flush) {
         let queue = Arc::new(Queue::default());
         let (finished, done) = sync_channel(1);
@@ -306,34 +221,6 @@ mod tests {
         assert!(queue.take(&mut taken));
         assert_eq!(taken, b"three\n");
         assert!(!queue.take(&mut taken));
-    }
-
-    #[test]
-    fn lines_about_answers_look_like_all_others() -> Result<(), serde_json::Error> {
-        let queue = Arc::new(Queue::default());
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(Lines { queue: Arc::clone(&queue) })
-            .json()
-            .flatten_event(true)
-            .map_event_format(|others| QuickAccess { others });
-        tracing::subscriber::with_default(subscriber.finish(), || {
-            let (path, agent) = ("/a\"b\\c\u{1}ö", Some("pip/26.0"));
-            let client = std::net::Ipv4Addr::LOCALHOST;
-            tracing::info!(target: ACCESS, path, %client, status = 200_u16, ms = 7_u64, agent, error = None::<&str>, "answered");
-            tracing::info!(target: "other", path, %client, status = 200_u16, ms = 7_u64, agent, error = None::<&str>, "answered");
-        });
-        let lines = queue.lock().bytes.clone();
-        let mut read = Vec::new();
-        for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let mut line: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(line)?;
-            let time = line.remove("timestamp").and_then(|time| time.as_str().map(str::len));
-            assert_eq!(time, Some("2026-03-01T12:00:00.000000Z".len()));
-            assert!(line.remove("target").is_some());
-            read.push(line);
-        }
-        assert_eq!(read.len(), 2);
-        assert_eq!(read[0], read[1]);
-        Ok(())
     }
 
     #[test]

@@ -11,14 +11,16 @@ use http::HeaderValue;
 use tracing::Instrument as _;
 
 use super::headers::REQUEST_ID;
-use super::{Arrival, Site, body, guard};
-use crate::error::{Error, excerpt, shortened};
+use super::{Answer, Arrival, Site, body, guard};
+use crate::error::{Error, shortened};
 use crate::flow::Served;
+use crate::runtime::access::AccessLine;
 use crate::runtime::metrics::RequestLabels;
-use crate::runtime::telemetry::ACCESS;
 
 /// The longest path in a log line, in characters.
 const LONGEST_PATH: usize = 400;
+/// What of a client's name is logged at most, in characters.
+const LONGEST_AGENT: usize = 80;
 
 /// The id of a request, made here; what a client sends is not taken over.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +92,7 @@ async fn in_span<T>(id: RequestId, answering: impl Future<Output = T>) -> T {
 }
 
 /// Answers a request and accounts for it.
-pub(super) async fn account(site: &Arc<Site>, arrival: Arrival, request: Request) -> Response {
+pub(super) async fn account(site: &Arc<Site>, arrival: Arrival, request: Request) -> Answer {
     let began = Instant::now();
     let id = RequestId::new();
     let client = guard::client_address(arrival.peer.ip(), request.headers(), &site.trusted_proxies);
@@ -101,22 +103,34 @@ pub(super) async fn account(site: &Arc<Site>, arrival: Arrival, request: Request
     let mut response = in_span(id, super::answered(site, arrival, id, request)).await;
     let elapsed = began.elapsed();
 
+    let agent = agent.as_ref().and_then(|value| value.to_str().ok());
+    let agent = agent.map(|agent| shortened(agent, LONGEST_AGENT));
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     let told = response.extensions().get::<Account>().copied().unwrap_or(Account::of("other"));
     let status = response.status().as_u16();
     let served = told.served.map_or("none", Served::as_str);
-    site.metrics.answered(&RequestLabels { kind: told.kind, status, served }, elapsed.as_secs_f64());
+    let labels = RequestLabels { kind: told.kind, status, served };
+    let sent = site.metrics.answered(&labels, elapsed.as_secs_f64());
+    let method = method.as_str();
     // Probes come every few seconds and say nothing.
     if told.kind == "health" {
-        tracing::debug!(request = id.as_str(), %client, %method, path = uri.path(), status, "answered");
-    } else if tracing::enabled!(target: ACCESS, tracing::Level::INFO) {
-        let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        let path = shortened(uri.path(), LONGEST_PATH);
-        let agent = agent.as_ref().and_then(|value| value.to_str().ok()).map(excerpt);
-        tracing::info!(target: ACCESS, request = id.as_str(), %client, method = method.as_str(), path, status, kind = told.kind, served, error = told.error, ms, agent, "answered");
+        tracing::debug!(request = id.as_str(), %client, method, path = uri.path(), status, "answered");
+    } else if AccessLine::wanted() {
+        let line = AccessLine {
+            request: id.as_str(),
+            client,
+            method,
+            path: &shortened(uri.path(), LONGEST_PATH),
+            status,
+            kind: told.kind,
+            served,
+            error: told.error,
+            ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            agent: agent.as_deref(),
+        };
+        line.log();
     }
-    let sent = site.metrics.sent(told.kind);
-    response.map(|inner| body::counted(inner, sent, in_flight))
+    response.map(|inner| body::AnswerBody::counted(inner, sent, in_flight))
 }

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 use http_body::{Frame, SizeHint};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -15,14 +15,24 @@ use prometheus_client::metrics::gauge::Gauge;
 use crate::flow::FileStream;
 use crate::runtime::metrics::Metrics;
 
+/// Room for what every answer of ours carries.
+pub const HEADERS: usize = 12;
+
 /// An answer with these bytes; a HEAD gets their length only.
 pub fn whole(bytes: Bytes, method: &Method) -> Response {
     let length = HeaderValue::from(bytes.len());
     let body = if *method == Method::HEAD { Body::empty() } else { Body::from(bytes) };
     let mut response = Response::new(body);
-    // Room for what every answer of ours carries.
-    response.headers_mut().reserve(12);
+    response.headers_mut().reserve(HEADERS);
     response.headers_mut().insert(CONTENT_LENGTH, length);
+    response
+}
+
+/// The answer to a client that has it already (304).
+pub fn unchanged() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response.headers_mut().reserve(HEADERS);
     response
 }
 
@@ -50,18 +60,25 @@ impl Drop for InFlight {
     }
 }
 
-/// A body that counts what is sent.
-pub fn counted(inner: Body, sent: Counter, in_flight: InFlight) -> Body {
-    Body::new(Counted { inner, sent, _in_flight: in_flight })
-}
-
-struct Counted {
+/// The body of an answer, which may count what is sent.
+pub struct AnswerBody {
     inner: Body,
-    sent: Counter,
-    _in_flight: InFlight,
+    counting: Option<(Counter, InFlight)>,
 }
 
-impl http_body::Body for Counted {
+impl AnswerBody {
+    /// A body whose bytes nobody counts.
+    pub fn plain(inner: Body) -> Self {
+        Self { inner, counting: None }
+    }
+
+    /// A body that counts what is sent, and its request as under way until it is done.
+    pub fn counted(inner: Body, sent: Counter, in_flight: InFlight) -> Self {
+        Self { inner, counting: Some((sent, in_flight)) }
+    }
+}
+
+impl http_body::Body for AnswerBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -70,10 +87,10 @@ impl http_body::Body for Counted {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
+        if let (Poll::Ready(Some(Ok(frame))), Some((sent, _))) = (&polled, &self.counting)
             && let Some(data) = frame.data_ref()
         {
-            self.sent.inc_by(data.len() as u64);
+            sent.inc_by(data.len() as u64);
         }
         polled
     }

@@ -17,7 +17,7 @@ use super::headers::{CACHE_STATUS, IMMUTABLE, REVALIDATE, harmless};
 use super::page::cache_status;
 use super::{Asking, Site, body};
 use crate::error::Error;
-use crate::flow::{OpenFile, Route, Served};
+use crate::flow::{MetadataAnswer, OpenFile, Route, Served};
 use crate::pypi::{FileAddress, Sha256};
 
 /// What an open file is known to be.
@@ -70,13 +70,33 @@ pub(super) async fn file(
         open = site.flow.open(route, address, false).await?;
         decision = self::decision(method, headers, &Known::of(&open));
     }
+    answer(site, asking, route, address, open, decision)
+}
+
+/// A file, if nothing has to be waited for.
+pub(super) fn file_at_hand(
+    site: &Site,
+    asking: &Asking<'_>,
+    route: RouteId,
+    address: &FileAddress,
+) -> Option<Result<Response, Error>> {
+    let route = site.route(route);
+    let open = site.flow.file_at_hand(route, address)?;
+    let decision = decision(&asking.parts.method, &asking.parts.headers, &Known::of(&open));
+    Some(answer(site, asking, route, address, open, decision))
+}
+
+fn answer(
+    site: &Site,
+    asking: &Asking<'_>,
+    route: &Arc<Route>,
+    address: &FileAddress,
+    open: OpenFile,
+    decision: Outcome,
+) -> Result<Response, Error> {
     let known = Known::of(&open);
     let mut response = match decision {
-        Outcome::NotModified => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            response
-        }
+        Outcome::NotModified => body::unchanged(),
         Outcome::Send(Selection::NotSatisfiable) => {
             return Err(Error::RangeNotSatisfiable { length: known.length.unwrap_or(0) });
         }
@@ -94,16 +114,26 @@ pub(super) async fn metadata(
     route: RouteId,
     wheel: &FileAddress,
 ) -> Result<Response, Error> {
+    describe_metadata(asking, site.flow.core_metadata(site.route(route), wheel).await?)
+}
+
+/// The core metadata of a wheel, if nothing has to be waited for.
+pub(super) fn metadata_at_hand(
+    site: &Site,
+    asking: &Asking<'_>,
+    route: RouteId,
+    wheel: &FileAddress,
+) -> Option<Result<Response, Error>> {
+    let answer = site.flow.core_metadata_at_hand(site.route(route), wheel)?;
+    Some(describe_metadata(asking, answer))
+}
+
+fn describe_metadata(asking: &Asking<'_>, answer: MetadataAnswer) -> Result<Response, Error> {
     let (method, headers) = (&asking.parts.method, &asking.parts.headers);
-    let answer = site.flow.core_metadata(site.route(route), wheel).await?;
     let length = answer.bytes.len() as u64;
     let known = Known { length: Some(length), sha256: Some(answer.sha256), served: answer.served };
     let mut response = match decision(method, headers, &known) {
-        Outcome::NotModified => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            response
-        }
+        Outcome::NotModified => body::unchanged(),
         Outcome::Send(Selection::NotSatisfiable) => return Err(Error::RangeNotSatisfiable { length }),
         Outcome::Send(Selection::Whole) => body::whole(answer.bytes, method),
         Outcome::Send(Selection::Part { first, last }) => {

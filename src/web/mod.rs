@@ -1,7 +1,8 @@
 //! The inbound HTTP edge: from a request to a call of a flow, and from its outcome to an answer.
 //!
 //! The only user of axum. Nothing below this module knows a status of ours; nothing here looks past `flow`.
-//! Addresses overlap too much for a router's tree, so one fallback handler parses the path ([`address`]) and dispatches.
+//! Addresses overlap too much for a router's tree, so one function parses the path ([`address`]) and dispatches. What is
+//! at hand is answered without waiting; whatever has to wait is a future of its own.
 //!
 //! The order of what a request passes through matters:
 //!
@@ -16,9 +17,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use futures_util::FutureExt as _;
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, LOCATION, PROXY_AUTHORIZATION};
@@ -33,6 +33,7 @@ pub mod file;
 pub mod guard;
 pub mod headers;
 pub mod home;
+mod memo;
 pub mod negotiate;
 pub mod ops;
 pub mod page;
@@ -42,6 +43,7 @@ mod upload;
 
 use account::{Account, RequestId};
 use address::{Address, Parsed, RouteId, RouteNames};
+use body::AnswerBody;
 use guard::{Cidr, Host, HostPolicy, UploadPolicy};
 use problem::Asked;
 use publishers::Publishers;
@@ -114,13 +116,8 @@ impl Site {
     }
 }
 
-/// The routes of the proxy's listener.
-pub fn router(site: Arc<Site>) -> Router {
-    let routed = |State(site): State<Arc<Site>>, ConnectInfo(peer): ConnectInfo<SocketAddr>, request| async move {
-        respond(&site, Arrival { peer, lane: None }, request).await
-    };
-    Router::new().fallback(routed).with_state(site)
-}
+/// What goes out to the connection.
+pub type Answer = http::Response<AnswerBody>;
 
 /// How a request arrived.
 pub struct Arrival {
@@ -132,10 +129,10 @@ pub struct Arrival {
 
 /// Answers a request. What a router would do is done here without one: there is next to nothing to route, and every
 /// layer would cost each answer a few allocations.
-pub async fn respond(site: &Arc<Site>, arrival: Arrival, request: Request) -> Response {
+pub async fn respond(site: &Arc<Site>, arrival: Arrival, request: Request) -> Answer {
     // State behind the site is guarded by locks that survive a panic, so going on is safe.
     let answering = AssertUnwindSafe(account::account(site, arrival, request));
-    answering.catch_unwind().await.unwrap_or_else(|_| problem::internal())
+    answering.catch_unwind().await.unwrap_or_else(|_| problem::internal().map(AnswerBody::plain))
 }
 
 /// What the accounting is around.
@@ -184,7 +181,8 @@ async fn answer(
         return redirected(&location);
     }
     let asking = Asking { parts, host, peer: arrival.peer.ip(), lane: arrival.lane.as_ref() };
-    // All but the page are boxed, because every answer would carry the room for the largest of them otherwise.
+    // What is at hand is answered without waiting. What has to wait is boxed, because every answer would carry the room
+    // for the largest of them otherwise.
     match (address, reading) {
         (Address::Home | Address::Upload { .. }, true) => Ok(home_page(site, &asking)),
         (Address::Home, false) if asking.parts.method == Method::POST => {
@@ -199,15 +197,25 @@ async fn answer(
             Err(Error::MethodNotAllowed { allowed: "GET, HEAD, POST" })
         }
         (_, false) => Err(Error::MethodNotAllowed { allowed: "GET, HEAD" }),
-        // Boxed, all but the page: what is largest sets the room that every answer takes.
         (Address::List { route }, true) => Box::pin(page::list(site, &asking, route)).await,
-        (Address::Page { route, project }, true) => page::page(site, &asking, route, &project).await,
+        (Address::Page { route, project }, true) => {
+            match page::page_at_hand(site, &asking, route, &project) {
+                Some(response) => Ok(response),
+                None => Box::pin(page::page(site, &asking, route, &project)).await,
+            }
+        }
         (Address::Legacy { route, project, version }, true) => {
             Box::pin(page::legacy(site, &asking, route, &project, version.as_ref())).await
         }
-        (Address::File { route, file }, true) => Box::pin(file::file(site, &asking, route, &file)).await,
+        (Address::File { route, file }, true) => match file::file_at_hand(site, &asking, route, &file) {
+            Some(answered) => answered,
+            None => Box::pin(file::file(site, &asking, route, &file)).await,
+        },
         (Address::Metadata { route, wheel }, true) => {
-            Box::pin(file::metadata(site, &asking, route, &wheel)).await
+            match file::metadata_at_hand(site, &asking, route, &wheel) {
+                Some(answered) => answered,
+                None => Box::pin(file::metadata(site, &asking, route, &wheel)).await,
+            }
         }
     }
 }

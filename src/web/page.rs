@@ -1,15 +1,21 @@
 //! Pages, the project list, and the legacy JSON form: negotiate, call the flow, answer.
 
+use std::cell::RefCell;
+
+use axum::body::Body;
 use axum::response::Response;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue,
-    IF_NONE_MATCH, VARY,
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap,
+    HeaderValue, IF_NONE_MATCH, VARY,
 };
 use http::{Method, StatusCode};
 
 use super::account::{Account, note};
 use super::address::RouteId;
-use super::headers::{CACHE_STATUS, CacheStatus, Forward, REVALIDATE, VARY_NEGOTIATED, harmless, values};
+use super::headers::{
+    CACHE_STATUS, CacheStatus, Forward, REQUEST_ID, REVALIDATE, VARY_NEGOTIATED, harmless, values,
+};
+use super::memo::Memo;
 use super::negotiate::{Form, coding, form};
 use super::{Asking, Site, base_url, body, conditional};
 use crate::error::Error;
@@ -23,9 +29,26 @@ struct Negotiated {
     coding: Coding,
 }
 
+thread_local! {
+    /// A few clients send the same two headers all day.
+    static NEGOTIATED: RefCell<Memo<Negotiated>> = RefCell::default();
+}
+
 impl Negotiated {
     fn of(headers: &HeaderMap) -> Result<Self, Error> {
-        Ok(Self { form: form(values(headers, &ACCEPT))?, coding: coding(values(headers, &ACCEPT_ENCODING)) })
+        let negotiate = || {
+            let form = form(values(headers, &ACCEPT))?;
+            Ok(Self { form, coding: coding(values(headers, &ACCEPT_ENCODING)) })
+        };
+        let (mut accept, mut encodings) =
+            (headers.get_all(ACCEPT).into_iter(), headers.get_all(ACCEPT_ENCODING).into_iter());
+        match (accept.next(), accept.next(), encodings.next(), encodings.next()) {
+            (Some(accept), None, Some(encoding), None) => {
+                let said = [accept.as_bytes(), encoding.as_bytes()];
+                NEGOTIATED.with_borrow_mut(|memo| memo.of(said, negotiate))
+            }
+            _ => negotiate(),
+        }
     }
 
     fn written(self) -> Written {
@@ -35,11 +58,23 @@ impl Negotiated {
         }
     }
 
-    /// The entity tag: two media types with the same bytes are still two representations.
-    fn tag(self, rendering: &Rendering) -> String {
-        let suffix = if self.form == Form::HtmlV1 { "-v1" } else { "" };
-        format!("\"{}{suffix}\"", rendering.tag)
+    /// Which of the two media types it is that the same bytes may have.
+    fn media(self) -> usize {
+        usize::from(self.form == Form::HtmlV1)
     }
+}
+
+/// A project's page, if nothing has to be waited for.
+pub(super) fn page_at_hand(
+    site: &Site,
+    asking: &Asking<'_>,
+    route: RouteId,
+    project: &ProjectName,
+) -> Option<Response> {
+    let negotiated = Negotiated::of(&asking.parts.headers).ok()?;
+    let (written, coding) = (negotiated.written(), negotiated.coding);
+    let (rendering, served) = site.flow.page_at_hand(site.route(route), project, written, coding)?;
+    Some(page_of(asking, negotiated, &rendering, served))
 }
 
 /// A project's page.
@@ -52,12 +87,14 @@ pub(super) async fn page(
     let negotiated = Negotiated::of(&asking.parts.headers)?;
     let route = site.route(route);
     let answer = site.flow.page(route, project).await?;
-    let rendering =
-        site.flow.rendering(route, &answer.record, negotiated.written(), negotiated.coding).await?;
-    let mut response = rendered(&asking.parts.method, &asking.parts.headers, negotiated, &rendering);
-    response.headers_mut().insert(CACHE_STATUS, cache_status(answer.served).value());
-    note(&mut response, Account::served("page", answer.served));
-    Ok(response)
+    let rendering = site.flow.rendering(&answer.record, negotiated.written(), negotiated.coding).await?;
+    Ok(page_of(asking, negotiated, &rendering, answer.served))
+}
+
+fn page_of(asking: &Asking<'_>, negotiated: Negotiated, rendering: &Rendering, served: Served) -> Response {
+    let mut response = rendered(&asking.parts.method, &asking.parts.headers, negotiated, rendering, served);
+    note(&mut response, Account::served("page", served));
+    response
 }
 
 /// The project list.
@@ -65,8 +102,7 @@ pub(super) async fn list(site: &Site, asking: &Asking<'_>, route: RouteId) -> Re
     let negotiated = Negotiated::of(&asking.parts.headers)?;
     let (rendering, served) =
         site.flow.project_list(site.route(route), negotiated.written(), negotiated.coding).await?;
-    let mut response = rendered(&asking.parts.method, &asking.parts.headers, negotiated, &rendering);
-    response.headers_mut().insert(CACHE_STATUS, cache_status(served).value());
+    let mut response = rendered(&asking.parts.method, &asking.parts.headers, negotiated, &rendering, served);
     note(&mut response, Account::served("list", served));
     Ok(response)
 }
@@ -104,31 +140,49 @@ fn index_prefix(path: &str, route: &str) -> String {
     }
 }
 
-/// The answer with a rendering, or 304.
-fn rendered(method: &Method, asked: &HeaderMap, negotiated: Negotiated, rendering: &Rendering) -> Response {
-    let tag = negotiated.tag(rendering);
-    let unchanged = conditional::none_match(values(asked, &IF_NONE_MATCH), &tag);
-    let mut response = if unchanged {
-        let mut response = Response::new(axum::body::Body::empty());
+/// The answer with a rendering, or 304. What it says of a hit is worked out once for each rendering.
+fn rendered(
+    method: &Method,
+    asked: &HeaderMap,
+    negotiated: Negotiated,
+    rendering: &Rendering,
+    served: Served,
+) -> Response {
+    let tag = std::str::from_utf8(&rendering.tags[negotiated.media()]).unwrap_or_default();
+    let unchanged = conditional::none_match(values(asked, &IF_NONE_MATCH), tag);
+    let mut response = match (unchanged, method) {
+        (false, &Method::GET) => Response::new(Body::from(rendering.body.clone())),
+        _ => Response::new(Body::empty()),
+    };
+    if unchanged {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response
-    } else {
-        let mut response = body::whole(rendering.body.clone(), method);
-        let headers = response.headers_mut();
+    }
+    let head = &rendering.heads[2 * usize::from(unchanged) + negotiated.media()];
+    *response.headers_mut() = head.get_or_init(|| head_of_hit(negotiated, rendering, unchanged)).clone();
+    if served != Served::Hit {
+        response.headers_mut().insert(CACHE_STATUS, cache_status(served).value());
+    }
+    response
+}
+
+fn head_of_hit(negotiated: Negotiated, rendering: &Rendering, unchanged: bool) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(body::HEADERS);
+    if !unchanged {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(rendering.body.len()));
         headers.insert(CONTENT_TYPE, negotiated.form.content_type());
         if let Some(encoding) = super::negotiate::content_encoding(negotiated.coding) {
             headers.insert(CONTENT_ENCODING, encoding);
         }
-        harmless(headers);
-        response
-    };
-    let headers = response.headers_mut();
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
-        headers.insert(ETAG, tag);
+        harmless(&mut headers);
     }
+    let tag = HeaderValue::from_maybe_shared(rendering.tags[negotiated.media()].clone());
+    headers.insert(ETAG, tag.expect("a tag is hexadecimal in quotes"));
     headers.insert(CACHE_CONTROL, REVALIDATE);
     headers.insert(VARY, VARY_NEGOTIATED);
-    response
+    headers.insert(CACHE_STATUS, cache_status(Served::Hit).value());
+    // Its value is put in for every answer; here it keeps the place, so that no copy has to grow for it.
+    headers.insert(REQUEST_ID, HeaderValue::from_static(""));
+    headers
 }
 
 /// How an answer came about, in the words of RFC 9211.

@@ -1,0 +1,246 @@
+//! The log line about an answer. There is one for every request, so where logs are JSON it is written by hand, which
+//! takes a fraction of the time of the general way and gives the same line; for people it is an event like all others.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::telemetry::{self, ACCESS};
+
+/// What the line says.
+pub struct AccessLine<'a> {
+    /// The id of the request.
+    pub request: &'a str,
+    /// Who asked.
+    pub client: IpAddr,
+    /// The method.
+    pub method: &'a str,
+    /// The path, without the query.
+    pub path: &'a str,
+    /// The status.
+    pub status: u16,
+    /// What was asked for.
+    pub kind: &'static str,
+    /// How the answer came about, or `none`.
+    pub served: &'static str,
+    /// The code of the error, if it is one.
+    pub error: Option<&'static str>,
+    /// Milliseconds until the head of the answer.
+    pub ms: u64,
+    /// What the client calls itself.
+    pub agent: Option<&'a str>,
+}
+
+impl AccessLine<'_> {
+    /// Whether such lines are asked for.
+    pub fn wanted() -> bool {
+        tracing::enabled!(target: ACCESS, tracing::Level::INFO)
+    }
+
+    /// Logs the line.
+    #[expect(clippy::disallowed_methods, reason = "a log line carries the time it was written at")]
+    pub fn log(&self) {
+        match telemetry::json_lines() {
+            Some(lines) => BUFFER.with_borrow_mut(|buffer| {
+                self.write(buffer, SystemTime::now());
+                lines.push(&buffer.line);
+            }),
+            None => self.event(),
+        }
+    }
+
+    fn event(&self) {
+        let Self { request, client, method, path, status, kind, served, error, ms, agent } = self;
+        tracing::info!(target: ACCESS, request, %client, method, path, status, kind, served, error, ms, agent, "answered");
+    }
+
+    fn write(&self, buffer: &mut Buffer, now: SystemTime) {
+        buffer.begin(now);
+        let line = &mut buffer.line;
+        text(line, "request", self.request);
+        line.extend_from_slice(b",\"client\":\"");
+        match self.client {
+            IpAddr::V4(address) => {
+                let [first, rest @ ..] = address.octets();
+                number(line, first);
+                for octet in rest {
+                    line.push(b'.');
+                    number(line, octet);
+                }
+            }
+            IpAddr::V6(address) => line.extend_from_slice(address.to_string().as_bytes()),
+        }
+        line.push(b'"');
+        text(line, "method", self.method);
+        text(line, "path", self.path);
+        line.extend_from_slice(b",\"status\":");
+        number(line, self.status);
+        text(line, "kind", self.kind);
+        text(line, "served", self.served);
+        if let Some(error) = self.error {
+            text(line, "error", error);
+        }
+        line.extend_from_slice(b",\"ms\":");
+        number(line, self.ms);
+        if let Some(agent) = self.agent {
+            text(line, "agent", agent);
+        }
+        text(line, "target", ACCESS);
+        line.extend_from_slice(b"}\n");
+    }
+}
+
+thread_local! {
+    static BUFFER: RefCell<Buffer> = RefCell::default();
+}
+
+/// A line, and the text of the second it was written in, which many lines share.
+#[derive(Default)]
+struct Buffer {
+    line: Vec<u8>,
+    second: Option<u64>,
+    /// `YYYY-MM-DDTHH:MM:SS`
+    stamp: String,
+}
+
+impl Buffer {
+    /// Begins a line with the time (RFC 3339, microseconds) and what is the same in all lines.
+    fn begin(&mut self, now: SystemTime) {
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.second != Some(since.as_secs()) {
+            self.second = Some(since.as_secs());
+            self.stamp = humantime::format_rfc3339_seconds(now).to_string();
+            self.stamp.pop();
+        }
+        self.line.clear();
+        self.line.extend_from_slice(b"{\"timestamp\":\"");
+        self.line.extend_from_slice(self.stamp.as_bytes());
+        self.line.push(b'.');
+        // One digit in front keeps the leading zeros.
+        let micros = 1_000_000 + since.subsec_micros();
+        self.line.extend_from_slice(&itoa::Buffer::new().format(micros).as_bytes()[1..]);
+        self.line.extend_from_slice(b"Z\",\"level\":\"INFO\",\"message\":\"answered\"");
+    }
+}
+
+fn number(line: &mut Vec<u8>, number: impl itoa::Integer) {
+    line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// A member whose value is a string.
+fn text(line: &mut Vec<u8>, name: &str, value: &str) {
+    line.extend_from_slice(b",\"");
+    line.extend_from_slice(name.as_bytes());
+    line.extend_from_slice(b"\":\"");
+    let bytes = value.as_bytes();
+    // One pass without branches, for most texts need no more.
+    let is_special = |byte: u8| matches!(byte, ..b' ' | b'"' | b'\\');
+    if bytes.iter().fold(false, |any, &byte| any | is_special(byte)) {
+        escaped(line, bytes);
+    } else {
+        line.extend_from_slice(bytes);
+    }
+    line.push(b'"');
+}
+
+fn escaped(line: &mut Vec<u8>, bytes: &[u8]) {
+    let mut plain = 0;
+    for (at, &byte) in bytes.iter().enumerate() {
+        if byte >= b' ' && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        line.extend_from_slice(&bytes[plain..at]);
+        plain = at + 1;
+        match byte {
+            b'"' => line.extend_from_slice(b"\\\""),
+            b'\\' => line.extend_from_slice(b"\\\\"),
+            _ => line.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+        }
+    }
+    line.extend_from_slice(&bytes[plain..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex, PoisonError};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Taken(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Taken {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    type Line = serde_json::Map<String, serde_json::Value>;
+
+    /// The line as it is written by hand, and as the general way writes it.
+    fn both(line: &AccessLine<'_>) -> Result<(Line, Line), serde_json::Error> {
+        let mut buffer = Buffer::default();
+        line.write(&mut buffer, UNIX_EPOCH + Duration::from_secs(1_795_358_813));
+        let taken = Taken::default();
+        let writer = taken.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_writer(move || writer.clone()).json().flatten_event(true);
+        tracing::subscriber::with_default(subscriber.finish(), || line.event());
+        let generally = taken.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((serde_json::from_slice(&buffer.line)?, serde_json::from_slice(&generally)?))
+    }
+
+    #[test]
+    fn the_line_says_what_any_other_would() -> Result<(), serde_json::Error> {
+        let plain = AccessLine {
+            request: "00ff",
+            client: IpAddr::from([127, 0, 0, 1]),
+            method: "GET",
+            path: "/simple/a/",
+            status: 200,
+            kind: "page",
+            served: "hit",
+            error: None,
+            ms: 7,
+            agent: Some("pip/26.0"),
+        };
+        let odd = AccessLine {
+            client: IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
+            path: "/a\"b\\c\u{1}\u{7f}ö",
+            status: 404,
+            error: Some("no-such-project"),
+            agent: None,
+            ..plain
+        };
+        for line in [plain, odd] {
+            let (mut by_hand, mut generally) = both(&line)?;
+            let length =
+                |line: &mut Line| line.remove("timestamp").and_then(|time| time.as_str().map(str::len));
+            assert_eq!(length(&mut by_hand), Some("2026-03-01T12:00:00.000000Z".len()));
+            assert_eq!(length(&mut generally), Some("2026-03-01T12:00:00.000000Z".len()));
+            assert_eq!(by_hand, generally);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_time_is_right_within_a_second_and_in_the_next() {
+        let mut buffer = Buffer::default();
+        for (micros, expected) in [
+            (1_795_358_813_000_007, "2026-11-22T14:46:53.000007Z"),
+            (1_795_358_813_999_999, "2026-11-22T14:46:53.999999Z"),
+            (1_795_358_814_100_000, "2026-11-22T14:46:54.100000Z"),
+        ] {
+            buffer.begin(UNIX_EPOCH + Duration::from_micros(micros));
+            let line = String::from_utf8_lossy(&buffer.line);
+            assert!(line.starts_with(&format!("{{\"timestamp\":\"{expected}\",")), "{line}");
+        }
+    }
+}
