@@ -160,7 +160,9 @@ impl Partial {
     pub fn write(&mut self, pieces: &[Bytes], written: impl FnOnce(u64)) -> Result<(), StorageError> {
         pieces.iter().try_for_each(|piece| self.append(piece))?;
         written(self.written);
-        pieces.iter().for_each(|piece| self.hasher.update(piece));
+        for piece in pieces {
+            self.hasher.update(piece);
+        }
         Ok(())
     }
 

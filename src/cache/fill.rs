@@ -30,6 +30,8 @@ pub struct Progress {
     pub head: Option<Head>,
     /// Bytes that may be read.
     pub readable: u64,
+    /// It did not have to be fetched.
+    pub found: bool,
     /// Set when the whole file was verified, or nothing more will come.
     pub end: Option<Result<Whole, FillFailure>>,
 }
@@ -92,6 +94,17 @@ impl FillWriter {
         });
     }
 
+    /// The file is there already: it was kept a moment ago.
+    pub fn found(&self, blob: Blob) {
+        self.progress.send_modify(|progress| {
+            let whole = Whole { length: blob.length, sha256: blob.sha256, proven: true };
+            progress.head = Some(Head { file: blob.file, length: Some(blob.length) });
+            progress.readable = blob.length;
+            progress.found = true;
+            progress.end = Some(Ok(whole));
+        });
+    }
+
     /// The fill failed. What was verified before stays so.
     pub fn fail(&self, failure: FillFailure) {
         self.progress.send_modify(|progress| {
@@ -132,6 +145,11 @@ impl Fill {
     /// Whether the whole file was verified.
     pub fn is_verified(&self) -> bool {
         matches!(self.progress.borrow().end, Some(Ok(_)))
+    }
+
+    /// Whether nothing had to be fetched.
+    pub fn was_found(&self) -> bool {
+        self.progress.borrow().found
     }
 
     /// The whole file, once it was verified by a digest that the index names; kept or not, it can be read.
@@ -193,6 +211,18 @@ mod tests {
             assert!(fill.head().await.is_ok());
             assert_eq!(fill.blob().map(|blob| blob.length), proven.then_some(10));
         }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn what_is_found_is_whole_at_once() -> Result<(), Box<dyn std::error::Error>> {
+        let (writer, mut fill) = FillWriter::new();
+        assert!(!fill.was_found());
+        writer.found(Blob { file: Arc::new(tempfile::tempfile()?), length: 10, sha256: Sha256::of(b"") });
+        assert!(fill.was_found() && fill.is_verified());
+        assert_eq!(fill.head().await.map(|head| head.length), Ok(Some(10)));
+        assert_eq!(fill.readable_past(9).await, Ok(10));
+        assert_eq!(fill.blob().map(|blob| blob.length), Some(10));
         Ok(())
     }
 

@@ -37,8 +37,8 @@ pub struct Pipeline {
 }
 
 enum State {
-    Waiting(Partial),
-    Writing(JoinHandle<(Partial, Result<(), WriteError>)>),
+    Waiting(Box<Partial>),
+    Writing(JoinHandle<(Box<Partial>, Result<(), WriteError>)>),
     Gone,
 }
 
@@ -46,7 +46,7 @@ impl Pipeline {
     /// Lets readers in. They are promised `length` bytes, if it is known.
     pub fn begin(partial: Partial, length: Option<u64>, readers: Arc<FillWriter>) -> Self {
         readers.begin(Head { file: partial.readers(), length });
-        Self { readers, length, state: State::Waiting(partial) }
+        Self { readers, length, state: State::Waiting(Box::new(partial)) }
     }
 
     /// Waits for what is on its way; says how many bytes are written in all.
@@ -89,7 +89,7 @@ impl Pipeline {
         finishing.await.map_err(|_| WriteError::Interrupted)?
     }
 
-    async fn take(&mut self) -> Result<Partial, WriteError> {
+    async fn take(&mut self) -> Result<Box<Partial>, WriteError> {
         match std::mem::replace(&mut self.state, State::Gone) {
             State::Waiting(partial) => Ok(partial),
             State::Writing(writing) => {

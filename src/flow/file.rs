@@ -91,7 +91,7 @@ impl Flow {
         let begun = tokio::time::timeout(PATIENCE, fill.head()).await;
         match (begun.map_err(|_| unavailable(Cause::Timeout))?, fill.blob()) {
             // Verified and about to be kept: as good as stored, and it need not be found under its name for that.
-            (Ok(_), Some(blob)) if !led => Ok(OpenFile::Stored(blob)),
+            (Ok(_), Some(blob)) if !led || fill.was_found() => Ok(OpenFile::Stored(blob)),
             (Ok(head), _) => Ok(OpenFile::Growing { fill, head, sha256, served: Served::led(led) }),
             (Err(FillFailure::Storage), _) => self.pass_through(route, address, &facts, 0).await,
             (Err(FillFailure::Upstream(error)), _) => Err(error),

@@ -17,9 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::file::{Facts, link_key};
 use super::{Flow, Route, blocking, explain, unavailable};
-use crate::cache::{
-    FillFailure, FillWriter, Head, Partial, Pipeline, StorageError, Verified, Whole, WriteError,
-};
+use crate::cache::{Blob, FillFailure, FillWriter, Partial, Pipeline, StorageError, Verified, WriteError};
 use crate::error::{Cause, Error};
 use crate::pypi::{FileAddress, FileKind};
 use crate::upstream::{FileBody, FileReply, FileRequest, Resume, UpstreamError};
@@ -28,6 +26,9 @@ use crate::upstream::{FileBody, FileReply, FileRequest, Resume, UpstreamError};
 const ATTEMPTS: u32 = 4;
 /// What is written to disk in one go at most, in bytes.
 const BATCH: usize = 1 << 20;
+/// How many files are synced and given their names at the same time; the others wait in line, already readable. How many
+/// can wait is bounded by the size of the cache, where each has its room reserved.
+pub(super) const KEPT_AT_ONCE: usize = 32;
 
 /// Why an attempt ended early.
 enum Stop {
@@ -73,9 +74,8 @@ impl Flow {
         facts: Facts,
         writer: FillWriter,
     ) {
-        if let Some((head, whole)) = self.kept_meanwhile(route, address, &facts).await {
-            writer.begin(head);
-            return writer.verified(whole);
+        if let Some(blob) = self.kept_meanwhile(route, address, &facts).await {
+            return writer.found(blob);
         }
         let writer = Arc::new(writer);
         let mut filling = Filling {
@@ -106,19 +106,12 @@ impl Flow {
     }
 
     /// The file, if another fill ended between the look into the cache and the start of this one: it is open then.
-    async fn kept_meanwhile(
-        &self,
-        route: &Arc<Route>,
-        address: &FileAddress,
-        facts: &Facts,
-    ) -> Option<(Head, Whole)> {
+    async fn kept_meanwhile(&self, route: &Route, address: &FileAddress, facts: &Facts) -> Option<Blob> {
         let sha256 = match facts.sha256 {
             Some(sha256) => sha256,
             None => self.with_link(route, address, facts.clone()).await.ok()?.sha256?,
         };
-        let blob = self.shared.blobs.get_open(sha256, facts.expected.length)?;
-        let head = Head { file: blob.file, length: Some(blob.length) };
-        Some((head, Whole { length: blob.length, sha256, proven: true }))
+        self.shared.blobs.get_open(sha256, facts.expected.length)
     }
 }
 
@@ -249,6 +242,8 @@ impl Filling<'_> {
         let sha256 = verified.sha256;
         let link =
             self.facts.sha256.is_none().then(|| link_key(self.route, self.address, &self.facts)).flatten();
+        // Helper threads are for other work too, however slow the disk is.
+        let _place = self.flow.shared.keeping.acquire().await;
         let blobs = self.flow.shared.blobs.clone();
         let kept = blocking(move || {
             verified.commit()?;

@@ -115,6 +115,8 @@ struct Shared {
     fills: Flights<FileKey, Fill>,
     /// Files that were served and could not be kept.
     not_kept: AtomicU64,
+    /// Places for files that are being kept.
+    keeping: Semaphore,
     extractions: Flights<Sha256, Waiter<crate::cache::Sidecar>>,
     publishes: Flights<publish::FlightKey, publish::UnderWay>,
 }
@@ -153,6 +155,7 @@ impl Flow {
             renderings: Flights::default(),
             fills: Flights::default(),
             not_kept: AtomicU64::new(0),
+            keeping: Semaphore::new(fill::KEPT_AT_ONCE),
             extractions: Flights::default(),
             publishes: Flights::default(),
         };

@@ -103,13 +103,15 @@ async fn a_file_that_cannot_be_kept_after_all_is_served_whole_and_counted() {
 
 #[tokio::test]
 async fn a_stop_waits_for_what_is_being_kept() {
-    for _ in 0..5 {
-        let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", 3 << 20));
-        publish(&proxy.upstream, &[&sdist]);
-        assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
-        let proxy = proxy.stop().await.start_blind().await;
-        assert_eq!((proxy.kept("blobs").len(), proxy.temporaries().len()), (1, 0));
+    let proxy = Proxy::start().await;
+    let samples: Vec<_> = (0..24).map(|minor| Sample::sdist(&format!("1.{minor}"), 1 << 20)).collect();
+    publish(&proxy.upstream, &samples.iter().collect::<Vec<_>>());
+    let paths: Vec<_> = samples.iter().map(Sample::path).collect();
+    for answer in join_all(paths.iter().map(|path| proxy.get(path).send())).await {
+        assert_eq!(answer.expect(200).body.len(), 1 << 20);
     }
+    let proxy = proxy.stop().await.start_blind().await;
+    assert_eq!((proxy.kept("blobs").len(), proxy.temporaries().len()), (samples.len(), 0));
 }
 
 #[tokio::test]
