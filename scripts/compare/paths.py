@@ -129,7 +129,17 @@ def warm_paths(stage: Stage, ours: Server, wheels: dict[str, data.Wheel], files:
 
 
 def cold_file(stand: Path, stage: Stage, origin: Server, control: int, wheel: data.Wheel, rounds: int) -> dict:
-    """One client and a file that nobody asked for before: first byte and whole body, beside straight at upstream."""
+    """One client and a file that nobody asked for before: first byte and whole body, beside straight at upstream.
+
+    Once with an upstream as fast as memory, where both cores are the limit, and once with one of 200 MB/s.
+    """
+    paced = stage.stand("paced", wheel.path.parents[data.PREFIX.count("/") + 3], "--rate", 200)
+    fast, steady = (_cold_file(stand, stage, server, control, wheel, rounds) for server in (origin, paced))
+    stage.end(paced)
+    return {**fast, "paced_whole_ratio": steady["whole_ratio"]}
+
+
+def _cold_file(stand: Path, stage: Stage, origin: Server, control: int, wheel: data.Wheel, rounds: int) -> dict:
     first, whole = {"ours": [], "straight": []}, {"ours": [], "straight": []}
     for number in range(rounds):
         ours = stage.wheelport(origin.port, control, name=f"cold-{number}")

@@ -92,6 +92,9 @@ impl Collector for Collected {
             let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
             gauge.encode(metric)?;
         }
-        Ok(())
+        let not_kept = ConstCounter::new(figures.not_kept);
+        let help = "Files that were fetched and served, and could not be kept";
+        let metric = encoder.encode_descriptor("fills_not_kept", help, None, not_kept.metric_type())?;
+        not_kept.encode(metric)
     }
 }

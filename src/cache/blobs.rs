@@ -7,9 +7,11 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tempfile::NamedTempFile;
 
 use super::disk::{Disk, Reservation, StorageError, addressed};
+use super::fill::Whole;
 use crate::pypi::digest::{Hashed, Hasher};
 use crate::pypi::{Hashes, Sha256};
 
@@ -102,6 +104,15 @@ impl Blobs {
     /// Begins to write a file, with room reserved for `length` bytes. Blocking.
     pub fn begin(&self, length: Option<u64>, hashes: &Hashes) -> Result<Partial, StorageError> {
         let reservation = self.disk.reserve(length.unwrap_or(0))?;
+        Ok(self.begin_in(reservation, hashes)?)
+    }
+
+    /// As [`Blobs::begin`], but only if nothing has to be evicted for it: for a file that may not come after all.
+    pub fn begin_at_hand(&self, length: u64, hashes: &Hashes) -> Option<Partial> {
+        self.begin_in(self.disk.reserve_at_hand(length)?, hashes).ok()
+    }
+
+    fn begin_in(&self, reservation: Reservation, hashes: &Hashes) -> io::Result<Partial> {
         let temporary = self.disk.temporary()?;
         let readers = Arc::new(temporary.reopen()?);
         let hasher = Hasher::new(hashes.strongest().map(|(algorithm, _)| algorithm));
@@ -144,15 +155,24 @@ pub struct Verified {
 }
 
 impl Partial {
-    /// Appends bytes. Blocking.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+    /// Appends pieces. Blocking. `written` hears how long the file is now before the pieces are hashed, so that readers need
+    /// not wait for that.
+    pub fn write(&mut self, pieces: &[Bytes], written: impl FnOnce(u64)) -> Result<(), StorageError> {
+        pieces.iter().try_for_each(|piece| self.append(piece))?;
+        written(self.written);
+        for piece in pieces {
+            self.hasher.update(piece);
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
         let after = self.written + bytes.len() as u64;
         if after > self.reservation.size() {
             let step = RESERVE_STEP.min(self.blobs.disk.max_size() / 16).max(bytes.len() as u64);
             self.reservation.grow(step)?;
         }
         self.temporary.as_file_mut().write_all(bytes)?;
-        self.hasher.update(bytes);
         self.written = after;
         Ok(())
     }
@@ -191,15 +211,25 @@ impl Partial {
 }
 
 impl Verified {
+    /// What readers are told.
+    pub fn whole(&self) -> Whole {
+        Whole { length: self.length, sha256: self.sha256, proven: self.proven }
+    }
+
     /// The open file, before or without committing it.
     pub fn blob(&self) -> Blob {
         Blob { file: Arc::clone(&self.readers), length: self.length, sha256: self.sha256 }
     }
 
     /// Syncs the file and gives it its name. Blocking. A failed sync is not repeated: the file is dropped.
+    ///
+    /// The file stays open for its next use, so whoever looks right after the fill ended finds it without asking the disk.
     pub fn commit(self) -> io::Result<()> {
         self.temporary.as_file().sync_data()?;
-        self.blobs.disk.keep(self.temporary, &addressed("blobs", &self.sha256))
+        let blob = self.blob();
+        self.blobs.disk.keep(self.temporary, &addressed("blobs", &self.sha256))?;
+        self.blobs.disk.open_files.keep(blob);
+        Ok(())
     }
 }
 
@@ -214,6 +244,10 @@ mod tests {
 
     fn store(root: &std::path::Path) -> io::Result<Blobs> {
         Ok(Blobs::new(Disk::open(root, 1 << 20, Clock::system())?))
+    }
+
+    fn write(partial: &mut Partial, bytes: &'static [u8]) -> Result<(), StorageError> {
+        partial.write(&[Bytes::from_static(bytes)], drop)
     }
 
     fn hashes(bytes: &[u8]) -> Hashes {
@@ -236,12 +270,64 @@ mod tests {
         let root = tempfile::tempdir()?;
         let blobs = store(root.path())?;
         let mut partial = blobs.begin(Some(9), &hashes(b"wheelport"))?;
-        partial.write(b"wheel")?;
-        partial.write(b"port")?;
+        write(&mut partial, b"wheel")?;
+        write(&mut partial, b"port")?;
         let expected = Expected { length: Some(9), hashes: hashes(b"wheelport") };
         partial.verify(&expected)?.commit()?;
+        assert!(blobs.get_open(Sha256::of(b"wheelport"), Some(9)).is_some(), "it stays open");
         let blob = blobs.get(Sha256::of(b"wheelport"), Some(9)).ok_or("missing")?;
         assert_eq!((blob.length, blob.sha256), (9, Sha256::of(b"wheelport")));
+        Ok(())
+    }
+
+    #[test]
+    fn what_cannot_be_given_its_name_leaves_nothing() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let blobs = store(root.path())?;
+        let mut partial = blobs.begin(Some(9), &hashes(b"wheelport"))?;
+        write(&mut partial, b"wheelport")?;
+        let verified = partial.verify(&Expected { length: Some(9), hashes: hashes(b"wheelport") })?;
+        // A file stands where the directory belongs.
+        let shard = root.path().join(addressed("blobs", &Sha256::of(b"wheelport")));
+        fs::write(shard.parent().ok_or("no parent")?, b"in the way")?;
+        let blob = verified.blob();
+        assert!(verified.commit().is_err());
+        assert!(blobs.get_open(blob.sha256, None).is_none() && blobs.get(blob.sha256, None).is_none());
+        assert_eq!(files_below(&root.path().join("tmp")), 1, "only the lock is left");
+        assert_eq!(
+            (blobs.disk.used(), blobs.disk.reserved.load(std::sync::atomic::Ordering::Relaxed)),
+            (0, 0)
+        );
+        assert_eq!(io::read_to_string(&*blob.file)?, "wheelport", "who has it open reads on");
+        Ok(())
+    }
+
+    #[test]
+    fn what_may_not_come_evicts_nothing() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let blobs = store(root.path())?;
+        let first = blobs.begin_at_hand(600 << 10, &Hashes::default());
+        assert!(first.is_some());
+        assert!(blobs.begin_at_hand(600 << 10, &Hashes::default()).is_none(), "no room");
+        assert!(blobs.begin_at_hand(2 << 20, &Hashes::default()).is_none(), "too large");
+        drop(first);
+        assert!(
+            blobs.begin_at_hand(600 << 10, &Hashes::default()).is_some(),
+            "what was refused is given back"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn readers_hear_of_bytes_before_they_are_hashed() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let mut partial = store(root.path())?.begin(None, &hashes(b"wheelport"))?;
+        let mut heard = 0;
+        let readers = partial.readers();
+        partial
+            .write(&[Bytes::from_static(b"wheel"), Bytes::from_static(b"port")], |written| heard = written)?;
+        assert_eq!((heard, io::read_to_string(&*readers)?.as_str()), (9, "wheelport"));
+        assert!(partial.verify(&Expected { length: None, hashes: hashes(b"wheelport") })?.proven);
         Ok(())
     }
 
@@ -254,7 +340,7 @@ mod tests {
             (Expected { length: Some(4), hashes: hashes(b"good") }, b"goo".as_slice()),
         ] {
             let mut partial = blobs.begin(expected.length, &expected.hashes)?;
-            partial.write(bytes)?;
+            write(&mut partial, bytes)?;
             assert!(partial.verify(&expected).is_err());
         }
         assert_eq!(files_below(&root.path().join("blobs")), 0);
@@ -299,7 +385,7 @@ mod tests {
     fn unproven_bytes_say_so() -> Outcome {
         let root = tempfile::tempdir()?;
         let mut partial = store(root.path())?.begin(None, &Hashes::default())?;
-        partial.write(b"x")?;
+        write(&mut partial, b"x")?;
         assert!(!partial.verify(&Expected::default())?.proven);
         Ok(())
     }

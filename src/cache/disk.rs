@@ -131,6 +131,12 @@ impl Disk {
         Ok(reservation)
     }
 
+    /// As [`Disk::reserve`], but only if there is room without evicting anything.
+    pub fn reserve_at_hand(self: &Arc<Self>, size: u64) -> Option<Reservation> {
+        let mut reservation = Reservation { disk: Arc::clone(self), size: 0 };
+        (size <= self.max_size && reservation.take(size)).then_some(reservation)
+    }
+
     /// Whether a file can be created in the directory. Quick.
     pub fn is_writable(&self) -> bool {
         self.temporary().is_ok()
@@ -258,13 +264,15 @@ pub struct Reservation {
 impl Reservation {
     /// Makes room for so many bytes more. Blocking.
     pub fn grow(&mut self, more: u64) -> Result<(), StorageError> {
+        if self.take(more) { Ok(()) } else { super::sweep::make_room(&self.disk, more) }
+    }
+
+    /// Counts so many bytes more as reserved; says whether there is room for them as it is.
+    fn take(&mut self, more: u64) -> bool {
         let disk = &self.disk;
         let wanted = disk.reserved.fetch_add(more, Ordering::Relaxed) + more;
         self.size += more;
-        if disk.used().saturating_add(wanted) > disk.max_size || disk.available() < more {
-            super::sweep::make_room(disk, more)?;
-        }
-        Ok(())
+        disk.used().saturating_add(wanted) <= disk.max_size && disk.available() >= more
     }
 
     /// The size in bytes.

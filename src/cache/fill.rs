@@ -1,12 +1,14 @@
 //! A file while it is fetched: one writer, any number of readers, all of them reading as it grows.
 //!
-//! The last byte is withheld until the whole file was verified, so no reader ever comes to the end of a wrong file.
+//! The last byte is withheld until the whole file was verified, so no reader ever comes to the end of a wrong file. Whether
+//! it could be kept after that is no concern of theirs: they read the file that the writer has open.
 
 use std::fs::File;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::blobs::Blob;
 use crate::error::Error;
 use crate::pypi::Sha256;
 
@@ -28,7 +30,9 @@ pub struct Progress {
     pub head: Option<Head>,
     /// Bytes that may be read.
     pub readable: u64,
-    /// Set at the end.
+    /// It did not have to be fetched.
+    pub found: bool,
+    /// Set when the whole file was verified, or nothing more will come.
     pub end: Option<Result<Whole, FillFailure>>,
 }
 
@@ -48,6 +52,8 @@ pub struct Whole {
     pub length: u64,
     /// The SHA-256.
     pub sha256: Sha256,
+    /// Whether the index named a digest that was checked.
+    pub proven: bool,
 }
 
 /// The readers' side. Cheap to clone.
@@ -80,25 +86,36 @@ impl FillWriter {
         });
     }
 
-    /// Everything is done: the file can be found under its digest, if it could be kept.
-    pub fn complete(&self, whole: Whole) {
+    /// Length and digest agree: readers may have the last byte.
+    pub fn verified(&self, whole: Whole) {
         self.progress.send_modify(|progress| {
             progress.readable = whole.length;
             progress.end = Some(Ok(whole));
         });
     }
 
-    /// The fill failed.
+    /// The file is there already: it was kept a moment ago.
+    pub fn found(&self, blob: Blob) {
+        self.progress.send_modify(|progress| {
+            let whole = Whole { length: blob.length, sha256: blob.sha256, proven: true };
+            progress.head = Some(Head { file: blob.file, length: Some(blob.length) });
+            progress.readable = blob.length;
+            progress.found = true;
+            progress.end = Some(Ok(whole));
+        });
+    }
+
+    /// The fill failed. What was verified before stays so.
     pub fn fail(&self, failure: FillFailure) {
-        self.progress.send_modify(|progress| progress.end = Some(Err(failure)));
+        self.progress.send_modify(|progress| {
+            progress.end.get_or_insert(Err(failure));
+        });
     }
 }
 
 impl Drop for FillWriter {
     fn drop(&mut self) {
-        if self.progress.borrow().end.is_none() {
-            self.fail(FillFailure::Abandoned);
-        }
+        self.fail(FillFailure::Abandoned);
     }
 }
 
@@ -126,12 +143,28 @@ impl Fill {
     }
 
     /// Whether the whole file was verified.
-    pub fn is_finished(&self) -> bool {
+    pub fn is_verified(&self) -> bool {
         matches!(self.progress.borrow().end, Some(Ok(_)))
     }
 
-    /// Waits for the end: the file can be found under its digest, if it could be kept.
-    pub async fn finished(&mut self) -> Result<Whole, FillFailure> {
+    /// Whether nothing had to be fetched.
+    pub fn was_found(&self) -> bool {
+        self.progress.borrow().found
+    }
+
+    /// The whole file, once it was verified by a digest that the index names; kept or not, it can be read.
+    pub fn blob(&self) -> Option<Blob> {
+        let progress = self.progress.borrow();
+        match (&progress.head, &progress.end) {
+            (Some(head), Some(Ok(Whole { length, sha256, proven: true }))) => {
+                Some(Blob { file: Arc::clone(&head.file), length: *length, sha256: *sha256 })
+            }
+            _ => None,
+        }
+    }
+
+    /// Waits until the whole file was verified.
+    pub async fn verified(&mut self) -> Result<Whole, FillFailure> {
         match self
             .progress
             .wait_for(|progress| progress.end.is_some())
@@ -153,11 +186,43 @@ mod tests {
         let (writer, mut fill) = FillWriter::new();
         writer.wrote(10);
         assert_eq!(fill.readable_past(0).await?, 9);
-        let whole = Whole { length: 10, sha256: Sha256::of(b"") };
-        writer.complete(whole);
+        let whole = Whole { length: 10, sha256: Sha256::of(b""), proven: true };
+        writer.verified(whole);
         assert_eq!(fill.readable_past(9).await?, 10);
         assert_eq!(fill.readable_past(10).await?, 10, "the end");
-        assert_eq!(fill.finished().await?, whole);
+        assert_eq!(fill.verified().await?, whole);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn what_was_verified_stays_readable_when_it_cannot_be_kept()
+    -> Result<(), Box<dyn std::error::Error>> {
+        for proven in [true, false] {
+            let (writer, mut fill) = FillWriter::new();
+            writer.begin(Head { file: Arc::new(tempfile::tempfile()?), length: None });
+            writer.wrote(10);
+            assert!(fill.blob().is_none(), "not verified");
+            let whole = Whole { length: 10, sha256: Sha256::of(b""), proven };
+            writer.verified(whole);
+            writer.fail(FillFailure::Storage);
+            drop(writer);
+            assert_eq!(fill.verified().await, Ok(whole));
+            assert_eq!(fill.readable_past(9).await, Ok(10));
+            assert!(fill.head().await.is_ok());
+            assert_eq!(fill.blob().map(|blob| blob.length), proven.then_some(10));
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn what_is_found_is_whole_at_once() -> Result<(), Box<dyn std::error::Error>> {
+        let (writer, mut fill) = FillWriter::new();
+        assert!(!fill.was_found());
+        writer.found(Blob { file: Arc::new(tempfile::tempfile()?), length: 10, sha256: Sha256::of(b"") });
+        assert!(fill.was_found() && fill.is_verified());
+        assert_eq!(fill.head().await.map(|head| head.length), Ok(Some(10)));
+        assert_eq!(fill.readable_past(9).await, Ok(10));
+        assert_eq!(fill.blob().map(|blob| blob.length), Some(10));
         Ok(())
     }
 

@@ -138,7 +138,7 @@ mod tests {
             let mut hashes = Hashes::default();
             hashes.insert("sha256", &Sha256::of(content).to_string());
             let mut partial = blobs.begin(None, &hashes)?;
-            partial.write(content)?;
+            partial.write(&[bytes::Bytes::from_static(content)], drop)?;
             partial.verify(&Expected { length: None, hashes })?.commit()?;
         }
         let hex = Sha256::of(b"soon bad").to_string();

@@ -12,6 +12,7 @@ pub mod freshness;
 pub mod inspect;
 pub mod open_files;
 pub mod pages;
+pub mod pipeline;
 pub mod published;
 pub mod read;
 pub mod settings;
@@ -19,7 +20,7 @@ pub mod sidecars;
 pub mod spool;
 mod sweep;
 
-pub use blobs::{Blob, Blobs, Expected, Partial};
+pub use blobs::{Blob, Blobs, Expected, Mismatch, Partial, Verified};
 pub use disk::{Disk, StorageError};
 pub use fill::{Fill, FillFailure, FillWriter, Head, Whole};
 pub use flight::Flights;
@@ -27,6 +28,7 @@ pub use freshness::{Decision, Policy};
 pub use pages::{
     Coding, PageContent, PageKey, PageRecord, Pages, Rendering, RepositoryId, Stamp, Trouble, Written,
 };
+pub use pipeline::{Pipeline, WriteError};
 pub use published::Published;
 pub use read::{ReadError, Reader};
 pub use settings::CacheSettings;

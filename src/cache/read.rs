@@ -147,10 +147,10 @@ impl Reader {
     async fn withhold(&mut self, until: u64) -> Result<u64, ReadError> {
         match &mut self.fill {
             Some(fill) if self.end == Some(until) => {
-                if until - self.position > 1 && !fill.is_finished() {
+                if until - self.position > 1 && !fill.is_verified() {
                     return Ok(until - 1);
                 }
-                fill.finished().await.map_err(ReadError::Fill)?;
+                fill.verified().await.map_err(ReadError::Fill)?;
                 Ok(until)
             }
             _ => Ok(until),
@@ -268,7 +268,7 @@ mod tests {
         let mut late = Reader::growing(fill.clone(), Arc::clone(&readers), 2, Some(9));
         let mut part = Reader::growing(fill, readers, 2, Some(5));
         assert_eq!(part.next().await?.as_deref(), Some(b"ee".as_slice()), "its last byte waits too");
-        writer.complete(Whole { length: 9, sha256: Sha256::of(b"wheelport") });
+        writer.verified(Whole { length: 9, sha256: Sha256::of(b"wheelport"), proven: true });
         assert_eq!(collect(&mut reader).await?, b"t");
         assert_eq!(collect(&mut late).await?, b"eelport");
         assert_eq!(collect(&mut part).await?, b"l");

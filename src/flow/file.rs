@@ -89,11 +89,13 @@ impl Flow {
         let sha256 = facts.sha256;
         let (mut fill, led) = self.fill(route, address, facts.clone());
         let begun = tokio::time::timeout(PATIENCE, fill.head()).await;
-        match begun.map_err(|_| unavailable(Cause::Timeout))? {
-            Ok(head) => Ok(OpenFile::Growing { fill, head, sha256, served: Served::led(led) }),
-            Err(FillFailure::Storage) => self.pass_through(route, address, &facts, 0).await,
-            Err(FillFailure::Upstream(error)) => Err(error),
-            Err(FillFailure::Abandoned) => Err(Error::Internal),
+        match (begun.map_err(|_| unavailable(Cause::Timeout))?, fill.blob()) {
+            // Verified and about to be kept: as good as stored, and it need not be found under its name for that.
+            (Ok(_), Some(blob)) if !led || fill.was_found() => Ok(OpenFile::Stored(blob)),
+            (Ok(head), _) => Ok(OpenFile::Growing { fill, head, sha256, served: Served::led(led) }),
+            (Err(FillFailure::Storage), _) => self.pass_through(route, address, &facts, 0).await,
+            (Err(FillFailure::Upstream(error)), _) => Err(error),
+            (Err(FillFailure::Abandoned), _) => Err(Error::Internal),
         }
     }
 
@@ -185,7 +187,7 @@ impl Flow {
     }
 
     /// Where the index names no SHA-256, the one recorded when the file was fetched.
-    async fn with_link(
+    pub(super) async fn with_link(
         &self,
         route: &Route,
         address: &FileAddress,

@@ -1,26 +1,34 @@
-//! The fill of one file: fetch, write, verify, commit, while readers follow.
+//! The fill of one file: fetch, write, verify, keep, while readers follow.
+//!
+//! Receiving, writing and hashing overlap (`cache/pipeline.rs`). Readers wait for the verification and for nothing after it:
+//! while the file is synced and gets its name, it is read, also by those who come then, from where it was written.
 //!
 //! When upstream breaks off in the middle, the fill goes on where it stopped, or starts over and passes over what it
 //! has; readers notice nothing. What they got is part of what is verified at the end, because the hash runs over the
 //! bytes as they were written.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use tokio::task::JoinHandle;
 
 use super::file::{Facts, link_key};
 use super::{Flow, Route, blocking, explain, unavailable};
-use crate::cache::{FillFailure, FillWriter, Head, Partial, StorageError, Whole};
+use crate::cache::{Blob, FillFailure, FillWriter, Partial, Pipeline, StorageError, Verified, WriteError};
 use crate::error::{Cause, Error};
 use crate::pypi::{FileAddress, FileKind};
-use crate::upstream::{FileReply, FileRequest, Resume, UpstreamError};
+use crate::upstream::{FileBody, FileReply, FileRequest, Resume, UpstreamError};
 
 /// How often a fill asks upstream in all.
 const ATTEMPTS: u32 = 4;
 /// What is written to disk in one go at most, in bytes.
 const BATCH: usize = 1 << 20;
+/// How many files are synced and given their names at the same time; the others wait in line, already readable. How many
+/// can wait is bounded by the size of the cache, where each has its room reserved.
+pub(super) const KEPT_AT_ONCE: usize = 32;
 
 /// Why an attempt ended early.
 enum Stop {
@@ -30,10 +38,16 @@ enum Stop {
     Failed(FillFailure),
 }
 
+/// What follows a batch.
+enum After {
+    More,
+    End,
+    Broken(UpstreamError),
+}
+
 impl From<StorageError> for Stop {
     fn from(error: StorageError) -> Self {
-        tracing::warn!(%error, "a file cannot be kept and is passed through");
-        Self::Failed(FillFailure::Storage)
+        Self::Failed(passed_through(&error))
     }
 }
 
@@ -43,14 +57,16 @@ struct Filling<'a> {
     route: &'a Arc<Route>,
     address: &'a FileAddress,
     facts: Facts,
-    writer: &'a FillWriter,
-    partial: Option<Partial>,
+    writer: Arc<FillWriter>,
+    /// What is made ready while upstream is asked.
+    early: Option<JoinHandle<Option<Partial>>>,
+    pipeline: Option<Pipeline>,
     etag: Option<String>,
     resumable: bool,
 }
 
 impl Flow {
-    /// Fills a file and says so to `writer`.
+    /// Fills a file and says so to `writer`. Readers have the whole file before this ends: it is kept behind them.
     pub(super) async fn run_fill(
         &self,
         route: &Arc<Route>,
@@ -58,21 +74,28 @@ impl Flow {
         facts: Facts,
         writer: FillWriter,
     ) {
+        if let Some(blob) = self.kept_meanwhile(route, address, &facts).await {
+            return writer.found(blob);
+        }
+        let writer = Arc::new(writer);
         let mut filling = Filling {
             flow: self,
             route,
             address,
             facts,
-            writer: &writer,
-            partial: None,
+            writer: Arc::clone(&writer),
+            early: None,
+            pipeline: None,
             etag: None,
             resumable: false,
         };
         match filling.run().await {
-            Ok(whole) => {
-                tracing::info!(route = %route.name, file = %address.file, bytes = whole.length, "file fetched");
+            Ok(verified) => {
+                let blob = verified.blob();
+                tracing::info!(route = %route.name, file = %address.file, bytes = blob.length, "file fetched");
+                filling.keep(verified).await;
                 if filling.facts.listed && address.file.kind() == FileKind::Wheel {
-                    self.extract_behind(route, address, whole);
+                    self.extract_behind(route, address, &blob);
                 }
             }
             Err(failure) => {
@@ -81,55 +104,80 @@ impl Flow {
             }
         }
     }
+
+    /// The file, if another fill ended between the look into the cache and the start of this one: it is open then.
+    async fn kept_meanwhile(&self, route: &Route, address: &FileAddress, facts: &Facts) -> Option<Blob> {
+        let sha256 = match facts.sha256 {
+            Some(sha256) => sha256,
+            None => self.with_link(route, address, facts.clone()).await.ok()?.sha256?,
+        };
+        self.shared.blobs.get_open(sha256, facts.expected.length)
+    }
 }
 
 impl Filling<'_> {
-    async fn run(&mut self) -> Result<Whole, FillFailure> {
+    async fn run(&mut self) -> Result<Verified, FillFailure> {
         let upstream = self.route.upstream().await.map_err(FillFailure::Upstream)?;
+        self.prepare();
         let mut pause = Duration::from_millis(100);
         for attempt in 1.. {
-            let outcome = match upstream.file(self.request()).await {
+            let request = self.request().await?;
+            let outcome = match upstream.file(request).await {
                 Ok(reply) => self.take(reply).await,
                 Err(error) => Err(Stop::Broken(error)),
             };
             match outcome {
-                Ok(()) => break,
+                Ok(last) => return self.finish(last).await,
                 Err(Stop::Failed(failure)) => return Err(failure),
                 Err(Stop::Broken(error)) => {
                     if matches!(error, UpstreamError::CannotResume) {
                         self.resumable = false;
                     }
-                    let begun = self.written() > 0 || matches!(error, UpstreamError::CannotResume);
+                    let written = self.written().await?;
+                    let begun = written > 0 || matches!(error, UpstreamError::CannotResume);
                     if !begun || attempt >= ATTEMPTS {
                         return Err(FillFailure::Upstream(self.explained(&error).await));
                     }
-                    tracing::info!(file = %self.address.file, written = self.written(), %error, "upstream broke off; going on");
+                    tracing::info!(file = %self.address.file, written, %error, "upstream broke off; going on");
                     tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
                     pause *= 2;
                 }
             }
         }
-        self.finish().await
+        Err(FillFailure::Abandoned)
     }
 
-    fn written(&self) -> u64 {
-        self.partial.as_ref().map_or(0, Partial::written)
+    /// Makes a file of known length ready to be written while upstream is asked, if there is room for it as it is.
+    fn prepare(&mut self) {
+        let (blobs, hashes) = (self.flow.shared.blobs.clone(), self.facts.expected.hashes.clone());
+        self.early = self
+            .facts
+            .expected
+            .length
+            .map(|length| tokio::task::spawn_blocking(move || blobs.begin_at_hand(length, &hashes)));
     }
 
-    fn request(&self) -> FileRequest {
-        let resume = (self.resumable && self.written() > 0)
-            .then(|| Resume { offset: self.written(), etag: self.etag.clone() });
-        FileRequest {
+    /// Bytes written so far, with those on their way.
+    async fn written(&mut self) -> Result<u64, FillFailure> {
+        let Some(pipeline) = &mut self.pipeline else { return Ok(0) };
+        let settled = pipeline.settle().await;
+        settled.map_err(|error| self.refused(error))
+    }
+
+    async fn request(&mut self) -> Result<FileRequest, FillFailure> {
+        let offset = self.written().await?;
+        let resume = (self.resumable && offset > 0).then(|| Resume { offset, etag: self.etag.clone() });
+        Ok(FileRequest {
             address: self.address.clone(),
             url: self.facts.url.clone(),
             resume,
             // Where no page could be read, the file may be one that is listed and not imported yet.
             listed: self.facts.listed || self.facts.doubt.is_some(),
-        }
+        })
     }
 
-    /// Takes one answer of upstream, from its head to its end.
-    async fn take(&mut self, mut reply: FileReply) -> Result<(), Stop> {
+    /// Takes one answer of upstream, from its head to its end; gives the last batch back, which is still to be written.
+    async fn take(&mut self, mut reply: FileReply) -> Result<Vec<Bytes>, Stop> {
         if let (Some(expected), Some(found)) = (self.facts.expected.length, reply.length)
             && expected != found
         {
@@ -141,98 +189,83 @@ impl Filling<'_> {
         self.resumable = reply.ranges;
         self.begin().await?;
         // After starting over, what is written already is passed over.
-        let mut skip = self.written().saturating_sub(reply.offset);
-        while let Some(piece) = reply.body.next().await {
-            let mut batch = vec![piece.map_err(Stop::Broken)?];
-            let mut size = batch[0].len();
-            let mut broken = None;
-            // What has arrived meanwhile goes along; nothing is waited for.
-            while size < BATCH {
-                match reply.body.next().now_or_never() {
-                    Some(Some(Ok(more))) => {
-                        size += more.len();
-                        batch.push(more);
-                    }
-                    Some(Some(Err(error))) => {
-                        broken = Some(error);
-                        break;
-                    }
-                    Some(None) | None => break,
-                }
+        let mut skip = self.written().await.map_err(Stop::Failed)?.saturating_sub(reply.offset);
+        loop {
+            let (mut batch, after) = gather(&mut reply.body).await;
+            pass_over(&mut batch, &mut skip);
+            if matches!(after, After::End) {
+                return Ok(batch);
             }
-            self.write(batch, &mut skip).await?;
-            if let Some(error) = broken {
+            let Some(pipeline) = &mut self.pipeline else { return Err(internal()) };
+            let sent = pipeline.write(batch).await;
+            sent.map_err(|error| Stop::Failed(self.refused(error)))?;
+            if let After::Broken(error) = after {
                 return Err(Stop::Broken(error));
             }
         }
-        Ok(())
     }
 
     /// Makes room and lets readers in, once.
     async fn begin(&mut self) -> Result<(), Stop> {
-        if self.partial.is_some() {
+        if self.pipeline.is_some() {
             return Ok(());
         }
+        let early = match self.early.take() {
+            Some(early) => early.await.ok().flatten(),
+            None => None,
+        };
         let (blobs, expected) = (self.flow.shared.blobs.clone(), self.facts.expected.clone());
-        let partial =
-            blocking(move || blobs.begin(expected.length, &expected.hashes)).await.map_err(internal)??;
-        self.writer.begin(Head { file: partial.readers(), length: self.facts.expected.length });
-        self.partial = Some(partial);
+        let partial = match early {
+            Some(partial) => partial,
+            None => blocking(move || blobs.begin(expected.length, &expected.hashes))
+                .await
+                .map_err(|_| internal())??,
+        };
+        let readers = Arc::clone(&self.writer);
+        self.pipeline = Some(Pipeline::begin(partial, self.facts.expected.length, readers));
         Ok(())
     }
 
-    async fn write(&mut self, batch: Vec<Bytes>, skip: &mut u64) -> Result<(), Stop> {
-        let Some(mut partial) = self.partial.take() else { return Err(internal(Error::Internal)) };
-        let mut passed_over = *skip;
-        let (partial, passed_over, outcome) = blocking(move || {
-            let outcome = batch.into_iter().try_for_each(|mut piece| {
-                let over = piece.len().min(usize::try_from(passed_over).unwrap_or(usize::MAX));
-                passed_over -= over as u64;
-                let _ = piece.split_to(over);
-                partial.write(&piece)
-            });
-            (partial, passed_over, outcome)
-        })
-        .await
-        .map_err(internal)?;
-        let written = partial.written();
-        self.partial = Some(partial);
-        *skip = passed_over;
-        outcome?;
-        // Before readers may have it: they were promised the length, and would take so many bytes for the whole file.
-        if self.facts.expected.length.is_some_and(|length| written > length) {
-            return Err(Stop::Failed(FillFailure::Upstream(self.integrity())));
-        }
-        self.writer.wrote(written);
-        Ok(())
+    /// Writes the last batch and verifies the whole.
+    async fn finish(&mut self, last: Vec<Bytes>) -> Result<Verified, FillFailure> {
+        let Some(pipeline) = self.pipeline.take() else { return Err(FillFailure::Abandoned) };
+        let finished = pipeline.finish(last, self.facts.expected.clone()).await;
+        finished.map_err(|error| self.refused(error))
     }
 
-    /// Verifies, commits, lets readers have the last byte.
-    async fn finish(&mut self) -> Result<Whole, FillFailure> {
-        let Some(partial) = self.partial.take() else { return Err(FillFailure::Abandoned) };
-        let expected = self.facts.expected.clone();
-        let verified = blocking(move || partial.verify(&expected)).await.map_err(FillFailure::Upstream)?;
-        let verified = verified.map_err(|mismatch| {
-            tracing::error!(file = %self.address.file, %mismatch, "upstream sent other bytes than the index says; they were discarded");
-            FillFailure::Upstream(self.integrity())
-        })?;
-        let whole = Whole { length: verified.blob().length, sha256: verified.sha256 };
+    /// Syncs a verified file and gives it its name. Readers have all of it already, so whatever happens here is only
+    /// about the next ones; who asks in the meantime joins this fill. A file that nothing vouches for is not kept.
+    async fn keep(&self, verified: Verified) {
         if !verified.proven {
-            self.writer.complete(whole);
-            return Ok(whole);
+            return self.writer.verified(verified.whole());
         }
+        let sha256 = verified.sha256;
         let link =
             self.facts.sha256.is_none().then(|| link_key(self.route, self.address, &self.facts)).flatten();
+        // Helper threads are for other work too, however slow the disk is.
+        let _place = self.flow.shared.keeping.acquire().await;
         let blobs = self.flow.shared.blobs.clone();
         let kept = blocking(move || {
             verified.commit()?;
-            link.map_or(Ok(()), |key| blobs.link(key, whole.sha256))
+            link.map_or(Ok(()), |key| blobs.link(key, sha256))
         });
-        if let Ok(Err(error)) = kept.await {
+        let kept = kept.await.unwrap_or_else(|error| Err(std::io::Error::other(error.to_string())));
+        if let Err(error) = kept {
+            self.flow.shared.not_kept.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(file = %self.address.file, %error, "a fetched file could not be kept");
         }
-        self.writer.complete(whole);
-        Ok(whole)
+    }
+
+    /// What it means that bytes were not taken.
+    fn refused(&self, error: WriteError) -> FillFailure {
+        match error {
+            WriteError::Storage(error) => passed_through(&error),
+            WriteError::Mismatch(mismatch) => {
+                tracing::error!(file = %self.address.file, %mismatch, "upstream sent other bytes than the index says; they were discarded");
+                FillFailure::Upstream(self.integrity())
+            }
+            WriteError::Interrupted => FillFailure::Upstream(Error::Internal),
+        }
     }
 
     fn integrity(&self) -> Error {
@@ -257,6 +290,44 @@ impl Filling<'_> {
     }
 }
 
-fn internal(error: Error) -> Stop {
-    Stop::Failed(FillFailure::Upstream(error))
+fn internal() -> Stop {
+    Stop::Failed(FillFailure::Upstream(Error::Internal))
+}
+
+fn passed_through(error: &StorageError) -> FillFailure {
+    tracing::warn!(%error, "a file cannot be kept and is passed through");
+    FillFailure::Storage
+}
+
+/// The next piece, and what else has arrived meanwhile; nothing more is waited for.
+async fn gather(body: &mut FileBody) -> (Vec<Bytes>, After) {
+    let (mut batch, mut size) = (Vec::new(), 0);
+    let mut next = body.next().await;
+    loop {
+        match next {
+            Some(Ok(piece)) => {
+                size += piece.len();
+                batch.push(piece);
+            }
+            Some(Err(error)) => return (batch, After::Broken(error)),
+            None => return (batch, After::End),
+        }
+        if size >= BATCH {
+            return (batch, After::More);
+        }
+        match body.next().now_or_never() {
+            Some(more) => next = more,
+            None => return (batch, After::More),
+        }
+    }
+}
+
+/// Leaves out the first `skip` bytes, as far as they are in this batch.
+fn pass_over(batch: &mut Vec<Bytes>, skip: &mut u64) {
+    for piece in &mut *batch {
+        let over = piece.len().min(usize::try_from(*skip).unwrap_or(usize::MAX));
+        *skip -= over as u64;
+        let _ = piece.split_to(over);
+    }
+    batch.retain(|piece| !piece.is_empty());
 }

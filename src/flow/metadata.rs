@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::file::Facts;
 use super::{Flow, PATIENCE, Route, Served, blocking, outcome, unavailable};
-use crate::cache::{Blob, FillFailure, Sidecar, Whole};
+use crate::cache::{Blob, FillFailure, Sidecar};
 use crate::error::{Cause, Error};
 use crate::pypi::{File, FileAddress, FileKind, Sha256, wheel};
 
@@ -85,26 +85,25 @@ impl Flow {
             return Ok((blob, Served::Hit));
         }
         let (mut fill, led) = self.fill(route, address, facts.clone());
-        let filled = tokio::time::timeout(PATIENCE, fill.finished()).await;
-        let whole = match filled.map_err(|_| unavailable(Cause::Timeout))? {
-            Ok(whole) => whole,
-            Err(FillFailure::Upstream(error)) => return Err(error),
-            Err(FillFailure::Storage) => return Err(unavailable(Cause::Storage)),
-            Err(FillFailure::Abandoned) => return Err(Error::Internal),
-        };
-        let blobs = self.shared.blobs.clone();
-        let blob = blocking(move || blobs.get(whole.sha256, Some(whole.length))).await?;
-        Ok((blob.ok_or_else(|| unavailable(Cause::Storage))?, Served::led(led)))
+        let filled = tokio::time::timeout(PATIENCE, fill.verified()).await;
+        match filled.map_err(|_| unavailable(Cause::Timeout))? {
+            // It need not be kept yet to be looked into.
+            Ok(_) => Ok((fill.blob().ok_or(Error::Internal)?, Served::led(led))),
+            Err(FillFailure::Upstream(error)) => Err(error),
+            Err(FillFailure::Storage) => Err(unavailable(Cause::Storage)),
+            Err(FillFailure::Abandoned) => Err(Error::Internal),
+        }
     }
 
     /// Takes the metadata out of a wheel that has just been fetched, before anybody asks for it.
-    pub(super) fn extract_behind(&self, route: &Arc<Route>, address: &FileAddress, whole: Whole) {
+    pub(super) fn extract_behind(&self, route: &Arc<Route>, address: &FileAddress, blob: &Blob) {
         let (flow, route, address) = (self.clone(), Arc::clone(route), address.clone());
+        let (sha256, length) = (blob.sha256, blob.length);
         self.shared.tasks.spawn("extract core metadata", async move {
             let (blobs, sidecars) = (flow.shared.blobs.clone(), flow.shared.sidecars.clone());
             let found = blocking(move || {
-                let unknown = sidecars.digest(whole.sha256).is_none();
-                unknown.then(|| blobs.get(whole.sha256, Some(whole.length))).flatten()
+                let unknown = sidecars.digest(sha256).is_none();
+                unknown.then(|| blobs.get(sha256, Some(length))).flatten()
             });
             if let Ok(Some(blob)) = found.await {
                 let _ = outcome(flow.extract(&route, &address, blob), LONGEST_FILL).await;

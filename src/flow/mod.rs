@@ -5,6 +5,7 @@
 //! as a task of ours; a client that leaves stops nothing. Nothing here knows an HTTP status of ours.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -112,6 +113,10 @@ struct Shared {
     fetches: Flights<PageKey, Waiter<PageRecord>>,
     renderings: Flights<RenderingKey, Waiter<Arc<Rendering>>>,
     fills: Flights<FileKey, Fill>,
+    /// Files that were served and could not be kept.
+    not_kept: AtomicU64,
+    /// Places for files that are being kept.
+    keeping: Semaphore,
     extractions: Flights<Sha256, Waiter<crate::cache::Sidecar>>,
     publishes: Flights<publish::FlightKey, publish::UnderWay>,
 }
@@ -149,6 +154,8 @@ impl Flow {
             fetches: Flights::default(),
             renderings: Flights::default(),
             fills: Flights::default(),
+            not_kept: AtomicU64::new(0),
+            keeping: Semaphore::new(fill::KEPT_AT_ONCE),
             extractions: Flights::default(),
             publishes: Flights::default(),
         };
@@ -169,6 +176,7 @@ impl Flow {
             disk: self.shared.disk.used(),
             disk_limit: self.shared.disk.max_size(),
             fills: self.shared.fills.len() as u64,
+            not_kept: self.shared.not_kept.load(Ordering::Relaxed),
         }
     }
 }
@@ -186,6 +194,8 @@ pub struct Figures {
     pub disk_limit: u64,
     /// Files being fetched, as a number.
     pub fills: u64,
+    /// Fetched files that were served and could not be kept, as a number.
+    pub not_kept: u64,
 }
 
 impl std::fmt::Debug for Flow {

@@ -130,6 +130,7 @@ async fn a_full_cache_evicts_and_no_reader_notices() {
     publish(&proxy.upstream, &samples.iter().collect::<Vec<_>>());
     let [first, rest @ ..] = &samples;
     proxy.get(&first.path()).send().await.expect(200);
+    proxy.kept_by("blobs", 1).await;
     // Two in the middle of the stored file: one of the whole, one of a part.
     let whole = proxy.get(&first.path()).open().await;
     let part = proxy.get(&first.path()).header("range", "bytes=100-").open().await;
@@ -137,7 +138,8 @@ async fn a_full_cache_evicts_and_no_reader_notices() {
     for sample in rest {
         assert_eq!(proxy.get(&sample.path()).send().await.expect(200).body, sample.bytes);
         let kept: u64 = proxy
-            .kept("blobs")
+            .kept_by("blobs", 2)
+            .await
             .iter()
             .filter_map(|path| fs::metadata(path).ok())
             .map(|file| file.len())
@@ -236,7 +238,7 @@ async fn a_foreign_file_or_link_among_the_blobs_is_never_served() {
     proxy.get(&wheel.path()).send().await.expect(200);
     let outside = proxy.dir.path().join("outside");
     fs::write(&outside, b"foreign").expect("a directory of ours");
-    let blob = proxy.kept("blobs").remove(0);
+    let blob = proxy.kept_by("blobs", 1).await.remove(0);
     fs::remove_file(&blob).expect("a file that is there");
     std::os::unix::fs::symlink(&outside, &blob).expect("a directory of ours");
     assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
+use crate::support::client::until;
 use crate::support::process::{Program, World, ready};
 use crate::support::proxy::files_below;
 use crate::support::wheels::{Sample, publish};
@@ -121,6 +122,8 @@ async fn the_cache_can_be_looked_at_healed_and_emptied() {
     let client = program.proxy();
     client.get(&sdist.path()).send().await.expect(200);
     client.get(&format!("{}.metadata", wheel.path())).send().await.expect(200);
+    let blobs = async || (files_below(&root.join("blobs")).len() == 2).then_some(());
+    until("both files to be kept", blobs).await;
     let run = |action: &str| Program::run(&["cache", action], &[("WHEELPORT_CACHE_DIR", &cache)]);
     let stats = run("stats");
     assert_eq!(stats.code, Some(0));

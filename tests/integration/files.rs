@@ -59,7 +59,59 @@ async fn many_clients_of_a_cold_file_are_one_fetch() {
         assert_eq!(answer.expect(200).body, sdist.bytes);
     }
     assert_eq!((proxy.asked(&sdist.upstream()), proxy.asked(PAGE)), (1, 1));
-    assert_eq!(proxy.kept("blobs").len(), 1);
+    proxy.kept_by("blobs", 1).await;
+}
+
+#[tokio::test]
+async fn a_file_is_a_hit_as_soon_as_somebody_has_all_of_it() {
+    let proxy = Proxy::start().await;
+    let samples: Vec<_> = (0..30).map(|minor| Sample::sdist(&format!("1.{minor}"), 3000)).collect();
+    publish(&proxy.upstream, &samples.iter().collect::<Vec<_>>());
+    // It may be kept by then, or about to be, or be between both; nobody is to notice.
+    for sample in &samples {
+        for served in ["wheelport; fwd=miss; stored", "wheelport; hit", "wheelport; hit"] {
+            let answer = proxy.get(&sample.path()).send().await.expect(200);
+            assert_eq!((&answer.body, answer.header("cache-status")), (&sample.bytes, Some(served)));
+        }
+        assert_eq!(proxy.asked(&sample.upstream()), 1);
+    }
+    proxy.kept_by("blobs", samples.len()).await;
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_kept_after_all_is_served_whole_and_counted() {
+    let (proxy, sdist, gate) = (Proxy::start().await, Sample::sdist("1.0", 200_000), Gate::closed());
+    list(&proxy.upstream, &[&sdist]);
+    let whole = Reply::ok(sdist.bytes.clone());
+    proxy.upstream.on_each(&sdist.upstream(), [whole.clone().gate_after(150_000, &gate), whole]);
+    let mut first = proxy.get(&sdist.path()).open().await;
+    first.at_least(100_000).await;
+    // What is taken away now cannot be given its name later.
+    let [temporary] = &proxy.temporaries()[..] else { panic!("one file is being written") };
+    std::fs::remove_file(temporary).expect("a file that is there");
+    gate.open();
+    assert_eq!(first.finish().await.expect(200).body, sdist.bytes);
+    let counted = async || proxy.metrics().await.contains("wheelport_fills_not_kept_total 1\n").then_some(());
+    until("the failure to be counted", counted).await;
+    assert_eq!((proxy.kept("blobs").len(), proxy.temporaries().len()), (0, 0), "nothing half-kept");
+    let idle = async || proxy.metrics().await.contains("wheelport_fills_under_way 0\n").then_some(());
+    until("the fill to end", idle).await;
+    assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
+    proxy.kept_by("blobs", 1).await;
+    assert_eq!(proxy.asked(&sdist.upstream()), 2);
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_what_is_being_kept() {
+    let proxy = Proxy::start().await;
+    let samples: Vec<_> = (0..24).map(|minor| Sample::sdist(&format!("1.{minor}"), 1 << 20)).collect();
+    publish(&proxy.upstream, &samples.iter().collect::<Vec<_>>());
+    let paths: Vec<_> = samples.iter().map(Sample::path).collect();
+    for answer in join_all(paths.iter().map(|path| proxy.get(path).send())).await {
+        assert_eq!(answer.expect(200).body.len(), 1 << 20);
+    }
+    let proxy = proxy.stop().await.start_blind().await;
+    assert_eq!((proxy.kept("blobs").len(), proxy.temporaries().len()), (samples.len(), 0));
 }
 
 #[tokio::test]
@@ -123,7 +175,7 @@ async fn an_address_out_of_a_lock_file_works_without_its_page() {
     ] {
         assert_eq!(proxy.get(path).send().await.expect(200).body, file.bytes, "{path}");
     }
-    assert_eq!(proxy.kept("blobs").len(), 1);
+    proxy.kept_by("blobs", 1).await;
     assert_eq!(proxy.upstream.requests().len(), 2, "the page and the file, once each");
 }
 
@@ -174,6 +226,7 @@ async fn other_digests_than_sha256_vouch_too_and_none_means_not_kept() {
         proxy.upstream.on(PAGE, page(&[entry]));
         proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()));
         assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes, "{hashes}");
+        proxy.kept_by("links", usize::from(asked == 1)).await;
         let second = proxy.get(&sdist.path()).send().await.expect(200);
         assert_eq!(second.body, sdist.bytes, "{hashes}");
         assert_eq!(proxy.asked(&sdist.upstream()), asked, "{hashes}");
@@ -273,7 +326,7 @@ async fn a_cut_in_the_middle_is_made_up_for_by_starting_over_where_ranges_were_n
     let asked = proxy.upstream.requests_to(&sdist.upstream());
     assert_eq!(asked.len(), 4);
     assert!(asked.iter().all(|seen| seen.header("range").is_none()), "{asked:?}");
-    assert_eq!(proxy.kept("blobs").len(), 1);
+    proxy.kept_by("blobs", 1).await;
 }
 
 #[tokio::test]
@@ -391,5 +444,5 @@ async fn two_routes_do_not_mix_what_they_fetch_but_share_the_bytes() {
     }
     let nameless = proxy.get(&wheel.path()).send().await.expect(404);
     assert_eq!(nameless.value()["code"], "no-default-route");
-    assert_eq!(proxy.kept("blobs").len(), 1);
+    proxy.kept_by("blobs", 1).await;
 }

@@ -156,7 +156,7 @@ async fn it_survives_a_restart_and_the_loss_of_the_wheel() {
     let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
     proxy.get(&of(&wheel)).send().await.expect(200);
-    for blob in proxy.kept("blobs") {
+    for blob in proxy.kept_by("blobs", 1).await {
         std::fs::remove_file(blob).expect("a file that is there");
     }
     let (upstream, control) = (proxy.upstream.clone(), proxy.control.clone());

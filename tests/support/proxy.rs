@@ -326,6 +326,12 @@ impl Proxy {
         files_below(&self.dir.path().join("cache").join(part))
     }
 
+    /// Resolves when so many files are in a part of the cache directory: whoever has read a fetched file may be ahead of that.
+    pub async fn kept_by(&self, part: &str, count: usize) -> Vec<PathBuf> {
+        let kept = async || Some(self.kept(part)).filter(|files| files.len() == count);
+        until(&format!("{count} files in {part}"), kept).await
+    }
+
     /// What this process is writing now, its lock left out.
     pub fn temporaries(&self) -> Vec<PathBuf> {
         let mut found = self.kept("tmp");

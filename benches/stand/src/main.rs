@@ -6,29 +6,33 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue};
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Full};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
+use tokio::time::Sleep;
 use tokio::time::error::Elapsed;
 
 /// Clients that take longer are given up.
 const PATIENCE: Duration = Duration::from_mins(5);
 
 const USAGE: &str = "usage:
-  stand serve --dir DIR [--listen ADDRESS] [--delay MILLISECONDS] [--gzip yes]
+  stand serve --dir DIR [--listen ADDRESS] [--delay MILLISECONDS] [--rate MEGABYTES] [--gzip yes]
       answer the files of DIR from memory; `index.json` stands for the address of its directory, with a final slash;
-      with --gzip, NAME.gz is given to whoever accepts gzip
+      with --gzip, NAME.gz is given to whoever accepts gzip; with --rate, a body comes no faster than so many millions of
+      bytes a second, instead of as fast as memory
   stand fetch --to ADDRESS --path PATH --expect FILE [--clients NUMBER]
       get one address with so many clients at once, each over its own connection; the first client compares every byte
       with FILE, the others compare the length";
@@ -58,12 +62,15 @@ async fn run() -> Outcome<()> {
         "serve" => {
             let delay = Duration::from_millis(option("--delay").unwrap_or("0").parse()?);
             let listen = option("--listen").unwrap_or("127.0.0.1:0").parse()?;
-            serve(Path::new(option("--dir").ok_or(USAGE)?), listen, delay, option("--gzip").is_some()).await
+            let rate = option("--rate").map(str::parse::<u32>).transpose()?.map(|rate| f64::from(rate) * 1e6);
+            let shelf = Shelf { delay, rate, gzip: option("--gzip").is_some(), ..Shelf::default() };
+            serve(Path::new(option("--dir").ok_or(USAGE)?), listen, shelf).await
         }
         "fetch" => {
             let clients = option("--clients").unwrap_or("1").parse()?;
             let expect = Path::new(option("--expect").ok_or(USAGE)?);
-            fetch(option("--to").ok_or(USAGE)?.parse()?, option("--path").ok_or(USAGE)?, clients, expect).await
+            fetch(option("--to").ok_or(USAGE)?.parse()?, option("--path").ok_or(USAGE)?, clients, expect)
+                .await
         }
         _ => Err(USAGE.into()),
     }
@@ -73,9 +80,12 @@ fn loopback_only(address: SocketAddr) -> Outcome<()> {
     if address.ip().is_loopback() { Ok(()) } else { Err(format!("{address} is not on loopback").into()) }
 }
 
+#[derive(Default)]
 struct Shelf {
     files: HashMap<String, Item>,
     delay: Duration,
+    /// Bytes a second, if not as fast as can be.
+    rate: Option<f64>,
     gzip: bool,
     asked: AtomicU64,
 }
@@ -86,11 +96,10 @@ struct Item {
     gzip: Option<Bytes>,
 }
 
-async fn serve(dir: &Path, listen: SocketAddr, delay: Duration, gzip: bool) -> Outcome<()> {
+async fn serve(dir: &Path, listen: SocketAddr, mut shelf: Shelf) -> Outcome<()> {
     loopback_only(listen)?;
-    let mut files = HashMap::new();
-    collect(dir, "", &mut files)?;
-    let shelf = Arc::new(Shelf { files, delay, gzip, asked: AtomicU64::new(0) });
+    collect(dir, "", &mut shelf.files)?;
+    let shelf = Arc::new(shelf);
     let socket = TcpListener::bind(listen).await?;
     println!("{}", socket.local_addr()?);
     loop {
@@ -136,31 +145,95 @@ fn collect(dir: &Path, prefix: &str, files: &mut HashMap<String, Item>) -> Outco
 }
 
 impl Shelf {
-    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Paced> {
+        let body = |bytes| Paced::new(bytes, self.rate);
         if request.uri().path() == "/_asked" {
-            return Response::new(self.asked.load(Ordering::Relaxed).to_string().into());
+            return Response::new(body(self.asked.load(Ordering::Relaxed).to_string().into()));
         }
         self.asked.fetch_add(1, Ordering::Relaxed);
         if !self.delay.is_zero() {
             tokio::time::sleep(self.delay).await;
         }
         let Some(item) = self.files.get(request.uri().path()) else {
-            let mut missing = Response::new(Full::default());
+            let mut missing = Response::new(body(Bytes::new()));
             *missing.status_mut() = StatusCode::NOT_FOUND;
             return missing;
         };
-        let mut answer = Response::new(Full::new(item.body.clone()));
+        let mut answer = Response::new(body(item.body.clone()));
         if self.gzip
             && let Some(gzip) = &item.gzip
         {
             let accepted = request.headers().get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
             if accepted.is_some_and(|accepted| accepted.contains("gzip")) {
-                *answer.body_mut() = Full::new(gzip.clone());
+                *answer.body_mut() = body(gzip.clone());
                 answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             }
         }
         answer.headers_mut().insert(CONTENT_TYPE, item.kind.clone());
         answer
+    }
+}
+
+/// A body that comes at a steady rate, or all at once.
+struct Paced {
+    rest: Bytes,
+    rate: Option<f64>,
+    began: Instant,
+    sent: usize,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Paced {
+    /// What a body begins with and goes on by, in bytes.
+    const STEP: usize = 64 << 10;
+
+    fn new(rest: Bytes, rate: Option<f64>) -> Self {
+        Self { rest, rate, began: Instant::now(), sent: 0, pause: None }
+    }
+
+    /// Waits until the next step is due; says how many bytes are. What a late timer missed is made up for.
+    fn poll_due(&mut self, context: &mut Context<'_>) -> Poll<usize> {
+        let Some(rate) = self.rate else { return Poll::Ready(self.rest.len()) };
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(context));
+                self.pause = None;
+            }
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
+            let due = (self.began.elapsed().as_secs_f64() * rate) as usize + Self::STEP;
+            let step = due.saturating_sub(self.sent).min(self.rest.len());
+            if step >= Self::STEP.min(self.rest.len()) {
+                return Poll::Ready(step);
+            }
+            #[expect(clippy::cast_precision_loss, reason = "far below what a float holds exactly")]
+            let wait = Duration::from_secs_f64(self.sent as f64 / rate).saturating_sub(self.began.elapsed());
+            self.pause = Some(Box::pin(tokio::time::sleep(wait)));
+        }
+    }
+}
+
+impl Body for Paced {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        let step = ready!(self.poll_due(context));
+        self.sent += step;
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(step)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
     }
 }
 
