@@ -1,7 +1,8 @@
-//! What every part stands on: the calendar clock, the owner of all tasks, metrics and telemetry.
+//! What every part stands on: the calendar clock, the owner of all tasks and for whom they work, metrics and telemetry.
 //!
 //! Nothing here knows what a package index is.
 
+pub mod caller;
 pub mod clock;
 pub mod lane;
 pub mod metrics;
@@ -9,6 +10,7 @@ pub mod tasks;
 pub mod telemetry;
 pub mod units;
 
+pub use caller::Caller;
 pub use clock::Clock;
 pub use lane::Lane;
 pub use tasks::Tasks;

@@ -7,6 +7,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use super::Caller;
+
 /// Starts tasks and joins them at the end of the process. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
@@ -20,15 +22,15 @@ impl Tasks {
         Self::default()
     }
 
-    /// Starts a task that ends by itself, such as a fill; the stop waits for it until its deadline.
+    /// Starts a task that ends by itself, such as a fill; the stop waits for it until its deadline. It works for whom its
+    /// starter works for.
     #[expect(clippy::disallowed_methods, reason = "the one place that may start tasks")]
     pub fn spawn<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        drop(tokio::spawn(
-            self.tracker.track_future(task.instrument(tracing::debug_span!("task", task = name))),
-        ));
+        let task = Caller::current().serve(task.instrument(tracing::debug_span!("task", task = name)));
+        drop(tokio::spawn(self.tracker.track_future(task)));
     }
 
     /// Starts a loop that runs until the stop; it is dropped at its next await then.

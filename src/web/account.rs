@@ -14,6 +14,7 @@ use super::headers::REQUEST_ID;
 use super::{Arrival, Site, body, guard};
 use crate::error::{Error, excerpt, shortened};
 use crate::flow::Served;
+use crate::runtime::Caller;
 use crate::runtime::metrics::RequestLabels;
 use crate::runtime::telemetry::ACCESS;
 
@@ -98,7 +99,8 @@ pub(super) async fn account(site: &Arc<Site>, arrival: Arrival, request: Request
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let agent = request.headers().get(http::header::USER_AGENT).cloned();
     let in_flight = body::InFlight::begin(&site.metrics);
-    let mut response = in_span(id, super::answered(site, arrival, id, request)).await;
+    let answering = in_span(id, super::answered(site, arrival, id, request));
+    let mut response = Caller::client(client).serve(answering).await;
     let elapsed = began.elapsed();
 
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
