@@ -132,14 +132,18 @@ impl Gate {
 
     /// The upstream answered 429 to a request sent at `sent`.
     pub fn throttled(&self, sent: Instant, wish: Option<Duration>) {
-        self.quota.throttled(sent);
-        self.lock().pause.throttled(sent, Instant::now(), wish, fastrand::f64());
+        let until = {
+            let (mut state, now) = (self.lock(), Instant::now());
+            state.pause.throttled(sent, now, wish, fastrand::f64());
+            state.pause.until(now)
+        };
+        self.quota.throttled(sent, until);
     }
 
     /// The upstream answered 5xx to a request sent at `sent`. One that wishes to be left alone is short of something.
     pub fn failed(&self, sent: Instant, wish: Option<Duration>) {
         match wish {
-            Some(_) => self.quota.throttled(sent),
+            Some(_) => self.quota.throttled(sent, None),
             None => self.quota.failed(sent),
         }
     }

@@ -28,9 +28,12 @@ impl Quota {
         self.turns.take(caller, deadline).await
     }
 
-    /// The service throttled a request that was sent at `sent`.
-    pub fn throttled(&self, sent: Instant) {
-        self.turns.supply(|rate| rate.lower(Rate::THROTTLED, sent, Instant::now()));
+    /// The service throttled a request that was sent at `sent`, and is left alone until then.
+    pub fn throttled(&self, sent: Instant, until: Option<Instant>) {
+        self.turns.supply(|rate| {
+            rate.lower(Rate::THROTTLED, sent, Instant::now());
+            rate.rest(until);
+        });
     }
 
     /// The service failed at a request that was sent at `sent`.
@@ -85,6 +88,14 @@ impl Rate {
         self.current = (self.current + seconds * self.highest * Self::GROWTH).min(self.highest);
     }
 
+    /// No turns come before then, and none are saved up: a pause must not end in a burst.
+    fn rest(&mut self, until: Option<Instant>) {
+        if let Some(until) = until.filter(|until| *until > self.seen) {
+            self.seen = until;
+            self.turns = 0.0;
+        }
+    }
+
     /// A lower rate allows a smaller burst.
     fn room(&self) -> f64 {
         (self.burst * self.current / self.highest).max(1.0)
@@ -113,7 +124,7 @@ impl Supply for Rate {
             return Ok(());
         }
         let missing = Duration::from_secs_f64((1.0 - self.turns) / self.current);
-        Err(Some(now + missing.max(Self::TICK)))
+        Err(Some(self.seen + missing.max(Self::TICK)))
     }
 
     fn put_back(&mut self) {
@@ -166,6 +177,16 @@ mod tests {
         assert!((rate.current - 265.0).abs() < 0.01, "ten a second: {rate:?}");
         rate.pass(start + SECOND * 600);
         assert!((rate.current - 600.0).abs() < 0.01, "never above what was configured: {rate:?}");
+    }
+
+    #[test]
+    fn a_pause_ends_without_a_burst() {
+        let start = Instant::now();
+        let mut rate = Rate::new(100, 50, start);
+        rate.rest(Some(start + SECOND * 5));
+        let Err(Some(next)) = rate.take(start + SECOND) else { panic!("a turn in the pause") };
+        assert!(next >= start + SECOND * 5, "{:?}", next - start);
+        assert_eq!(taken(&mut rate, start + SECOND * 5, SECOND / 10), 9);
     }
 
     #[test]
