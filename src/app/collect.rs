@@ -1,4 +1,4 @@
-//! Metrics that are read when somebody asks for them: tokens and the cache.
+//! Metrics that are read when somebody asks for them: tokens, rates and the cache.
 
 use std::sync::Arc;
 
@@ -58,9 +58,20 @@ impl Collected {
     }
 }
 
+impl Collected {
+    fn rate_limits(&self) -> PerRoute {
+        let known = |route: &Arc<Route>| Some((Arc::clone(&route.name), route.rate_limit()?));
+        (
+            "upstream_rate_limit",
+            "Requests per second upstream is asked at most, now; routes of one quota share it",
+            self.routes.iter().filter_map(known).collect(),
+        )
+    }
+}
+
 impl Collector for Collected {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        for (name, help, values) in self.token_gauges() {
+        for (name, help, values) in self.token_gauges().into_iter().chain([self.rate_limits()]) {
             let gauge = ConstGauge::new(0.0_f64);
             let mut family = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
             for (route, value) in values {

@@ -20,6 +20,7 @@ use super::{
 use crate::cache::{Coding, Decision, PageKey, PageRecord, Rendering, Stamp, Trouble, Written};
 use crate::error::{Cause, Error};
 use crate::pypi::{File, Page, ProjectName, Sha256, parse, render};
+use crate::runtime::Caller;
 use crate::upstream::{PageReply, UpstreamError};
 
 /// A known project is believed to be gone when upstream said so twice, so far apart.
@@ -104,7 +105,8 @@ impl Flow {
             Decision::Fresh => Some(Served::Hit),
             Decision::Revalidate => {
                 if !self.is_in_trouble(key) {
-                    self.fetch(route, key);
+                    // Who gets this answer does not wait for the next one.
+                    Caller::Background.start(|| self.fetch(route, key));
                 }
                 Some(Served::Revalidating)
             }

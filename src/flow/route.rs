@@ -78,6 +78,11 @@ impl Route {
         self.upstream.borrow().is_some()
     }
 
+    /// The requests per second that upstream is asked at most, now; `None` until its address is known.
+    pub fn rate_limit(&self) -> Option<f64> {
+        self.upstream.borrow().as_ref().map(Upstream::rate_limit)
+    }
+
     pub(super) fn key(&self, project: &ProjectName) -> PageKey {
         PageKey { repository: self.repository.clone(), project: project.clone() }
     }

@@ -9,7 +9,7 @@ use super::{Flow, OpenFile, Route};
 use crate::cache::{FillFailure, ReadError, Reader};
 use crate::error::Error;
 use crate::pypi::FileAddress;
-use crate::runtime::Lane;
+use crate::runtime::{Caller, Lane};
 
 /// The bytes of a file answer. After an error the answer must be broken off, not ended.
 pub struct FileStream {
@@ -17,7 +17,7 @@ pub struct FileStream {
 }
 
 enum Source {
-    Cached { reader: Reader, flow: Flow, route: Arc<Route>, address: FileAddress },
+    Cached { reader: Reader, flow: Flow, route: Arc<Route>, address: FileAddress, caller: Caller },
     Passing(Box<Passing>),
 }
 
@@ -29,6 +29,7 @@ impl FileStream {
                 flow: flow.clone(),
                 route: Arc::clone(route),
                 address: address.clone(),
+                caller: Caller::current(),
             },
         }
     }
@@ -76,13 +77,15 @@ impl FileStream {
                     }
                 },
             };
-            let Source::Cached { flow, route, address, .. } = &self.source else {
+            let Source::Cached { flow, route, address, caller, .. } = &self.source else {
                 return Err(Error::Internal);
             };
-            let facts = flow.facts(route, address).await?;
-            if let OpenFile::Passing { mut stream, .. } =
-                flow.pass_through(route, address, &facts, position).await?
-            {
+            // A body is sent when its request is answered, so the client has to be named again.
+            let passing = caller.serve(async {
+                let facts = flow.facts(route, address).await?;
+                flow.pass_through(route, address, &facts, position).await
+            });
+            if let OpenFile::Passing { mut stream, .. } = passing.await? {
                 stream.restrict(position, end);
                 self.source = stream.source;
             }

@@ -1,8 +1,9 @@
-//! What every part stands on: the calendar clock, the owner of all tasks, metrics and telemetry.
+//! What every part stands on: the calendar clock, the owner of all tasks and for whom they work, metrics and telemetry.
 //!
 //! Nothing here knows what a package index is.
 
 pub mod access;
+pub mod caller;
 pub mod clock;
 pub mod lane;
 pub mod metrics;
@@ -11,6 +12,7 @@ pub mod telemetry;
 pub mod units;
 pub mod workers;
 
+pub use caller::Caller;
 pub use clock::Clock;
 pub use lane::Lane;
 pub use tasks::Tasks;

@@ -8,6 +8,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use super::Caller;
+
 /// Starts tasks and joins them at the end of the process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tasks {
@@ -34,15 +36,17 @@ impl Tasks {
         }
     }
 
-    /// Starts a task that ends by itself, such as a fill; the stop waits for it until its deadline.
+    /// Starts a task that ends by itself, such as a fill; the stop waits for it until its deadline. It works for whom its
+    /// starter works for.
     pub fn spawn<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.spawn_on(&self.runtime.clone().unwrap_or_else(Handle::current), name, task);
+        let runtime = self.runtime.clone().unwrap_or_else(Handle::current);
+        self.spawn_on(&runtime, name, Caller::current().serve(task));
     }
 
-    /// As [`Tasks::spawn`], on another runtime.
+    /// As [`Tasks::spawn`], on another runtime, and for nobody in particular.
     pub fn spawn_on<F>(&self, runtime: &Handle, name: &'static str, task: F)
     where
         F: Future<Output = ()> + Send + 'static,

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
-use url::{Host, Url};
+use url::{Host, Origin, Url};
 
 use crate::pypi::{FileAddress, ProjectName};
 
@@ -76,6 +76,14 @@ impl Endpoint {
         is_web(url) && !has_credentials(url) && url.origin() == self.base.origin()
     }
 
+    /// Whose quota requests to this endpoint count against.
+    pub(super) fn quota_scope(&self) -> QuotaScope {
+        self.base.host_str().and_then(region).map_or_else(
+            || QuotaScope::Origin(self.base.origin()),
+            |region| QuotaScope::Region(region.to_owned()),
+        )
+    }
+
     fn below(&self, encoded: &str) -> Url {
         let mut url = self.base.clone();
         let path = format!("{}{encoded}", self.base.path());
@@ -88,6 +96,28 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Endpoint({})", self.base)
     }
+}
+
+/// Endpoints that share a quota.
+///
+/// CodeArtifact counts per region and calling account. The host names the account that owns the domain, not the one that
+/// calls; a process usually calls as one account, so all its endpoints in a region are taken together, which may be
+/// slower than necessary but never too fast.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum QuotaScope {
+    /// CodeArtifact in this region.
+    Region(String),
+    /// Something else at this origin.
+    Origin(Origin),
+}
+
+/// The region in the host of a CodeArtifact repository: `….d.codeartifact.REGION.amazonaws.com`, `….REGION.on.aws`, or
+/// `….REGION.vpce.amazonaws.com`.
+fn region(host: &str) -> Option<&str> {
+    let (before, rest) = host.rsplit_once(".d.codeartifact.")?;
+    let (region, suffix) = rest.split_once('.')?;
+    let is_aws = matches!(suffix, "amazonaws.com" | "on.aws" | "vpce.amazonaws.com");
+    (is_aws && !before.is_empty() && !region.is_empty()).then_some(region)
 }
 
 /// A host name, or `*.` and a domain, whose subdomains of any depth it stands for.
@@ -237,6 +267,24 @@ mod tests {
 
     use super::*;
     use crate::pypi::{FileName, VersionSegment};
+
+    #[test]
+    fn all_endpoints_of_a_region_share_its_quota() {
+        let scope = |host: &str| endpoint(&format!("https://{host}/pypi/python/")).quota_scope();
+        let region = |name: &str| QuotaScope::Region(name.to_owned());
+        for (host, expected) in [
+            ("acme-111122223333.d.codeartifact.eu-central-1.amazonaws.com", "eu-central-1"),
+            ("other-444455556666.d.codeartifact.eu-central-1.amazonaws.com", "eu-central-1"),
+            ("acme-111122223333.d.codeartifact.us-east-1.on.aws", "us-east-1"),
+            ("vpce-0a1b-x.d.codeartifact.eu-west-1.vpce.amazonaws.com", "eu-west-1"),
+        ] {
+            assert_eq!(scope(host), region(expected), "{host}");
+        }
+        for host in ["127.0.0.1", "d.codeartifact.example.org", "a.d.codeartifact.eu-west-1.example.org"] {
+            assert!(matches!(scope(host), QuotaScope::Origin(_)), "{host}");
+        }
+        assert_ne!(scope("one.example.org"), scope("two.example.org"));
+    }
 
     const BASE: &str = "https://acme-111122223333.d.codeartifact.eu-central-1.amazonaws.com/pypi/python";
 

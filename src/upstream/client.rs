@@ -15,11 +15,12 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 use url::Origin;
 
-use super::address::Endpoint;
+use super::address::{Endpoint, QuotaScope};
 use super::connect::{BoxError, ClientError, Connector};
 use super::error::{Unavailability, chain};
 use super::gate::Gate;
 use super::metrics::Metrics;
+use super::quota::Quota;
 use super::settings::ClientSettings;
 
 /// The body of a request; reads have none.
@@ -34,8 +35,15 @@ pub struct Client {
 struct Inner {
     pool: Pool<Connector, RequestBody>,
     settings: ClientSettings,
-    gates: Mutex<HashMap<Origin, Arc<Gate>>>,
+    gates: Mutex<Gates>,
     metrics: Metrics,
+}
+
+/// What requests share. The number of entries is that of the configured endpoints.
+#[derive(Default)]
+struct Gates {
+    by_origin: HashMap<Origin, Arc<Gate>>,
+    quotas: HashMap<QuotaScope, Arc<Quota>>,
 }
 
 /// How sending one request failed.
@@ -71,14 +79,15 @@ impl Client {
         &self.inner.settings
     }
 
-    /// What all requests to this endpoint's origin share, whichever route they are for. Their number is that of the
-    /// configured origins.
+    /// What all requests to this endpoint's origin share, whichever route they are for.
     pub(super) fn gate(&self, endpoint: &Endpoint) -> Arc<Gate> {
+        let settings = &self.inner.settings;
         let mut gates = self.inner.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        gates
-            .entry(endpoint.base().origin())
-            .or_insert_with(|| Arc::new(Gate::new(&self.inner.settings)))
-            .clone()
+        let quota =
+            gates.quotas.entry(endpoint.quota_scope()).or_insert_with(|| Arc::new(Quota::new(settings)));
+        let quota = Arc::clone(quota);
+        let gate = gates.by_origin.entry(endpoint.base().origin());
+        Arc::clone(gate.or_insert_with(|| Arc::new(Gate::new(settings, quota))))
     }
 
     /// Sends one request and waits for the head of its answer, at most until `limit`.
@@ -111,4 +120,24 @@ fn classify(error: &legacy::Error) -> SendError {
         return SendError::Malformed;
     }
     SendError::Connection(Unavailability::Broken, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn domains_of_one_region_are_slowed_down_together() {
+        let client = Client::new(ClientSettings::default()).expect("a client");
+        let gate = |host: &str| {
+            let url = format!("https://{host}/pypi/r/").parse().expect(host);
+            client.gate(&Endpoint::new(url).expect(host))
+        };
+        let one = gate("one-111122223333.d.codeartifact.eu-central-1.amazonaws.com");
+        let two = gate("two-111122223333.d.codeartifact.eu-central-1.amazonaws.com");
+        let elsewhere = gate("one-111122223333.d.codeartifact.us-east-1.amazonaws.com");
+        one.throttled(Instant::now(), None);
+        assert!(two.rate() < 200.0, "{}", two.rate());
+        assert!(elsewhere.rate() > 300.0, "{}", elsewhere.rate());
+    }
 }

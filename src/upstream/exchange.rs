@@ -119,12 +119,11 @@ struct Progress {
 impl Exchange<'_> {
     /// Asks until there is a usable answer, a final error, or no time left.
     pub async fn run(self) -> Result<Answer, UpstreamError> {
-        let Inner { gate, tokens, metrics, label, .. } = self.upstream.inner.as_ref();
+        let tokens = self.tokens();
         // The token first: without one, a place in the queue would be held for nothing.
         let mut token = if self.first.with_token { Some(tokens.current(self.deadline).await?) } else { None };
         let lane = if self.kind == Kind::File { Lane::File } else { Lane::Short };
-        let place = gate.place(lane, self.deadline).await?;
-        let held = Held { _place: place, _in_flight: metrics.in_flight(label) };
+        let held = self.upstream.place(lane, self.deadline).await?;
         let mut progress = Progress::default();
         loop {
             let reached = match self.attempt(token.as_ref()).await {
@@ -161,7 +160,7 @@ impl Exchange<'_> {
         reached: Reached,
         bearer: Option<&Token>,
     ) -> Result<Option<Token>, UpstreamError> {
-        let Reached { response, sent, .. } = reached;
+        let Reached { response, stop, sent } = reached;
         let status = response.status();
         let wish = retry_after(response.headers());
         if meaning == Meaning::Denied {
@@ -180,10 +179,15 @@ impl Exchange<'_> {
             }
             Meaning::Throttled => {
                 self.upstream.inner.gate.throttled(sent, wish);
+                self.upstream.inner.metrics.throttled(&self.upstream.inner.label);
                 self.repeat(&mut progress.spent, Failure::Throttled(wish)).await.map(|()| None)
             }
             Meaning::Server if self.resuming => Err(UpstreamError::CannotResume),
             Meaning::Server => {
+                // Only the endpoint's own trouble is a reason to go easy on it.
+                if stop.with_token {
+                    self.upstream.inner.gate.failed(sent, wish);
+                }
                 self.repeat(&mut progress.spent, Failure::Server(status, wish)).await.map(|()| None)
             }
             Meaning::RefusedElsewhere => {
@@ -295,9 +299,12 @@ impl Exchange<'_> {
         token: Option<&Token>,
     ) -> Result<(Response<Incoming>, Instant), Trouble> {
         let Inner { client, gate, endpoint, metrics, label, .. } = self.upstream.inner.as_ref();
-        gate.admit(self.deadline).await.map_err(Trouble::Fail)?;
-        let request = self.request(stop, token).map_err(|error| Trouble::Fail(error.into()))?;
         let at_endpoint = endpoint.owns(&stop.url);
+        // Other hosts have quotas of their own.
+        if at_endpoint {
+            self.upstream.admit(self.deadline).await.map_err(Trouble::Fail)?;
+        }
+        let request = self.request(stop, token).map_err(|error| Trouble::Fail(error.into()))?;
         let head_timeout = self.upstream.settings().head_timeout.get();
         let sent = Instant::now();
         metrics.sent(label);

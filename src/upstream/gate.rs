@@ -1,5 +1,5 @@
-//! What all requests to one endpoint share: places in the queue, the pause after a 429, the budget for repetitions
-//! and the knowledge that the endpoint cannot be reached.
+//! What all requests to one endpoint share: places in flight, turns of the [`Quota`], the pause after a 429, the budget
+//! for repetitions and the knowledge that the endpoint cannot be reached.
 //!
 //! The state machines are plain structs over explicit instants; [`Gate`] puts them behind one short lock that is
 //! never held across an await.
@@ -7,12 +7,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::error::{Unavailability, UpstreamError};
+use super::line::{Crowded, Line, Places};
+use super::quota::Quota;
 use super::retry::LONGEST_WISH;
 use super::settings::ClientSettings;
+use crate::runtime::Caller;
 
 /// Whether a request is for the body of a file, which may take minutes, or for something short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,15 +26,33 @@ pub(super) enum Lane {
 /// A place among the requests in flight; dropping it makes room.
 #[derive(Debug)]
 pub(super) struct Place {
-    _file: Option<OwnedSemaphorePermit>,
-    _any: OwnedSemaphorePermit,
+    _file: Option<Held>,
+    _any: Held,
+}
+
+/// One of the places of a line.
+#[derive(Debug)]
+struct Held(Arc<Line<Places>>);
+
+impl Held {
+    async fn take(places: &Arc<Line<Places>>, deadline: Instant) -> Result<Self, UpstreamError> {
+        places.take(Caller::current(), deadline).await.map_err(busy)?;
+        Ok(Self(Arc::clone(places)))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.put_back();
+    }
 }
 
 /// What the requests to one endpoint share.
 #[derive(Debug)]
 pub(super) struct Gate {
-    any: Arc<Semaphore>,
-    files: Arc<Semaphore>,
+    any: Arc<Line<Places>>,
+    files: Arc<Line<Places>>,
+    quota: Arc<Quota>,
     state: Mutex<State>,
 }
 
@@ -44,12 +64,14 @@ struct State {
 }
 
 impl Gate {
-    pub fn new(settings: &ClientSettings) -> Self {
-        let places = settings.max_in_flight.clamp(2, Semaphore::MAX_PERMITS);
+    pub fn new(settings: &ClientSettings, quota: Arc<Quota>) -> Self {
+        let places = settings.max_in_flight.max(2);
+        let line = |places| Arc::new(Line::new(Places::new(places), settings.max_queue));
         Self {
-            any: Arc::new(Semaphore::new(places)),
+            any: line(places),
             // A quarter is kept for pages: files can hold their places for minutes.
-            files: Arc::new(Semaphore::new((places * 3 / 4).max(1))),
+            files: line((places * 3 / 4).max(1)),
+            quota,
             state: Mutex::new(State {
                 pause: Pause::default(),
                 budget: Budget::new(settings.retry_ratio, settings.retry_floor),
@@ -58,54 +80,48 @@ impl Gate {
         }
     }
 
-    /// Waits for a place until the deadline.
+    /// Waits for a place until the deadline, fairly between clients.
     pub async fn place(&self, lane: Lane, deadline: Instant) -> Result<Place, UpstreamError> {
-        let waiting = async {
-            let file = match lane {
-                Lane::File => Some(self.files.clone().acquire_owned().await),
-                Lane::Short => None,
-            };
-            (file, self.any.clone().acquire_owned().await)
+        let file = match lane {
+            Lane::File => Some(Held::take(&self.files, deadline).await?),
+            Lane::Short => None,
         };
-        match timeout_at(deadline, waiting).await {
-            Ok((None, Ok(any))) => Ok(Place { _file: None, _any: any }),
-            Ok((Some(Ok(file)), Ok(any))) => Ok(Place { _file: Some(file), _any: any }),
-            Ok(_) => Err(UpstreamError::unavailable(Unavailability::Shutdown)),
-            Err(_) => Err(UpstreamError::Unavailable {
-                reason: Unavailability::Busy,
-                retry_after: Some(Duration::from_secs(1)),
-            }),
+        Ok(Place { _file: file, _any: Held::take(&self.any, deadline).await? })
+    }
+
+    /// Waits until the endpoint may be asked and it is this caller's turn, or says at once that this is not before the
+    /// deadline.
+    pub async fn admit(&self, deadline: Instant) -> Result<(), UpstreamError> {
+        loop {
+            while let Some(until) = self.obstacle(deadline, Reach::left_alone)? {
+                // Spread, so that those who waited do not arrive as one.
+                sleep_until(until + Duration::from_millis(fastrand::u64(0..150))).await;
+            }
+            self.quota.turn(Caller::current(), deadline).await.map_err(busy)?;
+            // Much may have happened while others had their turns. A turn is not kept over a pause, or all that were
+            // had meanwhile would be used at its end.
+            if self.obstacle(deadline, Reach::refuses)?.is_none() {
+                self.lock().budget.earn();
+                return Ok(());
+            }
         }
     }
 
-    /// Waits until the endpoint may be asked, or says at once that this is not before the deadline.
-    pub async fn admit(&self, deadline: Instant) -> Result<(), UpstreamError> {
-        loop {
-            let now = Instant::now();
-            let until = {
-                let mut state = self.lock();
-                if let Some(wait) = state.reach.refuses(now) {
-                    return Err(UpstreamError::Unavailable {
-                        reason: Unavailability::Connect,
-                        retry_after: Some(wait),
-                    });
-                }
-                match state.pause.until(now) {
-                    None => {
-                        state.budget.earn();
-                        return Ok(());
-                    }
-                    Some(until) => until,
-                }
-            };
-            if until >= deadline {
-                return Err(UpstreamError::Unavailable {
-                    reason: Unavailability::Throttled,
-                    retry_after: Some(until - now),
-                });
-            }
-            // Spread, so that those who waited do not arrive as one.
-            sleep_until(until + Duration::from_millis(fastrand::u64(0..150))).await;
+    /// The end of the pause there is, if any; an error if the endpoint cannot be asked before the deadline.
+    fn obstacle(
+        &self,
+        deadline: Instant,
+        refuses: impl Fn(&mut Reach, Instant) -> Option<Duration>,
+    ) -> Result<Option<Instant>, UpstreamError> {
+        let (mut state, now) = (self.lock(), Instant::now());
+        let unavailable = |reason, wait| UpstreamError::Unavailable { reason, retry_after: Some(wait) };
+        match state.pause.until(now) {
+            Some(until) if until >= deadline => Err(unavailable(Unavailability::Throttled, until - now)),
+            Some(until) => Ok(Some(until)),
+            None => match refuses(&mut state.reach, now) {
+                Some(wait) => Err(unavailable(Unavailability::Connect, wait)),
+                None => Ok(None),
+            },
         }
     }
 
@@ -116,7 +132,25 @@ impl Gate {
 
     /// The upstream answered 429 to a request sent at `sent`.
     pub fn throttled(&self, sent: Instant, wish: Option<Duration>) {
-        self.lock().pause.throttled(sent, Instant::now(), wish, fastrand::f64());
+        let until = {
+            let (mut state, now) = (self.lock(), Instant::now());
+            state.pause.throttled(sent, now, wish, fastrand::f64());
+            state.pause.until(now)
+        };
+        self.quota.throttled(sent, until);
+    }
+
+    /// The upstream answered 5xx to a request sent at `sent`. One that wishes to be left alone is short of something.
+    pub fn failed(&self, sent: Instant, wish: Option<Duration>) {
+        match wish {
+            Some(_) => self.quota.throttled(sent, None),
+            None => self.quota.failed(sent),
+        }
+    }
+
+    /// The requests per second that the endpoint's quota allows now.
+    pub fn rate(&self) -> f64 {
+        self.quota.rate()
     }
 
     /// An answer came, whatever it says.
@@ -136,6 +170,10 @@ impl Gate {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn busy(Crowded: Crowded) -> UpstreamError {
+    UpstreamError::Unavailable { reason: Unavailability::Busy, retry_after: Some(Duration::from_secs(1)) }
 }
 
 /// The pause after 429s: it grows while they go on and shrinks with every other answer.
@@ -225,7 +263,12 @@ impl Reach {
         Self { to_open: to_open.max(1), failures: 0, closed_until: None }
     }
 
-    /// How long the endpoint is still left alone. Once that time is over, the caller who hears `None` is the one who
+    /// How long the endpoint is still left alone.
+    fn left_alone(&mut self, now: Instant) -> Option<Duration> {
+        self.closed_until.filter(|until| now < *until).map(|until| until - now)
+    }
+
+    /// The same for the one who is about to ask. Once that time is over, the caller who hears `None` is the one who
     /// finds out.
     fn refuses(&mut self, now: Instant) -> Option<Duration> {
         let until = self.closed_until?;
@@ -333,9 +376,13 @@ mod tests {
         assert_eq!(reach.refuses(later), None);
     }
 
+    fn gate(settings: &ClientSettings) -> Gate {
+        Gate::new(settings, Arc::new(Quota::new(settings)))
+    }
+
     #[tokio::test(start_paused = true)]
     async fn files_leave_room_for_pages() {
-        let gate = Gate::new(&ClientSettings { max_in_flight: 4, ..ClientSettings::default() });
+        let gate = gate(&ClientSettings { max_in_flight: 4, ..ClientSettings::default() });
         let deadline = Instant::now() + SECOND;
         let mut held = Vec::new();
         for _ in 0..3 {
@@ -355,7 +402,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn everybody_waits_for_the_end_of_a_pause_or_hears_at_once_that_it_is_too_long() {
-        let gate = Gate::new(&ClientSettings::default());
+        let gate = gate(&ClientSettings::default());
         let start = Instant::now();
         gate.throttled(start, Some(SECOND * 2));
         gate.admit(start + SECOND * 10).await.expect("admitted after the pause");

@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -27,6 +28,12 @@ struct RepeatLabels {
 struct KindLabels {
     route: Arc<str>,
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueLabels {
+    route: Arc<str>,
+    queue: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,6 +60,9 @@ pub struct Metrics {
     bytes: Family<KindLabels, Counter>,
     in_flight: Family<RouteLabels, Gauge>,
     seconds: Family<KindLabels, Histogram, AnswerBuckets>,
+    throttles: Family<RouteLabels, Counter>,
+    queued: Family<QueueLabels, Gauge>,
+    queue_seconds: Family<QueueLabels, Histogram, AnswerBuckets>,
 }
 
 impl Default for Metrics {
@@ -64,6 +74,9 @@ impl Default for Metrics {
             bytes: Family::default(),
             in_flight: Family::default(),
             seconds: Family::new_with_constructor(AnswerBuckets),
+            throttles: Family::default(),
+            queued: Family::default(),
+            queue_seconds: Family::new_with_constructor(AnswerBuckets),
         }
     }
 }
@@ -86,6 +99,21 @@ impl Metrics {
             self.in_flight.clone(),
         );
         registry.register("answer_seconds", "Time to a page or to the head of a file", self.seconds.clone());
+        registry.register(
+            "throttles",
+            "Answers of upstream that say it is asked too often",
+            self.throttles.clone(),
+        );
+        registry.register(
+            "queued",
+            "Requests that wait for a place in flight, or for their turn at the endpoint",
+            self.queued.clone(),
+        );
+        registry.register(
+            "queue_seconds",
+            "Time waited for a place in flight, or for a turn at the endpoint",
+            self.queue_seconds.clone(),
+        );
     }
 
     pub(super) fn finished(
@@ -107,6 +135,19 @@ impl Metrics {
         self.repeats.get_or_create(&RepeatLabels { route: route.clone(), reason }).inc();
     }
 
+    pub(super) fn throttled(&self, route: &Arc<str>) {
+        self.throttles.get_or_create(&RouteLabels { route: route.clone() }).inc();
+    }
+
+    /// Counts a request as waiting, and how long it waited, until it is dropped.
+    pub(super) fn queued(&self, route: &Arc<str>, queue: &'static str) -> Queued {
+        let labels = QueueLabels { route: route.clone(), queue };
+        let waiting = self.queued.get_or_create_owned(&labels);
+        let seconds = self.queue_seconds.get_or_create_owned(&labels);
+        waiting.inc();
+        Queued { waiting, seconds, since: Instant::now() }
+    }
+
     pub(super) fn bytes(&self, route: &Arc<str>, kind: &'static str) -> Counter {
         self.bytes.get_or_create_owned(&KindLabels { route: route.clone(), kind })
     }
@@ -125,5 +166,20 @@ pub(super) struct InFlight(Gauge);
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+/// Counts one request in a queue until it is dropped.
+#[derive(Debug)]
+pub(super) struct Queued {
+    waiting: Gauge,
+    seconds: Histogram,
+    since: Instant,
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.waiting.dec();
+        self.seconds.observe(self.since.elapsed().as_secs_f64());
     }
 }

@@ -1,8 +1,8 @@
 //! The outbound HTTP edge: pages and files of CodeArtifact repositories, as typed questions and typed answers.
 //!
 //! [`Upstream::page`], [`Upstream::file`] and [`Upstream::publish`] are what the flows call. Below them, `exchange` gets one usable answer
-//! out of tokens, redirects and repetitions; `gate` holds what all requests to one endpoint share; `body` reads
-//! what comes; `address` and `retry` are the pure decisions. No header of an upstream's answer leaves this module:
+//! out of tokens, redirects and repetitions; `gate` holds what all requests to one endpoint share, `quota` what all
+//! endpoints of an account share, and `line` lets requests wait for both, fairly between clients; `body` reads what comes; `address` and `retry` are the pure decisions. No header of an upstream's answer leaves this module:
 //! what a caller may know is a field of a reply.
 //!
 //! Nothing here caches, and nothing here knows an HTTP status of ours.
@@ -21,11 +21,14 @@ mod client;
 mod connect;
 mod error;
 mod exchange;
+mod fair;
 mod file;
 mod gate;
+mod line;
 mod metrics;
 mod page;
 mod publish;
+mod quota;
 mod retry;
 mod settings;
 
@@ -93,6 +96,26 @@ impl Upstream {
     /// The handle to the route's token, for readiness.
     pub fn token(&self) -> &TokenHandle {
         &self.inner.tokens
+    }
+
+    /// The requests per second that the repository's quota allows now, as far as is known.
+    pub fn rate_limit(&self) -> f64 {
+        self.inner.gate.rate()
+    }
+
+    /// Waits for a place among the requests in flight.
+    async fn place(&self, lane: gate::Lane, deadline: Instant) -> Result<body::Held, UpstreamError> {
+        let Inner { gate, metrics, label, .. } = self.inner.as_ref();
+        let queued = metrics.queued(label, "place");
+        let place = gate.place(lane, deadline).await?;
+        drop(queued);
+        Ok(body::Held { _place: place, _in_flight: metrics.in_flight(label) })
+    }
+
+    /// Waits until the endpoint may be asked.
+    async fn admit(&self, deadline: Instant) -> Result<(), UpstreamError> {
+        let _queued = self.inner.metrics.queued(&self.inner.label, "turn");
+        self.inner.gate.admit(deadline).await
     }
 
     fn settings(&self) -> &ClientSettings {

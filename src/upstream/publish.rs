@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::io::ReaderStream;
 
-use super::body::{Held, beginning, discard};
+use super::body::{beginning, discard};
 use super::client::{RequestBody, SendError};
 use super::connect::BoxError;
 use super::error::{Malformed, Unavailability, UpstreamError};
@@ -155,11 +155,10 @@ impl Upstream {
         let Inner { gate, tokens, metrics, label, .. } = self.inner.as_ref();
         let not_sent = PublishError::NotSent;
         let mut token = tokens.current(self.deadline()).await.map_err(|error| not_sent(error.into()))?;
-        let place = gate.place(Lane::File, self.deadline()).await.map_err(not_sent)?;
-        let _held = Held { _place: place, _in_flight: metrics.in_flight(label) };
+        let _held = self.place(Lane::File, self.deadline()).await.map_err(not_sent)?;
         let (mut renewed, mut reconnected, mut throttled) = (false, false, 0);
         loop {
-            gate.admit(self.deadline()).await.map_err(not_sent)?;
+            self.admit(self.deadline()).await.map_err(not_sent)?;
             let sent = Instant::now();
             let response = match self.send_form(request, &token).await? {
                 Sent::Answered(response) => response,
@@ -183,6 +182,7 @@ impl Upstream {
                 Verdict::Throttled if throttled < THROTTLED_REPEATS => {
                     throttled += 1;
                     gate.throttled(sent, retry_after(response.headers()));
+                    metrics.throttled(label);
                     metrics.repeated(label, Unavailability::Throttled.as_str());
                     discard(response).await;
                 }

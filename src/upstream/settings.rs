@@ -1,6 +1,7 @@
 //! What can be set about requests to upstreams. Every bound of this module's code has its name here.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,15 @@ pub struct ClientSettings {
     /// Requests on their way to one endpoint at once, bodies included. Files take at most three quarters of it, so
     /// that pages always get through.
     pub max_in_flight: usize,
+    /// Requests that wait for a place or a turn at one endpoint. When there are more, the client with the most of them
+    /// loses its newest.
+    pub max_queue: usize,
+    /// Requests per second, repetitions and redirects included, to all endpoints that share a quota: those of one region,
+    /// whose quota is that of the AWS account that calls. CodeArtifact allows an account 800 reads per second; every
+    /// process has a rate of its own, and two of them with the default stay below that together.
+    pub request_rate: NonZeroU32,
+    /// Requests that may go out at once after a quiet time, on top of the rate.
+    pub request_burst: NonZeroU32,
     /// The largest page, as transferred and as decompressed.
     pub max_page_size: Size,
     /// The largest core metadata file.
@@ -71,6 +81,9 @@ impl Default for ClientSettings {
             slow_window: Span::secs(60),
             idle_timeout: Span::secs(20),
             max_in_flight: 64,
+            max_queue: 5000,
+            request_rate: const { NonZeroU32::new(350).expect("not zero") },
+            request_burst: const { NonZeroU32::new(50).expect("not zero") },
             max_page_size: Size::mib(64),
             max_metadata_size: Size::mib(4),
             max_redirects: 3,
@@ -140,7 +153,10 @@ mod tests {
             toml::from_str("stall_timeout = \"5s\"\nredirect_hosts = [\"files.example.org\"]")
                 .expect("valid settings");
         assert_eq!(settings.stall_timeout, Span::secs(5));
-        let error = toml::from_str::<ClientSettings>("verify_tls = false").expect_err("no such setting");
-        assert!(error.to_string().contains("verify_tls"), "{error}");
+        for (table, complaint) in [("verify_tls = false", "verify_tls"), ("request_rate = 0", "request_rate")]
+        {
+            let error = toml::from_str::<ClientSettings>(table).expect_err(table);
+            assert!(error.to_string().contains(complaint), "{error}");
+        }
     }
 }

@@ -14,6 +14,7 @@ use super::headers::REQUEST_ID;
 use super::{Answer, Arrival, Site, body, guard};
 use crate::error::{Error, shortened};
 use crate::flow::Served;
+use crate::runtime::Caller;
 use crate::runtime::access::AccessLine;
 use crate::runtime::metrics::RequestLabels;
 
@@ -100,7 +101,8 @@ pub(super) async fn account(site: &Arc<Site>, arrival: Arrival, request: Request
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let agent = request.headers().get(http::header::USER_AGENT).cloned();
     let in_flight = body::InFlight::begin(&site.metrics);
-    let mut response = in_span(id, super::answered(site, arrival, id, request)).await;
+    let answering = in_span(id, super::answered(site, arrival, id, request));
+    let mut response = Caller::client(client).serve(answering).await;
     let elapsed = began.elapsed();
 
     let agent = agent.as_ref().and_then(|value| value.to_str().ok());

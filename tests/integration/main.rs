@@ -16,5 +16,6 @@ mod ops;
 mod pages;
 mod process;
 mod ranges;
+mod storms;
 mod uploads;
 mod upstream;

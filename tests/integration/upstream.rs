@@ -12,8 +12,8 @@ use wheelport::pypi::{FileAddress, FileName, ProjectName, VersionSegment};
 use wheelport::runtime::Tasks;
 use wheelport::runtime::units::{Size, Span};
 use wheelport::upstream::{
-    Client, ClientSettings, Endpoint, FileReply, FileRequest, Malformed, Resume, Unavailability, Upstream,
-    UpstreamError,
+    Client, ClientSettings, Endpoint, FileReply, FileRequest, HostPattern, Malformed, Resume, Unavailability,
+    Upstream, UpstreamError,
 };
 
 use crate::support::mints::Mints;
@@ -489,6 +489,48 @@ async fn everybody_slows_down_after_a_429() {
     let before = stage.scripted.requests().len();
     assert_eq!(stage.file().await.expect_err("the pause is shared").as_str(), "throttled");
     assert_eq!(stage.scripted.requests().len(), before, "and nothing was sent");
+}
+
+#[tokio::test]
+async fn trouble_upstream_lowers_the_rate_and_absence_does_not() {
+    for (reply, range) in [
+        (Reply::status(404), 349.0..=350.0),
+        (Reply::status(403), 349.0..=350.0),
+        (Reply::status(500), 300.0..=330.0),
+        (Reply::status(503).header("retry-after", "60"), 170.0..=200.0),
+        (Reply::status(429).header("retry-after", "60"), 170.0..=200.0),
+    ] {
+        let stage = Stage::new().await;
+        stage.scripted.on(PAGE, reply);
+        let error = stage.page().await.expect_err("no page");
+        let rate = stage.route.rate_limit();
+        assert!(range.contains(&rate), "{error}: {rate}");
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_comes_too_late_is_refused_at_once_and_other_hosts_need_none() {
+    let one = std::num::NonZeroU32::MIN;
+    let store = Scripted::start().await;
+    let stage = Stage::with(ClientSettings {
+        request_rate: one,
+        request_burst: one,
+        answer_timeout: Span::millis(700),
+        redirect_hosts: vec![HostPattern::parse("127.0.0.1").expect("a host")],
+        ..quick()
+    });
+    let stage = stage.await;
+    store.on("GET /asset", Reply::ok("bytes"));
+    stage.scripted.on(FILE, Reply::redirect(307, store.url("/asset")));
+    assert!(stage.file().await.is_ok(), "one turn is enough for a file elsewhere");
+    let began = Instant::now();
+    let busy = UpstreamError::Unavailable {
+        reason: Unavailability::Busy,
+        retry_after: Some(Duration::from_secs(1)),
+    };
+    assert_eq!(stage.page().await, Err(busy));
+    assert!(began.elapsed() < Duration::from_millis(600), "{:?}", began.elapsed());
+    assert_eq!(stage.asked(PAGE), 0, "nothing was sent");
 }
 
 #[tokio::test]

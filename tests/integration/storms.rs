@@ -1,0 +1,210 @@
+//! Storms: many clients ask for much that is not in the cache. Upstream's quota holds, nobody sees a failure, and nobody
+//! waits for all that somebody else asked for.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_util::future::{join, join_all};
+use serde_json::json;
+use wheelport::runtime::units::Span;
+
+use crate::support::client::{JSON, until};
+use crate::support::proxy::{Builder, Proxy};
+use crate::support::scripted::{Gate, Reply, Scripted};
+use crate::support::wheels::REPOSITORY;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn empty_page() -> Reply {
+    let page = json!({"meta": {"api-version": "1.1"}, "name": "x", "versions": [], "files": []});
+    Reply::ok(page.to_string()).header("content-type", JSON)
+}
+
+/// What an upstream with a quota has seen.
+#[derive(Default)]
+struct Quota {
+    within_a_second: VecDeque<Instant>,
+    throttled: usize,
+}
+
+/// Answers for these projects, so many in any second, and 429 to all others.
+fn enforce(upstream: &Scripted, projects: &[String], per_second: usize) -> Arc<Mutex<Quota>> {
+    let quota = Arc::new(Mutex::new(Quota::default()));
+    let shared = Arc::clone(&quota);
+    let reply = Reply::with(move |_| {
+        let (mut quota, now) = (shared.lock().expect("no panic"), Instant::now());
+        while quota.within_a_second.front().is_some_and(|seen| now.duration_since(*seen) >= SECOND) {
+            quota.within_a_second.pop_front();
+        }
+        if quota.within_a_second.len() >= per_second {
+            quota.throttled += 1;
+            return Reply::status(429);
+        }
+        quota.within_a_second.push_back(now);
+        empty_page()
+    });
+    for project in projects {
+        upstream.on(&format!("GET {REPOSITORY}/simple/{project}/"), reply.clone());
+    }
+    quota
+}
+
+fn projects(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{prefix}-{number}")).collect()
+}
+
+/// Settings under which clients are told apart by the address that the test gives them.
+fn behind_a_proxy() -> Builder {
+    Proxy::builder().set(|builder| {
+        builder.server.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];
+    })
+}
+
+async fn page(proxy: &Proxy, client: u8, project: &str) -> u16 {
+    let asking = proxy.get(&format!("/simple/{project}/"));
+    asking.header("x-forwarded-for", &format!("10.0.0.{client}")).send().await.status
+}
+
+/// Several clients ask for all of these at once; the statuses they got.
+async fn storm(proxy: &Proxy, projects: &[String]) -> Vec<u16> {
+    let asking = projects.iter().zip((1..=5).cycle());
+    join_all(asking.map(|(project, client)| page(proxy, client, project))).await
+}
+
+/// Waits until so many requests stand in line for a place.
+async fn queued(proxy: &Proxy, count: usize) {
+    let line = format!("wheelport_upstream_queued{{route=\"main\",queue=\"place\"}} {count}");
+    until(&line, async || proxy.metrics().await.contains(&format!("{line}\n")).then_some(())).await;
+}
+
+/// The order in which upstream was asked for projects.
+fn order(proxy: &Proxy) -> Vec<String> {
+    let project = |path: &str| path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
+    proxy.upstream.requests().iter().map(|seen| project(seen.path())).collect()
+}
+
+#[tokio::test]
+async fn a_cold_storm_stays_below_the_quota_and_nobody_sees_a_failure() {
+    let proxy = behind_a_proxy().set(|builder| {
+        builder.client.request_rate = 120.try_into().expect("not zero");
+        builder.client.request_burst = 20.try_into().expect("not zero");
+    });
+    let proxy = proxy.start().await;
+    let projects = projects("cold", 300);
+    let quota = enforce(&proxy.upstream, &projects, 200);
+    let began = Instant::now();
+    let statuses = storm(&proxy, &projects).await;
+    let took = began.elapsed();
+    assert_eq!(statuses.iter().filter(|status| **status != 200).count(), 0, "{statuses:?}");
+    assert_eq!(quota.lock().expect("no panic").throttled, 0);
+    assert!(took >= Duration::from_millis(2300), "all but the burst come at the rate: {took:?}");
+    assert_eq!(proxy.upstream.requests().len(), projects.len(), "each once");
+}
+
+#[tokio::test]
+async fn where_the_quota_is_smaller_than_thought_the_rate_settles_and_nobody_sees_a_failure() {
+    // What is on its way when the quota is used up is refused, however soon that is noticed.
+    let proxy = behind_a_proxy().set(|builder| builder.client.max_in_flight = 8).start().await;
+    let projects = projects("cold", 250);
+    let quota = enforce(&proxy.upstream, &projects, 100);
+    let statuses = storm(&proxy, &projects).await;
+    assert_eq!(statuses.iter().filter(|status| **status != 200).count(), 0, "{statuses:?}");
+    let throttled = quota.lock().expect("no panic").throttled;
+    println!("{throttled} of {} were throttled", projects.len());
+    assert!((1..=3 * 8).contains(&throttled), "{throttled} of {} were throttled", projects.len());
+    let metrics = proxy.metrics().await;
+    let value = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|value| value.trim().parse::<f64>().ok()).unwrap_or_else(|| panic!("{name}: {metrics}"))
+    };
+    let limit = value("wheelport_upstream_rate_limit{route=\"main\"}");
+    assert!((7.0..=200.0).contains(&limit), "{limit}");
+    let counted = format!("wheelport_upstream_throttles_total{{route=\"main\"}} {throttled}\n");
+    assert!(metrics.contains(&counted), "{metrics}");
+}
+
+#[tokio::test]
+async fn one_request_does_not_wait_for_all_that_another_client_asked_for() {
+    let proxy = behind_a_proxy().set(|builder| builder.client.max_in_flight = 4).start().await;
+    let gate = Gate::closed();
+    let (greedy, modest) = (projects("greedy", 60), projects("modest", 1));
+    for project in greedy.iter().chain(&modest) {
+        let held = empty_page().before_head(&gate);
+        proxy.upstream.on(&format!("GET {REPOSITORY}/simple/{project}/"), held);
+    }
+    let many = join_all(greedy.iter().map(|project| page(&proxy, 1, project)));
+    let one = async {
+        queued(&proxy, greedy.len() - 4).await;
+        let opening = async {
+            queued(&proxy, greedy.len() - 4 + 1).await;
+            gate.open();
+        };
+        join(page(&proxy, 2, &modest[0]), opening).await.0
+    };
+    let (many, one) = join(many, one).await;
+    assert_eq!((one, many.iter().filter(|status| **status == 200).count()), (200, greedy.len()));
+    let order = order(&proxy);
+    let at = order.iter().position(|project| *project == modest[0]).expect("it was asked for");
+    // Behind those that were on their way and one turn, as far as four at a time arrive in order.
+    assert!(at < 4 + 2 + 4, "it came after {at} others: {order:?}");
+}
+
+#[tokio::test]
+async fn a_refresh_that_nobody_waits_for_comes_last() {
+    let always_stale =
+        |builder: Builder| builder.windows(Span::millis(0), Span::secs(3600), Span::secs(7200));
+    let proxy = always_stale(behind_a_proxy()).set(|builder| builder.client.max_in_flight = 2).start().await;
+    let gate = Gate::closed();
+    let cold = projects("cold", 6);
+    let known = format!("GET {REPOSITORY}/simple/known/");
+    proxy.upstream.on(&known, empty_page());
+    assert_eq!(page(&proxy, 1, "known").await, 200);
+    proxy.upstream.on(&known, empty_page().before_head(&gate));
+    for project in &cold {
+        let held = empty_page().before_head(&gate);
+        proxy.upstream.on(&format!("GET {REPOSITORY}/simple/{project}/"), held);
+    }
+    let (first, later) = cold.split_at(2);
+    let asking = join_all(first.iter().map(|project| page(&proxy, 1, project)));
+    let rest = async {
+        gate.reached_by(2).await;
+        assert_eq!(page(&proxy, 1, "known").await, 200, "what is held is served at once");
+        queued(&proxy, 1).await;
+        let opening = async {
+            queued(&proxy, 1 + later.len()).await;
+            gate.open();
+        };
+        join(join_all(later.iter().map(|project| page(&proxy, 1, project))), opening).await.0
+    };
+    let (first, later) = join(asking, rest).await;
+    assert!(first.iter().chain(&later).all(|status| *status == 200), "{first:?} {later:?}");
+    proxy.asked_by(&known, 2).await;
+    let order = order(&proxy);
+    // Two at a time may arrive in either order.
+    assert!(order[order.len() - 2..].contains(&"known".to_owned()), "{order:?}");
+}
+
+#[tokio::test]
+async fn who_finds_no_room_to_wait_is_told_to_come_back() {
+    let proxy = behind_a_proxy().set(|builder| {
+        builder.client.max_in_flight = 2;
+        builder.client.max_queue = 1;
+    });
+    let proxy = proxy.start().await;
+    let gate = Gate::closed();
+    let waiting = projects("waiting", 3);
+    for project in waiting.iter().map(String::as_str).chain(["refused"]) {
+        let held = empty_page().before_head(&gate);
+        proxy.upstream.on(&format!("GET {REPOSITORY}/simple/{project}/"), held);
+    }
+    let asking = join_all(waiting.iter().map(|project| page(&proxy, 1, project)));
+    let refused = async {
+        queued(&proxy, 1).await;
+        proxy.get("/simple/refused/").send().await.expect_unavailable("unavailable-busy");
+        gate.open();
+    };
+    let (statuses, ()) = join(asking, refused).await;
+    assert_eq!(statuses, [200, 200, 200]);
+    assert_eq!(proxy.asked(&format!("GET {REPOSITORY}/simple/refused/")), 0);
+}
