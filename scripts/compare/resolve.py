@@ -15,7 +15,7 @@ from pathlib import Path
 
 import environment
 from rivals import install
-from servers import Stage, Void, fresh
+from servers import Stage, Void, fresh, wait_until_ready
 
 LATENCY = "30ms"
 WAYS = ("straight", "cold", "warm")
@@ -80,6 +80,7 @@ def measure(stage: Stage, root: Path, venvs: Path, rounds: int) -> dict:
         outcome = None
         for _ in range(rounds):
             proxy = stage.wheelport(emulator.port, control, name="resolve")
+            wait_until_ready(proxy)
             through = proxy.url("/simple/")
             for way in WAYS:
                 environment.stats(data, forget=True)

@@ -190,9 +190,11 @@ class Contest:
 
     def crowd(self, server: Server, base: str) -> dict:
         wheel = self.wheels["wheel-32m"]
-        where, before = address(server, base, wheel), self.asked()
+        # Some fetch the file, or parts of it, as soon as its page is asked for, so the page is counted with it.
+        before = self.asked()
+        where = address(server, base, wheel)
         report = load.fetch(self.stand, server, where, wheel.path, CROWD)
-        return {"clients": CROWD, "upstream_gets": self.asked() - before, "seconds": report["seconds"]}
+        return {"clients": CROWD, "upstream_requests": self.asked() - before, "seconds": report["seconds"]}
 
     def page(self, server: Server, base: str) -> load.Result:
         count = len(page(server, base, "page-75k"))

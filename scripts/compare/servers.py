@@ -155,6 +155,18 @@ def wait_for(server: Server, path: str, patience: float = 60) -> None:
     raise Void(f"{server.name} does not start: {server.log.read_text(errors='replace')[-1000:]}")
 
 
+def wait_until_ready(server: Server, patience: float = 30) -> None:
+    """Waits until a Wheelport has its token, which its start does not wait for."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(server.url("/readyz"), timeout=10).close()
+            return
+        except OSError:
+            time.sleep(STEP)
+    raise Void(f"{server.name} does not become ready")
+
+
 class Stage:
     """Everything that runs during a comparison; ends it all when left."""
 
