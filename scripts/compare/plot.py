@@ -31,7 +31,7 @@ def ratios(title: str, rows: list[tuple[str, float, float | None]]) -> str:
         y = top + step * at
         parts.append(f'<text x="{left - 10}" y="{y + 14}" text-anchor="end">{escape(name)}</text>')
         parts.append(f'<rect class="us" x="{left}" y="{y}" width="{value * scale:.1f}" height="18"/>')
-        parts.append(f'<text x="{left + max(value, reach or 0) * scale + 8:.1f}" y="{y + 14}">{value:.2f}</text>')
+        parts.append(f'<text x="{WIDTH - 30}" y="{y + 14}" text-anchor="end">{value:.2f}</text>')
         if reach is not None:
             x = left + reach * scale
             parts.append(f'<line class="reach" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 3}" y2="{y + 21}"/>')
