@@ -1,157 +1,214 @@
 """Compares Wheelport with other servers under load, side by side on this machine, and writes docs/PERFORMANCE.md.
 
-    cargo build --release --locked --bin wheelport
-    python3 scripts/compare                    # about ten minutes; needs wrk and nginx on the path
-    python3 scripts/compare --only "304"       # one path, printed only
+    python3 scripts/compare                    # everything, then docs/PERFORMANCE.md; needs wrk and nginx
+    python3 scripts/compare --only resolve     # one part (repeatable); its result is kept, nothing is rendered
+    python3 scripts/compare --render           # docs/PERFORMANCE.md from the results that are kept
 
-Everything runs on loopback, ends by itself and is ended by process id. A single failed request, an unexpected status or
-a wrong body voids the run.
+Everything listens on loopback, ends by itself and is ended by process id. A single failed request, an unexpected status
+or a wrong body voids the part in which it happens, and the command fails.
 """
 
 import argparse
-import json
+import fcntl
 import os
-import platform
 import shutil
+import signal
 import subprocess
 import sys
-import tempfile
-import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import data
+import growth
 import load
 import paths
 import report
-from load import Request
-from servers import Stage
+import resolve
+import results
+import rivals
+from servers import Server, Stage, Void, fresh
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", metavar="PART", choices=PARTS, help=f"only this part: {', '.join(PARTS)}")
+    parser.add_argument("--path", help="of the part `paths`, only those whose name contains this; nothing is kept")
+    parser.add_argument("--render", action="store_true", help="measure nothing, only write the document")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
-    parser.add_argument("--seconds", type=int, default=4, help="length of a turn")
-    parser.add_argument("--only", help="only paths whose name contains this; nothing is written")
+    parser.add_argument("--seconds", type=int, default=3, help="length of a turn")
     parser.add_argument("--target", type=Path, default=ROOT / "target", help="cargo's target directory")
-    parser.add_argument("--work", type=Path, help="working directory, kept; otherwise a temporary one")
+    parser.add_argument("--binary", type=Path, help="a Wheelport to measure; otherwise it is built")
     parser.add_argument("--log", default="info", help="Wheelport's log level; info has a line for every request")
     return parser.parse_args()
 
 
-def build_stand(target: Path) -> Path:
-    """The bare server and the clients, in a target directory of their own."""
-    manifest = ROOT / "benches/stand/Cargo.toml"
-    directory = target / "stand"
-    command = ["cargo", "build", "--release", "--locked", "--manifest-path", str(manifest), "--target-dir", str(directory)]
-    subprocess.run(command, check=True)
-    return directory / "release" / "stand"
+def build(options: argparse.Namespace) -> Path:
+    """The bare server and its clients, in a target directory of their own, and Wheelport."""
+    stand = options.target / "stand"
+    cargo = ["cargo", "build", "--release", "--locked", "--manifest-path"]
+    subprocess.run([*cargo, ROOT / "benches/stand/Cargo.toml", "--target-dir", stand], check=True)
+    if options.binary is None:
+        subprocess.run([*cargo, ROOT / "Cargo.toml", "--bin", "wheelport", "--target-dir", options.target], check=True)
+        options.binary = options.target / "release" / "wheelport"
+    options.binary = options.binary.resolve()
+    return stand / "release" / "stand"
 
 
-def first_sight(stage: Stage, origin, control: int) -> dict:
-    """What a page of 15,000 files does to everybody else when it is first asked for."""
-    page = Request(f"/{data.PREFIX}/page-75k/", paths.GZIP)
-    found = {}
-    for name in ("alone", "beside"):
-        ours = stage.wheelport(origin.port, control, name=f"sight-{name}")
-        load.check(ours, page)
-        if name == "beside":
-            url = (ours, f"/{data.PREFIX}/page-5m/", paths.GZIP)
-            timer = threading.Timer(1.0, lambda url=url: paths.get(*url))
-            timer.start()
-        found[name] = load.run(ours, page, 4, 4).p99 * 1000
-        stage.end(ours)
-    return {"p99_alone_ms": found["alone"], "p99_beside_ms": found["beside"]}
+@dataclass
+class Scene:
+    """What one part plays in: the files of the upstream, its servers, and where everything is kept."""
+
+    options: argparse.Namespace
+    stage: Stage
+    stand: Path
+    home: Path
+
+    @cached_property
+    def files(self) -> tuple[Path, dict[str, data.Wheel]]:
+        root = self.stage.work.parent / "upstream"
+        data.write_pages(root)
+        data.write_pages(root, growth.sizes())
+        wheels = data.write_wheels(root)
+        data.write_projects(root)
+        return root, wheels
+
+    @property
+    def wheels(self) -> dict[str, data.Wheel]:
+        return self.files[1]
+
+    @cached_property
+    def origin(self) -> Server:
+        return self.stage.stand("upstream", self.files[0])
+
+    @cached_property
+    def control(self) -> int:
+        return self.stage.emulator("--no-seed")[1]
+
+    def ours(self, name: str = "wheelport") -> Server:
+        return self.stage.wheelport(self.origin.port, self.control, name=name, env={"WHEELPORT_LOG": self.options.log})
 
 
-def by_connections(ours, seconds: int) -> list[tuple[int, float, float]]:
-    page = Request(f"/{data.PREFIX}/page-75k/", paths.GZIP)
-    counts = (1, 4, 16, 64, 250, 1000, 2000)
-    results = [(count, load.run(ours, page, count, seconds)) for count in counts]
-    return [(count, result.requests_per_second, result.p99 * 1000) for count, result in results]
-
-
-def by_files(stage: Stage, origin, control: int, sizes: dict[str, int], seconds: int) -> list[dict]:
-    import time
-
+def warm(scene: Scene) -> list[dict]:
+    ours = scene.ours()
     found = []
-    ours = stage.wheelport(origin.port, control, name="sizes")
-    for name, count in sizes.items():
-        began = time.monotonic()
-        paths.get(ours, f"/{data.PREFIX}/{name}/", paths.GZIP)
-        cold = time.monotonic() - began
-        warm = load.run(ours, Request(f"/{data.PREFIX}/{name}/", paths.GZIP), 8, seconds)
-        found.append({"files": count, "first_ms": cold * 1000, "rps": warm.requests_per_second})
-    stage.end(ours)
+    for path in paths.warm_paths(scene.stage, ours, scene.wheels, scene.files[0]):
+        if scene.options.path and scene.options.path not in path.name:
+            continue
+        found.append(paths.compare(path, scene.options.rounds, scene.options.seconds, scene.stand).plain())
+        print(report.line(found[-1]), flush=True)
     return found
 
 
-def compare(options: argparse.Namespace, work: Path) -> dict:
-    stand = build_stand(options.target)
-    root = work / "upstream"
-    sizes = {f"page-{count}": count for count in (10, 100, 1000, 4000, 15000)}
-    data.write_pages(root)
-    data.write_pages(root, sizes)
-    wheels = data.write_wheels(root)
-    found: dict = {"log": options.log}
-    with Stage(work, options.target) as stage:
-        origin = stage.stand("upstream", root)
-        _, control = stage.emulator("--no-seed")
-        ours = stage.wheelport(origin.port, control, env={"WHEELPORT_LOG": options.log})
-        paths.get(ours, "/", {})
-        found["idle_mib"] = ours.memory() / 2**20
-        compared = []
-        for path in paths.warm_paths(stage, ours, wheels, root):
-            if options.only and options.only not in path.name:
-                continue
-            compared.append(paths.compare(path, options.rounds, options.seconds, stand))
-            print(report.line(compared[-1]), flush=True)
-        found["compared"] = compared
-        if options.only:
-            return found
-        steps = {
-            "downloads_mib": lambda: paths.many_downloads(ours, wheels["wheel-300m"], 500, 8),
-            "connections": lambda: by_connections(ours, 2),
-            "cold": lambda: paths.cold_file(stand, stage, origin, control, wheels["wheel-200m"], 5),
-            "storm": lambda: paths.storm(stand, stage, origin, control, wheels["wheel-200m"], 200),
-            "sight": lambda: first_sight(stage, origin, control),
-            "sizes": lambda: by_files(stage, origin, control, sizes, 2),
-            "starts": lambda: [(n, paths.start_with(stage, origin, control, n) * 1000) for n in (1000, 10_000, 100_000)],
-        }
-        for name, step in steps.items():
-            found[name] = step()
-            print(name, found[name], flush=True)
-    return found
+def memory(scene: Scene) -> dict:
+    ours = scene.ours()
+    paths.get(ours, "/", {})
+    idle = ours.memory() / 2**20
+    wheel = scene.wheels["wheel-300m"]
+    paths.get(ours, f"/{data.PREFIX}/{wheel.project}/", paths.JSON)
+    load.fetch(scene.stand, ours, wheel.address, wheel.path, 1)
+    return {"idle_mib": idle, "downloads": 500, "downloads_mib": paths.many_downloads(ours, wheel, 500, 8)}
 
 
-def machine() -> dict:
-    model = "unknown"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.split(":")[1].strip()
-            break
-    versions = {}
-    for name, command in (("nginx", ["nginx", "-v"]), ("wrk", ["wrk", "-v"])):
-        done = subprocess.run(command, capture_output=True, text=True)
-        versions[name] = (done.stdout + done.stderr).splitlines()[0].strip()
-    return {"cpu": model, "cores": os.cpu_count(), "kernel": platform.release(), "load": os.getloadavg(), **versions}
+def cold(scene: Scene) -> dict:
+    wheel, rounds = scene.wheels["wheel-200m"], scene.options.rounds
+    found = paths.cold_file(scene.stand, scene.stage, scene.origin, scene.control, wheel, rounds)
+    return {"file": found, "storm": paths.storm(scene.stand, scene.stage, scene.origin, scene.control, wheel, 200)}
 
 
-def main() -> None:
+def pages(scene: Scene) -> dict:
+    by_files = growth.by_files(scene.stage, scene.origin, scene.control, 2)
+    return {"by_files": by_files, "sight": growth.first_sight(scene.stage, scene.origin, scene.control, 3)}
+
+
+def connections(scene: Scene) -> list[dict]:
+    return growth.by_connections(scene.stage, scene.origin, scene.control, scene.options.seconds)
+
+
+def blobs(scene: Scene) -> list[dict]:
+    wheel = scene.wheels["wheel-10k"]
+    return growth.by_blobs(scene.stage, scene.origin, scene.control, wheel, 2, scene.home)
+
+
+def contest(scene: Scene) -> dict:
+    options, venvs = scene.options, scene.home / "venvs"
+    rounds, seconds = min(options.rounds, 3), options.seconds
+    return rivals.measure(scene.stage, scene.stand, scene.origin, scene.control, scene.wheels, venvs, rounds, seconds)
+
+
+def resolving(scene: Scene) -> dict:
+    return resolve.measure(scene.stage, ROOT, scene.home / "venvs", min(scene.options.rounds, 3))
+
+
+PARTS: dict[str, Callable[[Scene], object]] = {
+    "paths": warm,
+    "memory": memory,
+    "cold": cold,
+    "pages": pages,
+    "connections": connections,
+    "blobs": blobs,
+    "rivals": contest,
+    "resolve": resolving,
+}
+
+
+def play(name: str, options: argparse.Namespace, stand: Path, home: Path) -> bool:
+    """Plays one part and keeps its result; whether that went well."""
+    about = results.begin(ROOT, options)
+    print(f"== {name}", flush=True)
+    try:
+        with Stage(fresh(home / "work" / "stage"), options.target, options.binary) as stage:
+            found = PARTS[name](Scene(options, stage, stand, home))
+    except (Void, OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
+        print(f"{name} is void: {error}", file=sys.stderr, flush=True)
+        return False
+    if not options.path:
+        results.keep(home, name, about, found)
+    return True
+
+
+def leave(number: int, _frame: object) -> None:
+    """A signal ends the servers like any other end."""
+    sys.exit(128 + number)
+
+
+def main() -> int:
     options = arguments()
+    home = options.target.resolve() / "compare"
+    home.mkdir(parents=True, exist_ok=True)
+    if options.render:
+        report.write(ROOT / "docs", results.read(home, list(PARTS)))
+        return 0
     missing = [tool for tool in ("wrk", "nginx") if not shutil.which(tool)]
     if missing:
         sys.exit(f"not installed: {', '.join(missing)}")
-    options.target = options.target.resolve()
-    about = machine()
-    with tempfile.TemporaryDirectory() as temporary:
-        work = options.work or Path(temporary)
-        work.mkdir(parents=True, exist_ok=True)
-        found = compare(options, work)
-    if not options.only:
-        about["load_after"] = os.getloadavg()
-        report.write(ROOT / "docs", about, found, options.rounds, options.seconds)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
+    with (home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit("another comparison is under way here")
+        options.target = options.target.resolve()
+        stand = build(options)
+        began = time.monotonic()
+        names = options.only or (["paths"] if options.path else list(PARTS))
+        try:
+            failed = [name for name in names if not play(name, options, stand, home)]
+        finally:
+            shutil.rmtree(home / "work", ignore_errors=True)
+    print(f"took {(time.monotonic() - began) / 60:.1f} minutes; load {os.getloadavg()}")
+    if failed:
+        print(f"void: {', '.join(failed)}; the others are kept, nothing is rendered", file=sys.stderr)
+        return 1
+    if not options.only and not options.path:
+        report.write(ROOT / "docs", results.read(home, list(PARTS)))
+    return 0
 
 
-main()
+if __name__ == "__main__":
+    sys.exit(main())

@@ -20,7 +20,13 @@ KIB, MIB = 1 << 10, 1 << 20
 # Projects with nothing but a page: name to number of files. The sizes are those of our JSON.
 PAGES = {"page-75k": 268, "page-1500k": 5330, "page-5m": 15_000}
 # Wheels: name to bytes. Below a mebibyte they are real wheels with core metadata.
-WHEELS = {"wheel-10k": 10 * KIB, "wheel-16m": 16 * MIB, "wheel-200m": 200 * MIB, "wheel-300m": 300 * MIB}
+WHEELS = {
+    "wheel-10k": 10 * KIB,
+    "wheel-16m": 16 * MIB,
+    "wheel-32m": 32 * MIB,
+    "wheel-200m": 200 * MIB,
+    "wheel-300m": 300 * MIB,
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,13 @@ def write_wheels(root: Path, wheels: dict[str, int] | None = None) -> dict[str, 
         write_page(root, name, [entry(file, version, digest, path.stat().st_size)])
         written[name] = Wheel(name, file, path, f"/{PREFIX}/{name}/{version}/{file}")
     return written
+
+
+def write_projects(root: Path) -> None:
+    """The list of all projects written so far; not every server does without it."""
+    home = root / PREFIX
+    projects = [{"name": path.name} for path in sorted(home.iterdir()) if path.is_dir()]
+    (home / "index.json").write_text(json.dumps({"meta": {"api-version": "1.1"}, "projects": projects}))
 
 
 def entry(file: str, version: str, sha256: str, size: int) -> dict:

@@ -3,9 +3,8 @@
 import shutil
 import statistics
 import subprocess
-import time
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import data
@@ -48,6 +47,13 @@ class Compared:
     @property
     def cpu_ratio(self) -> float:
         return self.theirs.cpu_per_request / self.ours.cpu_per_request if self.ours.cpu_per_request else 0.0
+
+    def plain(self) -> dict:
+        """As it is kept."""
+        path = self.path
+        about = {"name": path.name, "against": path.against, "reach": path.reach, "connections": path.connections}
+        sides = {"ours": asdict(self.ours), "theirs": asdict(self.theirs)}
+        return {**about, **sides, "ratio": self.ratio, "cpu_ratio": self.cpu_ratio}
 
 
 def median(results: list[Result]) -> Result:
@@ -97,7 +103,7 @@ def warm_paths(stage: Stage, ours: Server, wheels: dict[str, data.Wheel], files:
     same = fresh(stage.work / "same")
     tags = same_answers(ours, wheels, same)
     for wheel in wheels.values():
-        if "200m" not in wheel.project:
+        if wheel.project not in ("wheel-32m", "wheel-200m"):
             get(ours, f"/{data.PREFIX}/{wheel.project}/", JSON)
             get(ours, wheel.address, {})
     bare = stage.stand("bare", same)
@@ -166,7 +172,14 @@ def storm(stand: Path, stage: Stage, origin: Server, control: int, wheel: data.W
     warm = load.fetch(stand, ours, wheel.address, wheel.path, clients)["seconds"]
     peak = ours.peak_memory()
     stage.end(ours)
-    return {"clients": clients, "upstream_gets": asked, "cold_s": cold, "warm_s": warm, "ratio": cold / warm, "peak_mib": peak / 2**20}
+    return {
+        "clients": clients,
+        "upstream_gets": asked,
+        "cold_s": cold,
+        "warm_s": warm,
+        "ratio": cold / warm,
+        "peak_mib": peak / 2**20,
+    }
 
 
 def many_downloads(ours: Server, wheel: data.Wheel, clients: int, seconds: int) -> float:
@@ -177,20 +190,3 @@ def many_downloads(ours: Server, wheel: data.Wheel, clients: int, seconds: int) 
     if "Non-2xx" in text or "Socket errors" in text:
         raise load.Void(f"{clients} downloads: {text}")
     return ours.peak_memory() / 2**20
-
-
-def start_with(stage: Stage, origin: Server, control: int, blobs: int) -> float:
-    """Seconds from the start of the process until it answers, with so many files in the cache directory."""
-    cache = fresh(stage.work / "full-cache")
-    (cache / "format").write_text("wheelport cache 1\n")
-    for number in range(blobs):
-        shard = cache / "blobs" / f"{number % 256:02x}"
-        if number < 256:
-            shard.mkdir(parents=True)
-        (shard / f"{number:062x}").write_bytes(b"x")
-    began = time.monotonic()
-    server = stage.wheelport(origin.port, control, name="full", cache=cache, env={"WHEELPORT_LOG": "warn"})
-    seconds = time.monotonic() - began
-    stage.end(server)
-    shutil.rmtree(cache)
-    return seconds

@@ -1,18 +1,28 @@
 """Starts, watches and ends the servers that are compared. Everything listens on loopback only."""
 
+import ctypes
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+# How often a starting server is asked, in seconds: the resolution of start times.
+STEP = 0.002
+
+
+class Void(Exception):
+    """A run that does not count, with the reason."""
 
 
 def free_port() -> int:
@@ -28,7 +38,9 @@ class Server:
     name: str
     process: subprocess.Popen
     port: int
-    extra: list["Server"] = field(default_factory=list)
+    log: Path
+    # Seconds from the start of the process to its first answer.
+    started: float = 0.0
 
     def tree(self) -> list[int]:
         """The process ids of the server."""
@@ -80,50 +92,86 @@ class Server:
                 pass
 
     def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
+        """Ends the process, and what it started itself and did not end."""
+        family = [(pid, born(pid)) for pid in self.tree()]
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(10)
-        for other in self.extra:
-            other.stop()
+        for pid, birth in family:
+            if birth is not None and born(pid) == birth:
+                os.kill(pid, signal.SIGKILL)
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
 
+def born(pid: int) -> str | None:
+    """When a process began, which tells it from a later one with the same id."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        return None
+
+
+def leave_with_us() -> None:
+    """In a new process: it is told to end when this program ends, however that comes."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
 def start(name: str, command: list, port: int, log: Path, env: dict | None = None, ready: str = "/") -> Server:
+    began = time.monotonic()
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [str(part) for part in command], stdout=out, stderr=out, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})}
+            [str(part) for part in command],
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(env or {})},
+            preexec_fn=leave_with_us,
         )
-    server = Server(name, process, port)
-    wait_for(server, ready, log)
+    server = Server(name, process, port, log)
+    wait_for(server, ready)
+    server.started = time.monotonic() - began
     return server
 
 
-def wait_for(server: Server, path: str, log: Path, patience: float = 60) -> None:
+def wait_for(server: Server, path: str, patience: float = 60) -> None:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             break
         try:
-            urllib.request.urlopen(server.url(path), timeout=2).close()
+            urllib.request.urlopen(server.url(path), timeout=10).close()
             return
         except urllib.error.HTTPError:
             return
         except OSError:
-            time.sleep(0.005)
-    server.stop() if server.process.poll() is None else None
-    raise SystemExit(f"{server.name} does not start: {log.read_text(errors='replace')[-2000:]}")
+            time.sleep(STEP)
+    server.stop()
+    raise Void(f"{server.name} does not start: {server.log.read_text(errors='replace')[-1000:]}")
+
+
+def wait_until_ready(server: Server, patience: float = 30) -> None:
+    """Waits until a Wheelport has its token, which its start does not wait for."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(server.url("/readyz"), timeout=10).close()
+            return
+        except OSError:
+            time.sleep(STEP)
+    raise Void(f"{server.name} does not become ready")
 
 
 class Stage:
     """Everything that runs during a comparison; ends it all when left."""
 
-    def __init__(self, work: Path, target: Path):
-        self.work, self.target = work, target
+    def __init__(self, work: Path, target: Path, binary: Path):
+        self.work, self.target, self.binary = work, target, binary
         self.running: list[Server] = []
 
     def __enter__(self):
@@ -131,7 +179,10 @@ class Stage:
 
     def __exit__(self, *_):
         for server in reversed(self.running):
-            server.stop()
+            try:
+                server.stop()
+            except OSError as error:
+                print(f"{server.name}: {error}", file=sys.stderr)
 
     def add(self, server: Server) -> Server:
         self.running.append(server)
@@ -150,15 +201,16 @@ class Stage:
     def emulator(self, *options, name: str = "emulator") -> tuple[Server, int]:
         """The emulator, for tokens; with its data plane's port, its control plane's."""
         data, control = free_port(), free_port()
-        command = [self.target / "release" / "wheelport", "emulate", "--no-public-index", "--listen", f"127.0.0.1:{data}"]
+        command = [self.binary, "emulate", "--no-public-index", "--listen", f"127.0.0.1:{data}"]
         command += ["--control-listen", f"127.0.0.1:{control}", *options]
         return self.add(start(name, command, data, self.work / f"{name}.log")), control
 
-    def wheelport(self, upstream: int, control: int, *options, name: str = "wheelport", cache: Path | None = None,
-                  env: dict | None = None) -> Server:
+    def wheelport(
+        self, upstream: int, control: int, *options, name: str = "wheelport", cache: Path | None = None, env: dict | None = None
+    ) -> Server:
         port = free_port()
         cache = cache or fresh(self.work / f"{name}-cache")
-        command = [self.target / "release" / "wheelport", "serve", "--listen", f"127.0.0.1:{port}", "--cache-dir", cache]
+        command = [self.binary, "serve", "--listen", f"127.0.0.1:{port}", "--cache-dir", cache]
         command += ["--domain", "demo", "--domain-owner", "111122223333", "--repository", "python"]
         command += ["--region", "eu-central-1", "--endpoint", f"http://127.0.0.1:{upstream}/pypi/python/", *options]
         keys = {
@@ -174,12 +226,17 @@ class Stage:
         """`/pypi/…` through proxy_cache, `/files/…` straight from disk with sendfile."""
         port, home = free_port(), fresh(self.work / "nginx")
         config = home / "nginx.conf"
-        config.write_text(NGINX.format(
-            home=home, port=port, upstream=upstream, files=files,
-            log=f"{home}/access.log" if access_log else "off",
-            # The workers would give up root's rights, and with them the working directory.
-            user="user root;" if os.geteuid() == 0 else "",
-        ))
+        config.write_text(
+            NGINX.format(
+                home=home,
+                port=port,
+                upstream=upstream,
+                files=files,
+                log=f"{home}/access.log" if access_log else "off",
+                # The workers would give up root's rights, and with them the working directory.
+                user="user root;" if os.geteuid() == 0 else "",
+            )
+        )
         return self.add(start("nginx", ["nginx", "-e", home / "error.log", "-c", config], port, home / "out.log"))
 
 

@@ -27,7 +27,8 @@ pub(super) fn measure(disk: &Disk) -> u64 {
     let _sweeping = disk.sweeping.lock().unwrap_or_else(PoisonError::into_inner);
     // What is kept while the walk goes on may be counted twice; the next sweep counts again.
     let before = disk.used();
-    let found: u64 = walk(disk.root()).iter().map(|found| found.size).sum();
+    let mut found = 0_u64;
+    walk(disk.root(), |file| found += file.size);
     let meanwhile = disk.used().saturating_sub(before);
     disk.used.store(found.saturating_add(meanwhile), Ordering::Relaxed);
     found
@@ -41,7 +42,8 @@ pub(super) fn make_room(disk: &Disk, more: u64) -> Result<(), StorageError> {
         return Ok(()); // another sweep made the room while this one waited
     }
     disk.open_files.close_all();
-    let mut files = walk(disk.root());
+    let mut files = Vec::new();
+    walk(disk.root(), |file| files.push(file));
     let mut used: u64 = files.iter().map(|found| found.size).sum();
     let goal = (disk.max_size() / 100 * LOW_WATER).saturating_sub(reserved);
     files.sort_unstable_by_key(|found| found.used);
@@ -65,9 +67,9 @@ pub(super) fn make_room(disk: &Disk, more: u64) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Every kept file with its size and last use. Symbolic links and what cannot be read are passed over.
-fn walk(root: &Path) -> Vec<Found> {
-    let mut found = Vec::new();
+/// Shows every kept file with its size and last use. Symbolic links and what cannot be read are passed over.
+/// Nothing is gathered: who only counts needs no memory for a million names.
+fn walk(root: &Path, mut visit: impl FnMut(Found)) {
     let mut directories: Vec<PathBuf> = KEPT.iter().map(|kind| root.join(kind)).collect();
     while let Some(directory) = directories.pop() {
         let Ok(entries) = fs::read_dir(&directory) else { continue };
@@ -77,11 +79,10 @@ fn walk(root: &Path) -> Vec<Found> {
                 directories.push(entry.path());
             } else if metadata.is_file() {
                 let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                found.push(Found { path: entry.path(), size: metadata.len(), used });
+                visit(Found { path: entry.path(), size: metadata.len(), used });
             }
         }
     }
-    found
 }
 
 #[cfg(test)]
