@@ -8,17 +8,15 @@ import contextlib
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
-import time
 
 import tools
 from world import Process
 
 sys.path.insert(0, str(tools.ROOT / "tests" / "aws"))
 
-from aws_support import ACCOUNT, ADMINISTRATOR, REGION, Emulator, make_wheel  # noqa: E402, F401
+from aws_support import ACCOUNT, ADMINISTRATOR, REGION, Emulator, make_wheel, printed  # noqa: E402, F401
 
 OTHER_ACCOUNT = "444455556666"
 
@@ -110,12 +108,7 @@ def moto(home: pathlib.Path):
             [program, "-H", "127.0.0.1", "-p", "0"], env=environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL
         )
     try:
-
-        def address():
-            assert process.poll() is None, log.read_text()
-            return re.search(r"Running on (http://127\.0\.0\.1:\d+)", log.read_text())
-
-        yield until(address)[1]
+        yield printed(r"Running on (http://127\.0\.0\.1:\d+)", log, process)
     finally:
         process.terminate()
         try:
@@ -141,12 +134,3 @@ def check(emulator: Emulator, *arguments: str, keys=ADMINISTRATOR, domain="acme"
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     report = json.loads(done.stdout)
     return {finding["step"]: finding["status"] for finding in report["findings"]}
-
-
-def until(condition, seconds: float = 60.0):
-    """Waits for something that another process brings about."""
-    deadline = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return answer

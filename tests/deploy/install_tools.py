@@ -11,6 +11,7 @@ What cannot be had is told on standard error. With WHEELPORT_DEPLOY_TOOLS=requir
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import hashlib
 import io
 import os
@@ -107,7 +108,7 @@ def main() -> int:
 
 
 def python_step(name: str) -> Callable[[], None]:
-    return lambda: clients.install(name, requirements(PYTHON[name]))
+    return functools.partial(clients.install, name, requirements(PYTHON[name]))
 
 
 def requirements(file: pathlib.Path) -> list[str]:
@@ -125,9 +126,9 @@ def install_debian() -> None:
         raise NotInstalled(f"{', '.join(wanted)} are not installed (on Debian: apt-get install {packages})")
     began = time.monotonic()
     packages = sorted({DEBIAN[name] for name in wanted if name not in UNPACKED})
-    steps = [lambda: unpack_debian(name) for name in wanted if name in UNPACKED]
+    steps = [functools.partial(unpack_debian, name) for name in wanted if name in UNPACKED]
     if packages:
-        steps.append(lambda: apt("install", "--yes", "--no-install-recommends", *packages))
+        steps.append(functools.partial(apt, "install", "--yes", "--no-install-recommends", *packages))
     for step in steps:
         after_update(step)
     print(f"Debian: {', '.join(wanted)} ({time.monotonic() - began:.0f} s)", flush=True)
