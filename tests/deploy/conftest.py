@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -31,6 +32,19 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world.emulator.upload(wheel("wheelport-hello", "1.1.0"))
     yield world
     world.close()
+
+
+class Scheduling(LoadScopeScheduling):
+    """Every test goes to whichever worker is free, but those of Terraform stay together, and first: their world takes long to make."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file.endswith("/test_terraform.py") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    return Scheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -26,9 +26,6 @@ from deploy_world import (
 from terraform import Terraform, provider
 from tools import ROOT
 
-# One worker takes them all, or each would start servers and fetch the provider.
-pytestmark = pytest.mark.xdist_group("terraform")
-
 MODULE = ROOT / "deploy" / "terraform"
 OVERRIDE = "endpoints_override.tf"
 OUTSIDER = ("AKIAOUTSIDER00000000", "not-a-secret")
