@@ -4,8 +4,8 @@ Run by `scripts/test` after `tests/clients/install.py`, with the machine's own P
 configured with on this machine; this file names no registry, and no test installs anything. Programs of Debian are installed only by root; the rest goes
 into `target/`, and is made anew only when what pins it changes.
 
-What cannot be had is told on standard error. With WHEELPORT_DEPLOY_TOOLS=required, or CI=true, that is the end of the run; else the tests that need it are skipped, and
-`conftest.py` says so at the end. Terraform and its provider come from no package registry and are not installed here: see `terraform.py`.
+What cannot be had is told on standard error. With WHEELPORT_DEPLOY_TOOLS=required, or CI=true and not `optional`, that is the end of the run; else the tests that need it are
+skipped, and `conftest.py` says so at the end. Terraform and its provider come from no package registry and are not installed here: see `terraform.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ sys.path.insert(0, str(HERE.parent / "clients"))
 import install as clients  # noqa: E402: the path has to be known first
 
 HOME = pathlib.Path(os.environ.get("WHEELPORT_DEPLOY", ROOT / "target" / "deploy"))
-REQUIRED = os.environ.get("WHEELPORT_DEPLOY_TOOLS") == "required" or os.environ.get("CI") == "true"
+REQUIRED = os.environ.get("WHEELPORT_DEPLOY_TOOLS", "required" if os.environ.get("CI") == "true" else "optional") == "required"
 PATH = os.pathsep.join([str(HOME / "bin"), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 TRIES = 3
 LIMIT = 900
