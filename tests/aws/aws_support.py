@@ -5,11 +5,10 @@ AWS configuration of whoever runs the tests.
 """
 
 import base64
-import contextlib
 import io
 import os
 import pathlib
-import socket
+import re
 import subprocess
 import time
 import urllib.request
@@ -23,7 +22,7 @@ import pytest
 ACCOUNT = "111122223333"
 REGION = "eu-central-1"
 ADMINISTRATOR = ("AKIAEMULATOR00000000", "wheelport-emulator-secret-key-0000000000")
-START_SECONDS = 30
+START_SECONDS = 60
 
 # One user for each right that can be missing, and roles with conditions.
 IDENTITIES = f"""
@@ -84,20 +83,14 @@ def binary() -> pathlib.Path:
     return path
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for(port: int, process: subprocess.Popen) -> None:
+def printed(pattern: str, log: pathlib.Path, process: subprocess.Popen) -> str:
+    """What a starting server says of itself: the first group of the pattern in its log."""
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert process.poll() is None, f"the emulator ended with {process.returncode}"
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
+    while not (found := re.search(pattern, log.read_text())):
+        assert process.poll() is None, f"it ended with {process.returncode}:\n{log.read_text()}"
+        assert time.monotonic() < deadline, f"it did not print /{pattern}/:\n{log.read_text()}"
         time.sleep(0.05)
-    pytest.fail(f"nothing listens on port {port}")
+    return found[1]
 
 
 class Emulator:

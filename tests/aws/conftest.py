@@ -4,7 +4,7 @@ import subprocess
 import uuid
 
 import pytest
-from aws_support import IDENTITIES, Emulator, binary, free_port, make_wheel, wait_for
+from aws_support import IDENTITIES, Emulator, binary, make_wheel, printed
 
 
 @pytest.fixture(scope="session")
@@ -12,23 +12,23 @@ def emulator(tmp_path_factory):
     home = tmp_path_factory.mktemp("emulator")
     identities = home / "identities.toml"
     identities.write_text(IDENTITIES)
-    data, control = free_port(), free_port()
     command = [
         binary(),
         "emulate",
-        f"--listen=127.0.0.1:{data}",
-        f"--control-listen=127.0.0.1:{control}",
+        "--listen=127.0.0.1:0",
+        "--control-listen=127.0.0.1:0",
         f"--dir={home / 'store'}",
         f"--identities={identities}",
         "--no-public-index",
     ]
-    emulator = Emulator(f"http://127.0.0.1:{control}", f"http://127.0.0.1:{data}", home)
-    with open(home / "log", "wb") as log:
-        process = subprocess.Popen(command, env=emulator.environment(keys=None), stdout=log, stderr=log)
+    # Neither address is known yet, and the program needs none: it only must not see the machine's AWS configuration.
+    environment = Emulator("", "", home).environment(keys=None)
+    log = home / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
         try:
-            wait_for(control, process)
-            wait_for(data, process)
-            yield emulator
+            data, control = (printed(rf"{plane} plane +(http://127\.0\.0\.1:\d+)", log, process) for plane in ("data", "control"))
+            yield Emulator(control, data, home)
         finally:
             process.terminate()
             process.wait(timeout=30)

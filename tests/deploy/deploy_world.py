@@ -1,6 +1,6 @@
-"""Servers that the tests of deploy/ run against: the emulator, the proxy, and moto for IAM and KMS.
+"""Servers that the tests of deploy/ run against: the emulator, the demo, and moto for IAM and KMS.
 
-Every server listens on a free loopback port and ends with its `with` block. Programs get an environment without any AWS
+Every server picks a free port of loopback itself, says which, and ends with its `with` block. Programs get an environment without any AWS
 configuration, package index or proxy of whoever runs the tests.
 """
 
@@ -8,16 +8,15 @@ import contextlib
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
-import time
 
-import deploy_tools
+import tools
+from world import Process
 
-sys.path.insert(0, str(deploy_tools.ROOT / "tests" / "aws"))
+sys.path.insert(0, str(tools.ROOT / "tests" / "aws"))
 
-from aws_support import ACCOUNT, ADMINISTRATOR, REGION, Emulator, free_port, make_wheel, wait_for  # noqa: E402, F401
+from aws_support import ACCOUNT, ADMINISTRATOR, REGION, Emulator, make_wheel, printed  # noqa: E402, F401
 
 OTHER_ACCOUNT = "444455556666"
 
@@ -25,7 +24,7 @@ OTHER_ACCOUNT = "444455556666"
 def policy(kind: str, **values: str) -> dict:
     """What `wheelport iam-policy` prints, for the domain `acme`."""
     given = {"domain": "acme", "domain-owner": ACCOUNT, "repository": "python", "region": REGION} | values
-    command = [deploy_tools.binary(), "iam-policy", kind]
+    command = [tools.binary(), "iam-policy", kind]
     command += [f"--{name}={value}" for name, value in given.items()]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     assert not done.stderr, done.stderr
@@ -64,21 +63,13 @@ def _sorted(value):
 
 
 @contextlib.contextmanager
-def server(command: list, environment: dict, log: pathlib.Path, *ports: int):
-    """A process that listens on these ports, until the block ends."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, env=environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
-        try:
-            for port in ports:
-                wait_for(port, process)
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def running(name: str, arguments: list[str], environment: dict[str, str], folder: pathlib.Path):
+    """The program, until the block ends."""
+    process = Process(name, arguments, environment, folder)
+    try:
+        yield process
+    finally:
+        process.stop()
 
 
 @contextlib.contextmanager
@@ -87,61 +78,50 @@ def emulator(home: pathlib.Path, identities: str = ""):
     home.mkdir(parents=True, exist_ok=True)
     file = home / "identities.toml"
     file.write_text(identities)
-    data, control = free_port(), free_port()
-    command = [
-        deploy_tools.binary(),
+    arguments = [
         "emulate",
-        f"--listen=127.0.0.1:{data}",
-        f"--control-listen=127.0.0.1:{control}",
+        "--listen=127.0.0.1:0",
+        "--control-listen=127.0.0.1:0",
         f"--dir={home / 'store'}",
         f"--identities={file}",
         "--no-public-index",
     ]
-    running = Emulator(f"http://127.0.0.1:{control}", f"http://127.0.0.1:{data}", home)
-    with server(command, running.environment(keys=None), home / "emulator.log", control, data):
-        yield running
+    with running("emulate", arguments, {}, home) as process:
+        data, control = (process.until(rf"{plane} plane +(http://127\.0\.0\.1:\d+)")[1] for plane in ("data", "control"))
+        yield Emulator(control, data, home)
 
 
 @contextlib.contextmanager
 def moto(home: pathlib.Path):
     """IAM and KMS of the emulator's account; yields the address."""
-    program = deploy_tools.python_environment("moto") / "moto_server"
-    port = free_port()
+    program = tools.python_environment("moto") / "moto_server"
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
         "MOTO_ACCOUNT_ID": ACCOUNT,
         "AWS_EC2_METADATA_DISABLED": "true",
+        "PYTHONUNBUFFERED": "1",
     }
-    command = [program, "-H", "127.0.0.1", "-p", str(port)]
-    with server(command, environment, home / "moto.log", port):
-        yield f"http://127.0.0.1:{port}"
-
-
-@contextlib.contextmanager
-def proxy(emulator: Emulator, *arguments: str, keys=ADMINISTRATOR, domain="acme"):
-    """`wheelport serve` before a domain of the emulator; yields its address."""
-    port = free_port()
-    cache = emulator.home / f"cache-{port}"
-    command = [
-        deploy_tools.binary(),
-        "serve",
-        f"--listen=127.0.0.1:{port}",
-        f"--domain={domain}",
-        f"--domain-owner={ACCOUNT}",
-        "--repository=python",
-        f"--cache-dir={cache}",
-        *arguments,
-    ]
-    log = emulator.home / f"proxy-{port}.log"
-    with server(command, emulator.environment(keys), log, port):
-        yield f"http://127.0.0.1:{port}"
+    log = home / "moto.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [program, "-H", "127.0.0.1", "-p", "0"], env=environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL
+        )
+    try:
+        yield printed(r"Running on (http://127\.0\.0\.1:\d+)", log, process)
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def check(emulator: Emulator, *arguments: str, keys=ADMINISTRATOR, domain="acme") -> dict[str, str]:
-    """The status of each step of `wheelport check`."""
+    """The status of each step of `wheelport check` that is about AWS; the one for the cache tells of this machine's disk."""
     command = [
-        deploy_tools.binary(),
+        tools.binary(),
         "check",
         "--format=json",
         f"--domain={domain}",
@@ -153,13 +133,4 @@ def check(emulator: Emulator, *arguments: str, keys=ADMINISTRATOR, domain="acme"
     environment = emulator.environment(keys)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     report = json.loads(done.stdout)
-    return {finding["step"]: finding["status"] for finding in report["findings"]}
-
-
-def until(condition, seconds: float = 20.0):
-    """Waits for something that another process brings about."""
-    deadline = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return answer
+    return {finding["step"]: finding["status"] for finding in report["findings"] if finding["step"] != "cache"}

@@ -12,28 +12,34 @@ import pathlib
 import re
 import shlex
 import subprocess
-import sys
 
 import pytest
 
-from tools import ROOT, output, tool
+import install_tools
+from tools import ROOT, output, root_rights, tool
+from wheels import wheel
 from world import World, get, wait_for
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+# As the first container of an engine's default network has it.
+ADDRESS = "172.17.0.2"
 LOCAL = r"http://127\.0\.0\.1:\d+"
+QUIET = ["--fail", "--silent", "--show-error"]
 PROGRAM_INSIDE = "/usr/local/bin/wheelport"
 
 # An engine's part of the work: the root file system read-only, a cache volume, /proc and the host's resolver, an ordinary user
-# without any privilege that it could win back.
+# without any privilege that it could win back; if wanted, a network of its own with an address that is not loopback's.
 ENGINE = """
 set -eu
 root="$1" cache="$2" user="$3"; shift 3
+if [ "${NETWORK:-}" ]; then ip link set lo up; ip address add "$NETWORK/32" dev lo; fi
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount --bind /etc/resolv.conf "$root/etc/resolv.conf"
 mount --bind "$cache" "$root/var/cache/wheelport"
 if [ "${TMPFS:-}" ]; then mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"; fi
 mount -o remount,bind,ro "$root"
+unset NETWORK TMPFS
 exec setpriv --no-new-privs --bounding-set -all,+sys_chroot,+setuid,+setgid chroot --userspec="$user" "$root" "$@"
 """
 
@@ -62,8 +68,7 @@ def user() -> str:
 @pytest.fixture(scope="module")
 def root(program: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """The image's root file system, with the mount points that an engine makes."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount and change the root directory")
+    root_rights("mount and change the root directory")
     folder = tmp_path_factory.mktemp("image")
     if built := os.environ.get("WHEELPORT_IMAGE_ROOT"):
         output("cp", "-a", f"{built}/.", folder / "root-fs")
@@ -91,8 +96,8 @@ class Container:
         cache.chmod(0o770)
         assert (owner == 65532) or group == 0
         self.process = subprocess.Popen(
-            [tool("unshare"), "--mount", "sh", "-c", ENGINE, "engine", root, cache, as_user, PROGRAM_INSIDE, *arguments],
-            env={"PATH": os.environ["PATH"], **environment(), **more},
+            [tool("unshare"), "--mount", *(["--net"] if "NETWORK" in more else []), "sh", "-c", ENGINE, "engine", root, cache, as_user, PROGRAM_INSIDE, *arguments],
+            env={"PATH": install_tools.PATH, **environment(), **more},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
 
@@ -104,6 +109,10 @@ class Container:
             if found := re.search(pattern, line):
                 return found[1]
         raise AssertionError(f"/{pattern}/ was not printed, but:\n{seen}")
+
+    def beside(self, *command: str | pathlib.Path, **more: object) -> str:
+        """Runs something in the container's network."""
+        return output(tool("nsenter"), f"--net=/proc/{self.process.pid}/ns/net", *command, **more)
 
     def stop(self) -> None:
         """Every step of ENGINE's way replaces the one before, so this reaches the program itself."""
@@ -130,6 +139,24 @@ def test_the_dependencies_are_a_layer_of_their_own() -> None:
     assert builds[0] < sources < builds[1]
     copied = [rest for keyword, rest in found[:sources] if keyword == "COPY"]
     assert copied == ["Cargo.toml Cargo.lock ./"]
+
+
+def test_cargo_finds_what_the_manifest_names(tmp_path: pathlib.Path) -> None:
+    """Both stages of the build, up to the point where cargo would begin to compile."""
+    looks = 0
+    host = re.search(r"^host: (\S+)$", output(tool("rustc"), "-vV"), re.MULTILINE)[1]
+    found = instructions()
+    for keyword, rest in found[: found.index(("COPY", "--from=build /root-fs/ /"))]:
+        if keyword == "COPY":
+            *sources, target = rest.split()
+            (tmp_path / target).mkdir(parents=True, exist_ok=True) if target != "./" else None
+            for source in sources:
+                output("cp", "-a", ROOT / source / ("." if (ROOT / source).is_dir() else ""), tmp_path / target)
+        if keyword == "RUN" and "cargo build" in rest:
+            looks += 1
+            step = re.sub(r"cargo build [^&]*", f"cargo fetch --locked --offline --target {host} ", rest)
+            output(tool("sh"), "-ec", step, cwd=tmp_path)
+    assert looks == 2
 
 
 def test_what_is_copied_is_let_in() -> None:
@@ -165,8 +192,7 @@ def test_a_package_is_installed_through_it(root: pathlib.Path, served: World, tm
     try:
         origin = container.until(rf"listens on ({LOCAL})")
         wait_for(lambda: get(f"{origin}/readyz")[0] == 200, "the proxy is ready")
-        command = [sys.executable, "-m", "pip"] if (pathlib.Path(sys.prefix) / "bin/pip").exists() else [str(pip())]
-        output(*command, "--isolated", "install", "--quiet", "--no-cache-dir", "--index-url", f"{origin}/simple/", "--target", tmp_path / "site", "wheelport-hello")
+        output(*install(f"{origin}/simple/", tmp_path / "site"))
         assert list((tmp_path / "site").glob("wheelport_hello-*.dist-info"))
         listen = origin.removeprefix("http://")
         told = output(tool("chroot"), f"--userspec={as_user}", root, PROGRAM_INSIDE, "healthcheck", "--ready", env={**environment(), "WHEELPORT_LISTEN": listen})
@@ -177,19 +203,31 @@ def test_a_package_is_installed_through_it(root: pathlib.Path, served: World, tm
         container.stop()
 
 
-def pip() -> pathlib.Path:
-    """The harness has none of its own."""
-    found = pathlib.Path(sys.prefix).parent / "bootstrap" / "bin" / "pip"
-    assert found.exists(), found
-    return found
+def install(index: str, target: pathlib.Path) -> list[str | pathlib.Path]:
+    """A command that installs a package."""
+    pip = [install_tools.clients.python_of("bootstrap"), "-m", "pip", "--isolated", "install", "--quiet", "--no-cache-dir"]
+    return [*pip, "--index-url", index, "--target", target, "wheelport-hello"]
 
 
-def test_the_demo_runs_in_it(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    """`docker run -p 8080:8080 wheelport demo`; here with a read-only root and a temporary file system."""
-    container = Container(root, tmp_path / "cache", ["demo"], {"WHEELPORT_LISTEN": "127.0.0.1:0", "TMPFS": "yes"})
+def test_the_demo_of_the_readme(root: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """`docker run -p 8080:8080 wheelport demo`: the image's own settings and nothing else, in a network of its own."""
+    assert "\ndocker run --rm -p 8080:8080 wheelport demo\n" in (ROOT / "README.md").read_text()
+    container = Container(root, tmp_path / "cache", ["demo"], {"NETWORK": ADDRESS, "TMPFS": "yes"})
     try:
-        origin = container.until(rf"--index-url ({LOCAL})/simple/")
-        wait_for(lambda: get(f"{origin}/readyz")[0] == 200, "the demo is ready")
-        assert get(f"{origin}/simple/wheelport-hello/")[0] == 200
+        assert container.until(r"--index-url (\S+)") == "http://127.0.0.1:8080/simple/"
+        (check,) = [json.loads(rest.split("CMD", 1)[1]) for keyword, rest in final_stage() if keyword == "HEALTHCHECK"]
+        container.beside(tool("curl"), *QUIET, "--retry", "60", "--retry-all-errors", "--retry-delay", "1", "http://127.0.0.1:8080/readyz")
+        assert container.beside(tool("chroot"), root, *check, env=environment()) == ""
+        # As the engine's forwarding of the port delivers it, and as other containers see it.
+        for host in ("127.0.0.1", ADDRESS):
+            site = tmp_path / host
+            container.beside(*install(f"http://{host}:8080/simple/", site), *(["--trusted-host", host]))
+            assert list(site.glob("wheelport_hello-*.dist-info")) and list(site.glob("wheelport_greeting-*.dist-info"))
+        file = wheel("wheelport-hello", "9.9.9")
+        (tmp_path / file.filename).write_bytes(file.data)
+        form = [":action=file_upload", "name=wheelport-hello", "version=9.9.9", "filetype=bdist_wheel", f"content=@{tmp_path / file.filename}"]
+        posted = [part for field in form for part in ("--form", field)]
+        assert container.beside(tool("curl"), "--silent", "--output", os.devnull, "--write-out", "%{http_code}", *posted, "http://127.0.0.1:8080/") == "403"
+        assert "9.9.9" not in container.beside(tool("curl"), *QUIET, "http://127.0.0.1:8080/simple/wheelport-hello/")
     finally:
         container.stop()

@@ -19,8 +19,8 @@ import zipfile
 
 import pytest
 import yaml
-from deploy_tools import ROOT, binary, node_environment
-from deploy_world import free_port, server
+from deploy_world import running
+from tools import ROOT, binary, node_environment, tool
 
 GITLAB = ROOT / "deploy" / "gitlab"
 EXAMPLES = ROOT / "deploy" / "examples"
@@ -35,8 +35,8 @@ BACKENDS = {
 class Demo:
     """A running `wheelport demo` with public packages behind it."""
 
-    def __init__(self, port: int):
-        self.address = f"http://127.0.0.1:{port}"
+    def __init__(self, address: str):
+        self.address = address
 
     def files(self, project: str) -> set[str]:
         """The files on the project's page; none if there is no such project."""
@@ -58,12 +58,11 @@ class Demo:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     home = tmp_path_factory.mktemp("demo")
-    port = free_port()
     # This process alone may know the machine's index; it needs pip's own settings to find it.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    command = [binary(), "demo", f"--listen=127.0.0.1:{port}", f"--dir={home}", "--public-index"]
-    with server(command, environment, home / "demo.log", port):
-        yield Demo(port)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "WHEELPORT_"))}
+    arguments = ["demo", "--listen=127.0.0.1:0", f"--dir={home / 'store'}", "--public-index"]
+    with running("demo", arguments, environment, home) as process:
+        yield Demo(process.until(r"demo listens on (http://127\.0\.0\.1:\d+)")[1])
 
 
 def project(demo: Demo, folder: pathlib.Path, name: str, tool: str) -> pathlib.Path:
@@ -138,6 +137,7 @@ def environment(home: pathlib.Path) -> dict[str, str]:
 
 def pipeline(demo: Demo, folder: pathlib.Path, home: pathlib.Path, *, tag: str | None = None) -> str:
     """Runs the pipeline in this repository as GitLab would for a push of a branch or a tag; what it prints."""
+    tool("rsync")  # gitlab-ci-local copies with it
     command = [
         node_environment() / "gitlab-ci-local",
         "--force-shell-executor",

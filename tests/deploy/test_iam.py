@@ -5,7 +5,6 @@ import pathlib
 import urllib.error
 
 import pytest
-from deploy_tools import ROOT
 from deploy_world import (
     ACCOUNT,
     OTHER_ACCOUNT,
@@ -18,6 +17,7 @@ from deploy_world import (
     policy,
     same_policy,
 )
+from tools import ROOT
 
 FILES = sorted((ROOT / "deploy" / "iam").glob("*.json"))
 OUTSIDER = ("AKIAOUTSIDER00000000", "not-a-secret")

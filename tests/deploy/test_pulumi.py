@@ -4,8 +4,8 @@ import json
 import subprocess
 
 import pytest
-from deploy_tools import HERE, python_environment
 from deploy_world import ACCOUNT, OTHER_ACCOUNT, REGION, policy, same_policy
+from tools import HERE, python_environment
 
 ISSUER = "oidc.eks.eu-central-1.amazonaws.com/id/EXAMPLE"
 PROVIDER = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{ISSUER}"

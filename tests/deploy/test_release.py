@@ -25,7 +25,10 @@ def packed(program: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
 
 
 def test_an_archive_is_whole_and_can_be_made_again(program: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    first, second = packed(program, tmp_path / "first"), packed(program, tmp_path / "second")
+    # Packing takes the longer the more there is for debuggers.
+    small = tmp_path / "wheelport"
+    output(tool("strip"), "-o", small, program)
+    first, second = packed(small, tmp_path / "first"), packed(small, tmp_path / "second")
     assert first.read_bytes() == second.read_bytes()
     output("sha256sum", "--check", first.with_name(first.name.replace(".tar.gz", ".sha256")), cwd=first.parent)
     with tarfile.open(first) as archive:

@@ -1,16 +1,16 @@
 """The Terraform module of deploy/terraform, applied for real: the AWS provider against the emulator, with moto for IAM and KMS.
 
-One story told in order, because each step takes a provider's start: apply, nothing left to do, change in place, nothing
-left to do, destroy.
+One test tells the whole story in order, because each step takes a provider's start: apply, nothing left to do, change in place, nothing
+left to do, destroy. The others stand in folders of their own.
 """
 
 import json
+import os
 import shutil
 import stat
 
 import boto3
 import pytest
-from deploy_tools import ROOT
 from deploy_world import (
     ACCOUNT,
     ADMINISTRATOR,
@@ -23,11 +23,11 @@ from deploy_world import (
     policy,
     same_policy,
 )
-from terraform import Terraform, provider, without_terraform
-
-pytestmark = without_terraform
+from terraform import Terraform, provider
+from tools import ROOT
 
 MODULE = ROOT / "deploy" / "terraform"
+OVERRIDE = "endpoints_override.tf"
 OUTSIDER = ("AKIAOUTSIDER00000000", "not-a-secret")
 
 
@@ -65,17 +65,15 @@ def world(tmp_path_factory):
     )
     with emulator(home / "emulator", identities) as running, moto(home) as stand_in:
         endpoints = {"codeartifact": running.control, "sts": running.control, "iam": stand_in, "kms": stand_in}
-        (folder / "endpoints_override.tf").write_text(provider(**endpoints))
+        (folder / OVERRIDE).write_text(provider(**endpoints))
         terraform = Terraform(folder, running.environment())
         terraform.init()
         yield World(running, stand_in, terraform)
 
 
-def test_the_files_are_formatted(world):
-    copy = world.terraform.folder.parent
-    unformatted = world.terraform.run("fmt", "-check", "-recursive", "-list=true", str(copy), expect=(0, 3))
-    # The file with the endpoints is the tests' own.
-    assert [line for line in unformatted.splitlines() if "endpoints_override" not in line] == []
+def test_the_files_are_formatted(tmp_path):
+    terraform = Terraform(tmp_path, {"PATH": os.environ["PATH"], "HOME": str(tmp_path)})
+    assert terraform.run("fmt", "-check", "-recursive", "-list=true", str(MODULE), expect=(0, 3)) == ""
 
 
 def test_apply_then_change_then_destroy(world):
@@ -162,8 +160,6 @@ def the_change_is_there(world):
     assert [statement["Sid"] for statement in document["Statement"]] == ["Read", "Publish"]
     tags = world.codeartifact.list_tags_for_resource(resourceArn=private["arn"])["tags"]
     assert tags == [{"key": "team", "value": "data"}]
-
-
     the_read_role_takes_the_publish_role(world)
 
 
@@ -187,13 +183,17 @@ def nothing_is_left(world):
     assert check(world.emulator, keys=OUTSIDER)["token"] == "fail"
 
 
-def test_a_role_that_nobody_could_take_is_refused(world):
-    """Runs after the story, in its folder, and creates nothing."""
-    example = world.terraform.folder / "main.tf"
-    text = example.read_text()
+def test_a_role_that_nobody_could_take_is_refused(world, tmp_path):
+    """In a folder of its own; creates nothing."""
+    shutil.copytree(MODULE, tmp_path / "module")
+    folder = tmp_path / "module" / "example"
+    shutil.copy(world.terraform.folder / OVERRIDE, folder)
+    text = (folder / "main.tf").read_text()
     start, end = text.index("  irsa = {"), text.index("  # For an account without")
-    example.write_text(text[:start] + text[end:])
-    refused = world.terraform.run("plan", "-no-color", "-input=false", expect=(1,))
+    (folder / "main.tf").write_text(text[:start] + text[end:])
+    terraform = Terraform(folder, world.emulator.environment())
+    terraform.init_like(world.terraform)
+    refused = terraform.run("plan", "-no-color", "-input=false", expect=(1,))
     assert "Nobody could take the role wheelport-read" in refused
 
 
@@ -275,5 +275,5 @@ def plan_with_profiles(world, folder, environment, profiles: list[str], expect: 
         text += f'output "{profile}" {{ value = data.aws_caller_identity.{profile}.arn }}\n'
     (folder / "main.tf").write_text(text)
     terraform = Terraform(folder, world.emulator.environment(keys=None) | environment)
-    terraform.init()
+    terraform.init_like(world.terraform)
     return terraform.run("plan", "-no-color", "-input=false", expect=(expect,))
