@@ -18,7 +18,7 @@ use crate::control::{
 use crate::error::{Cause, Error};
 use crate::flow::{Flow, ProjectSource, Route};
 use crate::runtime::metrics::Metrics;
-use crate::runtime::{Clock, Tasks, Workers};
+use crate::runtime::{Clock, Tasks};
 use crate::token::{KeeperSettings, MintErrorKind, TokenHandle, keep};
 use crate::upstream::{Client, ClientError, Endpoint, Upstream};
 use crate::web::address::{RouteId, RouteNames};
@@ -88,13 +88,7 @@ pub struct App {
 
 impl App {
     /// Builds and binds everything. AWS need not answer for that: until it does, what is cached is served.
-    /// `workers` serve the connections.
-    pub async fn start(
-        settings: Settings,
-        clock: Clock,
-        tasks: Tasks,
-        workers: Workers,
-    ) -> Result<Self, StartError> {
+    pub async fn start(settings: Settings, clock: Clock, tasks: Tasks) -> Result<Self, StartError> {
         let disk = open_cache(&settings, &clock).await?;
         let client = Client::new(settings.upstream.clone())?;
         let metrics = Metrics::default();
@@ -130,17 +124,13 @@ impl App {
             registry.register_collector(Box::new(Collected::new(flow, routes)));
         });
         let limits = ListenerSettings::of(&settings.server);
-        let workers = Arc::new(workers);
         let for_operations = operations.into_iter().map(|socket| {
             let answerer = Answerer::Operations(ops::router(Arc::clone(&site)));
-            Listener::new(socket, answerer, limits, &metrics, Arc::clone(&workers))
+            Listener::new(socket, answerer, limits, &metrics)
         });
         let listeners = proxy
             .into_iter()
-            .map(|socket| {
-                let answerer = Answerer::Proxy(Arc::clone(&site));
-                Listener::new(socket, answerer, limits, &metrics, Arc::clone(&workers))
-            })
+            .map(|socket| Listener::new(socket, Answerer::Proxy(Arc::clone(&site)), limits, &metrics))
             .chain(for_operations)
             .collect();
         Ok(Self {

@@ -26,7 +26,7 @@ use tower::ServiceExt as _;
 
 use crate::config::ServerSettings;
 use crate::runtime::metrics::Metrics;
-use crate::runtime::{Lane, Tasks, Workers};
+use crate::runtime::{Lane, Tasks};
 use crate::web::body::AnswerBody;
 use crate::web::{self, Answer, Arrival, Site};
 
@@ -83,7 +83,6 @@ pub struct Listener {
     settings: ListenerSettings,
     places: Arc<Semaphore>,
     connections: Gauge,
-    workers: Arc<Workers>,
 }
 
 impl Listener {
@@ -93,10 +92,9 @@ impl Listener {
         answerer: Answerer,
         settings: ListenerSettings,
         metrics: &Metrics,
-        workers: Arc<Workers>,
     ) -> Self {
         let places = Arc::new(Semaphore::new(settings.max_connections));
-        Self { socket, answerer, settings, places, connections: metrics.connections.clone(), workers }
+        Self { socket, answerer, settings, places, connections: metrics.connections.clone() }
     }
 
     /// Accepts until `closing`, then waits for the connections, at most so long.
@@ -115,13 +113,10 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    // Out of this runtime, so that the worker's can take it over.
-                    let Ok(stream) = stream.into_std() else { continue };
                     let serving = self.connection(stream, peer, closing.clone());
                     let counted = Counted::begin(&self.connections);
-                    let worker = self.workers.place();
-                    connections.spawn_on(&worker.runtime.clone(), "connection", async move {
-                        let _held = (place, counted, worker);
+                    connections.spawn("connection", async move {
+                        let _held = (place, counted);
                         serving.await;
                     });
                 }
@@ -137,14 +132,13 @@ impl Listener {
 
     fn connection(
         &self,
-        stream: std::net::TcpStream,
+        stream: TcpStream,
         peer: SocketAddr,
         closing: CancellationToken,
     ) -> impl Future<Output = ()> + use<> {
         let answerer = self.answerer.clone();
         let settings = self.settings;
         async move {
-            let Ok(stream) = TcpStream::from_std(stream) else { return };
             let _ = stream.set_nodelay(true);
             let lane = Lane::default();
             let patient = Patient::new(stream, settings.write_timeout, lane.clone());

@@ -16,7 +16,7 @@ use crate::control::{AccountId, DomainName, EmulatorAccess, InvalidSetting, Regi
 use crate::emulator::control::{DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY};
 use crate::emulator::public::IndexAddress;
 use crate::emulator::{Emulator, EmulatorSettings};
-use crate::runtime::{Clock, Tasks, Workers};
+use crate::runtime::{Clock, Tasks};
 use crate::web::guard::UploadPolicy;
 
 /// How long the emulator's connections may take to end.
@@ -70,9 +70,8 @@ pub async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
         })
     };
     let settings = Settings::load(over(world).map_err(CommandError::usage)?).map_err(CommandError::usage)?;
-    let workers = Workers::start().map_err(CommandError::start)?;
-    let starting = Box::pin(App::start(settings, Clock::system(), Tasks::new(), workers));
-    let app = starting.await.map_err(CommandError::start)?;
+    let app =
+        Box::pin(App::start(settings, Clock::system(), Tasks::new())).await.map_err(CommandError::start)?;
     for address in &app.addresses {
         let publish = upload != UploadPolicy::Off;
         let text = greeting(reachable(*address), public_index.as_ref(), args.dir.as_deref(), publish);

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::config::{Overrides, Settings};
 use crate::control::{AccountId, DomainName, RegionName, RepositoryName, RoleArn};
 use crate::runtime::units::Size;
-use crate::runtime::{Clock, Tasks, Workers};
+use crate::runtime::{Clock, Tasks};
 use crate::web::guard::{HostPattern, UploadPolicy};
 
 /// Arguments of `serve`; each is also an environment variable.
@@ -99,9 +99,7 @@ pub async fn run(args: ServeArgs) -> Result<Ended, CommandError> {
     let settings = Settings::load(args.overrides()).map_err(CommandError::usage)?;
     let stop = signals::until_stopped().map_err(CommandError::start)?;
     let tasks = Tasks::new();
-    let workers = Workers::start().map_err(CommandError::start)?;
-    let starting = Box::pin(App::start(settings, Clock::system(), tasks, workers));
-    let app = starting.await.map_err(CommandError::start)?;
+    let app = Box::pin(App::start(settings, Clock::system(), tasks)).await.map_err(CommandError::start)?;
     announce(&app);
     Ok(if app.run(stop).await { Ended::Well } else { Ended::Badly })
 }

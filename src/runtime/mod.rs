@@ -10,10 +10,8 @@ pub mod metrics;
 pub mod tasks;
 pub mod telemetry;
 pub mod units;
-pub mod workers;
 
 pub use caller::Caller;
 pub use clock::Clock;
 pub use lane::Lane;
 pub use tasks::Tasks;
-pub use workers::Workers;

@@ -19,7 +19,7 @@ use wheelport::config::{RouteSettings, ServerSettings, Settings};
 use wheelport::control::{AwsSettings, DomainName, EmulatorAccess, RegionName, RepositoryName};
 use wheelport::flow::UploadSettings;
 use wheelport::runtime::units::Span;
-use wheelport::runtime::{Clock, Tasks, Workers};
+use wheelport::runtime::{Clock, Tasks};
 use wheelport::upstream::ClientSettings;
 use wheelport::web::guard::UploadPolicy;
 use wheelport::web::publishers::Publishers;
@@ -186,7 +186,7 @@ impl Builder {
         let dir = self.dir.take().unwrap_or_else(|| Arc::new(tempfile::tempdir().expect("a directory")));
         let (tasks, running, stop) = (Tasks::new(), Tasks::new(), CancellationToken::new());
         let settings = self.settings(&upstream, &control, dir.path());
-        let starting = Box::pin(App::start(settings, self.clock.clone(), tasks.clone(), Workers::none()));
+        let starting = Box::pin(App::start(settings, self.clock.clone(), tasks.clone()));
         let app = starting.await.expect("a proxy that starts");
         let address = app.addresses[0];
         let ops = app.ops_address.expect("an address for operations");
