@@ -15,7 +15,7 @@ use axum::extract::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,7 +27,7 @@ use tower::ServiceExt as _;
 use crate::config::ServerSettings;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::{Lane, Tasks};
-use crate::web::body::AnswerBody;
+use crate::web::body::{AnswerBody, Turns};
 use crate::web::{self, Answer, Arrival, Site};
 
 /// The longest head of a request in bytes; clients send a few hundred.
@@ -141,17 +141,19 @@ impl Listener {
         async move {
             let _ = stream.set_nodelay(true);
             let lane = Lane::default();
-            let patient = Patient::new(stream, settings.write_timeout, lane.clone());
+            let turns = Turns::default();
+            let patient = Patient::new(stream, settings, lane.clone(), turns.clone());
             let service = service_fn(move |request: hyper::Request<Incoming>| {
-                let (answerer, lane) = (answerer.clone(), lane.clone());
+                let (answerer, lane, turn) = (answerer.clone(), lane.clone(), turns.begin());
                 async move {
                     let request: Request = request.map(received);
-                    Ok::<_, Infallible>(answerer.answer(peer, lane, request).await)
+                    let answer = answerer.answer(peer, lane, request).await;
+                    Ok::<_, Infallible>(answer.map(|body| body.until(turn)))
                 }
             });
+            // The limit for heads is ours: the library's would set and clear a timer for every request.
             let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(settings.header_timeout)
+                .header_read_timeout(None)
                 .max_buf_size(MAX_HEAD)
                 .serve_connection(TokioIo::new(patient), service);
             let mut connection = pin!(connection);
@@ -190,18 +192,58 @@ impl Drop for Counted {
     }
 }
 
-/// A connection whose client must take bytes now and then: a write that makes no progress for too long is an error.
-/// Where a stand-in is written, the part of the file that it stands for is sent.
+/// A connection whose client must send a request's head within a limit, from when its turn began, and must take bytes now
+/// and then: otherwise the read, or the write, is an error. Where a stand-in is written, the part of the file that
+/// it stands for is sent.
 struct Patient {
     stream: TcpStream,
     lane: Lane,
-    limit: Duration,
+    write_limit: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    head: HeadWatch,
+}
+
+/// Watches over the time that a client takes for the head of a request. It counts from the head's first byte at the
+/// latest; a client that sends nothing at all may take up to twice as long, because the clock is not read for every turn.
+struct HeadWatch {
+    limit: Duration,
+    turns: Turns,
+    /// The client's turn that is watched, and since when.
+    awaited: Option<(usize, Instant)>,
+    /// Goes off once in a while, not for every turn: when that is too early, it is set anew.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl HeadWatch {
+    /// Called when there is nothing to read: fails if it is the client's turn and has been for too long.
+    fn wait(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let turn = self.turns.changes();
+        let limit = self.limit;
+        let until = match self.awaited {
+            _ if turn % 2 == 1 => None,
+            Some((awaited, since)) if awaited == turn => Some(since + limit),
+            _ => {
+                let now = Instant::now();
+                self.awaited = Some((turn, now));
+                Some(now + limit)
+            }
+        };
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        while alarm.as_mut().poll(context).is_ready() {
+            let now = Instant::now();
+            if until.is_some_and(|until| until <= now) {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "no request came in time"));
+            }
+            alarm.as_mut().reset(until.unwrap_or(now + limit));
+        }
+        Ok(())
+    }
 }
 
 impl Patient {
-    fn new(stream: TcpStream, limit: Duration, lane: Lane) -> Self {
-        Self { stream, lane, limit, stalled: None }
+    fn new(stream: TcpStream, settings: ListenerSettings, lane: Lane, turns: Turns) -> Self {
+        let head = HeadWatch { limit: settings.header_timeout, turns, awaited: None, alarm: None };
+        Self { stream, lane, write_limit: settings.write_timeout, stalled: None, head }
     }
 
     fn poll_plain(
@@ -231,7 +273,7 @@ impl Patient {
             self.stalled = None;
             return polled;
         }
-        let limit = self.limit;
+        let limit = self.write_limit;
         let stalled =
             self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
         match stalled.as_mut().poll(context) {
@@ -249,7 +291,11 @@ impl AsyncRead for Patient {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if polled.is_pending() {
+            self.head.wait(context)?;
+        }
+        polled
     }
 }
 

@@ -32,5 +32,5 @@ pub use pipeline::{Pipeline, WriteError};
 pub use published::Published;
 pub use read::{ReadError, Reader};
 pub use settings::CacheSettings;
-pub use sidecars::{Sidecar, Sidecars};
+pub use sidecars::{AtHand, Sidecar, Sidecars};
 pub use spool::{Spool, Spooled};

@@ -3,9 +3,11 @@
 //! A record says either what the metadata is, or that this wheel has none that could be served; the latter keeps a
 //! page from announcing what would end in an error.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use foldhash::quality::RandomState;
+use http::HeaderMap;
 
 use super::disk::{Disk, addressed};
 use crate::pypi::Sha256;
@@ -18,13 +20,34 @@ const HEADER: usize = PRESENT.len() + 64 + 1;
 
 /// What metadata asked for lately may take in memory, in bytes.
 const MEMORY: u64 = 8 << 20;
+/// What each takes besides its bytes, with the head of its answer, in bytes.
+const OVERHEAD: usize = 2048;
 
 /// The core metadata records of the cache. Cheap to clone.
 #[derive(Clone)]
 pub struct Sidecars {
     disk: Arc<Disk>,
     /// Metadata by the digest of its wheel. Never out of date, because both are content.
-    recent: moka::sync::Cache<Sha256, (Sha256, Bytes)>,
+    recent: moka::sync::Cache<Sha256, Arc<AtHand>, RandomState>,
+}
+
+/// Core metadata in memory.
+#[derive(Debug)]
+pub struct AtHand {
+    /// The SHA-256 of the metadata.
+    pub sha256: Sha256,
+    /// The metadata.
+    pub bytes: Bytes,
+    /// Its strong entity tag, with quotes.
+    pub tag: Box<str>,
+    /// The head of the answer that was made of it.
+    pub head: OnceLock<HeaderMap>,
+}
+
+impl AtHand {
+    fn new(sha256: Sha256, bytes: Bytes) -> Self {
+        Self { sha256, bytes, tag: format!("\"{sha256}\"").into(), head: OnceLock::new() }
+    }
 }
 
 /// What is recorded for a wheel.
@@ -46,13 +69,13 @@ impl Sidecars {
     pub fn new(disk: Arc<Disk>) -> Self {
         let recent = moka::sync::Cache::builder()
             .max_capacity(MEMORY)
-            .weigher(|_, (_, bytes): &(Sha256, Bytes)| u32::try_from(bytes.len() + 256).unwrap_or(u32::MAX))
-            .build();
+            .weigher(|_, held: &Arc<AtHand>| u32::try_from(held.bytes.len() + OVERHEAD).unwrap_or(u32::MAX))
+            .build_with_hasher(RandomState::default());
         Self { disk, recent }
     }
 
-    /// The metadata of a wheel and its digest, if it was asked for lately.
-    pub fn at_hand(&self, wheel: Sha256) -> Option<(Sha256, Bytes)> {
+    /// The metadata of a wheel, if it was asked for lately.
+    pub fn at_hand(&self, wheel: Sha256) -> Option<Arc<AtHand>> {
         self.recent.get(&wheel)
     }
 
@@ -66,7 +89,7 @@ impl Sidecars {
             let _ = self.disk.remove(&path);
         }
         if let Some(Sidecar::Present { sha256, bytes }) = &sidecar {
-            self.recent.insert(wheel, (*sha256, bytes.clone()));
+            self.recent.insert(wheel, Arc::new(AtHand::new(*sha256, bytes.clone())));
         }
         sidecar
     }

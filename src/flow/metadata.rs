@@ -9,9 +9,9 @@ use tokio::sync::watch;
 
 use super::file::Facts;
 use super::{Flow, PATIENCE, Route, Served, blocking, outcome, unavailable};
-use crate::cache::{Blob, FillFailure, Sidecar};
+use crate::cache::{AtHand, Blob, FillFailure, Sidecar};
 use crate::error::{Cause, Error};
-use crate::pypi::{File, FileAddress, FileKind, Sha256, wheel};
+use crate::pypi::{FileAddress, FileKind, Sha256, wheel};
 
 /// How long the extraction waits for the wheel itself; the requests that wait for it give up earlier.
 const LONGEST_FILL: Duration = Duration::from_mins(30);
@@ -38,8 +38,9 @@ impl Flow {
         if address.file.kind() != FileKind::Wheel || address.file.distribution().is_none() {
             return Err(none());
         }
-        if let Some(answer) = self.core_metadata_at_hand(route, address) {
-            return Ok(answer);
+        if let Some(held) = self.core_metadata_at_hand(route, address) {
+            let (sha256, bytes) = (held.sha256, held.bytes.clone());
+            return Ok(MetadataAnswer { bytes, sha256, served: Served::Hit });
         }
         let facts = self.facts(route, address).await?;
         if !facts.listed {
@@ -68,10 +69,8 @@ impl Flow {
     }
 
     /// Core metadata in memory, under a page in memory that is fresh: nothing has to be waited for.
-    pub fn core_metadata_at_hand(&self, route: &Route, address: &FileAddress) -> Option<MetadataAnswer> {
-        let look = |file: &File| self.shared.sidecars.at_hand(file.hashes.sha256()?);
-        let (sha256, bytes) = self.on_fresh_page(route, address, look)?;
-        Some(MetadataAnswer { bytes, sha256, served: Served::Hit })
+    pub fn core_metadata_at_hand(&self, route: &Route, address: &FileAddress) -> Option<Arc<AtHand>> {
+        self.on_fresh_page(route, address, |file| self.shared.sidecars.at_hand(file.hashes.sha256()?))
     }
 
     /// The stored wheel, fetched first if it is not there.

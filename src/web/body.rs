@@ -1,6 +1,8 @@
 //! Bodies of answers.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use axum::body::Body;
@@ -60,21 +62,56 @@ impl Drop for InFlight {
     }
 }
 
+/// Whose turn it is on a connection: the client's, to send the head of a request, or ours, to answer.
+///
+/// A counter that every change raises, so that nobody misses one; it is odd while it is our turn.
+#[derive(Clone, Default)]
+pub struct Turns(Arc<AtomicUsize>);
+
+/// Our turn, until this is dropped.
+pub struct Turn(Turns);
+
+impl Turns {
+    /// The request is here, our turn begins.
+    pub fn begin(&self) -> Turn {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Turn(self.clone())
+    }
+
+    /// The number of changes so far.
+    pub fn changes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// The body of an answer, which may count what is sent.
 pub struct AnswerBody {
     inner: Body,
     counting: Option<(Counter, InFlight)>,
+    _turn: Option<Turn>,
 }
 
 impl AnswerBody {
     /// A body whose bytes nobody counts.
     pub fn plain(inner: Body) -> Self {
-        Self { inner, counting: None }
+        Self { inner, counting: None, _turn: None }
     }
 
     /// A body that counts what is sent, and its request as under way until it is done.
     pub fn counted(inner: Body, sent: Counter, in_flight: InFlight) -> Self {
-        Self { inner, counting: Some((sent, in_flight)) }
+        Self { inner, counting: Some((sent, in_flight)), _turn: None }
+    }
+
+    /// The same body, with which the connection's turn ends.
+    #[must_use]
+    pub fn until(self, turn: Turn) -> Self {
+        Self { _turn: Some(turn), ..self }
     }
 }
 

@@ -13,7 +13,7 @@ use http::{Method, StatusCode};
 use super::account::{Account, note};
 use super::address::RouteId;
 use super::conditional::{Outcome, Selection, decide};
-use super::headers::{CACHE_STATUS, IMMUTABLE, REVALIDATE, harmless};
+use super::headers::{CACHE_STATUS, IMMUTABLE, REQUEST_ID, REVALIDATE, harmless};
 use super::page::cache_status;
 use super::{Asking, Site, body};
 use crate::error::Error;
@@ -124,8 +124,29 @@ pub(super) fn metadata_at_hand(
     route: RouteId,
     wheel: &FileAddress,
 ) -> Option<Result<Response, Error>> {
-    let answer = site.flow.core_metadata_at_hand(site.route(route), wheel)?;
-    Some(describe_metadata(asking, answer))
+    let held = site.flow.core_metadata_at_hand(site.route(route), wheel)?;
+    let (method, headers) = (&asking.parts.method, &asking.parts.headers);
+    let whole = Outcome::Send(Selection::Whole);
+    let answer = MetadataAnswer { bytes: held.bytes.clone(), sha256: held.sha256, served: Served::Hit };
+    if *method != Method::GET || decide(method, headers, &held.tag, held.bytes.len() as u64) != whole {
+        return Some(describe_metadata(asking, answer));
+    }
+    // What is asked for most: the whole, whose head is worked out once.
+    let head = match held.head.get() {
+        Some(head) => head,
+        None => match describe_metadata(asking, answer) {
+            Ok(mut first) => {
+                // Its value is put in for every answer; here it keeps the place, so that no copy has to grow for it.
+                first.headers_mut().insert(REQUEST_ID, HeaderValue::from_static(""));
+                held.head.get_or_init(|| first.headers().clone())
+            }
+            failed @ Err(_) => return Some(failed),
+        },
+    };
+    let mut response = Response::new(Body::from(held.bytes.clone()));
+    *response.headers_mut() = head.clone();
+    note(&mut response, Account::served("metadata", Served::Hit));
+    Some(Ok(response))
 }
 
 fn describe_metadata(asking: &Asking<'_>, answer: MetadataAnswer) -> Result<Response, Error> {

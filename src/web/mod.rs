@@ -265,8 +265,14 @@ fn base_url(site: &Site, asking: &Asking<'_>) -> String {
 /// What clients sent as credentials is of no use here and goes no further; uploads alone look at the first of them.
 fn strip_credentials(headers: &mut HeaderMap) -> HeaderMap {
     const SENT: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
-    let shown = headers.get_all(AUTHORIZATION).iter().cloned().map(|value| (AUTHORIZATION, value)).collect();
+    let mut shown = HeaderMap::new();
     for name in SENT {
+        if !headers.contains_key(&name) {
+            continue;
+        }
+        if name == AUTHORIZATION {
+            shown.extend(headers.get_all(&name).iter().cloned().map(|value| (AUTHORIZATION, value)));
+        }
         headers.remove(name);
     }
     shown

@@ -5,6 +5,7 @@ mod support;
 
 mod cache;
 mod commands;
+mod connections;
 mod faults;
 mod files;
 mod guard;

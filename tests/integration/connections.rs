@@ -1,0 +1,76 @@
+//! What a connection's client may take its time for, and what not.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use wheelport::runtime::units::Span;
+
+use crate::support::client::{soon, until};
+use crate::support::proxy::{Builder, Proxy};
+use crate::support::scripted::Gate;
+use crate::support::wheels::{PAGE, Sample, page};
+
+const LIMIT: Duration = Duration::from_secs(4);
+const PROBE: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+fn limited() -> Builder {
+    Proxy::builder().set(|builder| builder.server.header_timeout = Span::secs(LIMIT.as_secs()))
+}
+
+/// Reads until the connection has said this.
+async fn hear(socket: &mut TcpStream, wanted: &str) {
+    let hearing = async {
+        let mut heard = Vec::new();
+        while !String::from_utf8_lossy(&heard).contains(wanted) {
+            assert_ne!(socket.read_buf(&mut heard).await.expect("the connection is open"), 0, "{wanted}");
+        }
+    };
+    soon(wanted, hearing).await;
+}
+
+#[tokio::test]
+async fn a_connection_may_be_used_for_longer_than_one_head_may_take() {
+    let proxy = limited().start_blind().await;
+    let mut socket = TcpStream::connect(proxy.address).await.expect("the proxy listens");
+    for _ in 0..3 {
+        socket.write_all(PROBE).await.expect("the connection is open");
+        hear(&mut socket, "alive").await;
+        proxy.pass(LIMIT * 3 / 4).await;
+    }
+    // Without a byte it may take twice as long, and a moment for each alarm.
+    for _ in 0..3 {
+        proxy.pass(LIMIT).await;
+    }
+    let end = soon("the end of an idle connection", socket.read_u8()).await;
+    assert!(end.is_err(), "it is closed without a word");
+}
+
+#[tokio::test]
+async fn a_head_that_comes_byte_by_byte_does_not_hold_a_connection() {
+    let proxy = limited().start_blind().await;
+    let mut socket = TcpStream::connect(proxy.address).await.expect("the proxy listens");
+    let mut bytes = 0;
+    for byte in b"GET /".iter().chain(std::iter::repeat(&b'x')).take(100) {
+        if socket.write_all(&[*byte]).await.is_err() {
+            break;
+        }
+        bytes += 1;
+        proxy.pass(Duration::from_secs(1)).await;
+    }
+    assert!((3..20).contains(&bytes), "{bytes} seconds");
+}
+
+#[tokio::test]
+async fn the_limit_is_not_for_the_time_that_an_answer_takes() {
+    let proxy = limited().start().await;
+    let gate = Gate::closed();
+    let sample = Sample::wheel();
+    proxy.upstream.on(PAGE, page(&[sample.entry()]).before_head(&gate));
+    let mut socket = TcpStream::connect(proxy.address).await.expect("the proxy listens");
+    socket.write_all(b"GET /simple/a-b/ HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("open");
+    until("the question to upstream", async || (!proxy.upstream.requests().is_empty()).then_some(())).await;
+    proxy.pass(LIMIT + Duration::from_secs(1)).await;
+    gate.open();
+    hear(&mut socket, "200 OK").await;
+}
