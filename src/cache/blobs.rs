@@ -5,9 +5,10 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use tempfile::NamedTempFile;
 
 use super::disk::{Disk, Reservation, StorageError, addressed};
@@ -33,6 +34,24 @@ pub struct Blob {
     pub length: u64,
     /// The SHA-256 of its bytes.
     pub sha256: Sha256,
+    /// What was made of it, for as long as it is open.
+    pub remembered: Arc<Remembered>,
+}
+
+/// What is remembered with an open file.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    /// All bytes of a small file, once they were read.
+    pub bytes: OnceLock<Bytes>,
+    /// The head of the answer with the whole file.
+    pub head: OnceLock<HeaderMap>,
+}
+
+impl Blob {
+    /// An open file whose content was verified.
+    pub fn new(file: Arc<File>, length: u64, sha256: Sha256) -> Self {
+        Self { file, length, sha256, remembered: Arc::default() }
+    }
 }
 
 /// What is known of a file before its bytes are.
@@ -81,7 +100,7 @@ impl Blobs {
             let _ = self.disk.remove(&relative);
             return None;
         }
-        let blob = Blob { file: Arc::new(file), length: found, sha256 };
+        let blob = Blob::new(Arc::new(file), found, sha256);
         self.disk.open_files.keep(blob.clone());
         Some(blob)
     }
@@ -218,7 +237,7 @@ impl Verified {
 
     /// The open file, before or without committing it.
     pub fn blob(&self) -> Blob {
-        Blob { file: Arc::clone(&self.readers), length: self.length, sha256: self.sha256 }
+        Blob::new(Arc::clone(&self.readers), self.length, self.sha256)
     }
 
     /// Syncs the file and gives it its name. Blocking. A failed sync is not repeated: the file is dropped.

@@ -157,7 +157,7 @@ impl Fill {
         let progress = self.progress.borrow();
         match (&progress.head, &progress.end) {
             (Some(head), Some(Ok(Whole { length, sha256, proven: true }))) => {
-                Some(Blob { file: Arc::clone(&head.file), length: *length, sha256: *sha256 })
+                Some(Blob::new(Arc::clone(&head.file), *length, *sha256))
             }
             _ => None,
         }
@@ -218,7 +218,7 @@ mod tests {
     async fn what_is_found_is_whole_at_once() -> Result<(), Box<dyn std::error::Error>> {
         let (writer, mut fill) = FillWriter::new();
         assert!(!fill.was_found());
-        writer.found(Blob { file: Arc::new(tempfile::tempfile()?), length: 10, sha256: Sha256::of(b"") });
+        writer.found(Blob::new(Arc::new(tempfile::tempfile()?), 10, Sha256::of(b"")));
         assert!(fill.was_found() && fill.is_verified());
         assert_eq!(fill.head().await.map(|head| head.length), Ok(Some(10)));
         assert_eq!(fill.readable_past(9).await, Ok(10));

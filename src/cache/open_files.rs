@@ -77,7 +77,7 @@ mod tests {
 
     fn blob(number: usize) -> std::io::Result<Blob> {
         let file = Arc::new(tempfile::tempfile()?);
-        Ok(Blob { file, length: 0, sha256: Sha256::of(number.to_string().as_bytes()) })
+        Ok(Blob::new(file, 0, Sha256::of(number.to_string().as_bytes())))
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,12 +12,14 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::blobs::Blob;
+use super::blobs::{Blob, Remembered};
 use super::fill::{Fill, FillFailure};
 use crate::runtime::lane::{self, Lane};
 
 /// The size of one piece in bytes; also what one download holds in memory.
 pub const PIECE: usize = 128 << 10;
+/// Files up to this size are remembered in memory while they are open, in bytes.
+const SMALL: usize = 64 << 10;
 /// How far apart a part is probed for being in memory, in bytes: the system reads ahead about so much.
 const PROBES: usize = 128 << 10;
 
@@ -41,6 +43,8 @@ pub struct Reader {
     fill: Option<Fill>,
     readable: u64,
     lane: Option<Lane>,
+    /// Of a stored file.
+    remembered: Option<Arc<Remembered>>,
 }
 
 impl Reader {
@@ -53,12 +57,13 @@ impl Reader {
             fill: None,
             readable: blob.length,
             lane: None,
+            remembered: Some(Arc::clone(&blob.remembered)),
         }
     }
 
     /// Reads a growing file from `start` to `end`, or to wherever it ends.
     pub fn growing(fill: Fill, file: Arc<File>, start: u64, end: Option<u64>) -> Self {
-        Self { file, position: start, end, fill: Some(fill), readable: 0, lane: None }
+        Self { file, position: start, end, fill: Some(fill), readable: 0, lane: None, remembered: None }
     }
 
     /// From now on long pieces are announced on the connection's lane, and stand-ins are given instead of their bytes.
@@ -82,9 +87,27 @@ impl Reader {
         if self.fill.is_some() {
             return None;
         }
-        let bytes = read_at_once(&self.file, self.position, rest)?;
+        let bytes = self.remembered_part(rest).or_else(|| {
+            let bytes = read_at_once(&self.file, self.position, rest)?;
+            // The whole of a small file comes from memory from now on.
+            if let Some(remembered) = &self.remembered
+                && self.position == 0
+                && rest as u64 == self.readable
+                && rest <= SMALL
+            {
+                let _ = remembered.bytes.set(bytes.clone());
+            }
+            Some(bytes)
+        })?;
         self.position += rest as u64;
         Some(bytes)
+    }
+
+    fn remembered_part(&self, length: usize) -> Option<Bytes> {
+        let bytes = self.remembered.as_ref()?.bytes.get()?;
+        let start = usize::try_from(self.position).ok()?;
+        let end = start.checked_add(length).filter(|end| *end <= bytes.len())?;
+        Some(bytes.slice(start..end))
     }
 
     /// The next piece, or `None` at the end of the range. After an error the answer must be broken off.
@@ -212,7 +235,7 @@ mod tests {
         let mut file = tempfile::tempfile()?;
         let content: Vec<u8> = (0..PIECE * 2 + 17).map(|n| u8::try_from(n % 251).unwrap_or(0)).collect();
         file.write_all(&content)?;
-        let blob = Blob { file: Arc::new(file), length: content.len() as u64, sha256: Sha256::of(&content) };
+        let blob = Blob::new(Arc::new(file), content.len() as u64, Sha256::of(&content));
         for range in [0..content.len(), 5..6, PIECE - 1..PIECE + 1, 7..content.len()] {
             let mut reader = Reader::stored(&blob, range.start as u64..range.end as u64);
             assert_eq!(collect(&mut reader).await?, content[range]);
@@ -224,7 +247,7 @@ mod tests {
     async fn a_short_rest_is_there_at_once_and_a_long_one_is_not() -> Result<(), Box<dyn std::error::Error>> {
         let mut file = tempfile::tempfile()?;
         file.write_all(&vec![7; PIECE])?;
-        let blob = Blob { file: Arc::new(file), length: PIECE as u64, sha256: Sha256::of(b"") };
+        let blob = Blob::new(Arc::new(file), PIECE as u64, Sha256::of(b""));
         assert!(Reader::stored(&blob, 0..PIECE as u64).rest_at_once().is_none());
         let mut short = Reader::stored(&blob, 1..PIECE as u64);
         // Not every file system can tell what is in memory; then the rest comes piece by piece.
@@ -236,11 +259,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_small_file_is_read_once_and_every_part_of_it_is_exact()
+    -> Result<(), Box<dyn std::error::Error>> {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(b"wheelport")?;
+        let blob = Blob::new(Arc::new(file), 9, Sha256::of(b"wheelport"));
+        let part = |range: Range<u64>| Reader::stored(&blob, range).rest_at_once();
+        let _ = part(2..5);
+        assert!(blob.remembered.bytes.get().is_none(), "a part is not the whole");
+        if part(0..9).is_none() {
+            return Ok(()); // Not every file system can tell what is in memory.
+        }
+        blob.file.set_len(0)?;
+        for range in [0..9, 2..5, 8..9] {
+            let expected = &b"wheelport"[usize::try_from(range.start)?..usize::try_from(range.end)?];
+            assert_eq!(part(range).as_deref(), Some(expected));
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
     async fn long_parts_are_announced_and_the_short_tail_is_read() -> Result<(), Box<dyn std::error::Error>> {
         let mut file = tempfile::tempfile()?;
         let length = lane::LONGEST + lane::SHORTEST + 5;
         file.write_all(&vec![7; length])?;
-        let blob = Blob { file: Arc::new(file), length: length as u64, sha256: Sha256::of(b"") };
+        let blob = Blob::new(Arc::new(file), length as u64, Sha256::of(b""));
         let mut reader = Reader::stored(&blob, 0..length as u64);
         reader.announce_on(Lane::default());
         let mut pieces = Vec::new();

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::response::Response;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    HeaderMap, HeaderValue, IF_NONE_MATCH,
+    HeaderMap, HeaderValue, IF_NONE_MATCH, RANGE,
 };
 use http::{Method, StatusCode};
 
@@ -95,6 +95,18 @@ fn answer(
     decision: Outcome,
 ) -> Result<Response, Error> {
     let known = Known::of(&open);
+    if let (OpenFile::Stored(blob), Outcome::Send(Selection::Whole), &Method::GET) =
+        (&open, &decision, &asking.parts.method)
+    {
+        // What is asked for most, whose head is worked out once for as long as the file is open.
+        let head = blob.remembered.head.get_or_init(|| head_of_stored(&known)).clone();
+        let mut response =
+            Response::new(body_of(site, asking, route, address, open, Selection::Whole, known.length)?);
+        *response.headers_mut() = head;
+        name_file(response.headers_mut(), address);
+        note(&mut response, Account::served("file", known.served));
+        return Ok(response);
+    }
     let mut response = match decision {
         Outcome::NotModified => body::unchanged(),
         Outcome::Send(Selection::NotSatisfiable) => {
@@ -173,9 +185,44 @@ fn describe_metadata(asking: &Asking<'_>, answer: MetadataAnswer) -> Result<Resp
 
 /// Conditions and ranges need a tag and a length; without them the whole file is sent.
 fn decision(method: &Method, headers: &HeaderMap, known: &Known) -> Outcome {
+    if !headers.contains_key(IF_NONE_MATCH) && !headers.contains_key(RANGE) {
+        return Outcome::Send(Selection::Whole);
+    }
     match (known.tag(), known.length) {
         (Some(tag), Some(length)) => decide(method, headers, &tag, length),
         _ => Outcome::Send(Selection::Whole),
+    }
+}
+
+fn body_of(
+    site: &Site,
+    asking: &Asking<'_>,
+    route: &Arc<Route>,
+    address: &FileAddress,
+    open: OpenFile,
+    selection: Selection,
+    length: Option<u64>,
+) -> Result<Body, Error> {
+    if asking.parts.method == Method::HEAD {
+        return Ok(Body::empty());
+    }
+    let (start, end) = bounds(selection);
+    let mut stream = site.flow.read(route, address, open, start, end).ok_or(Error::Internal)?;
+    if let Some(rest) = stream.rest_at_once() {
+        return Ok(Body::from(rest));
+    }
+    // Only a connection of ours has a lane, and only an answer of known length may use it.
+    if let (Some(lane), Some(_)) = (asking.lane, length) {
+        stream.announce_on(lane.clone());
+    }
+    Ok(body::stream(stream))
+}
+
+/// Where a selection begins, and where it ends if that is not the end of the file.
+fn bounds(selection: Selection) -> (u64, Option<u64>) {
+    match selection {
+        Selection::Part { first, last } => (first, Some(last + 1)),
+        Selection::Whole | Selection::NotSatisfiable => (0, None),
     }
 }
 
@@ -188,25 +235,8 @@ fn send(
     selection: Selection,
     length: Option<u64>,
 ) -> Result<Response, Error> {
-    let (start, end) = match selection {
-        Selection::Part { first, last } => (first, Some(last + 1)),
-        Selection::Whole | Selection::NotSatisfiable => (0, None),
-    };
-    let body = if asking.parts.method == Method::HEAD {
-        Body::empty()
-    } else {
-        let mut stream = site.flow.read(route, address, open, start, end).ok_or(Error::Internal)?;
-        if let Some(rest) = stream.rest_at_once() {
-            Body::from(rest)
-        } else {
-            // Only a connection of ours has a lane, and only an answer of known length may use it.
-            if let (Some(lane), Some(_)) = (asking.lane, length) {
-                stream.announce_on(lane.clone());
-            }
-            body::stream(stream)
-        }
-    };
-    let mut response = Response::new(body);
+    let mut response = Response::new(body_of(site, asking, route, address, open, selection, length)?);
+    let (start, end) = bounds(selection);
     if let Some(length) = length {
         let sent = end.unwrap_or(length) - start;
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(sent));
@@ -226,11 +256,29 @@ fn partial(response: &mut Response, first: u64, last: u64, length: u64) {
 
 fn describe_file(headers: &mut HeaderMap, address: &FileAddress, known: &Known) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    name_file(headers, address);
+    common(headers, known);
+}
+
+fn head_of_stored(known: &Known) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(body::HEADERS);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    if let Some(length) = known.length {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    common(&mut headers, known);
+    // Their values are put in for every answer; here they keep the places, so that no copy has to grow for them.
+    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    headers.insert(REQUEST_ID, HeaderValue::from_static(""));
+    headers
+}
+
+/// The name under which a browser keeps the file.
+fn name_file(headers: &mut HeaderMap, address: &FileAddress) {
     let name: String = address.file.as_str().chars().filter(char::is_ascii_graphic).collect();
     if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
         headers.insert(CONTENT_DISPOSITION, disposition);
     }
-    common(headers, known);
 }
 
 /// What files and metadata have in common. Only bytes with a digest are promised to stay.
