@@ -1,0 +1,197 @@
+//! The routes: each with its control plane, its token and its way to upstream, shared where settings agree.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::StartError;
+use crate::cache::RepositoryId;
+use crate::config::RouteSettings;
+use crate::control::{
+    AccountId, AwsSettings, ControlError, ControlPlane, DomainId, DomainName, RepositoryName,
+};
+use crate::error::{Cause, Error};
+use crate::flow::{ProjectSource, Route};
+use crate::runtime::{Clock, Tasks};
+use crate::token::{KeeperSettings, MintErrorKind, TokenHandle, keep};
+use crate::upstream::{Client, Endpoint, Upstream};
+
+/// Builds routes; those that agree share a control plane and a token.
+pub(super) struct Routes<'a> {
+    client: &'a Client,
+    clock: &'a Clock,
+    tasks: &'a Tasks,
+    planes: HashMap<AwsSettings, Arc<ControlPlane>>,
+    tokens: HashMap<(AwsSettings, DomainId), TokenHandle>,
+}
+
+impl<'a> Routes<'a> {
+    /// Routes over what the process has one of.
+    pub(super) fn new(client: &'a Client, clock: &'a Clock, tasks: &'a Tasks) -> Self {
+        Self { client, clock, tasks, planes: HashMap::new(), tokens: HashMap::new() }
+    }
+
+    /// The routes, in the order of their settings.
+    pub(super) async fn build(mut self, settings: &[RouteSettings]) -> Result<Vec<Arc<Route>>, StartError> {
+        let mut routes = Vec::with_capacity(settings.len());
+        for route in settings {
+            routes.push(Arc::new(self.route(route).await?));
+        }
+        Ok(routes)
+    }
+
+    async fn route(&mut self, settings: &RouteSettings) -> Result<Route, StartError> {
+        let plane = self.plane(&settings.aws).await;
+        let region =
+            plane.region().ok_or_else(|| StartError::Region { route: Arc::clone(&settings.name) })?;
+        let domain = DomainId { name: settings.domain.clone(), owner: settings.domain_owner.clone(), region };
+        let token = self.token(&settings.aws, &domain, &plane);
+        let upstream = self.upstream(settings, &plane, &domain, &token)?;
+        let publisher = match &settings.publish_aws {
+            Some(aws) => {
+                let plane = self.plane(aws).await;
+                Some(self.token(aws, &domain, &plane))
+            }
+            None => None,
+        };
+        let projects = Projects { plane, domain: domain.clone(), repository: settings.repository.clone() };
+        let route = Route::new(
+            Arc::clone(&settings.name),
+            repository_id(&domain.name, domain.owner.as_ref(), &domain, settings),
+            format!("{}/{}", settings.domain, settings.repository),
+            token,
+            Arc::new(projects),
+            upstream,
+        );
+        Ok(match publisher {
+            Some(token) => route.with_publisher(token),
+            None => route,
+        })
+    }
+
+    async fn plane(&mut self, aws: &AwsSettings) -> Arc<ControlPlane> {
+        if let Some(plane) = self.planes.get(aws) {
+            return Arc::clone(plane);
+        }
+        let plane = Arc::new(ControlPlane::connect(aws).await);
+        self.planes.insert(aws.clone(), Arc::clone(&plane));
+        plane
+    }
+
+    fn token(&mut self, aws: &AwsSettings, domain: &DomainId, plane: &ControlPlane) -> TokenHandle {
+        let keeper = || {
+            let settings = KeeperSettings {
+                asked: aws.token_lifetime.asked(),
+                clock: self.clock.clone(),
+                ..KeeperSettings::new(domain.to_string())
+            };
+            keep(plane.token_source(domain, aws.token_lifetime), settings, self.tasks)
+        };
+        self.tokens.entry((aws.clone(), domain.clone())).or_insert_with(keeper).clone()
+    }
+
+    /// The way to the repository: known at once where it can be derived or is configured, else asked for until known.
+    fn upstream(
+        &self,
+        settings: &RouteSettings,
+        plane: &Arc<ControlPlane>,
+        domain: &DomainId,
+        token: &TokenHandle,
+    ) -> Result<watch::Receiver<Option<Upstream>>, StartError> {
+        let (client, token, name) = (self.client.clone(), token.clone(), Arc::clone(&settings.name));
+        let connect =
+            move |endpoint| Upstream::new(client.clone(), endpoint, token.clone(), Arc::clone(&name));
+        if let Some(url) = &settings.endpoint {
+            let endpoint = Endpoint::new(url.clone()).map_err(|error| StartError::Endpoint {
+                route: Arc::clone(&settings.name),
+                reason: error.to_string(),
+            })?;
+            return Ok(watch::channel(Some(connect(endpoint))).1);
+        }
+        let (sender, receiver) = watch::channel(None);
+        let (plane, domain, repository) = (Arc::clone(plane), domain.clone(), settings.repository.clone());
+        self.tasks.spawn_loop("resolve endpoint", async move {
+            let endpoint = resolve(&plane, &domain, &repository).await;
+            sender.send_replace(Some(connect(endpoint)));
+        });
+        Ok(receiver)
+    }
+}
+
+/// Asks where a repository answers, until that is known.
+async fn resolve(plane: &ControlPlane, domain: &DomainId, repository: &RepositoryName) -> Endpoint {
+    const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+    let mut pause = Duration::from_secs(1);
+    loop {
+        let found = match plane.repository_endpoint(domain, repository).await {
+            Ok(url) => Endpoint::new(url).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match found {
+            Ok(endpoint) => {
+                tracing::info!(%repository, %domain, endpoint = %endpoint.base(), "repository endpoint known");
+                return endpoint;
+            }
+            Err(error) => {
+                tracing::error!(%repository, %domain, error, "the repository's endpoint is not known yet");
+            }
+        }
+        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// The identity of a repository in cache keys: what is configured, so that it is known without asking AWS.
+fn repository_id(
+    name: &DomainName,
+    owner: Option<&AccountId>,
+    domain: &DomainId,
+    settings: &RouteSettings,
+) -> RepositoryId {
+    let endpoint = settings.endpoint.as_ref().map_or("", url::Url::as_str);
+    RepositoryId::new(&[
+        name.as_str(),
+        settings.repository.as_str(),
+        owner.map_or("", AccountId::as_str),
+        domain.region.as_str(),
+        endpoint,
+    ])
+}
+
+/// Project lists from the control plane.
+struct Projects {
+    plane: Arc<ControlPlane>,
+    domain: DomainId,
+    repository: RepositoryName,
+}
+
+impl ProjectSource for Projects {
+    fn projects(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
+        Box::pin(async move {
+            self.plane.list_packages(&self.domain, &self.repository).await.map_err(|error| explain(&error))
+        })
+    }
+}
+
+/// What a failed `ListPackages` means for a request.
+fn explain(error: &ControlError) -> Error {
+    tracing::warn!(%error, "ListPackages failed");
+    let cause = match error.kind {
+        MintErrorKind::Denied => {
+            return Error::ListNotOffered {
+                reason: "CodeArtifact's own index has none, and this server's AWS role may not call codeartifact:ListPackages",
+            };
+        }
+        MintErrorKind::NotFound => {
+            return Error::ListNotOffered { reason: "AWS does not know this domain or repository" };
+        }
+        MintErrorKind::Throttled => Cause::Throttled,
+        MintErrorKind::Unreachable => Cause::Connect,
+        MintErrorKind::NoCredentials | MintErrorKind::ClockSkew => Cause::Token,
+        MintErrorKind::Other => Cause::Upstream,
+    };
+    Error::Unavailable { cause, retry_after: error.retry_after.unwrap_or(Duration::from_secs(5)) }
+}
