@@ -31,6 +31,8 @@ PAGE = {
     "User-Agent": "pip/26.3",
 }
 FILE = {"Accept-Encoding": "identity", "User-Agent": "pip/26.3"}
+# The user whom devpi makes by itself.
+DEVPI_USER = "root"
 STARTS = 3
 CROWD = 50
 FAILURES = (Void, OSError, ValueError, KeyError, subprocess.SubprocessError)
@@ -91,11 +93,11 @@ def devpi(stage: Stage, programs: Path, home: Path, index: str) -> tuple[Server,
     command = [programs / "devpi-server", "--serverdir", store, "--host", "127.0.0.1", "--port", port]
     server = stage.add(start("devpi", command, port, home / "log", {"HOME": str(home)}, "/+api"))
     if new:
-        login = say(server, "POST", "/+login", {"user": "root", "password": "compare"})
-        right = base64.b64encode(f"root:{login['result']['password']}".encode()).decode()
+        login = say(server, "POST", "/+login", {"user": DEVPI_USER, "password": "compare"})
+        right = base64.b64encode(f"{DEVPI_USER}:{login['result']['password']}".encode()).decode()
         mirror = {"type": "mirror", "mirror_url": index, "volatile": False}
-        say(server, "PUT", "/root/mirror", mirror, {"X-Devpi-Auth": right})
-    return server, "/root/mirror/+simple/"
+        say(server, "PUT", f"/{DEVPI_USER}/mirror", mirror, {"X-Devpi-Auth": right})
+    return server, f"/{DEVPI_USER}/mirror/+simple/"
 
 
 RIVALS = [

@@ -112,7 +112,14 @@ fn answer(
         Outcome::Send(Selection::NotSatisfiable) => {
             return Err(Error::RangeNotSatisfiable { length: known.length.unwrap_or(0) });
         }
-        Outcome::Send(selection) => send(site, asking, route, address, open, selection, known.length)?,
+        Outcome::Send(selection) => {
+            let body = body_of(site, asking, route, address, open, selection, known.length)?;
+            let mut response = Response::new(body);
+            if let Some(length) = known.length {
+                measure(&mut response, selection, length);
+            }
+            response
+        }
     };
     describe_file(response.headers_mut(), address, &known);
     note(&mut response, Account::served("file", known.served));
@@ -226,25 +233,13 @@ fn bounds(selection: Selection) -> (u64, Option<u64>) {
     }
 }
 
-fn send(
-    site: &Site,
-    asking: &Asking<'_>,
-    route: &Arc<Route>,
-    address: &FileAddress,
-    open: OpenFile,
-    selection: Selection,
-    length: Option<u64>,
-) -> Result<Response, Error> {
-    let mut response = Response::new(body_of(site, asking, route, address, open, selection, length)?);
+/// Says how much is sent, and which part it is.
+fn measure(response: &mut Response, selection: Selection, length: u64) {
     let (start, end) = bounds(selection);
-    if let Some(length) = length {
-        let sent = end.unwrap_or(length) - start;
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(sent));
-        if let Selection::Part { first, last } = selection {
-            partial(&mut response, first, last, length);
-        }
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(end.unwrap_or(length) - start));
+    if let Selection::Part { first, last } = selection {
+        partial(response, first, last, length);
     }
-    Ok(response)
 }
 
 fn partial(response: &mut Response, first: u64, last: u64, length: u64) {
