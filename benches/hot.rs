@@ -26,7 +26,8 @@ use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
 use wheelport::web::address::{RouteId, RouteNames};
 use wheelport::web::guard::{HostPolicy, UploadPolicy};
 use wheelport::web::publishers::Publishers;
-use wheelport::web::{Arrival, RouteSite, Site, negotiate, respond};
+use wheelport::web::targets::Targets;
+use wheelport::web::{Arrival, RouteSite, Site, at_hand, negotiate, respond};
 
 /// What an installer says it takes.
 const INSTALLER: &str =
@@ -126,6 +127,7 @@ fn site(dir: &Path, page: &Page) -> Outcome<Arc<Site>> {
     Ok(Arc::new(Site {
         flow: Flow::new(disk, &settings, UploadSettings::default(), clock, tasks),
         names: RouteNames::new([name], Some(RouteId(0))),
+        targets: Targets::default(),
         hosts: HostPolicy::default(),
         publishers: Publishers::default(),
         trusted_proxies: Vec::new(),
@@ -164,7 +166,11 @@ fn hits(criterion: &mut Criterion) {
         let site = Arc::clone(&site);
         async move {
             let peer = SocketAddr::from(([127, 0, 0, 1], 4000));
-            let answer = respond(&site, Arrival { peer, lane: None }, request(&headers)).await;
+            let (arrival, request) = (Arrival { peer, lane: None }, request(&headers));
+            let answer = match at_hand(&site, &arrival, &request) {
+                Some(answer) => answer,
+                None => respond(&site, arrival, request).await,
+            };
             let (head, body) = answer.into_parts();
             let body = body.collect().await.map(http_body_util::Collected::to_bytes);
             (head, body.map_or(0, |body| body.len()))

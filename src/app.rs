@@ -15,6 +15,7 @@ use crate::runtime::{Clock, Tasks};
 use crate::upstream::{Client, ClientError};
 use crate::web::address::{RouteId, RouteNames};
 use crate::web::guard::{HostPolicy, UploadPolicy};
+use crate::web::targets::Targets;
 use crate::web::{RouteSite, Site, ops};
 
 pub mod collect;
@@ -101,6 +102,7 @@ impl App {
         let site = Arc::new(Site {
             flow: flow.clone(),
             names: RouteNames::new(names, settings.default_route.map(RouteId)),
+            targets: Targets::default(),
             hosts: HostPolicy::new(allowed, settings.server.public_url.as_ref(), &addresses),
             trusted_proxies: settings.server.trusted_proxies.clone(),
             public_url: settings.server.public_url.clone(),

@@ -5,16 +5,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{self, Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::extract::Request;
+use futures_util::future::{BoxFuture, Either, Ready, ready};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -28,7 +28,7 @@ use crate::config::ServerSettings;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::{Lane, Tasks};
 use crate::web::body::{AnswerBody, Turns};
-use crate::web::{self, Answer, Arrival, Site};
+use crate::web::{self, Arrival, Response, Site};
 
 /// The longest head of a request in bytes; clients send a few hundred.
 const MAX_HEAD: usize = 64 << 10;
@@ -63,14 +63,42 @@ pub enum Answerer {
     Operations(Router),
 }
 
-impl Answerer {
-    async fn answer(self, peer: SocketAddr, lane: Lane, mut request: Request) -> Answer {
-        match self {
-            Self::Proxy(site) => web::respond(&site, Arrival { peer, lane: Some(lane) }, request).await,
-            Self::Operations(router) => {
-                request.extensions_mut().insert(ConnectInfo(peer));
-                let answered = router.oneshot(request).await.unwrap_or_else(|never| match never {});
-                answered.map(AnswerBody::plain)
+/// One connection's requests and who answers them.
+struct Conversation {
+    answerer: Answerer,
+    arrival: Arrival,
+    turns: Turns,
+}
+
+/// What is at hand is not boxed and waits for nothing.
+type Answering =
+    Either<Ready<Result<Response, Infallible>>, BoxFuture<'static, Result<Response, Infallible>>>;
+
+impl Service<hyper::Request<Incoming>> for Conversation {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: hyper::Request<Incoming>) -> Answering {
+        let turn = self.turns.begin();
+        match &self.answerer {
+            Answerer::Proxy(site) => {
+                if let Some(answer) = web::at_hand(site, &self.arrival, &request) {
+                    return Either::Left(ready(Ok(answer.map(|body| body.until(turn)))));
+                }
+                let (site, arrival) = (Arc::clone(site), self.arrival.clone());
+                Either::Right(Box::pin(async move {
+                    let answer = web::respond(&site, arrival, request.map(received)).await;
+                    Ok(answer.map(|body| body.until(turn)))
+                }))
+            }
+            Answerer::Operations(router) => {
+                let (router, mut request) = (router.clone(), request.map(received));
+                request.extensions_mut().insert(ConnectInfo(self.arrival.peer));
+                Either::Right(Box::pin(async move {
+                    let answer = router.oneshot(request).await?;
+                    Ok(answer.map(|body| AnswerBody::from(body).until(turn)))
+                }))
             }
         }
     }
@@ -143,14 +171,7 @@ impl Listener {
             let lane = Lane::default();
             let turns = Turns::default();
             let patient = Patient::new(stream, settings, lane.clone(), turns.clone());
-            let service = service_fn(move |request: hyper::Request<Incoming>| {
-                let (answerer, lane, turn) = (answerer.clone(), lane.clone(), turns.begin());
-                async move {
-                    let request: Request = request.map(received);
-                    let answer = answerer.answer(peer, lane, request).await;
-                    Ok::<_, Infallible>(answer.map(|body| body.until(turn)))
-                }
-            });
+            let service = Conversation { answerer, arrival: Arrival { peer, lane: Some(lane) }, turns };
             // The limit for heads is ours: the library's would set and clear a timer for every request.
             let connection = http1::Builder::new()
                 .header_read_timeout(None)
@@ -208,8 +229,8 @@ struct Patient {
 struct HeadWatch {
     limit: Duration,
     turns: Turns,
-    /// The client's turn that is watched, and since when.
-    awaited: Option<(usize, Instant)>,
+    /// The client's turn that is watched, and since when if that is known.
+    awaited: Option<(usize, Option<Instant>)>,
     /// Goes off once in a while, not for every turn: when that is too early, it is set anew.
     alarm: Option<Pin<Box<Sleep>>>,
 }
@@ -218,23 +239,29 @@ impl HeadWatch {
     /// Called when there is nothing to read: fails if it is the client's turn and has been for too long.
     fn wait(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let turn = self.turns.changes();
-        let limit = self.limit;
-        let until = match self.awaited {
-            _ if turn % 2 == 1 => None,
-            Some((awaited, since)) if awaited == turn => Some(since + limit),
-            _ => {
-                let now = Instant::now();
-                self.awaited = Some((turn, now));
-                Some(now + limit)
+        if turn % 2 == 1 {
+            self.awaited = None;
+        } else {
+            match &mut self.awaited {
+                // Part of a head has come, or the alarm went off.
+                Some((awaited, since)) if *awaited == turn => {
+                    since.get_or_insert_with(Instant::now);
+                }
+                awaited => *awaited = Some((turn, None)),
             }
-        };
+        }
+        let limit = self.limit;
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         while alarm.as_mut().poll(context).is_ready() {
             let now = Instant::now();
-            if until.is_some_and(|until| until <= now) {
+            let until = match &mut self.awaited {
+                Some((_, since)) => *since.get_or_insert(now) + limit,
+                None => now + limit,
+            };
+            if until <= now {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "no request came in time"));
             }
-            alarm.as_mut().reset(until.unwrap_or(now + limit));
+            alarm.as_mut().reset(until);
         }
         Ok(())
     }
@@ -252,14 +279,14 @@ impl Patient {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.lane.admit(buffers.iter().map(|buffer| buffer.len()).sum())?;
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, buffers))?;
+        let written = task::ready!(Pin::new(&mut self.stream).poll_write_vectored(context, buffers))?;
         self.lane.wrote(written);
         Poll::Ready(Ok(written))
     }
 
     fn poll_send(&mut self, context: &mut Context<'_>, stand_in: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.stream.poll_write_ready(context))?;
+            task::ready!(self.stream.poll_write_ready(context))?;
             let sent = self.stream.try_io(Interest::WRITABLE, || self.lane.send(&self.stream, stand_in));
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -48,6 +48,11 @@ pub struct Remembered {
 }
 
 impl Blob {
+    /// All its bytes, if they are few and in memory.
+    pub fn bytes_at_hand(&self) -> Option<Bytes> {
+        self.remembered.bytes.get().cloned()
+    }
+
     /// An open file whose content was verified.
     pub fn new(file: Arc<File>, length: u64, sha256: Sha256) -> Self {
         Self { file, length, sha256, remembered: Arc::default() }

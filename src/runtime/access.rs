@@ -34,16 +34,17 @@ pub struct AccessLine<'a> {
 impl AccessLine<'_> {
     /// Whether such lines are asked for.
     pub fn wanted() -> bool {
-        tracing::enabled!(target: ACCESS, tracing::Level::INFO)
+        telemetry::json_lines()
+            .map_or_else(|| tracing::enabled!(target: ACCESS, tracing::Level::INFO), |lines| lines.access)
     }
 
     /// Logs the line.
     #[expect(clippy::disallowed_methods, reason = "a log line carries the time it was written at")]
     pub fn log(&self) {
         match telemetry::json_lines() {
-            Some(lines) => BUFFER.with_borrow_mut(|buffer| {
-                self.write(buffer, SystemTime::now());
-                lines.push(&buffer.line);
+            Some(lines) => STAMP.with_borrow_mut(|stamp| {
+                let now = SystemTime::now();
+                lines.push(|waiting| self.write(waiting, stamp, now));
             }),
             None => self.event(),
         }
@@ -54,9 +55,8 @@ impl AccessLine<'_> {
         tracing::info!(target: ACCESS, request, %client, method, path, status, kind, served, error, ms, agent, "answered");
     }
 
-    fn write(&self, buffer: &mut Buffer, now: SystemTime) {
-        buffer.begin(now);
-        let line = &mut buffer.line;
+    fn write(&self, line: &mut Vec<u8>, stamp: &mut Stamp, now: SystemTime) {
+        stamp.begin(line, now);
         text(line, "request", self.request);
         line.extend_from_slice(b",\"client\":\"");
         match self.client {
@@ -91,35 +91,33 @@ impl AccessLine<'_> {
 }
 
 thread_local! {
-    static BUFFER: RefCell<Buffer> = RefCell::default();
+    static STAMP: RefCell<Stamp> = RefCell::default();
 }
 
-/// A line, and the text of the second it was written in, which many lines share.
+/// The text of a second, which many lines share.
 #[derive(Default)]
-struct Buffer {
-    line: Vec<u8>,
+struct Stamp {
     second: Option<u64>,
     /// `YYYY-MM-DDTHH:MM:SS`
-    stamp: String,
+    text: String,
 }
 
-impl Buffer {
+impl Stamp {
     /// Begins a line with the time (RFC 3339, microseconds) and what is the same in all lines.
-    fn begin(&mut self, now: SystemTime) {
+    fn begin(&mut self, line: &mut Vec<u8>, now: SystemTime) {
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         if self.second != Some(since.as_secs()) {
             self.second = Some(since.as_secs());
-            self.stamp = humantime::format_rfc3339_seconds(now).to_string();
-            self.stamp.pop();
+            self.text = humantime::format_rfc3339_seconds(now).to_string();
+            self.text.pop();
         }
-        self.line.clear();
-        self.line.extend_from_slice(b"{\"timestamp\":\"");
-        self.line.extend_from_slice(self.stamp.as_bytes());
-        self.line.push(b'.');
+        line.extend_from_slice(b"{\"timestamp\":\"");
+        line.extend_from_slice(self.text.as_bytes());
+        line.push(b'.');
         // One digit in front keeps the leading zeros.
         let micros = 1_000_000 + since.subsec_micros();
-        self.line.extend_from_slice(&itoa::Buffer::new().format(micros).as_bytes()[1..]);
-        self.line.extend_from_slice(b"Z\",\"level\":\"INFO\",\"message\":\"answered\"");
+        line.extend_from_slice(&itoa::Buffer::new().format(micros).as_bytes()[1..]);
+        line.extend_from_slice(b"Z\",\"level\":\"INFO\",\"message\":\"answered\"");
     }
 }
 
@@ -186,15 +184,15 @@ mod tests {
 
     /// The line as it is written by hand, and as the general way writes it.
     fn both(line: &AccessLine<'_>) -> Result<(Line, Line), serde_json::Error> {
-        let mut buffer = Buffer::default();
-        line.write(&mut buffer, UNIX_EPOCH + Duration::from_secs(1_795_358_813));
+        let mut by_hand = Vec::new();
+        line.write(&mut by_hand, &mut Stamp::default(), UNIX_EPOCH + Duration::from_secs(1_795_358_813));
         let taken = Taken::default();
         let writer = taken.clone();
         let subscriber =
             tracing_subscriber::fmt().with_writer(move || writer.clone()).json().flatten_event(true);
         tracing::subscriber::with_default(subscriber.finish(), || line.event());
         let generally = taken.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok((serde_json::from_slice(&buffer.line)?, serde_json::from_slice(&generally)?))
+        Ok((serde_json::from_slice(&by_hand)?, serde_json::from_slice(&generally)?))
     }
 
     #[test]
@@ -232,14 +230,15 @@ mod tests {
 
     #[test]
     fn the_time_is_right_within_a_second_and_in_the_next() {
-        let mut buffer = Buffer::default();
+        let mut stamp = Stamp::default();
         for (micros, expected) in [
             (1_795_358_813_000_007, "2026-11-22T14:46:53.000007Z"),
             (1_795_358_813_999_999, "2026-11-22T14:46:53.999999Z"),
             (1_795_358_814_100_000, "2026-11-22T14:46:54.100000Z"),
         ] {
-            buffer.begin(UNIX_EPOCH + Duration::from_micros(micros));
-            let line = String::from_utf8_lossy(&buffer.line);
+            let mut line = Vec::new();
+            stamp.begin(&mut line, UNIX_EPOCH + Duration::from_micros(micros));
+            let line = String::from_utf8_lossy(&line);
             assert!(line.starts_with(&format!("{{\"timestamp\":\"{expected}\",")), "{line}");
         }
     }

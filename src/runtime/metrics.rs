@@ -99,17 +99,23 @@ impl Metrics {
         add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Counts an answered request; gives the counter for the bytes of its body.
-    pub fn answered(&self, labels: &RequestLabels, seconds: f64) -> Counter {
+    /// Counts an answered request with a body of `length` bytes; if that is not known yet, gives the counter for them.
+    pub fn answered(&self, labels: &RequestLabels, seconds: f64, length: Option<u64>) -> Option<Counter> {
         let known = self.known.iter().find_map(|place| {
             let known = place.get_or_init(|| self.look_up(labels));
             (known.labels == *labels).then_some(known)
         });
         let looked_up = known.is_none().then(|| self.look_up(labels));
-        let Some(known) = known.or(looked_up.as_ref()) else { return Counter::default() };
+        let known = known.or(looked_up.as_ref())?;
         known.requests.inc();
         known.seconds.observe(seconds);
-        known.sent.clone()
+        match length {
+            Some(length) => {
+                known.sent.inc_by(length);
+                None
+            }
+            None => Some(known.sent.clone()),
+        }
     }
 
     fn look_up(&self, labels: &RequestLabels) -> Known {
@@ -141,10 +147,13 @@ mod tests {
     fn every_answer_is_counted_under_its_own_labels_however_many_there_are() {
         let metrics = Metrics::default();
         let many = u16::try_from(KNOWN + 5).unwrap_or(u16::MAX);
-        for _ in 0..2 {
+        for length in [Some(10), None] {
             for status in 0..many {
-                let sent = metrics.answered(&RequestLabels { kind: "page", status, served: "hit" }, 0.002);
-                sent.inc_by(10);
+                let labels = RequestLabels { kind: "page", status, served: "hit" };
+                if let Some(sent) = metrics.answered(&labels, 0.002, length) {
+                    assert_eq!(length, None, "it is counted already");
+                    sent.inc_by(10);
+                }
             }
         }
         let text = metrics.text();

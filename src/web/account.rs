@@ -1,17 +1,18 @@
 //! Accounting for every request: its id, its line in the log, its part in the metrics.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
 use axum::extract::Request;
-use axum::response::Response;
-use http::HeaderValue;
+use http::{HeaderValue, Method, Uri};
 use tracing::Instrument as _;
 
+use super::body::InFlight;
 use super::headers::REQUEST_ID;
-use super::{Answer, Arrival, Site, body, guard};
+use super::{Arrival, Response, Site, guard};
 use crate::error::{Error, shortened};
 use crate::flow::Served;
 use crate::runtime::Caller;
@@ -57,32 +58,97 @@ pub struct Account {
     pub error: Option<&'static str>,
 }
 
-impl Account {
+/// An answer, and what is to be told about it.
+pub struct Told {
+    /// The answer.
+    pub response: Response,
+    /// What is told.
+    pub account: Account,
+}
+
+impl Told {
+    /// An answer of this kind, and how it came about.
+    pub fn served(response: Response, kind: &'static str, served: Served) -> Self {
+        Self { response, account: Account { kind, served: Some(served), error: None } }
+    }
+
     /// An answer in which the cache had no part.
-    pub fn of(kind: &'static str) -> Self {
-        Self { kind, served: None, error: None }
+    pub fn of(response: Response, kind: &'static str) -> Self {
+        Self { response, account: Account { kind, served: None, error: None } }
     }
 
     /// An answer that is an error.
-    pub fn failed(kind: &'static str, error: &Error) -> Self {
-        Self { kind, served: None, error: Some(error.code()) }
-    }
-
-    /// An answer and how it came about.
-    pub fn served(kind: &'static str, served: Served) -> Self {
-        Self { kind, served: Some(served), error: None }
+    pub fn failed(response: Response, kind: &'static str, error: &Error) -> Self {
+        Self { response, account: Account { kind, served: None, error: Some(error.code()) } }
     }
 }
 
-/// Leaves word about an answer.
-pub fn note(response: &mut Response, account: Account) {
-    response.extensions_mut().insert(account);
+/// What is known of a request when it arrives.
+struct Entry {
+    id: RequestId,
+    client: IpAddr,
+    began: Instant,
+}
+
+/// What the log line says of a request.
+struct Words<'a> {
+    method: &'a Method,
+    uri: &'a Uri,
+    agent: Option<&'a HeaderValue>,
+}
+
+impl Entry {
+    fn of<B>(site: &Site, arrival: &Arrival, request: &http::Request<B>) -> Self {
+        let client = guard::client_address(arrival.peer.ip(), request.headers(), &site.trusted_proxies);
+        Self { id: RequestId::new(), client, began: Instant::now() }
+    }
+
+    /// Accounts for the answer.
+    fn close(self, site: &Site, words: &Words<'_>, told: Told, in_flight: Option<InFlight>) -> Response {
+        let elapsed = self.began.elapsed();
+        let Told { mut response, account } = told;
+        if let Ok(value) = HeaderValue::from_str(self.id.as_str()) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+        let status = response.status().as_u16();
+        let served = account.served.map_or("none", Served::as_str);
+        let labels = RequestLabels { kind: account.kind, status, served };
+        let length = response.body().length_at_hand();
+        let sent = site.metrics.answered(&labels, elapsed.as_secs_f64(), length);
+        let (method, path) = (words.method.as_str(), words.uri.path());
+        // Probes come every few seconds and say nothing.
+        if account.kind == "health" {
+            let (request, client) = (self.id.as_str(), self.client);
+            tracing::debug!(request, %client, method, path, status, "answered");
+        } else if AccessLine::wanted() {
+            let agent = words.agent.and_then(|value| value.to_str().ok());
+            let agent = agent.map(|agent| shortened(agent, LONGEST_AGENT));
+            let line = AccessLine {
+                request: self.id.as_str(),
+                client: self.client,
+                method,
+                path: &shortened(path, LONGEST_PATH),
+                status,
+                kind: account.kind,
+                served,
+                error: account.error,
+                ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+                agent: agent.as_deref(),
+            };
+            line.log();
+        }
+        match (sent, in_flight) {
+            (Some(sent), Some(in_flight)) => response.map(|body| body.counted(sent, in_flight)),
+            (Some(sent), None) => {
+                let in_flight = InFlight::begin(&site.metrics);
+                response.map(|body| body.counted(sent, in_flight))
+            }
+            (None, _) => response,
+        }
+    }
 }
 
 /// Runs the answering in a span with the request's id, so that whatever is logged on the way names the request.
-///
-/// Most answers are at hand when they are asked for, and nothing is logged on their way; the span is made only for those
-/// that wait for something.
 async fn in_span<T>(id: RequestId, answering: impl Future<Output = T>) -> T {
     let mut answering = pin!(answering);
     let first = std::future::poll_fn(|context| Poll::Ready(answering.as_mut().poll(context))).await;
@@ -92,47 +158,24 @@ async fn in_span<T>(id: RequestId, answering: impl Future<Output = T>) -> T {
     }
 }
 
+/// Gives and accounts for an answer that needs no waiting; nothing is accounted for if there is none.
+pub(super) fn at_hand<B>(site: &Site, arrival: &Arrival, request: &http::Request<B>) -> Option<Response> {
+    let entry = Entry::of(site, arrival, request);
+    let told = Caller::client(entry.client).start(|| super::answered_at_hand(site, arrival, request))?;
+    let agent = request.headers().get(http::header::USER_AGENT);
+    let words = Words { method: request.method(), uri: request.uri(), agent };
+    Some(entry.close(site, &words, told, None))
+}
+
 /// Answers a request and accounts for it.
-pub(super) async fn account(site: &Arc<Site>, arrival: Arrival, request: Request) -> Answer {
-    let began = Instant::now();
-    let id = RequestId::new();
-    let client = guard::client_address(arrival.peer.ip(), request.headers(), &site.trusted_proxies);
+pub(super) async fn account(site: &Arc<Site>, arrival: Arrival, request: Request) -> Response {
+    let entry = Entry::of(site, &arrival, &request);
     // Cheap copies of what the line will say; it is made when the answer is known.
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let agent = request.headers().get(http::header::USER_AGENT).cloned();
-    let in_flight = body::InFlight::begin(&site.metrics);
-    let answering = in_span(id, super::answered(site, arrival, id, request));
-    let mut response = Caller::client(client).serve(answering).await;
-    let elapsed = began.elapsed();
-
-    let agent = agent.as_ref().and_then(|value| value.to_str().ok());
-    let agent = agent.map(|agent| shortened(agent, LONGEST_AGENT));
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
-    let told = response.extensions().get::<Account>().copied().unwrap_or(Account::of("other"));
-    let status = response.status().as_u16();
-    let served = told.served.map_or("none", Served::as_str);
-    let labels = RequestLabels { kind: told.kind, status, served };
-    let sent = site.metrics.answered(&labels, elapsed.as_secs_f64());
-    let method = method.as_str();
-    // Probes come every few seconds and say nothing.
-    if told.kind == "health" {
-        tracing::debug!(request = id.as_str(), %client, method, path = uri.path(), status, "answered");
-    } else if AccessLine::wanted() {
-        let line = AccessLine {
-            request: id.as_str(),
-            client,
-            method,
-            path: &shortened(uri.path(), LONGEST_PATH),
-            status,
-            kind: told.kind,
-            served,
-            error: told.error,
-            ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-            agent: agent.as_deref(),
-        };
-        line.log();
-    }
-    response.map(|inner| body::AnswerBody::counted(inner, sent, in_flight))
+    let in_flight = InFlight::begin(&site.metrics);
+    let answering = in_span(entry.id, super::answered(site, arrival, entry.id, request));
+    let told = Caller::client(entry.client).serve(answering).await;
+    let words = Words { method: &method, uri: &uri, agent: agent.as_ref() };
+    entry.close(site, &words, told, Some(in_flight))
 }

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::response::Response;
+use bytes::BytesMut;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
     HeaderMap, HeaderValue, IF_NONE_MATCH, RANGE,
 };
 use http::{Method, StatusCode};
 
-use super::account::{Account, note};
+use super::account::Told;
 use super::address::RouteId;
+use super::body::AnswerBody;
 use super::conditional::{Outcome, Selection, decide};
 use super::headers::{CACHE_STATUS, IMMUTABLE, REQUEST_ID, REVALIDATE, harmless};
 use super::page::cache_status;
-use super::{Asking, Site, body};
+use super::{Asking, Response, Site, body};
 use crate::error::Error;
 use crate::flow::{MetadataAnswer, OpenFile, Route, Served};
 use crate::pypi::{FileAddress, Sha256};
@@ -56,8 +56,8 @@ pub(super) async fn file(
     asking: &Asking<'_>,
     route: RouteId,
     address: &FileAddress,
-) -> Result<Response, Error> {
-    let (method, headers) = (&asking.parts.method, &asking.parts.headers);
+) -> Result<Told, Error> {
+    let (method, headers) = (asking.method, asking.headers);
     let route = site.route(route);
     // What the index says may be all that the answer needs; a file that is not stored is not fetched for that.
     let describe = *method == Method::HEAD || headers.contains_key(IF_NONE_MATCH);
@@ -73,17 +73,17 @@ pub(super) async fn file(
     answer(site, asking, route, address, open, decision)
 }
 
-/// A file, if nothing has to be waited for.
+/// A file, if nothing has to be waited for and it is no error.
 pub(super) fn file_at_hand(
     site: &Site,
     asking: &Asking<'_>,
     route: RouteId,
     address: &FileAddress,
-) -> Option<Result<Response, Error>> {
+) -> Option<Told> {
     let route = site.route(route);
     let open = site.flow.file_at_hand(route, address)?;
-    let decision = decision(&asking.parts.method, &asking.parts.headers, &Known::of(&open));
-    Some(answer(site, asking, route, address, open, decision))
+    let decision = decision(asking.method, asking.headers, &Known::of(&open));
+    answer(site, asking, route, address, open, decision).ok()
 }
 
 fn answer(
@@ -93,10 +93,10 @@ fn answer(
     address: &FileAddress,
     open: OpenFile,
     decision: Outcome,
-) -> Result<Response, Error> {
+) -> Result<Told, Error> {
     let known = Known::of(&open);
     if let (OpenFile::Stored(blob), Outcome::Send(Selection::Whole), &Method::GET) =
-        (&open, &decision, &asking.parts.method)
+        (&open, &decision, asking.method)
     {
         // What is asked for most, whose head is worked out once for as long as the file is open.
         let head = blob.remembered.head.get_or_init(|| head_of_stored(&known)).clone();
@@ -104,8 +104,7 @@ fn answer(
             Response::new(body_of(site, asking, route, address, open, Selection::Whole, known.length)?);
         *response.headers_mut() = head;
         name_file(response.headers_mut(), address);
-        note(&mut response, Account::served("file", known.served));
-        return Ok(response);
+        return Ok(Told::served(response, "file", known.served));
     }
     let mut response = match decision {
         Outcome::NotModified => body::unchanged(),
@@ -122,8 +121,7 @@ fn answer(
         }
     };
     describe_file(response.headers_mut(), address, &known);
-    note(&mut response, Account::served("file", known.served));
-    Ok(response)
+    Ok(Told::served(response, "file", known.served))
 }
 
 /// The core metadata of a wheel.
@@ -132,44 +130,40 @@ pub(super) async fn metadata(
     asking: &Asking<'_>,
     route: RouteId,
     wheel: &FileAddress,
-) -> Result<Response, Error> {
+) -> Result<Told, Error> {
     describe_metadata(asking, site.flow.core_metadata(site.route(route), wheel).await?)
 }
 
-/// The core metadata of a wheel, if nothing has to be waited for.
+/// The core metadata of a wheel, if nothing has to be waited for and it is no error.
 pub(super) fn metadata_at_hand(
     site: &Site,
     asking: &Asking<'_>,
     route: RouteId,
     wheel: &FileAddress,
-) -> Option<Result<Response, Error>> {
+) -> Option<Told> {
     let held = site.flow.core_metadata_at_hand(site.route(route), wheel)?;
-    let (method, headers) = (&asking.parts.method, &asking.parts.headers);
+    let (method, headers) = (asking.method, asking.headers);
     let whole = Outcome::Send(Selection::Whole);
     let answer = MetadataAnswer { bytes: held.bytes.clone(), sha256: held.sha256, served: Served::Hit };
     if *method != Method::GET || decide(method, headers, &held.tag, held.bytes.len() as u64) != whole {
-        return Some(describe_metadata(asking, answer));
+        return describe_metadata(asking, answer).ok();
     }
     // What is asked for most: the whole, whose head is worked out once.
-    let head = match held.head.get() {
-        Some(head) => head,
-        None => match describe_metadata(asking, answer) {
-            Ok(mut first) => {
-                // Its value is put in for every answer; here it keeps the place, so that no copy has to grow for it.
-                first.headers_mut().insert(REQUEST_ID, HeaderValue::from_static(""));
-                held.head.get_or_init(|| first.headers().clone())
-            }
-            failed @ Err(_) => return Some(failed),
-        },
+    let head = if let Some(head) = held.head.get() {
+        head
+    } else {
+        let mut first = describe_metadata(asking, answer).ok()?.response;
+        // Its value is put in for every answer; here it keeps the place, so that no copy has to grow for it.
+        first.headers_mut().insert(REQUEST_ID, HeaderValue::from_static(""));
+        held.head.get_or_init(|| first.headers().clone())
     };
-    let mut response = Response::new(Body::from(held.bytes.clone()));
+    let mut response = Response::new(held.bytes.clone().into());
     *response.headers_mut() = head.clone();
-    note(&mut response, Account::served("metadata", Served::Hit));
-    Some(Ok(response))
+    Some(Told::served(response, "metadata", Served::Hit))
 }
 
-fn describe_metadata(asking: &Asking<'_>, answer: MetadataAnswer) -> Result<Response, Error> {
-    let (method, headers) = (&asking.parts.method, &asking.parts.headers);
+fn describe_metadata(asking: &Asking<'_>, answer: MetadataAnswer) -> Result<Told, Error> {
+    let (method, headers) = (asking.method, asking.headers);
     let length = answer.bytes.len() as u64;
     let known = Known { length: Some(length), sha256: Some(answer.sha256), served: answer.served };
     let mut response = match decision(method, headers, &known) {
@@ -186,8 +180,7 @@ fn describe_metadata(asking: &Asking<'_>, answer: MetadataAnswer) -> Result<Resp
     let fields = response.headers_mut();
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     common(fields, &known);
-    note(&mut response, Account::served("metadata", known.served));
-    Ok(response)
+    Ok(Told::served(response, "metadata", known.served))
 }
 
 /// Conditions and ranges need a tag and a length; without them the whole file is sent.
@@ -209,14 +202,19 @@ fn body_of(
     open: OpenFile,
     selection: Selection,
     length: Option<u64>,
-) -> Result<Body, Error> {
-    if asking.parts.method == Method::HEAD {
-        return Ok(Body::empty());
+) -> Result<AnswerBody, Error> {
+    if *asking.method == Method::HEAD {
+        return Ok(AnswerBody::empty());
+    }
+    if let (OpenFile::Stored(blob), Selection::Whole) = (&open, selection)
+        && let Some(bytes) = blob.bytes_at_hand()
+    {
+        return Ok(bytes.into());
     }
     let (start, end) = bounds(selection);
     let mut stream = site.flow.read(route, address, open, start, end).ok_or(Error::Internal)?;
     if let Some(rest) = stream.rest_at_once() {
-        return Ok(Body::from(rest));
+        return Ok(rest.into());
     }
     // Only a connection of ours has a lane, and only an answer of known length may use it.
     if let (Some(lane), Some(_)) = (asking.lane, length) {
@@ -270,8 +268,12 @@ fn head_of_stored(known: &Known) -> HeaderMap {
 
 /// The name under which a browser keeps the file.
 fn name_file(headers: &mut HeaderMap, address: &FileAddress) {
-    let name: String = address.file.as_str().chars().filter(char::is_ascii_graphic).collect();
-    if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
+    let name = address.file.as_str().as_bytes();
+    let mut disposition = BytesMut::with_capacity(24 + name.len());
+    disposition.extend_from_slice(b"attachment; filename=\"");
+    disposition.extend(name.iter().filter(|byte| byte.is_ascii_graphic()));
+    disposition.extend_from_slice(b"\"");
+    if let Ok(disposition) = HeaderValue::from_maybe_shared(disposition.freeze()) {
         headers.insert(CONTENT_DISPOSITION, disposition);
     }
 }

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Query, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -15,7 +16,6 @@ use serde::{Deserialize, Serialize};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::Site;
-use super::account::{Account, note};
 use super::headers::NO_STORE;
 use super::problem;
 use crate::pypi::ProjectName;
@@ -28,7 +28,7 @@ pub fn router(site: Arc<Site>) -> Router {
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .route("/purge", post(purge))
-        .layer(CatchPanicLayer::custom(|_| problem::internal()))
+        .layer(CatchPanicLayer::custom(|_| problem::internal().map(Body::new)))
         .with_state(site)
 }
 
@@ -50,7 +50,6 @@ fn health(code: StatusCode, mut response: Response) -> Response {
     if code == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(5));
     }
-    note(&mut response, Account::of("health"));
     response
 }
 

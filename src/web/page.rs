@@ -2,22 +2,21 @@
 
 use std::cell::RefCell;
 
-use axum::body::Body;
-use axum::response::Response;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap,
     HeaderValue, IF_NONE_MATCH, VARY,
 };
 use http::{Method, StatusCode};
 
-use super::account::{Account, note};
+use super::account::Told;
 use super::address::RouteId;
+use super::body::AnswerBody;
 use super::headers::{
     CACHE_STATUS, CacheStatus, Forward, REQUEST_ID, REVALIDATE, VARY_NEGOTIATED, harmless, values,
 };
 use super::memo::Memo;
 use super::negotiate::{Form, coding, form};
-use super::{Asking, Site, base_url, body, conditional};
+use super::{Asking, Response, Site, base_url, body, conditional};
 use crate::error::Error;
 use crate::flow::{Coding, Rendering, Served, Written};
 use crate::pypi::{ProjectName, VersionSegment};
@@ -70,8 +69,8 @@ pub(super) fn page_at_hand(
     asking: &Asking<'_>,
     route: RouteId,
     project: &ProjectName,
-) -> Option<Response> {
-    let negotiated = Negotiated::of(&asking.parts.headers).ok()?;
+) -> Option<Told> {
+    let negotiated = Negotiated::of(asking.headers).ok()?;
     let (written, coding) = (negotiated.written(), negotiated.coding);
     let (rendering, served) = site.flow.page_at_hand(site.route(route), project, written, coding)?;
     Some(page_of(asking, negotiated, &rendering, served))
@@ -83,28 +82,24 @@ pub(super) async fn page(
     asking: &Asking<'_>,
     route: RouteId,
     project: &ProjectName,
-) -> Result<Response, Error> {
-    let negotiated = Negotiated::of(&asking.parts.headers)?;
+) -> Result<Told, Error> {
+    let negotiated = Negotiated::of(asking.headers)?;
     let route = site.route(route);
     let answer = site.flow.page(route, project).await?;
     let rendering = site.flow.rendering(&answer.record, negotiated.written(), negotiated.coding).await?;
     Ok(page_of(asking, negotiated, &rendering, answer.served))
 }
 
-fn page_of(asking: &Asking<'_>, negotiated: Negotiated, rendering: &Rendering, served: Served) -> Response {
-    let mut response = rendered(&asking.parts.method, &asking.parts.headers, negotiated, rendering, served);
-    note(&mut response, Account::served("page", served));
-    response
+fn page_of(asking: &Asking<'_>, negotiated: Negotiated, rendering: &Rendering, served: Served) -> Told {
+    Told::served(rendered(asking, negotiated, rendering, served), "page", served)
 }
 
 /// The project list.
-pub(super) async fn list(site: &Site, asking: &Asking<'_>, route: RouteId) -> Result<Response, Error> {
-    let negotiated = Negotiated::of(&asking.parts.headers)?;
+pub(super) async fn list(site: &Site, asking: &Asking<'_>, route: RouteId) -> Result<Told, Error> {
+    let negotiated = Negotiated::of(asking.headers)?;
     let (rendering, served) =
         site.flow.project_list(site.route(route), negotiated.written(), negotiated.coding).await?;
-    let mut response = rendered(&asking.parts.method, &asking.parts.headers, negotiated, &rendering, served);
-    note(&mut response, Account::served("list", served));
-    Ok(response)
+    Ok(Told::served(rendered(asking, negotiated, &rendering, served), "list", served))
 }
 
 /// The legacy JSON form of a project.
@@ -114,20 +109,19 @@ pub(super) async fn legacy(
     route: RouteId,
     project: &ProjectName,
     version: Option<&VersionSegment>,
-) -> Result<Response, Error> {
+) -> Result<Told, Error> {
     let route = site.route(route);
-    let prefix = index_prefix(asking.parts.uri.path(), &route.name);
+    let prefix = index_prefix(asking.path, &route.name);
     let files = format!("{}{prefix}/simple/{project}/", base_url(site, asking));
     let (rendering, served) = site.flow.legacy_json(route, project, version, files).await?;
-    let mut response = body::whole(rendering.body.clone(), &asking.parts.method);
+    let mut response = body::whole(rendering.body.clone(), asking.method);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, REVALIDATE);
     headers.insert(VARY, HeaderValue::from_static("Host"));
     headers.insert(CACHE_STATUS, cache_status(served).value());
     harmless(headers);
-    note(&mut response, Account::served("legacy", served));
-    Ok(response)
+    Ok(Told::served(response, "legacy", served))
 }
 
 /// The path of the index that a legacy address belongs to. The default route has two, and tools match the addresses in
@@ -141,18 +135,12 @@ fn index_prefix(path: &str, route: &str) -> String {
 }
 
 /// The answer with a rendering, or 304. What it says of a hit is worked out once for each rendering.
-fn rendered(
-    method: &Method,
-    asked: &HeaderMap,
-    negotiated: Negotiated,
-    rendering: &Rendering,
-    served: Served,
-) -> Response {
+fn rendered(asking: &Asking<'_>, negotiated: Negotiated, rendering: &Rendering, served: Served) -> Response {
     let tag = std::str::from_utf8(&rendering.tags[negotiated.media()]).unwrap_or_default();
-    let unchanged = conditional::none_match(values(asked, &IF_NONE_MATCH), tag);
-    let mut response = match (unchanged, method) {
-        (false, &Method::GET) => Response::new(Body::from(rendering.body.clone())),
-        _ => Response::new(Body::empty()),
+    let unchanged = conditional::none_match(values(asking.headers, &IF_NONE_MATCH), tag);
+    let mut response = match (unchanged, asking.method) {
+        (false, &Method::GET) => Response::new(rendering.body.clone().into()),
+        _ => Response::new(AnswerBody::empty()),
     };
     if unchanged {
         *response.status_mut() = StatusCode::NOT_MODIFIED;

@@ -4,8 +4,6 @@
 //! print nothing but the reason phrase, so answers to requests that change something carry the sentence there too.
 //! Nothing is added here that the error's own text does not say.
 
-use axum::body::Body;
-use axum::response::Response;
 use bytes::Bytes;
 use http::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, VARY,
@@ -15,6 +13,7 @@ use http::{Method, StatusCode};
 use hyper::ext::ReasonPhrase;
 use serde_json::json;
 
+use super::Response;
 use super::headers::{NO_STORE, REQUEST_ID, harmless, printable, values};
 use super::negotiate::quality;
 use crate::error::{Error, seconds};
@@ -106,7 +105,7 @@ pub fn response(error: &Error, asked: &Asked<'_>) -> Response {
         });
         ("application/problem+json", Bytes::from(problem.to_string()))
     };
-    let mut response = Response::new(Body::from(body));
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::response::Response;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{
@@ -18,7 +17,7 @@ use http::header::{
 use http_body_util::BodyExt as _;
 use serde_json::json;
 
-use super::account::{Account, note};
+use super::account::Told;
 use super::guard::{self, UploadPolicy};
 use super::headers::{NO_STORE, harmless, values};
 use super::negotiate::quality;
@@ -41,8 +40,8 @@ pub(super) async fn upload(
     asking: &Asking<'_>,
     route: &RouteSite,
     sent: Sent,
-) -> Result<Response, Error> {
-    let headers = &asking.parts.headers;
+) -> Result<Told, Error> {
+    let headers = asking.headers;
     let client = guard::client_address(asking.peer, headers, &site.trusted_proxies);
     let mut attempt =
         Attempt::new(Arc::clone(&route.route.name), client, sent.request_id.as_str().to_owned());
@@ -154,7 +153,7 @@ async fn drain(body: &mut Body) {
     let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
 }
 
-fn published(publication: Publication, file: &FileName, asked: &HeaderMap) -> Response {
+fn published(publication: Publication, file: &FileName, asked: &HeaderMap) -> Told {
     let wants_json = quality(values(asked, &ACCEPT), &["application/json"])
         > quality(values(asked, &ACCEPT), &["text/plain"]);
     let (content_type, text) = if wants_json {
@@ -172,6 +171,5 @@ fn published(publication: Publication, file: &FileName, asked: &HeaderMap) -> Re
     headers.insert(CACHE_CONTROL, NO_STORE);
     headers.insert(VARY, HeaderValue::from_static("Accept"));
     harmless(headers);
-    note(&mut response, Account::of("upload"));
-    response
+    Told::of(response, "upload")
 }
