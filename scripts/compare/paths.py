@@ -119,12 +119,14 @@ def warm_paths(stage: Stage, ours: Server, wheels: dict[str, data.Wheel], files:
         ours_, theirs = Side(ours, Request(wheel.address, {})), Side(nginx, Request("/files" + wheel.address, {}))
         return Path_(name, "nginx sendfile", 1.0, connections, ours_, theirs, wheel.path if once else None)
 
-    unchanged = Side(ours, Request(page, {**JSON, "If-None-Match": tags["page-75k"]}, 304))
+    # Both sides read the same request.
+    conditional = {**JSON, "If-None-Match": tags["page-75k"]}
+    unchanged = Side(ours, Request(page, conditional, 304))
     return [
         alike("page 75 KB, gzip", "nginx proxy_cache", nginx, 1.3, 32, page, GZIP),
         alike("page 75 KB, identity", "bare hyper", bare, 0.9, 32, page, JSON),
         alike("page 1.5 MB, identity", "bare hyper", bare, 0.9, 8, big, JSON),
-        Path_("page, 304", "bare hyper, empty", 0.85, 32, unchanged, Side(bare, Request("/empty.json", {}))),
+        Path_("page, 304", "bare hyper, empty", 0.85, 32, unchanged, Side(bare, Request("/empty.json", conditional))),
         alike("core metadata", "bare hyper", bare, 0.85, 32, small + ".metadata", {}),
         alike("file 10 KB", "nginx proxy_cache", nginx, 0.9, 32, small, {}),
         from_disk("file 16 MB, 1 reader", 1, middle),

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::telemetry::{self, ACCESS};
 
@@ -38,13 +38,11 @@ impl AccessLine<'_> {
             .map_or_else(|| tracing::enabled!(target: ACCESS, tracing::Level::INFO), |lines| lines.access)
     }
 
-    /// Logs the line.
-    #[expect(clippy::disallowed_methods, reason = "a log line carries the time it was written at")]
-    pub fn log(&self) {
+    /// Logs the line, written now. `now` is the monotonic clock's word for that.
+    pub fn log(&self, now: Instant) {
         match telemetry::json_lines() {
-            Some(lines) => STAMP.with_borrow_mut(|stamp| {
-                let now = SystemTime::now();
-                lines.push(|waiting| self.write(waiting, stamp, now));
+            Some(lines) => CALENDAR.with_borrow_mut(|calendar| {
+                lines.push(|waiting| self.write(waiting, calendar, now));
             }),
             None => self.event(),
         }
@@ -55,9 +53,9 @@ impl AccessLine<'_> {
         tracing::info!(target: ACCESS, request, %client, method, path, status, kind, served, error, ms, agent, "answered");
     }
 
-    fn write(&self, line: &mut Vec<u8>, stamp: &mut Stamp, now: SystemTime) {
-        stamp.begin(line, now);
-        text(line, "request", self.request);
+    fn write(&self, line: &mut Vec<u8>, calendar: &mut Calendar, now: Instant) {
+        calendar.begin(line, now);
+        text(line, b",\"request\":\"", self.request);
         line.extend_from_slice(b",\"client\":\"");
         match self.client {
             IpAddr::V4(address) => {
@@ -70,53 +68,78 @@ impl AccessLine<'_> {
             }
             IpAddr::V6(address) => line.extend_from_slice(address.to_string().as_bytes()),
         }
-        line.push(b'"');
-        text(line, "method", self.method);
-        text(line, "path", self.path);
+        text(line, b"\",\"method\":\"", self.method);
+        text(line, b",\"path\":\"", self.path);
         line.extend_from_slice(b",\"status\":");
         number(line, self.status);
-        text(line, "kind", self.kind);
-        text(line, "served", self.served);
+        text(line, b",\"kind\":\"", self.kind);
+        text(line, b",\"served\":\"", self.served);
         if let Some(error) = self.error {
-            text(line, "error", error);
+            text(line, b",\"error\":\"", error);
         }
         line.extend_from_slice(b",\"ms\":");
         number(line, self.ms);
         if let Some(agent) = self.agent {
-            text(line, "agent", agent);
+            text(line, b",\"agent\":\"", agent);
         }
-        text(line, "target", ACCESS);
+        text(line, b",\"target\":\"", ACCESS);
         line.extend_from_slice(b"}\n");
     }
 }
 
 thread_local! {
-    static STAMP: RefCell<Stamp> = RefCell::default();
+    static CALENDAR: RefCell<Calendar> = RefCell::default();
 }
 
-/// The text of a second, which many lines share.
+/// The date and time of an instant, without asking the system's clock for each. It is asked once in a second, so a step
+/// of that clock shows in the lines of the next second.
 #[derive(Default)]
-struct Stamp {
+struct Calendar {
+    /// An instant, and microseconds since 1970 then.
+    asked: Option<(Instant, u64)>,
+    /// A second since 1970, and its text, which many lines share.
     second: Option<u64>,
     /// `YYYY-MM-DDTHH:MM:SS`
     text: String,
 }
 
-impl Stamp {
+impl Calendar {
+    /// Microseconds since 1970.
+    #[expect(clippy::disallowed_methods, reason = "a log line carries the time it was written at")]
+    fn micros(&mut self, now: Instant) -> u64 {
+        let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        match self.asked {
+            Some((at, then)) if now.saturating_duration_since(at) < Duration::from_secs(1) => {
+                then + micros(now.saturating_duration_since(at))
+            }
+            _ => {
+                let then = micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+                self.asked = Some((now, then));
+                then
+            }
+        }
+    }
+
     /// Begins a line with the time (RFC 3339, microseconds) and what is the same in all lines.
-    fn begin(&mut self, line: &mut Vec<u8>, now: SystemTime) {
-        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        if self.second != Some(since.as_secs()) {
-            self.second = Some(since.as_secs());
-            self.text = humantime::format_rfc3339_seconds(now).to_string();
+    fn begin(&mut self, line: &mut Vec<u8>, now: Instant) {
+        let micros = self.micros(now);
+        self.begin_at(line, micros);
+    }
+
+    fn begin_at(&mut self, line: &mut Vec<u8>, micros: u64) {
+        const MILLION: u64 = 1_000_000;
+        let second = micros / MILLION;
+        if self.second != Some(second) {
+            self.second = Some(second);
+            self.text =
+                humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(second)).to_string();
             self.text.pop();
         }
         line.extend_from_slice(b"{\"timestamp\":\"");
         line.extend_from_slice(self.text.as_bytes());
         line.push(b'.');
         // One digit in front keeps the leading zeros.
-        let micros = 1_000_000 + since.subsec_micros();
-        line.extend_from_slice(&itoa::Buffer::new().format(micros).as_bytes()[1..]);
+        line.extend_from_slice(&itoa::Buffer::new().format(MILLION + micros % MILLION).as_bytes()[1..]);
         line.extend_from_slice(b"Z\",\"level\":\"INFO\",\"message\":\"answered\"");
     }
 }
@@ -125,11 +148,9 @@ fn number(line: &mut Vec<u8>, number: impl itoa::Integer) {
     line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// A member whose value is a string.
-fn text(line: &mut Vec<u8>, name: &str, value: &str) {
-    line.extend_from_slice(b",\"");
-    line.extend_from_slice(name.as_bytes());
-    line.extend_from_slice(b"\":\"");
+/// A member whose value is a string; `opening` is all up to the value's first character.
+fn text<const LENGTH: usize>(line: &mut Vec<u8>, opening: &[u8; LENGTH], value: &str) {
+    line.extend_from_slice(opening);
     let bytes = value.as_bytes();
     // One pass without branches, for most texts need no more.
     let is_special = |byte: u8| matches!(byte, ..b' ' | b'"' | b'\\');
@@ -162,7 +183,6 @@ fn escaped(line: &mut Vec<u8>, bytes: &[u8]) {
 mod tests {
     use std::io::{self, Write};
     use std::sync::{Arc, Mutex, PoisonError};
-    use std::time::Duration;
 
     use super::*;
 
@@ -185,7 +205,7 @@ mod tests {
     /// The line as it is written by hand, and as the general way writes it.
     fn both(line: &AccessLine<'_>) -> Result<(Line, Line), serde_json::Error> {
         let mut by_hand = Vec::new();
-        line.write(&mut by_hand, &mut Stamp::default(), UNIX_EPOCH + Duration::from_secs(1_795_358_813));
+        line.write(&mut by_hand, &mut Calendar::default(), Instant::now());
         let taken = Taken::default();
         let writer = taken.clone();
         let subscriber =
@@ -230,16 +250,29 @@ mod tests {
 
     #[test]
     fn the_time_is_right_within_a_second_and_in_the_next() {
-        let mut stamp = Stamp::default();
+        let mut calendar = Calendar::default();
         for (micros, expected) in [
             (1_795_358_813_000_007, "2026-11-22T14:46:53.000007Z"),
             (1_795_358_813_999_999, "2026-11-22T14:46:53.999999Z"),
             (1_795_358_814_100_000, "2026-11-22T14:46:54.100000Z"),
         ] {
             let mut line = Vec::new();
-            stamp.begin(&mut line, UNIX_EPOCH + Duration::from_micros(micros));
+            calendar.begin_at(&mut line, micros);
             let line = String::from_utf8_lossy(&line);
             assert!(line.starts_with(&format!("{{\"timestamp\":\"{expected}\",")), "{line}");
         }
+    }
+
+    #[test]
+    fn the_clock_is_asked_once_in_a_second() {
+        let mut calendar = Calendar::default();
+        let now = Instant::now();
+        let then = calendar.micros(now);
+        assert_eq!(calendar.micros(now + Duration::from_micros(999_999)), then + 999_999);
+        let asked_again = calendar.micros(now + Duration::from_hours(1));
+        assert!(
+            asked_again < then + 3_000_000_000,
+            "the clock's word counts, not the difference of instants"
+        );
     }
 }

@@ -105,7 +105,8 @@ impl Entry {
 
     /// Accounts for the answer.
     fn close(self, site: &Site, words: &Words<'_>, told: Told, in_flight: Option<InFlight>) -> Response {
-        let elapsed = self.began.elapsed();
+        let now = Instant::now();
+        let elapsed = now.saturating_duration_since(self.began);
         let Told { mut response, account } = told;
         if let Ok(value) = HeaderValue::from_str(self.id.as_str()) {
             response.headers_mut().insert(REQUEST_ID, value);
@@ -135,7 +136,7 @@ impl Entry {
                 ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
                 agent: agent.as_deref(),
             };
-            line.log();
+            line.log(now);
         }
         match (sent, in_flight) {
             (Some(sent), Some(in_flight)) => response.map(|body| body.counted(sent, in_flight)),
