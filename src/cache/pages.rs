@@ -10,7 +10,7 @@ use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -60,6 +60,9 @@ pub struct PageKey {
     pub project: ProjectName,
 }
 
+/// Of 256 questions for a rendering so many are told to the table that decides what is kept.
+const TOLD: u8 = 16;
+
 /// What is known of a project's page, and since when.
 #[derive(Debug, Clone)]
 pub struct PageRecord {
@@ -79,7 +82,14 @@ pub struct PageContent {
     /// Unique for each content within this process.
     pub revision: u64,
     index: HashMap<FileName, usize>,
+    /// Where the renderings asked for lately are, as long as they are kept; by form and coding.
+    recent: [Mutex<Weak<Rendering>>; FORMS * CODINGS],
 }
+
+/// The number of written forms.
+const FORMS: usize = 2;
+/// The number of content codings.
+const CODINGS: usize = 3;
 
 /// A moment that survives a restart: a monotonic instant and the age it already had then.
 #[derive(Debug, Clone, Copy)]
@@ -261,6 +271,7 @@ impl Pages {
                 Arc::new(PageContent {
                     page,
                     index,
+                    recent: Default::default(),
                     revision: self.revisions.fetch_add(1, Ordering::Relaxed),
                 })
             }
@@ -305,6 +316,26 @@ impl Pages {
     /// One representation of a content, by its revision.
     pub fn rendering(&self, revision: u64, written: Written, coding: Coding) -> Option<Arc<Rendering>> {
         self.renderings.get(&(revision, written, coding))
+    }
+
+    /// One representation of a content. Of many questions for the same only some reach the table of renderings: enough
+    /// to tell which of them are asked for most.
+    pub fn rendering_of(
+        &self,
+        content: &PageContent,
+        written: Written,
+        coding: Coding,
+    ) -> Option<Arc<Rendering>> {
+        let recent = &content.recent[written as usize * CODINGS + coding as usize];
+        let recent = || recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if fastrand::u8(..) >= TOLD
+            && let Some(rendering) = recent().upgrade()
+        {
+            return Some(rendering);
+        }
+        let rendering = self.rendering(content.revision, written, coding)?;
+        *recent() = Arc::downgrade(&rendering);
+        Some(rendering)
     }
 
     /// Keeps a rendering.
@@ -442,6 +473,27 @@ mod tests {
         pages.keep_rendering(second, Written::Html, Coding::Gzip, rendering());
         pages.remove(&key()?)?;
         assert!(!held(second));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn every_representation_is_found_as_itself_however_often_it_is_asked_for() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let (pages, _) = pages(root.path())?;
+        let content = pages.put(&key()?, page(&["1.0"])?, Stamp::now(), Stamp::now()).content;
+        let all = [Written::Json, Written::Html]
+            .into_iter()
+            .flat_map(|form| [Coding::Identity, Coding::Gzip, Coding::Zstd].map(|coding| (form, coding)));
+        for (form, coding) in all.clone() {
+            assert!(pages.rendering_of(&content, form, coding).is_none(), "nothing was rendered yet");
+            let body = Bytes::from(format!("{form:?} {coding:?}"));
+            let rendering = Rendering { body, tags: Default::default(), heads: Default::default() };
+            pages.keep_rendering(content.revision, form, coding, Arc::new(rendering));
+        }
+        for (form, coding) in (0..100).flat_map(|_| all.clone()) {
+            let found = pages.rendering_of(&content, form, coding).map(|rendering| rendering.body.clone());
+            assert_eq!(found, Some(Bytes::from(format!("{form:?} {coding:?}"))));
+        }
         Ok(())
     }
 

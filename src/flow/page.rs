@@ -94,7 +94,7 @@ impl Flow {
     ) -> Option<(Arc<Rendering>, Served)> {
         let key = route.key(project);
         let record = self.shared.pages.get(&key)?;
-        let rendering = self.shared.pages.rendering(record.content.revision, written, coding)?;
+        let rendering = self.shared.pages.rendering_of(&record.content, written, coding)?;
         let served = self.usable_at_once(route, &key, &record)?;
         Some((rendering, served))
     }

@@ -20,7 +20,7 @@ const OWN_QUEUE: usize = QUEUE / 4;
 /// What the writer keeps allocated between two writes, in bytes.
 const GATHERED: usize = 64 << 10;
 /// How long lines are gathered before they are written.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(5);
 /// The target of the lines about answers, one for every request.
 pub const ACCESS: &str = "wheelport::web::account";
 /// Set when the log is JSON.
