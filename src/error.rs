@@ -351,7 +351,9 @@ pub fn excerpt(raw: &str) -> String {
 
 /// At most so many characters of a string from outside, without control characters.
 pub fn shortened(raw: &str, longest: usize) -> Cow<'_, str> {
-    if raw.len() <= longest && raw.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+    // One pass without branches, for nearly all strings are plain.
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~');
+    if raw.len() <= longest && raw.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
         return Cow::Borrowed(raw);
     }
     let mut copy: String = raw.chars().filter(|c| !c.is_control()).take(longest).collect();

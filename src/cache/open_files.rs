@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use foldhash::quality::RandomState;
 use tokio::time::Instant;
 
 use super::blobs::Blob;
@@ -20,7 +21,7 @@ pub const IDLE: Duration = Duration::from_secs(30);
 /// The open files.
 #[derive(Default)]
 pub struct OpenFiles {
-    held: Mutex<HashMap<Sha256, Held>>,
+    held: Mutex<HashMap<Sha256, Held, RandomState>>,
 }
 
 struct Held {
@@ -64,7 +65,7 @@ impl OpenFiles {
         self.lock().retain(|_, held| held.used.elapsed() < IDLE);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Sha256, Held>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Sha256, Held, RandomState>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

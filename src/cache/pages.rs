@@ -81,7 +81,7 @@ pub struct PageContent {
     pub page: Page,
     /// Unique for each content within this process.
     pub revision: u64,
-    index: HashMap<FileName, usize>,
+    index: HashMap<FileName, usize, RandomState>,
     /// Where the renderings asked for lately are, as long as they are kept; by form and coding.
     recent: [Mutex<Weak<Rendering>>; FORMS * CODINGS],
 }

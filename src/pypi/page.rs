@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::quality::RandomState;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
@@ -159,7 +160,7 @@ impl Page {
     }
 
     /// The position in `files` of every file name.
-    pub fn index(&self) -> HashMap<FileName, usize> {
+    pub fn index(&self) -> HashMap<FileName, usize, RandomState> {
         self.files.iter().enumerate().map(|(position, file)| (file.name.clone(), position)).collect()
     }
 }
