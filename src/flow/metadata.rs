@@ -27,8 +27,23 @@ pub struct MetadataAnswer {
 }
 
 impl Flow {
-    /// The core metadata of the wheel at `address`.
+    /// The core metadata of the wheel at `address`. Who asks for it asks for what the wheel needs next, so that is begun
+    /// here; metadata that is still in memory was given out lately, and what it needs was seen to then.
     pub async fn core_metadata(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+    ) -> Result<MetadataAnswer, Error> {
+        if let Some(held) = self.core_metadata_at_hand(route, address) {
+            let (sha256, bytes) = (held.sha256, held.bytes.clone());
+            return Ok(MetadataAnswer { bytes, sha256, served: Served::Hit });
+        }
+        let answer = self.core_metadata_looked_up(route, address).await?;
+        self.prefetch_needed(route, &answer.bytes);
+        Ok(answer)
+    }
+
+    async fn core_metadata_looked_up(
         &self,
         route: &Arc<Route>,
         address: &FileAddress,
@@ -37,10 +52,6 @@ impl Flow {
         // Without a name to compare with, metadata could not be trusted; it is not announced then either.
         if address.file.kind() != FileKind::Wheel || address.file.distribution().is_none() {
             return Err(none());
-        }
-        if let Some(held) = self.core_metadata_at_hand(route, address) {
-            let (sha256, bytes) = (held.sha256, held.bytes.clone());
-            return Ok(MetadataAnswer { bytes, sha256, served: Served::Hit });
         }
         let facts = self.facts(route, address).await?;
         if !facts.listed {

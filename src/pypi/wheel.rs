@@ -239,5 +239,22 @@ impl CoreFields {
     }
 }
 
+/// The projects that whoever installs a distribution with this core metadata needs in any case: those that a
+/// `Requires-Dist` names with no marker after it, and not by an address of their own (PEP 508).
+pub fn needed_in_any_case(metadata: &[u8]) -> Vec<ProjectName> {
+    let requirements = metadata_headers(metadata).requires_dist;
+    let mut needed = Vec::with_capacity(requirements.len());
+    for requirement in requirements.iter().filter(|requirement| !requirement.contains([';', '@'])) {
+        let end = requirement.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '-' | '_'));
+        let name = ProjectName::parse(&requirement[..end.unwrap_or(requirement.len())]);
+        if let Ok(name) = name
+            && !needed.contains(&name)
+        {
+            needed.push(name);
+        }
+    }
+    needed
+}
+
 #[cfg(test)]
 mod tests;

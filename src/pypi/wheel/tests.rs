@@ -155,3 +155,14 @@ fn header_fields_are_read_up_to_the_empty_line() {
     assert_eq!(metadata_headers(b""), CoreFields::default());
     assert_eq!(metadata_headers(b" continued\n\xff\xfe: x\nName: a").name, some("a"));
 }
+
+#[test]
+fn what_is_needed_in_any_case_has_no_marker_and_no_address_of_its_own() {
+    let needed = needed_in_any_case(
+        b"Name: x\nRequires-Dist: A.b (>=1,<2)\nRequires-Dist: c[extra]>=1\nRequires-Dist: d;python_version<'3'\n\
+          Requires-Dist: e ; extra == 'x'\nRequires-Dist: f @ https://files.example.org/f.whl\nRequires-Dist: a_B!=3\n\
+          Requires-Dist: -\nRequires-Dist: g\nRequires-Dist: h\n  >=2\n\nRequires-Dist: body\n",
+    );
+    let names: Vec<_> = needed.iter().map(ProjectName::as_str).collect();
+    assert_eq!(names, ["a-b", "c", "g", "h"]);
+}
