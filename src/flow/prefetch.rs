@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 
 use super::page::NotFetched;
 use super::{Flow, Route};
@@ -62,7 +63,7 @@ pub(super) struct Prefetches {
     stopped: AtomicBool,
     places: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
-    lately: moka::sync::Cache<PageKey, ()>,
+    lately: moka::sync::Cache<PageKey, Instant>,
     counts: [AtomicU64; PrefetchOutcome::ALL.len()],
 }
 
@@ -73,10 +74,7 @@ impl Prefetches {
             stopped: AtomicBool::new(false),
             places: Arc::new(Semaphore::new(AT_ONCE)),
             waiting: Arc::new(Semaphore::new(WAITING)),
-            lately: moka::sync::Cache::builder()
-                .max_capacity(MAX_REMEMBERED)
-                .time_to_live(REMEMBERED)
-                .build(),
+            lately: moka::sync::Cache::new(MAX_REMEMBERED),
             counts: Default::default(),
         }
     }
@@ -95,6 +93,11 @@ impl Prefetches {
         self.enabled && !self.stopped.load(Ordering::Relaxed)
     }
 
+    /// Whether a page was prefetched lately.
+    fn remembers(&self, key: &PageKey) -> bool {
+        self.lately.get(key).is_some_and(|begun| begun.elapsed() < REMEMBERED)
+    }
+
     fn count(&self, outcome: PrefetchOutcome) {
         self.counts[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -109,7 +112,7 @@ impl Flow {
         }
         for project in wheel::needed_in_any_case(metadata) {
             let key = route.key(&project);
-            if prefetches.lately.contains_key(&key) || !self.is_wanted(&key) {
+            if prefetches.remembers(&key) || !self.is_wanted(&key) {
                 continue;
             }
             let Ok(waiting) = Arc::clone(&prefetches.waiting).try_acquire_owned() else {
@@ -147,7 +150,7 @@ impl Flow {
         if !prefetches.is_on() || !route.has_room() {
             return prefetches.count(PrefetchOutcome::Skipped);
         }
-        prefetches.lately.insert(key.clone(), ());
+        prefetches.lately.insert(key.clone(), Instant::now());
         self.fetch_ahead(route, key, place);
     }
 

@@ -101,8 +101,8 @@ async fn a_prefetch_leads_to_nothing_further() {
 #[tokio::test]
 async fn what_is_held_or_was_asked_for_lately_is_left_alone() {
     let proxy = Proxy::start().await;
-    let (first, second) = (needing("1.0", &["c", "d"]), needing("2.0", &["c", "d"]));
-    publish(&proxy.upstream, &[&first, &second]);
+    let [first, second, third] = ["1.0", "2.0", "3.0"].map(|version| needing(version, &["c", "d"]));
+    publish(&proxy.upstream, &[&first, &second, &third]);
     lists(&proxy.upstream, "c");
     proxy.upstream.on(D, Reply::status(404));
     proxy.get("/simple/c/").send().await.expect(200);
@@ -113,7 +113,13 @@ async fn what_is_held_or_was_asked_for_lately_is_left_alone() {
     proxy.pass(Duration::from_secs(40)).await;
     read_metadata(&proxy, &second).await;
     proxy.get("/simple/c/").send().await.expect(200);
+    a_while(&proxy).await;
     assert_eq!((proxy.asked(C), proxy.asked(D)), (1, 1));
+    // After a while it is asked again, and what is held is too old to be served without asking.
+    proxy.pass(Duration::from_mins(15)).await;
+    read_metadata(&proxy, &third).await;
+    proxy.asked_by(C, 2).await;
+    proxy.asked_by(D, 2).await;
 }
 
 #[tokio::test]
