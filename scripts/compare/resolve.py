@@ -1,24 +1,28 @@
 """Resolving an environment of a hundred packages with the real installers, at a distance from upstream.
 
-Three ways: straight at the emulator with a token in the address, as one has to without a proxy; through a proxy that was
-never asked anything; through the same proxy once more. The clients begin without any cache every time, and the outcome
+Four ways: straight at the emulator with a token in the address, as one has to without a proxy; through a proxy that was
+never asked anything; through the same proxy once more; and from a bare server that has the proxy's answers in memory,
+which is what is left when a proxy takes no time at all. The clients begin without any cache every time, and the outcome
 must be the same every time.
 """
 
+import json
 import os
 import statistics
 import subprocess
 import sys
 import time
 import tomllib
+import urllib.request
 from pathlib import Path
 
 import environment
 from rivals import install
-from servers import Stage, Void, fresh, wait_until_ready
+from servers import Server, Stage, Void, fresh, wait_until_ready
 
 LATENCY = "30ms"
-WAYS = ("straight", "cold", "warm")
+WAYS = ("straight", "cold", "warm", "memory")
+PAGE = "application/vnd.pypi.simple.v1+json"
 
 
 def client_programs(root: Path, venvs: Path) -> dict[str, Path]:
@@ -65,6 +69,23 @@ def run(command: list[str], home: Path) -> None:
 CLIENTS = {"uv": ("uv lock", uv_lock), "pip": ("pip download", pip_download)}
 
 
+def put_on_shelf(proxy: Server, shelf: Path) -> None:
+    """What a proxy was asked for since its start, as it answers it, for the bare server to answer the same."""
+    lines = [json.loads(line) for line in proxy.log.read_text().splitlines() if line.startswith("{")]
+    kinds = {line["path"]: line["kind"] for line in lines if line.get("status") == 200}
+    for path, kind in kinds.items():
+        if kind not in ("page", "file", "metadata"):
+            continue
+        file = shelf / (path[1:] + ("index.json" if kind == "page" else ""))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        for coding, suffix in (("identity", ""), ("gzip", ".gz")) if kind == "page" else (("identity", ""),):
+            request = urllib.request.Request(proxy.url(path), headers={"Accept": PAGE, "Accept-Encoding": coding})
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                if answer.headers.get("Content-Encoding", "identity") != coding:
+                    raise Void(f"{path} is not answered as {coding}")
+                file.with_name(file.name + suffix).write_bytes(answer.read())
+
+
 def measure(stage: Stage, root: Path, venvs: Path, rounds: int) -> dict:
     programs = client_programs(root, venvs)
     emulator, control = stage.emulator("--no-seed", "--dir", fresh(stage.work / "resolve-store"), name="resolve-emulator")
@@ -77,22 +98,27 @@ def measure(stage: Stage, root: Path, venvs: Path, rounds: int) -> dict:
     for name, (title, client) in CLIENTS.items():
         seconds: dict[str, list[float]] = {way: [] for way in WAYS}
         asked: dict[str, list[dict]] = {way: [] for way in WAYS}
-        outcome = None
+        outcome = memory = None
         for _ in range(rounds):
-            proxy = stage.wheelport(emulator.port, control, name="resolve")
+            proxy = stage.wheelport(emulator.port, control, name=f"resolve-{name}")
             wait_until_ready(proxy)
-            through = proxy.url("/simple/")
             for way in WAYS:
+                if way == "memory" and memory is None:
+                    shelf = fresh(stage.work / "resolve-shelf")
+                    put_on_shelf(proxy, shelf)
+                    memory = stage.stand(f"memory-{name}", shelf, "--gzip", "yes")
+                index = straight if way == "straight" else (memory if way == "memory" else proxy).url("/simple/")
                 environment.stats(data, forget=True)
                 home = fresh(stage.work / "resolve-home")
                 began = time.monotonic()
-                result = client(programs[name], home, straight if way == "straight" else through)
+                result = client(programs[name], home, index)
                 seconds[way].append(time.monotonic() - began)
                 asked[way].append(environment.stats(data))
                 if outcome is not None and result != outcome:
                     raise Void(f"{title}, {way}: another outcome than before")
                 outcome = result
             stage.end(proxy)
+        stage.end(memory)
         if len(outcome) != environment.LAYERS * environment.WIDTH:
             raise Void(f"{title}: {len(outcome)} packages instead of {environment.LAYERS * environment.WIDTH}")
         found["clients"][title] = {

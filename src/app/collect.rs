@@ -103,6 +103,13 @@ impl Collector for Collected {
             let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
             gauge.encode(metric)?;
         }
+        let help = "Pages that were to be fetched before anybody asked for them, by what came of it";
+        let counter = ConstCounter::new(0_u64);
+        let mut family = encoder.encode_descriptor("prefetches", help, None, counter.metric_type())?;
+        for (outcome, count) in figures.prefetches {
+            let labels = [("result", outcome.as_str())];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
         let not_kept = ConstCounter::new(figures.not_kept);
         let help = "Files that were fetched and served, and could not be kept";
         let metric = encoder.encode_descriptor("fills_not_kept", help, None, not_kept.metric_type())?;

@@ -27,6 +27,8 @@ pub struct CacheSettings {
     pub missing_for: Span,
     /// Freshness of the project list.
     pub list_fresh_for: Span,
+    /// Whether the pages of what a wheel needs are fetched while a client reads the wheel's metadata.
+    pub prefetch: bool,
 }
 
 impl Default for CacheSettings {
@@ -40,6 +42,7 @@ impl Default for CacheSettings {
             stale_if_error: Span::secs(24 * 60 * 60),
             missing_for: Span::secs(10),
             list_fresh_for: Span::secs(5 * 60),
+            prefetch: true,
         }
     }
 }

@@ -64,6 +64,13 @@ pub enum Sidecar {
     Absent,
 }
 
+impl Sidecar {
+    /// Metadata as the wheel holds it.
+    pub fn present(bytes: Bytes) -> Self {
+        Self::Present { sha256: Sha256::of(&bytes), bytes }
+    }
+}
+
 impl Sidecars {
     /// The records of a cache directory.
     pub fn new(disk: Arc<Disk>) -> Self {
@@ -88,15 +95,25 @@ impl Sidecars {
             tracing::warn!(%wheel, "a core metadata record is damaged and is made again");
             let _ = self.disk.remove(&path);
         }
-        if let Some(Sidecar::Present { sha256, bytes }) = &sidecar {
-            self.recent.insert(wheel, Arc::new(AtHand::new(*sha256, bytes.clone())));
+        if let Some(sidecar) = &sidecar {
+            self.remember(wheel, sidecar);
         }
         sidecar
+    }
+
+    /// Keeps metadata in memory, before it is recorded or instead of it.
+    pub fn remember(&self, wheel: Sha256, sidecar: &Sidecar) {
+        if let Sidecar::Present { sha256, bytes } = sidecar {
+            self.recent.insert(wheel, Arc::new(AtHand::new(*sha256, bytes.clone())));
+        }
     }
 
     /// The digest of a wheel's metadata, without reading the metadata: `Some(None)` where the wheel has none. Blocking.
     pub fn digest(&self, wheel: Sha256) -> Option<Option<Sha256>> {
         use std::io::Read as _;
+        if let Some(held) = self.recent.get(&wheel) {
+            return Some(Some(held.sha256));
+        }
         let file = std::fs::File::open(self.disk.root().join(addressed("sidecars", &wheel))).ok()?;
         let mut head = Vec::with_capacity(HEADER);
         file.take(HEADER as u64).read_to_end(&mut head).ok()?;
@@ -104,21 +121,14 @@ impl Sidecars {
     }
 
     /// Records a wheel's metadata, or that it has none. Blocking.
-    pub fn put(&self, wheel: Sha256, metadata: Option<&[u8]>) -> std::io::Result<Sidecar> {
-        let (record, sidecar) = match metadata {
-            None => (ABSENT.to_vec(), Sidecar::Absent),
-            Some(bytes) => {
-                let sha256 = Sha256::of(bytes);
-                let mut record = Vec::with_capacity(HEADER + bytes.len());
-                record.extend_from_slice(PRESENT);
-                record.extend_from_slice(sha256.to_string().as_bytes());
-                record.push(b'\n');
-                record.extend_from_slice(bytes);
-                (record, Sidecar::Present { sha256, bytes: Bytes::copy_from_slice(bytes) })
+    pub fn put(&self, wheel: Sha256, sidecar: &Sidecar) -> std::io::Result<()> {
+        let record = match sidecar {
+            Sidecar::Absent => ABSENT.to_vec(),
+            Sidecar::Present { sha256, bytes } => {
+                [PRESENT, sha256.to_string().as_bytes(), b"\n", bytes].concat()
             }
         };
-        self.disk.write_record(&addressed("sidecars", &wheel), &record)?;
-        Ok(sidecar)
+        self.disk.write_record(&addressed("sidecars", &wheel), &record)
     }
 }
 
@@ -147,9 +157,10 @@ mod tests {
         let sidecars = Sidecars::new(Disk::open(root.path(), 1 << 20, Clock::system())?);
         let (with, without) = (Sha256::of(b"with"), Sha256::of(b"without"));
         assert_eq!(sidecars.get(with), None);
-        let put = sidecars.put(with, Some(b"Metadata-Version: 2.1\n"))?;
-        sidecars.put(without, None)?;
-        assert_eq!(sidecars.get(with), Some(put));
+        let metadata = Sidecar::present(Bytes::from_static(b"Metadata-Version: 2.1\n"));
+        sidecars.put(with, &metadata)?;
+        sidecars.put(without, &Sidecar::Absent)?;
+        assert_eq!(sidecars.get(with), Some(metadata));
         assert_eq!(sidecars.get(without), Some(Sidecar::Absent));
         assert_eq!(sidecars.digest(with), Some(Some(Sha256::of(b"Metadata-Version: 2.1\n"))));
         assert_eq!(sidecars.digest(without), Some(None));

@@ -40,7 +40,7 @@ pub(super) fn can_serve(file: &File, largest: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::Disk;
+    use crate::cache::{Disk, Sidecar};
     use crate::pypi::{FileName, Page, ProjectName, Sha256, VersionSegment};
     use crate::runtime::Clock;
 
@@ -76,8 +76,8 @@ mod tests {
         let root = tempfile::tempdir()?;
         let sidecars = Sidecars::new(Disk::open(root.path(), 1 << 20, Clock::system())?);
         let (known, broken, unknown) = (Sha256::of(b"known"), Sha256::of(b"broken"), Sha256::of(b"unknown"));
-        sidecars.put(known, Some(b"Name: a"))?;
-        sidecars.put(broken, None)?;
+        sidecars.put(known, &Sidecar::present("Name: a".into()))?;
+        sidecars.put(broken, &Sidecar::Absent)?;
         let mut page = Page {
             name: ProjectName::parse("a")?,
             api_version: (1, 0),

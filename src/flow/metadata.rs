@@ -9,9 +9,9 @@ use tokio::sync::watch;
 
 use super::file::Facts;
 use super::{Flow, PATIENCE, Route, Served, blocking, outcome, unavailable};
-use crate::cache::{AtHand, Blob, FillFailure, Sidecar};
+use crate::cache::{AtHand, Blob, FillFailure, Sidecar, Sidecars};
 use crate::error::{Cause, Error};
-use crate::pypi::{FileAddress, FileKind, Sha256, wheel};
+use crate::pypi::{FileAddress, FileKind, FileName, Sha256, wheel};
 
 /// How long the extraction waits for the wheel itself; the requests that wait for it give up earlier.
 const LONGEST_FILL: Duration = Duration::from_mins(30);
@@ -27,8 +27,23 @@ pub struct MetadataAnswer {
 }
 
 impl Flow {
-    /// The core metadata of the wheel at `address`.
+    /// The core metadata of the wheel at `address`. Who asks for it asks for what the wheel needs next, so that is begun
+    /// here; metadata that is still in memory was given out lately, and what it needs was seen to then.
     pub async fn core_metadata(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+    ) -> Result<MetadataAnswer, Error> {
+        if let Some(held) = self.core_metadata_at_hand(route, address) {
+            let (sha256, bytes) = (held.sha256, held.bytes.clone());
+            return Ok(MetadataAnswer { bytes, sha256, served: Served::Hit });
+        }
+        let answer = self.core_metadata_looked_up(route, address).await?;
+        self.prefetch_needed(route, &answer.bytes);
+        Ok(answer)
+    }
+
+    async fn core_metadata_looked_up(
         &self,
         route: &Arc<Route>,
         address: &FileAddress,
@@ -38,31 +53,32 @@ impl Flow {
         if address.file.kind() != FileKind::Wheel || address.file.distribution().is_none() {
             return Err(none());
         }
-        if let Some(held) = self.core_metadata_at_hand(route, address) {
-            let (sha256, bytes) = (held.sha256, held.bytes.clone());
-            return Ok(MetadataAnswer { bytes, sha256, served: Served::Hit });
-        }
         let facts = self.facts(route, address).await?;
         if !facts.listed {
             let gone = || Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() };
             return Err(facts.doubt.unwrap_or_else(gone));
         }
-        if let Some(wheel) = facts.sha256 {
-            let sidecars = self.shared.sidecars.clone();
-            match blocking(move || sidecars.get(wheel)).await? {
-                Some(Sidecar::Present { sha256, bytes }) => {
-                    return Ok(MetadataAnswer { bytes, sha256, served: Served::Hit });
-                }
-                Some(Sidecar::Absent) => return Err(none()),
-                None => {}
+        let blob = match self.known(&facts).await? {
+            Known::Sidecar(Sidecar::Present { sha256, bytes }) => {
+                return Ok(MetadataAnswer { bytes, sha256, served: Served::Hit });
             }
-        }
+            Known::Sidecar(Sidecar::Absent) => return Err(none()),
+            Known::Wheel(blob) => Some(blob),
+            Known::Nothing => None,
+        };
         let too_large = facts.expected.length.is_some_and(|length| length > self.shared.disk.max_size());
         if facts.expected.hashes.strongest().is_none() || too_large {
             return Err(none());
         }
-        let (wheel, served) = self.wheel(route, address, &facts).await?;
-        match outcome(self.extract(route, address, wheel), PATIENCE).await? {
+        let (wheel, served) = match blob {
+            Some(blob) => (blob, Served::Hit),
+            None => self.wheel(route, address, facts).await?,
+        };
+        let digest = wheel.sha256;
+        let sidecar = outcome(self.extract(route, address, wheel), PATIENCE).await?;
+        // It may not be written down yet, and counts as known from now on.
+        self.shared.sidecars.remember(digest, &sidecar);
+        match sidecar {
             Sidecar::Present { sha256, bytes } => Ok(MetadataAnswer { bytes, sha256, served }),
             Sidecar::Absent => Err(none()),
         }
@@ -73,17 +89,26 @@ impl Flow {
         self.on_fresh_page(route, address, |file| self.shared.sidecars.at_hand(file.hashes.sha256()?))
     }
 
-    /// The stored wheel, fetched first if it is not there.
+    /// What the cache has for an answer about this wheel's metadata, found out in one go.
+    async fn known(&self, facts: &Facts) -> Result<Known, Error> {
+        let Some(wheel) = facts.sha256 else { return Ok(Known::Nothing) };
+        let (sidecars, blobs) = (self.shared.sidecars.clone(), self.shared.blobs.clone());
+        let length = facts.expected.length;
+        blocking(move || match sidecars.get(wheel) {
+            Some(sidecar) => Known::Sidecar(sidecar),
+            None => blobs.get(wheel, length).map_or(Known::Nothing, Known::Wheel),
+        })
+        .await
+    }
+
+    /// Fetches the wheel.
     async fn wheel(
         &self,
         route: &Arc<Route>,
         address: &FileAddress,
-        facts: &Facts,
+        facts: Facts,
     ) -> Result<(Blob, Served), Error> {
-        if let Some(blob) = self.stored(facts).await? {
-            return Ok((blob, Served::Hit));
-        }
-        let (mut fill, led) = self.fill(route, address, facts.clone());
+        let (mut fill, led) = self.fill(route, address, facts);
         let filled = tokio::time::timeout(PATIENCE, fill.verified()).await;
         match filled.map_err(|_| unavailable(Cause::Timeout))? {
             // It need not be kept yet to be looked into.
@@ -116,15 +141,16 @@ impl Flow {
             self.shared.extractions.join(blob.sha256, &self.shared.tasks, "extract core metadata", || {
                 let (sender, waiter) = watch::channel(None);
                 (waiter, async move {
-                    let (sidecars, file) = (flow.shared.sidecars.clone(), address.file.clone());
-                    let extracted = blocking(move || {
-                    let metadata = wheel::core_metadata(&*blob.file, &file);
-                    if let Err(error) = &metadata {
-                        tracing::warn!(%file, %error, "a wheel has no core metadata that could be served");
+                    let (wheel, file) = (blob.sha256, address.file.clone());
+                    let extracted = blocking(move || look_into(&blob, &file)).await;
+                    if let Ok(sidecar @ Sidecar::Present { .. }) = &extracted {
+                        // Whoever waits need not wait until it is written down.
+                        sender.send_replace(Some(Ok(sidecar.clone())));
                     }
-                    keep(&sidecars, blob.sha256, metadata.as_deref().ok())
-                })
-                .await;
+                    if let Ok(sidecar) = extracted.clone() {
+                        let sidecars = flow.shared.sidecars.clone();
+                        let _ = blocking(move || keep(&sidecars, wheel, &sidecar)).await;
+                    }
                     if matches!(extracted, Ok(Sidecar::Absent)) {
                         flow.announce_again(&route, &address.project).await;
                     }
@@ -135,13 +161,27 @@ impl Flow {
     }
 }
 
-/// Records what was found; what cannot be recorded is served all the same.
-fn keep(sidecars: &crate::cache::Sidecars, wheel: Sha256, metadata: Option<&[u8]>) -> Sidecar {
-    sidecars.put(wheel, metadata).unwrap_or_else(|error| {
+/// Takes the metadata out of a wheel. Blocking.
+fn look_into(blob: &Blob, file: &FileName) -> Sidecar {
+    match wheel::core_metadata(&*blob.file, file) {
+        Ok(bytes) => Sidecar::present(bytes.into()),
+        Err(error) => {
+            tracing::warn!(%file, %error, "a wheel has no core metadata that could be served");
+            Sidecar::Absent
+        }
+    }
+}
+
+/// Records what was found; what cannot be recorded is served all the same. Blocking.
+fn keep(sidecars: &Sidecars, wheel: Sha256, sidecar: &Sidecar) {
+    if let Err(error) = sidecars.put(wheel, sidecar) {
         tracing::warn!(%error, "core metadata could not be kept");
-        metadata.map_or(Sidecar::Absent, |bytes| Sidecar::Present {
-            sha256: Sha256::of(bytes),
-            bytes: Bytes::copy_from_slice(bytes),
-        })
-    })
+    }
+}
+
+/// What the cache knows that bears on a wheel's metadata.
+enum Known {
+    Sidecar(Sidecar),
+    Wheel(Blob),
+    Nothing,
 }

@@ -27,6 +27,7 @@ pub mod list;
 pub mod metadata;
 pub mod page;
 mod passing;
+mod prefetch;
 mod publish;
 mod refusal;
 pub mod route;
@@ -39,6 +40,7 @@ pub use file::OpenFile;
 pub use list::ProjectSource;
 pub use metadata::MetadataAnswer;
 pub use page::PageAnswer;
+pub use prefetch::PrefetchOutcome;
 pub use route::Route;
 pub use stream::FileStream;
 pub use upload::{Publication, Received, Receiving, UploadSettings};
@@ -115,6 +117,7 @@ struct Shared {
     fills: Flights<FileKey, Fill>,
     /// Files that were served and could not be kept.
     not_kept: AtomicU64,
+    prefetches: prefetch::Prefetches,
     /// Places for files that are being kept.
     keeping: Semaphore,
     extractions: Flights<Sha256, Waiter<crate::cache::Sidecar>>,
@@ -155,6 +158,7 @@ impl Flow {
             renderings: Flights::default(),
             fills: Flights::default(),
             not_kept: AtomicU64::new(0),
+            prefetches: prefetch::Prefetches::new(settings.prefetch),
             keeping: Semaphore::new(fill::KEPT_AT_ONCE),
             extractions: Flights::default(),
             publishes: Flights::default(),
@@ -167,6 +171,11 @@ impl Flow {
         self.shared.disk.is_writable()
     }
 
+    /// From now on nothing is begun that no client waits for.
+    pub fn begin_draining(&self) {
+        self.shared.prefetches.stop();
+    }
+
     /// Figures for metrics.
     pub fn figures(&self) -> Figures {
         let (renderings, records) = self.shared.pages.weights();
@@ -177,6 +186,7 @@ impl Flow {
             disk_limit: self.shared.disk.max_size(),
             fills: self.shared.fills.len() as u64,
             not_kept: self.shared.not_kept.load(Ordering::Relaxed),
+            prefetches: self.shared.prefetches.counted(),
         }
     }
 }
@@ -196,6 +206,8 @@ pub struct Figures {
     pub fills: u64,
     /// Fetched files that were served and could not be kept, as a number.
     pub not_kept: u64,
+    /// Pages that were to be fetched before anybody asked, by what came of it, as numbers.
+    pub prefetches: [(PrefetchOutcome, u64); PrefetchOutcome::ALL.len()],
 }
 
 impl std::fmt::Debug for Flow {

@@ -28,6 +28,23 @@ const GONE_AFTER: Duration = Duration::from_secs(30);
 /// An unchanged page is persisted again when its copy is so old.
 const PERSIST_AGAIN: Duration = Duration::from_mins(10);
 
+/// Why a page did not come.
+pub(super) enum NotFetched {
+    /// Upstream says that there is no such project.
+    Missing(Error),
+    /// Upstream could not be asked, or its answer is of no use; with what happened, for a log.
+    Failed(Error, String),
+}
+
+impl NotFetched {
+    /// What it means for those who wait.
+    pub fn into_error(self) -> Error {
+        match self {
+            Self::Missing(error) | Self::Failed(error, _) => error,
+        }
+    }
+}
+
 /// A page and how it came about.
 #[derive(Clone)]
 pub struct PageAnswer {
@@ -171,7 +188,7 @@ impl Flow {
         self.shared.pages.clear_note(&key);
     }
 
-    fn is_known_missing(&self, key: &PageKey) -> bool {
+    pub(super) fn is_known_missing(&self, key: &PageKey) -> bool {
         let note = self.shared.pages.note(key);
         note.is_some_and(|note| {
             note.trouble == Trouble::Missing && note.at.elapsed() < self.shared.missing_for
@@ -179,7 +196,7 @@ impl Flow {
     }
 
     /// Whether upstream should be left alone about this page for a moment, since there is something to serve.
-    fn is_in_trouble(&self, key: &PageKey) -> bool {
+    pub(super) fn is_in_trouble(&self, key: &PageKey) -> bool {
         self.shared.pages.note(key).is_some_and(|note| {
             let pause = if note.trouble == Trouble::Missing { GONE_AFTER } else { FAILURE_PAUSE };
             note.at.elapsed() < pause
@@ -187,7 +204,7 @@ impl Flow {
     }
 
     /// Brings the persisted copy into memory, if there is one.
-    async fn load(&self, key: &PageKey) -> Option<PageRecord> {
+    pub(super) async fn load(&self, key: &PageKey) -> Option<PageRecord> {
         let (flow, wanted) = (self.clone(), key.clone());
         let (waiter, _) = self.shared.loads.join(key.clone(), &self.shared.tasks, "load page", || {
             let (sender, waiter) = watch::channel(None);
@@ -226,28 +243,34 @@ impl Flow {
         })
     }
 
-    async fn ask_upstream(&self, route: &Route, key: &PageKey) -> Result<PageRecord, Error> {
-        let project = &key.project;
-        let reply = match route.upstream().await {
-            Ok(upstream) => upstream.page(project).await,
-            Err(unresolved) => {
-                self.shared.pages.set_note(key, Trouble::Failed);
-                return Err(unresolved);
-            }
+    pub(super) async fn ask_upstream(&self, route: &Route, key: &PageKey) -> Result<PageRecord, Error> {
+        let asked = self.ask_quietly(route, key).await;
+        if let Err(NotFetched::Failed(_, detail)) = &asked {
+            self.shared.pages.set_note(key, Trouble::Failed);
+            tracing::warn!(route = %route.name, project = %key.project, detail, "a page could not be fetched");
+        }
+        asked.map_err(NotFetched::into_error)
+    }
+
+    /// Asks upstream for a page and remembers it, or that there is none. A failure is the caller's to note.
+    pub(super) async fn ask_quietly(&self, route: &Route, key: &PageKey) -> Result<PageRecord, NotFetched> {
+        let unresolved = |error: Error| {
+            let detail = error.to_string();
+            NotFetched::Failed(error, detail)
         };
-        match reply {
+        let upstream = route.upstream().await.map_err(unresolved)?;
+        match upstream.page(&key.project).await {
             Ok(reply) => self.take_in(key, reply).await,
-            Err(UpstreamError::NotFound) => self.missing(route, key).await,
+            Err(UpstreamError::NotFound) => self.missing(route, key).await.map_err(NotFetched::Missing),
             Err(error) => {
-                self.shared.pages.set_note(key, Trouble::Failed);
-                tracing::warn!(route = %route.name, %project, %error, "a page could not be fetched");
-                Err(explain(&error, || no_such_project(route, project), &route.label))
+                let explained = explain(&error, || no_such_project(route, &key.project), &route.label);
+                Err(NotFetched::Failed(explained, error.to_string()))
             }
         }
     }
 
     /// Parses, persists and remembers a page, all off the async threads.
-    async fn take_in(&self, key: &PageKey, reply: PageReply) -> Result<PageRecord, Error> {
+    async fn take_in(&self, key: &PageKey, reply: PageReply) -> Result<PageRecord, NotFetched> {
         let (flow, wanted) = (self.clone(), key.clone());
         let parsed = blocking(move || {
             let page = parse::page(reply.form, &reply.body, &reply.url, &wanted.project)?;
@@ -268,11 +291,9 @@ impl Flow {
             pages.clear_note(&wanted);
             Ok::<_, parse::ParseError>(flow.show(&wanted, announced, Stamp::now(), persisted))
         });
-        parsed.await?.map_err(|error| {
-            self.shared.pages.set_note(key, Trouble::Failed);
-            tracing::warn!(project = %key.project, %error, "upstream's page cannot be read");
-            unavailable(Cause::Broken)
-        })
+        let failed = |error, detail| NotFetched::Failed(error, detail);
+        let parsed = parsed.await.map_err(|error| failed(error, "a panic".to_owned()))?;
+        parsed.map_err(|error| failed(unavailable(Cause::Broken), format!("it cannot be read: {error}")))
     }
 
     /// Upstream says that there is no such project: believed at once for an unknown one, and for a known one only when

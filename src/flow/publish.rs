@@ -20,7 +20,7 @@ use super::audit::Attempt;
 use super::refusal::refused;
 use super::upload::{Publication, Received};
 use super::{Flow, Route, Waiter, blocking, unavailable};
-use crate::cache::{PageRecord, RepositoryId, Spooled, Stamp};
+use crate::cache::{PageRecord, RepositoryId, Sidecar, Spooled, Stamp};
 use crate::error::{Cause, Error};
 use crate::pypi::digest::Hasher;
 use crate::pypi::form::UploadForm;
@@ -245,7 +245,7 @@ impl Flow {
             let entry = upload.entry(shared.clock.now());
             let sha256 = upload.spooled.digests.sha256;
             if upload.form.kind == FileKind::Wheel
-                && let Err(error) = shared.sidecars.put(sha256, Some(&upload.metadata))
+                && let Err(error) = shared.sidecars.put(sha256, &Sidecar::present(upload.metadata.into()))
             {
                 tracing::warn!(%error, "the core metadata of a published file could not be kept");
             }

@@ -83,6 +83,11 @@ impl Route {
         self.upstream.borrow().as_ref().map(Upstream::rate_limit)
     }
 
+    /// Whether upstream can be asked for what nobody waits for.
+    pub(super) fn has_room(&self) -> bool {
+        self.upstream.borrow().as_ref().is_some_and(Upstream::has_room)
+    }
+
     pub(super) fn key(&self, project: &ProjectName) -> PageKey {
         PageKey { repository: self.repository.clone(), project: project.clone() }
     }

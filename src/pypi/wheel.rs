@@ -239,5 +239,36 @@ impl CoreFields {
     }
 }
 
+/// How much of core metadata is looked at for what is needed, in bytes.
+const NEEDS_WITHIN: usize = 64 << 10;
+/// How many needed projects are told at most.
+const MOST_NEEDED: usize = 64;
+
+/// The projects that whoever installs a distribution with this core metadata needs in any case: those that a
+/// `Requires-Dist` names with no marker after it, and not by an address of their own (PEP 508). Who wrote the metadata may
+/// mean ill, so only its beginning is read and only the first [`MOST_NEEDED`] are told.
+pub fn needed_in_any_case(metadata: &[u8]) -> Vec<ProjectName> {
+    let beginning = match metadata.get(..NEEDS_WITHIN) {
+        None => metadata,
+        // The last line may be cut off.
+        Some(cut) => &cut[..cut.iter().rposition(|byte| *byte == b'\n').unwrap_or(0)],
+    };
+    let mut needed = Vec::new();
+    for requirement in metadata_headers(beginning).requires_dist {
+        let end = requirement.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '-' | '_'));
+        let name = ProjectName::parse(&requirement[..end.unwrap_or(requirement.len())]);
+        if let Ok(name) = name
+            && !requirement.contains([';', '@'])
+            && !needed.contains(&name)
+        {
+            needed.push(name);
+        }
+        if needed.len() == MOST_NEEDED {
+            break;
+        }
+    }
+    needed
+}
+
 #[cfg(test)]
 mod tests;

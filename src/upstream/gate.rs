@@ -125,6 +125,18 @@ impl Gate {
         }
     }
 
+    /// Whether the endpoint can be asked for what nobody waits for without anybody waiting for that.
+    pub fn has_room(&self) -> bool {
+        let is_at_ease = {
+            let state = self.lock();
+            state.pause.until(Instant::now()).is_none() && !state.reach.is_in_doubt()
+        };
+        is_at_ease
+            && self.any.is_empty()
+            && self.any.supply(|places| places.are_half_free())
+            && self.quota.has_room()
+    }
+
     /// Takes one repetition out of the shared budget.
     pub fn may_repeat(&self) -> bool {
         self.lock().budget.spend(Instant::now())
@@ -279,6 +291,11 @@ impl Reach {
         None
     }
 
+    /// Whether the endpoint is left alone, or has not answered since.
+    fn is_in_doubt(&self) -> bool {
+        self.closed_until.is_some()
+    }
+
     fn answered(&mut self) {
         self.failures = 0;
         self.closed_until = None;
@@ -398,6 +415,44 @@ mod tests {
             gate.place(Lane::File, Instant::now() + SECOND).await.is_ok(),
             "a dropped place is free again"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_is_room_for_the_background_only_while_nobody_could_miss_it() {
+        let settings = ClientSettings {
+            max_in_flight: 4,
+            request_rate: std::num::NonZeroU32::new(10).expect("not zero"),
+            request_burst: std::num::NonZeroU32::new(4).expect("not zero"),
+            ..ClientSettings::default()
+        };
+        let gate = gate(&settings);
+        let deadline = || Instant::now() + SECOND;
+        assert!(gate.has_room());
+        let two = [gate.place(Lane::Short, deadline()).await, gate.place(Lane::File, deadline()).await];
+        assert!(gate.has_room());
+        let third = gate.place(Lane::Short, deadline()).await;
+        assert!(!gate.has_room(), "more than half of the places are taken");
+        drop((two, third));
+        for _ in 0..3 {
+            assert!(gate.has_room());
+            gate.admit(deadline()).await.expect("a turn");
+        }
+        assert!(!gate.has_room(), "more than half of the turns are used");
+        tokio::time::advance(SECOND).await;
+        assert!(gate.has_room());
+        gate.throttled(Instant::now(), None);
+        assert!(!gate.has_room());
+        tokio::time::advance(SECOND * 10).await;
+        assert!(!gate.has_room(), "the rate has not grown back");
+        tokio::time::advance(SECOND * 30).await;
+        assert!(gate.has_room());
+        for _ in 0..settings.failures_to_open {
+            gate.unreachable();
+        }
+        tokio::time::advance(SECOND * 30).await;
+        assert!(!gate.has_room(), "nobody has found out yet whether it is back");
+        gate.answered(false);
+        assert!(gate.has_room());
     }
 
     #[tokio::test(start_paused = true)]

@@ -122,6 +122,11 @@ impl<S: Supply> Line<S> {
         state.serve(Instant::now());
     }
 
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.lock().waiters.is_empty()
+    }
+
     /// Looks at the supply, or changes it.
     pub fn supply<T>(&self, look: impl FnOnce(&mut S) -> T) -> T {
         look(&mut self.lock().supply)
@@ -181,12 +186,18 @@ impl<S: Supply> Drop for Waiting<'_, S> {
 /// A number of places that are given back.
 #[derive(Debug)]
 pub(super) struct Places {
+    all: usize,
     free: usize,
 }
 
 impl Places {
     pub fn new(number: usize) -> Self {
-        Self { free: number }
+        Self { all: number, free: number }
+    }
+
+    /// Whether no more than half of them are taken.
+    pub fn are_half_free(&self) -> bool {
+        self.free * 2 >= self.all
     }
 }
 

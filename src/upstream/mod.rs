@@ -103,6 +103,11 @@ impl Upstream {
         self.inner.gate.rate()
     }
 
+    /// Whether the repository can be asked for what nobody waits for: it answers, and nobody would have to wait for that.
+    pub fn has_room(&self) -> bool {
+        self.inner.gate.has_room()
+    }
+
     /// Waits for a place among the requests in flight.
     async fn place(&self, lane: gate::Lane, deadline: Instant) -> Result<body::Held, UpstreamError> {
         let Inner { gate, metrics, label, .. } = self.inner.as_ref();

@@ -41,6 +41,16 @@ impl Quota {
         self.turns.supply(|rate| rate.lower(Rate::FAILED, sent, Instant::now()));
     }
 
+    /// Whether turns are left over for what nobody waits for: nobody waits, at least half of what can be saved up is
+    /// there, and the service has not shown lately that it is asked too often.
+    pub fn has_room(&self) -> bool {
+        let is_at_ease = self.turns.supply(|rate| {
+            rate.pass(Instant::now());
+            rate.current >= rate.highest && rate.turns * 2.0 >= rate.room()
+        });
+        is_at_ease && self.turns.is_empty()
+    }
+
     /// The turns per second that there are now.
     pub fn rate(&self) -> f64 {
         self.turns.supply(|rate| {

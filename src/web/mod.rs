@@ -114,6 +114,7 @@ impl Site {
     /// From now on this server is not ready.
     pub fn begin_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
+        self.flow.begin_draining();
     }
 
     fn route(&self, id: RouteId) -> &Arc<Route> {

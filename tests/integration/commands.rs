@@ -122,8 +122,9 @@ async fn the_cache_can_be_looked_at_healed_and_emptied() {
     let client = program.proxy();
     client.get(&sdist.path()).send().await.expect(200);
     client.get(&format!("{}.metadata", wheel.path())).send().await.expect(200);
-    let blobs = async || (files_below(&root.join("blobs")).len() == 2).then_some(());
-    until("both files to be kept", blobs).await;
+    let count = |part| files_below(&root.join(part)).len();
+    let kept = async || ((count("blobs"), count("sidecars")) == (2, 1)).then_some(());
+    until("everything to be kept", kept).await;
     let run = |action: &str| Program::run(&["cache", action], &[("WHEELPORT_CACHE_DIR", &cache)]);
     let stats = run("stats");
     assert_eq!(stats.code, Some(0));

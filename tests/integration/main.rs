@@ -15,6 +15,7 @@ mod metadata;
 mod negotiation;
 mod ops;
 mod pages;
+mod prefetch;
 mod process;
 mod ranges;
 mod storms;

@@ -138,7 +138,7 @@ async fn many_who_ask_for_it_at_once_are_one_fetch_of_the_wheel() {
         assert_eq!(answer.expect(200).text(), metadata("1.0"));
     }
     assert_eq!(proxy.asked(&wheel.upstream()), 1);
-    assert_eq!(proxy.kept("sidecars").len(), 1);
+    proxy.kept_by("sidecars", 1).await;
 }
 
 #[tokio::test]

@@ -155,3 +155,24 @@ fn header_fields_are_read_up_to_the_empty_line() {
     assert_eq!(metadata_headers(b""), CoreFields::default());
     assert_eq!(metadata_headers(b" continued\n\xff\xfe: x\nName: a").name, some("a"));
 }
+
+#[test]
+fn what_is_needed_in_any_case_has_no_marker_and_no_address_of_its_own() {
+    let needed = needed_in_any_case(
+        b"Name: x\nRequires-Dist: A.b (>=1,<2)\nRequires-Dist: c[extra]>=1\nRequires-Dist: d;python_version<'3'\n\
+          Requires-Dist: e ; extra == 'x'\nRequires-Dist: f @ https://files.example.org/f.whl\nRequires-Dist: a_B!=3\n\
+          Requires-Dist: -\nRequires-Dist: g\nRequires-Dist: h\n  >=2\n\nRequires-Dist: body\n",
+    );
+    let names: Vec<_> = needed.iter().map(ProjectName::as_str).collect();
+    assert_eq!(names, ["a-b", "c", "g", "h"]);
+}
+
+#[test]
+fn metadata_that_needs_everything_is_not_read_to_its_end() {
+    let many: Vec<_> = (0..1000).map(|number| format!("Requires-Dist: n{number}\n")).collect();
+    assert_eq!(needed_in_any_case(many.concat().as_bytes()).len(), MOST_NEEDED);
+    let padding = format!("Description: {}\n", "x".repeat(NEEDS_WITHIN - 50));
+    let cut = format!("{padding}Requires-Dist: a\nRequires-Dist: b-longer-name\n");
+    let names: Vec<_> = needed_in_any_case(cut.as_bytes()).iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["a"], "not a part of a name");
+}
