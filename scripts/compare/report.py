@@ -272,12 +272,12 @@ def rival_cells(each: dict) -> list[str]:
 
 
 def resolve_section(docs: Path, found: dict) -> str:
-    names = {"memory": "from memory, no proxy", "warm": "proxy, warm", "cold": "proxy, cold", "straight": "straight"}
+    names = {"warm": "proxy, warm", "cold": "proxy, cold", "straight": "straight", "memory": "from memory, no proxy"}
     panels, rows = [], []
     for title, ways in found["clients"].items():
         bars = [(names[way], ways[way]["seconds"], f"{ways[way]['seconds']:.2f} s") for way in names if way in ways]
         panels.append((f"{title}, seconds", bars))
-        for way in (way for way in reversed(names) if way in ways):
+        for way in (way for way in ("straight", "cold", "warm", "memory") if way in ways):
             each = ways[way]
             faster = f"{ways['straight']['seconds'] / each['seconds']:.1f}"
             reach = {"cold": "1.0", "warm": "10" if title == "uv lock" else ""}.get(way, "")

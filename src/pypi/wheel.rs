@@ -246,7 +246,7 @@ const MOST_NEEDED: usize = 64;
 
 /// The projects that whoever installs a distribution with this core metadata needs in any case: those that a
 /// `Requires-Dist` names with no marker after it, and not by an address of their own (PEP 508). Who wrote the metadata may
-/// mean ill, so only its beginning is read and only the first [`MOST_NEEDED`] are told.
+/// mean ill, so only its beginning is read and only the first of them are told.
 pub fn needed_in_any_case(metadata: &[u8]) -> Vec<ProjectName> {
     let beginning = match metadata.get(..NEEDS_WITHIN) {
         None => metadata,
