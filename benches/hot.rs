@@ -166,7 +166,7 @@ fn hits(criterion: &mut Criterion) {
         let site = Arc::clone(&site);
         async move {
             let peer = SocketAddr::from(([127, 0, 0, 1], 4000));
-            let (arrival, request) = (Arrival { peer, lane: None }, request(&headers));
+            let (arrival, request) = (Arrival { peer }, request(&headers));
             let answer = match at_hand(&site, &arrival, &request) {
                 Some(answer) => answer,
                 None => respond(&site, arrival, request).await,

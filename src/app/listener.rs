@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{self, Context, Poll};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -17,7 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep};
@@ -25,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::config::ServerSettings;
+use crate::runtime::Tasks;
 use crate::runtime::metrics::Metrics;
-use crate::runtime::{Lane, Tasks};
 use crate::web::body::{AnswerBody, Turns};
 use crate::web::{self, Arrival, Response, Site};
 
@@ -168,10 +168,9 @@ impl Listener {
         let settings = self.settings;
         async move {
             let _ = stream.set_nodelay(true);
-            let lane = Lane::default();
             let turns = Turns::default();
-            let patient = Patient::new(stream, settings, lane.clone(), turns.clone());
-            let service = Conversation { answerer, arrival: Arrival { peer, lane: Some(lane) }, turns };
+            let patient = Patient::new(stream, settings, turns.clone());
+            let service = Conversation { answerer, arrival: Arrival { peer }, turns };
             // The limit for heads is ours: the library's would set and clear a timer for every request.
             let connection = http1::Builder::new()
                 .header_read_timeout(None)
@@ -214,11 +213,9 @@ impl Drop for Counted {
 }
 
 /// A connection whose client must send a request's head within a limit, from when its turn began, and must take bytes now
-/// and then: otherwise the read, or the write, is an error. Where a stand-in is written, the part of the file that
-/// it stands for is sent.
+/// and then: otherwise the read, or the write, is an error.
 struct Patient {
     stream: TcpStream,
-    lane: Lane,
     write_limit: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
     head: HeadWatch,
@@ -268,31 +265,9 @@ impl HeadWatch {
 }
 
 impl Patient {
-    fn new(stream: TcpStream, settings: ListenerSettings, lane: Lane, turns: Turns) -> Self {
+    fn new(stream: TcpStream, settings: ListenerSettings, turns: Turns) -> Self {
         let head = HeadWatch { limit: settings.header_timeout, turns, awaited: None, alarm: None };
-        Self { stream, lane, write_limit: settings.write_timeout, stalled: None, head }
-    }
-
-    fn poll_plain(
-        &mut self,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.lane.admit(buffers.iter().map(|buffer| buffer.len()).sum())?;
-        let written = task::ready!(Pin::new(&mut self.stream).poll_write_vectored(context, buffers))?;
-        self.lane.wrote(written);
-        Poll::Ready(Ok(written))
-    }
-
-    fn poll_send(&mut self, context: &mut Context<'_>, stand_in: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            task::ready!(self.stream.poll_write_ready(context))?;
-            let sent = self.stream.try_io(Interest::WRITABLE, || self.lane.send(&self.stream, stand_in));
-            match sent {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                sent => return Poll::Ready(sent),
-            }
-        }
+        Self { stream, write_limit: settings.write_timeout, stalled: None, head }
     }
 
     fn watch<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -332,11 +307,7 @@ impl AsyncWrite for Patient {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = if Lane::is_stand_in(bytes) {
-            self.poll_send(context, bytes)
-        } else {
-            self.poll_plain(context, &[io::IoSlice::new(bytes)])
-        };
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.watch(context, polled)
     }
 
@@ -345,10 +316,7 @@ impl AsyncWrite for Patient {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = match buffers.iter().position(|buffer| Lane::is_stand_in(buffer)) {
-            Some(0) => self.poll_send(context, &buffers[0]),
-            stand_in => self.poll_plain(context, &buffers[..stand_in.unwrap_or(buffers.len())]),
-        };
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
         self.watch(context, polled)
     }
 

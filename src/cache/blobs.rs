@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 
 use super::disk::{Disk, Reservation, StorageError, addressed};
 use super::fill::Whole;
+use super::pieces::Pieces;
 use crate::pypi::digest::{Hashed, Hasher};
 use crate::pypi::{Hashes, Sha256};
 
@@ -23,6 +24,7 @@ const RESERVE_STEP: u64 = 64 << 20;
 #[derive(Clone)]
 pub struct Blobs {
     disk: Arc<Disk>,
+    pieces: Pieces,
 }
 
 /// An open file of known content. Stays readable when it is evicted. Cheap to clone.
@@ -90,7 +92,12 @@ pub enum Mismatch {
 impl Blobs {
     /// The files of a cache directory.
     pub fn new(disk: Arc<Disk>) -> Self {
-        Self { disk }
+        Self { disk, pieces: Pieces::default() }
+    }
+
+    /// The memory that files are read through.
+    pub fn pieces(&self) -> Pieces {
+        self.pieces.clone()
     }
 
     /// Opens a file if it is there, and marks it as used. A few quick system calls.

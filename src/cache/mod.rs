@@ -12,6 +12,7 @@ pub mod freshness;
 pub mod inspect;
 pub mod open_files;
 pub mod pages;
+pub mod pieces;
 pub mod pipeline;
 pub mod published;
 pub mod read;
@@ -28,6 +29,7 @@ pub use freshness::{Decision, Policy};
 pub use pages::{
     Coding, PageContent, PageKey, PageRecord, Pages, Rendering, RepositoryId, Stamp, Trouble, Written,
 };
+pub use pieces::Pieces;
 pub use pipeline::{Pipeline, WriteError};
 pub use published::Published;
 pub use read::{ReadError, Reader};

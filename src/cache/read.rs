@@ -1,8 +1,7 @@
-//! Reading a stored or growing file piece by piece, without blocking the async threads and without holding more than
-//! one piece in memory.
+//! Reading a stored or growing file piece by piece, without blocking the async threads.
 //!
-//! What the system holds in memory is read, or handed to the connection, on the spot; only what has to come from the disk
-//! first is waited for on a helper thread.
+//! What the system holds in memory is read on the spot; only what has to come from the disk first is waited for on a helper
+//! thread. Whoever takes pieces as fast as they come gives way to others now and then.
 
 use std::fs::File;
 use std::io;
@@ -14,14 +13,14 @@ use bytes::{Bytes, BytesMut};
 
 use super::blobs::{Blob, Remembered};
 use super::fill::{Fill, FillFailure};
-use crate::runtime::lane::{self, Lane};
+use super::pieces::{PIECE, Piece, Pieces};
 
-/// The size of one piece in bytes; also what one download holds in memory.
-pub const PIECE: usize = 128 << 10;
+/// Shorter answers are not given in pieces but at once, in bytes.
+const AT_ONCE: usize = 128 << 10;
 /// Files up to this size are remembered in memory while they are open, in bytes.
 const SMALL: usize = 64 << 10;
-/// How far apart a part is probed for being in memory, in bytes: the system reads ahead about so much.
-const PROBES: usize = 128 << 10;
+/// After so many bytes other tasks of the thread have their turn.
+const TURN: usize = 512 << 10;
 
 /// Why a read ended before its range did.
 #[derive(Debug, thiserror::Error)]
@@ -42,33 +41,31 @@ pub struct Reader {
     end: Option<u64>,
     fill: Option<Fill>,
     readable: u64,
-    lane: Option<Lane>,
+    pieces: Pieces,
+    /// Bytes given since others had their turn.
+    given: usize,
     /// Of a stored file.
     remembered: Option<Arc<Remembered>>,
 }
 
 impl Reader {
     /// Reads a range of a stored file.
-    pub fn stored(blob: &Blob, range: Range<u64>) -> Self {
+    pub fn stored(blob: &Blob, range: Range<u64>, pieces: Pieces) -> Self {
         Self {
             file: Arc::clone(&blob.file),
             position: range.start,
             end: Some(range.end),
             fill: None,
             readable: blob.length,
-            lane: None,
+            pieces,
+            given: 0,
             remembered: Some(Arc::clone(&blob.remembered)),
         }
     }
 
     /// Reads a growing file from `start` to `end`, or to wherever it ends.
-    pub fn growing(fill: Fill, file: Arc<File>, start: u64, end: Option<u64>) -> Self {
-        Self { file, position: start, end, fill: Some(fill), readable: 0, lane: None, remembered: None }
-    }
-
-    /// From now on long pieces are announced on the connection's lane, and stand-ins are given instead of their bytes.
-    pub fn announce_on(&mut self, lane: Lane) {
-        self.lane = lane::OFFERED.then_some(lane);
+    pub fn growing(fill: Fill, file: Arc<File>, start: u64, end: Option<u64>, pieces: Pieces) -> Self {
+        Self { file, position: start, end, fill: Some(fill), readable: 0, pieces, given: 0, remembered: None }
     }
 
     /// Bytes left, if known.
@@ -81,9 +78,9 @@ impl Reader {
         self.position
     }
 
-    /// All that is left, if that is one short piece that can be had without waiting.
+    /// All that is left, if that is little and can be had without waiting.
     pub fn rest_at_once(&mut self) -> Option<Bytes> {
-        let rest = usize::try_from(self.remaining()?).ok().filter(|rest| *rest < PIECE)?;
+        let rest = usize::try_from(self.remaining()?).ok().filter(|rest| *rest < AT_ONCE)?;
         if self.fill.is_some() {
             return None;
         }
@@ -115,6 +112,10 @@ impl Reader {
         if self.end.is_some_and(|end| self.position >= end) {
             return Ok(None);
         }
+        if self.given >= TURN {
+            self.given = 0;
+            tokio::task::yield_now().await;
+        }
         if self.readable <= self.position {
             let Some(fill) = &mut self.fill else {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
@@ -127,42 +128,23 @@ impl Reader {
         let until = self.end.map_or(self.readable, |end| end.min(self.readable));
         let until = self.withhold(until).await?;
         let available = usize::try_from(until - self.position).unwrap_or(usize::MAX);
-        let bytes = match &self.lane {
-            Some(lane) if available >= lane::SHORTEST => {
-                self.part(lane, available.min(lane::LONGEST)).await?
-            }
-            _ => self.piece(available.min(PIECE)).await?,
-        };
+        let bytes = self.piece(available.min(PIECE)).await?;
         self.position += bytes.len() as u64;
+        self.given += bytes.len();
         Ok(Some(bytes))
     }
 
+    /// A piece of `length` bytes, or of those that are in memory already.
     async fn piece(&self, length: usize) -> io::Result<Bytes> {
-        let position = self.position;
-        if let Some(bytes) = read_at_once(&self.file, position, length) {
-            return Ok(bytes);
+        let (mut piece, position) = (self.pieces.take(), self.position);
+        let at_once = piece.fill(length, |room| read_in_memory(&self.file, position, room));
+        if at_once.is_ok() && !piece.is_empty() {
+            return Ok(piece.into());
         }
         let file = Arc::clone(&self.file);
-        tokio::task::spawn_blocking(move || {
-            let mut bytes = BytesMut::zeroed(length);
-            file.read_exact_at(&mut bytes, position)?;
-            Ok(bytes.freeze())
-        })
-        .await
-        .map_err(io::Error::other)?
-    }
-
-    /// A part for the lane. It is brought into memory first, because the connection sends it from an async thread.
-    async fn part(&self, lane: &Lane, length: usize) -> io::Result<Bytes> {
-        let position = self.position;
-        // What a fill has just written is in memory.
-        if self.fill.is_none() && !is_in_memory(&self.file, position, length) {
-            let file = Arc::clone(&self.file);
-            tokio::task::spawn_blocking(move || bring_into_memory(&file, position, length))
-                .await
-                .map_err(io::Error::other)??;
-        }
-        Ok(lane.stand_in(Arc::clone(&self.file), position, length))
+        tokio::task::spawn_blocking(move || read_from_disk(&file, position, length, piece))
+            .await
+            .map_err(io::Error::other)?
     }
 
     /// The end of a range within a growing file is kept back by a byte until the whole file was verified, as the end
@@ -181,46 +163,45 @@ impl Reader {
     }
 }
 
-/// Reads what is in memory already; nothing, if any of it is not, or the system cannot tell.
-#[cfg(target_os = "linux")]
+/// Reads all of a part that is in memory already.
 fn read_at_once(file: &File, position: u64, length: usize) -> Option<Bytes> {
-    use rustix::io::{ReadWriteFlags, preadv2};
-
     let mut bytes = BytesMut::zeroed(length);
-    let mut slices = [io::IoSliceMut::new(&mut bytes)];
-    let read = preadv2(file, &mut slices, position, ReadWriteFlags::NOWAIT).ok()?;
+    let read = read_in_memory(file, position, &mut bytes).ok()?;
     (read == length).then(|| bytes.freeze())
 }
 
+/// Reads what is in memory already, as far as that goes; an error, if nothing is, or the system cannot tell.
+#[cfg(target_os = "linux")]
+fn read_in_memory(file: &File, position: u64, room: &mut [u8]) -> io::Result<usize> {
+    use rustix::io::{ReadWriteFlags, preadv2};
+
+    Ok(preadv2(file, &mut [io::IoSliceMut::new(room)], position, ReadWriteFlags::NOWAIT)?)
+}
+
 #[cfg(not(target_os = "linux"))]
-fn read_at_once(_: &File, _: u64, _: usize) -> Option<Bytes> {
-    None
+fn read_in_memory(_: &File, _: u64, _: &mut [u8]) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Whether a part of a file is in memory, as far as probes of it tell.
-fn is_in_memory(file: &File, position: u64, length: usize) -> bool {
-    let last = position + length as u64 - 1;
-    (position..last).step_by(PROBES).chain([last]).all(|at| read_at_once(file, at, 1).is_some())
-}
-
-fn bring_into_memory(file: &File, position: u64, length: usize) -> io::Result<()> {
-    let mut scratch = [0; 16 << 10];
-    let mut at = 0;
-    while at < length {
-        let step = scratch.len().min(length - at);
-        file.read_exact_at(&mut scratch[..step], position + at as u64)?;
-        at += step;
-    }
-    Ok(())
+/// Reads a whole piece, however long the disk takes. A file that ends before is an error.
+fn read_from_disk(file: &File, position: u64, length: usize, mut piece: Piece) -> io::Result<Bytes> {
+    piece.fill(length, |room| file.read_exact_at(room, position).map(|()| room.len()))?;
+    Ok(piece.into())
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
 
+    use futures_util::FutureExt as _;
+
     use super::*;
     use crate::cache::fill::{FillWriter, Head, Whole};
     use crate::pypi::Sha256;
+
+    fn stored(blob: &Blob, range: Range<u64>) -> Reader {
+        Reader::stored(blob, range, Pieces::default())
+    }
 
     async fn collect(reader: &mut Reader) -> Result<Vec<u8>, ReadError> {
         let mut all = Vec::new();
@@ -237,7 +218,7 @@ mod tests {
         file.write_all(&content)?;
         let blob = Blob::new(Arc::new(file), content.len() as u64, Sha256::of(&content));
         for range in [0..content.len(), 5..6, PIECE - 1..PIECE + 1, 7..content.len()] {
-            let mut reader = Reader::stored(&blob, range.start as u64..range.end as u64);
+            let mut reader = stored(&blob, range.start as u64..range.end as u64);
             assert_eq!(collect(&mut reader).await?, content[range]);
         }
         Ok(())
@@ -246,13 +227,13 @@ mod tests {
     #[tokio::test]
     async fn a_short_rest_is_there_at_once_and_a_long_one_is_not() -> Result<(), Box<dyn std::error::Error>> {
         let mut file = tempfile::tempfile()?;
-        file.write_all(&vec![7; PIECE])?;
-        let blob = Blob::new(Arc::new(file), PIECE as u64, Sha256::of(b""));
-        assert!(Reader::stored(&blob, 0..PIECE as u64).rest_at_once().is_none());
-        let mut short = Reader::stored(&blob, 1..PIECE as u64);
+        file.write_all(&vec![7; AT_ONCE])?;
+        let blob = Blob::new(Arc::new(file), AT_ONCE as u64, Sha256::of(b""));
+        assert!(stored(&blob, 0..AT_ONCE as u64).rest_at_once().is_none());
+        let mut short = stored(&blob, 1..AT_ONCE as u64);
         // Not every file system can tell what is in memory; then the rest comes piece by piece.
         if let Some(rest) = short.rest_at_once() {
-            assert_eq!(rest.len(), PIECE - 1);
+            assert_eq!(rest.len(), AT_ONCE - 1);
             assert_eq!(short.remaining(), Some(0));
         }
         Ok(())
@@ -264,7 +245,7 @@ mod tests {
         let mut file = tempfile::tempfile()?;
         file.write_all(b"wheelport")?;
         let blob = Blob::new(Arc::new(file), 9, Sha256::of(b"wheelport"));
-        let part = |range: Range<u64>| Reader::stored(&blob, range).rest_at_once();
+        let part = |range: Range<u64>| stored(&blob, range).rest_at_once();
         let _ = part(2..5);
         assert!(blob.remembered.bytes.get().is_none(), "a part is not the whole");
         if part(0..9).is_none() {
@@ -279,21 +260,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn long_parts_are_announced_and_the_short_tail_is_read() -> Result<(), Box<dyn std::error::Error>> {
+    async fn a_file_that_became_shorter_is_an_error() -> Result<(), Box<dyn std::error::Error>> {
         let mut file = tempfile::tempfile()?;
-        let length = lane::LONGEST + lane::SHORTEST + 5;
+        file.write_all(&vec![7; PIECE * 2])?;
+        let blob = Blob::new(Arc::new(file), PIECE as u64 * 2, Sha256::of(b""));
+        let mut reader = stored(&blob, 0..blob.length);
+        assert_eq!(reader.next().await?.map(|piece| piece.len()), Some(PIECE));
+        blob.file.set_len(PIECE as u64 + 9)?;
+        let failed = collect(&mut reader).await.map(|bytes| bytes.len());
+        assert!(
+            matches!(&failed, Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof),
+            "{failed:?}"
+        );
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_while_pieces_are_at_hand() -> Result<(), Box<dyn std::error::Error>> {
+        let mut file = tempfile::tempfile()?;
+        let length = TURN * 3;
         file.write_all(&vec![7; length])?;
         let blob = Blob::new(Arc::new(file), length as u64, Sha256::of(b""));
-        let mut reader = Reader::stored(&blob, 0..length as u64);
-        reader.announce_on(Lane::default());
-        let mut pieces = Vec::new();
-        while let Some(piece) = reader.next().await? {
-            pieces.push((Lane::is_stand_in(&piece), piece.len()));
+        let mut reader = stored(&blob, 0..blob.length);
+        let mut at_once = 0;
+        while let Some(Some(piece)) = reader.next().now_or_never().transpose()? {
+            at_once += piece.len();
         }
-        assert_eq!(pieces.iter().map(|(_, length)| length).sum::<usize>(), length);
-        if lane::OFFERED {
-            assert_eq!(pieces, [(true, lane::LONGEST), (true, lane::SHORTEST + 5)]);
-        }
+        assert!(at_once <= TURN, "{at_once} bytes in one turn");
+        assert_eq!(at_once + collect(&mut reader).await?.len(), length, "nothing is lost by giving way");
         Ok(())
     }
 
@@ -306,10 +300,12 @@ mod tests {
         writer.begin(Head { file: Arc::clone(&readers), length: None });
         file.write_all(b"wheelport")?;
         writer.wrote(9);
-        let mut reader = Reader::growing(fill.clone(), Arc::clone(&readers), 0, None);
+        let growing =
+            |start, end| Reader::growing(fill.clone(), Arc::clone(&readers), start, end, Pieces::default());
+        let mut reader = growing(0, None);
         assert_eq!(reader.next().await?.as_deref(), Some(b"wheelpor".as_slice()));
-        let mut late = Reader::growing(fill.clone(), Arc::clone(&readers), 2, Some(9));
-        let mut part = Reader::growing(fill, readers, 2, Some(5));
+        let mut late = growing(2, Some(9));
+        let mut part = growing(2, Some(5));
         assert_eq!(part.next().await?.as_deref(), Some(b"ee".as_slice()), "its last byte waits too");
         writer.verified(Whole { length: 9, sha256: Sha256::of(b"wheelport"), proven: true });
         assert_eq!(collect(&mut reader).await?, b"t");

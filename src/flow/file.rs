@@ -131,10 +131,12 @@ impl Flow {
         match open {
             OpenFile::Stored(blob) => {
                 let end = end.unwrap_or(blob.length).min(blob.length);
-                Some(FileStream::cached(Reader::stored(&blob, start..end), self, route, address))
+                let reader = Reader::stored(&blob, start..end, self.shared.blobs.pieces());
+                Some(FileStream::cached(reader, self, route, address))
             }
             OpenFile::Growing { fill, head, .. } => {
-                let reader = Reader::growing(fill, head.file, start, end.or(head.length));
+                let (end, pieces) = (end.or(head.length), self.shared.blobs.pieces());
+                let reader = Reader::growing(fill, head.file, start, end, pieces);
                 Some(FileStream::cached(reader, self, route, address))
             }
             OpenFile::Passing { mut stream, .. } => {

@@ -9,7 +9,7 @@ use super::{Flow, OpenFile, Route};
 use crate::cache::{FillFailure, ReadError, Reader};
 use crate::error::Error;
 use crate::pypi::FileAddress;
-use crate::runtime::{Caller, Lane};
+use crate::runtime::Caller;
 
 /// The bytes of a file answer. After an error the answer must be broken off, not ended.
 pub struct FileStream {
@@ -41,13 +41,6 @@ impl FileStream {
     pub(super) fn restrict(&mut self, start: u64, end: Option<u64>) {
         if let Source::Passing(passing) = &mut self.source {
             passing.restrict(start, end);
-        }
-    }
-
-    /// From now on long pieces may stand for parts of a file that the connection sends by itself.
-    pub fn announce_on(&mut self, lane: Lane) {
-        if let Source::Cached { reader, .. } = &mut self.source {
-            reader.announce_on(lane);
         }
     }
 

@@ -5,7 +5,6 @@
 pub mod access;
 pub mod caller;
 pub mod clock;
-pub mod lane;
 pub mod metrics;
 pub mod tasks;
 pub mod telemetry;
@@ -13,5 +12,4 @@ pub mod units;
 
 pub use caller::Caller;
 pub use clock::Clock;
-pub use lane::Lane;
 pub use tasks::Tasks;

@@ -100,8 +100,7 @@ fn answer(
     {
         // What is asked for most, whose head is worked out once for as long as the file is open.
         let head = blob.remembered.head.get_or_init(|| head_of_stored(&known)).clone();
-        let mut response =
-            Response::new(body_of(site, asking, route, address, open, Selection::Whole, known.length)?);
+        let mut response = Response::new(body_of(site, asking, route, address, open, Selection::Whole)?);
         *response.headers_mut() = head;
         name_file(response.headers_mut(), address);
         return Ok(Told::served(response, "file", known.served));
@@ -112,7 +111,7 @@ fn answer(
             return Err(Error::RangeNotSatisfiable { length: known.length.unwrap_or(0) });
         }
         Outcome::Send(selection) => {
-            let body = body_of(site, asking, route, address, open, selection, known.length)?;
+            let body = body_of(site, asking, route, address, open, selection)?;
             let mut response = Response::new(body);
             if let Some(length) = known.length {
                 measure(&mut response, selection, length);
@@ -201,7 +200,6 @@ fn body_of(
     address: &FileAddress,
     open: OpenFile,
     selection: Selection,
-    length: Option<u64>,
 ) -> Result<AnswerBody, Error> {
     if *asking.method == Method::HEAD {
         return Ok(AnswerBody::empty());
@@ -215,10 +213,6 @@ fn body_of(
     let mut stream = site.flow.read(route, address, open, start, end).ok_or(Error::Internal)?;
     if let Some(rest) = stream.rest_at_once() {
         return Ok(rest.into());
-    }
-    // Only a connection of ours has a lane, and only an answer of known length may use it.
-    if let (Some(lane), Some(_)) = (asking.lane, length) {
-        stream.announce_on(lane.clone());
     }
     Ok(body::stream(stream))
 }

@@ -51,7 +51,6 @@ use targets::{Target, Targets};
 
 use crate::error::Error;
 use crate::flow::{Flow, Route};
-use crate::runtime::Lane;
 use crate::runtime::metrics::Metrics;
 
 /// What every request may use.
@@ -99,7 +98,6 @@ struct Asking<'a> {
     path: &'a str,
     host: &'a Host,
     peer: IpAddr,
-    lane: Option<&'a Lane>,
 }
 
 /// What only an upload looks at.
@@ -130,8 +128,6 @@ pub type Response = http::Response<AnswerBody>;
 pub struct Arrival {
     /// The other end of the connection.
     pub peer: SocketAddr,
-    /// The connection's lane for parts of files, if it has one.
-    pub lane: Option<Lane>,
 }
 
 /// The answer to a request, if it is at hand: a page, a file or metadata that is in memory or open, and nothing to wait
@@ -164,8 +160,7 @@ fn answered_at_hand<B>(site: &Site, arrival: &Arrival, request: &http::Request<B
         let Parsed { address, redirect: None } = address::parse(path, &site.names).ok()? else { return None };
         Some(Target { host, address })
     })?;
-    let (peer, lane) = (arrival.peer.ip(), arrival.lane.as_ref());
-    let asking = Asking { method, headers, path, host: &target.host, peer, lane };
+    let asking = Asking { method, headers, path, host: &target.host, peer: arrival.peer.ip() };
     match &target.address {
         Address::Page { route, project } => page::page_at_hand(site, &asking, *route, project),
         Address::File { route, file } => file::file_at_hand(site, &asking, *route, file),
@@ -219,8 +214,8 @@ async fn answer(
     if let (true, Some(location)) = (reading, redirect) {
         return redirected(&location);
     }
-    let (peer, lane) = (arrival.peer.ip(), arrival.lane.as_ref());
-    let asking = Asking { method: &parts.method, headers: &parts.headers, path, host: &host, peer, lane };
+    let peer = arrival.peer.ip();
+    let asking = Asking { method: &parts.method, headers: &parts.headers, path, host: &host, peer };
     // Boxed, because every request would carry the room for the largest of them otherwise.
     match (address, reading) {
         (Address::Home | Address::Upload { .. }, true) => Ok(home_page(site, &asking)),
