@@ -16,6 +16,7 @@ pub mod pieces;
 pub mod pipeline;
 pub mod published;
 pub mod read;
+mod recent;
 pub mod settings;
 pub mod sidecars;
 pub mod spool;

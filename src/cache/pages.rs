@@ -10,7 +10,7 @@ use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::disk::Disk;
+use super::recent::Recent;
+use super::sidecars::AtHand;
 use crate::pypi::{File, FileName, Page, ProjectName};
 use crate::runtime::Clock;
 
@@ -60,9 +62,6 @@ pub struct PageKey {
     pub project: ProjectName,
 }
 
-/// Of 256 questions for a rendering so many are told to the table that decides what is kept.
-const TOLD: u8 = 16;
-
 /// What is known of a project's page, and since when.
 #[derive(Debug, Clone)]
 pub struct PageRecord {
@@ -82,8 +81,10 @@ pub struct PageContent {
     /// Unique for each content within this process.
     pub revision: u64,
     index: HashMap<FileName, usize, RandomState>,
-    /// Where the renderings asked for lately are, as long as they are kept; by form and coding.
-    recent: [Mutex<Weak<Rendering>>; FORMS * CODINGS],
+    /// By form and coding.
+    renderings: [Recent<Rendering>; FORMS * CODINGS],
+    /// By the position of the wheel; made for projects whose metadata is asked for.
+    metadata: OnceLock<Box<[Recent<AtHand>]>>,
 }
 
 /// The number of written forms.
@@ -210,7 +211,18 @@ impl Stamp {
 impl PageContent {
     /// The entry of a file.
     pub fn file(&self, name: &FileName) -> Option<&File> {
-        self.index.get(name).map(|position| &self.page.files[*position])
+        self.position(name).map(|position| &self.page.files[position])
+    }
+
+    /// Where the entry of a file is.
+    pub fn position(&self, name: &FileName) -> Option<usize> {
+        self.index.get(name).copied()
+    }
+
+    /// Where the metadata of the wheel at this position is, if it was asked for lately.
+    pub(super) fn recent_metadata(&self, position: usize) -> Option<&Recent<AtHand>> {
+        let made = || self.page.files.iter().map(|_| Recent::default()).collect();
+        self.metadata.get_or_init(made).get(position)
     }
 
     fn weight(&self) -> usize {
@@ -271,7 +283,8 @@ impl Pages {
                 Arc::new(PageContent {
                     page,
                     index,
-                    recent: Default::default(),
+                    renderings: Default::default(),
+                    metadata: OnceLock::new(),
                     revision: self.revisions.fetch_add(1, Ordering::Relaxed),
                 })
             }
@@ -318,24 +331,15 @@ impl Pages {
         self.renderings.get(&(revision, written, coding))
     }
 
-    /// One representation of a content. Of many questions for the same only some reach the table of renderings: enough
-    /// to tell which of them are asked for most.
+    /// One representation of a content.
     pub fn rendering_of(
         &self,
         content: &PageContent,
         written: Written,
         coding: Coding,
     ) -> Option<Arc<Rendering>> {
-        let recent = &content.recent[written as usize * CODINGS + coding as usize];
-        let recent = || recent.lock().unwrap_or_else(PoisonError::into_inner);
-        if fastrand::u8(..) >= TOLD
-            && let Some(rendering) = recent().upgrade()
-        {
-            return Some(rendering);
-        }
-        let rendering = self.rendering(content.revision, written, coding)?;
-        *recent() = Arc::downgrade(&rendering);
-        Some(rendering)
+        content.renderings[written as usize * CODINGS + coding as usize]
+            .or_look_up(|| self.rendering(content.revision, written, coding))
     }
 
     /// Keeps a rendering.

@@ -10,6 +10,7 @@ use foldhash::quality::RandomState;
 use http::HeaderMap;
 
 use super::disk::{Disk, addressed};
+use super::pages::PageContent;
 use crate::pypi::Sha256;
 
 /// First bytes of a record whose rest is the metadata: a marker and the digest in hexadecimal.
@@ -84,6 +85,12 @@ impl Sidecars {
     /// The metadata of a wheel, if it was asked for lately.
     pub fn at_hand(&self, wheel: Sha256) -> Option<Arc<AtHand>> {
         self.recent.get(&wheel)
+    }
+
+    /// The metadata of the wheel at this position of a page, if it was asked for lately.
+    pub fn at_hand_of(&self, content: &PageContent, position: usize) -> Option<Arc<AtHand>> {
+        let wheel = || content.page.files.get(position)?.hashes.sha256();
+        content.recent_metadata(position)?.or_look_up(|| self.at_hand(wheel()?))
     }
 
     /// What is recorded for a wheel. Blocking. A damaged record is removed and counts as missing.

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{FileKey, FileStream, Flow, PATIENCE, Route, Served, blocking, unavailable};
-use crate::cache::{Blob, Decision, Expected, Fill, FillFailure, FillWriter, Head, Reader};
+use crate::cache::{Blob, Decision, Expected, Fill, FillFailure, FillWriter, Head, PageContent, Reader};
 use crate::error::{Cause, Error};
-use crate::pypi::{File, FileAddress, Sha256};
+use crate::pypi::{FileAddress, Sha256};
 use url::Url;
 
 /// A file that is missing from a page older than this may be newer than the page.
@@ -101,22 +101,30 @@ impl Flow {
 
     /// A stored file that is open, under a page in memory that is fresh: nothing has to be waited for.
     pub fn file_at_hand(&self, route: &Route, address: &FileAddress) -> Option<OpenFile> {
-        let look = |file: &File| self.shared.blobs.get_open(file.hashes.sha256()?, file.size);
+        let look = |page: &PageContent, position: usize| {
+            let file = &page.page.files[position];
+            self.shared.blobs.get_open(file.hashes.sha256()?, file.size)
+        };
         self.on_fresh_page(route, address, look).map(OpenFile::Stored)
     }
 
-    /// Looks at a file's entry on a fresh page in memory.
+    /// Looks at a fresh page in memory and the position of a file's entry on it.
     pub(super) fn on_fresh_page<T>(
         &self,
         route: &Route,
         address: &FileAddress,
-        look: impl FnOnce(&File) -> Option<T>,
+        look: impl FnOnce(&PageContent, usize) -> Option<T>,
     ) -> Option<T> {
         let record = self.shared.pages.get(&route.key(&address.project))?;
         if self.shared.policy.decide(record.fetched.age()) != Decision::Fresh {
             return None;
         }
-        record.content.file(&address.file).filter(|file| file.version == address.version).and_then(look)
+        let content = record.content.as_ref();
+        let position = content.position(&address.file)?;
+        if content.page.files[position].version != address.version {
+            return None;
+        }
+        look(content, position)
     }
 
     /// The bytes of an open file from `start` to `end` (exclusive), or to its end.

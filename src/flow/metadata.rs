@@ -86,7 +86,7 @@ impl Flow {
 
     /// Core metadata in memory, under a page in memory that is fresh: nothing has to be waited for.
     pub fn core_metadata_at_hand(&self, route: &Route, address: &FileAddress) -> Option<Arc<AtHand>> {
-        self.on_fresh_page(route, address, |file| self.shared.sidecars.at_hand(file.hashes.sha256()?))
+        self.on_fresh_page(route, address, |page, position| self.shared.sidecars.at_hand_of(page, position))
     }
 
     /// What the cache has for an answer about this wheel's metadata, found out in one go.

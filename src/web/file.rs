@@ -144,7 +144,8 @@ pub(super) fn metadata_at_hand(
     let (method, headers) = (asking.method, asking.headers);
     let whole = Outcome::Send(Selection::Whole);
     let answer = MetadataAnswer { bytes: held.bytes.clone(), sha256: held.sha256, served: Served::Hit };
-    if *method != Method::GET || decide(method, headers, &held.tag, held.bytes.len() as u64) != whole {
+    let decision = || decide(method, headers, &held.tag, held.bytes.len() as u64);
+    if *method != Method::GET || has_wishes(headers) && decision() != whole {
         return describe_metadata(asking, answer).ok();
     }
     // What is asked for most: the whole, whose head is worked out once.
@@ -182,9 +183,14 @@ fn describe_metadata(asking: &Asking<'_>, answer: MetadataAnswer) -> Result<Told
     Ok(Told::served(response, "metadata", known.served))
 }
 
+/// Whether a client asks for anything but the whole.
+fn has_wishes(headers: &HeaderMap) -> bool {
+    headers.contains_key(IF_NONE_MATCH) || headers.contains_key(RANGE)
+}
+
 /// Conditions and ranges need a tag and a length; without them the whole file is sent.
 fn decision(method: &Method, headers: &HeaderMap, known: &Known) -> Outcome {
-    if !headers.contains_key(IF_NONE_MATCH) && !headers.contains_key(RANGE) {
+    if !has_wishes(headers) {
         return Outcome::Send(Selection::Whole);
     }
     match (known.tag(), known.length) {
