@@ -39,6 +39,7 @@ pub struct Pipeline {
 enum State {
     Waiting(Box<Partial>),
     Writing(JoinHandle<(Box<Partial>, Result<(), WriteError>)>),
+    Failed(WriteError),
     Gone,
 }
 
@@ -89,14 +90,23 @@ impl Pipeline {
         finishing.await.map_err(|_| WriteError::Interrupted)?
     }
 
+    /// Waits until nothing is on its way. What went wrong turns up at the next call that can say so.
+    pub async fn idle(&mut self) {
+        if let State::Writing(writing) = &mut self.state {
+            self.state = match writing.await {
+                Ok((partial, Ok(()))) => State::Waiting(partial),
+                Ok((_, Err(error))) => State::Failed(error),
+                Err(_) => State::Failed(WriteError::Interrupted),
+            };
+        }
+    }
+
     async fn take(&mut self) -> Result<Box<Partial>, WriteError> {
+        self.idle().await;
         match std::mem::replace(&mut self.state, State::Gone) {
             State::Waiting(partial) => Ok(partial),
-            State::Writing(writing) => {
-                let (partial, outcome) = writing.await.map_err(|_| WriteError::Interrupted)?;
-                outcome.map(|()| partial)
-            }
-            State::Gone => Err(WriteError::Interrupted),
+            State::Failed(error) => Err(error),
+            State::Writing(_) | State::Gone => Err(WriteError::Interrupted),
         }
     }
 }
@@ -182,6 +192,7 @@ mod tests {
         let root = tempfile::tempdir()?;
         let (mut pipeline, mut fill) = begin(root.path(), &expected(b"wheel"))?;
         pipeline.write(batch(b"wheelport")).await?;
+        pipeline.idle().await;
         assert!(matches!(pipeline.settle().await, Err(WriteError::Mismatch(Mismatch::Length { .. }))));
         assert!(matches!(pipeline.settle().await, Err(WriteError::Interrupted)), "nothing is left");
         drop(pipeline);

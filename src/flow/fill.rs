@@ -191,12 +191,12 @@ impl Filling<'_> {
         // After starting over, what is written already is passed over.
         let mut skip = self.written().await.map_err(Stop::Failed)?.saturating_sub(reply.offset);
         loop {
-            let (mut batch, after) = gather(&mut reply.body).await;
+            let Some(pipeline) = &mut self.pipeline else { return Err(internal()) };
+            let (mut batch, after) = gather(&mut reply.body, pipeline).await;
             pass_over(&mut batch, &mut skip);
             if matches!(after, After::End) {
                 return Ok(batch);
             }
-            let Some(pipeline) = &mut self.pipeline else { return Err(internal()) };
             let sent = pipeline.write(batch).await;
             sent.map_err(|error| Stop::Failed(self.refused(error)))?;
             if let After::Broken(error) = after {
@@ -299,11 +299,26 @@ fn passed_through(error: &StorageError) -> FillFailure {
     FillFailure::Storage
 }
 
-/// The next piece, and what else has arrived meanwhile; nothing more is waited for.
-async fn gather(body: &mut FileBody) -> (Vec<Bytes>, After) {
-    let (mut batch, mut size) = (Vec::new(), 0);
-    let mut next = body.next().await;
+/// The next piece, what arrives while the batch before is still being written, and what else is there then. So whoever
+/// is slower decides how large a batch is: nothing waits while there is nothing to do, and few batches are made otherwise.
+async fn gather(body: &mut FileBody, pipeline: &mut Pipeline) -> (Vec<Bytes>, After) {
+    let (mut batch, mut size, mut is_idle) = (Vec::new(), 0, false);
     loop {
+        let next = if batch.is_empty() {
+            body.next().await
+        } else if is_idle {
+            let Some(next) = body.next().now_or_never() else { return (batch, After::More) };
+            next
+        } else {
+            tokio::select! {
+                biased;
+                next = body.next() => next,
+                () = pipeline.idle() => {
+                    is_idle = true;
+                    continue;
+                }
+            }
+        };
         match next {
             Some(Ok(piece)) => {
                 size += piece.len();
@@ -314,10 +329,6 @@ async fn gather(body: &mut FileBody) -> (Vec<Bytes>, After) {
         }
         if size >= BATCH {
             return (batch, After::More);
-        }
-        match body.next().now_or_never() {
-            Some(more) => next = more,
-            None => return (batch, After::More),
         }
     }
 }
