@@ -138,13 +138,12 @@ impl Entry {
             };
             line.log(now);
         }
-        match (sent, in_flight) {
-            (Some(sent), Some(in_flight)) => response.map(|body| body.counted(sent, in_flight)),
-            (Some(sent), None) => {
-                let in_flight = InFlight::begin(&site.metrics);
+        match sent {
+            Some(sent) => {
+                let in_flight = in_flight.unwrap_or_else(|| InFlight::begin(&site.metrics));
                 response.map(|body| body.counted(sent, in_flight))
             }
-            (None, _) => response,
+            None => response,
         }
     }
 }
