@@ -76,21 +76,25 @@ async fn configured_names_are_answered_and_then_only_they() {
 #[tokio::test]
 async fn a_request_names_its_host_exactly_once() {
     let proxy = proxy().await;
-    for head in [
-        format!("GET {HERE} HTTP/1.1\r\n\r\n"),
-        format!("GET {HERE} HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n"),
-        format!("GET {HERE} HTTP/1.1\r\nHost: localhost\r\nHost: other\r\n\r\n"),
-        format!("GET http://other{HERE} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
-        format!("GET {HERE} HTTP/1.0\r\n\r\n"),
-    ] {
-        let head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
-        let answer = proxy.client().raw(head.as_bytes()).await;
-        assert!(status(&answer).contains(" 400 "), "{head}: {answer}");
+    // Before the page is there, and when it is at hand.
+    for asked in [0, 1] {
+        for head in [
+            format!("GET {HERE} HTTP/1.1\r\n\r\n"),
+            format!("GET {HERE} HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n"),
+            format!("GET {HERE} HTTP/1.1\r\nHost: localhost\r\nHost: other\r\n\r\n"),
+            format!("GET http://other{HERE} HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+            format!("GET {HERE} HTTP/1.0\r\n\r\n"),
+        ] {
+            let head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+            let answer = proxy.client().raw(head.as_bytes()).await;
+            assert!(status(&answer).contains(" 400 "), "{head}: {answer}");
+        }
+        assert_eq!(proxy.upstream.requests().len(), asked);
+        for target in [HERE.to_owned(), format!("http://localhost{HERE}")] {
+            let good = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            assert!(status(&proxy.client().raw(good.as_bytes()).await).contains(" 200 "), "{target}");
+        }
     }
-    assert_eq!(proxy.upstream.requests().len(), 0);
-    let absolute =
-        format!("GET http://localhost{HERE} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    assert!(status(&proxy.client().raw(absolute.as_bytes()).await).contains(" 200 "));
 }
 
 #[tokio::test]
