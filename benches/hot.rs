@@ -17,17 +17,17 @@ use url::Url;
 use wheelport::cache::{CacheSettings, Disk, PageKey, Pages, RepositoryId};
 use wheelport::error::Error;
 use wheelport::flow::{Flow, ProjectSource, Route, UploadSettings};
-use wheelport::pypi::parse::{self, Form};
-use wheelport::pypi::{Page, ProjectName, Sha256, render};
-use wheelport::runtime::metrics::Metrics;
-use wheelport::runtime::units::Span;
-use wheelport::runtime::{Clock, Tasks};
+use wheelport::telemetry::metrics::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
 use wheelport::web::address::{RouteId, RouteNames};
 use wheelport::web::guard::{HostPolicy, UploadPolicy};
 use wheelport::web::publishers::Publishers;
 use wheelport::web::targets::Targets;
 use wheelport::web::{Arrival, RouteSite, Site, at_hand, negotiate, respond};
+use wheelport_index::parse::{self, Form};
+use wheelport_index::{Page, ProjectName, Sha256, render};
+use wheelport_runtime::HumanDuration;
+use wheelport_runtime::{Clock, Tasks};
 
 /// What an installer says it takes.
 const INSTALLER: &str =
@@ -112,18 +112,11 @@ fn site(dir: &Path, page: &Page) -> Outcome<Arc<Site>> {
     let repository = RepositoryId::new(&["bench"]);
     let key = PageKey { repository: repository.clone(), project: page.name.clone() };
     Pages::new(Arc::clone(&disk), 0, clock.clone()).persist(&key, page)?;
-    let settings = CacheSettings { fresh_for: Span::secs(3600), ..CacheSettings::default() };
+    let settings = CacheSettings { fresh_for: HumanDuration::secs(3600), ..CacheSettings::default() };
     let token = keep(Arc::new(Nobody), KeeperSettings::new("bench"), &tasks);
     let name: Arc<str> = "python".into();
     let (_, upstream) = watch::channel(None);
-    let route = Route::new(
-        Arc::clone(&name),
-        repository,
-        "bench/python".to_owned(),
-        token,
-        Arc::new(Nobody),
-        upstream,
-    );
+    let route = Route::new(Arc::clone(&name), repository, "bench/python".to_owned(), token, Arc::new(Nobody), upstream);
     Ok(Arc::new(Site {
         flow: Flow::new(disk, &settings, UploadSettings::default(), clock, tasks),
         names: RouteNames::new([name], Some(RouteId(0))),
@@ -183,8 +176,7 @@ fn hits(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("hit");
     group.measurement_time(Duration::from_secs(5));
     group.bench_function("page", |bencher| bencher.to_async(&runtime).iter(|| ask(HeaderMap::new())));
-    group
-        .bench_function("not modified", |bencher| bencher.to_async(&runtime).iter(|| ask(unchanged.clone())));
+    group.bench_function("not modified", |bencher| bencher.to_async(&runtime).iter(|| ask(unchanged.clone())));
     group.finish();
 }
 

@@ -10,13 +10,13 @@ use crate::cache::Disk;
 use crate::cache::open_files::IDLE;
 use crate::config::{RouteSettings, Settings};
 use crate::flow::{Flow, Route};
-use crate::runtime::metrics::Metrics;
-use crate::runtime::{Clock, Tasks};
+use crate::telemetry::metrics::Metrics;
 use crate::upstream::{Client, ClientError};
 use crate::web::address::{RouteId, RouteNames};
 use crate::web::guard::{HostPolicy, UploadPolicy};
 use crate::web::targets::Targets;
 use crate::web::{RouteSite, Site, ops};
+use wheelport_runtime::{Clock, Tasks};
 
 pub mod collect;
 pub mod listener;
@@ -40,9 +40,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// An address cannot be bound.
-    #[error(
-        "{address} cannot be listened on: {source}; another process may have it, choose one with --listen"
-    )]
+    #[error("{address} cannot be listened on: {source}; another process may have it, choose one with --listen")]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -89,8 +87,7 @@ impl App {
         let metrics = Metrics::default();
         metrics.register(|registry| client.metrics().register(registry));
         let routes = Routes::new(&client, &clock, &tasks).build(&settings.routes).await?;
-        let flow =
-            Flow::new(Arc::clone(&disk), &settings.cache, settings.upload.clone(), clock, tasks.clone());
+        let flow = Flow::new(Arc::clone(&disk), &settings.cache, settings.upload.clone(), clock, tasks.clone());
         close_idle_files(&tasks, Arc::clone(&disk));
         measure_behind(&tasks, disk);
 
@@ -204,10 +201,8 @@ async fn bind(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, Vec<SocketA
 
 /// Says loudly which routes anybody on the network can publish through.
 fn announce_open_doors(routes: &[RouteSettings], addresses: &[SocketAddr]) {
-    let exposed: Vec<_> =
-        addresses.iter().filter(|address| !address.ip().to_canonical().is_loopback()).collect();
-    for route in routes.iter().filter(|route| route.upload == UploadPolicy::Anonymous && !exposed.is_empty())
-    {
+    let exposed: Vec<_> = addresses.iter().filter(|address| !address.ip().to_canonical().is_loopback()).collect();
+    for route in routes.iter().filter(|route| route.upload == UploadPolicy::Anonymous && !exposed.is_empty()) {
         tracing::warn!(
             route = %route.name,
             addresses = ?exposed,

@@ -15,18 +15,15 @@ use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use crate::cache::CacheSettings;
-use crate::control::{
-    AccountId, AwsSettings, DomainName, EmulatorAccess, RegionName, RepositoryName, RoleArn,
-};
+use crate::control::{AccountId, AwsSettings, DomainName, EmulatorAccess, RegionName, RepositoryName, RoleArn};
 use crate::flow::UploadSettings;
-use crate::runtime::units::{Size, Span};
 use crate::upstream::ClientSettings;
 use crate::web::guard::{Cidr, HostPattern, UploadPolicy};
 use crate::web::publishers::{PublisherTable, Publishers};
+use wheelport_runtime::{HumanDuration, Size};
 
 /// Where the proxy listens if nothing is said.
-pub const DEFAULT_LISTEN: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
 /// Why there are no usable settings.
 #[derive(Debug, thiserror::Error)]
@@ -111,13 +108,13 @@ pub struct ServerSettings {
     /// Connections at most; more have to wait.
     pub max_connections: usize,
     /// How long a client may take to send the head of a request.
-    pub header_timeout: Span,
+    pub header_timeout: HumanDuration,
     /// How long a client may take no byte of an answer.
-    pub write_timeout: Span,
+    pub write_timeout: HumanDuration,
     /// How long the end of the process waits for answers under way.
-    pub drain_timeout: Span,
+    pub drain_timeout: HumanDuration,
     /// How long new requests are still taken after SIGTERM, while readiness already fails.
-    pub drain_delay: Span,
+    pub drain_delay: HumanDuration,
 }
 
 impl Default for ServerSettings {
@@ -127,10 +124,10 @@ impl Default for ServerSettings {
             allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
-            header_timeout: Span::secs(10),
-            write_timeout: Span::secs(60),
-            drain_timeout: Span::secs(50),
-            drain_delay: Span::secs(0),
+            header_timeout: HumanDuration::secs(10),
+            write_timeout: HumanDuration::secs(60),
+            drain_timeout: HumanDuration::secs(50),
+            drain_delay: HumanDuration::secs(0),
         }
     }
 }
@@ -239,12 +236,10 @@ impl Settings {
         file.aws.emulator.clone_from(&over.emulator);
         let (routes, default_route) = routes(file.route, &file.aws)?;
         file.cache.max_size = over.cache_max_size.unwrap_or(file.cache.max_size);
-        let cache_dir =
-            over.cache_dir.or(file.cache.dir.take()).unwrap_or_else(|| PathBuf::from("wheelport-cache"));
+        let cache_dir = over.cache_dir.or(file.cache.dir.take()).unwrap_or_else(|| PathBuf::from("wheelport-cache"));
         file.server.public_url = over.public_url.or(file.server.public_url);
         file.server.allowed_hosts.extend(over.allowed_hosts);
-        let listen =
-            [over.listen, file.listen, vec![DEFAULT_LISTEN]].into_iter().find(|list| !list.is_empty());
+        let listen = [over.listen, file.listen, vec![DEFAULT_LISTEN]].into_iter().find(|list| !list.is_empty());
         let settings = Self {
             listen: listen.unwrap_or_default(),
             ops_listen: over.ops_listen.or(file.ops_listen),
@@ -286,10 +281,7 @@ impl Settings {
             ));
         }
         if self.cache.max_size < Size::mib(64) {
-            return complain(format!(
-                "[cache] max_size = {}: a useful cache has at least 64MiB",
-                self.cache.max_size
-            ));
+            return complain(format!("[cache] max_size = {}: a useful cache has at least 64MiB", self.cache.max_size));
         }
         if self.cache.stale_if_error.get() > Duration::from_hours(24 * 7) {
             return complain("[cache] stale_if_error may be at most 7d".to_owned());
@@ -317,17 +309,12 @@ impl Overrides {
 }
 
 fn read(path: &Path) -> Result<File, ConfigError> {
-    let text = fs::read_to_string(path)
-        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    toml::from_str(&text)
-        .map_err(|source| ConfigError::Malformed { path: path.to_owned(), source: Box::new(source) })
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    toml::from_str(&text).map_err(|source| ConfigError::Malformed { path: path.to_owned(), source: Box::new(source) })
 }
 
 /// Completes the routes, and finds the default one: the one that says so, or the only one.
-fn routes(
-    tables: Vec<RouteTable>,
-    aws: &AwsSettings,
-) -> Result<(Vec<RouteSettings>, Option<usize>), ConfigError> {
+fn routes(tables: Vec<RouteTable>, aws: &AwsSettings) -> Result<(Vec<RouteSettings>, Option<usize>), ConfigError> {
     let complain = |text: &str| Err(ConfigError::Inconsistent(text.to_owned()));
     if tables.is_empty() {
         return complain(
@@ -365,9 +352,7 @@ fn route(table: RouteTable, aws: &AwsSettings) -> Result<RouteSettings, ConfigEr
     let name = table.name.unwrap_or_else(|| repository.as_str().to_owned());
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if name.is_empty() || name.starts_with('.') || !name.bytes().all(plain) {
-        return complain(format!(
-            "route `{name}`: a route's name consists of letters, digits, `-`, `_` and `.`"
-        ));
+        return complain(format!("route `{name}`: a route's name consists of letters, digits, `-`, `_` and `.`"));
     }
     let aws = AwsSettings {
         profile: table.profile.or_else(|| aws.profile.clone()),
@@ -459,8 +444,7 @@ mod tests {
     #[test]
     fn routes_inherit_from_the_aws_table_and_may_differ() -> Outcome {
         let settings = from(TWO_ROUTES, Overrides::default())?;
-        let region =
-            |at: usize| settings.routes[at].aws.region.as_ref().map(|region| region.as_str().to_owned());
+        let region = |at: usize| settings.routes[at].aws.region.as_ref().map(|region| region.as_str().to_owned());
         assert_eq!((region(0).as_deref(), region(1).as_deref()), (Some("eu-central-1"), Some("us-east-1")));
         assert_eq!(settings.default_route, Some(0));
         assert_eq!(settings.listen.len(), 2);
@@ -494,11 +478,7 @@ mod tests {
             (TWO_ROUTES, flags("acme", "python")?, "several [[route]]"),
             ("[[route]]\ndomain = \"acme\"", Overrides::default(), "WHEELPORT_REPOSITORY"),
             ("[[route]]\nrepository = \"r1\"", Overrides::default(), "WHEELPORT_DOMAIN"),
-            (
-                "[[route]]\ndomain = \"acme\"\nrepository = \"r1\"\nname = \"a/b\"",
-                Overrides::default(),
-                "letters",
-            ),
+            ("[[route]]\ndomain = \"acme\"\nrepository = \"r1\"\nname = \"a/b\"", Overrides::default(), "letters"),
             ("[cache]\nmax_size = \"1MiB\"", flags("acme", "python")?, "64MiB"),
         ] {
             let text = refusal(file, over);

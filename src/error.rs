@@ -4,14 +4,13 @@
 //! act on and nothing from inside: no upstream address, no account, no path of this machine. What only the log may
 //! say stays in fields that the text leaves out. `web::problem` turns a variant into a status.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::pypi::filename::{FileName, InvalidComponent, VersionSegment};
-use crate::pypi::form::FormError;
-use crate::pypi::multipart::Fault;
-use crate::pypi::name::{InvalidName, ProjectName};
+use wheelport_index::filename::{FileName, InvalidComponent, VersionSegment};
+use wheelport_index::form::FormError;
+use wheelport_index::multipart::Fault;
+use wheelport_index::name::{InvalidName, ProjectName};
 
 /// What went wrong. Cheap enough to clone that everybody who waits for one fill can have a copy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,9 +25,7 @@ pub enum Error {
     #[error("This server has no default route; write the route into the address: /pypi/ROUTE/simple/.")]
     NoDefaultRoute,
     /// The address has none of the shapes an index has.
-    #[error(
-        "There is nothing at this address; projects are at /simple/PROJECT/ and /pypi/ROUTE/simple/PROJECT/."
-    )]
+    #[error("There is nothing at this address; projects are at /simple/PROJECT/ and /pypi/ROUTE/simple/PROJECT/.")]
     NothingHere,
     /// A known protocol that this server does not speak.
     #[error("{protocol} is not offered here.")]
@@ -91,9 +88,7 @@ pub enum Error {
         retry_after: Duration,
     },
     /// The bytes upstream sent are not those the index announces.
-    #[error(
-        "The repository sent bytes for '{file}' that do not match the digest on its page; they were discarded."
-    )]
+    #[error("The repository sent bytes for '{file}' that do not match the digest on its page; they were discarded.")]
     Integrity {
         /// The file.
         file: FileName,
@@ -344,25 +339,6 @@ pub const fn seconds(wait: Duration) -> u64 {
     if whole == 0 { 1 } else { whole }
 }
 
-/// A bounded copy of a string from outside that an error repeats.
-pub fn excerpt(raw: &str) -> String {
-    shortened(raw, 80).into_owned()
-}
-
-/// At most so many characters of a string from outside, without control characters.
-pub fn shortened(raw: &str, longest: usize) -> Cow<'_, str> {
-    // One pass without branches, for nearly all strings are plain.
-    let is_plain = |byte: u8| matches!(byte, b' '..=b'~');
-    if raw.len() <= longest && raw.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
-        return Cow::Borrowed(raw);
-    }
-    let mut copy: String = raw.chars().filter(|c| !c.is_control()).take(longest).collect();
-    if raw.chars().nth(longest).is_some() {
-        copy.push('…');
-    }
-    Cow::Owned(copy)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -372,12 +348,6 @@ mod tests {
         for (millis, expected) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (90_000, 90)] {
             assert_eq!(seconds(Duration::from_millis(millis)), expected, "{millis}");
         }
-    }
-
-    #[test]
-    fn excerpts_are_bounded_and_free_of_control_characters() {
-        assert_eq!(excerpt("a\r\nb\u{7f}"), "ab");
-        assert_eq!(excerpt(&"é".repeat(500)).chars().count(), 81);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use wheelport::cli::{self, Cli, Command, CommandError, Ended};
-use wheelport::runtime::{Tasks, telemetry};
+use wheelport::telemetry::logging as telemetry;
+use wheelport_runtime::Tasks;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -48,10 +49,9 @@ async fn run(command: Command) -> Result<Ended, CommandError> {
         Command::Serve(args) => Box::pin(cli::serve::run(*args)).await,
         Command::Demo(args) => Box::pin(cli::demo::run(args)).await,
         Command::Check(args) => Box::pin(cli::check::run(*args)).await,
-        Command::Emulate(args) => Box::pin(cli::emulate::run(*args, Tasks::new()))
-            .await
-            .map(|()| Ended::Well)
-            .map_err(CommandError::start),
+        Command::Emulate(args) => {
+            Box::pin(cli::emulate::run(*args, Tasks::new())).await.map(|()| Ended::Well).map_err(CommandError::start)
+        }
         Command::Cache(args) => cli::cache::run(&args),
         Command::IamPolicy(args) => cli::iam_policy::run(&args),
         Command::Healthcheck(args) => cli::healthcheck::run(args).await,

@@ -26,10 +26,8 @@ impl Collected {
     }
 
     fn token_gauges(&self) -> Vec<PerRoute> {
-        let states: Vec<_> =
-            self.routes.iter().map(|route| (Arc::clone(&route.name), route.token.state())).collect();
-        let seconds =
-            |duration: Option<std::time::Duration>| duration.map_or(0.0, |duration| duration.as_secs_f64());
+        let states: Vec<_> = self.routes.iter().map(|route| (Arc::clone(&route.name), route.token.state())).collect();
+        let seconds = |duration: Option<std::time::Duration>| duration.map_or(0.0, |duration| duration.as_secs_f64());
         let read = |value: &dyn Fn(&crate::token::KeeperState) -> f64| {
             states.iter().map(|(name, state)| (Arc::clone(name), value(state))).collect()
         };
@@ -39,16 +37,8 @@ impl Collected {
                 "Whether the route has a token that can be used",
                 read(&|state| f64::from(u8::from(state.usable))),
             ),
-            (
-                "token_remaining_seconds",
-                "Life left of the route's token",
-                read(&|state| seconds(state.remaining)),
-            ),
-            (
-                "token_age_seconds",
-                "Time since the route's token was minted",
-                read(&|state| seconds(state.age)),
-            ),
+            ("token_remaining_seconds", "Life left of the route's token", read(&|state| seconds(state.remaining))),
+            ("token_age_seconds", "Time since the route's token was minted", read(&|state| seconds(state.age))),
             (
                 "token_failures_in_a_row",
                 "Failed renewals since the last good one",

@@ -25,10 +25,10 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::config::ServerSettings;
-use crate::runtime::Tasks;
-use crate::runtime::metrics::Metrics;
+use crate::telemetry::metrics::Metrics;
 use crate::web::body::{AnswerBody, Turns};
 use crate::web::{self, Arrival, Response, Site};
+use wheelport_runtime::Tasks;
 
 /// The longest head of a request in bytes; clients send a few hundred.
 const MAX_HEAD: usize = 64 << 10;
@@ -71,8 +71,7 @@ struct Conversation {
 }
 
 /// What is at hand is not boxed and waits for nothing.
-type Answering =
-    Either<Ready<Result<Response, Infallible>>, BoxFuture<'static, Result<Response, Infallible>>>;
+type Answering = Either<Ready<Result<Response, Infallible>>, BoxFuture<'static, Result<Response, Infallible>>>;
 
 impl Service<hyper::Request<Incoming>> for Conversation {
     type Response = Response;
@@ -115,12 +114,7 @@ pub struct Listener {
 
 impl Listener {
     /// A listener with its own places for connections.
-    pub fn new(
-        socket: TcpListener,
-        answerer: Answerer,
-        settings: ListenerSettings,
-        metrics: &Metrics,
-    ) -> Self {
+    pub fn new(socket: TcpListener, answerer: Answerer, settings: ListenerSettings, metrics: &Metrics) -> Self {
         let places = Arc::new(Semaphore::new(settings.max_connections));
         Self { socket, answerer, settings, places, connections: metrics.connections.clone() }
     }
@@ -276,12 +270,9 @@ impl Patient {
             return polled;
         }
         let limit = self.write_limit;
-        let stalled =
-            self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
         match stalled.as_mut().poll(context) {
-            Poll::Ready(()) => {
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes")))
-            }
+            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes"))),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -302,11 +293,7 @@ impl AsyncRead for Patient {
 }
 
 impl AsyncWrite for Patient {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.watch(context, polled)
     }

@@ -10,14 +10,12 @@ use tokio::sync::watch;
 use super::StartError;
 use crate::cache::RepositoryId;
 use crate::config::RouteSettings;
-use crate::control::{
-    AccountId, AwsSettings, ControlError, ControlPlane, DomainId, DomainName, RepositoryName,
-};
+use crate::control::{AccountId, AwsSettings, ControlError, ControlPlane, DomainId, DomainName, RepositoryName};
 use crate::error::{Cause, Error};
 use crate::flow::{ProjectSource, Route};
-use crate::runtime::{Clock, Tasks};
 use crate::token::{KeeperSettings, MintErrorKind, TokenHandle, keep};
 use crate::upstream::{Client, Endpoint, Upstream};
+use wheelport_runtime::{Clock, Tasks};
 
 /// Builds routes; those that agree share a control plane and a token.
 pub(super) struct Routes<'a> {
@@ -45,8 +43,7 @@ impl<'a> Routes<'a> {
 
     async fn route(&mut self, settings: &RouteSettings) -> Result<Route, StartError> {
         let plane = self.plane(&settings.aws).await;
-        let region =
-            plane.region().ok_or_else(|| StartError::Region { route: Arc::clone(&settings.name) })?;
+        let region = plane.region().ok_or_else(|| StartError::Region { route: Arc::clone(&settings.name) })?;
         let domain = DomainId { name: settings.domain.clone(), owner: settings.domain_owner.clone(), region };
         let token = self.token(&settings.aws, &domain, &plane);
         let upstream = self.upstream(settings, &plane, &domain, &token)?;
@@ -102,8 +99,7 @@ impl<'a> Routes<'a> {
         token: &TokenHandle,
     ) -> Result<watch::Receiver<Option<Upstream>>, StartError> {
         let (client, token, name) = (self.client.clone(), token.clone(), Arc::clone(&settings.name));
-        let connect =
-            move |endpoint| Upstream::new(client.clone(), endpoint, token.clone(), Arc::clone(&name));
+        let connect = move |endpoint| Upstream::new(client.clone(), endpoint, token.clone(), Arc::clone(&name));
         if let Some(url) = &settings.endpoint {
             let endpoint = Endpoint::new(url.clone()).map_err(|error| StartError::Endpoint {
                 route: Arc::clone(&settings.name),

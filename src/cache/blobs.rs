@@ -14,8 +14,8 @@ use tempfile::NamedTempFile;
 use super::disk::{Disk, Reservation, StorageError, addressed};
 use super::fill::Whole;
 use super::pieces::Pieces;
-use crate::pypi::digest::{Hashed, Hasher};
-use crate::pypi::{Hashes, Sha256};
+use wheelport_index::digest::{Hashed, Hasher};
+use wheelport_index::{Hashes, Sha256};
 
 /// How far ahead space is reserved for a file whose length upstream does not tell, in bytes.
 const RESERVE_STEP: u64 = 64 << 20;
@@ -269,7 +269,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::runtime::Clock;
+    use wheelport_runtime::Clock;
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -289,10 +289,7 @@ mod tests {
 
     fn files_below(path: &std::path::Path) -> usize {
         fs::read_dir(path).map_or(0, |entries| {
-            entries
-                .flatten()
-                .map(|entry| if entry.path().is_dir() { files_below(&entry.path()) } else { 1 })
-                .sum()
+            entries.flatten().map(|entry| if entry.path().is_dir() { files_below(&entry.path()) } else { 1 }).sum()
         })
     }
 
@@ -325,10 +322,7 @@ mod tests {
         assert!(verified.commit().is_err());
         assert!(blobs.get_open(blob.sha256, None).is_none() && blobs.get(blob.sha256, None).is_none());
         assert_eq!(files_below(&root.path().join("tmp")), 1, "only the lock is left");
-        assert_eq!(
-            (blobs.disk.used(), blobs.disk.reserved.load(std::sync::atomic::Ordering::Relaxed)),
-            (0, 0)
-        );
+        assert_eq!((blobs.disk.used(), blobs.disk.reserved.load(std::sync::atomic::Ordering::Relaxed)), (0, 0));
         assert_eq!(io::read_to_string(&*blob.file)?, "wheelport", "who has it open reads on");
         Ok(())
     }
@@ -342,10 +336,7 @@ mod tests {
         assert!(blobs.begin_at_hand(600 << 10, &Hashes::default()).is_none(), "no room");
         assert!(blobs.begin_at_hand(2 << 20, &Hashes::default()).is_none(), "too large");
         drop(first);
-        assert!(
-            blobs.begin_at_hand(600 << 10, &Hashes::default()).is_some(),
-            "what was refused is given back"
-        );
+        assert!(blobs.begin_at_hand(600 << 10, &Hashes::default()).is_some(), "what was refused is given back");
         Ok(())
     }
 
@@ -355,8 +346,7 @@ mod tests {
         let mut partial = store(root.path())?.begin(None, &hashes(b"wheelport"))?;
         let mut heard = 0;
         let readers = partial.readers();
-        partial
-            .write(&[Bytes::from_static(b"wheel"), Bytes::from_static(b"port")], |written| heard = written)?;
+        partial.write(&[Bytes::from_static(b"wheel"), Bytes::from_static(b"port")], |written| heard = written)?;
         assert_eq!((heard, io::read_to_string(&*readers)?.as_str()), (9, "wheelport"));
         assert!(partial.verify(&Expected { length: None, hashes: hashes(b"wheelport") })?.proven);
         Ok(())

@@ -24,7 +24,7 @@ use rustix::fs::{FlockOperation, flock};
 use tempfile::{NamedTempFile, TempDir};
 
 use super::open_files::OpenFiles;
-use crate::runtime::Clock;
+use wheelport_runtime::Clock;
 
 /// The layout's version, as `DIR/format` holds it.
 const FORMAT: &str = "wheelport cache 1\n";
@@ -239,15 +239,12 @@ impl Disk {
     }
 
     pub(super) fn forget(&self, size: u64) {
-        let _ = self
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_sub(size)));
+        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_sub(size)));
     }
 
     /// Bytes that the file system still has for us.
     pub(super) fn available(&self) -> u64 {
-        rustix::fs::statvfs(&self.root)
-            .map_or(u64::MAX, |stat| (stat.f_bavail * stat.f_frsize).saturating_sub(MARGIN))
+        rustix::fs::statvfs(&self.root).map_or(u64::MAX, |stat| (stat.f_bavail * stat.f_frsize).saturating_sub(MARGIN))
     }
 
     pub(super) fn now(&self) -> SystemTime {

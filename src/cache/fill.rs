@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::blobs::Blob;
 use crate::error::Error;
-use crate::pypi::Sha256;
+use wheelport_index::Sha256;
 
 /// Why a fill ended without a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,8 +132,7 @@ impl Fill {
 
     /// Waits until more than `position` bytes may be read, or the fill ended; says how many may be read.
     pub async fn readable_past(&mut self, position: u64) -> Result<u64, FillFailure> {
-        let seen =
-            self.progress.wait_for(|progress| progress.readable > position || progress.end.is_some()).await;
+        let seen = self.progress.wait_for(|progress| progress.readable > position || progress.end.is_some()).await;
         match seen.map(|progress| (progress.readable, progress.end.clone())) {
             Ok((readable, _)) if readable > position => Ok(readable),
             Ok((readable, Some(Ok(_)))) => Ok(readable),
@@ -165,12 +164,7 @@ impl Fill {
 
     /// Waits until the whole file was verified.
     pub async fn verified(&mut self) -> Result<Whole, FillFailure> {
-        match self
-            .progress
-            .wait_for(|progress| progress.end.is_some())
-            .await
-            .map(|progress| progress.end.clone())
-        {
+        match self.progress.wait_for(|progress| progress.end.is_some()).await.map(|progress| progress.end.clone()) {
             Ok(Some(end)) => end,
             Ok(None) | Err(_) => Err(FillFailure::Abandoned),
         }
@@ -195,8 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_verified_stays_readable_when_it_cannot_be_kept()
-    -> Result<(), Box<dyn std::error::Error>> {
+    async fn what_was_verified_stays_readable_when_it_cannot_be_kept() -> Result<(), Box<dyn std::error::Error>> {
         for proven in [true, false] {
             let (writer, mut fill) = FillWriter::new();
             writer.begin(Head { file: Arc::new(tempfile::tempfile()?), length: None });

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::runtime::Tasks;
+use wheelport_runtime::Tasks;
 
 /// The fills under way, by key. `V` is what those who join share: a channel, or a growing file. Cheap to clone.
 pub struct Flights<K, V> {
@@ -33,13 +33,7 @@ where
     ///
     /// Returns what is shared, and whether this call started the fill. The key is free again as soon as the leader's
     /// work ended in any way, a panic included.
-    pub fn join<F>(
-        &self,
-        key: K,
-        tasks: &Tasks,
-        name: &'static str,
-        start: impl FnOnce() -> (V, F),
-    ) -> (V, bool)
+    pub fn join<F>(&self, key: K, tasks: &Tasks, name: &'static str, start: impl FnOnce() -> (V, F)) -> (V, bool)
     where
         F: Future<Output = ()> + Send + 'static,
     {

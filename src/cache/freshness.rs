@@ -58,11 +58,8 @@ mod tests {
 
     #[test]
     fn a_page_goes_through_its_life_in_order() {
-        let policy = Policy {
-            fresh_for: 60 * SECOND,
-            stale_while_revalidate: 600 * SECOND,
-            stale_if_error: 86_400 * SECOND,
-        };
+        let policy =
+            Policy { fresh_for: 60 * SECOND, stale_while_revalidate: 600 * SECOND, stale_if_error: 86_400 * SECOND };
         for (age, decision) in [
             (0, Decision::Fresh),
             (59, Decision::Fresh),
@@ -78,11 +75,8 @@ mod tests {
 
     #[test]
     fn windows_of_zero_are_skipped() {
-        let policy = Policy {
-            fresh_for: Duration::ZERO,
-            stale_while_revalidate: Duration::ZERO,
-            stale_if_error: 10 * SECOND,
-        };
+        let policy =
+            Policy { fresh_for: Duration::ZERO, stale_while_revalidate: Duration::ZERO, stale_if_error: 10 * SECOND };
         assert_eq!(policy.decide(Duration::ZERO), Decision::Refetch);
         assert_eq!(policy.decide(10 * SECOND), Decision::Expired);
     }

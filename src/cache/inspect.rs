@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::disk::{FORMAT_FILE, KEPT, PUBLISHED};
-use crate::pypi::digest::Hasher;
+use wheelport_index::digest::Hasher;
 
 /// What there is of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +33,7 @@ pub fn stats(root: &Path) -> io::Result<Vec<Stats>> {
     KEPT.iter()
         .map(|&kind| {
             let files = files(&root.join(kind))?;
-            let bytes =
-                files.iter().map(|path| fs::metadata(path).map_or(0, |metadata| metadata.len())).sum();
+            let bytes = files.iter().map(|path| fs::metadata(path).map_or(0, |metadata| metadata.len())).sum();
             Ok(Stats { kind, files: files.len() as u64, bytes })
         })
         .collect()
@@ -87,10 +86,7 @@ fn check(root: &Path) -> io::Result<()> {
 }
 
 fn not_a_cache(root: &Path) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::NotFound,
-        format!("{} is not a cache directory of wheelport", root.display()),
-    )
+    io::Error::new(io::ErrorKind::NotFound, format!("{} is not a cache directory of wheelport", root.display()))
 }
 
 fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
@@ -127,8 +123,8 @@ fn hash(path: &Path) -> io::Result<String> {
 mod tests {
     use super::*;
     use crate::cache::{Blobs, Disk, Expected};
-    use crate::pypi::{Hashes, Sha256};
-    use crate::runtime::Clock;
+    use wheelport_index::{Hashes, Sha256};
+    use wheelport_runtime::Clock;
 
     #[test]
     fn damage_is_found_and_healed_by_removal() -> Result<(), Box<dyn std::error::Error>> {

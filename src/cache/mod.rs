@@ -27,9 +27,7 @@ pub use disk::{Disk, StorageError};
 pub use fill::{Fill, FillFailure, FillWriter, Head, Whole};
 pub use flight::Flights;
 pub use freshness::{Decision, Policy};
-pub use pages::{
-    Coding, PageContent, PageKey, PageRecord, Pages, Rendering, RepositoryId, Stamp, Trouble, Written,
-};
+pub use pages::{Coding, PageContent, PageKey, PageRecord, Pages, Rendering, RepositoryId, Stamp, Trouble, Written};
 pub use pieces::Pieces;
 pub use pipeline::{Pipeline, WriteError};
 pub use published::Published;

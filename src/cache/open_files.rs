@@ -11,7 +11,7 @@ use foldhash::quality::RandomState;
 use tokio::time::Instant;
 
 use super::blobs::Blob;
-use crate::pypi::Sha256;
+use wheelport_index::Sha256;
 
 /// Files kept open at most.
 const MOST: usize = 128;

@@ -22,8 +22,8 @@ use tokio::time::Instant;
 use super::disk::Disk;
 use super::recent::Recent;
 use super::sidecars::AtHand;
-use crate::pypi::{File, FileName, Page, ProjectName};
-use crate::runtime::Clock;
+use wheelport_index::{File, FileName, Page, ProjectName};
+use wheelport_runtime::Clock;
 
 /// Remembered troubles at most; older ones make room.
 const MAX_NOTES: u64 = 50_000;
@@ -162,15 +162,11 @@ pub struct Pages {
 impl RepositoryId {
     /// The identity of a repository, from its parts as configured.
     pub fn new(parts: &[&str]) -> Self {
-        let label: String =
-            parts.iter().flat_map(|part| part.chars().chain(['_'])).filter(char::is_ascii).collect();
-        let readable: String = label
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
-            .take(80)
-            .collect();
+        let label: String = parts.iter().flat_map(|part| part.chars().chain(['_'])).filter(char::is_ascii).collect();
+        let readable: String =
+            label.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).take(80).collect();
         // Two repositories with the same readable label are still two.
-        let exact = crate::pypi::Sha256::of(parts.join("\0").as_bytes()).to_string();
+        let exact = wheelport_index::Sha256::of(parts.join("\0").as_bytes()).to_string();
         Self(format!("{}-{}", readable.trim_end_matches('_'), &exact[..EXACT]).into())
     }
 
@@ -259,9 +255,7 @@ impl Pages {
                     u32::try_from(rendering.body.len() + RENDERING_OVERHEAD).unwrap_or(u32::MAX)
                 })
                 .build_with_hasher(RandomState::default()),
-            notes: moka::sync::Cache::builder()
-                .max_capacity(MAX_NOTES)
-                .build_with_hasher(RandomState::default()),
+            notes: moka::sync::Cache::builder().max_capacity(MAX_NOTES).build_with_hasher(RandomState::default()),
             revisions: AtomicU64::new(1),
         }
     }
@@ -332,12 +326,7 @@ impl Pages {
     }
 
     /// One representation of a content.
-    pub fn rendering_of(
-        &self,
-        content: &PageContent,
-        written: Written,
-        coding: Coding,
-    ) -> Option<Arc<Rendering>> {
+    pub fn rendering_of(&self, content: &PageContent, written: Written, coding: Coding) -> Option<Arc<Rendering>> {
         content.renderings[written as usize * CODINGS + coding as usize]
             .or_look_up(|| self.rendering(content.revision, written, coding))
     }
@@ -410,10 +399,7 @@ mod tests {
     }
 
     fn key() -> Result<PageKey, Box<dyn std::error::Error>> {
-        Ok(PageKey {
-            repository: RepositoryId::new(&["acme", "python"]),
-            project: ProjectName::parse("hello")?,
-        })
+        Ok(PageKey { repository: RepositoryId::new(&["acme", "python"]), project: ProjectName::parse("hello")? })
     }
 
     #[tokio::test]

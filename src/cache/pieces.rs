@@ -41,11 +41,7 @@ pub struct Piece {
 
 impl Piece {
     /// Has its first `length` bytes, at most [`PIECE`], filled by `read`, which says how many of them it filled.
-    pub fn fill(
-        &mut self,
-        length: usize,
-        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
-    ) -> io::Result<()> {
+    pub fn fill(&mut self, length: usize, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<()> {
         self.filled = 0;
         self.filled = read(&mut self.room[..length.min(PIECE)])?.min(length);
         Ok(())

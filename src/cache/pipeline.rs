@@ -131,8 +131,8 @@ mod tests {
 
     use super::*;
     use crate::cache::{Blobs, Disk, Fill, FillFailure};
-    use crate::pypi::{Hashes, Sha256};
-    use crate::runtime::Clock;
+    use wheelport_index::{Hashes, Sha256};
+    use wheelport_runtime::Clock;
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::{Disk, PUBLISHED};
 use super::pages::{PageKey, RepositoryId};
-use crate::pypi::{File, Page, ProjectName};
-use crate::runtime::Clock;
+use wheelport_index::{File, Page, ProjectName};
+use wheelport_runtime::Clock;
 
 /// How long a published file is shown although upstream does not list it. CodeArtifact usually takes a second.
 pub const LIFE: Duration = Duration::from_hours(1);
@@ -159,7 +159,7 @@ fn path(key: &PageKey) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pypi::{CoreMetadata, FileName, Hashes, VersionSegment, Yanked};
+    use wheelport_index::{CoreMetadata, FileName, Hashes, VersionSegment, Yanked};
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 

@@ -197,7 +197,7 @@ mod tests {
 
     use super::*;
     use crate::cache::fill::{FillWriter, Head, Whole};
-    use crate::pypi::Sha256;
+    use wheelport_index::Sha256;
 
     fn stored(blob: &Blob, range: Range<u64>) -> Reader {
         Reader::stored(blob, range, Pieces::default())
@@ -240,8 +240,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_small_file_is_read_once_and_every_part_of_it_is_exact()
-    -> Result<(), Box<dyn std::error::Error>> {
+    async fn a_small_file_is_read_once_and_every_part_of_it_is_exact() -> Result<(), Box<dyn std::error::Error>> {
         let mut file = tempfile::tempfile()?;
         file.write_all(b"wheelport")?;
         let blob = Blob::new(Arc::new(file), 9, Sha256::of(b"wheelport"));
@@ -300,8 +299,7 @@ mod tests {
         writer.begin(Head { file: Arc::clone(&readers), length: None });
         file.write_all(b"wheelport")?;
         writer.wrote(9);
-        let growing =
-            |start, end| Reader::growing(fill.clone(), Arc::clone(&readers), start, end, Pieces::default());
+        let growing = |start, end| Reader::growing(fill.clone(), Arc::clone(&readers), start, end, Pieces::default());
         let mut reader = growing(0, None);
         assert_eq!(reader.next().await?.as_deref(), Some(b"wheelpor".as_slice()));
         let mut late = growing(2, Some(9));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::freshness::Policy;
-use crate::runtime::units::{Size, Span};
+use wheelport_runtime::{HumanDuration, Size};
 
 /// The `[cache]` table.
 #[derive(Debug, Clone, Deserialize)]
@@ -18,15 +18,15 @@ pub struct CacheSettings {
     /// The memory for rendered pages.
     pub memory: Size,
     /// Page freshness.
-    pub fresh_for: Span,
+    pub fresh_for: HumanDuration,
     /// How long a stale page is served while it is refreshed behind the answer.
-    pub stale_while_revalidate: Span,
+    pub stale_while_revalidate: HumanDuration,
     /// How long a stale page may be served when upstream fails.
-    pub stale_if_error: Span,
+    pub stale_if_error: HumanDuration,
     /// How long a project that does not exist upstream is remembered as missing.
-    pub missing_for: Span,
+    pub missing_for: HumanDuration,
     /// Freshness of the project list.
-    pub list_fresh_for: Span,
+    pub list_fresh_for: HumanDuration,
     /// Whether the pages of what a wheel needs are fetched while a client reads the wheel's metadata.
     pub prefetch: bool,
 }
@@ -37,11 +37,11 @@ impl Default for CacheSettings {
             dir: None,
             max_size: Size::gib(10),
             memory: Size::mib(64),
-            fresh_for: Span::secs(60),
-            stale_while_revalidate: Span::secs(10 * 60),
-            stale_if_error: Span::secs(24 * 60 * 60),
-            missing_for: Span::secs(10),
-            list_fresh_for: Span::secs(5 * 60),
+            fresh_for: HumanDuration::secs(60),
+            stale_while_revalidate: HumanDuration::secs(10 * 60),
+            stale_if_error: HumanDuration::secs(24 * 60 * 60),
+            missing_for: HumanDuration::secs(10),
+            list_fresh_for: HumanDuration::secs(5 * 60),
             prefetch: true,
         }
     }

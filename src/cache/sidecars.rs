@@ -11,7 +11,7 @@ use http::HeaderMap;
 
 use super::disk::{Disk, addressed};
 use super::pages::PageContent;
-use crate::pypi::Sha256;
+use wheelport_index::Sha256;
 
 /// First bytes of a record whose rest is the metadata: a marker and the digest in hexadecimal.
 const PRESENT: &[u8] = b"metadata ";
@@ -131,9 +131,7 @@ impl Sidecars {
     pub fn put(&self, wheel: Sha256, sidecar: &Sidecar) -> std::io::Result<()> {
         let record = match sidecar {
             Sidecar::Absent => ABSENT.to_vec(),
-            Sidecar::Present { sha256, bytes } => {
-                [PRESENT, sha256.to_string().as_bytes(), b"\n", bytes].concat()
-            }
+            Sidecar::Present { sha256, bytes } => [PRESENT, sha256.to_string().as_bytes(), b"\n", bytes].concat(),
         };
         self.disk.write_record(&addressed("sidecars", &wheel), &record)
     }
@@ -156,7 +154,7 @@ fn decode(record: Vec<u8>) -> Option<Sidecar> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::Clock;
+    use wheelport_runtime::Clock;
 
     #[test]
     fn records_survive_and_damage_counts_as_missing() -> Result<(), Box<dyn std::error::Error>> {

@@ -15,9 +15,9 @@ use sha2::{Digest as _, Sha256 as Sha256Hasher};
 use tempfile::NamedTempFile;
 
 use super::disk::{Disk, StorageError, addressed};
-use crate::pypi::Sha256;
-use crate::pypi::digest::hex;
-use crate::pypi::form::ContentDigests;
+use wheelport_index::Sha256;
+use wheelport_index::digest::hex;
+use wheelport_index::form::ContentDigests;
 
 /// An upload that is arriving.
 pub struct Spool {
@@ -133,7 +133,7 @@ mod tests {
 
     use super::*;
     use crate::cache::Blobs;
-    use crate::runtime::Clock;
+    use wheelport_runtime::Clock;
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 

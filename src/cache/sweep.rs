@@ -91,7 +91,7 @@ mod tests {
     use std::io::{self, Read as _};
 
     use super::*;
-    use crate::runtime::Clock;
+    use wheelport_runtime::Clock;
 
     fn aged(disk: &Disk, name: &str, size: usize, age: u64) -> io::Result<PathBuf> {
         let relative = Path::new("blobs/aa").join(name);

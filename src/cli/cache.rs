@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::{CommandError, Ended};
 use crate::cache::inspect::{self, Stats};
-use crate::runtime::units::Size;
+use wheelport_runtime::Size;
 
 /// Arguments of `cache`.
 #[derive(Debug, Args)]
@@ -50,8 +50,7 @@ pub fn run(args: &CacheArgs) -> Result<Ended, CommandError> {
             for path in &verified.damaged {
                 writeln!(out, "damaged, removed: {}", path.display()).map_err(CommandError::start)?;
             }
-            writeln!(out, "{} good, {} damaged", verified.good, verified.damaged.len())
-                .map_err(CommandError::start)?;
+            writeln!(out, "{} good, {} damaged", verified.good, verified.damaged.len()).map_err(CommandError::start)?;
             if verified.damaged.is_empty() { Ended::Well } else { Ended::Badly }
         }
         Action::Clear(at) => {

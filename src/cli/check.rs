@@ -17,9 +17,9 @@ use super::serve::ServeArgs;
 use super::{CommandError, Ended};
 use crate::config::{RouteSettings, Settings};
 use crate::control::{AccountId, AwsSettings, ControlPlane, DomainId, DomainName, RepositoryName};
-use crate::runtime::Clock;
 use crate::upstream::{Client, ClientSettings};
 use crate::web::guard::UploadPolicy;
+use wheelport_runtime::Clock;
 
 mod aws;
 mod directory;
@@ -239,22 +239,14 @@ impl<'a> Doctor<'a> {
     fn configuration(&self) -> Finding {
         let routes = self.targets.iter().map(|target| {
             let upload = if target.upload { ", uploads on" } else { "" };
-            format!(
-                "route {}: repository {} of domain {}{upload}",
-                target.route, target.repository, target.domain
-            )
+            format!("route {}: repository {} of domain {}{upload}", target.route, target.repository, target.domain)
         });
         let number = self.targets.len();
         let plural = if number == 1 { "" } else { "s" };
         Finding::ok("configuration", format!("valid, {number} route{plural}")).with_details(routes.collect())
     }
 
-    async fn repository_steps(
-        &self,
-        control: &ControlPlane,
-        target: &CheckTarget,
-        usable: bool,
-    ) -> Vec<Finding> {
+    async fn repository_steps(&self, control: &ControlPlane, target: &CheckTarget, usable: bool) -> Vec<Finding> {
         let region = target.aws.region.clone().or_else(|| control.region());
         let Some(region) = region.filter(|_| usable) else {
             return repository::skipped("AWS cannot be asked yet");
@@ -291,13 +283,7 @@ impl Report {
         let mut text = String::new();
         for finding in &self.findings {
             let route = finding.route.as_ref().map(|route| format!(" [{route}]")).unwrap_or_default();
-            let _ = writeln!(
-                text,
-                "{:<4}  {}{route}: {}",
-                finding.status.as_str(),
-                finding.step,
-                finding.summary
-            );
+            let _ = writeln!(text, "{:<4}  {}{route}: {}", finding.status.as_str(), finding.step, finding.summary);
             for detail in &finding.details {
                 let _ = writeln!(text, "        {detail}");
             }

@@ -13,11 +13,11 @@ use super::{CommandError, Ended, public_index, signals};
 use crate::app::App;
 use crate::config::{Overrides, Settings};
 use crate::control::{AccountId, DomainName, EmulatorAccess, InvalidSetting, RegionName, RepositoryName};
-use crate::emulator::control::{DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY};
-use crate::emulator::public::IndexAddress;
-use crate::emulator::{Emulator, EmulatorSettings};
-use crate::runtime::{Clock, Tasks};
 use crate::web::guard::UploadPolicy;
+use wheelport_emulator::control::{DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY};
+use wheelport_emulator::public::IndexAddress;
+use wheelport_emulator::{Emulator, EmulatorSettings};
+use wheelport_runtime::{Clock, Tasks};
 
 /// How long the emulator's connections may take to end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -43,17 +43,15 @@ pub async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
     let stop = signals::until_stopped().map_err(CommandError::start)?;
     let (_temporary, dir) = directory(args.dir.as_deref()).map_err(CommandError::start)?;
     let emulator_tasks = Tasks::new();
-    let settings = EmulatorSettings {
-        public_index: public_index.clone(),
-        ..EmulatorSettings::new(dir.join("codeartifact"))
-    };
+    let settings =
+        EmulatorSettings { public_index: public_index.clone(), ..EmulatorSettings::new(dir.join("codeartifact")) };
     let world = (settings.domain.clone(), settings.repository.clone(), settings.region.clone());
     let emulator = Emulator::open(settings, emulator_tasks.clone()).await.map_err(CommandError::start)?;
     emulator.serve_data(loopback().await?).map_err(CommandError::start)?;
     let control = emulator.serve_control(loopback().await?).map_err(CommandError::start)?;
 
     let upload = upload(args.listen);
-    let over = |(domain, repository, region): (crate::emulator::store::DomainKey, String, String)| {
+    let over = |(domain, repository, region): (wheelport_emulator::store::DomainKey, String, String)| {
         Ok::<_, InvalidSetting>(Overrides {
             listen: vec![args.listen],
             domain: Some(DomainName::parse(&domain.name)?),
@@ -70,8 +68,7 @@ pub async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
         })
     };
     let settings = Settings::load(over(world).map_err(CommandError::usage)?).map_err(CommandError::usage)?;
-    let app =
-        Box::pin(App::start(settings, Clock::system(), Tasks::new())).await.map_err(CommandError::start)?;
+    let app = Box::pin(App::start(settings, Clock::system(), Tasks::new())).await.map_err(CommandError::start)?;
     for address in &app.addresses {
         let publish = upload != UploadPolicy::Off;
         let text = greeting(reachable(*address), public_index.as_ref(), args.dir.as_deref(), publish);
@@ -109,12 +106,7 @@ async fn loopback() -> Result<TcpListener, CommandError> {
 }
 
 /// What to try, ready to paste.
-fn greeting(
-    address: SocketAddr,
-    public_index: Option<&IndexAddress>,
-    dir: Option<&Path>,
-    publish: bool,
-) -> String {
+fn greeting(address: SocketAddr, public_index: Option<&IndexAddress>, dir: Option<&Path>, publish: bool) -> String {
     let mut text = String::new();
     let index = format!("http://{address}/simple/");
     let _ = writeln!(text, "wheelport demo listens on http://{address}  (open it in a browser)");
@@ -126,10 +118,9 @@ fn greeting(
         Some(index) => {
             writeln!(text, "Public packages come from {index} through the repository's external connection.")
         }
-        None => writeln!(
-            text,
-            "It works without any network; start it with --public-index to have public packages too."
-        ),
+        None => {
+            writeln!(text, "It works without any network; start it with --public-index to have public packages too.")
+        }
     };
     let _ = match dir {
         Some(dir) => writeln!(text, "Packages and cache are kept in {}.", dir.display()),

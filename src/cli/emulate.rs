@@ -9,11 +9,11 @@ use tokio::net::TcpListener;
 
 use super::public_index::{self, PublicIndexError};
 use super::signals;
-use crate::emulator::control::{ControlSettings, DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY, IdentitySettings};
-use crate::emulator::public::IndexAddress;
-use crate::emulator::store::DomainKey;
-use crate::emulator::{Emulator, EmulatorSettings, Oddities, OpenError};
-use crate::runtime::{Clock, Tasks};
+use wheelport_emulator::control::{ControlSettings, DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY, IdentitySettings};
+use wheelport_emulator::public::IndexAddress;
+use wheelport_emulator::store::DomainKey;
+use wheelport_emulator::{Emulator, EmulatorSettings, Oddities, OpenError};
+use wheelport_runtime::{Clock, Tasks};
 
 /// How long open connections may take to end.
 const DRAIN: Duration = Duration::from_secs(10);

@@ -83,10 +83,8 @@ pub fn run(args: &IamPolicyArgs) -> Result<Ended, CommandError> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CommandError::start)?;
     if !missing.is_empty() {
-        let flags: Vec<String> =
-            missing.iter().map(|hole| format!("{} ({})", hole.word, hole.flag)).collect();
-        writeln!(std::io::stderr(), "Still to be filled in: {}", flags.join(", "))
-            .map_err(CommandError::start)?;
+        let flags: Vec<String> = missing.iter().map(|hole| format!("{} ({})", hole.word, hole.flag)).collect();
+        writeln!(std::io::stderr(), "Still to be filled in: {}", flags.join(", ")).map_err(CommandError::start)?;
     }
     Ok(Ended::Well)
 }
@@ -176,9 +174,6 @@ mod tests {
     fn what_is_missing_is_named_once_and_left_in_place() {
         let (text, missing) = filled(&["read", "--domain=acme", "--region=eu-central-1"]);
         assert_eq!(missing, ["ACCOUNT", "REPOSITORY"]);
-        assert!(
-            text.contains("arn:aws:codeartifact:eu-central-1:ACCOUNT:repository/acme/REPOSITORY"),
-            "{text}"
-        );
+        assert!(text.contains("arn:aws:codeartifact:eu-central-1:ACCOUNT:repository/acme/REPOSITORY"), "{text}");
     }
 }

@@ -4,7 +4,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::runtime::telemetry::LogFormat;
+use crate::telemetry::logging::LogFormat;
 
 pub mod cache;
 pub mod check;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::emulator::public::IndexAddress;
+use wheelport_emulator::public::IndexAddress;
 
 /// Why there is no public index although one was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,9 +45,8 @@ fn built_in() -> Option<IndexAddress> {
 /// The URL behind the word `default` in the help of an index option; both tools print it, broken over lines as it fits.
 fn default_in_help(help: &str) -> Option<IndexAddress> {
     let words: Vec<&str> = help.split_whitespace().collect();
-    let option = words
-        .iter()
-        .position(|word| word.starts_with("--index-url") || word.starts_with("--default-index"))?;
+    let option =
+        words.iter().position(|word| word.starts_with("--index-url") || word.starts_with("--default-index"))?;
     let url = words[option..].iter().take(80).find_map(|word| {
         let trimmed = word.trim_matches(|c: char| !(c.is_ascii_alphanumeric() || c == '/'));
         trimmed.starts_with("http").then(|| parse_index(trimmed)).flatten()
@@ -126,20 +125,15 @@ mod tests {
         let url = |path: &str| Some(format!("https://index.example.org/{path}"));
         let pip = ("PIP_INDEX_URL", "https://index.example.org/pip/");
         let uv = ("UV_DEFAULT_INDEX", "corp=https://user:secret@index.example.org/uv/");
-        let user = (
-            "/home/u/.config/pip/pip.conf",
-            "[global]\ntimeout = 60\nindex-url = https://index.example.org/user/\n",
-        );
+        let user =
+            ("/home/u/.config/pip/pip.conf", "[global]\ntimeout = 60\nindex-url = https://index.example.org/user/\n");
         let machine = ("/etc/pip.conf", "[install]\nindex-url: https://index.example.org/machine/\n");
         let home = ("HOME", "/home/u");
         assert_eq!(find(&[pip, uv, home], &[user]), url("pip/"));
         assert_eq!(find(&[uv, home], &[user]), url("uv/"));
         assert_eq!(find(&[home], &[user, machine]), url("user/"));
         assert_eq!(find(&[home], &[machine]), url("machine/"));
-        assert_eq!(
-            find(&[home], &[("/etc/pip.conf", "[other]\nindex-url = https://index.example.org/no/\n")]),
-            None
-        );
+        assert_eq!(find(&[home], &[("/etc/pip.conf", "[other]\nindex-url = https://index.example.org/no/\n")]), None);
         assert_eq!(find(&[("PIP_INDEX_URL", "file:///srv/index"), home], &[]), None);
     }
 

@@ -11,9 +11,9 @@ use super::{CommandError, Ended, signals};
 use crate::app::App;
 use crate::config::{Overrides, Settings};
 use crate::control::{AccountId, DomainName, RegionName, RepositoryName, RoleArn};
-use crate::runtime::units::Size;
-use crate::runtime::{Clock, Tasks};
 use crate::web::guard::{HostPattern, UploadPolicy};
+use wheelport_runtime::Size;
+use wheelport_runtime::{Clock, Tasks};
 
 /// Arguments of `serve`; each is also an environment variable.
 #[derive(Debug, Clone, Args)]
@@ -61,12 +61,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "URL", env = "WHEELPORT_PUBLIC_URL")]
     pub public_url: Option<Url>,
     /// Host name to answer to, repeatable; `*.example.org` and `*` work too
-    #[arg(
-        long = "allowed-host",
-        value_name = "HOST",
-        env = "WHEELPORT_ALLOWED_HOSTS",
-        value_delimiter = ','
-    )]
+    #[arg(long = "allowed-host", value_name = "HOST", env = "WHEELPORT_ALLOWED_HOSTS", value_delimiter = ',')]
     pub allowed_hosts: Vec<HostPattern>,
 }
 

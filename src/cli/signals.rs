@@ -14,10 +14,7 @@ pub fn until_stopped() -> io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
         // A thread of the runtime that outlives the drain; there is nothing to join.
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "it ends the process and cannot be awaited by anybody"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "it ends the process and cannot be awaited by anybody")]
         drop(tokio::spawn(async move {
             tokio::select! {
                 _ = terminate.recv() => {}

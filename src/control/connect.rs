@@ -21,8 +21,8 @@ use aws_credential_types::Credentials;
 
 use super::skew::SkewWatch;
 use super::{AwsSettings, Call, ControlError, RegionName};
-use crate::runtime::Clock;
 use crate::token::MintErrorKind;
+use wheelport_runtime::Clock;
 
 const OPERATION_LIMIT: Duration = Duration::from_secs(10);
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(4);
@@ -112,8 +112,7 @@ impl ControlPlane {
     /// Asks STS who we are; every identity may do that.
     pub async fn caller_identity(&self) -> Result<CallerIdentity, ControlError> {
         let session = self.session().await;
-        let configuration =
-            aws_sdk_sts::config::Builder::from(&session).interceptor(self.inner.skew.clone()).build();
+        let configuration = aws_sdk_sts::config::Builder::from(&session).interceptor(self.inner.skew.clone()).build();
         let answer = aws_sdk_sts::Client::from_conf(configuration).get_caller_identity().send().await;
         let answer = answer.map_err(|error| self.explain(&error, Call::GetCallerIdentity, "STS"))?;
         Ok(CallerIdentity {
@@ -217,8 +216,7 @@ fn with_profile(session: SdkConfig, profile: &str) -> SdkConfig {
         .with_use_dual_stack(session.use_dual_stack())
         .with_timeout_config(time_limits())
         .with_retry_config(retries());
-    let provider =
-        ProfileFileCredentialsProvider::builder().profile_name(profile).configure(&configuration).build();
+    let provider = ProfileFileCredentialsProvider::builder().profile_name(profile).configure(&configuration).build();
     session.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
 }
 

@@ -67,15 +67,9 @@ fn unreachable_endpoint(error: &(dyn Error + 'static), call: Call) -> ControlErr
         );
     }
     let (why, remedy) = if says(&["certificate", "unknownissuer", "tls"]) {
-        (
-            "the TLS certificate was not accepted",
-            "install the certificate authority of an intercepting gateway here",
-        )
+        ("the TLS certificate was not accepted", "install the certificate authority of an intercepting gateway here")
     } else if says(&["dns", "lookup", "resolve"]) && !says(&["identity resolver"]) {
-        (
-            "the host name could not be resolved",
-            "check the region's spelling, DNS, and private DNS of VPC endpoints",
-        )
+        ("the host name could not be resolved", "check the region's spelling, DNS, and private DNS of VPC endpoints")
     } else if says(&["refused"]) {
         ("the connection was refused", "check AWS_ENDPOINT_URL settings and firewalls")
     } else if says(&["identity resolver"]) {
@@ -103,10 +97,9 @@ fn refused(answer: &Answer, call: Call, subject: &str) -> ControlError {
                  belongs to another account"
             ),
         ),
-        "ThrottlingException" | "Throttling" | "TooManyRequestsException" | "RequestLimitExceeded" => (
-            MintErrorKind::Throttled,
-            format!("AWS throttles {call}: too many calls in this account and region"),
-        ),
+        "ThrottlingException" | "Throttling" | "TooManyRequestsException" | "RequestLimitExceeded" => {
+            (MintErrorKind::Throttled, format!("AWS throttles {call}: too many calls in this account and region"))
+        }
         "ValidationException" => {
             (MintErrorKind::Other, format!("AWS refused the parameters of {call} for {subject}: {said}"))
         }
@@ -142,8 +135,7 @@ fn signing(answer: &Answer) -> Option<ControlError> {
     Some(finish(kind, message.to_owned(), answer))
 }
 
-const CLOCK: &str =
-    "this machine's clock is too far from AWS's for signatures: set it right, for example with NTP";
+const CLOCK: &str = "this machine's clock is too far from AWS's for signatures: set it right, for example with NTP";
 
 fn unexpected(answer: &Answer, call: Call) -> ControlError {
     let code = if answer.code.is_empty() { "no error code" } else { &answer.code };
@@ -167,9 +159,7 @@ fn denied(said: &str, call: Call, subject: &str) -> String {
         "let the role's trust policy name this principal, and check `external_id`".to_owned()
     } else if said.contains(call.action()) {
         let resource = match call {
-            Call::GetAuthorizationToken => {
-                "the domain's ARN (`arn:aws:codeartifact:REGION:ACCOUNT:domain/DOMAIN`)"
-            }
+            Call::GetAuthorizationToken => "the domain's ARN (`arn:aws:codeartifact:REGION:ACCOUNT:domain/DOMAIN`)",
             Call::GetRepositoryEndpoint | Call::ListPackages => {
                 "the repository's ARN (`arn:aws:codeartifact:REGION:ACCOUNT:repository/DOMAIN/REPOSITORY`)"
             }
@@ -179,9 +169,7 @@ fn denied(said: &str, call: Call, subject: &str) -> String {
             "allow `{call}` on {resource}; if another account owns the domain, its domain policy has to allow it too"
         )
     } else {
-        format!(
-            "check that `{call}` and `sts:GetServiceBearerToken` are allowed, and that no policy denies them"
-        )
+        format!("check that `{call}` and `sts:GetServiceBearerToken` are allowed, and that no policy denies them")
     };
     let said = safe(said);
     if said.is_empty() {
@@ -204,11 +192,7 @@ fn finish(kind: MintErrorKind, message: String, answer: &Answer) -> ControlError
 fn with_skew(mut error: ControlError, skew: Option<i64>) -> ControlError {
     if let Some(seconds) = skew.filter(|seconds| seconds.unsigned_abs() > SKEW_ALARM) {
         let direction = if seconds > 0 { "ahead of" } else { "behind" };
-        let _ = write!(
-            error.message,
-            " (this machine's clock is {} s {direction} AWS's)",
-            seconds.unsigned_abs()
-        );
+        let _ = write!(error.message, " (this machine's clock is {} s {direction} AWS's)", seconds.unsigned_abs());
     }
     error
 }
@@ -288,13 +272,7 @@ mod tests {
                 "on the domain's ARN",
             ),
             (403, "AccessDeniedException", String::new(), MintErrorKind::Denied, "no policy denies"),
-            (
-                404,
-                "ResourceNotFoundException",
-                "Domain not found".to_owned(),
-                MintErrorKind::NotFound,
-                "domain_owner",
-            ),
+            (404, "ResourceNotFoundException", "Domain not found".to_owned(), MintErrorKind::NotFound, "domain_owner"),
             (429, "ThrottlingException", String::new(), MintErrorKind::Throttled, "too many calls"),
             (400, "ValidationException", "duration".to_owned(), MintErrorKind::Other, "duration"),
             (403, "UnrecognizedClientException", String::new(), MintErrorKind::NoCredentials, "access key"),
@@ -305,13 +283,7 @@ mod tests {
                 MintErrorKind::NoCredentials,
                 "secret access key",
             ),
-            (
-                403,
-                "InvalidSignatureException",
-                "Signature expired: 2026".to_owned(),
-                MintErrorKind::ClockSkew,
-                "clock",
-            ),
+            (403, "InvalidSignatureException", "Signature expired: 2026".to_owned(), MintErrorKind::ClockSkew, "clock"),
             (403, "RequestTimeTooSkewed", String::new(), MintErrorKind::ClockSkew, "NTP"),
             (403, "ExpiredTokenException", String::new(), MintErrorKind::NoCredentials, "expired"),
             (503, "", String::new(), MintErrorKind::Unreachable, "503"),
@@ -334,8 +306,7 @@ mod tests {
 
     #[test]
     fn a_wrong_clock_is_named() {
-        let error =
-            refused(&answer(403, "AccessDeniedException", ""), Call::GetAuthorizationToken, "domain acme");
+        let error = refused(&answer(403, "AccessDeniedException", ""), Call::GetAuthorizationToken, "domain acme");
         assert_eq!(with_skew(error.clone(), Some(59)), error);
         let behind = with_skew(error, Some(-3_600)).message;
         assert!(behind.contains("3600 s behind"), "{behind}");
@@ -344,8 +315,7 @@ mod tests {
     #[test]
     fn what_looks_like_a_secret_is_hidden() {
         let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEYx";
-        let text =
-            safe(&format!("failed\nwith AKIAIOSFODNN7EXAMPLE and key=:{secret} \"token\":\"{secret}\""));
+        let text = safe(&format!("failed\nwith AKIAIOSFODNN7EXAMPLE and key=:{secret} \"token\":\"{secret}\""));
         assert!(!text.contains("AKIA") && !text.contains("wJalr") && !text.contains('\n'), "{text}");
         let arn = "arn:aws:sts::111122223333:assumed-role/Some-Quite-Long-Role-Name-Of-A-Team/session";
         assert!(safe(arn).contains("assumed-role"), "{}", safe(arn));

@@ -38,11 +38,7 @@ impl ControlPlane {
             .send()
             .await
             .map_err(|error| {
-                self.explain(
-                    &error,
-                    Call::GetRepositoryEndpoint,
-                    &format!("repository {repository} in {domain}"),
-                )
+                self.explain(&error, Call::GetRepositoryEndpoint, &format!("repository {repository} in {domain}"))
             })?;
         read(answer.repository_endpoint().unwrap_or_default())
     }
@@ -51,14 +47,10 @@ impl ControlPlane {
 /// The address that AWS documents. Only for the commercial partition: elsewhere the host ends differently.
 fn derive(domain: &DomainId, repository: &RepositoryName) -> Option<Url> {
     let (name, owner, region) = (&domain.name, domain.owner.as_ref()?, &domain.region);
-    if ["cn-", "us-iso", "us-gov", "eu-isoe", "eusc-"]
-        .iter()
-        .any(|prefix| region.as_str().starts_with(prefix))
-    {
+    if ["cn-", "us-iso", "us-gov", "eu-isoe", "eusc-"].iter().any(|prefix| region.as_str().starts_with(prefix)) {
         return None;
     }
-    Url::parse(&format!("https://{name}-{owner}.d.codeartifact.{region}.amazonaws.com/pypi/{repository}/"))
-        .ok()
+    Url::parse(&format!("https://{name}-{owner}.d.codeartifact.{region}.amazonaws.com/pypi/{repository}/")).ok()
 }
 
 fn read(answer: &str) -> Result<Url, ControlError> {
@@ -76,11 +68,8 @@ fn read(answer: &str) -> Result<Url, ControlError> {
 
 /// Whether somebody pointed the SDK somewhere else, for CodeArtifact or for everything.
 fn has_custom_endpoint(session: &SdkConfig) -> bool {
-    let key = ServiceConfigKey::builder()
-        .service_id("codeartifact")
-        .env("AWS_ENDPOINT_URL")
-        .profile("endpoint_url")
-        .build();
+    let key =
+        ServiceConfigKey::builder().service_id("codeartifact").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
     let of_service = || session.service_config()?.load_config(key.ok()?);
     session.endpoint_url().is_some() || of_service().is_some()
 }

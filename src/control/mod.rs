@@ -22,8 +22,8 @@ mod tests;
 pub use connect::{CallerIdentity, ControlPlane, CredentialsFound};
 pub use packages::MAX_PACKAGES;
 pub use settings::{
-    AccountId, AwsSettings, DomainId, DomainName, EmulatorAccess, InvalidSetting, RegionName, RepositoryName,
-    RoleArn, TokenLifetime,
+    AccountId, AwsSettings, DomainId, DomainName, EmulatorAccess, InvalidSetting, RegionName, RepositoryName, RoleArn,
+    TokenLifetime,
 };
 pub use skew::{SKEW_ALARM, SKEW_WARNING};
 

@@ -34,9 +34,7 @@ impl ControlPlane {
         }
         Err(ControlError {
             kind: MintErrorKind::Other,
-            message: format!(
-                "repository {repository} has more than {MAX_PACKAGES} packages, or its list has no end"
-            ),
+            message: format!("repository {repository} has more than {MAX_PACKAGES} packages, or its list has no end"),
             code: None,
             retry_after: None,
         })

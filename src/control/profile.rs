@@ -84,8 +84,7 @@ fn of_flaw(flaw: &Flaw, selected: &str) -> ProfileFinding {
             "bad_line",
             None,
             place,
-            "this line is neither a section nor `key = value`; this program refuses the whole file"
-                .to_owned(),
+            "this line is neither a section nor `key = value`; this program refuses the whole file".to_owned(),
             "the AWS CLI refuses the file too",
             "correct or delete the line",
         ),
@@ -94,9 +93,7 @@ fn of_flaw(flaw: &Flaw, selected: &str) -> ProfileFinding {
             "prefix_missing",
             Some(name.clone()),
             place,
-            format!(
-                "section `[{name}]` of the configuration file is ignored: its name lacks the word `profile`"
-            ),
+            format!("section `[{name}]` of the configuration file is ignored: its name lacks the word `profile`"),
             "boto3 and the AWS CLI ignore it too",
             "write `[profile NAME]`; only the credentials file goes without the word",
         ),

@@ -162,9 +162,8 @@ fn is_account(raw: &str) -> bool {
 /// It becomes part of a host name, so nothing but lower-case words between hyphens, the last one a number.
 fn is_region(raw: &str) -> bool {
     let words: Vec<&str> = raw.split('-').collect();
-    let word = |word: &&str| {
-        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-    };
+    let word =
+        |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     let number = words.last().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
     raw.len() <= 32 && words.len() >= 3 && words.iter().all(word) && number
 }
@@ -279,9 +278,7 @@ mod tests {
         for bad in ["", "a", ".a", "-a", "a b", "a/b", "a?b", &"a".repeat(101)] {
             assert!(RepositoryName::parse(bad).is_err(), "{bad}");
         }
-        for (raw, good) in
-            [("111122223333", true), ("11112222333", false), ("1111-2222-33", false), ("", false)]
-        {
+        for (raw, good) in [("111122223333", true), ("11112222333", false), ("1111-2222-33", false), ("", false)] {
             assert_eq!(AccountId::parse(raw).is_ok(), good, "{raw}");
         }
     }
@@ -291,17 +288,9 @@ mod tests {
         for good in ["eu-central-1", "us-gov-west-1", "ap-southeast-2", "us-iso-east-1"] {
             assert!(RegionName::parse(good).is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            "eu",
-            "eu-central",
-            "eu-central-x",
-            "EU-central-1",
-            "eu--1",
-            "a.b-c-1",
-            "eu-central-1/x",
-            "@-a-1",
-        ] {
+        for bad in
+            ["", "eu", "eu-central", "eu-central-x", "EU-central-1", "eu--1", "a.b-c-1", "eu-central-1/x", "@-a-1"]
+        {
             assert!(RegionName::parse(bad).is_err(), "{bad}");
         }
     }
@@ -325,9 +314,7 @@ mod tests {
 
     #[test]
     fn lifetimes_have_units_and_limits() {
-        for (raw, seconds) in
-            [("12h", 43_200), ("15m", 900), ("1h 30m", 5_400), ("session", 0), ("900s", 900)]
-        {
+        for (raw, seconds) in [("12h", 43_200), ("15m", 900), ("1h 30m", 5_400), ("session", 0), ("900s", 900)] {
             assert_eq!(raw.parse().map(TokenLifetime::seconds), Ok(seconds), "{raw}");
         }
         for bad in ["", "12", "14m", "13h", "0s", "Session", "900500ms"] {

@@ -8,7 +8,7 @@ use aws_sdk_codeartifact::config::interceptors::BeforeDeserializationInterceptor
 use aws_sdk_codeartifact::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_codeartifact::error::BoxError;
 
-use crate::runtime::Clock;
+use wheelport_runtime::Clock;
 
 /// Seconds of difference that are worth a warning.
 pub const SKEW_WARNING: u64 = 60;
@@ -47,10 +47,7 @@ impl SkewWatch {
         let before = self.seconds.swap(seconds, Ordering::Relaxed);
         let worth = |seconds: i64| seconds != UNKNOWN && seconds.unsigned_abs() > SKEW_WARNING;
         if worth(seconds) && !worth(before) {
-            tracing::warn!(
-                ahead_seconds = seconds,
-                "this machine's clock differs from AWS's; check its NTP service"
-            );
+            tracing::warn!(ahead_seconds = seconds, "this machine's clock differs from AWS's; check its NTP service");
         }
     }
 

@@ -39,9 +39,7 @@ impl Authorization {
             .duration_seconds(self.lifetime.seconds())
             .send()
             .await
-            .map_err(|error| {
-                self.control.explain(&error, Call::GetAuthorizationToken, &self.domain.to_string())
-            })?;
+            .map_err(|error| self.control.explain(&error, Call::GetAuthorizationToken, &self.domain.to_string()))?;
         let ends = answer.expiration().map(aws_sdk_codeartifact::primitives::DateTime::secs);
         let secret = answer.authorization_token.filter(|token| is_header_text(token)).ok_or(ControlError {
             kind: MintErrorKind::Other,
@@ -74,9 +72,7 @@ mod tests {
 
     #[test]
     fn a_life_is_never_negative() {
-        for (ends, expected) in
-            [(Some(1_600), 600), (Some(1_000), 0), (Some(-5), 0), (Some(i64::MIN), 0), (None, 0)]
-        {
+        for (ends, expected) in [(Some(1_600), 600), (Some(1_000), 0), (Some(-5), 0), (Some(i64::MIN), 0), (None, 0)] {
             assert_eq!(lifetime(ends, 1_000).as_secs(), expected, "{ends:?}");
         }
     }

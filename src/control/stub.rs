@@ -11,7 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use crate::runtime::Tasks;
+use wheelport_runtime::Tasks;
 
 /// One request as the stub saw it.
 #[derive(Debug, Clone)]
@@ -33,8 +33,7 @@ pub(crate) fn ok(body: &str) -> Reply {
 
 /// An error as AWS's JSON services send it.
 pub(crate) fn error(status: u16, code: &str, message: &str) -> Reply {
-    let headers =
-        vec![("content-type", "application/json".to_owned()), ("x-amzn-errortype", code.to_owned())];
+    let headers = vec![("content-type", "application/json".to_owned()), ("x-amzn-errortype", code.to_owned())];
     (status, headers, serde_json::json!({ "message": message }).to_string())
 }
 
@@ -81,9 +80,7 @@ async fn accept(
         let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
         let service = service_fn(move |request| respond(request, Arc::clone(&seen), Arc::clone(&answer)));
         tasks.spawn_loop("stub connection", async move {
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }

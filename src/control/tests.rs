@@ -11,7 +11,7 @@ use secrecy::ExposeSecret as _;
 use super::connect::{retries, time_limits};
 use super::stub::{Reply, Seen, Stub, error, ok, xml};
 use super::*;
-use crate::runtime::Clock;
+use wheelport_runtime::Clock;
 
 const TOKEN_PATH: &str = "/v1/authorization-token?";
 const IDENTITY: &str = "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
@@ -59,9 +59,7 @@ fn token_answer(seconds: u64) -> Reply {
     ok(&format!("{{\"authorizationToken\":\"token-canary\",\"expiration\":{ends}.25}}"))
 }
 
-async fn mint(
-    answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
-) -> (Result<u64, MintError>, Vec<Seen>) {
+async fn mint(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> (Result<u64, MintError>, Vec<Seen>) {
     let stub = Stub::start(answer).await;
     let source = control(&stub.url).token_source(&domain(), TokenLifetime::default());
     let outcome = source.mint().await.map(|minted| {
@@ -211,10 +209,7 @@ async fn a_custom_endpoint_is_asked_for_the_repository() {
     assert_eq!(url.as_str(), "http://127.0.0.1:9/pypi/python/");
     let seen = stub.seen();
     assert!(seen[0].target.starts_with("/v1/repository/endpoint?"), "{seen:?}");
-    assert!(
-        seen[0].target.contains("format=pypi") && seen[0].target.contains("repository=python"),
-        "{seen:?}"
-    );
+    assert!(seen[0].target.contains("format=pypi") && seen[0].target.contains("repository=python"), "{seen:?}");
 }
 
 #[tokio::test]
@@ -263,8 +258,7 @@ fn child(variables: &[(&str, &str)]) -> Command {
 }
 
 async fn run(mut command: Command) -> String {
-    let output =
-        tokio::task::spawn_blocking(move || command.output()).await.expect("joined").expect("started");
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("joined").expect("started");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -302,11 +296,8 @@ fn aws(seen: &Seen) -> Reply {
     }
 }
 
-const KEYS: [(&str, &str); 3] = [
-    ("AWS_ACCESS_KEY_ID", "AKIDENV"),
-    ("AWS_SECRET_ACCESS_KEY", "env-canary"),
-    ("AWS_REGION", "eu-central-1"),
-];
+const KEYS: [(&str, &str); 3] =
+    [("AWS_ACCESS_KEY_ID", "AKIDENV"), ("AWS_SECRET_ACCESS_KEY", "env-canary"), ("AWS_REGION", "eu-central-1")];
 
 #[tokio::test]
 async fn service_endpoints_of_the_environment_are_honoured() {
@@ -371,10 +362,13 @@ async fn a_profile_of_the_settings_wins_over_keys_of_the_environment() {
 async fn nobody_with_credentials_is_told_provider_by_provider() {
     let found = run(child(&[("AWS_REGION", "eu-central-1")])).await;
     assert!(found.contains("mint=Err(MintError { kind: NoCredentials"), "{found}");
-    for provider in
-        ["environment variables (", "profile files (", "web identity token (", "container credentials ("]
-    {
+    for provider in ["environment variables (", "profile files (", "web identity token (", "container credentials ("] {
         assert!(found.contains(provider), "{provider}: {found}");
     }
-    assert!(found.contains("endpoint=Ok(\"https://acme-111122223333.d.codeartifact.eu-central-1.amazonaws.com/pypi/python/\")"), "{found}");
+    assert!(
+        found.contains(
+            "endpoint=Ok(\"https://acme-111122223333.d.codeartifact.eu-central-1.amazonaws.com/pypi/python/\")"
+        ),
+        "{found}"
+    );
 }

@@ -5,7 +5,7 @@
 //! turned out to hold no usable metadata is announced no longer; for one whose metadata is known the digest is given.
 
 use crate::cache::Sidecars;
-use crate::pypi::{CoreMetadata, File, FileKind, Hashes};
+use wheelport_index::{CoreMetadata, File, FileKind, Hashes};
 
 /// Completes what a page says of the core metadata of these files. Reads the record of every wheel: blocking.
 pub(super) fn core_metadata(files: &mut [File], sidecars: &Sidecars, largest: u64) {
@@ -41,16 +41,12 @@ pub(super) fn can_serve(file: &File, largest: u64) -> bool {
 mod tests {
     use super::*;
     use crate::cache::{Disk, Sidecar};
-    use crate::pypi::{FileName, Page, ProjectName, Sha256, VersionSegment};
-    use crate::runtime::Clock;
+    use wheelport_index::{FileName, Page, ProjectName, Sha256, VersionSegment};
+    use wheelport_runtime::Clock;
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-    fn file(
-        name: &str,
-        digest: Option<Sha256>,
-        size: Option<u64>,
-    ) -> Result<File, Box<dyn std::error::Error>> {
+    fn file(name: &str, digest: Option<Sha256>, size: Option<u64>) -> Result<File, Box<dyn std::error::Error>> {
         let mut hashes = Hashes::default();
         if let Some(digest) = digest {
             hashes.insert("sha256", &digest.to_string());
@@ -63,7 +59,7 @@ mod tests {
             requires_python: None,
             size,
             upload_time: None,
-            yanked: crate::pypi::Yanked::No,
+            yanked: wheelport_index::Yanked::No,
             core_metadata: CoreMetadata::Absent,
             gpg_sig: None,
             provenance: None,

@@ -14,8 +14,8 @@ use std::time::Duration;
 use super::{FileKey, FileStream, Flow, PATIENCE, Route, Served, blocking, unavailable};
 use crate::cache::{Blob, Decision, Expected, Fill, FillFailure, FillWriter, Head, PageContent, Reader};
 use crate::error::{Cause, Error};
-use crate::pypi::{FileAddress, Sha256};
 use url::Url;
+use wheelport_index::{FileAddress, Sha256};
 
 /// A file that is missing from a page older than this may be newer than the page.
 const LISTING_AGE: Duration = Duration::from_secs(5);
@@ -70,12 +70,7 @@ pub enum OpenFile {
 
 impl Flow {
     /// Opens a file. With `describe`, a file that is not stored is described from the index if that suffices.
-    pub async fn open(
-        &self,
-        route: &Arc<Route>,
-        address: &FileAddress,
-        describe: bool,
-    ) -> Result<OpenFile, Error> {
+    pub async fn open(&self, route: &Arc<Route>, address: &FileAddress, describe: bool) -> Result<OpenFile, Error> {
         if let Some(open) = self.file_at_hand(route, address) {
             return Ok(open);
         }

@@ -19,8 +19,8 @@ use super::file::{Facts, link_key};
 use super::{Flow, Route, blocking, explain, unavailable};
 use crate::cache::{Blob, FillFailure, FillWriter, Partial, Pipeline, StorageError, Verified, WriteError};
 use crate::error::{Cause, Error};
-use crate::pypi::{FileAddress, FileKind};
 use crate::upstream::{FileBody, FileReply, FileRequest, Resume, UpstreamError};
+use wheelport_index::{FileAddress, FileKind};
 
 /// How often a fill asks upstream in all.
 const ATTEMPTS: u32 = 4;
@@ -67,13 +67,7 @@ struct Filling<'a> {
 
 impl Flow {
     /// Fills a file and says so to `writer`. Readers have the whole file before this ends: it is kept behind them.
-    pub(super) async fn run_fill(
-        &self,
-        route: &Arc<Route>,
-        address: &FileAddress,
-        facts: Facts,
-        writer: FillWriter,
-    ) {
+    pub(super) async fn run_fill(&self, route: &Arc<Route>, address: &FileAddress, facts: Facts, writer: FillWriter) {
         if let Some(blob) = self.kept_meanwhile(route, address, &facts).await {
             return writer.found(blob);
         }
@@ -217,9 +211,9 @@ impl Filling<'_> {
         let (blobs, expected) = (self.flow.shared.blobs.clone(), self.facts.expected.clone());
         let partial = match early {
             Some(partial) => partial,
-            None => blocking(move || blobs.begin(expected.length, &expected.hashes))
-                .await
-                .map_err(|_| internal())??,
+            None => {
+                blocking(move || blobs.begin(expected.length, &expected.hashes)).await.map_err(|_| internal())??
+            }
         };
         let readers = Arc::clone(&self.writer);
         self.pipeline = Some(Pipeline::begin(partial, self.facts.expected.length, readers));
@@ -240,8 +234,7 @@ impl Filling<'_> {
             return self.writer.verified(verified.whole());
         }
         let sha256 = verified.sha256;
-        let link =
-            self.facts.sha256.is_none().then(|| link_key(self.route, self.address, &self.facts)).flatten();
+        let link = self.facts.sha256.is_none().then(|| link_key(self.route, self.address, &self.facts)).flatten();
         // Helper threads are for other work too, however slow the disk is.
         let _place = self.flow.shared.keeping.acquire().await;
         let blobs = self.flow.shared.blobs.clone();
@@ -275,11 +268,9 @@ impl Filling<'_> {
     /// What an error of upstream means. A 404 for a file that a page lists is only believed when the page, asked again,
     /// lists it no longer.
     async fn explained(&self, error: &UpstreamError) -> Error {
-        let gone =
-            || Error::NoSuchFile { project: self.address.project.clone(), file: self.address.file.clone() };
+        let gone = || Error::NoSuchFile { project: self.address.project.clone(), file: self.address.file.clone() };
         if *error == UpstreamError::NotFound && self.facts.listed {
-            let again =
-                self.flow.page_younger_than(self.route, &self.address.project, Duration::from_secs(1)).await;
+            let again = self.flow.page_younger_than(self.route, &self.address.project, Duration::from_secs(1)).await;
             return match again {
                 Ok(answer) if answer.record.content.file(&self.address.file).is_none() => gone(),
                 Ok(_) => unavailable(Cause::Upstream),

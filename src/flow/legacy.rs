@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Flow, Route, Served, blocking};
 use crate::cache::{Coding, Rendering};
 use crate::error::Error;
-use crate::pypi::{ProjectName, VersionSegment, render};
+use wheelport_index::{ProjectName, VersionSegment, render};
 
 impl Flow {
     /// The legacy JSON document of a project, or of one version; `files_base` is the address of the project's page as the
@@ -25,12 +25,8 @@ impl Flow {
         });
         match (body.await?, version) {
             (Some(body), _) => Ok((super::list::code(body.into(), Coding::Identity)?, answer.served)),
-            (None, Some(version)) => {
-                Err(Error::NoSuchVersion { project: project.clone(), version: version.clone() })
-            }
-            (None, None) => {
-                Err(Error::NoSuchProject { route: Arc::clone(&route.name), project: project.clone() })
-            }
+            (None, Some(version)) => Err(Error::NoSuchVersion { project: project.clone(), version: version.clone() }),
+            (None, None) => Err(Error::NoSuchProject { route: Arc::clone(&route.name), project: project.clone() }),
         }
     }
 }

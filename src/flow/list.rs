@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use super::{FAILURE_PAUSE, Flow, PATIENCE, Route, Served, Waiter, blocking, outcome, page};
 use crate::cache::{Coding, Decision, Policy, Rendering, Written};
 use crate::error::Error;
-use crate::pypi::page::ProjectList;
-use crate::pypi::{ProjectName, render};
+use wheelport_index::page::ProjectList;
+use wheelport_index::{ProjectName, render};
 
 /// How long a refusal is believed.
 const REFUSED_FOR: Duration = Duration::from_mins(1);
@@ -79,9 +79,7 @@ impl Flow {
         match held {
             Some(Held { outcome: Ok(listed), at, failed }) => match policy.decide(at.elapsed()) {
                 Decision::Fresh => Ok((listed, Served::Hit)),
-                _ if failed.is_some_and(|failed| failed.elapsed() < FAILURE_PAUSE) => {
-                    Ok((listed, Served::Stale))
-                }
+                _ if failed.is_some_and(|failed| failed.elapsed() < FAILURE_PAUSE) => Ok((listed, Served::Stale)),
                 Decision::Expired => self.fetch_list(route).await,
                 Decision::Revalidate | Decision::Refetch => {
                     self.start_list(route);
@@ -100,8 +98,7 @@ impl Flow {
 
     fn start_list(&self, route: &Arc<Route>) -> (Waiter<Arc<Listed>>, bool) {
         let mut fetch = lock(&route.list.fetch);
-        if let Some(waiter) =
-            fetch.as_ref().filter(|waiter| waiter.borrow().is_none() && waiter.has_changed().is_ok())
+        if let Some(waiter) = fetch.as_ref().filter(|waiter| waiter.borrow().is_none() && waiter.has_changed().is_ok())
         {
             return (waiter.clone(), false);
         }
@@ -123,8 +120,7 @@ impl Flow {
 
 impl Listed {
     fn new(names: &[String]) -> Self {
-        let mut projects: Vec<ProjectName> =
-            names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect();
+        let mut projects: Vec<ProjectName> = names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect();
         projects.sort_unstable();
         projects.dedup();
         Self { list: ProjectList { projects }, renderings: Mutex::default() }

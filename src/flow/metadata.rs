@@ -11,7 +11,7 @@ use super::file::Facts;
 use super::{Flow, PATIENCE, Route, Served, blocking, outcome, unavailable};
 use crate::cache::{AtHand, Blob, FillFailure, Sidecar, Sidecars};
 use crate::error::{Cause, Error};
-use crate::pypi::{FileAddress, FileKind, FileName, Sha256, wheel};
+use wheelport_index::{FileAddress, FileKind, FileName, Sha256, wheel};
 
 /// How long the extraction waits for the wheel itself; the requests that wait for it give up earlier.
 const LONGEST_FILL: Duration = Duration::from_mins(30);
@@ -29,11 +29,7 @@ pub struct MetadataAnswer {
 impl Flow {
     /// The core metadata of the wheel at `address`. Who asks for it asks for what the wheel needs next, so that is begun
     /// here; metadata that is still in memory was given out lately, and what it needs was seen to then.
-    pub async fn core_metadata(
-        &self,
-        route: &Arc<Route>,
-        address: &FileAddress,
-    ) -> Result<MetadataAnswer, Error> {
+    pub async fn core_metadata(&self, route: &Arc<Route>, address: &FileAddress) -> Result<MetadataAnswer, Error> {
         if let Some(held) = self.core_metadata_at_hand(route, address) {
             let (sha256, bytes) = (held.sha256, held.bytes.clone());
             return Ok(MetadataAnswer { bytes, sha256, served: Served::Hit });
@@ -102,12 +98,7 @@ impl Flow {
     }
 
     /// Fetches the wheel.
-    async fn wheel(
-        &self,
-        route: &Arc<Route>,
-        address: &FileAddress,
-        facts: Facts,
-    ) -> Result<(Blob, Served), Error> {
+    async fn wheel(&self, route: &Arc<Route>, address: &FileAddress, facts: Facts) -> Result<(Blob, Served), Error> {
         let (mut fill, led) = self.fill(route, address, facts);
         let filled = tokio::time::timeout(PATIENCE, fill.verified()).await;
         match filled.map_err(|_| unavailable(Cause::Timeout))? {

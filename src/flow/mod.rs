@@ -14,9 +14,9 @@ use crate::cache::{
     Blobs, CacheSettings, Disk, Fill, Flights, PageKey, PageRecord, Pages, Policy, Published, Sidecars,
 };
 use crate::error::{Cause, Error};
-use crate::pypi::{FileAddress, Sha256};
-use crate::runtime::{Clock, Tasks};
 use crate::upstream::{Unavailability, UpstreamError};
+use wheelport_index::{FileAddress, Sha256};
+use wheelport_runtime::{Clock, Tasks};
 
 mod announce;
 pub mod audit;
@@ -133,13 +133,7 @@ struct FileKey {
 
 impl Flow {
     /// The use cases over a cache directory.
-    pub fn new(
-        disk: Arc<Disk>,
-        settings: &CacheSettings,
-        uploads: UploadSettings,
-        clock: Clock,
-        tasks: Tasks,
-    ) -> Self {
+    pub fn new(disk: Arc<Disk>, settings: &CacheSettings, uploads: UploadSettings, clock: Clock, tasks: Tasks) -> Self {
         let shared = Shared {
             pages: Pages::new(Arc::clone(&disk), settings.memory.bytes(), clock.clone()),
             published: Published::open(Arc::clone(&disk), clock.clone()),

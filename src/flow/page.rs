@@ -14,14 +14,14 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{
-    FAILURE_PAUSE, Flow, PATIENCE, Route, STALE_PATIENCE, Served, Waiter, announce, blocking, explain,
-    outcome, unavailable,
+    FAILURE_PAUSE, Flow, PATIENCE, Route, STALE_PATIENCE, Served, Waiter, announce, blocking, explain, outcome,
+    unavailable,
 };
 use crate::cache::{Coding, Decision, PageKey, PageRecord, Rendering, Stamp, Trouble, Written};
 use crate::error::{Cause, Error};
-use crate::pypi::{File, Page, ProjectName, Sha256, parse, render};
-use crate::runtime::Caller;
 use crate::upstream::{PageReply, UpstreamError};
+use wheelport_index::{File, Page, ProjectName, Sha256, parse, render};
+use wheelport_runtime::Priority;
 
 /// A known project is believed to be gone when upstream said so twice, so far apart.
 const GONE_AFTER: Duration = Duration::from_secs(30);
@@ -71,9 +71,7 @@ impl Flow {
             return self.fetched(route, &key, PATIENCE).await;
         }
         match self.fetched(route, &key, STALE_PATIENCE).await {
-            Err(Error::Unavailable { .. } | Error::Internal) => {
-                Ok(PageAnswer { record: held, served: Served::Stale })
-            }
+            Err(Error::Unavailable { .. } | Error::Internal) => Ok(PageAnswer { record: held, served: Served::Stale }),
             fetched => fetched,
         }
     }
@@ -123,7 +121,7 @@ impl Flow {
             Decision::Revalidate => {
                 if !self.is_in_trouble(key) {
                     // Who gets this answer does not wait for the next one.
-                    Caller::Background.start(|| self.fetch(route, key));
+                    Priority::Background.start(|| self.fetch(route, key));
                 }
                 Some(Served::Revalidating)
             }
@@ -190,9 +188,7 @@ impl Flow {
 
     pub(super) fn is_known_missing(&self, key: &PageKey) -> bool {
         let note = self.shared.pages.note(key);
-        note.is_some_and(|note| {
-            note.trouble == Trouble::Missing && note.at.elapsed() < self.shared.missing_for
-        })
+        note.is_some_and(|note| note.trouble == Trouble::Missing && note.at.elapsed() < self.shared.missing_for)
     }
 
     /// Whether upstream should be left alone about this page for a moment, since there is something to serve.
@@ -220,12 +216,7 @@ impl Flow {
         outcome(waiter, PATIENCE).await.ok().flatten()
     }
 
-    async fn fetched(
-        &self,
-        route: &Arc<Route>,
-        key: &PageKey,
-        patience: Duration,
-    ) -> Result<PageAnswer, Error> {
+    async fn fetched(&self, route: &Arc<Route>, key: &PageKey, patience: Duration) -> Result<PageAnswer, Error> {
         let (waiter, led) = self.fetch(route, key);
         let record = outcome(waiter, patience).await?;
         Ok(PageAnswer { record, served: Served::led(led) })
@@ -299,8 +290,7 @@ impl Flow {
     /// Upstream says that there is no such project: believed at once for an unknown one, and for a known one only when
     /// it is said again a while later.
     async fn missing(&self, route: &Route, key: &PageKey) -> Result<PageRecord, Error> {
-        let usable =
-            |record: &PageRecord| self.shared.policy.decide(record.fetched.age()) != Decision::Expired;
+        let usable = |record: &PageRecord| self.shared.policy.decide(record.fetched.age()) != Decision::Expired;
         if let Some(held) = self.shared.pages.get(key).filter(usable) {
             let first = self.shared.pages.note(key).filter(|note| note.trouble == Trouble::Missing);
             match first {

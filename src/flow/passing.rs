@@ -11,9 +11,9 @@ use super::file::Facts;
 use super::{FileStream, Flow, OpenFile, Route, explain};
 use crate::cache::Expected;
 use crate::error::Error;
-use crate::pypi::FileAddress;
-use crate::pypi::digest::Hasher;
 use crate::upstream::{FileBody, FileRequest};
+use wheelport_index::FileAddress;
+use wheelport_index::digest::Hasher;
 
 /// A file on its way from upstream to one client.
 pub(super) struct Passing {
@@ -38,18 +38,9 @@ impl Flow {
         start: u64,
     ) -> Result<OpenFile, Error> {
         let gone = || Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() };
-        let request = FileRequest {
-            address: address.clone(),
-            url: facts.url.clone(),
-            resume: None,
-            listed: facts.listed,
-        };
-        let reply = route
-            .upstream()
-            .await?
-            .file(request)
-            .await
-            .map_err(|error| explain(&error, gone, &route.label))?;
+        let request =
+            FileRequest { address: address.clone(), url: facts.url.clone(), resume: None, listed: facts.listed };
+        let reply = route.upstream().await?.file(request).await.map_err(|error| explain(&error, gone, &route.label))?;
         let length = facts.expected.length.or(reply.length);
         let algorithm = facts.expected.hashes.strongest().map(|(algorithm, _)| algorithm);
         let passing = Passing {
@@ -116,8 +107,7 @@ impl Passing {
                 None => {
                     if let Some(hasher) = self.hasher.take() {
                         let right_length = self.expected.length.is_none_or(|length| length == self.read);
-                        if !right_length || hasher.finish().agrees_with(&self.expected.hashes) == Some(false)
-                        {
+                        if !right_length || hasher.finish().agrees_with(&self.expected.hashes) == Some(false) {
                             return Err(self.error.clone());
                         }
                     }

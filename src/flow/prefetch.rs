@@ -17,8 +17,8 @@ use super::page::NotFetched;
 use super::{Flow, Route};
 use crate::cache::{Decision, PageKey};
 use crate::error::Error;
-use crate::pypi::wheel;
-use crate::runtime::Caller;
+use wheelport_index::wheel;
+use wheelport_runtime::Priority;
 
 /// Pages that are prefetched at the same time.
 const AT_ONCE: usize = 8;
@@ -107,7 +107,7 @@ impl Flow {
     /// Begins to fetch the pages that a client needs next to which this core metadata is given.
     pub(super) fn prefetch_needed(&self, route: &Arc<Route>, metadata: &[u8]) {
         let prefetches = &self.shared.prefetches;
-        if !prefetches.is_on() || Caller::current() == Caller::Background {
+        if !prefetches.is_on() || Priority::current() == Priority::Background {
             return;
         }
         for project in wheel::needed_in_any_case(metadata) {
@@ -120,7 +120,7 @@ impl Flow {
                 continue;
             };
             let (flow, route) = (self.clone(), Arc::clone(route));
-            Caller::Background.start(|| {
+            Priority::Background.start(|| {
                 self.shared.tasks.spawn_loop("prefetch page", async move {
                     flow.prefetch(&route, &key).await;
                     drop(waiting);

@@ -22,13 +22,11 @@ use super::upload::{Publication, Received};
 use super::{Flow, Route, Waiter, blocking, unavailable};
 use crate::cache::{PageRecord, RepositoryId, Sidecar, Spooled, Stamp};
 use crate::error::{Cause, Error};
-use crate::pypi::digest::Hasher;
-use crate::pypi::form::UploadForm;
-use crate::pypi::wheel::metadata_headers;
-use crate::pypi::{
-    Algorithm, CoreMetadata, File, FileAddress, FileKind, FileName, Hashes, Page, Sha256, Yanked,
-};
 use crate::upstream::{FileRequest, PublishError, PublishRequest, UpstreamError};
+use wheelport_index::digest::Hasher;
+use wheelport_index::form::UploadForm;
+use wheelport_index::wheel::metadata_headers;
+use wheelport_index::{Algorithm, CoreMetadata, File, FileAddress, FileKind, FileName, Hashes, Page, Sha256, Yanked};
 
 /// How long a publisher waits after its last byte; some give up after 10 s.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(9);
@@ -104,15 +102,14 @@ impl Flow {
         let mut upload = Some(upload);
         loop {
             let (flow, leading) = (self.clone(), Arc::clone(route));
-            let (under_way, _) =
-                self.shared.publishes.join(key.clone(), &self.shared.tasks, "publish", || {
-                    let upload = upload.take().expect("who has led returns");
-                    let (sender, outcome) = watch::channel(None);
-                    (UnderWay { sha256, outcome }, async move {
-                        let outcome = flow.lead(&leading, upload).await;
-                        sender.send_replace(Some(outcome));
-                    })
-                });
+            let (under_way, _) = self.shared.publishes.join(key.clone(), &self.shared.tasks, "publish", || {
+                let upload = upload.take().expect("who has led returns");
+                let (sender, outcome) = watch::channel(None);
+                (UnderWay { sha256, outcome }, async move {
+                    let outcome = flow.lead(&leading, upload).await;
+                    sender.send_replace(Some(outcome));
+                })
+            });
             let outcome = ended(under_way.outcome).await;
             if under_way.sha256 == sha256 {
                 return outcome;
@@ -154,9 +151,7 @@ impl Flow {
             tracing::warn!(route = %route.name, %project, %file, %error, "an upload was not accepted");
             let in_doubt = match &error {
                 PublishError::Unknown(_) => true,
-                PublishError::Conflict { .. }
-                | PublishError::Denied { .. }
-                | PublishError::Refused { .. } => false,
+                PublishError::Conflict { .. } | PublishError::Denied { .. } | PublishError::Refused { .. } => false,
                 _ => return Err(refused(&error, project, version.as_str(), &route.label)),
             };
             match self.look(route, upload).await {

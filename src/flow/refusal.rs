@@ -5,8 +5,8 @@
 
 use super::{explain, unavailable};
 use crate::error::{Cause, Error};
-use crate::pypi::ProjectName;
 use crate::upstream::PublishError;
+use wheelport_index::ProjectName;
 
 /// The action that publishing needs.
 const ACTION: &str = "codeartifact:PublishPackageVersion";
@@ -61,10 +61,7 @@ fn conflict(message: Option<&str>, project: &ProjectName, version: &str) -> Stri
              another version, or set 'Upstream' to 'Block' in the origin controls of this package in CodeArtifact"
         );
     }
-    if ["archived", "disposed", "unlisted", "unfinished", "still present"]
-        .iter()
-        .any(|word| lower.contains(word))
-    {
+    if ["archived", "disposed", "unlisted", "unfinished", "still present"].iter().any(|word| lower.contains(word)) {
         return format!(
             "version {version} of '{project}' is archived, disposed of or unfinished in CodeArtifact and takes no \
              files; delete that version there or publish under another one{}",
@@ -148,13 +145,10 @@ mod tests {
 
     #[test]
     fn what_is_repeated_names_no_account() {
-        let message =
-            "User: arn:aws:sts::111122223333:x in 111122223333 at https://host.example/ failed\u{7}";
+        let message = "User: arn:aws:sts::111122223333:x in 111122223333 at https://host.example/ failed\u{7}";
         let told = sentence(&PublishError::Refused { status: 400, message: Some(message.to_owned()) });
         assert!(
-            !told.contains("1111")
-                && !told.contains("host.example")
-                && told.contains("User: … in … at … failed"),
+            !told.contains("1111") && !told.contains("host.example") && told.contains("User: … in … at … failed"),
             "{told}"
         );
     }

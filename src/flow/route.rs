@@ -9,9 +9,9 @@ use super::list::{ListState, ProjectSource};
 use super::unavailable;
 use crate::cache::{PageKey, RepositoryId};
 use crate::error::{Cause, Error};
-use crate::pypi::ProjectName;
 use crate::token::TokenHandle;
 use crate::upstream::Upstream;
+use wheelport_index::ProjectName;
 
 /// One served repository.
 pub struct Route {

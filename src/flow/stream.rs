@@ -8,8 +8,8 @@ use super::passing::Passing;
 use super::{Flow, OpenFile, Route};
 use crate::cache::{FillFailure, ReadError, Reader};
 use crate::error::Error;
-use crate::pypi::FileAddress;
-use crate::runtime::Caller;
+use wheelport_index::FileAddress;
+use wheelport_runtime::Priority;
 
 /// The bytes of a file answer. After an error the answer must be broken off, not ended.
 pub struct FileStream {
@@ -17,7 +17,7 @@ pub struct FileStream {
 }
 
 enum Source {
-    Cached { reader: Reader, flow: Flow, route: Arc<Route>, address: FileAddress, caller: Caller },
+    Cached { reader: Reader, flow: Flow, route: Arc<Route>, address: FileAddress, caller: Priority },
     Passing(Box<Passing>),
 }
 
@@ -29,7 +29,7 @@ impl FileStream {
                 flow: flow.clone(),
                 route: Arc::clone(route),
                 address: address.clone(),
-                caller: Caller::current(),
+                caller: Priority::current(),
             },
         }
     }

@@ -15,9 +15,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{Flow, blocking, unavailable};
 use crate::cache::{Spool, Spooled, StorageError};
 use crate::error::{Cause, Error};
-use crate::pypi::form::{Fields, UploadForm};
-use crate::pypi::multipart::{Event, Parser, Part};
-use crate::runtime::units::{Size, Span};
+use wheelport_index::form::{Fields, UploadForm};
+use wheelport_index::multipart::{Event, Parser, Part};
+use wheelport_runtime::{HumanDuration, Size};
 
 /// What boundaries and heads of a form may take besides the contents of its fields, in bytes.
 const FRAMING: u64 = 1 << 20;
@@ -35,7 +35,7 @@ pub struct UploadSettings {
     /// Uploads received at once; more are told to come back.
     pub max_at_once: usize,
     /// The longest silence of a publisher.
-    pub stall_timeout: Span,
+    pub stall_timeout: HumanDuration,
 }
 
 impl Default for UploadSettings {
@@ -46,7 +46,7 @@ impl Default for UploadSettings {
             max_fields_size: Size::mib(4),
             max_fields: 2000,
             max_at_once: 16,
-            stall_timeout: Span::secs(30),
+            stall_timeout: HumanDuration::secs(30),
         }
     }
 }

@@ -19,8 +19,8 @@ pub(super) fn header(user: &str, secret: &SecretString) -> HeaderValue {
     let mut value = Zeroizing::new(Vec::with_capacity(SCHEME.len() + plain.len().div_ceil(3) * 4));
     value.extend_from_slice(SCHEME);
     encode(&plain, &mut value);
-    let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(value))
-        .expect("base64 consists of visible ASCII characters");
+    let mut header =
+        HeaderValue::from_maybe_shared(Bytes::from_owner(value)).expect("base64 consists of visible ASCII characters");
     header.set_sensitive(true);
     header
 }

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::{KeeperState, MintError, TRUST_WINDOW, Token, TokenError};
-use crate::runtime::Clock;
+use wheelport_runtime::Clock;
 
 /// The way to the token of one keeper. Cheap to clone.
 #[derive(Clone)]
@@ -164,9 +164,8 @@ impl TokenHandle {
         let clock = &self.signals.clock;
         KeeperState {
             generation: held.map_or(0, |held| held.token.generation),
-            usable: held.is_some_and(|held| {
-                held.life(clock) != Life::Over && !self.signals.is_rejected(held.token.generation)
-            }),
+            usable: held
+                .is_some_and(|held| held.life(clock) != Life::Over && !self.signals.is_rejected(held.token.generation)),
             remaining: held.map(|held| held.remaining(clock)),
             age: held.map(|held| held.minted.elapsed()),
             renewals: snapshot.renewals,

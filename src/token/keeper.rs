@@ -14,7 +14,7 @@ use tracing::{debug, error, info, warn};
 use super::handle::{Held, Life, Signals, Snapshot};
 use super::schedule::{self, MINT_DISTANCE};
 use super::{KeeperSettings, MintError, MintErrorKind, Minted, Token, TokenHandle, TokenSource};
-use crate::runtime::Tasks;
+use wheelport_runtime::Tasks;
 
 /// No attempt takes longer, whatever the source promises.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(30);
@@ -89,10 +89,9 @@ impl Keeper {
         let mint = AssertUnwindSafe(async { self.source.mint().await }).catch_unwind();
         match timeout(ATTEMPT_LIMIT, mint).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_panic)) => Err(MintError::new(
-                MintErrorKind::Other,
-                "the token source panicked; this is a bug, please report it",
-            )),
+            Ok(Err(_panic)) => {
+                Err(MintError::new(MintErrorKind::Other, "the token source panicked; this is a bug, please report it"))
+            }
             Err(_) => Err(MintError::new(
                 MintErrorKind::Unreachable,
                 format!("no answer from AWS within {} s", ATTEMPT_LIMIT.as_secs()),
@@ -143,8 +142,7 @@ impl Keeper {
         let (failures, known, left) = {
             let before = self.publish.borrow();
             let known = before.last_error.as_ref().is_some_and(|last| last.kind == error.kind);
-            let left =
-                before.held.as_ref().map_or(Duration::ZERO, |held| held.remaining(&self.settings.clock));
+            let left = before.held.as_ref().map_or(Duration::ZERO, |held| held.remaining(&self.settings.clock));
             (before.failures_in_a_row.saturating_add(1), known, left)
         };
         let pause = schedule::pause(failures, error.kind, error.retry_after, fastrand::f64());

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use http::HeaderValue;
 use secrecy::SecretString;
 
-use crate::runtime::Clock;
+use wheelport_runtime::Clock;
 
 mod basic;
 mod handle;

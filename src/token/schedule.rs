@@ -101,9 +101,8 @@ mod tests {
 
     #[test]
     fn failures_wait_longer_and_longer() {
-        let ceilings: Vec<u64> = (1..=9)
-            .map(|failures| pause(failures, MintErrorKind::Unreachable, None, 1.0).as_secs())
-            .collect();
+        let ceilings: Vec<u64> =
+            (1..=9).map(|failures| pause(failures, MintErrorKind::Unreachable, None, 1.0).as_secs()).collect();
         assert_eq!(ceilings, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(pause(5, MintErrorKind::Other, None, 0.5), SECOND * 8);
         assert_eq!(pause(u32::MAX, MintErrorKind::Other, None, 0.0), Duration::from_millis(500));

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::*;
-use crate::runtime::Tasks;
+use wheelport_runtime::Tasks;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -33,11 +33,7 @@ struct Script {
 
 impl Script {
     fn new(steps: impl IntoIterator<Item = Step>, forever: Option<MintErrorKind>) -> Arc<Self> {
-        Arc::new(Self {
-            steps: Mutex::new(steps.into_iter().collect()),
-            asked: Mutex::new(Vec::new()),
-            forever,
-        })
+        Arc::new(Self { steps: Mutex::new(steps.into_iter().collect()), asked: Mutex::new(Vec::new()), forever })
     }
 
     fn asked(&self) -> Vec<Instant> {
@@ -85,11 +81,7 @@ fn stage(steps: impl IntoIterator<Item = Step>) -> Stage {
     stage_with(steps, None, Some(HOUR * 12))
 }
 
-fn stage_with(
-    steps: impl IntoIterator<Item = Step>,
-    forever: Option<MintErrorKind>,
-    asked: Option<Duration>,
-) -> Stage {
+fn stage_with(steps: impl IntoIterator<Item = Step>, forever: Option<MintErrorKind>, asked: Option<Duration>) -> Stage {
     let script = Script::new(steps, forever);
     let clock = Clock::system();
     let settings = KeeperSettings { asked, clock: clock.clone(), ..KeeperSettings::new("acme") };
@@ -128,10 +120,7 @@ async fn a_token_is_renewed_at_a_sixth_of_its_life_and_the_old_one_serves_meanwh
     let asked = stage.script.asked();
     assert_eq!(asked.len(), 2);
     let renewed_after = asked[1] - start;
-    assert!(
-        (Duration::from_mins(108)..=Duration::from_mins(133)).contains(&renewed_after),
-        "{renewed_after:?}"
-    );
+    assert!((Duration::from_mins(108)..=Duration::from_mins(133)).contains(&renewed_after), "{renewed_after:?}");
     assert_eq!(stage.handle.state().generation, 2);
 }
 
@@ -159,10 +148,7 @@ async fn an_outage_of_hours_does_not_reach_requests() {
     sleep_until(start + HOUR * 12 + SECOND).await;
     let before = Instant::now();
     let error = stage.handle.current(within(SECOND * 2)).await.err();
-    assert!(
-        matches!(&error, Some(TokenError::Failed(e)) if e.kind == MintErrorKind::Unreachable),
-        "{error:?}"
-    );
+    assert!(matches!(&error, Some(TokenError::Failed(e)) if e.kind == MintErrorKind::Unreachable), "{error:?}");
     assert_eq!(before.elapsed(), SECOND * 2);
     assert!(!stage.handle.state().usable);
     // Full jitter up to a minute means half a minute on average.
@@ -215,8 +201,7 @@ async fn forced_mints_keep_their_distance() {
     let start = Instant::now();
     stage.handle.current(within(SECOND)).await.expect("minted");
     stage.handle.reject(1);
-    let second =
-        stage.handle.newer_than(1, within(SECOND)).await.expect("the first refusal is served at once");
+    let second = stage.handle.newer_than(1, within(SECOND)).await.expect("the first refusal is served at once");
     stage.handle.reject(second.generation);
     assert_eq!(stage.handle.newer_than(2, within(SECOND * 10)).await.err(), Some(TokenError::Late));
     assert_eq!(stage.handle.current(within(SECOND)).await.map(|token| token.generation), Ok(2));

@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use url::{Host, Origin, Url};
 
-use crate::pypi::{FileAddress, ProjectName};
+use wheelport_index::{FileAddress, ProjectName};
 
 /// Everything but RFC 3986's unreserved characters; CodeArtifact's own links write a `+` as `%2B`.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -78,10 +78,10 @@ impl Endpoint {
 
     /// Whose quota requests to this endpoint count against.
     pub(super) fn quota_scope(&self) -> QuotaScope {
-        self.base.host_str().and_then(region).map_or_else(
-            || QuotaScope::Origin(self.base.origin()),
-            |region| QuotaScope::Region(region.to_owned()),
-        )
+        self.base
+            .host_str()
+            .and_then(region)
+            .map_or_else(|| QuotaScope::Origin(self.base.origin()), |region| QuotaScope::Region(region.to_owned()))
     }
 
     fn below(&self, encoded: &str) -> Url {
@@ -181,8 +181,7 @@ pub(super) fn is_allowed_elsewhere(url: &Url, endpoint: &Endpoint, allowed: &[Ho
     is_web(url)
         && !has_credentials(url)
         && (endpoint.base.scheme() == "http" || url.scheme() == "https")
-        && (allowed.iter().any(|pattern| pattern.matches(host))
-            || (is_loopback(endpoint.base()) && is_loopback(url)))
+        && (allowed.iter().any(|pattern| pattern.matches(host)) || (is_loopback(endpoint.base()) && is_loopback(url)))
 }
 
 /// Why a redirect is not followed.
@@ -266,7 +265,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::pypi::{FileName, VersionSegment};
+    use wheelport_index::{FileName, VersionSegment};
 
     #[test]
     fn all_endpoints_of_a_region_share_its_quota() {
@@ -335,14 +334,11 @@ mod tests {
     fn a_wildcard_stands_for_hosts_below_a_domain_only() {
         let aws = HostPattern::parse("*.amazonaws.com").expect("a pattern");
         assert!(aws.matches("assets.s3.eu-central-1.amazonaws.com"));
-        for other in ["amazonaws.com", "evilamazonaws.com", "amazonaws.com.evil.example", ".amazonaws.com.x"]
-        {
+        for other in ["amazonaws.com", "evilamazonaws.com", "amazonaws.com.evil.example", ".amazonaws.com.x"] {
             assert!(!aws.matches(other), "{other}");
         }
         assert!(HostPattern::parse("Files.Example.ORG").expect("a pattern").matches("files.example.org"));
-        for wrong in
-            ["", "*", "*.com", "*.*.example.org", "a.*.org", "*.127.0.0.1", "http://example.org", "a b"]
-        {
+        for wrong in ["", "*", "*.com", "*.*.example.org", "a.*.org", "*.127.0.0.1", "http://example.org", "a b"] {
             assert!(HostPattern::parse(wrong).is_err(), "{wrong:?}");
         }
     }
@@ -359,10 +355,7 @@ mod tests {
         assert_eq!(go("https://ACME-111122223333.d.codeartifact.eu-central-1.amazonaws.com:443/x"), Ok(true));
         assert_eq!(go("https://assets.s3.eu-central-1.amazonaws.com/x?X-Amz-Signature=1"), Ok(false));
         // The same host at another port is another origin.
-        assert_eq!(
-            go("https://acme-111122223333.d.codeartifact.eu-central-1.amazonaws.com:8443/x"),
-            Ok(false)
-        );
+        assert_eq!(go("https://acme-111122223333.d.codeartifact.eu-central-1.amazonaws.com:8443/x"), Ok(false));
         for (location, reason) in [
             ("https://evil.example/x", Refused::Host),
             ("//evil.example/x", Refused::Host),
@@ -379,10 +372,7 @@ mod tests {
             ("file:///etc/passwd", Refused::Host),
             ("http://assets.s3.eu-central-1.amazonaws.com/x", Refused::Downgrade),
             ("http://acme-111122223333.d.codeartifact.eu-central-1.amazonaws.com/x", Refused::Downgrade),
-            (
-                "https://aws:x@acme-111122223333.d.codeartifact.eu-central-1.amazonaws.com/x",
-                Refused::Credentials,
-            ),
+            ("https://aws:x@acme-111122223333.d.codeartifact.eu-central-1.amazonaws.com/x", Refused::Credentials),
             ("https://", Refused::NoLocation),
         ] {
             assert_eq!(go(location), Err(reason), "{location}");

@@ -39,12 +39,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Takes the body of an answer over, with its place.
-    pub fn new<B>(
-        response: Response<B>,
-        settings: &ClientSettings,
-        counter: Counter,
-        held: Option<Held>,
-    ) -> Self
+    pub fn new<B>(response: Response<B>, settings: &ClientSettings, counter: Counter, held: Option<Held>) -> Self
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -212,7 +207,7 @@ mod tests {
     use http_body_util::StreamBody;
 
     use super::*;
-    use crate::runtime::units::{Size, Span};
+    use wheelport_runtime::{HumanDuration, Size};
 
     /// A body of pieces, each after its pause.
     fn body(pieces: Vec<(u64, &'static [u8])>) -> Response<impl Body<Data = Bytes, Error = BoxError> + Send> {
@@ -230,10 +225,8 @@ mod tests {
         Reader::new(response, settings, Counter::default(), None)
     }
 
-    const TIMEOUT: UpstreamError =
-        UpstreamError::Unavailable { reason: Unavailability::Timeout, retry_after: None };
-    const BROKEN: UpstreamError =
-        UpstreamError::Unavailable { reason: Unavailability::Broken, retry_after: None };
+    const TIMEOUT: UpstreamError = UpstreamError::Unavailable { reason: Unavailability::Timeout, retry_after: None };
+    const BROKEN: UpstreamError = UpstreamError::Unavailable { reason: Unavailability::Broken, retry_after: None };
 
     #[tokio::test(start_paused = true)]
     async fn silence_ends_a_body() {
@@ -285,9 +278,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_whole_body_is_bounded_announced_or_not() {
-        let settings = ClientSettings { stall_timeout: Span::secs(1), ..ClientSettings::default() };
-        let whole =
-            |limit: Size| reader(body(vec![(0, b"abc"), (0, b"def")]), &settings).whole(limit.bytes());
+        let settings = ClientSettings { stall_timeout: HumanDuration::secs(1), ..ClientSettings::default() };
+        let whole = |limit: Size| reader(body(vec![(0, b"abc"), (0, b"def")]), &settings).whole(limit.bytes());
         assert_eq!(whole(Size(6)).await, Ok(Bytes::from_static(b"abcdef")));
         assert_eq!(whole(Size(5)).await, Err(UpstreamError::TooLarge { limit: 5 }));
         let mut response = body(vec![(0, b"abc")]);

@@ -83,8 +83,7 @@ impl Client {
     pub(super) fn gate(&self, endpoint: &Endpoint) -> Arc<Gate> {
         let settings = &self.inner.settings;
         let mut gates = self.inner.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        let quota =
-            gates.quotas.entry(endpoint.quota_scope()).or_insert_with(|| Arc::new(Quota::new(settings)));
+        let quota = gates.quotas.entry(endpoint.quota_scope()).or_insert_with(|| Arc::new(Quota::new(settings)));
         let quota = Arc::clone(quota);
         let gate = gates.by_origin.entry(endpoint.base().origin());
         Arc::clone(gate.or_insert_with(|| Arc::new(Gate::new(settings, quota))))

@@ -64,9 +64,10 @@ impl Connector {
         tcp.set_keepalive(Some(Duration::from_mins(1)));
         // Divided among the addresses of a name, so that one dead address does not use up the time of the others.
         tcp.set_connect_timeout(Some(limit));
-        let proxy = settings.proxy.as_ref().map(|proxy| {
-            Arc::new(Matcher::builder().https(proxy.expose()).no(settings.no_proxy.as_str()).build())
-        });
+        let proxy = settings
+            .proxy
+            .as_ref()
+            .map(|proxy| Arc::new(Matcher::builder().https(proxy.expose()).no(settings.no_proxy.as_str()).build()));
         let tls = HttpsConnectorBuilder::new()
             .with_tls_config(tls_config(settings.ca_file.as_deref())?)
             .https_or_http()
@@ -176,8 +177,7 @@ mod tests {
         assert!(error(&path).contains("ca.pem"), "a missing file is named");
         std::fs::write(&path, "nothing").expect("a file");
         assert!(error(&path).contains("no certificate"));
-        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
-            .expect("a file");
+        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").expect("a file");
         assert!(error(&path).contains("ca.pem"));
     }
 }

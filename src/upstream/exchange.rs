@@ -22,8 +22,7 @@ use super::{Inner, Kind, Upstream};
 use crate::token::{Token, TokenHandle};
 
 /// The name under which this program shows up in the logs of upstream.
-pub(super) const USER_AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("wheelport/", env!("CARGO_PKG_VERSION")));
+pub(super) const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("wheelport/", env!("CARGO_PKG_VERSION")));
 /// How much of a refusal is read for its message.
 pub(super) const MESSAGE_LIMIT: usize = 4 << 10;
 
@@ -194,9 +193,7 @@ impl Exchange<'_> {
                 self.warn("another host refused what upstream had sent us there for", status.as_str());
                 Err(UpstreamError::unavailable(Unavailability::Redirect))
             }
-            Meaning::Strange | Meaning::Usable | Meaning::Denied => {
-                Err(Malformed::Status(status.as_u16()).into())
-            }
+            Meaning::Strange | Meaning::Usable | Meaning::Denied => Err(Malformed::Status(status.as_u16()).into()),
         }
     }
 
@@ -253,10 +250,7 @@ impl Exchange<'_> {
         wish: Option<Duration>,
     ) -> Result<(), UpstreamError> {
         if Instant::now() + pause >= self.deadline {
-            return Err(UpstreamError::Unavailable {
-                reason,
-                retry_after: wish.map(|wish| wish.min(LONGEST_WISH)),
-            });
+            return Err(UpstreamError::Unavailable { reason, retry_after: wish.map(|wish| wish.min(LONGEST_WISH)) });
         }
         if !pause.is_zero() {
             sleep(pause).await;
@@ -293,11 +287,7 @@ impl Exchange<'_> {
     }
 
     /// One request to one address, and what the endpoint's gate learns from it.
-    async fn send(
-        &self,
-        stop: &Stop,
-        token: Option<&Token>,
-    ) -> Result<(Response<Incoming>, Instant), Trouble> {
+    async fn send(&self, stop: &Stop, token: Option<&Token>) -> Result<(Response<Incoming>, Instant), Trouble> {
         let Inner { client, gate, endpoint, metrics, label, .. } = self.upstream.inner.as_ref();
         let at_endpoint = endpoint.owns(&stop.url);
         // Other hosts have quotas of their own.
@@ -348,8 +338,7 @@ impl Exchange<'_> {
         request.headers_mut().extend(self.headers.clone());
         request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
         // The two conditions say the same; both must be wrong before a token could get anywhere else.
-        if let Some(token) = token.filter(|_| stop.with_token && self.upstream.inner.endpoint.owns(&stop.url))
-        {
+        if let Some(token) = token.filter(|_| stop.with_token && self.upstream.inner.endpoint.owns(&stop.url)) {
             request.headers_mut().insert(header::AUTHORIZATION, token.basic_header());
         }
         Ok(request)

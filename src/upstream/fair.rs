@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::runtime::Caller;
+use wheelport_runtime::Priority;
 
 /// While clients wait, every so-many-eth turn is for the background.
 const BACKGROUND_TURN: u32 = 10;
@@ -15,9 +15,9 @@ const BACKGROUND_TURN: u32 = 10;
 /// Entries by caller.
 #[derive(Debug)]
 pub(super) struct FairQueue<T> {
-    clients: HashMap<Caller, VecDeque<T>>,
+    clients: HashMap<Priority, VecDeque<T>>,
     /// The clients with entries, the next one first.
-    rotation: VecDeque<Caller>,
+    rotation: VecDeque<Priority>,
     background: VecDeque<T>,
     /// Turns of clients since the background had one.
     clients_in_a_row: u32,
@@ -43,7 +43,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Adds an entry. `Ok` may hold the entry that had to leave for it, `Err` is the new entry, for which there is no room.
-    pub fn push(&mut self, caller: Caller, entry: T) -> Result<Option<T>, T> {
+    pub fn push(&mut self, caller: Priority, entry: T) -> Result<Option<T>, T> {
         let displaced = if self.len < self.limit {
             None
         } else {
@@ -54,8 +54,8 @@ impl<T> FairQueue<T> {
         };
         self.len += 1;
         match caller {
-            Caller::Background => self.background.push_back(entry),
-            Caller::Client(_) => {
+            Priority::Background => self.background.push_back(entry),
+            Priority::Client(_) => {
                 let entries = self.clients.entry(caller).or_default();
                 if entries.is_empty() {
                     self.rotation.push_back(caller);
@@ -96,10 +96,10 @@ impl<T> FairQueue<T> {
     }
 
     /// Takes out an entry that no longer waits.
-    pub fn remove(&mut self, caller: Caller, is_it: impl Fn(&T) -> bool) -> bool {
+    pub fn remove(&mut self, caller: Priority, is_it: impl Fn(&T) -> bool) -> bool {
         let entries = match caller {
-            Caller::Background => Some(&mut self.background),
-            Caller::Client(_) => self.clients.get_mut(&caller),
+            Priority::Background => Some(&mut self.background),
+            Priority::Client(_) => self.clients.get_mut(&caller),
         };
         let Some(entries) = entries else { return false };
         let Some(at) = entries.iter().position(is_it) else { return false };
@@ -112,13 +112,12 @@ impl<T> FairQueue<T> {
     }
 
     fn is_backgrounds_turn(&self) -> bool {
-        !self.background.is_empty()
-            && (self.rotation.is_empty() || self.clients_in_a_row + 1 >= BACKGROUND_TURN)
+        !self.background.is_empty() && (self.rotation.is_empty() || self.clients_in_a_row + 1 >= BACKGROUND_TURN)
     }
 
     /// Makes room at the cost of whoever has more entries than the newcomer would have.
-    fn displace(&mut self, newcomer: Caller) -> Option<T> {
-        if newcomer == Caller::Background {
+    fn displace(&mut self, newcomer: Priority) -> Option<T> {
+        if newcomer == Priority::Background {
             return None;
         }
         let displaced = self.background.pop_back().or_else(|| {
@@ -138,8 +137,8 @@ mod tests {
 
     use super::*;
 
-    fn client(number: u8) -> Caller {
-        Caller::client(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number)))
+    fn client(number: u8) -> Priority {
+        Priority::client(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number)))
     }
 
     fn drained<T>(queue: &mut FairQueue<T>) -> Vec<T> {
@@ -164,7 +163,7 @@ mod tests {
     fn the_background_comes_last_but_is_not_starved() {
         let mut queue = FairQueue::new(100);
         for _ in 0..3 {
-            queue.push(Caller::Background, "behind").expect("room");
+            queue.push(Priority::Background, "behind").expect("room");
         }
         for _ in 0..20 {
             queue.push(client(1), "client").expect("room");
@@ -177,11 +176,11 @@ mod tests {
     #[test]
     fn when_it_is_full_the_longest_loses_its_newest() {
         let mut queue = FairQueue::new(4);
-        queue.push(Caller::Background, "behind").expect("room");
+        queue.push(Priority::Background, "behind").expect("room");
         for entry in ["a1", "a2", "a3"] {
             queue.push(client(1), entry).expect("room");
         }
-        assert_eq!(queue.push(Caller::Background, "more"), Err("more"));
+        assert_eq!(queue.push(Priority::Background, "more"), Err("more"));
         assert_eq!(queue.push(client(1), "a4"), Ok(Some("behind")));
         assert_eq!(queue.push(client(1), "a5"), Err("a5"), "nobody has more");
         assert_eq!(queue.push(client(2), "b1"), Ok(Some("a4")));

@@ -13,7 +13,7 @@ use super::body::Reader;
 use super::error::{Malformed, Unavailability, UpstreamError};
 use super::exchange::{Answer, Exchange};
 use super::{Kind, Upstream};
-use crate::pypi::FileAddress;
+use wheelport_index::FileAddress;
 
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 const AS_IT_IS: HeaderValue = HeaderValue::from_static("identity");
@@ -130,9 +130,7 @@ impl Upstream {
         let limit = self.settings().max_metadata_size.bytes();
         let counter = self.inner.metrics.bytes(&self.inner.label, Kind::Metadata.as_str());
         let reading = Reader::new(response, self.settings(), counter, Some(held)).whole(limit);
-        timeout_at(deadline, reading)
-            .await
-            .unwrap_or(Err(UpstreamError::unavailable(Unavailability::Timeout)))
+        timeout_at(deadline, reading).await.unwrap_or(Err(UpstreamError::unavailable(Unavailability::Timeout)))
     }
 
     /// Where a file is asked for, and whether the token goes along.
@@ -196,12 +194,11 @@ impl Opening {
                 Ok(Self { offset: 0, length: announced, ranges, etag })
             }
             (StatusCode::PARTIAL_CONTENT, Some(resume)) => {
-                let part =
-                    headers.get(header::CONTENT_RANGE).and_then(|value| Part::parse(value.to_str().ok()?));
+                let part = headers.get(header::CONTENT_RANGE).and_then(|value| Part::parse(value.to_str().ok()?));
                 let part = part.ok_or(UpstreamError::CannotResume)?;
                 let same = etag.is_none() || resume.etag.is_none() || etag == resume.etag;
-                let fits = announced
-                    .is_none_or(|announced| part.last.checked_sub(part.first) == announced.checked_sub(1));
+                let fits =
+                    announced.is_none_or(|announced| part.last.checked_sub(part.first) == announced.checked_sub(1));
                 if part.first != resume.offset || !part.is_the_rest() || !fits || !same {
                     return Err(UpstreamError::CannotResume);
                 }
@@ -242,8 +239,7 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Malformed> {
 
 fn strong_etag(headers: &HeaderMap) -> Option<String> {
     let etag = headers.get(header::ETAG)?.to_str().ok()?;
-    let strong =
-        etag.len() >= 2 && etag.starts_with('"') && etag.ends_with('"') && etag.len() <= LONGEST_ETAG;
+    let strong = etag.len() >= 2 && etag.starts_with('"') && etag.ends_with('"') && etag.len() <= LONGEST_ETAG;
     strong.then(|| etag.to_owned())
 }
 
@@ -259,10 +255,7 @@ mod tests {
         pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
     }
 
-    fn partial(
-        pairs: &[(header::HeaderName, &'static str)],
-        etag: Option<&str>,
-    ) -> Result<Opening, UpstreamError> {
+    fn partial(pairs: &[(header::HeaderName, &'static str)], etag: Option<&str>) -> Result<Opening, UpstreamError> {
         let resume = Resume { offset: 100, etag: etag.map(str::to_owned) };
         Opening::of(StatusCode::PARTIAL_CONTENT, &headers(pairs), Some(&resume))
     }

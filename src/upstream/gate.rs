@@ -14,7 +14,7 @@ use super::line::{Crowded, Line, Places};
 use super::quota::Quota;
 use super::retry::LONGEST_WISH;
 use super::settings::ClientSettings;
-use crate::runtime::Caller;
+use wheelport_runtime::Priority;
 
 /// Whether a request is for the body of a file, which may take minutes, or for something short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ struct Held(Arc<Line<Places>>);
 
 impl Held {
     async fn take(places: &Arc<Line<Places>>, deadline: Instant) -> Result<Self, UpstreamError> {
-        places.take(Caller::current(), deadline).await.map_err(busy)?;
+        places.take(Priority::current(), deadline).await.map_err(busy)?;
         Ok(Self(Arc::clone(places)))
     }
 }
@@ -97,7 +97,7 @@ impl Gate {
                 // Spread, so that those who waited do not arrive as one.
                 sleep_until(until + Duration::from_millis(fastrand::u64(0..150))).await;
             }
-            self.quota.turn(Caller::current(), deadline).await.map_err(busy)?;
+            self.quota.turn(Priority::current(), deadline).await.map_err(busy)?;
             // Much may have happened while others had their turns. A turn is not kept over a pause, or all that were
             // had meanwhile would be used at its end.
             if self.obstacle(deadline, Reach::refuses)?.is_none() {
@@ -131,10 +131,7 @@ impl Gate {
             let state = self.lock();
             state.pause.until(Instant::now()).is_none() && !state.reach.is_in_doubt()
         };
-        is_at_ease
-            && self.any.is_empty()
-            && self.any.supply(|places| places.are_half_free())
-            && self.quota.has_room()
+        is_at_ease && self.any.is_empty() && self.any.supply(|places| places.are_half_free()) && self.quota.has_room()
     }
 
     /// Takes one repetition out of the shared budget.
@@ -411,10 +408,7 @@ mod tests {
         assert!(page.is_ok(), "a page still gets through");
         held.pop();
         drop(page);
-        assert!(
-            gate.place(Lane::File, Instant::now() + SECOND).await.is_ok(),
-            "a dropped place is free again"
-        );
+        assert!(gate.place(Lane::File, Instant::now() + SECOND).await.is_ok(), "a dropped place is free again");
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::fair::FairQueue;
-use crate::runtime::Caller;
+use wheelport_runtime::Priority;
 
 /// What is waited for.
 pub(super) trait Supply {
@@ -87,7 +87,7 @@ impl<S: Supply> Line<S> {
     }
 
     /// Takes one, in turn, before the deadline. Who stops waiting loses nothing for the others.
-    pub async fn take(&self, caller: Caller, deadline: Instant) -> Result<(), Crowded> {
+    pub async fn take(&self, caller: Priority, deadline: Instant) -> Result<(), Crowded> {
         let Some(mut waiting) = self.enter(caller)? else { return Ok(()) };
         loop {
             let next = {
@@ -133,7 +133,7 @@ impl<S: Supply> Line<S> {
     }
 
     /// Takes one at once if nobody waits, else a place in the line.
-    fn enter(&self, caller: Caller) -> Result<Option<Waiting<'_, S>>, Crowded> {
+    fn enter(&self, caller: Priority) -> Result<Option<Waiting<'_, S>>, Crowded> {
         let mut state = self.lock();
         if state.waiters.is_empty() && state.supply.take(Instant::now()).is_ok() {
             return Ok(None);
@@ -155,7 +155,7 @@ impl<S: Supply> Line<S> {
 /// A place in a line; dropping it leaves the line.
 struct Waiting<'a, S: Supply> {
     line: &'a Line<S>,
-    caller: Caller,
+    caller: Priority,
     waiter: Arc<Waiter>,
     has_left: bool,
 }
@@ -224,8 +224,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn client(number: u8) -> Caller {
-        Caller::client(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number)))
+    fn client(number: u8) -> Priority {
+        Priority::client(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number)))
     }
 
     /// One every tenth of a second.

@@ -85,25 +85,13 @@ impl Metrics {
     /// Makes the counters part of a registry.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("upstream");
-        registry.register(
-            "requests",
-            "Pages and files asked of upstream, by what came of it",
-            self.requests.clone(),
-        );
+        registry.register("requests", "Pages and files asked of upstream, by what came of it", self.requests.clone());
         registry.register("attempts", "HTTP requests sent to upstream", self.sent.clone());
         registry.register("retries", "Requests sent again, by cause", self.repeats.clone());
         registry.register("bytes", "Body bytes received from upstream", self.bytes.clone());
-        registry.register(
-            "in_flight",
-            "Requests to upstream on their way, bodies included",
-            self.in_flight.clone(),
-        );
+        registry.register("in_flight", "Requests to upstream on their way, bodies included", self.in_flight.clone());
         registry.register("answer_seconds", "Time to a page or to the head of a file", self.seconds.clone());
-        registry.register(
-            "throttles",
-            "Answers of upstream that say it is asked too often",
-            self.throttles.clone(),
-        );
+        registry.register("throttles", "Answers of upstream that say it is asked too often", self.throttles.clone());
         registry.register(
             "queued",
             "Requests that wait for a place in flight, or for their turn at the endpoint",
@@ -116,13 +104,7 @@ impl Metrics {
         );
     }
 
-    pub(super) fn finished(
-        &self,
-        route: &Arc<str>,
-        kind: &'static str,
-        result: &'static str,
-        took: Duration,
-    ) {
+    pub(super) fn finished(&self, route: &Arc<str>, kind: &'static str, result: &'static str, took: Duration) {
         self.requests.get_or_create(&RequestLabels { route: route.clone(), kind, result }).inc();
         self.seconds.get_or_create(&KindLabels { route: route.clone(), kind }).observe(took.as_secs_f64());
     }

@@ -83,9 +83,7 @@ impl Upstream {
     pub fn new(client: Client, endpoint: Endpoint, token: TokenHandle, label: Arc<str>) -> Self {
         let (gate, metrics) = (client.gate(&endpoint), client.metrics().clone());
         let html_only_until = Mutex::default();
-        Self {
-            inner: Arc::new(Inner { client, endpoint, tokens: token, label, gate, metrics, html_only_until }),
-        }
+        Self { inner: Arc::new(Inner { client, endpoint, tokens: token, label, gate, metrics, html_only_until }) }
     }
 
     /// The repository's address.

@@ -14,8 +14,8 @@ use super::body::Reader;
 use super::error::{Malformed, Unavailability, UpstreamError};
 use super::exchange::{Answer, Exchange};
 use super::{Kind, Upstream};
-use crate::pypi::ProjectName;
-use crate::pypi::parse::Form;
+use wheelport_index::ProjectName;
+use wheelport_index::parse::Form;
 
 const ANY_FORM: HeaderValue = HeaderValue::from_static(
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01",
@@ -217,8 +217,7 @@ mod tests {
     #[test]
     fn only_gzip_is_undone() {
         let of = |values: &[&'static str]| {
-            let pairs =
-                values.iter().map(|value| (header::CONTENT_ENCODING, HeaderValue::from_static(value)));
+            let pairs = values.iter().map(|value| (header::CONTENT_ENCODING, HeaderValue::from_static(value)));
             let mut headers = HeaderMap::new();
             for (name, value) in pairs {
                 headers.append(name, value);

@@ -220,8 +220,8 @@ impl Upstream {
         };
         let mut request = Request::new(RequestBody::new(body));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = Uri::try_from(endpoint.base().as_str())
-            .map_err(|_| PublishError::NotSent(Malformed::Address.into()))?;
+        *request.uri_mut() =
+            Uri::try_from(endpoint.base().as_str()).map_err(|_| PublishError::NotSent(Malformed::Address.into()))?;
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, form.content_type.clone());
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(form.length));
@@ -264,10 +264,9 @@ async fn refusal(verdict: Verdict, response: Response<Incoming>) -> PublishError
     match verdict {
         Verdict::Conflict => PublishError::Conflict { message },
         Verdict::Denied => PublishError::Denied { message },
-        Verdict::Throttled => PublishError::NotSent(UpstreamError::Unavailable {
-            reason: Unavailability::Throttled,
-            retry_after: wish,
-        }),
+        Verdict::Throttled => {
+            PublishError::NotSent(UpstreamError::Unavailable { reason: Unavailability::Throttled, retry_after: wish })
+        }
         Verdict::Redirected => PublishError::NotSent(UpstreamError::unavailable(Unavailability::Redirect)),
         Verdict::Doubtful => PublishError::Unknown(Unavailability::ServerError),
         _ => PublishError::Refused { status, message },
@@ -322,10 +321,7 @@ impl http_body::Body for FormBody {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Poll::Ready(piece) = Pin::new(&mut self.bytes).poll_next(context) else { return Poll::Pending };
         Poll::Ready(piece.map(|piece| {
             let piece = piece?;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::line::{Crowded, Line, Supply};
 use super::settings::ClientSettings;
-use crate::runtime::Caller;
+use wheelport_runtime::Priority;
 
 /// Turns to ask, shared by all endpoints whose requests count against the same quota.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ impl Quota {
     }
 
     /// Waits for a turn until the deadline.
-    pub async fn turn(&self, caller: Caller, deadline: Instant) -> Result<(), Crowded> {
+    pub async fn turn(&self, caller: Priority, deadline: Instant) -> Result<(), Crowded> {
         self.turns.take(caller, deadline).await
     }
 
@@ -114,9 +114,9 @@ impl Rate {
     fn lower(&mut self, factor: f64, sent: Instant, now: Instant) {
         self.pass(now);
         // What was on its way already when the rate was lowered says nothing new.
-        let is_known = self.lowered.is_some_and(|(at, by)| {
-            by <= factor && (sent <= at || now.saturating_duration_since(at) < Self::EVENT)
-        });
+        let is_known = self
+            .lowered
+            .is_some_and(|(at, by)| by <= factor && (sent <= at || now.saturating_duration_since(at) < Self::EVENT));
         if is_known {
             return;
         }

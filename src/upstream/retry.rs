@@ -161,10 +161,7 @@ mod tests {
     #[test]
     fn retry_after_is_seconds_or_a_date_against_the_upstreams_own_clock() {
         let headers = |pairs: &[(header::HeaderName, &'static str)]| {
-            pairs
-                .iter()
-                .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)))
-                .collect::<HeaderMap>()
+            pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect::<HeaderMap>()
         };
         assert_eq!(retry_after(&headers(&[(header::RETRY_AFTER, "7")])), Some(Duration::from_secs(7)));
         let date = (header::DATE, "Wed, 21 Oct 2026 07:28:00 GMT");

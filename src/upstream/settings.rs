@@ -8,29 +8,29 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::address::HostPattern;
-use crate::runtime::units::{Size, Span};
+use wheelport_runtime::{HumanDuration, Size};
 
 /// Limits and addresses of the one client of a process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientSettings {
     /// For name resolution, connecting and the TLS handshake together.
-    pub connect_timeout: Span,
+    pub connect_timeout: HumanDuration,
     /// From the request to the end of the response head, per attempt.
-    pub head_timeout: Span,
+    pub head_timeout: HumanDuration,
     /// For a whole page, or for the head of a file: waiting for a token and a place in the queue, every attempt and
     /// the pauses between them included. Below the 15 seconds after which pip gives up.
-    pub answer_timeout: Span,
+    pub answer_timeout: HumanDuration,
     /// The longest silence in the middle of a body.
-    pub stall_timeout: Span,
+    pub stall_timeout: HumanDuration,
     /// How long upstream may think about an upload after its last byte.
-    pub publish_timeout: Span,
+    pub publish_timeout: HumanDuration,
     /// The fewest bytes per second that a body must come with, judged over [`ClientSettings::slow_window`].
     pub slow_rate: Size,
     /// How much waiting for bytes is looked at to judge the rate.
-    pub slow_window: Span,
+    pub slow_window: HumanDuration,
     /// How long an unused connection is kept; shorter than upstream keeps it, so that it does not close on us.
-    pub idle_timeout: Span,
+    pub idle_timeout: HumanDuration,
     /// Requests on their way to one endpoint at once, bodies included. Files take at most three quarters of it, so
     /// that pages always get through.
     pub max_in_flight: usize,
@@ -59,7 +59,7 @@ pub struct ClientSettings {
     pub failures_to_open: u32,
     /// How long a file that the index lists may be missing before that is believed: CodeArtifact lists public files
     /// a second or two before it has imported them.
-    pub import_patience: Span,
+    pub import_patience: HumanDuration,
     /// An HTTP proxy through which upstreams are reached. Proxy variables of the environment are not read.
     #[serde(skip_serializing)]
     pub proxy: Option<ProxyUrl>,
@@ -72,14 +72,14 @@ pub struct ClientSettings {
 impl Default for ClientSettings {
     fn default() -> Self {
         Self {
-            connect_timeout: Span::secs(3),
-            head_timeout: Span::secs(10),
-            answer_timeout: Span::secs(10),
-            stall_timeout: Span::secs(30),
-            publish_timeout: Span::secs(120),
+            connect_timeout: HumanDuration::secs(3),
+            head_timeout: HumanDuration::secs(10),
+            answer_timeout: HumanDuration::secs(10),
+            stall_timeout: HumanDuration::secs(30),
+            publish_timeout: HumanDuration::secs(120),
             slow_rate: Size(1024),
-            slow_window: Span::secs(60),
-            idle_timeout: Span::secs(20),
+            slow_window: HumanDuration::secs(60),
+            idle_timeout: HumanDuration::secs(20),
             max_in_flight: 64,
             max_queue: 5000,
             request_rate: const { NonZeroU32::new(350).expect("not zero") },
@@ -91,7 +91,7 @@ impl Default for ClientSettings {
             retry_ratio: 0.1,
             retry_floor: 2.0,
             failures_to_open: 5,
-            import_patience: Span::secs(5),
+            import_patience: HumanDuration::secs(5),
             proxy: None,
             no_proxy: String::new(),
             ca_file: None,
@@ -150,11 +150,9 @@ mod tests {
         let settings: ClientSettings = toml::from_str("").expect("every field has a default");
         assert_eq!(settings.max_in_flight, 64);
         let settings: ClientSettings =
-            toml::from_str("stall_timeout = \"5s\"\nredirect_hosts = [\"files.example.org\"]")
-                .expect("valid settings");
-        assert_eq!(settings.stall_timeout, Span::secs(5));
-        for (table, complaint) in [("verify_tls = false", "verify_tls"), ("request_rate = 0", "request_rate")]
-        {
+            toml::from_str("stall_timeout = \"5s\"\nredirect_hosts = [\"files.example.org\"]").expect("valid settings");
+        assert_eq!(settings.stall_timeout, HumanDuration::secs(5));
+        for (table, complaint) in [("verify_tls = false", "verify_tls"), ("request_rate = 0", "request_rate")] {
             let error = toml::from_str::<ClientSettings>(table).expect_err(table);
             assert!(error.to_string().contains(complaint), "{error}");
         }

@@ -13,11 +13,12 @@ use tracing::Instrument as _;
 use super::body::InFlight;
 use super::headers::REQUEST_ID;
 use super::{Arrival, Response, Site, guard};
-use crate::error::{Error, shortened};
+use crate::error::Error;
 use crate::flow::Served;
-use crate::runtime::Caller;
-use crate::runtime::access::AccessLine;
-use crate::runtime::metrics::RequestLabels;
+use crate::telemetry::access::AccessLine;
+use crate::telemetry::metrics::RequestLabels;
+use wheelport_index::shortened;
+use wheelport_runtime::Priority;
 
 /// The longest path in a log line, in characters.
 const LONGEST_PATH: usize = 400;
@@ -161,7 +162,7 @@ async fn in_span<T>(id: RequestId, answering: impl Future<Output = T>) -> T {
 /// Gives and accounts for an answer that needs no waiting; nothing is accounted for if there is none.
 pub(super) fn at_hand<B>(site: &Site, arrival: &Arrival, request: &http::Request<B>) -> Option<Response> {
     let entry = Entry::of(site, arrival, request);
-    let told = Caller::client(entry.client).start(|| super::answered_at_hand(site, arrival, request))?;
+    let told = Priority::client(entry.client).start(|| super::answered_at_hand(site, arrival, request))?;
     let agent = request.headers().get(http::header::USER_AGENT);
     let words = Words { method: request.method(), uri: request.uri(), agent };
     Some(entry.close(site, &words, told, None))
@@ -175,7 +176,7 @@ pub(super) async fn account(site: &Arc<Site>, arrival: Arrival, request: Request
     let agent = request.headers().get(http::header::USER_AGENT).cloned();
     let in_flight = InFlight::begin(&site.metrics);
     let answering = in_span(entry.id, super::answered(site, arrival, entry.id, request));
-    let told = Caller::client(entry.client).serve(answering).await;
+    let told = Priority::client(entry.client).serve(answering).await;
     let words = Words { method: &method, uri: &uri, agent: agent.as_ref() };
     entry.close(site, &words, told, Some(in_flight))
 }

@@ -29,10 +29,11 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 
-use crate::error::{AddressFault, Error, excerpt};
-use crate::pypi::filename::{FileKind, FileName, InvalidComponent, VersionSegment};
-use crate::pypi::name::ProjectName;
-use crate::pypi::page::FileAddress;
+use crate::error::{AddressFault, Error};
+use wheelport_index::excerpt;
+use wheelport_index::filename::{FileKind, FileName, InvalidComponent, VersionSegment};
+use wheelport_index::name::ProjectName;
+use wheelport_index::page::FileAddress;
 
 /// The longest path read, in bytes: three components of the longest kind, every byte escaped, and the rest around.
 pub const MAX_LENGTH: usize = 4096;
@@ -195,13 +196,9 @@ fn has_shape(rest: &[Cow<'_, str>]) -> bool {
 fn below(route: RouteId, rest: &[Cow<'_, str>], slashes: usize) -> Result<Parsed, Error> {
     match rest {
         [] => Ok(Address::Upload { route }.into()),
-        [index, rest @ ..] if index == "simple" || index == "+simple" => {
-            in_index(route, index, rest, slashes)
-        }
+        [index, rest @ ..] if index == "simple" || index == "+simple" => in_index(route, index, rest, slashes),
         [prefix, project, last] if prefix == "pypi" && last == "json" => legacy(route, project, None),
-        [prefix, project, version, last] if prefix == "pypi" && last == "json" => {
-            legacy(route, project, Some(version))
-        }
+        [prefix, project, version, last] if prefix == "pypi" && last == "json" => legacy(route, project, Some(version)),
         [project, last] if last == "json" => legacy(route, project, None),
         [project, version, last] if last == "json" => legacy(route, project, Some(version)),
         _ => Err(Error::NothingHere),

@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::Response;
 use crate::flow::FileStream;
-use crate::runtime::metrics::Metrics;
+use crate::telemetry::metrics::Metrics;
 
 /// Room for what every answer of ours carries.
 pub const HEADERS: usize = 12;
@@ -177,9 +177,7 @@ impl http_body::Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Whole(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Content::Stream(body) => body.size_hint(),
         }
     }

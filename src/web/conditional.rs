@@ -87,9 +87,7 @@ pub fn selection(range: &str, length: u64) -> Selection {
     }
     match (position(from), position(to)) {
         (Position::At(first), Position::At(last)) if first > last => Selection::Whole,
-        (Position::At(first), Position::At(_) | Position::Open) if first >= length => {
-            Selection::NotSatisfiable
-        }
+        (Position::At(first), Position::At(_) | Position::Open) if first >= length => Selection::NotSatisfiable,
         (Position::At(first), Position::At(last)) => Selection::Part { first, last: last.min(length - 1) },
         (Position::At(first), Position::Open) => Selection::Part { first, last: length - 1 },
         (Position::Open, Position::At(0)) => Selection::NotSatisfiable,
@@ -178,20 +176,13 @@ mod tests {
         assert_eq!(ask(&Method::GET, &[range, range]), send(Selection::Whole));
         assert_eq!(ask(&Method::GET, &[range, ("if-range", ETAG)]), send(part(10, 99)));
         for condition in ["W/\"sha256-aa\"", "\"other\"", "Mon, 02 Nov 2026 10:00:00 GMT", ""] {
-            assert_eq!(
-                ask(&Method::GET, &[range, ("if-range", condition)]),
-                send(Selection::Whole),
-                "{condition}"
-            );
+            assert_eq!(ask(&Method::GET, &[range, ("if-range", condition)]), send(Selection::Whole), "{condition}");
         }
         let twice = [range, ("if-range", ETAG), ("if-range", ETAG)];
         assert_eq!(ask(&Method::GET, &twice), send(Selection::Whole));
         assert_eq!(ask(&Method::GET, &[range, ("if-none-match", ETAG)]), Outcome::NotModified);
         assert_eq!(ask(&Method::HEAD, &[("if-none-match", ETAG)]), Outcome::NotModified);
-        assert_eq!(
-            ask(&Method::GET, &[("if-none-match", "\"x\""), ("if-none-match", ETAG)]),
-            Outcome::NotModified
-        );
+        assert_eq!(ask(&Method::GET, &[("if-none-match", "\"x\""), ("if-none-match", ETAG)]), Outcome::NotModified);
     }
 
     #[test]

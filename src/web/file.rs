@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    HeaderMap, HeaderValue, IF_NONE_MATCH, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
+    HeaderValue, IF_NONE_MATCH, RANGE,
 };
 use http::{Method, StatusCode};
 
@@ -18,7 +18,7 @@ use super::page::cache_status;
 use super::{Asking, Response, Site, body};
 use crate::error::Error;
 use crate::flow::{MetadataAnswer, OpenFile, Route, Served};
-use crate::pypi::{FileAddress, Sha256};
+use wheelport_index::{FileAddress, Sha256};
 
 /// What an open file is known to be.
 struct Known {
@@ -63,10 +63,7 @@ pub(super) async fn file(
     let describe = *method == Method::HEAD || headers.contains_key(IF_NONE_MATCH);
     let mut open = site.flow.open(route, address, describe).await?;
     let mut decision = decision(method, headers, &Known::of(&open));
-    if matches!(open, OpenFile::Described { .. })
-        && *method != Method::HEAD
-        && decision != Outcome::NotModified
-    {
+    if matches!(open, OpenFile::Described { .. }) && *method != Method::HEAD && decision != Outcome::NotModified {
         open = site.flow.open(route, address, false).await?;
         decision = self::decision(method, headers, &Known::of(&open));
     }
@@ -74,12 +71,7 @@ pub(super) async fn file(
 }
 
 /// A file, if nothing has to be waited for and it is no error.
-pub(super) fn file_at_hand(
-    site: &Site,
-    asking: &Asking<'_>,
-    route: RouteId,
-    address: &FileAddress,
-) -> Option<Told> {
+pub(super) fn file_at_hand(site: &Site, asking: &Asking<'_>, route: RouteId, address: &FileAddress) -> Option<Told> {
     let route = site.route(route);
     let open = site.flow.file_at_hand(route, address)?;
     let decision = decision(asking.method, asking.headers, &Known::of(&open));
@@ -95,9 +87,7 @@ fn answer(
     decision: Outcome,
 ) -> Result<Told, Error> {
     let known = Known::of(&open);
-    if let (OpenFile::Stored(blob), Outcome::Send(Selection::Whole), &Method::GET) =
-        (&open, &decision, asking.method)
-    {
+    if let (OpenFile::Stored(blob), Outcome::Send(Selection::Whole), &Method::GET) = (&open, &decision, asking.method) {
         // What is asked for most, whose head is worked out once for as long as the file is open.
         let head = blob.remembered.head.get_or_init(|| head_of_stored(&known)).clone();
         let mut response = Response::new(body_of(site, asking, route, address, open, Selection::Whole)?);
@@ -134,12 +124,7 @@ pub(super) async fn metadata(
 }
 
 /// The core metadata of a wheel, if nothing has to be waited for and it is no error.
-pub(super) fn metadata_at_hand(
-    site: &Site,
-    asking: &Asking<'_>,
-    route: RouteId,
-    wheel: &FileAddress,
-) -> Option<Told> {
+pub(super) fn metadata_at_hand(site: &Site, asking: &Asking<'_>, route: RouteId, wheel: &FileAddress) -> Option<Told> {
     let held = site.flow.core_metadata_at_hand(site.route(route), wheel)?;
     let (method, headers) = (asking.method, asking.headers);
     let whole = Outcome::Send(Selection::Whole);

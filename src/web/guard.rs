@@ -14,7 +14,8 @@ use serde::Deserialize;
 use url::Url;
 
 use super::headers::values;
-use crate::error::{Error, excerpt};
+use crate::error::Error;
+use wheelport_index::excerpt;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -86,9 +87,7 @@ impl Name {
     /// Whether no public name can look like this.
     fn is_private(&self) -> bool {
         match self {
-            Self::Domain(name) => {
-                !name.contains('.') || PRIVATE_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
-            }
+            Self::Domain(name) => !name.contains('.') || PRIVATE_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)),
             Self::Address(_) => true,
         }
     }
@@ -212,10 +211,8 @@ impl HostPolicy {
     /// two headers; browsers send at least one of them with every such request, and no page can forge them.
     /// `host` must have passed [`HostPolicy::check`].
     pub fn cross_site(&self, headers: &HeaderMap, host: &Host) -> bool {
-        let foreign_site = headers
-            .get_all(SEC_FETCH_SITE)
-            .iter()
-            .any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
+        let foreign_site =
+            headers.get_all(SEC_FETCH_SITE).iter().any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
         let foreign_origin = headers
             .get_all(ORIGIN)
             .iter()
@@ -224,8 +221,7 @@ impl HostPolicy {
     }
 
     fn is_own_origin(&self, origin: &str, host: &Host) -> bool {
-        let Some(authority) = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"))
-        else {
+        let Some(authority) = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://")) else {
             return false;
         };
         // Whoever terminates TLS in front of us changes the scheme, so only host and port are compared.
@@ -318,11 +314,7 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> Ip
 pub fn client_scheme(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> &'static str {
     let believed = trusted.iter().any(|block| block.contains(peer));
     let last = values(headers, &X_FORWARDED_PROTO).flat_map(|value| value.split(',')).last();
-    if believed && last.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https")) {
-        "https"
-    } else {
-        "http"
-    }
+    if believed && last.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https")) { "https" } else { "http" }
 }
 
 /// An address as proxies write it, some of them with a port.

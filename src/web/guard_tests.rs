@@ -200,9 +200,7 @@ fn the_scheme_is_believed_from_trusted_proxies_only() {
 
 #[test]
 fn blocks_are_read_strictly() {
-    for raw in
-        ["", "10.0.0.0/33", "10.0.0/8", "fd00::/129", "a/8", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8/8"]
-    {
+    for raw in ["", "10.0.0.0/33", "10.0.0/8", "fd00::/129", "a/8", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8/8"] {
         assert!(raw.parse::<Cidr>().is_err(), "{raw}");
     }
     let block: Cidr = "0.0.0.0/0".parse().expect("a block");

@@ -19,9 +19,8 @@ pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// `Vary` of everything that is negotiated.
 pub const VARY_NEGOTIATED: HeaderValue = HeaderValue::from_static("Accept, Accept-Encoding");
 /// `Content-Security-Policy` of HTML that needs nothing: no script, no style, no frame, no request.
-pub const NOTHING_ALLOWED: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-);
+pub const NOTHING_ALLOWED: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
 /// `X-Content-Type-Options`.
 pub const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 

@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use super::guard::{Host, UploadPolicy};
-use crate::pypi::render::Escaped;
+use wheelport_index::render::Escaped;
 
 /// The `Content-Security-Policy` of this page: its own style sheet, by digest, and nothing else.
 pub const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
@@ -49,10 +49,8 @@ pub struct HomeRoute<'a> {
 
 /// The address that configuration should use: the public URL, or the one the reader came by.
 pub fn base_url(public_url: Option<&Url>, scheme: &str, host: &Host) -> String {
-    public_url.map_or_else(
-        || format!("{scheme}://{}", host.authority()),
-        |url| url.as_str().trim_end_matches('/').to_owned(),
-    )
+    public_url
+        .map_or_else(|| format!("{scheme}://{}", host.authority()), |url| url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// Writes the page.
@@ -155,9 +153,7 @@ impl Tools {
         };
         let encrypted = base.starts_with("https:");
         let plain_host = Url::parse(base).ok().filter(|_| !encrypted).and_then(|url| match url.host()? {
-            url::Host::Domain(host) => {
-                (host != "localhost" && !host.ends_with(".localhost")).then(|| host.to_owned())
-            }
+            url::Host::Domain(host) => (host != "localhost" && !host.ends_with(".localhost")).then(|| host.to_owned()),
             url::Host::Ipv4(address) => (!address.is_loopback()).then(|| address.to_string()),
             url::Host::Ipv6(address) => (!address.is_loopback()).then(|| format!("[{address}]")),
         });
@@ -172,9 +168,8 @@ impl Tools {
         };
         // For both tools this setting is also how one says that an unencrypted host may be used.
         let verify = self.plain_host.is_none();
-        let trusted = |prefix: &str| {
-            self.plain_host.as_ref().map_or_else(String::new, |host| format!("\n{prefix}{host}"))
-        };
+        let trusted =
+            |prefix: &str| self.plain_host.as_ref().map_or_else(String::new, |host| format!("\n{prefix}{host}"));
         let docker_trusted = trusted("    PIP_TRUSTED_HOST=");
         let docker_continued = if docker_trusted.is_empty() { "" } else { " \\" };
         [
@@ -195,9 +190,7 @@ impl Tools {
             (
                 "Poetry",
                 "pyproject.toml",
-                format!(
-                    "[[tool.poetry.source]]\nname = \"{name}\"\nurl = \"{index}\"\npriority = \"primary\""
-                ),
+                format!("[[tool.poetry.source]]\nname = \"{name}\"\nurl = \"{index}\"\npriority = \"primary\""),
             ),
             (
                 "PDM",
@@ -205,17 +198,11 @@ impl Tools {
                 // The name replaces the tool's built-in source; any other would be a second index.
                 format!("[[tool.pdm.source]]\nname = \"pypi\"\nurl = \"{index}\"\nverify_ssl = {verify}"),
             ),
-            (
-                "Pipenv",
-                "Pipfile",
-                format!("[[source]]\nname = \"{name}\"\nurl = \"{index}\"\nverify_ssl = {verify}"),
-            ),
+            ("Pipenv", "Pipfile", format!("[[source]]\nname = \"{name}\"\nurl = \"{index}\"\nverify_ssl = {verify}")),
             (
                 "Container image",
                 "Dockerfile",
-                format!(
-                    "ENV PIP_INDEX_URL={index} \\\n    UV_DEFAULT_INDEX={index}{docker_continued}{docker_trusted}"
-                ),
+                format!("ENV PIP_INDEX_URL={index} \\\n    UV_DEFAULT_INDEX={index}{docker_continued}{docker_trusted}"),
             ),
         ]
     }
@@ -237,9 +224,7 @@ impl Tools {
             (
                 "Poetry",
                 "shell",
-                format!(
-                    "poetry config repositories.{name} {upload}{poetry}\npoetry publish --build -r {name}"
-                ),
+                format!("poetry config repositories.{name} {upload}{poetry}\npoetry publish --build -r {name}"),
             ),
         ]
     }
@@ -310,8 +295,7 @@ mod tests {
         const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         let mut text = String::new();
         for chunk in bytes.chunks(3) {
-            let word =
-                chunk.iter().chain(&[0, 0]).take(3).fold(0, |word, byte| word << 8 | usize::from(*byte));
+            let word = chunk.iter().chain(&[0, 0]).take(3).fold(0, |word, byte| word << 8 | usize::from(*byte));
             for place in 0..4 {
                 let letter = char::from(ALPHABET[word >> (18 - 6 * place) & 63]);
                 text.push(if place > chunk.len() { '=' } else { letter });
@@ -367,27 +351,20 @@ mod tests {
 
     #[test]
     fn only_unencrypted_foreign_hosts_need_trust() {
-        let trusted =
-            |base| render(base, vec![route("pypi", true, UploadPolicy::Off)]).contains("trusted-host");
+        let trusted = |base| render(base, vec![route("pypi", true, UploadPolicy::Off)]).contains("trusted-host");
         assert!(trusted("http://wheelport:8080"));
         assert!(trusted("http://10.0.0.1"));
-        for base in
-            ["https://wheelport", "http://localhost:8080", "http://127.0.0.1:8080", "http://[::1]:8080"]
-        {
+        for base in ["https://wheelport", "http://localhost:8080", "http://127.0.0.1:8080", "http://[::1]:8080"] {
             assert!(!trusted(base), "{base}");
         }
     }
 
     #[test]
     fn no_tool_is_given_a_name_that_means_another_index() {
-        let routes =
-            vec![route("pypi", true, UploadPolicy::Anonymous), route("pypi", false, UploadPolicy::Anonymous)];
+        let routes = vec![route("pypi", true, UploadPolicy::Anonymous), route("pypi", false, UploadPolicy::Anonymous)];
         let page = render("https://packages.example.org", routes);
         // PDM's built-in source goes by this name, and the entry is there to replace it.
-        assert_eq!(
-            page.matches("name = &quot;pypi&quot;").count(),
-            page.matches("[[tool.pdm.source]]").count()
-        );
+        assert_eq!(page.matches("name = &quot;pypi&quot;").count(), page.matches("[[tool.pdm.source]]").count());
         assert!(!page.contains("-r pypi"));
         assert!(page.contains("-r wheelport<"));
         assert!(page.contains("-r wheelport-pypi<"));
@@ -396,10 +373,7 @@ mod tests {
     #[test]
     fn publishing_is_shown_as_the_route_allows_it() {
         let anonymous = render("http://localhost", vec![route("pypi", true, UploadPolicy::Anonymous)]);
-        assert!(
-            anonymous
-                .contains("uv publish --publish-url http://localhost/pypi/pypi/ -u &#39;&#39; -p &#39;&#39;")
-        );
+        assert!(anonymous.contains("uv publish --publish-url http://localhost/pypi/pypi/ -u &#39;&#39; -p &#39;&#39;"));
         let token = render("http://localhost", vec![route("pypi", true, UploadPolicy::Token)]);
         assert!(token.contains("-u __token__ -p &quot;$TOKEN&quot; dist/*"));
     }

@@ -26,11 +26,7 @@ impl<T> Default for Memo<T> {
 
 impl<T: Copy> Memo<T> {
     /// The outcome for these two values, worked out if it is not remembered. Errors are not remembered.
-    pub(super) fn of<E>(
-        &mut self,
-        said: [&[u8]; 2],
-        work_out: impl FnOnce() -> Result<T, E>,
-    ) -> Result<T, E> {
+    pub(super) fn of<E>(&mut self, said: [&[u8]; 2], work_out: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let same = |known: &&Known<T>| *known.said[0] == *said[0] && *known.said[1] == *said[1];
         if let Some(known) = self.held.iter().flatten().find(same) {
             return Ok(known.outcome);

@@ -51,7 +51,7 @@ use targets::{Target, Targets};
 
 use crate::error::Error;
 use crate::flow::{Flow, Route};
-use crate::runtime::metrics::Metrics;
+use crate::telemetry::metrics::Metrics;
 
 /// What every request may use.
 pub struct Site {
@@ -227,21 +227,15 @@ async fn answer(
         (Address::Upload { route }, _) if asking.method == Method::POST => {
             Box::pin(upload::upload(site, &asking, &site.routes[route.0], sent)).await
         }
-        (Address::Home | Address::Upload { .. }, _) => {
-            Err(Error::MethodNotAllowed { allowed: "GET, HEAD, POST" })
-        }
+        (Address::Home | Address::Upload { .. }, _) => Err(Error::MethodNotAllowed { allowed: "GET, HEAD, POST" }),
         (_, false) => Err(Error::MethodNotAllowed { allowed: "GET, HEAD" }),
         (Address::List { route }, true) => Box::pin(page::list(site, &asking, route)).await,
-        (Address::Page { route, project }, true) => {
-            Box::pin(page::page(site, &asking, route, &project)).await
-        }
+        (Address::Page { route, project }, true) => Box::pin(page::page(site, &asking, route, &project)).await,
         (Address::Legacy { route, project, version }, true) => {
             Box::pin(page::legacy(site, &asking, route, &project, version.as_ref())).await
         }
         (Address::File { route, file }, true) => Box::pin(file::file(site, &asking, route, &file)).await,
-        (Address::Metadata { route, wheel }, true) => {
-            Box::pin(file::metadata(site, &asking, route, &wheel)).await
-        }
+        (Address::Metadata { route, wheel }, true) => Box::pin(file::metadata(site, &asking, route, &wheel)).await,
     }
 }
 

@@ -72,18 +72,14 @@ pub fn form<'a>(accept: impl IntoIterator<Item = &'a str>) -> Result<Form, Error
     }
     // Equal wishes: what is named goes before what a wildcard covers. Among the named, `text/html` is the last resort
     // (PEP 691); among the covered it is the first, for the sake of clients that read nothing else.
-    [
-        (json.rank(), 2, 0, Form::Json),
-        (html_v1.rank(), 1, 1, Form::HtmlV1),
-        (text_html.rank(), 0, 2, Form::TextHtml),
-    ]
-    .into_iter()
-    .filter(|((quality, _), ..)| *quality > 0)
-    .max_by_key(|((quality, named), among_named, among_covered, _)| {
-        (*quality, *named, if *named { *among_named } else { *among_covered })
-    })
-    .map(|(.., form)| form)
-    .ok_or(Error::NotAcceptable)
+    [(json.rank(), 2, 0, Form::Json), (html_v1.rank(), 1, 1, Form::HtmlV1), (text_html.rank(), 0, 2, Form::TextHtml)]
+        .into_iter()
+        .filter(|((quality, _), ..)| *quality > 0)
+        .max_by_key(|((quality, named), among_named, among_covered, _)| {
+            (*quality, *named, if *named { *among_named } else { *among_covered })
+        })
+        .map(|(.., form)| form)
+        .ok_or(Error::NotAcceptable)
 }
 
 /// The coding for all values of `Accept-Encoding`. Whoever says nothing gets the identity, and so does whoever
@@ -179,8 +175,7 @@ fn thousandths(raw: &str) -> Option<u16> {
     if !digits(fraction) || !matches!(whole, "" | "0" | "1") || (whole.is_empty() && fraction.is_empty()) {
         return None;
     }
-    let fraction =
-        fraction.bytes().chain(*b"000").take(3).fold(0, |sum, byte| sum * 10 + u16::from(byte - b'0'));
+    let fraction = fraction.bytes().chain(*b"000").take(3).fold(0, |sum, byte| sum * 10 + u16::from(byte - b'0'));
     match (whole, fraction) {
         ("1", 0) => Some(1000),
         ("1", _) => None,

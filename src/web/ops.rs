@@ -18,7 +18,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::Site;
 use super::headers::NO_STORE;
 use super::problem;
-use crate::pypi::ProjectName;
+use wheelport_index::ProjectName;
 
 /// The routes of the listener for operations.
 pub fn router(site: Arc<Site>) -> Router {
@@ -135,8 +135,7 @@ async fn purge(
     request: Request,
 ) -> Response {
     if comes_from_a_web_page(request.headers()) {
-        return (StatusCode::FORBIDDEN, "requests from web pages may not change anything here\n")
-            .into_response();
+        return (StatusCode::FORBIDDEN, "requests from web pages may not change anything here\n").into_response();
     }
     let route = site.routes.iter().find(|route| *route.route.name == *wanted.route);
     let (Some(route), Ok(project)) = (route, ProjectName::parse(&wanted.project)) else {

@@ -11,15 +11,13 @@ use http::{Method, StatusCode};
 use super::account::Told;
 use super::address::RouteId;
 use super::body::AnswerBody;
-use super::headers::{
-    CACHE_STATUS, CacheStatus, Forward, REQUEST_ID, REVALIDATE, VARY_NEGOTIATED, harmless, values,
-};
+use super::headers::{CACHE_STATUS, CacheStatus, Forward, REQUEST_ID, REVALIDATE, VARY_NEGOTIATED, harmless, values};
 use super::memo::Memo;
 use super::negotiate::{Form, coding, form};
 use super::{Asking, Response, Site, base_url, body, conditional};
 use crate::error::Error;
 use crate::flow::{Coding, Rendering, Served, Written};
-use crate::pypi::{ProjectName, VersionSegment};
+use wheelport_index::{ProjectName, VersionSegment};
 
 /// A negotiated representation.
 #[derive(Clone, Copy)]
@@ -64,12 +62,7 @@ impl Negotiated {
 }
 
 /// A project's page, if nothing has to be waited for.
-pub(super) fn page_at_hand(
-    site: &Site,
-    asking: &Asking<'_>,
-    route: RouteId,
-    project: &ProjectName,
-) -> Option<Told> {
+pub(super) fn page_at_hand(site: &Site, asking: &Asking<'_>, route: RouteId, project: &ProjectName) -> Option<Told> {
     let negotiated = Negotiated::of(asking.headers).ok()?;
     let (written, coding) = (negotiated.written(), negotiated.coding);
     let (rendering, served) = site.flow.page_at_hand(site.route(route), project, written, coding)?;

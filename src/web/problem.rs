@@ -44,10 +44,9 @@ pub const fn status(error: &Error) -> StatusCode {
         | Error::NoSuchFile { .. }
         | Error::NoCoreMetadata { .. }
         | Error::ListNotOffered { .. } => StatusCode::NOT_FOUND,
-        Error::BadAddress { .. }
-        | Error::BadRequest { .. }
-        | Error::BadHost
-        | Error::UploadRefused { .. } => StatusCode::BAD_REQUEST,
+        Error::BadAddress { .. } | Error::BadRequest { .. } | Error::BadHost | Error::UploadRefused { .. } => {
+            StatusCode::BAD_REQUEST
+        }
         Error::UploadUnauthorized => StatusCode::UNAUTHORIZED,
         Error::Denied { .. } | Error::CrossSite | Error::UploadOff { .. } | Error::UploadForbidden { .. } => {
             StatusCode::FORBIDDEN
@@ -78,10 +77,7 @@ fn specific_headers(error: &Error, headers: &mut HeaderMap) {
             headers.insert(CONTENT_RANGE, printable(&format!("bytes */{length}")));
         }
         Error::UploadUnauthorized => {
-            headers.insert(
-                WWW_AUTHENTICATE,
-                HeaderValue::from_static("Basic realm=\"wheelport\", charset=\"UTF-8\""),
-            );
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"wheelport\", charset=\"UTF-8\""));
         }
         _ => {}
     }

@@ -7,8 +7,8 @@ use http_body_util::BodyExt;
 
 use super::*;
 use crate::error::{AddressFault, Cause};
-use crate::pypi::filename::{FileName, VersionSegment};
-use crate::pypi::name::ProjectName;
+use wheelport_index::filename::{FileName, VersionSegment};
+use wheelport_index::name::ProjectName;
 
 const HTTP_ID: &str = "01ABC";
 
@@ -51,10 +51,7 @@ fn table() -> Vec<Row> {
         (Error::NotOffered { protocol: "Discovery" }, 404, "not-offered", &[]),
         (Error::NoSuchProject { route: "pypi".into(), project: project() }, 404, "no-such-project", &[]),
         (
-            Error::NoSuchVersion {
-                project: project(),
-                version: VersionSegment::parse("1").expect("a segment"),
-            },
+            Error::NoSuchVersion { project: project(), version: VersionSegment::parse("1").expect("a segment") },
             404,
             "no-such-version",
             &[],
@@ -82,21 +79,11 @@ fn table() -> Vec<Row> {
         (Error::BadAddress { fault: AddressFault::Percent }, 400, "bad-address", &[]),
         (Error::BadRequest { fault: "it has no form" }, 400, "bad-request", &[]),
         (Error::NotAcceptable, 406, "not-acceptable", &[]),
-        (
-            Error::MethodNotAllowed { allowed: "GET, HEAD" },
-            405,
-            "method-not-allowed",
-            &[("allow", "GET, HEAD")],
-        ),
+        (Error::MethodNotAllowed { allowed: "GET, HEAD" }, 405, "method-not-allowed", &[("allow", "GET, HEAD")]),
         (Error::BadHost, 400, "bad-host", &[]),
         (Error::HostNotAllowed { host: "evil.example".to_owned() }, 421, "host-not-allowed", &[]),
         (Error::CrossSite, 403, "cross-site", &[]),
-        (
-            Error::RangeNotSatisfiable { length: 7 },
-            416,
-            "range-not-satisfiable",
-            &[("content-range", "bytes */7")],
-        ),
+        (Error::RangeNotSatisfiable { length: 7 }, 416, "range-not-satisfiable", &[("content-range", "bytes */7")]),
         (Error::UploadOff { route: "pypi".into() }, 403, "upload-off", &[]),
         (
             Error::UploadUnauthorized,
@@ -155,8 +142,7 @@ fn every_sentence_ends_and_tells_nothing_from_inside() {
 #[tokio::test]
 async fn the_document_follows_the_standard() {
     let error = Error::NoSuchProject { route: "pypi".into(), project: project() };
-    let document =
-        body(answer(&error, &Method::GET, Some("application/vnd.pypi.simple.v1+json, */*;q=0.1"))).await;
+    let document = body(answer(&error, &Method::GET, Some("application/vnd.pypi.simple.v1+json, */*;q=0.1"))).await;
     let document: serde_json::Value = serde_json::from_str(&document).expect("JSON");
     assert_eq!(
         document,
@@ -173,8 +159,7 @@ async fn the_document_follows_the_standard() {
 
 #[tokio::test]
 async fn text_goes_to_those_who_take_only_text() {
-    let pip =
-        "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01";
+    let pip = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html; q=0.1, text/html; q=0.01";
     for (accept, expected) in [
         (Some("text/html"), "text/plain; charset=utf-8"),
         (Some("text/html,application/xhtml+xml,*/*;q=0.8"), "text/plain; charset=utf-8"),

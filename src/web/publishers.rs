@@ -10,7 +10,7 @@ use http::header::AUTHORIZATION;
 use serde::Deserialize;
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
-use crate::pypi::{ProjectName, Sha256};
+use wheelport_index::{ProjectName, Sha256};
 
 /// A `[[publisher]]` table.
 #[derive(Debug, Clone, Deserialize)]
@@ -49,9 +49,8 @@ impl Publishers {
         let mut publishers: Vec<Publisher> = Vec::with_capacity(tables.len());
         for table in tables {
             let publisher = Publisher::read(table)?;
-            if let Some(twice) = publishers
-                .iter()
-                .find(|known| known.name == publisher.name || known.digest == publisher.digest)
+            if let Some(twice) =
+                publishers.iter().find(|known| known.name == publisher.name || known.digest == publisher.digest)
             {
                 return Err(format!(
                     "the [[publisher]] tables `{}` and `{}` have the same name or token",
@@ -102,9 +101,8 @@ impl Publisher {
         let patterns = |raw: &Vec<String>| {
             raw.iter()
                 .map(|raw| {
-                    ProjectPattern::parse(raw).ok_or_else(|| {
-                        format!("[[publisher]] `{name}`: `{raw}` is no project name or pattern")
-                    })
+                    ProjectPattern::parse(raw)
+                        .ok_or_else(|| format!("[[publisher]] `{name}`: `{raw}` is no project name or pattern"))
                 })
                 .collect::<Result<Vec<_>, _>>()
         };
@@ -119,9 +117,7 @@ impl Publisher {
 
     /// Whether this project may be published.
     pub fn may_publish(&self, project: &ProjectName) -> bool {
-        self.projects
-            .as_ref()
-            .is_none_or(|patterns| patterns.iter().any(|pattern| pattern.covers(project.as_str())))
+        self.projects.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.covers(project.as_str())))
     }
 
     fn may_use(&self, route: &str) -> bool {
@@ -265,14 +261,9 @@ mod tests {
         let publishers = configured()?;
         let headers = shown("Bearer one")?;
         let ci = publishers.recognise(&headers, "pypi").ok_or("unknown")?;
-        for (name, expected) in [
-            ("acme-x", true),
-            ("ACME_x", true),
-            ("tool", true),
-            ("acme", false),
-            ("tools", false),
-            ("x-acme-x", false),
-        ] {
+        for (name, expected) in
+            [("acme-x", true), ("ACME_x", true), ("tool", true), ("acme", false), ("tools", false), ("x-acme-x", false)]
+        {
             assert_eq!(ci.may_publish(&ProjectName::parse(name)?), expected, "{name}");
         }
         for (pattern, name, expected) in [

@@ -130,9 +130,7 @@ mod tests {
         assert!(asked(&one, "localhost", "/simple/acme/").1);
         assert!(!asked(&one, "localhost", "/simple/acme/").1);
         assert!(asked(&two, "localhost", "/simple/acme/").1, "another server may have other routes");
-        assert!(
-            asked(&one, "localhost:80", "/simple/acme/").1 || asked(&one, "localhost", "/simple/acme/").1
-        );
+        assert!(asked(&one, "localhost:80", "/simple/acme/").1 || asked(&one, "localhost", "/simple/acme/").1);
     }
 
     #[test]

@@ -11,8 +11,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue,
-    VARY,
+    ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue, VARY,
 };
 use http_body_util::BodyExt as _;
 use serde_json::json;
@@ -25,7 +24,7 @@ use super::publishers::Publisher;
 use super::{Asking, RouteSite, Sent, Site, body};
 use crate::error::Error;
 use crate::flow::{Attempt, Publication, Received, Receiving};
-use crate::pypi::FileName;
+use wheelport_index::FileName;
 
 /// What goes to disk in one go, in bytes.
 const BATCH: usize = 1 << 20;
@@ -35,21 +34,14 @@ const DRAIN_LIMIT: u64 = 256 << 20;
 const DRAIN_TIME: Duration = Duration::from_secs(20);
 
 /// An upload into a route.
-pub(super) async fn upload(
-    site: &Site,
-    asking: &Asking<'_>,
-    route: &RouteSite,
-    sent: Sent,
-) -> Result<Told, Error> {
+pub(super) async fn upload(site: &Site, asking: &Asking<'_>, route: &RouteSite, sent: Sent) -> Result<Told, Error> {
     let headers = asking.headers;
     let client = guard::client_address(asking.peer, headers, &site.trusted_proxies);
-    let mut attempt =
-        Attempt::new(Arc::clone(&route.route.name), client, sent.request_id.as_str().to_owned());
+    let mut attempt = Attempt::new(Arc::clone(&route.route.name), client, sent.request_id.as_str().to_owned());
     let Sent { mut body, credentials, .. } = sent;
     let received = match permitted(site, route, &credentials) {
         Ok(publisher) => {
-            attempt
-                .by(publisher.map_or_else(|| "anonymous".into(), |publisher| Arc::clone(publisher.name())));
+            attempt.by(publisher.map_or_else(|| "anonymous".into(), |publisher| Arc::clone(publisher.name())));
             receive(site, headers, &mut body, publisher, &mut attempt).await
         }
         Err(error) => Err(error),
@@ -70,18 +62,12 @@ pub(super) async fn upload(
 }
 
 /// Who publishes, as far as that is known; `None` where nobody is asked.
-fn permitted<'a>(
-    site: &'a Site,
-    route: &RouteSite,
-    credentials: &HeaderMap,
-) -> Result<Option<&'a Publisher>, Error> {
+fn permitted<'a>(site: &'a Site, route: &RouteSite, credentials: &HeaderMap) -> Result<Option<&'a Publisher>, Error> {
     let name = &route.route.name;
     match route.upload {
         UploadPolicy::Off => Err(Error::UploadOff { route: Arc::clone(name) }),
         UploadPolicy::Anonymous => Ok(None),
-        UploadPolicy::Token => {
-            site.publishers.recognise(credentials, name).map(Some).ok_or(Error::UploadUnauthorized)
-        }
+        UploadPolicy::Token => site.publishers.recognise(credentials, name).map(Some).ok_or(Error::UploadUnauthorized),
     }
 }
 
@@ -154,8 +140,8 @@ async fn drain(body: &mut Body) {
 }
 
 fn published(publication: Publication, file: &FileName, asked: &HeaderMap) -> Told {
-    let wants_json = quality(values(asked, &ACCEPT), &["application/json"])
-        > quality(values(asked, &ACCEPT), &["text/plain"]);
+    let wants_json =
+        quality(values(asked, &ACCEPT), &["application/json"]) > quality(values(asked, &ACCEPT), &["text/plain"]);
     let (content_type, text) = if wants_json {
         ("application/json", json!({ "status": publication.as_str(), "file": file.as_str() }).to_string())
     } else {

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use wheelport::runtime::units::{Size, Span};
+use wheelport_runtime::{HumanDuration, Size};
 
 use crate::support::client::{Opened, until};
 use crate::support::proxy::{MINT, Proxy, refusal};
@@ -38,17 +38,14 @@ async fn a_fresh_page_asks_nobody_and_a_stale_one_is_renewed_once_behind_the_ans
 
 #[tokio::test]
 async fn a_page_past_both_windows_waits_for_upstream_and_an_expired_one_is_no_help() {
-    let builder = Proxy::builder().windows(Span::secs(60), Span::secs(60), Span::secs(3600));
+    let builder = Proxy::builder().windows(HumanDuration::secs(60), HumanDuration::secs(60), HumanDuration::secs(3600));
     let (proxy, wheel) = (builder.start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
     proxy.get(HERE).json().send().await.expect(200);
     list(&proxy.upstream, &[]);
     proxy.pass(Duration::from_secs(121)).await;
     let renewed = proxy.get(HERE).json().send().await.expect(200);
-    assert_eq!(
-        (renewed.file_names().len(), renewed.header("cache-status")),
-        (0, Some("wheelport; fwd=miss; stored"))
-    );
+    assert_eq!((renewed.file_names().len(), renewed.header("cache-status")), (0, Some("wheelport; fwd=miss; stored")));
     proxy.upstream.on(PAGE, Reply::raw(""));
     proxy.pass(Duration::from_hours(1)).await;
     proxy.get(HERE).json().send().await.expect(200);
@@ -91,10 +88,7 @@ async fn after_a_restart_without_upstream_pages_files_and_metadata_are_there() {
         assert_eq!(listed.file_names(), [wheel.name.as_str(), sdist.name.as_str()]);
         for sample in [&wheel, &sdist] {
             let answer = proxy.get(&sample.path()).send().await.expect(200);
-            assert_eq!(
-                (&answer.body, answer.header("cache-status")),
-                (&sample.bytes, Some("wheelport; hit"))
-            );
+            assert_eq!((&answer.body, answer.header("cache-status")), (&sample.bytes, Some("wheelport; hit")));
         }
         let found = proxy.get(&format!("{}.metadata", wheel.path())).send().await.expect(200);
         assert_eq!(found.text(), metadata("1.0"));
@@ -250,8 +244,7 @@ async fn two_proxies_may_share_a_directory() {
     let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
     let other = Proxy::builder().dir(&proxy.dir).upstream(&proxy.upstream).start().await;
-    let opened: Vec<Opened> =
-        vec![proxy.get(&wheel.path()).open().await, other.get(&wheel.path()).open().await];
+    let opened: Vec<Opened> = vec![proxy.get(&wheel.path()).open().await, other.get(&wheel.path()).open().await];
     for answer in join_all(opened.into_iter().map(Opened::finish)).await {
         assert_eq!(answer.expect(200).body, wheel.bytes);
     }

@@ -132,10 +132,7 @@ async fn the_cache_can_be_looked_at_healed_and_emptied() {
         let line = stats.out.lines().find(|line| line.starts_with(kind)).expect(kind);
         line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok())
     };
-    assert_eq!(
-        (row("blobs"), row("pages"), row("sidecars"), row("all")),
-        (Some(2), Some(1), Some(1), Some(4))
-    );
+    assert_eq!((row("blobs"), row("pages"), row("sidecars"), row("all")), (Some(2), Some(1), Some(1), Some(4)));
 
     let rotten = files_below(&root.join("blobs"))
         .into_iter()
@@ -161,9 +158,7 @@ async fn the_demo_needs_nothing_and_its_sample_can_be_installed() {
     let program = Program::start(&["demo", "--listen", "127.0.0.1:0"], &[]);
     let client = program.proxy();
     let text = program.printed("Ctrl-C ends it.");
-    for line in
-        ["pip install --index-url http://127.0.0.1:", "uv pip install --default-index", "wheelport-hello"]
-    {
+    for line in ["pip install --index-url http://127.0.0.1:", "uv pip install --default-index", "wheelport-hello"] {
         assert!(text.contains(line), "{text}");
     }
     let listed = client.get("/simple/").json().send().await.expect(200).value();
@@ -173,7 +168,7 @@ async fn the_demo_needs_nothing_and_its_sample_can_be_installed() {
     for file in files.as_array().expect("files") {
         let path = format!("/simple/wheelport-hello/{}", file["url"].as_str().expect("a link"));
         let answer = client.get(&path).send().await.expect(200);
-        let digest = wheelport::pypi::Sha256::of(&answer.body).to_string();
+        let digest = wheelport_index::Sha256::of(&answer.body).to_string();
         assert_eq!(file["hashes"]["sha256"], digest.as_str(), "{path}");
         if file["core-metadata"] != false && !file["core-metadata"].is_null() {
             let metadata = client.get(&format!("{path}.metadata")).send().await.expect(200).text();
@@ -202,22 +197,12 @@ async fn serve_works_against_the_emulator_with_nothing_but_the_standard_environm
     assert!(environment.iter().any(|(name, _)| *name == "AWS_ENDPOINT_URL_CODEARTIFACT"), "{printed}");
     let dir = tempfile::tempdir().expect("a directory");
     let cache = dir.path().display().to_string();
-    let arguments = [
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--domain",
-        "demo",
-        "--repository",
-        "python",
-        "--cache-dir",
-        &cache,
-    ];
+    let arguments =
+        ["serve", "--listen", "127.0.0.1:0", "--domain", "demo", "--repository", "python", "--cache-dir", &cache];
     let program = Program::start(&arguments, &environment);
     let client = program.proxy();
     ready(client).await;
-    let names =
-        client.get("/pypi/python/simple/wheelport-greeting/").json().send().await.expect(200).file_names();
+    let names = client.get("/pypi/python/simple/wheelport-greeting/").json().send().await.expect(200).file_names();
     assert!(names.iter().any(|name| name == "wheelport_greeting-1.1.0-py3-none-any.whl"), "{names:?}");
     client.get("/simple/there-is-no-such-project/").send().await.expect(404);
     for program in [program, emulator] {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use wheelport::runtime::units::Span;
+use wheelport_runtime::HumanDuration;
 
 use crate::support::client::{soon, until};
 use crate::support::proxy::{Builder, Proxy};
@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(4);
 const PROBE: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 fn limited() -> Builder {
-    Proxy::builder().set(|builder| builder.server.header_timeout = Span::secs(LIMIT.as_secs()))
+    Proxy::builder().set(|builder| builder.server.header_timeout = HumanDuration::secs(LIMIT.as_secs()))
 }
 
 /// Reads until the connection has said this.

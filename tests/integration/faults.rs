@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::json;
-use wheelport::runtime::units::Span;
+use wheelport_runtime::HumanDuration;
 
 use crate::support::client::{Answer, JSON, until};
 use crate::support::proxy::{Builder, MINT, Proxy, control_plane, refusal};
@@ -17,11 +17,11 @@ const HERE: &str = "/simple/a-b/";
 /// Time limits short enough for tests that let them pass.
 fn impatient() -> Builder {
     Proxy::builder().set(|builder| {
-        builder.client.connect_timeout = Span::millis(500);
-        builder.client.head_timeout = Span::millis(700);
-        builder.client.answer_timeout = Span::millis(2500);
-        builder.client.stall_timeout = Span::millis(300);
-        builder.client.import_patience = Span::millis(200);
+        builder.client.connect_timeout = HumanDuration::millis(500);
+        builder.client.head_timeout = HumanDuration::millis(700);
+        builder.client.answer_timeout = HumanDuration::millis(2500);
+        builder.client.stall_timeout = HumanDuration::millis(300);
+        builder.client.import_patience = HumanDuration::millis(200);
     })
 }
 
@@ -66,10 +66,7 @@ fn no_pages() -> Vec<(&'static str, Reply)> {
         ("a list", json("[]")),
         ("a future version", document(&json!({"meta": {"api-version": "2.0"}, "name": "a-b", "files": []}))),
         ("a bomb", Reply::ok("[".repeat(100_000)).header("content-type", JSON)),
-        (
-            "a sign-in page",
-            html("<html><head><title>Sign in</title></head><body><form>Password</form></body></html>"),
-        ),
+        ("a sign-in page", html("<html><head><title>Sign in</title></head><body><form>Password</form></body></html>")),
         ("another type", Reply::ok("{\"files\":[]}").header("content-type", "text/plain")),
         ("no type", Reply::ok("{\"files\":[]}")),
         ("damaged gzip", json("\u{1f}nonsense").header("content-encoding", "gzip")),
@@ -132,7 +129,7 @@ async fn no_fault_of_a_wheel_is_an_absence_of_its_metadata() {
 #[tokio::test]
 async fn a_page_that_is_held_is_served_through_every_fault() {
     join_all(faults().into_iter().chain(no_pages()).map(async |(what, fault)| {
-        let builder = impatient().windows(Span::secs(0), Span::secs(0), Span::secs(3600));
+        let builder = impatient().windows(HumanDuration::secs(0), HumanDuration::secs(0), HumanDuration::secs(3600));
         let (proxy, wheel) = (builder.start().await, Sample::wheel());
         publish(&proxy.upstream, &[&wheel]);
         proxy.get(HERE).json().send().await.expect(200);
@@ -220,9 +217,7 @@ async fn a_denied_read_is_403_that_names_the_permission() {
     for target in [HERE, &wheel.path(), &format!("{}.metadata", wheel.path())] {
         let answer = proxy.get(target).send().await.expect(403);
         assert_eq!(answer.value()["code"], "denied", "{target}");
-        assert!(
-            answer.text().contains("codeartifact:ReadFromRepository") && !answer.text().contains("canary")
-        );
+        assert!(answer.text().contains("codeartifact:ReadFromRepository") && !answer.text().contains("canary"));
     }
     list(&proxy.upstream, &[&wheel]);
     proxy.upstream.on(&wheel.upstream(), denial());
@@ -307,7 +302,7 @@ async fn a_missing_project_is_remembered_for_a_moment_and_a_failure_not_at_all()
 
 #[tokio::test]
 async fn a_known_project_that_flickers_stays_and_one_that_is_gone_goes() {
-    let builder = Proxy::builder().windows(Span::secs(1), Span::secs(0), Span::secs(3600));
+    let builder = Proxy::builder().windows(HumanDuration::secs(1), HumanDuration::secs(0), HumanDuration::secs(3600));
     let (proxy, wheel) = (builder.start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
     proxy.get(HERE).send().await.expect(200);
@@ -333,7 +328,7 @@ async fn a_known_project_that_flickers_stays_and_one_that_is_gone_goes() {
 
 #[tokio::test]
 async fn a_slow_upstream_does_not_hold_up_who_can_have_the_stale_page() {
-    let builder = Proxy::builder().windows(Span::secs(0), Span::secs(0), Span::secs(3600));
+    let builder = Proxy::builder().windows(HumanDuration::secs(0), HumanDuration::secs(0), HumanDuration::secs(3600));
     let (proxy, wheel, gate) = (builder.start().await, Sample::wheel(), Gate::closed());
     publish(&proxy.upstream, &[&wheel]);
     proxy.get(HERE).send().await.expect(200);
@@ -391,9 +386,7 @@ async fn what_clients_send_never_reaches_upstream() {
     for seen in proxy.upstream.requests() {
         assert_eq!(seen.header("authorization"), Some("Basic YXdzOmNhbmFyeS0x"));
         assert!(!seen.target.contains("secret"), "{seen:?}");
-        assert!(
-            seen.headers.iter().all(|(_, value)| !value.contains("secret") && !value.contains("client's"))
-        );
+        assert!(seen.headers.iter().all(|(_, value)| !value.contains("secret") && !value.contains("client's")));
         assert_eq!((seen.header("cookie"), seen.header("x-forwarded-for")), (None, None));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use wheelport::runtime::units::{Size, Span};
+use wheelport_runtime::{HumanDuration, Size};
 
 use crate::support::client::{Opened, until};
 use crate::support::proxy::Proxy;
@@ -153,10 +153,7 @@ async fn a_client_that_does_not_read_holds_back_nobody() {
     let slow = proxy.get(&sdist.path()).open().await;
     let fast = proxy.get(&sdist.path()).send().await.expect(200);
     assert_eq!(fast.body, sdist.bytes);
-    assert!(
-        proxy.metrics().await.contains("wheelport_requests_in_flight 1"),
-        "the slow one is in the middle"
-    );
+    assert!(proxy.metrics().await.contains("wheelport_requests_in_flight 1"), "the slow one is in the middle");
     assert_eq!(slow.finish().await.expect(200).body, sdist.bytes);
     assert_eq!(proxy.asked(&sdist.upstream()), 1);
 }
@@ -285,9 +282,7 @@ async fn too_few_or_too_many_bytes_never_look_like_the_whole() {
         for sent in [length - 1, length + 1, length * 20] {
             let mut bytes = sdist.bytes.to_vec();
             bytes.resize(sent, 7);
-            proxy
-                .upstream
-                .on(&sdist.upstream(), Reply::ok(bytes).chunked().drip(length, Duration::from_millis(1)));
+            proxy.upstream.on(&sdist.upstream(), Reply::ok(bytes).chunked().drip(length, Duration::from_millis(1)));
             let answer = proxy.get(&sdist.path()).send().await;
             assert!(answer.status == 503 || !answer.complete, "{max_size} {sent}: {answer:?}");
         }
@@ -315,12 +310,7 @@ async fn a_cut_in_the_middle_is_made_up_for_by_starting_over_where_ranges_were_n
     let whole = Reply::ok(sdist.bytes.clone());
     proxy.upstream.on_each(
         &sdist.upstream(),
-        [
-            whole.clone().cut_after(100_000),
-            whole.clone().cut_after(50_000),
-            whole.clone().cut_after(299_999),
-            whole,
-        ],
+        [whole.clone().cut_after(100_000), whole.clone().cut_after(50_000), whole.clone().cut_after(299_999), whole],
     );
     assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
     let asked = proxy.upstream.requests_to(&sdist.upstream());
@@ -354,12 +344,9 @@ async fn a_cut_in_the_middle_is_resumed_where_upstream_has_shown_ranges() {
 
 #[tokio::test]
 async fn a_resumption_that_is_answered_with_the_whole_or_a_refusal_still_ends_well() {
-    for refusal in [
-        Reply::status(416),
-        Reply::status(500),
-        Reply::status(206),
-        Reply::ok(Sample::sdist("1.0", 90_000).bytes),
-    ] {
+    for refusal in
+        [Reply::status(416), Reply::status(500), Reply::status(206), Reply::ok(Sample::sdist("1.0", 90_000).bytes)]
+    {
         let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", 90_000));
         list(&proxy.upstream, &[&sdist]);
         let whole = Reply::ok(sdist.bytes.clone()).header("accept-ranges", "bytes");
@@ -403,7 +390,7 @@ async fn a_listed_file_that_is_not_imported_yet_is_waited_for() {
 #[tokio::test]
 async fn a_listed_file_that_stays_missing_is_believed_gone_only_when_the_page_agrees() {
     let quick = Proxy::builder().set(|builder| {
-        builder.client.import_patience = Span::millis(100);
+        builder.client.import_patience = HumanDuration::millis(100);
     });
     let (proxy, wheel) = (quick.start().await, Sample::wheel());
     list(&proxy.upstream, &[&wheel]);

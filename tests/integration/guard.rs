@@ -53,8 +53,7 @@ async fn configured_names_are_answered_and_then_only_they() {
     let proxy = Proxy::builder()
         .set(|builder| {
             let names = ["index.example.org", "*.example.net"];
-            builder.server.allowed_hosts =
-                names.iter().map(|name| name.parse().expect("a pattern")).collect();
+            builder.server.allowed_hosts = names.iter().map(|name| name.parse().expect("a pattern")).collect();
         })
         .start()
         .await;
@@ -133,10 +132,7 @@ async fn ambiguous_framing_is_refused_and_nothing_hides_behind_it() {
     ] {
         let request = format!("GET {HERE} HTTP/1.1\r\nHost: localhost\r\n{framing}{hidden}");
         let answer = proxy.client().raw(request.as_bytes()).await;
-        assert!(
-            status(&answer).contains(" 400 ") || answer.matches("HTTP/1.1 ").count() <= 1,
-            "{framing:?}: {answer}"
-        );
+        assert!(status(&answer).contains(" 400 ") || answer.matches("HTTP/1.1 ").count() <= 1, "{framing:?}: {answer}");
         assert_eq!(proxy.asked("GET /pypi/r/simple/hidden/"), 0, "{framing:?}");
     }
     for line in [
@@ -220,15 +216,11 @@ async fn every_kind_of_answer_is_harmless_in_a_browser() {
     let proxy = proxy().await;
     proxy.upstream.on(PAGE, Reply::status(404));
     // Every kind of answer carries what keeps a browser from making something else of it.
-    for (target, status) in
-        [(HERE, 404), ("/simple/%00/", 400), ("/nothing", 404), ("/", 200), ("/simple/x y/", 400)]
-    {
+    for (target, status) in [(HERE, 404), ("/simple/%00/", 400), ("/nothing", 404), ("/", 200), ("/simple/x y/", 400)] {
         let answer = proxy.get(&target.replace(' ', "%20")).send().await.expect(status);
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{target}");
         assert!(
-            answer
-                .header("content-security-policy")
-                .is_some_and(|policy| policy.starts_with("default-src 'none'"))
+            answer.header("content-security-policy").is_some_and(|policy| policy.starts_with("default-src 'none'"))
         );
     }
 }

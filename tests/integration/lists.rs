@@ -25,9 +25,7 @@ fn asked(proxy: &Proxy) -> usize {
 #[tokio::test]
 async fn all_pages_of_the_control_planes_list_become_one_sorted_list() {
     let proxy = Proxy::start().await;
-    proxy
-        .control
-        .on_each(PACKAGES, [packages(&["zebra", "A.b"], Some("more")), packages(&["a_b", "mid"], None)]);
+    proxy.control.on_each(PACKAGES, [packages(&["zebra", "A.b"], Some("more")), packages(&["a_b", "mid"], None)]);
     let json = proxy.get("/simple/").json().send().await.expect(200);
     json.expect_headers(&[
         ("content-type", JSON),

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use wheelport::pypi::Sha256;
+use wheelport_index::Sha256;
 
 use crate::support::client::until;
 use crate::support::proxy::{MINT, Proxy, refusal};

@@ -67,8 +67,7 @@ async fn every_representation_has_a_tag_of_its_own_and_all_say_the_same() {
     let mut tags = HashSet::new();
     for form in [JSON, HTML_V1, "text/html"] {
         let plain = proxy.get(HERE).header("accept", form).send().await.expect(200);
-        for (accepted, coding) in [("", None), ("gzip", Some("gzip")), ("gzip, deflate, zstd", Some("zstd"))]
-        {
+        for (accepted, coding) in [("", None), ("gzip", Some("gzip")), ("gzip, deflate, zstd", Some("zstd"))] {
             let asking = proxy.get(HERE).header("accept", form).header("accept-encoding", accepted);
             let answer = asking.send().await.expect(200);
             assert_eq!(answer.header("content-encoding"), coding);

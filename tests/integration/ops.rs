@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::json;
-use wheelport::runtime::units::Span;
+use wheelport_runtime::HumanDuration;
 
 use crate::support::client::until;
 use crate::support::proxy::{CANARY, MINT, Proxy, files_below, refusal};
@@ -49,7 +49,7 @@ async fn readiness_has_a_reason_when_it_fails() {
 
 #[tokio::test]
 async fn a_server_that_stops_is_not_ready_and_still_serves() {
-    let builder = Proxy::builder().set(|builder| builder.server.drain_delay = Span::secs(3600));
+    let builder = Proxy::builder().set(|builder| builder.server.drain_delay = HumanDuration::secs(3600));
     let (proxy, wheel) = (builder.start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
     proxy.begin_stop();
@@ -90,10 +90,7 @@ async fn metrics_count_what_happened_with_labels_of_a_fixed_set() {
         proxy.get(&wheel.path()).send().await.expect(200);
     }
     let before = proxy.ops.get("/metrics").send().await.expect(200);
-    assert_eq!(
-        before.header("content-type"),
-        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
-    );
+    assert_eq!(before.header("content-type"), Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
     let text = before.text();
     for line in [
         "wheelport_requests_total{kind=\"page\",status=\"200\",served=\"miss\"} 1",
@@ -107,8 +104,7 @@ async fn metrics_count_what_happened_with_labels_of_a_fixed_set() {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
     assert!(text.ends_with("# EOF\n"));
-    let stranger =
-        |n: usize| proxy.get(&format!("/simple/stranger-{n}/")).header("user-agent", &format!("agent-{n}"));
+    let stranger = |n: usize| proxy.get(&format!("/simple/stranger-{n}/")).header("user-agent", &format!("agent-{n}"));
     stranger(0).send().await;
     proxy.client().ask("BREW", "/stranger").send().await;
     let few = proxy.metrics().await;
@@ -120,10 +116,7 @@ async fn metrics_count_what_happened_with_labels_of_a_fixed_set() {
     let many = proxy.metrics().await;
     assert!(!many.contains("stranger") && !many.contains("agent-") && !many.contains("BREW"), "{many}");
     for name in ["wheelport_requests_total", "wheelport_request_seconds_bucket", "wheelport_upstream"] {
-        assert!(
-            series(&many, name).len() <= series(&few, name).len() + 2 * 15,
-            "{name} grows with its requests"
-        );
+        assert!(series(&many, name).len() <= series(&few, name).len() + 2 * 15, "{name} grows with its requests");
     }
 }
 
@@ -202,7 +195,7 @@ async fn the_start_page_names_the_address_the_reader_came_by() {
 
 #[tokio::test]
 async fn a_token_turns_up_nowhere() {
-    let builder = Proxy::builder().set(|builder| builder.client.answer_timeout = Span::millis(1500));
+    let builder = Proxy::builder().set(|builder| builder.client.answer_timeout = HumanDuration::millis(1500));
     let (proxy, wheel) = (builder.start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
     // An upstream that repeats what it was sent, in every place it can.

@@ -72,9 +72,7 @@ async fn an_upstream_without_json_is_asked_for_html_from_then_on() {
 #[tokio::test]
 async fn whatever_form_upstreams_links_have_ours_are_relative_and_lead_to_the_file() {
     let wheel = Sample::wheel();
-    for form in
-        ["1.0/{}", "../../packages/a-b/1.0/{}", "{base}/pypi/r/simple/a-b/1.0/{}", "{base}/elsewhere/{}"]
-    {
+    for form in ["1.0/{}", "../../packages/a-b/1.0/{}", "{base}/pypi/r/simple/a-b/1.0/{}", "{base}/elsewhere/{}"] {
         let proxy = Proxy::start().await;
         let link = form.replace("{base}", &proxy.upstream.url("")).replace("{}", &wheel.name);
         let mut entry = wheel.entry();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
-use wheelport::runtime::units::Span;
+use wheelport_runtime::HumanDuration;
 
 use crate::support::client::until;
 use crate::support::proxy::{Builder, Proxy};
@@ -17,8 +17,7 @@ const D: &str = "GET /pypi/r/simple/d/";
 
 /// A wheel of `a-b` that needs these.
 fn needing(version: &str, requirements: &[&str]) -> Sample {
-    let mut lines =
-        vec!["Metadata-Version: 2.1".to_owned(), "Name: a-b".to_owned(), format!("Version: {version}")];
+    let mut lines = vec!["Metadata-Version: 2.1".to_owned(), "Name: a-b".to_owned(), format!("Version: {version}")];
     lines.extend(requirements.iter().map(|requirement| format!("Requires-Dist: {requirement}")));
     let metadata = lines.join("\n") + "\n\n";
     let entry = format!("a_b-{version}.dist-info/METADATA");
@@ -59,13 +58,7 @@ async fn what_a_wheel_needs_in_any_case_is_fetched_once_and_behind_the_answer() 
     let (proxy, gate) = (Proxy::start().await, Gate::closed());
     let wheel = needing(
         "1.0",
-        &[
-            "C>=1",
-            "d[extra] (>2)",
-            "e; python_version > '3'",
-            "f @ https://files.example.org/f.whl",
-            "A.b[x]",
-        ],
+        &["C>=1", "d[extra] (>2)", "e; python_version > '3'", "f @ https://files.example.org/f.whl", "A.b[x]"],
     );
     publish(&proxy.upstream, &[&wheel]);
     proxy.upstream.on(C, page_of("c").before_head(&gate));
@@ -186,7 +179,7 @@ async fn it_takes_nothing_of_a_budget_that_is_nearly_used() {
 
 #[tokio::test]
 async fn nothing_is_begun_while_the_process_drains() {
-    let draining = Proxy::builder().set(|with| with.server.drain_delay = Span::secs(30));
+    let draining = Proxy::builder().set(|with| with.server.drain_delay = HumanDuration::secs(30));
     let (proxy, wheel) = (draining.start().await, needing("1.0", &["c"]));
     publish(&proxy.upstream, &[&wheel]);
     lists(&proxy.upstream, "c");

@@ -77,15 +77,11 @@ async fn killed_in_the_middle_of_a_fill_it_leaves_nothing_that_the_next_one_woul
     world.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()));
     let program = world.serve(&[]);
     let client = program.proxy();
-    let left: Vec<_> =
-        files_below(&cache.join("tmp")).into_iter().filter(|path| !path.ends_with("lock")).collect();
+    let left: Vec<_> = files_below(&cache.join("tmp")).into_iter().filter(|path| !path.ends_with("lock")).collect();
     assert_eq!(left, Vec::<std::path::PathBuf>::new(), "it was swept");
     let answer = client.get(&sdist.path()).send().await.expect(200);
     assert_eq!(answer.body, sdist.bytes);
-    assert_eq!(
-        client.get(&sdist.path()).send().await.expect(200).header("cache-status"),
-        Some("wheelport; hit")
-    );
+    assert_eq!(client.get(&sdist.path()).send().await.expect(200).header("cache-status"), Some("wheelport; hit"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,10 +148,7 @@ async fn at_the_finest_log_level_no_secret_is_printed_and_the_request_id_is_foun
     assert_eq!(outcome.code, Some(0));
     let printed = format!("{}{}", outcome.out, outcome.err);
     assert!(printed.contains("\"level\":\"DEBUG\"") && printed.contains("asked upstream"), "{printed}");
-    assert!(
-        printed.contains("\"span\":{\"task\":\"fetch page\",\"name\":\"task\"}"),
-        "no key twice: {printed}"
-    );
+    assert!(printed.contains("\"span\":{\"task\":\"fetch page\",\"name\":\"task\"}"), "no key twice: {printed}");
     for secret in [
         CANARY,
         "YXdzOmNhbmFyeS",
@@ -170,11 +163,7 @@ async fn at_the_finest_log_level_no_secret_is_printed_and_the_request_id_is_foun
         assert_eq!(line, None, "{secret} was printed");
     }
     let id = answer.header("x-request-id").expect("an id");
-    let line = outcome
-        .err
-        .lines()
-        .find(|line| line.contains(id) && line.contains("\"answered\""))
-        .expect("a log line");
+    let line = outcome.err.lines().find(|line| line.contains(id) && line.contains("\"answered\"")).expect("a log line");
     let line: serde_json::Value = serde_json::from_str(line).expect("one JSON object per line");
     assert_eq!((&line["status"], &line["kind"]), (&200.into(), &"page".into()), "{line}");
     assert!(outcome.err.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));

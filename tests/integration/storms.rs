@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
 use serde_json::json;
-use wheelport::runtime::units::Span;
+use wheelport_runtime::HumanDuration;
 
 use crate::support::client::{JSON, until};
 use crate::support::proxy::{Builder, Proxy};
@@ -152,8 +152,9 @@ async fn one_request_does_not_wait_for_all_that_another_client_asked_for() {
 
 #[tokio::test]
 async fn a_refresh_that_nobody_waits_for_comes_last() {
-    let always_stale =
-        |builder: Builder| builder.windows(Span::millis(0), Span::secs(3600), Span::secs(7200));
+    let always_stale = |builder: Builder| {
+        builder.windows(HumanDuration::millis(0), HumanDuration::secs(3600), HumanDuration::secs(7200))
+    };
     let proxy = always_stale(behind_a_proxy()).set(|builder| builder.client.max_in_flight = 2).start().await;
     let gate = Gate::closed();
     let cold = projects("cold", 6);

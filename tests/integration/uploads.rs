@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use wheelport::pypi::Sha256;
-use wheelport::runtime::units::{Size, Span};
 use wheelport::web::guard::UploadPolicy;
 use wheelport::web::publishers::{PublisherTable, Publishers};
+use wheelport_index::Sha256;
+use wheelport_runtime::{HumanDuration, Size};
 
 use crate::support::client::{Answer, Ask, soon, until};
 use crate::support::forms::{BOUNDARY, Between, Form, content_type};
@@ -53,9 +53,7 @@ async fn nothing_happened(proxy: &Proxy) {
 }
 
 fn conflict(message: &str) -> Reply {
-    Reply::status(409)
-        .header("content-type", "application/json")
-        .body(json!({"message": message}).to_string())
+    Reply::status(409).header("content-type", "application/json").body(json!({"message": message}).to_string())
 }
 
 fn denied(message: &str) -> Reply {
@@ -558,7 +556,7 @@ async fn refusals_arrive_as_sentences() {
 
 #[tokio::test]
 async fn a_publisher_that_falls_silent_is_not_waited_for() {
-    let quick = |builder: &mut Builder| builder.uploads.stall_timeout = Span::millis(50);
+    let quick = |builder: &mut Builder| builder.uploads.stall_timeout = HumanDuration::millis(50);
     let proxy = open().set(quick).start().await;
     proxy.upstream.on(PAGE, Reply::status(404));
     let raw = format!(

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use url::Url;
-use wheelport::pypi::parse::Form;
-use wheelport::pypi::{FileAddress, FileName, ProjectName, VersionSegment};
-use wheelport::runtime::Tasks;
-use wheelport::runtime::units::{Size, Span};
 use wheelport::upstream::{
-    Client, ClientSettings, Endpoint, FileReply, FileRequest, HostPattern, Malformed, Resume, Unavailability,
-    Upstream, UpstreamError,
+    Client, ClientSettings, Endpoint, FileReply, FileRequest, HostPattern, Malformed, Resume, Unavailability, Upstream,
+    UpstreamError,
 };
+use wheelport_index::parse::Form;
+use wheelport_index::{FileAddress, FileName, ProjectName, VersionSegment};
+use wheelport_runtime::Tasks;
+use wheelport_runtime::{HumanDuration, Size};
 
 use crate::support::mints::Mints;
 use crate::support::scripted::{Gate, Reply, Scripted};
@@ -71,11 +71,11 @@ impl Stage {
 /// Time limits short enough for tests that let them pass.
 fn quick() -> ClientSettings {
     ClientSettings {
-        connect_timeout: Span::millis(500),
-        head_timeout: Span::millis(1000),
-        answer_timeout: Span::millis(3000),
-        stall_timeout: Span::millis(200),
-        import_patience: Span::millis(700),
+        connect_timeout: HumanDuration::millis(500),
+        head_timeout: HumanDuration::millis(1000),
+        answer_timeout: HumanDuration::millis(3000),
+        stall_timeout: HumanDuration::millis(200),
+        import_patience: HumanDuration::millis(700),
         ..ClientSettings::default()
     }
 }
@@ -139,10 +139,7 @@ async fn a_page_is_asked_for_as_json_with_the_token_and_a_final_slash() {
     headers.sort();
     let host = stage.scripted.address().to_string();
     let expected = [
-        (
-            "accept",
-            "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01",
-        ),
+        ("accept", "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01"),
         ("accept-encoding", "gzip"),
         ("authorization", FIRST_TOKEN),
         ("host", &host),
@@ -295,8 +292,11 @@ async fn a_listed_file_that_is_not_there_yet_is_waited_for() {
 
 #[tokio::test]
 async fn a_patience_that_does_not_fit_into_the_time_left_proves_nothing() {
-    let settings =
-        ClientSettings { answer_timeout: Span::millis(400), import_patience: Span::secs(5), ..quick() };
+    let settings = ClientSettings {
+        answer_timeout: HumanDuration::millis(400),
+        import_patience: HumanDuration::secs(5),
+        ..quick()
+    };
     let stage = Stage::with(settings).await;
     stage.scripted.on(FILE, Reply::status(404));
     let outcome = stage.route.file(FileRequest { listed: true, ..request() }).await;
@@ -326,12 +326,8 @@ async fn a_refused_token_is_replaced_and_the_request_repeated_once() {
         }),
     );
     assert_eq!(stage.page().await.as_deref(), Ok("{}"));
-    let tokens: Vec<_> = stage
-        .scripted
-        .requests()
-        .iter()
-        .filter_map(|seen| seen.header("authorization").map(str::to_owned))
-        .collect();
+    let tokens: Vec<_> =
+        stage.scripted.requests().iter().filter_map(|seen| seen.header("authorization").map(str::to_owned)).collect();
     assert_eq!(tokens, [FIRST_TOKEN, SECOND_TOKEN]);
 }
 
@@ -359,7 +355,7 @@ async fn a_wave_of_refusals_leads_to_one_mint() {
 
 #[tokio::test]
 async fn the_first_request_waits_for_the_first_token_but_not_for_ever() {
-    let stage = Stage::with(ClientSettings { answer_timeout: Span::millis(300), ..quick() }).await;
+    let stage = Stage::with(ClientSettings { answer_timeout: HumanDuration::millis(300), ..quick() }).await;
     let never = Gate::closed();
     stage.mints.wait_at(&never);
     assert_eq!(stage.page().await, Err(unavailable(Unavailability::Token)));
@@ -481,9 +477,7 @@ async fn everybody_slows_down_after_a_429() {
     let began = Instant::now();
     let error = stage.page().await.expect_err("too long");
     assert_eq!(error.as_str(), "throttled");
-    let UpstreamError::Unavailable { retry_after: Some(wait), .. } = error else {
-        panic!("it says how long")
-    };
+    let UpstreamError::Unavailable { retry_after: Some(wait), .. } = error else { panic!("it says how long") };
     assert!(wait > Duration::from_secs(7), "{wait:?}");
     assert!(began.elapsed() < Duration::from_secs(1));
     let before = stage.scripted.requests().len();
@@ -516,7 +510,7 @@ async fn a_turn_that_comes_too_late_is_refused_at_once_and_other_hosts_need_none
     let stage = Stage::with(ClientSettings {
         request_rate: one,
         request_burst: one,
-        answer_timeout: Span::millis(700),
+        answer_timeout: HumanDuration::millis(700),
         redirect_hosts: vec![HostPattern::parse("127.0.0.1").expect("a host")],
         ..quick()
     });
@@ -525,10 +519,7 @@ async fn a_turn_that_comes_too_late_is_refused_at_once_and_other_hosts_need_none
     stage.scripted.on(FILE, Reply::redirect(307, store.url("/asset")));
     assert!(stage.file().await.is_ok(), "one turn is enough for a file elsewhere");
     let began = Instant::now();
-    let busy = UpstreamError::Unavailable {
-        reason: Unavailability::Busy,
-        retry_after: Some(Duration::from_secs(1)),
-    };
+    let busy = UpstreamError::Unavailable { reason: Unavailability::Busy, retry_after: Some(Duration::from_secs(1)) };
     assert_eq!(stage.page().await, Err(busy));
     assert!(began.elapsed() < Duration::from_millis(600), "{:?}", began.elapsed());
     assert_eq!(stage.asked(PAGE), 0, "nothing was sent");
@@ -546,8 +537,7 @@ async fn an_unreachable_upstream_is_soon_left_alone() {
     let began = Instant::now();
     for _ in 0..100 {
         let error = route.page(&project()).await.expect_err("nobody listens");
-        let UpstreamError::Unavailable { reason: Unavailability::Connect, retry_after: Some(_) } = error
-        else {
+        let UpstreamError::Unavailable { reason: Unavailability::Connect, retry_after: Some(_) } = error else {
             panic!("{error:?}")
         };
     }
@@ -561,9 +551,7 @@ async fn an_unreachable_upstream_is_soon_left_alone() {
 async fn a_file_is_asked_for_whole_and_as_it_is() {
     let stage = Stage::new().await;
     let body: Vec<u8> = (0..200_000_u32).map(|n| n.to_le_bytes()[0]).collect();
-    stage
-        .scripted
-        .on(FILE, Reply::ok(body.clone()).header("etag", "\"strong\"").header("accept-ranges", "bytes"));
+    stage.scripted.on(FILE, Reply::ok(body.clone()).header("etag", "\"strong\"").header("accept-ranges", "bytes"));
     let reply = stage.file().await.expect("the file");
     assert_eq!((reply.offset, reply.length, reply.ranges), (0, Some(200_000), true));
     assert_eq!(reply.etag.as_deref(), Some("\"strong\""));
@@ -594,7 +582,7 @@ async fn a_body_that_is_not_complete_never_ends_cleanly() {
 
 #[tokio::test]
 async fn a_drip_is_given_up() {
-    let settings = ClientSettings { slow_window: Span::millis(300), slow_rate: Size(1000), ..quick() };
+    let settings = ClientSettings { slow_window: HumanDuration::millis(300), slow_rate: Size(1000), ..quick() };
     let stage = Stage::with(settings).await;
     stage.scripted.on(FILE, Reply::ok(vec![b'x'; 1000]).drip(1, Duration::from_millis(20)));
     let (bytes, error) = read(stage.file().await.expect("the head comes")).await;
@@ -635,7 +623,7 @@ async fn a_file_is_continued_where_it_broke_off() {
 #[tokio::test]
 async fn bodies_hold_their_places_and_pages_get_through() {
     let stage =
-        Stage::with(ClientSettings { max_in_flight: 4, answer_timeout: Span::millis(500), ..quick() }).await;
+        Stage::with(ClientSettings { max_in_flight: 4, answer_timeout: HumanDuration::millis(500), ..quick() }).await;
     stage.scripted.on(FILE, Reply::ok("0123").stall_after(2)).on(PAGE, page_reply());
     let mut held = Vec::new();
     for _ in 0..3 {
@@ -699,11 +687,7 @@ async fn only_a_certificate_that_verifies_gets_to_see_a_request() {
         let outcome = route.page(&project()).await;
         assert_eq!(outcome.is_ok(), verifies, "{certificate}");
         if !verifies {
-            assert_eq!(
-                outcome.expect_err(certificate),
-                unavailable(Unavailability::Connect),
-                "{certificate}"
-            );
+            assert_eq!(outcome.expect_err(certificate), unavailable(Unavailability::Connect), "{certificate}");
             assert!(server.requests().is_empty(), "{certificate}");
             assert!(server.connections() <= 2, "{certificate}");
         }
@@ -767,9 +751,7 @@ impl std::io::Write for Log {
 fn captured_log() -> (Log, tracing::subscriber::DefaultGuard) {
     let log = Log::default();
     let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
     (log, tracing::subscriber::set_default(subscriber))
 }

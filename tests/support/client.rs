@@ -123,9 +123,7 @@ impl Ask {
     /// The head of the answer; the body has to be read.
     pub async fn open(self) -> Opened {
         let what = format!("{} {}", self.method, self.target);
-        soon(&format!("the head of {what}"), self.begin())
-            .await
-            .unwrap_or_else(|error| panic!("{what}: {error}"))
+        soon(&format!("the head of {what}"), self.begin()).await.unwrap_or_else(|error| panic!("{what}: {error}"))
     }
 
     async fn begin(self) -> io::Result<Opened> {
@@ -197,9 +195,7 @@ impl Opened {
         } else if value("transfer-encoding").is_some() {
             Framing::Chunked
         } else {
-            value("content-length")
-                .and_then(|length| length.parse().ok())
-                .map_or(Framing::UntilClosed, Framing::Length)
+            value("content-length").and_then(|length| length.parse().ok()).map_or(Framing::UntilClosed, Framing::Length)
         };
         Ok(Self { status, reason, headers, socket, framing, raw, ended: false })
     }
@@ -212,9 +208,7 @@ impl Opened {
     /// The body so far, and whether it is complete.
     fn body(&self) -> (Vec<u8>, bool) {
         match self.framing {
-            Framing::Length(length) => {
-                (self.raw[..length.min(self.raw.len())].to_vec(), self.raw.len() >= length)
-            }
+            Framing::Length(length) => (self.raw[..length.min(self.raw.len())].to_vec(), self.raw.len() >= length),
             Framing::UntilClosed => (self.raw.clone(), self.ended),
             Framing::Chunked => dechunk(&self.raw),
         }
@@ -245,8 +239,7 @@ impl Opened {
     /// Reads to the end, whichever it is.
     pub async fn finish(mut self) -> Answer {
         let reading = async {
-            while !self.ended && !matches!(self.framing, Framing::Length(length) if self.raw.len() >= length)
-            {
+            while !self.ended && !matches!(self.framing, Framing::Length(length) if self.raw.len() >= length) {
                 if self.framing == Framing::Chunked && self.body().1 {
                     break;
                 }
@@ -372,8 +365,7 @@ impl Answer {
     #[track_caller]
     pub fn expect_unavailable(&self, code: &str) -> &Self {
         assert_eq!((self.status, self.complete), (503, true), "{self:?}");
-        let wait: u64 =
-            self.header("retry-after").and_then(|wait| wait.parse().ok()).expect("seconds to wait");
+        let wait: u64 = self.header("retry-after").and_then(|wait| wait.parse().ok()).expect("seconds to wait");
         assert!((1..=60).contains(&wait), "{wait} seconds");
         assert_eq!(self.header("cache-control"), Some("no-store"));
         assert_eq!(self.value()["code"], code, "{self:?}");

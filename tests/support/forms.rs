@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use wheelport::pypi::{FileKind, FileName};
-use wheelport::runtime::Tasks;
+use wheelport_index::{FileKind, FileName};
+use wheelport_runtime::Tasks;
 
 use super::wheels::Sample;
 
@@ -99,8 +99,7 @@ impl Form {
             body.append(&mut content);
         }
         for (name, value) in &self.fields {
-            let field =
-                format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+            let field = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
             body.extend_from_slice(field.as_bytes());
         }
         body.append(&mut content);
@@ -150,12 +149,7 @@ impl Between {
     }
 }
 
-async fn relay(
-    mut client: TcpStream,
-    upstream: SocketAddr,
-    left: &AtomicUsize,
-    after: usize,
-) -> std::io::Result<()> {
+async fn relay(mut client: TcpStream, upstream: SocketAddr, left: &AtomicUsize, after: usize) -> std::io::Result<()> {
     let mut server = TcpStream::connect(upstream).await?;
     let (mut there, mut back) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     let mut sent: Option<usize> = None;

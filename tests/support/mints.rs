@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
-use wheelport::runtime::Tasks;
 use wheelport::token::{KeeperSettings, MintError, MintErrorKind, Minted, TokenHandle, TokenSource, keep};
+use wheelport_runtime::Tasks;
 
 use super::scripted::Gate;
 

@@ -56,17 +56,8 @@ impl Printed {
             if let Some(found) = found(&state.0, state.1) {
                 return found;
             }
-            assert!(
-                !state.1 && began.elapsed() < DEADLINE,
-                "waited in vain for {what}; printed: {}",
-                state.0
-            );
-            state = self
-                .0
-                .1
-                .wait_timeout(state, Duration::from_secs(1))
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            assert!(!state.1 && began.elapsed() < DEADLINE, "waited in vain for {what}; printed: {}", state.0);
+            state = self.0.1.wait_timeout(state, Duration::from_secs(1)).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

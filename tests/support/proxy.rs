@@ -18,11 +18,11 @@ use wheelport::cache::CacheSettings;
 use wheelport::config::{RouteSettings, ServerSettings, Settings};
 use wheelport::control::{AwsSettings, DomainName, EmulatorAccess, RegionName, RepositoryName};
 use wheelport::flow::UploadSettings;
-use wheelport::runtime::units::Span;
-use wheelport::runtime::{Clock, Tasks};
 use wheelport::upstream::ClientSettings;
 use wheelport::web::guard::UploadPolicy;
 use wheelport::web::publishers::Publishers;
+use wheelport_runtime::HumanDuration;
+use wheelport_runtime::{Clock, Tasks};
 
 use super::client::{Ask, Client, until};
 use super::scripted::{Reply, Scripted};
@@ -125,7 +125,7 @@ impl Builder {
 
     /// How long pages are fresh, served while they are refreshed, and served when upstream fails.
     #[must_use]
-    pub fn windows(mut self, fresh: Span, revalidate: Span, on_error: Span) -> Self {
+    pub fn windows(mut self, fresh: HumanDuration, revalidate: HumanDuration, on_error: HumanDuration) -> Self {
         self.cache.fresh_for = fresh;
         self.cache.stale_while_revalidate = revalidate;
         self.cache.stale_if_error = on_error;

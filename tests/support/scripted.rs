@@ -30,7 +30,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
-use wheelport::runtime::Tasks;
+use wheelport_runtime::Tasks;
 
 /// One request as it arrived.
 #[derive(Debug, Clone)]
@@ -513,8 +513,8 @@ async fn read_chunked(socket: &mut impl Socket, buffer: &mut Vec<u8>) -> io::Res
             fill(socket, buffer, have + 1).await?;
         };
         let size = String::from_utf8_lossy(&buffer[..line]).into_owned();
-        let size = usize::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16)
-            .map_err(io::Error::other)?;
+        let size =
+            usize::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16).map_err(io::Error::other)?;
         buffer.drain(..line + 2);
         fill(socket, buffer, size + 2).await?;
         body.extend(buffer.drain(..size));

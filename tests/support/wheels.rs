@@ -7,8 +7,8 @@ use std::io::{Cursor, Write as _};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::Digest as _;
-use wheelport::pypi::Sha256;
-use wheelport::pypi::digest::hex;
+use wheelport_index::Sha256;
+use wheelport_index::digest::hex;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 use super::scripted::{Reply, Scripted};
@@ -110,9 +110,7 @@ impl Sample {
 
 /// The metadata of a version.
 pub fn metadata(version: &str) -> String {
-    format!(
-        "Metadata-Version: 2.1\nName: A.b\nVersion: {version}\nRequires-Dist: c>=1\n\nWords with ümläuts.\n"
-    )
+    format!("Metadata-Version: 2.1\nName: A.b\nVersion: {version}\nRequires-Dist: c>=1\n\nWords with ümläuts.\n")
 }
 
 /// A ZIP archive, stored, so that its bytes are easy to follow.

@@ -3,8 +3,8 @@
 use super::{Environment, Finding, Status, files};
 use crate::control::profile::{ProfileFinding, Severity, inspect};
 use crate::control::{AwsSettings, ControlPlane};
-use crate::runtime::Clock;
 use crate::token::MintErrorKind;
+use wheelport_runtime::Clock;
 
 pub(super) async fn steps(
     control: &ControlPlane,
@@ -23,11 +23,7 @@ pub(super) async fn steps(
         Ok(found) => {
             let expires = found.expires.map(|end| format!(", until {}", httpdate::fmt_http_date(end)));
             let summary = format!("found: {}{}", found.provider, expires.unwrap_or_default());
-            Finding::ok("credentials", summary).with_details(others(
-                settings,
-                environment,
-                Some(&found.provider),
-            ))
+            Finding::ok("credentials", summary).with_details(others(settings, environment, Some(&found.provider)))
         }
         Err(error) => {
             let remedy = remedy(error.kind);
@@ -35,11 +31,7 @@ pub(super) async fn steps(
             Finding::fail("credentials", message, remedy).with_details(others(settings, environment, None))
         }
     });
-    steps.push(if usable {
-        identity(control).await
-    } else {
-        Finding::skip("identity", "there are no credentials")
-    });
+    steps.push(if usable { identity(control).await } else { Finding::skip("identity", "there are no credentials") });
     steps.push(region(control, settings));
     steps
 }
@@ -87,8 +79,7 @@ fn others(settings: &AwsSettings, environment: Environment<'_>, winner: Option<&
         _ => "AWS_WEB_IDENTITY_TOKEN_FILE is not set",
     };
     let container = ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
-    let metadata =
-        environment("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let metadata = environment("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let mut lines = vec![
         format!("1. environment variables: {keys}"),
         format!("2. profile files: profile `{}` is asked for", profile.as_deref().unwrap_or("default")),
@@ -120,10 +111,7 @@ async fn identity(control: &ControlPlane) -> Finding {
     match control.caller_identity().await {
         Ok(identity) if identity.arn.ends_with(":root") => Finding::fail(
             STEP,
-            format!(
-                "the root user of account {}, for whom AWS makes no CodeArtifact tokens",
-                identity.account
-            ),
+            format!("the root user of account {}, for whom AWS makes no CodeArtifact tokens", identity.account),
             "use a role or an IAM user",
         ),
         Ok(identity) => Finding::ok(STEP, format!("{} (account {})", identity.arn, identity.account)),
@@ -138,9 +126,7 @@ async fn identity(control: &ControlPlane) -> Finding {
 
 fn region(control: &ControlPlane, settings: &AwsSettings) -> Finding {
     match control.region() {
-        Some(region) if settings.region.is_some() => {
-            Finding::ok("region", format!("{region}, from the settings"))
-        }
+        Some(region) if settings.region.is_some() => Finding::ok("region", format!("{region}, from the settings")),
         Some(region) => Finding::ok("region", format!("{region}, from the AWS chain")),
         None => Finding::fail(
             "region",
@@ -153,9 +139,7 @@ fn region(control: &ControlPlane, settings: &AwsSettings) -> Finding {
 /// Where to begin, by class; the message itself is more precise.
 pub(super) fn remedy(kind: MintErrorKind) -> &'static str {
     match kind {
-        MintErrorKind::NoCredentials => {
-            "give this machine, container or pod a role, or set a profile that works"
-        }
+        MintErrorKind::NoCredentials => "give this machine, container or pod a role, or set a profile that works",
         MintErrorKind::Denied => "attach the read policy from deploy/iam to this principal",
         MintErrorKind::NotFound => "check domain, domain_owner, repository and region",
         MintErrorKind::Throttled => "wait, and look for what else calls AWS in this account",

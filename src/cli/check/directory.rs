@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock, statfs, statvfs};
 
 use super::{CacheTarget, Finding};
-use crate::runtime::units::Size;
+use wheelport_runtime::Size;
 
 const STEP: &str = "cache";
 /// Counting what is kept stops here; then the room is judged by free space alone.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Environment;
 use crate::control::profile::{ConfigFile, Inspection};
-use crate::runtime::Clock;
+use wheelport_runtime::Clock;
 
 /// Larger files are none of a person's.
 const MAX_SIZE: u64 = 1 << 20;
@@ -21,10 +21,7 @@ pub(super) fn gather(profile: Option<&str>, environment: Environment<'_>, clock:
     Inspection {
         config: place("AWS_CONFIG_FILE", "config").and_then(|path| read(&path)),
         credentials: place("AWS_SHARED_CREDENTIALS_FILE", "credentials").and_then(|path| read(&path)),
-        selected: profile
-            .map(str::to_owned)
-            .or_else(|| environment("AWS_PROFILE"))
-            .filter(|name| !name.is_empty()),
+        selected: profile.map(str::to_owned).or_else(|| environment("AWS_PROFILE")).filter(|name| !name.is_empty()),
         sso_cache: aws.map(|aws| cached(&aws.join("sso").join("cache"))).unwrap_or_default(),
         now: clock.since_epoch(),
     }

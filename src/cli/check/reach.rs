@@ -1,7 +1,7 @@
 //! Reaching the data plane: proxy variables, and one page read exactly as the proxy would read it.
 
-use crate::pypi::parse::Form;
 use crate::upstream::{PageReply, Unavailability, UpstreamError};
+use wheelport_index::parse::Form;
 
 use super::{Environment, Finding};
 
@@ -73,19 +73,15 @@ fn unavailable(reason: Unavailability) -> Finding {
             "the endpoint did not answer in time",
             "check routes, security groups and the VPC endpoint `codeartifact.repositories`",
         ),
-        Unavailability::Throttled => Finding::warn(
-            STEP,
-            "429: CodeArtifact throttles reads",
-            "look for other heavy readers in this account",
-        ),
+        Unavailability::Throttled => {
+            Finding::warn(STEP, "429: CodeArtifact throttles reads", "look for other heavy readers in this account")
+        }
         Unavailability::Redirect => Finding::warn(
             STEP,
             "the endpoint redirects to a place that is not allowed",
             "check that `endpoint` is the repository itself",
         ),
-        other => {
-            Finding::fail(STEP, format!("the endpoint could not answer: {other}"), "try again in a moment")
-        }
+        other => Finding::fail(STEP, format!("the endpoint could not answer: {other}"), "try again in a moment"),
     }
 }
 
@@ -103,8 +99,7 @@ mod tests {
 
     #[test]
     fn ignored_proxy_variables_are_named_without_their_values() {
-        let environment =
-            |name: &str| (name == "https_proxy").then(|| "http://u:canary@p.invalid".to_owned());
+        let environment = |name: &str| (name == "https_proxy").then(|| "http://u:canary@p.invalid".to_owned());
         let finding = proxy_variables(&environment, false).expect("set");
         assert!(finding.summary.contains("https_proxy") && !format!("{finding:?}").contains("canary"));
         assert_eq!(proxy_variables(&environment, true), None);

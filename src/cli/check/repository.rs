@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use super::aws::remedy;
 use super::{CheckTarget, Finding, reach};
 use crate::control::{ControlPlane, DomainId, SKEW_ALARM, SKEW_WARNING};
-use crate::pypi::ProjectName;
-use crate::runtime::Tasks;
 use crate::token::{KeeperSettings, MintErrorKind, TokenError, TokenHandle, keep};
 use crate::upstream::{Client, Endpoint, Upstream};
+use wheelport_index::ProjectName;
+use wheelport_runtime::Tasks;
 
 const STEPS: [&str; 6] = ["token", "clock", "endpoint", "list", "read", "upload"];
 /// Asked for if the repository's own list is not readable; whether it exists does not matter.
@@ -29,10 +29,8 @@ pub(super) async fn steps(
     domain: &DomainId,
 ) -> Vec<Finding> {
     let tasks = Tasks::new();
-    let settings = KeeperSettings {
-        asked: target.aws.token_lifetime.asked(),
-        ..KeeperSettings::new(domain.name.as_str())
-    };
+    let settings =
+        KeeperSettings { asked: target.aws.token_lifetime.asked(), ..KeeperSettings::new(domain.name.as_str()) };
     let handle = keep(control.token_source(domain, target.aws.token_lifetime), settings, &tasks);
     let (token, has_token) = token(&handle).await;
     let clock = clock(control.clock_skew());
@@ -55,8 +53,7 @@ async fn token(handle: &TokenHandle) -> (Finding, bool) {
     match handle.current(Instant::now() + TOKEN_LIMIT).await {
         Ok(_) => {
             let minutes = handle.state().remaining.unwrap_or_default().as_secs().div_ceil(60);
-            let summary =
-                format!("CodeArtifact made a token that lives {} h {} min", minutes / 60, minutes % 60);
+            let summary = format!("CodeArtifact made a token that lives {} h {} min", minutes / 60, minutes % 60);
             (Finding::ok(STEP, summary), true)
         }
         Err(TokenError::Failed(error)) => (Finding::fail(STEP, error.message, remedy(error.kind)), false),
@@ -67,19 +64,14 @@ async fn token(handle: &TokenHandle) -> (Finding, bool) {
     }
 }
 
-async fn endpoint(
-    control: &ControlPlane,
-    target: &CheckTarget,
-    domain: &DomainId,
-) -> (Finding, Option<Endpoint>) {
+async fn endpoint(control: &ControlPlane, target: &CheckTarget, domain: &DomainId) -> (Finding, Option<Endpoint>) {
     const STEP: &str = "endpoint";
     let (url, origin) = match &target.endpoint {
         Some(endpoint) => (endpoint.clone(), "from the settings"),
         None => match control.repository_endpoint(domain, &target.repository).await {
             Ok(url) => (url, "as CodeArtifact names it"),
             Err(error) => {
-                let remedy =
-                    "set domain_owner, then no call is needed; or allow codeartifact:GetRepositoryEndpoint";
+                let remedy = "set domain_owner, then no call is needed; or allow codeartifact:GetRepositoryEndpoint";
                 return (Finding::fail(STEP, error.message, remedy), None);
             }
         },

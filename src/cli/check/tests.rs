@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::*;
 use crate::control::stub::{Reply, Seen, Stub, error, ok, xml};
-use crate::runtime::units::Size;
+use wheelport_runtime::Size;
 
 const PAGE: &str = "/pypi/python/simple/acme-lib/";
 const IDENTITY: &str = "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
@@ -39,23 +39,14 @@ async fn child_doctor() {
 
 async fn visit(stub: Option<&Stub>, home: &Path, variables: &[(&str, &str)]) -> (String, serde_json::Value) {
     let mut command = Command::new(std::env::current_exe().expect("tests run from a file"));
-    command.args([
-        "--exact",
-        "cli::check::tests::child_doctor",
-        "--ignored",
-        "--nocapture",
-        "--test-threads=1",
-    ]);
+    command.args(["--exact", "cli::check::tests::child_doctor", "--ignored", "--nocapture", "--test-threads=1"]);
     command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true").env("HOME", home);
     command.env("PROBE_DIR", home.join("cache")).env("AWS_REGION", "eu-central-1");
     if let Some(stub) = stub {
-        command
-            .env("AWS_ENDPOINT_URL", &stub.url)
-            .env("PROBE_ENDPOINT", format!("{}/pypi/python/", stub.url));
+        command.env("AWS_ENDPOINT_URL", &stub.url).env("PROBE_ENDPOINT", format!("{}/pypi/python/", stub.url));
     }
     command.envs(variables.iter().copied());
-    let output =
-        tokio::task::spawn_blocking(move || command.output()).await.expect("joined").expect("started");
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("joined").expect("started");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!text.contains("canary"), "{text}");
     let json = text.split_once("BEGIN").and_then(|(_, rest)| rest.split_once("END")).expect("a report").0;
@@ -101,10 +92,7 @@ async fn a_healthy_way_is_green_from_end_to_end() {
         assert_eq!(status(&json, step), "ok", "{step}: {text}");
     }
     assert_eq!(status(&json, "upload"), "warn", "{text}");
-    assert!(
-        text.contains("code=0") && text.contains("-> allow codeartifact:PublishPackageVersion"),
-        "{text}"
-    );
+    assert!(text.contains("code=0") && text.contains("-> allow codeartifact:PublishPackageVersion"), "{text}");
     assert!(text.contains("arn:aws:iam::111122223333:user/ci"), "{text}");
     assert!(stub.seen().iter().all(|seen| !seen.target.starts_with("/pypi") || seen.method == "GET"));
     let page = stub.seen().into_iter().find(|seen| seen.target == PAGE).expect("read");
@@ -116,11 +104,7 @@ async fn missing_rights_are_named_one_by_one() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let stub = Stub::start(|seen| {
         if seen.target.starts_with("/v1/packages") {
-            error(
-                403,
-                "AccessDeniedException",
-                "User: x is not authorized to perform: codeartifact:ListPackages",
-            )
+            error(403, "AccessDeniedException", "User: x is not authorized to perform: codeartifact:ListPackages")
         } else if seen.target.starts_with("/pypi/") {
             error(403, "AccessDeniedException", "not authorized")
         } else {
@@ -129,11 +113,7 @@ async fn missing_rights_are_named_one_by_one() {
     })
     .await;
     let (text, json) = visit(Some(&stub), home.path(), &KEYS).await;
-    assert_eq!(
-        (status(&json, "list"), status(&json, "read")),
-        ("warn".to_owned(), "fail".to_owned()),
-        "{text}"
-    );
+    assert_eq!((status(&json, "list"), status(&json, "read")), ("warn".to_owned(), "fail".to_owned()), "{text}");
     assert!(text.contains("codeartifact:ReadFromRepository") && text.contains("code=1"), "{text}");
 }
 
@@ -153,11 +133,7 @@ async fn a_missing_bearer_right_is_told_and_the_rest_is_skipped() {
     })
     .await;
     let (text, json) = visit(Some(&stub), home.path(), &KEYS).await;
-    assert_eq!(
-        (status(&json, "token"), status(&json, "read")),
-        ("fail".to_owned(), "skip".to_owned()),
-        "{text}"
-    );
+    assert_eq!((status(&json, "token"), status(&json, "read")), ("fail".to_owned(), "skip".to_owned()), "{text}");
     assert!(text.contains("sts:GetServiceBearerToken") && text.contains("identity policy"), "{text}");
 }
 
@@ -165,8 +141,7 @@ async fn a_missing_bearer_right_is_told_and_the_rest_is_skipped() {
 async fn a_stray_source_profile_is_found_and_explained() {
     let home = tempfile::tempdir().expect("a temporary directory");
     std::fs::create_dir(home.path().join(".aws")).expect("created");
-    let config =
-        "[profile mfa]\nregion = eu-central-1\nsource_profile = base\nmfa_serial = arn:aws:iam::1:mfa/x\n";
+    let config = "[profile mfa]\nregion = eu-central-1\nsource_profile = base\nmfa_serial = arn:aws:iam::1:mfa/x\n";
     std::fs::write(home.path().join(".aws/config"), config).expect("written");
     let (text, json) = visit(None, home.path(), &[("AWS_PROFILE", "mfa")]).await;
     assert_eq!(
@@ -189,9 +164,5 @@ async fn a_stray_source_profile_is_found_and_explained() {
 fn a_configuration_that_cannot_be_read_is_a_report_too() {
     let report = Report::of_bad_configuration("unknown key `domian`, line 3");
     assert_eq!(report.exit_code(), 1);
-    assert!(
-        report.human().starts_with("fail  configuration: unknown key `domian`, line 3\n"),
-        "{}",
-        report.human()
-    );
+    assert!(report.human().starts_with("fail  configuration: unknown key `domian`, line 3\n"), "{}", report.human());
 }

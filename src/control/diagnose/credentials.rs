@@ -16,9 +16,7 @@ use crate::token::MintErrorKind;
 
 /// Credentials that could not be had.
 pub(in crate::control) fn credentials(error: &CredentialsError) -> ControlError {
-    if let Some(chain) =
-        causes(error).find_map(|cause| cause.downcast_ref::<ProviderChainError<CredentialsError>>())
-    {
+    if let Some(chain) = causes(error).find_map(|cause| cause.downcast_ref::<ProviderChainError<CredentialsError>>()) {
         return nothing_found(chain);
     }
     if let Some(answer) = causes(error).find_map(role_answer) {
@@ -35,30 +33,21 @@ pub(in crate::control) fn credentials(error: &CredentialsError) -> ControlError 
         CredentialsError::InvalidConfiguration(_) => {
             failure(MintErrorKind::NoCredentials, format!("the AWS configuration cannot be used: {text}"))
         }
-        CredentialsError::CredentialsNotLoaded(_) => {
-            failure(MintErrorKind::NoCredentials, format!("no AWS credentials: {text}; `wheelport check` inspects the profile"))
-        }
+        CredentialsError::CredentialsNotLoaded(_) => failure(
+            MintErrorKind::NoCredentials,
+            format!("no AWS credentials: {text}; `wheelport check` inspects the profile"),
+        ),
         _ if lower.contains("imds is disabled") || lower.contains("imds") && lower.contains("forbidden") => failure(
             MintErrorKind::NoCredentials,
             "no AWS credentials found: nothing is configured, and the EC2 metadata service refuses to give any; give \
              this machine, container or pod a role, or set a profile"
                 .to_owned(),
         ),
-        _ if lower.contains("sso")
-            || lower.contains("token has expired")
-            || lower.contains("cached token") =>
-        {
-            failure(
-                MintErrorKind::NoCredentials,
-                format!(
-                    "the single sign-on session is missing or over: run `aws sso login`, or use a role ({text})"
-                ),
-            )
-        }
-        _ if ["timed out", "timeout", "connect", "dispatch", "io error", "imds"]
-            .iter()
-            .any(|w| lower.contains(w)) =>
-        {
+        _ if lower.contains("sso") || lower.contains("token has expired") || lower.contains("cached token") => failure(
+            MintErrorKind::NoCredentials,
+            format!("the single sign-on session is missing or over: run `aws sso login`, or use a role ({text})"),
+        ),
+        _ if ["timed out", "timeout", "connect", "dispatch", "io error", "imds"].iter().any(|w| lower.contains(w)) => {
             failure(
                 MintErrorKind::Unreachable,
                 format!(
@@ -95,9 +84,7 @@ fn nothing_found(chain: &ProviderChainError<CredentialsError>) -> ControlError {
         };
         let _ = write!(message, "{separator}{} ({why})", chain_word(attempt.name()));
     }
-    message.push_str(
-        ". Give this machine, container or pod a role, or set a profile; `wheelport check` says more",
-    );
+    message.push_str(". Give this machine, container or pod a role, or set a profile; `wheelport check` says more");
     failure(MintErrorKind::NoCredentials, message)
 }
 
@@ -121,10 +108,12 @@ fn assume_role(answer: &Answer) -> ControlError {
             "AWS could not reach the identity provider of the web identity token; it will be tried again".to_owned(),
         ),
         "Throttling" | "ThrottlingException" => (MintErrorKind::Throttled, "AWS throttles STS".to_owned()),
-        _ => return signing(answer).unwrap_or_else(|| {
-            let kind = if answer.status >= 500 { MintErrorKind::Unreachable } else { MintErrorKind::NoCredentials };
-            finish(kind, format!("assuming the role failed ({})", safe(&answer.code)), answer)
-        }),
+        _ => {
+            return signing(answer).unwrap_or_else(|| {
+                let kind = if answer.status >= 500 { MintErrorKind::Unreachable } else { MintErrorKind::NoCredentials };
+                finish(kind, format!("assuming the role failed ({})", safe(&answer.code)), answer)
+            });
+        }
     };
     finish(kind, message, answer)
 }

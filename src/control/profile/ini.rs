@@ -175,12 +175,7 @@ fn section(
     }
 }
 
-fn enter(
-    key: &(Group, String),
-    place: &Place,
-    seen: &mut BTreeMap<(Group, String), Place>,
-    files: &mut Files,
-) {
+fn enter(key: &(Group, String), place: &Place, seen: &mut BTreeMap<(Group, String), Place>, files: &mut Files) {
     if let Some(first) = seen.get(key) {
         let (first, again) = (first.clone(), place.clone());
         files.flaws.push(Flaw::Twice { name: key.1.clone(), first, again });
@@ -204,8 +199,7 @@ fn place_for<'a>(key: &(Group, String), files: &'a mut Files) -> Option<&'a mut 
 
 fn has_prefixed_default(text: &str) -> bool {
     text.lines().any(|line| {
-        let words: Vec<&str> =
-            line.trim().trim_start_matches('[').trim_end_matches(']').split_whitespace().collect();
+        let words: Vec<&str> = line.trim().trim_start_matches('[').trim_end_matches(']').split_whitespace().collect();
         line.starts_with('[') && words == ["profile", "default"]
     })
 }

@@ -25,32 +25,20 @@ pub(super) fn check(walk: &mut Walk<'_>, profile: &Section) {
     let source = match session {
         Some(name) => {
             let Some(section) = walk.files.sessions.get(name) else {
-                let what =
-                    format!("sso_session `{name}`, named by profile `{}`, does not exist", profile.name);
-                let remedy =
-                    "add `[sso-session NAME]` with sso_start_url and sso_region, or run `aws configure sso`";
+                let what = format!("sso_session `{name}`, named by profile `{}`, does not exist", profile.name);
+                let remedy = "add `[sso-session NAME]` with sso_start_url and sso_region, or run `aws configure sso`";
                 return refuse(walk, profile, "sso_session", "sso_session_missing", what, remedy);
             };
             section
         }
         None => profile,
     };
-    for (section, key) in [
-        (source, "sso_start_url"),
-        (source, "sso_region"),
-        (profile, "sso_account_id"),
-        (profile, "sso_role_name"),
-    ] {
+    for (section, key) in
+        [(source, "sso_start_url"), (source, "sso_region"), (profile, "sso_account_id"), (profile, "sso_role_name")]
+    {
         if !section.has(key) {
             let what = format!("profile `{}` uses single sign-on but {key} is missing", profile.name);
-            return refuse(
-                walk,
-                profile,
-                key,
-                "sso_incomplete",
-                what,
-                "run `aws configure sso`, or write the key",
-            );
+            return refuse(walk, profile, key, "sso_incomplete", what, "run `aws configure sso`, or write the key");
         }
     }
     let url = source.get("sso_start_url").unwrap_or_default();

@@ -29,12 +29,7 @@ fn short(findings: &[ProfileFinding]) -> Vec<(Severity, &'static str, String, St
         .collect()
 }
 
-fn is(
-    severity: Severity,
-    code: &'static str,
-    profile: &str,
-    place: &str,
-) -> (Severity, &'static str, String, String) {
+fn is(severity: Severity, code: &'static str, profile: &str, place: &str) -> (Severity, &'static str, String, String) {
     (severity, code, profile.to_owned(), place.to_owned())
 }
 
@@ -46,9 +41,7 @@ fn row_1_source_profile_without_role_and_keys() {
     assert_eq!(short(&findings), [is(Severity::Error, "source_without_role", "mfa", "config:6")]);
     let finding = &findings[0];
     assert!(finding.others.contains("credential type source_profile requires role_arn, profile mfa"));
-    assert!(
-        finding.others.contains("silently find no credentials") && finding.remedy.contains("add role_arn")
-    );
+    assert!(finding.others.contains("silently find no credentials") && finding.remedy.contains("add role_arn"));
 }
 
 #[test]
@@ -62,9 +55,7 @@ fn row_2_the_same_with_mfa_serial() {
             is(Severity::Error, "mfa_ignored", "mfa", "config:6")
         ]
     );
-    assert!(
-        findings[1].remedy.contains("mint session keys first, or use credential_process or single sign-on")
-    );
+    assert!(findings[1].remedy.contains("mint session keys first, or use credential_process or single sign-on"));
 }
 
 #[test]
@@ -85,9 +76,7 @@ fn row_3_source_profile_without_role_but_with_keys_works_here_and_not_in_go() {
 
 #[test]
 fn row_4_role_with_mfa() {
-    let text = format!(
-        "{BASE}[profile r]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = base\nmfa_serial = m\n"
-    );
+    let text = format!("{BASE}[profile r]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = base\nmfa_serial = m\n");
     let findings = inspect(&inspection(&text, "r"));
     assert_eq!(short(&findings), [is(Severity::Error, "mfa_unsupported", "r", "config:7")]);
     assert!(findings[0].others.contains("ask for a code"));
@@ -137,8 +126,7 @@ fn what_is_right_is_left_alone() {
         BASE.to_owned(),
         format!("{BASE}[profile r]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = base\n")
             .replace("profile r]", "profile base2]"),
-        "[profile base]\nrole_arn = arn:aws:iam::1:role/r\ncredential_source = Ec2InstanceMetadata\n"
-            .to_owned(),
+        "[profile base]\nrole_arn = arn:aws:iam::1:role/r\ncredential_source = Ec2InstanceMetadata\n".to_owned(),
         "[profile base]\nrole_arn = arn:aws:iam::1:role/r\nweb_identity_token_file = /t\n".to_owned(),
         "[profile base]\ncredential_process = /bin/x --y # comment\n".to_owned(),
         format!("{BASE}role_arn = arn:aws:iam::1:role/r\nsource_profile = base\n"),
@@ -164,8 +152,7 @@ fn a_token_file_needs_a_role() {
 
 #[test]
 fn circles_end() {
-    let text =
-        "[profile a]\nrole_arn = x\nsource_profile = b\n[profile b]\nrole_arn = y\nsource_profile = a\n";
+    let text = "[profile a]\nrole_arn = x\nsource_profile = b\n[profile b]\nrole_arn = y\nsource_profile = a\n";
     let findings = inspect(&inspection(text, "a"));
     assert_eq!(short(&findings), [is(Severity::Error, "profile_loop", "b", "config:6")]);
 }
@@ -176,11 +163,7 @@ fn half_keys_and_keys_that_are_over() {
         ("[profile p]\naws_access_key_id = AKIDEXAMPLE\n", "partial_keys", 2),
         ("[profile p]\naws_secret_access_key = s\n", "partial_keys", 2),
         ("[profile p]\naws_session_token = s\n", "partial_keys", 2),
-        (
-            "[profile p]\naws_access_key_id = ASIAEXAMPLE\naws_secret_access_key = s\n",
-            "session_token_missing",
-            2,
-        ),
+        ("[profile p]\naws_access_key_id = ASIAEXAMPLE\naws_secret_access_key = s\n", "session_token_missing", 2),
         (
             "[profile p]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = s\nexpiration = 2026-01-01T00:00:00+00:00\n",
             "keys_expired",
@@ -226,12 +209,9 @@ fn the_shape_of_the_files() {
 
 #[test]
 fn lines_that_spoil_the_file() {
-    for (text, line) in [
-        ("region = x\n[default]\n", 1),
-        ("[default]\nregion\n", 2),
-        ("[default\n", 1),
-        ("[default]\n= x\n", 2),
-    ] {
+    for (text, line) in
+        [("region = x\n[default]\n", 1), ("[default]\nregion\n", 2), ("[default\n", 1), ("[default]\n= x\n", 2)]
+    {
         let findings = inspect(&inspection(text, "default"));
         let bad = is(Severity::Error, "bad_line", "", &format!("config:{line}"));
         assert!(short(&findings).contains(&bad), "{text}: {findings:?}");
@@ -256,9 +236,8 @@ fn sso(cached: &str) -> Vec<(Severity, &'static str, String, String)> {
 
 #[test]
 fn single_sign_on_needs_a_session_that_lives() {
-    let token = |rest: &str| {
-        format!("{{\"startUrl\":\"https://corp.invalid/start/\",\"accessToken\":\"canary\",{rest}}}")
-    };
+    let token =
+        |rest: &str| format!("{{\"startUrl\":\"https://corp.invalid/start/\",\"accessToken\":\"canary\",{rest}}}");
     assert_eq!(sso(&token("\"expiresAt\":\"2099-01-01T00:00:00Z\"")), []);
     assert_eq!(sso(&token("\"expiresAt\":\"2099-01-01T00:00:00UTC\"")), []);
     assert_eq!(sso(&token("\"expiresAt\":\"2020-01-01T00:00:00Z\",\"refreshToken\":\"canary\"")), []);

@@ -195,15 +195,12 @@ impl<'a> Walk<'a> {
 
     /// A profile that has to hold credentials itself.
     fn base(&mut self, profile: &Section, keys: bool, first: bool) {
-        let uses_sso = ["sso_session", "sso_start_url", "sso_account_id", "sso_role_name"]
-            .iter()
-            .any(|key| profile.has(key));
+        let uses_sso =
+            ["sso_session", "sso_start_url", "sso_account_id", "sso_role_name"].iter().any(|key| profile.has(key));
         let web_identity = profile.has(WEB_IDENTITY) && profile.has(ROLE);
         let partial = !keys && (profile.has(KEY_ID) || profile.has(SECRET) || profile.has(SESSION));
-        let other = uses_sso
-            || web_identity
-            || partial
-            || [PROCESS, LOGIN, NAMED_SOURCE].iter().any(|key| profile.has(key));
+        let other =
+            uses_sso || web_identity || partial || [PROCESS, LOGIN, NAMED_SOURCE].iter().any(|key| profile.has(key));
         if profile.has(WEB_IDENTITY) && !profile.has(ROLE) {
             let say = Say {
                 severity: Severity::Error,
@@ -297,20 +294,14 @@ impl<'a> Walk<'a> {
         let (severity, effect) = if session {
             (Severity::Note, "the session keys beside it are used as they are")
         } else if keys {
-            (
-                Severity::Warning,
-                "the keys beside it are used without MFA, so policies that ask for MFA deny them",
-            )
+            (Severity::Warning, "the keys beside it are used without MFA, so policies that ask for MFA deny them")
         } else {
             (Severity::Error, "no session keys are made from it")
         };
         let say = Say {
             severity,
             code: "mfa_ignored",
-            what: format!(
-                "profile `{}` has mfa_serial, which this program never reads: {effect}",
-                profile.name
-            ),
+            what: format!("profile `{}` has mfa_serial, which this program never reads: {effect}", profile.name),
             others: "boto3 and the AWS CLI use mfa_serial only together with role_arn",
             remedy: MFA_REMEDY,
         };

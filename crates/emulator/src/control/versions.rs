@@ -1,0 +1,244 @@
+//! Versions: list, describe, assets, readme, dependencies, and the changes of many at once.
+//!
+//! Reads see only what the repository itself retains, as with the service; upstreams are searched by the data plane and
+//! by a copy with `includeFromUpstream`.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use http::header;
+use serde_json::{Map, Value, json};
+use tokio_util::io::ReaderStream;
+
+use super::call::{Call, absent, not_one_of};
+use super::fault::Fault;
+use super::packages::named;
+use super::{Inner, shape};
+use crate::store::{
+    Asset, CopyRequest, Version, VersionErrorCode, VersionStatus, VersionsAction, VersionsOutcome, VersionsRequest,
+};
+use wheelport_index::{FileName, ProjectName};
+
+const STATUSES: [&str; 6] = ["Published", "Unfinished", "Unlisted", "Archived", "Disposed", "Deleted"];
+const ORIGINS: [&str; 3] = ["INTERNAL", "EXTERNAL", "UNKNOWN"];
+
+fn status(word: Option<&str>, name: &str) -> Result<Option<VersionStatus>, Fault> {
+    let Some(word) = word else { return Ok(None) };
+    VersionStatus::from_str(word).map(Some).map_err(|_| not_one_of(word, name, &STATUSES))
+}
+
+/// The one version a call names.
+fn one(control: &Inner, call: &Call) -> Result<(ProjectName, Version), Fault> {
+    let wanted = call.version()?;
+    let (key, package) = named(control, call)?;
+    let version = control.store().version(&key, &package, wanted)?;
+    Ok((package, version))
+}
+
+pub(super) fn list(control: &Inner, call: &Call) -> Result<Value, Fault> {
+    let (key, name) = named(control, call)?;
+    let paging = call.paging()?;
+    let wanted = status(call.text("status"), "status")?;
+    let origin = call.text("originType");
+    if let Some(origin) = origin.filter(|origin| !ORIGINS.contains(origin)) {
+        return Err(not_one_of(origin, "originType", &ORIGINS));
+    }
+    let sort = call.text("sortBy");
+    if let Some(sort) = sort.filter(|sort| *sort != "PUBLISHED_TIME") {
+        return Err(not_one_of(sort, "sortBy", &["PUBLISHED_TIME"]));
+    }
+    let package = control.store().package(&key, &name)?;
+    let visible = control.listed_until();
+    let mut versions: Vec<&Version> = package.versions.values().collect();
+    versions.retain(|version| version.published <= visible);
+    let display = versions.iter().filter(|version| version.status == VersionStatus::Published);
+    let display = display.max_by_key(|version| version.published).map(|version| version.version.clone());
+    versions.retain(|version| {
+        wanted.is_none_or(|wanted| version.status == wanted)
+            && origin.is_none_or(|origin| version.origin.kind() == origin)
+    });
+    if sort.is_some() {
+        versions.sort_by_key(|version| std::cmp::Reverse(version.published));
+    }
+    let (page, next) = paging.cut(versions);
+    let summaries = page.into_iter().map(shape::version_summary).collect();
+    let mut answer = shape::listing("versions", summaries, next);
+    answer["format"] = "pypi".into();
+    answer["package"] = name.as_str().into();
+    if let Some(display) = display {
+        answer["defaultDisplayVersion"] = display.into();
+    }
+    Ok(answer)
+}
+
+pub(super) fn describe(control: &Inner, call: &Call) -> Result<Value, Fault> {
+    let (package, version) = one(control, call)?;
+    Ok(json!({"packageVersion": shape::version(&package, &version)}))
+}
+
+/// One listing about one version: what it is about, then the entries.
+fn listing_of(call: &Call, about: Value, name: &str, entries: Vec<Value>) -> Result<Value, Fault> {
+    let (page, next) = call.paging()?.cut(entries);
+    let mut answer = about;
+    if let (Some(members), Value::Object(listing)) = (answer.as_object_mut(), shape::listing(name, page, next)) {
+        members.extend(listing);
+    }
+    Ok(answer)
+}
+
+pub(super) fn assets(control: &Inner, call: &Call) -> Result<Value, Fault> {
+    let (package, version) = one(control, call)?;
+    let entries = version.assets.values().map(shape::asset).collect();
+    listing_of(call, shape::about_version(&package, &version), "assets", entries)
+}
+
+pub(super) fn dependencies(control: &Inner, call: &Call) -> Result<Value, Fault> {
+    let (package, version) = one(control, call)?;
+    let entries = version.metadata.requires_dist.iter().filter_map(|one| shape::dependency(one)).collect();
+    listing_of(call, shape::about_version(&package, &version), "dependencies", entries)
+}
+
+pub(super) fn readme(control: &Inner, call: &Call) -> Result<Value, Fault> {
+    let (package, version) = one(control, call)?;
+    let mut answer = shape::about_version(&package, &version);
+    let readme = version.metadata.description.ok_or_else(|| {
+        let message = format!("Readme not found for version {} of {package}", version.version);
+        Fault::not_found(message, "package-version", version.version)
+    })?;
+    answer["readme"] = readme.into();
+    Ok(answer)
+}
+
+/// The bytes of an asset, streamed from disk.
+pub(super) async fn asset(control: &Inner, call: &Call) -> Result<Response, Fault> {
+    let (_, version) = one(control, call)?;
+    let wanted = call.required("asset")?;
+    let not_found = || Fault::not_found(format!("Asset not found: {wanted}"), "asset", wanted);
+    if call.text("revision").is_some_and(|revision| revision != version.revision) {
+        let message = format!("The revision of version {} is {}", version.version, version.revision);
+        return Err(Fault::not_found(message, "package-version", version.version));
+    }
+    if !version.status.is_downloadable() {
+        let message = format!("Version {} is {}", version.version, version.status.as_str());
+        return Err(Fault::not_found(message, "package-version", version.version));
+    }
+    let name = FileName::parse(wanted).map_err(|_| not_found())?;
+    let blob = version.assets.get(&name).and_then(Asset::blob).ok_or_else(not_found)?;
+    let (file, length) = control.store().blobs().open(&blob).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, length.to_string()),
+        (header::HeaderName::from_static("x-assetname"), name.to_string()),
+        (header::HeaderName::from_static("x-packageversion"), version.version),
+        (header::HeaderName::from_static("x-packageversionrevision"), version.revision),
+    ];
+    Ok((headers, Body::from_stream(ReaderStream::new(file))).into_response())
+}
+
+pub(super) async fn set_status(control: &Inner, call: &Call) -> Result<Value, Fault> {
+    let target = call.body_text("targetStatus").ok_or_else(|| absent("targetStatus"))?;
+    let target = status(Some(target), "targetStatus")?.ok_or_else(|| absent("targetStatus"))?;
+    if !matches!(target, VersionStatus::Published | VersionStatus::Unlisted | VersionStatus::Archived) {
+        return Err(not_one_of(target.as_str(), "targetStatus", &["Published", "Unlisted", "Archived"]));
+    }
+    change(control, call, VersionsAction::SetStatus(target)).await
+}
+
+pub(super) async fn dispose(control: &Inner, call: &Call) -> Result<Value, Fault> {
+    change(control, call, VersionsAction::Dispose).await
+}
+
+pub(super) async fn delete(control: &Inner, call: &Call) -> Result<Value, Fault> {
+    change(control, call, VersionsAction::Delete).await
+}
+
+async fn change(control: &Inner, call: &Call, action: VersionsAction) -> Result<Value, Fault> {
+    let versions = call.versions()?.ok_or_else(|| absent("versions"))?;
+    let request = VersionsRequest {
+        versions,
+        revisions: revisions(call)?.unwrap_or_default(),
+        expected: status(call.body_text("expectedStatus"), "expectedStatus")?,
+        action,
+    };
+    let (key, package) = named(control, call)?;
+    Ok(outcome(&control.store().change_versions(key, package, request).await?))
+}
+
+fn revisions(call: &Call) -> Result<Option<BTreeMap<String, String>>, Fault> {
+    let Some(map) = call.body("versionRevisions") else { return Ok(None) };
+    serde_json::from_value(map.clone())
+        .map(Some)
+        .map_err(|_| Fault::unreadable("'versionRevisions' is not a map of strings"))
+}
+
+fn outcome(outcome: &VersionsOutcome) -> Value {
+    let successful: Map<String, Value> = outcome
+        .successful
+        .iter()
+        .map(|(version, (revision, status))| {
+            (version.clone(), json!({"revision": revision, "status": status.as_str()}))
+        })
+        .collect();
+    let failed: Map<String, Value> = outcome
+        .failed
+        .iter()
+        .map(|(version, (code, message))| {
+            (version.clone(), json!({"errorCode": code.as_str(), "errorMessage": message}))
+        })
+        .collect();
+    json!({"successfulVersions": successful, "failedVersions": failed})
+}
+
+pub(super) async fn copy(control: &Inner, call: &Call) -> Result<Value, Fault> {
+    let source = call.repository_named("source-repository")?;
+    let destination = call.repository_named("destination-repository")?;
+    if source == destination {
+        return Err(Fault::validation("Source and destination repository must differ"));
+    }
+    let wanted: BTreeMap<String, Option<String>> = match (call.versions()?, revisions(call)?) {
+        (Some(versions), None) => versions.into_iter().map(|version| (version, None)).collect(),
+        (None, Some(revisions)) => revisions.into_iter().map(|(name, one)| (name, Some(one))).collect(),
+        _ => return Err(Fault::validation("Exactly one of versions and versionRevisions must be given")),
+    };
+    let flag = |name: &str| call.body(name).and_then(Value::as_bool).unwrap_or_default();
+    let package = call.package()?;
+    control.store().repository(&source)?;
+    control.store().repository(&destination)?;
+    let mut total = VersionsOutcome::default();
+    let mut missing = wanted;
+    if let Some(package) = package {
+        let reach = if flag("includeFromUpstream") { usize::MAX } else { 1 };
+        for layer in control.store().layers(&source, &package)?.into_iter().take(reach) {
+            let Some(record) = layer.package else { continue };
+            let (here, rest) = missing.into_iter().partition(|(name, _)| record.versions.contains_key(name));
+            missing = rest;
+            let request = CopyRequest {
+                source: source.domain.repository(layer.repository),
+                destination: destination.clone(),
+                versions: here,
+                allow_overwrite: flag("allowOverwrite"),
+            };
+            let part = control.store().copy_versions(package.clone(), request).await?;
+            total.successful.extend(part.successful);
+            total.failed.extend(part.failed);
+        }
+    }
+    let lost = missing.into_keys().map(|version| {
+        let message = format!("Package version {version} not found");
+        (version, (VersionErrorCode::NotFound, message))
+    });
+    total.failed.extend(lost);
+    Ok(outcome(&total))
+}
+
+/// The service takes the `generic` format only, and the emulator keeps the `pypi` format only.
+pub(super) fn publish(call: &Call) -> Result<Value, Fault> {
+    call.repository()?;
+    call.version()?;
+    Err(match call.format()? {
+        "generic" => Fault::not_emulated("PublishPackageVersion for the generic format"),
+        other => Fault::validation(format!("PublishPackageVersion does not support the format {other}")),
+    })
+}

@@ -1,0 +1,55 @@
+//! Who asks: the token in an `Authorization` header, as Basic with user `aws` or as Bearer.
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use crate::store::{DomainKey, Grant, Store, Verdict};
+
+/// May a request go on?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// With this grant.
+    Granted(Grant),
+    /// Nothing was presented.
+    Missing,
+    /// What was presented is not worth anything (any more, or here).
+    Bad,
+}
+
+/// Looks at the credentials of a request for a domain.
+pub(super) fn admit(store: &Store, headers: &HeaderMap, domain: &DomainKey) -> Admission {
+    let Some(value) = headers.get(AUTHORIZATION) else { return Admission::Missing };
+    let Some(token) = value.to_str().ok().and_then(presented) else { return Admission::Bad };
+    match store.verify_token(&token) {
+        Verdict::Valid(grant) if grant.domain == *domain => Admission::Granted(grant),
+        Verdict::Valid(_) | Verdict::Expired | Verdict::Unknown => Admission::Bad,
+    }
+}
+
+fn presented(header: &str) -> Option<String> {
+    let (scheme, rest) = header.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(rest.trim().to_owned());
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = String::from_utf8(aws_smithy_types::base64::decode(rest.trim()).ok()?).ok()?;
+    let (user, token) = pair.split_once(':')?;
+    (user == "aws").then(|| token.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_schemes_present_a_token_and_only_for_the_user_aws() {
+        let basic = |pair: &str| format!("Basic {}", aws_smithy_types::base64::encode(pair));
+        assert_eq!(presented(&basic("aws:a.b.c")), Some("a.b.c".to_owned()));
+        assert_eq!(presented("bearer a.b.c"), Some("a.b.c".to_owned()));
+        assert_eq!(presented(&basic("bob:a.b.c")), None);
+        assert_eq!(presented("Digest a"), None);
+        assert_eq!(presented("Basic %%%"), None);
+    }
+}

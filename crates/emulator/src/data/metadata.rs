@@ -1,0 +1,42 @@
+//! What a wheel on disk says about itself, for records whose publisher said nothing.
+
+use std::path::PathBuf;
+
+use crate::store::VersionMetadata;
+use wheelport_index::{FileKind, FileName, wheel};
+
+/// What a wheel's core metadata says.
+pub(super) struct WheelSays {
+    /// `Requires-Python`
+    pub requires_python: Option<String>,
+    /// The rest.
+    pub metadata: VersionMetadata,
+}
+
+/// Reads a wheel on a blocking thread; `None` for other kinds and for what cannot be read.
+pub(super) async fn of_wheel(path: PathBuf, name: &FileName) -> Option<WheelSays> {
+    if name.kind() != FileKind::Wheel {
+        return None;
+    }
+    let name = name.clone();
+    let reading =
+        tokio::task::spawn_blocking(move || wheel::core_metadata(std::fs::File::open(path).ok()?, &name).ok());
+    let bytes = reading.await.ok()??;
+    let fields = wheel::metadata_headers(&bytes);
+    let metadata = VersionMetadata {
+        summary: fields.summary,
+        home_page: fields.home_page,
+        source_repository: None,
+        licenses: fields.license_expression.or(fields.license).into_iter().collect(),
+        description: body(&bytes),
+        requires_dist: fields.requires_dist,
+    };
+    Some(WheelSays { requires_python: fields.requires_python, metadata })
+}
+
+/// The text after the first empty line: the description of metadata version 2.1 and later.
+fn body(metadata: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(metadata).replace("\r\n", "\n");
+    let (_, body) = text.split_once("\n\n")?;
+    (!body.trim().is_empty()).then(|| body.to_owned())
+}

@@ -1,0 +1,106 @@
+//! The other host of the redirect oddity: object storage that takes a signed address and refuses a second credential.
+
+use std::io;
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::extract::{Path, Query, Request, State};
+use axum::response::Response;
+use http::header::AUTHORIZATION;
+use http::{Method, StatusCode};
+use serde::Deserialize;
+
+use super::{DataPlane, asset, lock, reply};
+use wheelport_index::{FileName, Sha256};
+
+/// The second listener, once it is open.
+pub struct ObjectHost {
+    requested: SocketAddr,
+    address: SocketAddr,
+    secret: u128,
+}
+
+#[derive(Deserialize)]
+struct Signed {
+    #[serde(rename = "X-Amz-Signature")]
+    signature: Option<String>,
+}
+
+impl DataPlane {
+    /// A signed address for some bytes; opens the second listener at the first call for an address.
+    pub(super) fn object_url(&self, requested: SocketAddr, digest: &Sha256, file: &FileName) -> io::Result<String> {
+        let mut objects = lock(&self.inner.objects);
+        let host = match objects.take().filter(|host| host.requested == requested) {
+            Some(host) => host,
+            None => self.open_objects(requested)?,
+        };
+        let signature = sign(host.secret, digest);
+        let name = percent_encoding::utf8_percent_encode(file.as_str(), percent_encoding::NON_ALPHANUMERIC);
+        let url = format!(
+            "http://{}/{digest}/{name}?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=300&X-Amz-Signature={signature}",
+            host.address
+        );
+        *objects = Some(host);
+        Ok(url)
+    }
+
+    fn open_objects(&self, requested: SocketAddr) -> io::Result<ObjectHost> {
+        let listener = std::net::TcpListener::bind(requested)?;
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let host = ObjectHost { requested, address: listener.local_addr()?, secret: fastrand::u128(..) };
+        let router =
+            Router::new().route("/{digest}/{file}", axum::routing::any(answer)).with_state((self.clone(), host.secret));
+        let tasks = self.inner.tasks.clone();
+        self.inner.tasks.spawn("emulator-objects", async move {
+            let stopping = tasks.clone();
+            let served = axum::serve(listener, router).with_graceful_shutdown(async move { stopping.stopping().await });
+            if let Err(error) = served.await {
+                tracing::error!(%error, "the second listener fails");
+            }
+        });
+        Ok(host)
+    }
+}
+
+/// Not a real signature: it only has to be unguessable and bound to the bytes.
+fn sign(secret: u128, digest: &Sha256) -> String {
+    Sha256::of(format!("{secret:032x}{digest}").as_bytes()).to_string()
+}
+
+async fn answer(
+    State((plane, secret)): State<(DataPlane, u128)>,
+    Path((digest, _file)): Path<(String, String)>,
+    Query(signed): Query<Signed>,
+    request: Request,
+) -> Response {
+    plane.shared().stats.request("object");
+    if request.headers().contains_key(AUTHORIZATION) {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "InvalidArgument",
+            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified",
+        );
+    }
+    let Ok(digest) = digest.parse::<Sha256>() else {
+        return refuse(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist.");
+    };
+    if signed.signature != Some(sign(secret, &digest)) {
+        return refuse(StatusCode::FORBIDDEN, "SignatureDoesNotMatch", "The request signature does not match.");
+    }
+    // A real signed address is good for one method only.
+    if request.method() != Method::GET {
+        return refuse(StatusCode::FORBIDDEN, "SignatureDoesNotMatch", "The request signature does not match.");
+    }
+    match asset::from_disk(&plane, &digest, request.method(), request.headers()).await {
+        Ok(response) => response,
+        Err(error) => reply::store_error(&error),
+    }
+}
+
+fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
+    let body = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    );
+    reply::with_type(status, "application/xml", body)
+}

@@ -1,0 +1,231 @@
+//! Uploads: the form is read as it streams in, the file goes to disk, and one decision follows.
+
+use std::collections::BTreeMap;
+
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{FromRequest as _, Multipart, Request};
+use axum::response::Response;
+use http::StatusCode;
+
+use super::{DataPlane, metadata, reply};
+use crate::store::{
+    NewAsset, Published, Refused, RepositoryKey, Restriction, Restrictions, Spooled, StoreError, VersionMetadata,
+};
+use wheelport_index::{FileName, ProjectName};
+
+/// The longest text field, in bytes.
+const FIELD_LIMIT: usize = 4 << 20;
+/// Text fields of one form at most.
+const FIELDS_LIMIT: usize = 4096;
+
+/// The parts of an upload form.
+#[derive(Default)]
+struct Form {
+    fields: BTreeMap<String, Vec<String>>,
+    file: Option<(FileName, Spooled)>,
+}
+
+/// Why an upload is refused.
+enum Rejection {
+    /// With this status and sentence.
+    Because(StatusCode, String),
+    /// The store said no.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Rejection {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<MultipartError> for Rejection {
+    fn from(error: MultipartError) -> Self {
+        Self::Because(error.status(), error.body_text())
+    }
+}
+
+fn bad(text: impl Into<String>) -> Rejection {
+    Rejection::Because(StatusCode::BAD_REQUEST, text.into())
+}
+
+/// Answers a POST to a repository's endpoint.
+pub(super) async fn answer(plane: &DataPlane, key: RepositoryKey, request: Request) -> Response {
+    let result = async {
+        let form = Multipart::from_request(request, &()).await.map_err(|error| bad(error.body_text()))?;
+        let form = read(plane, form).await?;
+        publish(plane, key, form).await
+    }
+    .await;
+    match result {
+        Ok(()) => Response::default(),
+        Err(Rejection::Because(status, text)) => reply::message(status, &text),
+        Err(Rejection::Store(error)) => reply::store_error(&error),
+    }
+}
+
+async fn read(plane: &DataPlane, mut multipart: Multipart) -> Result<Form, Rejection> {
+    let mut form = Form::default();
+    let mut count = 0;
+    while let Some(field) = multipart.next_field().await? {
+        count += 1;
+        if count > FIELDS_LIMIT {
+            return Err(bad("The form has too many fields"));
+        }
+        let name = field.name().unwrap_or_default().to_owned();
+        if name == "content" {
+            form.file = Some(spool(plane, field).await?);
+        } else {
+            let value = text(field).await?;
+            form.fields.entry(name).or_default().push(value);
+        }
+    }
+    Ok(form)
+}
+
+async fn text(mut field: Field<'_>) -> Result<String, Rejection> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = field.chunk().await? {
+        if bytes.len() + piece.len() > FIELD_LIMIT {
+            return Err(bad("A field of the form is too long"));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    String::from_utf8(bytes).map_err(|_| bad("A field of the form is not UTF-8"))
+}
+
+async fn spool(plane: &DataPlane, mut field: Field<'_>) -> Result<(FileName, Spooled), Rejection> {
+    let name = field.file_name().and_then(|name| FileName::parse(name).ok());
+    let name = name.ok_or_else(|| bad("The file name is not valid"))?;
+    let limit = plane.shared().oddities.get().asset_limit;
+    let mut writer = plane.shared().store.blobs().create().await?;
+    while let Some(piece) = field.chunk().await? {
+        if writer.length() + piece.len() as u64 > limit {
+            let text = format!("The asset is larger than {limit} bytes");
+            return Err(Rejection::Because(StatusCode::PAYLOAD_TOO_LARGE, text));
+        }
+        writer.write(&piece).await?;
+    }
+    Ok((name, writer.finish().await?))
+}
+
+impl Form {
+    fn get(&self, name: &str) -> Option<&str> {
+        let value = self.fields.get(name)?.first()?.as_str();
+        (!value.is_empty() && value != "UNKNOWN").then_some(value)
+    }
+
+    fn all(&self, name: &str) -> Vec<String> {
+        self.fields.get(name).cloned().unwrap_or_default()
+    }
+
+    fn metadata(&self) -> VersionMetadata {
+        let owned = |name| self.get(name).map(str::to_owned);
+        VersionMetadata {
+            summary: owned("summary"),
+            home_page: owned("home_page"),
+            source_repository: self.all("project_urls").iter().find_map(|line| source_repository(line)),
+            licenses: owned("license_expression").or_else(|| owned("license")).into_iter().collect(),
+            description: owned("description"),
+            requires_dist: self.all("requires_dist"),
+        }
+    }
+}
+
+/// The address of a project URL whose label means the source.
+fn source_repository(line: &str) -> Option<String> {
+    let (label, url) = line.split_once(',')?;
+    matches!(label.trim().to_ascii_lowercase().as_str(), "source" | "source code" | "repository" | "github")
+        .then(|| url.trim().to_owned())
+}
+
+async fn publish(plane: &DataPlane, key: RepositoryKey, mut form: Form) -> Result<(), Rejection> {
+    if form.get(":action") != Some("file_upload") {
+        return Err(bad("The form's :action is not file_upload"));
+    }
+    let Some((name, bytes)) = form.file.take() else {
+        return Err(bad("The form has no content"));
+    };
+    let project = form.get("name").and_then(|name| ProjectName::parse(name).ok());
+    let project = project.ok_or_else(|| bad("The name is not valid"))?;
+    let version = form.get("version").ok_or_else(|| bad("The form has no version"))?.to_owned();
+    if name.distribution().is_none_or(|distribution| distribution.project != project) {
+        return Err(bad(format!("{name} is not a file name for {project}")));
+    }
+    check_digests(&form, &bytes)?;
+    let mut new = NewAsset {
+        project,
+        version,
+        requires_python: form.get("requires_python").map(str::to_owned),
+        metadata: form.metadata(),
+        name,
+    };
+    complete_from_wheel(&mut new, &bytes).await;
+    let oddities = plane.shared().oddities.get();
+    guard_upstreams(plane, &key, &new).await?;
+    match plane.shared().store.publish(key, new, bytes).await {
+        Ok(Published::Unchanged) if oddities.same_bytes == 409 => {
+            Err(Rejection::Because(StatusCode::CONFLICT, "The asset already exists".to_owned()))
+        }
+        Ok(_) => Ok(()),
+        Err(Refused::Store(error)) => Err(error.into()),
+        Err(refused) => {
+            let status = match refused {
+                Refused::Blocked(_) => StatusCode::from_u16(oddities.blocked).unwrap_or(StatusCode::FORBIDDEN),
+                Refused::TooManyAssets => StatusCode::BAD_REQUEST,
+                Refused::OtherBytes(_) | Refused::State { .. } | Refused::Store(_) => StatusCode::CONFLICT,
+            };
+            Err(Rejection::Because(status, refused.to_string()))
+        }
+    }
+}
+
+fn check_digests(form: &Form, bytes: &Spooled) -> Result<(), Rejection> {
+    for (field, found) in [("sha256_digest", &bytes.hashes.sha256), ("md5_digest", &bytes.hashes.md5)] {
+        if let (Some(said), Some(found)) = (form.get(field), found)
+            && !said.eq_ignore_ascii_case(found)
+        {
+            return Err(bad(format!("The {field} does not agree with the content")));
+        }
+    }
+    Ok(())
+}
+
+/// Fills what the form left out from a wheel's own metadata; a file that is no readable wheel stays as the form says.
+async fn complete_from_wheel(new: &mut NewAsset, bytes: &Spooled) {
+    let Some(says) = metadata::of_wheel(bytes.path().to_owned(), &new.name).await else { return };
+    new.requires_python = new.requires_python.take().or(says.requires_python);
+    let (form, wheel) = (&mut new.metadata, says.metadata);
+    form.summary = form.summary.take().or(wheel.summary);
+    form.home_page = form.home_page.take().or(wheel.home_page);
+    form.description = form.description.take().or(wheel.description);
+    if form.licenses.is_empty() {
+        form.licenses = wheel.licenses;
+    }
+    if form.requires_dist.is_empty() {
+        form.requires_dist = wheel.requires_dist;
+    }
+}
+
+/// Refuses a version that an upstream or the public index has, unless the origin controls keep those out. A public index
+/// that does not answer refuses nothing.
+async fn guard_upstreams(plane: &DataPlane, key: &RepositoryKey, new: &NewAsset) -> Result<(), Rejection> {
+    let own = plane.shared().store.package(key, &new.project).ok();
+    // A package that takes no publishing at all is refused by the store, with its own status.
+    let closed = own.as_ref().is_some_and(|package| {
+        let Restrictions { publish, upstream } = package.restrictions;
+        publish == Restriction::Block || upstream == Restriction::Block
+    });
+    let present = own.as_ref().is_some_and(|package| package.versions.contains_key(&new.version));
+    if closed || present {
+        return Ok(());
+    }
+    let (view, _) = plane.view(key, &new.project).await?;
+    match view.get(&new.version) {
+        Some(found) if !found.own => {
+            let text = format!("Version {} of {} exists in an upstream", new.version, new.project);
+            Err(Rejection::Because(StatusCode::CONFLICT, text))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,401 @@
+//! The service's oddities and faults as switches: set at the start by flags, changed at run time by tests.
+//!
+//! The defaults are the service on a good day. Every field says what it does when it is turned.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+/// All switches, as flags and as JSON of the admin endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+#[command(next_help_heading = "Oddities of the service")]
+#[expect(clippy::struct_excessive_bools, reason = "each is one switch of its own")]
+pub struct Oddities {
+    /// Status for a bad or expired token: 401 or 404
+    #[arg(long, value_name = "STATUS", default_value_t = 401)]
+    pub bad_token: u16,
+    /// Offer the JSON form of pages; off is the service before 2026
+    #[arg(long, value_name = "on|off", default_value = "on", value_parser = switch, action = clap::ArgAction::Set)]
+    pub json: bool,
+    /// Answer requests for an asset that is not imported yet with 404 until this long after the first one
+    #[arg(long, value_name = "DURATION", default_value_t)]
+    pub cold_404: Span,
+    /// Answer 429 without Retry-After above this many requests in a second; 0 is off
+    #[arg(long, value_name = "PER-SECOND", default_value_t = 0)]
+    pub throttle: u32,
+    /// Answer the first N of every M requests with the error status, as N/M; 0/0 is off
+    #[arg(long, value_name = "N/M", default_value_t)]
+    pub error_burst: Burst,
+    /// The status of error bursts: 500 or 503
+    #[arg(long, value_name = "STATUS", default_value_t = 500)]
+    pub error_status: u16,
+    /// Answer HEAD and Range requests for assets that are not imported yet with 500
+    #[arg(long, value_name = "on|off", default_value = "off", value_parser = switch, action = clap::ArgAction::Set)]
+    pub head_range_cold_500: bool,
+    /// Redirect asset downloads (307) to a second listener at this address, which refuses Authorization with 400
+    #[arg(long, value_name = "HOST:PORT")]
+    #[serde(default)]
+    pub redirect_assets: Option<SocketAddr>,
+    /// Send asset bodies at most this fast, in bytes per second; 0 is off
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub slow_body: u64,
+    /// Break the connection after this many bytes of an asset body, the first K times, as BYTES:K; 0:0 is off
+    #[arg(long, value_name = "BYTES:K", default_value_t)]
+    pub cut_body: Cut,
+    /// How pages spell the addresses of files: relative, packages (`../../packages/…`) or absolute
+    #[arg(long, value_name = "FORM", default_value = "relative")]
+    pub urls: UrlForm,
+    /// Name file sizes in JSON
+    #[arg(long, value_name = "on|off", default_value = "on", value_parser = switch, action = clap::ArgAction::Set)]
+    pub sizes: bool,
+    /// Name upload times in JSON
+    #[arg(long, value_name = "on|off", default_value = "on", value_parser = switch, action = clap::ArgAction::Set)]
+    pub upload_time: bool,
+    /// Name upload times in HTML (`data-upload-time`)
+    #[arg(long, value_name = "on|off", default_value = "off", value_parser = switch, action = clap::ArgAction::Set)]
+    pub html_upload_time: bool,
+    /// Name SHA-512 of directly published files in JSON
+    #[arg(long, value_name = "on|off", default_value = "on", value_parser = switch, action = clap::ArgAction::Set)]
+    pub sha512: bool,
+    /// Send validators (entity tags) with assets
+    #[arg(long, value_name = "on|off", default_value = "off", value_parser = switch, action = clap::ArgAction::Set)]
+    pub validators: bool,
+    /// Honour Range
+    #[arg(long, value_name = "on|off", default_value = "on", value_parser = switch, action = clap::ArgAction::Set)]
+    pub ranges: bool,
+    /// Status for uploading the same bytes again: 200 or 409
+    #[arg(long, value_name = "STATUS", default_value_t = 200)]
+    pub same_bytes: u16,
+    /// Status for uploading what origin controls block: 403 or 409
+    #[arg(long, value_name = "STATUS", default_value_t = 403)]
+    pub blocked: u16,
+    /// Uploads are refused above this many bytes (413)
+    #[arg(long, value_name = "BYTES", default_value_t = 5 << 30)]
+    pub asset_limit: u64,
+    /// New packages and versions appear in control plane lists only after this long
+    #[arg(long, value_name = "DURATION", default_value_t)]
+    pub list_lag: Span,
+    /// New files appear on pages only after this long
+    #[arg(long, value_name = "DURATION", default_value_t)]
+    pub index_lag: Span,
+    /// Every token lives this many seconds, whatever was asked for
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(default)]
+    pub token_lifetime: Option<u64>,
+    /// Wait this long before every answer
+    #[arg(long, value_name = "DURATION", default_value_t)]
+    pub latency: Span,
+}
+
+/// How pages spell the addresses of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum UrlForm {
+    /// `VERSION/FILE`
+    Relative,
+    /// `../../packages/NAME/VERSION/FILE`
+    Packages,
+    /// With scheme and host.
+    Absolute,
+}
+
+/// A duration, written like `1500ms` or `2m 30s`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Span(pub Duration);
+
+/// N failures in every M requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Burst {
+    /// How many fail.
+    pub failures: u64,
+    /// Of how many.
+    pub of: u64,
+}
+
+/// Cut a body after some bytes, some times.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Cut {
+    /// Bytes that still go out.
+    pub after: u64,
+    /// How many bodies are cut.
+    pub times: u64,
+}
+
+/// A value of a switch that cannot be read or does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidOddity(String);
+
+fn switch(text: &str) -> Result<bool, InvalidOddity> {
+    match text {
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
+        _ => Err(InvalidOddity("expected on or off".to_owned())),
+    }
+}
+
+fn pair(text: &str, separator: char) -> Result<(u64, u64), InvalidOddity> {
+    text.split_once(separator)
+        .and_then(|(first, second)| Some((first.trim().parse().ok()?, second.trim().parse().ok()?)))
+        .ok_or_else(|| InvalidOddity(format!("expected two numbers with '{separator}' between them")))
+}
+
+impl FromStr for Span {
+    type Err = InvalidOddity;
+
+    fn from_str(text: &str) -> Result<Self, InvalidOddity> {
+        humantime::parse_duration(text).map(Self).map_err(|error| InvalidOddity(error.to_string()))
+    }
+}
+
+impl FromStr for Burst {
+    type Err = InvalidOddity;
+
+    fn from_str(text: &str) -> Result<Self, InvalidOddity> {
+        pair(text, '/').map(|(failures, of)| Self { failures, of })
+    }
+}
+
+impl FromStr for Cut {
+    type Err = InvalidOddity;
+
+    fn from_str(text: &str) -> Result<Self, InvalidOddity> {
+        pair(text, ':').map(|(after, times)| Self { after, times })
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", humantime::format_duration(self.0))
+    }
+}
+
+impl fmt::Display for Burst {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.failures, self.of)
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.after, self.times)
+    }
+}
+
+macro_rules! as_text {
+    ($($type:ident),*) => {$(
+        impl TryFrom<String> for $type {
+            type Error = InvalidOddity;
+
+            fn try_from(text: String) -> Result<Self, InvalidOddity> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(value: $type) -> Self {
+                value.to_string()
+            }
+        }
+    )*};
+}
+
+as_text!(Span, Burst, Cut);
+
+impl Default for Oddities {
+    fn default() -> Self {
+        Self {
+            bad_token: 401,
+            json: true,
+            cold_404: Span::default(),
+            throttle: 0,
+            error_burst: Burst::default(),
+            error_status: 500,
+            head_range_cold_500: false,
+            redirect_assets: None,
+            slow_body: 0,
+            cut_body: Cut::default(),
+            urls: UrlForm::Relative,
+            sizes: true,
+            upload_time: true,
+            html_upload_time: false,
+            sha512: true,
+            validators: false,
+            ranges: true,
+            same_bytes: 200,
+            blocked: 403,
+            asset_limit: 5 << 30,
+            list_lag: Span::default(),
+            index_lag: Span::default(),
+            token_lifetime: None,
+            latency: Span::default(),
+        }
+    }
+}
+
+impl Oddities {
+    /// Whether every status is one that its switch knows.
+    pub fn check(&self) -> Result<(), InvalidOddity> {
+        for (name, value, choices) in [
+            ("bad_token", self.bad_token, [401, 404]),
+            ("error_status", self.error_status, [500, 503]),
+            ("same_bytes", self.same_bytes, [200, 409]),
+            ("blocked", self.blocked, [403, 409]),
+        ] {
+            if !choices.contains(&value) {
+                return Err(InvalidOddity(format!("{name} is {} or {}", choices[0], choices[1])));
+            }
+        }
+        Ok(())
+    }
+
+    /// These switches with the keys of a JSON object laid over them; `null` turns an optional one off.
+    pub fn merged(&self, over: serde_json::Map<String, serde_json::Value>) -> Result<Self, InvalidOddity> {
+        let unreadable = |error: serde_json::Error| InvalidOddity(error.to_string());
+        let mut value = serde_json::to_value(self).map_err(unreadable)?;
+        if let Some(object) = value.as_object_mut() {
+            object.extend(over);
+        }
+        let merged: Self = serde_json::from_value(value).map_err(unreadable)?;
+        merged.check()?;
+        Ok(merged)
+    }
+}
+
+/// The switches as they stand now, with what they count. Cheap to clone; clones share both.
+#[derive(Clone)]
+pub struct Switchboard {
+    now: Arc<RwLock<Arc<Oddities>>>,
+    counters: Arc<Mutex<Counters>>,
+}
+
+struct Counters {
+    window: Option<Instant>,
+    in_window: u32,
+    requests: u64,
+    cuts: u64,
+}
+
+/// A fault that befalls a request before anything else is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// 429 without Retry-After
+    Throttled,
+    /// The status of error bursts.
+    Broken(u16),
+}
+
+impl Switchboard {
+    /// A board with these settings.
+    pub fn new(oddities: Oddities) -> Self {
+        let counters = Counters { window: None, in_window: 0, requests: 0, cuts: 0 };
+        Self { now: Arc::new(RwLock::new(Arc::new(oddities))), counters: Arc::new(Mutex::new(counters)) }
+    }
+
+    /// The settings of this moment.
+    pub fn get(&self) -> Arc<Oddities> {
+        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// New settings; what was counted starts anew.
+    pub fn set(&self, oddities: Oddities) {
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(oddities);
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        *counters = Counters { window: None, in_window: 0, requests: 0, cuts: 0 };
+    }
+
+    /// Counts a request and says what befalls it. `now` is the moment it arrived.
+    pub fn fault(&self, now: Instant) -> Option<Fault> {
+        let oddities = self.get();
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        if oddities.throttle > 0 {
+            let fresh = counters.window.is_none_or(|start| now.duration_since(start) >= Duration::from_secs(1));
+            if fresh {
+                counters.window = Some(now);
+                counters.in_window = 0;
+            }
+            counters.in_window += 1;
+            if counters.in_window > oddities.throttle {
+                return Some(Fault::Throttled);
+            }
+        }
+        if oddities.error_burst.of > 0 {
+            let position = counters.requests % oddities.error_burst.of;
+            counters.requests += 1;
+            if position < oddities.error_burst.failures {
+                return Some(Fault::Broken(oddities.error_status));
+            }
+        }
+        None
+    }
+
+    /// After how many bytes the body that begins now breaks, if it does.
+    pub fn cut(&self) -> Option<u64> {
+        let cut = self.get().cut_body;
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        (counters.cuts < cut.times).then(|| {
+            counters.cuts += 1;
+            cut.after
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        oddities: Oddities,
+    }
+
+    #[test]
+    fn flags_without_values_are_the_default() {
+        let parsed = <Command as clap::Parser>::parse_from(["emulate"]);
+        assert_eq!(parsed.oddities, Oddities::default());
+        let parsed = <Command as clap::Parser>::parse_from(["emulate", "--json", "off", "--cut-body", "10:2"]);
+        assert!(!parsed.oddities.json);
+        assert_eq!(parsed.oddities.cut_body, Cut { after: 10, times: 2 });
+    }
+
+    #[test]
+    fn a_json_object_is_laid_over_and_checked() {
+        let over =
+            |text: &str| Oddities::default().merged(serde_json::from_str(text).expect("the test writes JSON objects"));
+        let changed = over(r#"{"cold_404": "1500ms", "token_lifetime": 5}"#).expect("both keys exist");
+        assert_eq!(changed.cold_404.0, Duration::from_millis(1500));
+        assert_eq!(changed.token_lifetime, Some(5));
+        assert!(over(r#"{"bad_token": 418}"#).is_err());
+        assert!(over(r#"{"no_such_switch": 1}"#).is_err());
+    }
+
+    #[test]
+    fn faults_come_in_their_proportion() {
+        let board = Switchboard::new(Oddities { error_burst: Burst { failures: 2, of: 5 }, ..Oddities::default() });
+        let start = Instant::now();
+        let faults: Vec<bool> = (0..10).map(|_| board.fault(start).is_some()).collect();
+        let round = [true, true, false, false, false];
+        assert_eq!(faults, [round, round].concat());
+
+        board.set(Oddities { throttle: 2, ..Oddities::default() });
+        let faults: Vec<_> = (0..3).map(|_| board.fault(start)).collect();
+        assert_eq!(faults, [None, None, Some(Fault::Throttled)]);
+        assert_eq!(board.fault(start + Duration::from_secs(1)), None);
+    }
+
+    #[test]
+    fn only_the_first_bodies_are_cut() {
+        let board = Switchboard::new(Oddities { cut_body: Cut { after: 7, times: 1 }, ..Oddities::default() });
+        assert_eq!((board.cut(), board.cut()), (Some(7), None));
+    }
+}

@@ -1,0 +1,275 @@
+//! Repositories: create, read, list, change, delete, policy, tags, and the order in which a look-up walks them.
+
+use std::collections::BTreeMap;
+
+use super::domains::next_policy;
+use super::error::{Noun, StoreError};
+use super::keys::{DomainKey, RepositoryKey, is_repository_name};
+use super::model::{Package, Policy, Repository, Restriction};
+use super::{DomainState, PUBLIC_CONNECTION, RepositoryState, Store, Touched, blobs_of};
+use wheelport_index::ProjectName;
+
+/// Repositories one domain may have.
+pub const REPOSITORIES_PER_DOMAIN: usize = 1000;
+/// Direct upstreams one repository may have.
+pub const DIRECT_UPSTREAMS: usize = 10;
+/// Repositories one look-up searches at most.
+pub const SEARCHED_REPOSITORIES: usize = 25;
+
+/// What a new repository is made of.
+#[derive(Debug, Clone)]
+pub struct NewRepository {
+    /// Domain and name.
+    pub key: RepositoryKey,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Upstreams in order of priority.
+    pub upstreams: Vec<String>,
+    /// Its first tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A change of a repository; `None` leaves a value as it is.
+#[derive(Debug, Clone, Default)]
+pub struct RepositoryChange {
+    /// A new description.
+    pub description: Option<String>,
+    /// A new list of upstreams; the empty list removes all.
+    pub upstreams: Option<Vec<String>>,
+    /// `Some(Some(name))` connects, `Some(None)` disconnects.
+    pub external_connection: Option<Option<String>>,
+}
+
+/// One repository that a look-up of a project searches.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// The repository.
+    pub repository: String,
+    /// What it retains of the project.
+    pub package: Option<Package>,
+    /// Whether the project may come through its external connection.
+    pub connected: bool,
+}
+
+impl Store {
+    /// Creates a repository.
+    pub async fn create_repository(&self, new: NewRepository) -> Result<Repository, StoreError> {
+        let NewRepository { key, description, upstreams, tags } = new;
+        if !is_repository_name(&key.name) {
+            return Err(StoreError::Validation(format!("'{}' is not a valid repository name", key.name)));
+        }
+        self.change(move |world, created| {
+            let domain = world.domain_mut(&key.domain)?;
+            if domain.repositories.contains_key(&key.name) {
+                let message = format!("Repository with name '{}' already exists", key.name);
+                return Err(StoreError::conflict(Noun::Repository, &key.name, message));
+            }
+            if domain.repositories.len() >= REPOSITORIES_PER_DOMAIN {
+                let message = format!("A domain has at most {REPOSITORIES_PER_DOMAIN} repositories");
+                return Err(StoreError::quota(Noun::Repository, &key.name, message));
+            }
+            check_upstreams(domain, &key.name, &upstreams)?;
+            let repository = Repository {
+                name: key.name.clone(),
+                administrator_account: key.domain.owner.clone(),
+                description,
+                created,
+                upstreams,
+                external_connection: None,
+                policy: None,
+                tags,
+            };
+            let state = RepositoryState { repository: repository.clone(), packages: BTreeMap::new() };
+            domain.repositories.insert(key.name.clone(), state);
+            // An interrupted removal may have left packages of an earlier repository of this name.
+            Ok((repository, vec![Touched::Repository(key.clone()), Touched::Domain(key.domain)]))
+        })
+        .await
+    }
+
+    /// One repository.
+    pub fn repository(&self, key: &RepositoryKey) -> Result<Repository, StoreError> {
+        Ok(self.world().repository(key)?.repository.clone())
+    }
+
+    /// All repositories of a domain, by name.
+    pub fn repositories(&self, domain: &DomainKey) -> Result<Vec<Repository>, StoreError> {
+        let world = self.world();
+        Ok(world.domain(domain)?.repositories.values().map(|state| state.repository.clone()).collect())
+    }
+
+    /// Lets `look` see a repository and all its packages under the read lock; it must be brief.
+    pub fn with_repository<T>(
+        &self,
+        key: &RepositoryKey,
+        look: impl FnOnce(&Repository, &BTreeMap<ProjectName, Package>) -> T,
+    ) -> Result<T, StoreError> {
+        let world = self.world();
+        let state = world.repository(key)?;
+        Ok(look(&state.repository, &state.packages))
+    }
+
+    /// Changes description, upstreams or external connection.
+    pub async fn change_repository(
+        &self,
+        key: RepositoryKey,
+        change: RepositoryChange,
+    ) -> Result<Repository, StoreError> {
+        self.change(move |world, _| {
+            let domain = world.domain_mut(&key.domain)?;
+            let state = domain.repositories.get(&key.name);
+            let mut next = state.ok_or_else(|| StoreError::not_found(Noun::Repository, &key.name))?.repository.clone();
+            if let Some(description) = change.description {
+                next.description = Some(description);
+            }
+            if let Some(upstreams) = change.upstreams {
+                check_upstreams(domain, &key.name, &upstreams)?;
+                next.upstreams = upstreams;
+            }
+            if let Some(connection) = change.external_connection {
+                next.external_connection = check_connection(&next, connection)?;
+            }
+            if next.external_connection.is_some() && !next.upstreams.is_empty() {
+                let message = "A repository has either upstreams or an external connection".to_owned();
+                return Err(StoreError::Validation(message));
+            }
+            let state = world.repository_mut(&key)?;
+            state.repository = next.clone();
+            Ok((next, vec![Touched::Domain(key.domain)]))
+        })
+        .await
+    }
+
+    /// Removes a repository with everything in it; upstream lists forget it.
+    pub async fn delete_repository(&self, key: RepositoryKey) -> Result<Repository, StoreError> {
+        let (repository, blobs) = self
+            .change(move |world, _| {
+                let domain = world.domain_mut(&key.domain)?;
+                let state = domain.repositories.remove(&key.name);
+                let state = state.ok_or_else(|| StoreError::not_found(Noun::Repository, &key.name))?;
+                for other in domain.repositories.values_mut() {
+                    other.repository.upstreams.retain(|upstream| *upstream != key.name);
+                }
+                let blobs = blobs_of(state.packages.values().flat_map(|package| package.versions.values()));
+                let touched = vec![Touched::Domain(key.domain.clone()), Touched::Repository(key)];
+                Ok(((state.repository, blobs), touched))
+            })
+            .await?;
+        self.forget_blobs(blobs).await?;
+        Ok(repository)
+    }
+
+    /// Sets or (with `None`) removes a repository's policy, as [`Store::set_domain_policy`] does.
+    pub async fn set_repository_policy(
+        &self,
+        key: RepositoryKey,
+        document: Option<String>,
+        expected: Option<String>,
+    ) -> Result<Option<Policy>, StoreError> {
+        self.change(move |world, now| {
+            let repository = &mut world.repository_mut(&key)?.repository;
+            let before = repository.policy.clone();
+            let after = next_policy(before.as_ref(), document, expected.as_deref(), now, Noun::Repository, &key.name)?;
+            repository.policy.clone_from(&after);
+            Ok((after.or(before), vec![Touched::Domain(key.domain)]))
+        })
+        .await
+    }
+
+    /// Adds or replaces tags of a repository, and removes others.
+    pub async fn tag_repository(
+        &self,
+        key: RepositoryKey,
+        add: BTreeMap<String, String>,
+        remove: Vec<String>,
+    ) -> Result<BTreeMap<String, String>, StoreError> {
+        self.change(move |world, _| {
+            let repository = &mut world.repository_mut(&key)?.repository;
+            repository.tags.extend(add);
+            repository.tags.retain(|tag, _| !remove.contains(tag));
+            Ok((repository.tags.clone(), vec![Touched::Domain(key.domain)]))
+        })
+        .await
+    }
+
+    /// The repositories behind and including `key` in search order: itself, then each upstream with its own upstreams,
+    /// each once, at most `SEARCHED_REPOSITORIES`.
+    pub fn search_order(&self, key: &RepositoryKey) -> Result<Vec<Repository>, StoreError> {
+        let world = self.world();
+        let order = walk(world.domain(&key.domain)?, &world.repository(key)?.repository.name, |_| true);
+        Ok(order.into_iter().map(|state| state.repository.clone()).collect())
+    }
+
+    /// What a look-up of a project in `key` finds, in search order. A repository whose origin controls block upstreams
+    /// for this project ends the walk on its branch.
+    pub fn layers(&self, key: &RepositoryKey, project: &ProjectName) -> Result<Vec<Layer>, StoreError> {
+        let world = self.world();
+        let open = |state: &RepositoryState| {
+            let package = state.packages.get(project);
+            package.is_none_or(|package| package.restrictions.upstream == Restriction::Allow)
+        };
+        let order = walk(world.domain(&key.domain)?, &world.repository(key)?.repository.name, open);
+        let layer = |state: &RepositoryState| Layer {
+            repository: state.repository.name.clone(),
+            package: state.packages.get(project).cloned(),
+            connected: open(state) && state.repository.external_connection.is_some(),
+        };
+        Ok(order.into_iter().map(layer).collect())
+    }
+}
+
+/// Depth first from `start`, upstreams in their order, but only behind repositories that are `open`.
+fn walk<'a>(
+    domain: &'a DomainState,
+    start: &'a str,
+    open: impl Fn(&RepositoryState) -> bool,
+) -> Vec<&'a RepositoryState> {
+    let mut order: Vec<&RepositoryState> = Vec::new();
+    let mut waiting = vec![start];
+    while let Some(name) = waiting.pop() {
+        if order.len() == SEARCHED_REPOSITORIES || order.iter().any(|seen| seen.repository.name == name) {
+            continue;
+        }
+        let Some(state) = domain.repositories.get(name) else { continue };
+        if open(state) {
+            waiting.extend(state.repository.upstreams.iter().rev().map(String::as_str));
+        }
+        order.push(state);
+    }
+    order
+}
+
+fn check_upstreams(domain: &DomainState, name: &str, upstreams: &[String]) -> Result<(), StoreError> {
+    if upstreams.len() > DIRECT_UPSTREAMS {
+        let message = format!("A repository has at most {DIRECT_UPSTREAMS} upstreams");
+        return Err(StoreError::quota(Noun::Repository, name, message));
+    }
+    for (position, upstream) in upstreams.iter().enumerate() {
+        if upstream == name {
+            return Err(StoreError::Validation("A repository cannot be its own upstream".to_owned()));
+        }
+        if upstreams[..position].contains(upstream) {
+            return Err(StoreError::Validation(format!("Upstream '{upstream}' is named twice")));
+        }
+        if !domain.repositories.contains_key(upstream) {
+            return Err(StoreError::not_found(Noun::Repository, upstream));
+        }
+    }
+    Ok(())
+}
+
+fn check_connection(repository: &Repository, connection: Option<String>) -> Result<Option<String>, StoreError> {
+    let name = &repository.name;
+    match (connection, &repository.external_connection) {
+        (None, None) => Err(StoreError::not_found(Noun::Repository, format!("external connection of {name}"))),
+        (None, Some(_)) => Ok(None),
+        (Some(wanted), _) if wanted != PUBLIC_CONNECTION => {
+            Err(StoreError::Validation(format!("'{wanted}' is not an external connection known here")))
+        }
+        (Some(_), Some(_)) => {
+            let message = format!("Repository '{name}' already has an external connection");
+            Err(StoreError::conflict(Noun::Repository, name, message))
+        }
+        (Some(wanted), None) => Ok(Some(wanted)),
+    }
+}

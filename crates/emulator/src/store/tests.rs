@@ -1,0 +1,135 @@
+//! What the store refuses, and what it still knows after it was opened anew.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+async fn store(dir: &Path) -> Store {
+    Store::open(dir.to_owned(), Clock::system()).await.expect("a writable directory")
+}
+
+fn demo() -> DomainKey {
+    DomainKey::new("111122223333", "demo")
+}
+
+fn new_domain(name: &str) -> NewDomain {
+    let key = DomainKey::new("111122223333", name);
+    NewDomain { key, encryption_key: "arn:aws:kms:x".to_owned(), tags: BTreeMap::new() }
+}
+
+fn new_repository(name: &str, upstreams: &[&str]) -> NewRepository {
+    NewRepository {
+        key: demo().repository(name),
+        description: None,
+        upstreams: upstreams.iter().map(|&name| name.to_owned()).collect(),
+        tags: BTreeMap::new(),
+    }
+}
+
+async fn with_repositories(dir: &Path, repositories: &[(&str, &[&str])]) -> Store {
+    let store = store(dir).await;
+    store.create_domain(new_domain("demo")).await.expect("a new domain");
+    for (name, upstreams) in repositories {
+        store.create_repository(new_repository(name, upstreams)).await.expect("a new repository");
+    }
+    store
+}
+
+#[tokio::test]
+async fn names_quotas_and_duplicates_are_checked() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = with_repositories(dir.path(), &[("aa", &[])]).await;
+    assert!(matches!(store.create_domain(new_domain("demo")).await, Err(StoreError::Conflict { .. })));
+    assert!(matches!(store.create_domain(new_domain("Demo")).await, Err(StoreError::Validation(_))));
+    for number in 1..domains::DOMAINS_PER_ACCOUNT {
+        store.create_domain(new_domain(&format!("d{number}"))).await.expect("within the quota");
+    }
+    assert!(matches!(store.create_domain(new_domain("more")).await, Err(StoreError::Quota { .. })));
+    let unknown = store.create_repository(new_repository("bb", &["cc"])).await;
+    assert!(matches!(unknown, Err(StoreError::NotFound { kind: Noun::Repository, .. })));
+    let full = store.delete_domain(demo()).await;
+    assert!(matches!(full, Err(StoreError::Conflict { kind: Noun::Domain, .. })));
+}
+
+#[tokio::test]
+async fn upstreams_and_an_external_connection_exclude_each_other() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = with_repositories(dir.path(), &[("aa", &[]), ("bb", &["aa"])]).await;
+    let connect = |name: &str| {
+        let connection = Some(Some(name.to_owned()));
+        RepositoryChange { external_connection: connection, ..RepositoryChange::default() }
+    };
+    let (aa, bb) = (demo().repository("aa"), demo().repository("bb"));
+    let refused = store.change_repository(bb, connect(PUBLIC_CONNECTION)).await;
+    assert!(matches!(refused, Err(StoreError::Validation(_))));
+    let refused = store.change_repository(aa.clone(), connect("public:elsewhere")).await;
+    assert!(matches!(refused, Err(StoreError::Validation(_))));
+    store.change_repository(aa.clone(), connect(PUBLIC_CONNECTION)).await.expect("no upstreams here");
+    let twice = store.change_repository(aa, connect(PUBLIC_CONNECTION)).await;
+    assert!(matches!(twice, Err(StoreError::Conflict { .. })));
+}
+
+#[tokio::test]
+async fn the_search_is_depth_first_in_order_and_each_repository_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let repositories: &[(&str, &[&str])] =
+        &[("base", &[]), ("left", &["base"]), ("right", &["base"]), ("top", &["left", "right"])];
+    let store = with_repositories(dir.path(), repositories).await;
+    let names = |order: Vec<String>| order.join(" ");
+    let order = store.search_order(&demo().repository("top")).expect("it exists");
+    assert_eq!(names(order.into_iter().map(|one| one.name).collect()), "top left base right");
+    let name = ProjectName::parse("p").expect("a name");
+    let block = Restrictions { publish: Restriction::Allow, upstream: Restriction::Block };
+    store.set_restrictions(demo().repository("left"), name.clone(), block).await.expect("it exists");
+    let layers = store.layers(&demo().repository("top"), &name).expect("it exists");
+    let layers = layers.into_iter().map(|layer| layer.repository).collect();
+    assert_eq!(names(layers), "top left right base", "left lets nothing through");
+    store.delete_repository(demo().repository("left")).await.expect("it exists");
+    assert_eq!(store.repository(&demo().repository("top")).expect("it exists").upstreams, ["right"]);
+}
+
+#[tokio::test]
+async fn everything_is_there_again_and_half_written_files_are_not() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let first = with_repositories(dir.path(), &[("aa", &[])]).await;
+    let key = demo().repository("aa");
+    let name = ProjectName::parse("p").expect("a name");
+    let mut writer = first.blobs().create().await.expect("a file");
+    writer.write(b"bytes").await.expect("disk space");
+    let spooled = writer.finish().await.expect("disk space");
+    let digest = spooled.sha256;
+    let new = NewAsset {
+        project: name.clone(),
+        version: "1.0".to_owned(),
+        name: wheelport_index::FileName::parse("p-1.0.zip").expect("a file name"),
+        requires_python: None,
+        metadata: VersionMetadata::default(),
+    };
+    first.publish(key.clone(), new, spooled).await.expect("a new file");
+    let leftover = dir.path().join("temporary/leftover.part");
+    std::fs::write(&leftover, b"half").expect("disk space");
+
+    let second = store(dir.path()).await;
+    let package = second.package(&key, &name).expect("published before");
+    assert_eq!(package, first.package(&key, &name).expect("published before"));
+    assert_eq!(package.restrictions, Restrictions::PUBLISHED);
+    assert!(second.blobs().path(&digest).exists() && !leftover.exists());
+    second.delete_package(key.clone(), name.clone()).await.expect("it is there");
+    assert!(!second.blobs().path(&digest).exists(), "nothing refers to the bytes any more");
+    assert!(store(dir.path()).await.package(&key, &name).is_err());
+}
+
+#[tokio::test]
+async fn policies_know_their_revision() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = with_repositories(dir.path(), &[]).await;
+    let put = |document: &str, expected: Option<&str>| {
+        store.set_domain_policy(demo(), Some(document.to_owned()), expected.map(str::to_owned))
+    };
+    let policy = put("{}", None).await.expect("no policy yet").expect("a put leaves one");
+    assert!(matches!(put("{}", Some("other")).await, Err(StoreError::Conflict { .. })));
+    assert!(matches!(put("[]", None).await, Err(StoreError::Validation(_))));
+    put("{\"a\":1}", Some(&policy.revision)).await.expect("the right revision");
+    store.set_domain_policy(demo(), None, None).await.expect("a policy to delete");
+    assert!(matches!(store.set_domain_policy(demo(), None, None).await, Err(StoreError::NotFound { .. })));
+}

@@ -1,0 +1,210 @@
+//! Changes of many versions at once, with one answer for each: states, dispose, delete, copy.
+
+use std::collections::BTreeMap;
+
+use super::Store;
+use super::error::{Noun, StoreError};
+use super::keys::RepositoryKey;
+use super::model::{Package, Restrictions, Version, VersionStatus};
+use wheelport_index::ProjectName;
+
+/// Why one version of many was not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionErrorCode {
+    /// The target is there already.
+    AlreadyExists,
+    /// Another revision than the caller's.
+    MismatchedRevision,
+    /// Another status than the caller's.
+    MismatchedStatus,
+    /// The state does not allow this change.
+    NotAllowed,
+    /// No such version.
+    NotFound,
+    /// Left out because another one failed.
+    Skipped,
+}
+
+impl VersionErrorCode {
+    /// The service model's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AlreadyExists => "ALREADY_EXISTS",
+            Self::MismatchedRevision => "MISMATCHED_REVISION",
+            Self::MismatchedStatus => "MISMATCHED_STATUS",
+            Self::NotAllowed => "NOT_ALLOWED",
+            Self::NotFound => "NOT_FOUND",
+            Self::Skipped => "SKIPPED",
+        }
+    }
+}
+
+/// What shall happen to each of the versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionsAction {
+    /// A new state: Published, Unlisted or Archived.
+    SetStatus(VersionStatus),
+    /// The bytes go, the record stays.
+    Dispose,
+    /// The record goes; the version may be published again.
+    Delete,
+}
+
+/// A change of many versions of one package.
+#[derive(Debug, Clone)]
+pub struct VersionsRequest {
+    /// Which versions.
+    pub versions: Vec<String>,
+    /// The revisions the caller believes to be there, by version.
+    pub revisions: BTreeMap<String, String>,
+    /// The status the caller believes all of them to have.
+    pub expected: Option<VersionStatus>,
+    /// What to do.
+    pub action: VersionsAction,
+}
+
+/// A copy of versions between two repositories of one domain.
+#[derive(Debug, Clone)]
+pub struct CopyRequest {
+    /// Where they are.
+    pub source: RepositoryKey,
+    /// Where they shall be; the same domain.
+    pub destination: RepositoryKey,
+    /// Which versions, with the revision the caller believes to be there.
+    pub versions: BTreeMap<String, Option<String>>,
+    /// Replace what the destination has.
+    pub allow_overwrite: bool,
+}
+
+/// What became of each version.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VersionsOutcome {
+    /// Revision and status afterwards, by version.
+    pub successful: BTreeMap<String, (String, VersionStatus)>,
+    /// Code and sentence, by version.
+    pub failed: BTreeMap<String, (VersionErrorCode, String)>,
+}
+
+impl VersionsOutcome {
+    fn record(&mut self, version: String, result: Result<(String, VersionStatus), (VersionErrorCode, String)>) {
+        match result {
+            Ok(state) => drop(self.successful.insert(version, state)),
+            Err(failure) => drop(self.failed.insert(version, failure)),
+        }
+    }
+}
+
+impl Store {
+    /// Changes many versions, each by itself.
+    pub async fn change_versions(
+        &self,
+        key: RepositoryKey,
+        name: ProjectName,
+        request: VersionsRequest,
+    ) -> Result<VersionsOutcome, StoreError> {
+        let id = name.clone();
+        self.change_package(key, name, move |package, _| {
+            let package = package.as_mut().ok_or_else(|| StoreError::not_found(Noun::Package, id))?;
+            let mut outcome = VersionsOutcome::default();
+            for version in &request.versions {
+                let result = change_one(package, version, &request);
+                outcome.record(version.clone(), result);
+            }
+            Ok(outcome)
+        })
+        .await
+    }
+
+    /// Copies versions, each by itself; the bytes are shared.
+    pub async fn copy_versions(&self, name: ProjectName, request: CopyRequest) -> Result<VersionsOutcome, StoreError> {
+        let source = self.package(&request.source, &name)?;
+        let fresh = name.clone();
+        self.change_package(request.destination.clone(), name, move |package, _| {
+            let target = package.get_or_insert_with(|| Package {
+                name: fresh,
+                restrictions: Restrictions::PUBLISHED,
+                versions: BTreeMap::new(),
+            });
+            let mut outcome = VersionsOutcome::default();
+            for (version, revision) in &request.versions {
+                let result = copy_one(&source, target, version, revision.as_deref(), request.allow_overwrite);
+                outcome.record(version.clone(), result);
+            }
+            if target.versions.is_empty() {
+                *package = None;
+            }
+            Ok(outcome)
+        })
+        .await
+    }
+}
+
+type OneResult = Result<(String, VersionStatus), (VersionErrorCode, String)>;
+
+fn change_one(package: &mut Package, name: &str, request: &VersionsRequest) -> OneResult {
+    let Some(version) = package.versions.get_mut(name) else {
+        return Err((VersionErrorCode::NotFound, format!("Package version {name} not found")));
+    };
+    check_expectations(version, request.revisions.get(name).map(String::as_str), request.expected)?;
+    match request.action {
+        VersionsAction::SetStatus(target) => set_status(version, target),
+        VersionsAction::Dispose => {
+            version.status = VersionStatus::Disposed;
+            version.assets.clear();
+            Ok((version.revision.clone(), version.status))
+        }
+        VersionsAction::Delete => {
+            let revision = version.revision.clone();
+            package.versions.remove(name);
+            Ok((revision, VersionStatus::Deleted))
+        }
+    }
+}
+
+fn check_expectations(
+    version: &Version,
+    revision: Option<&str>,
+    status: Option<VersionStatus>,
+) -> Result<(), (VersionErrorCode, String)> {
+    if revision.is_some_and(|expected| expected != version.revision) {
+        return Err((
+            VersionErrorCode::MismatchedRevision,
+            format!("The revision of version {} is {}", version.version, version.revision),
+        ));
+    }
+    if status.is_some_and(|expected| expected != version.status) {
+        return Err((
+            VersionErrorCode::MismatchedStatus,
+            format!("The status of version {} is {}", version.version, version.status.as_str()),
+        ));
+    }
+    Ok(())
+}
+
+fn set_status(version: &mut Version, target: VersionStatus) -> OneResult {
+    let reachable = matches!(target, VersionStatus::Published | VersionStatus::Unlisted | VersionStatus::Archived);
+    if !reachable || version.status == VersionStatus::Disposed {
+        let (from, to) = (version.status.as_str(), target.as_str());
+        return Err((VersionErrorCode::NotAllowed, format!("A version cannot go from {from} to {to}")));
+    }
+    version.status = target;
+    Ok((version.revision.clone(), target))
+}
+
+fn copy_one(source: &Package, target: &mut Package, name: &str, revision: Option<&str>, overwrite: bool) -> OneResult {
+    let Some(version) = source.versions.get(name) else {
+        return Err((VersionErrorCode::NotFound, format!("Package version {name} not found")));
+    };
+    check_expectations(version, revision, None)?;
+    if version.status == VersionStatus::Disposed {
+        return Err((VersionErrorCode::NotAllowed, format!("Version {name} is disposed")));
+    }
+    if let Some(present) = target.versions.get(name)
+        && present.revision != version.revision
+        && !overwrite
+    {
+        return Err((VersionErrorCode::AlreadyExists, format!("Version {name} is in the destination already")));
+    }
+    target.versions.insert(name.to_owned(), version.clone());
+    Ok((version.revision.clone(), version.status))
+}

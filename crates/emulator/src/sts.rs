@@ -1,0 +1,274 @@
+//! A stand-in for the Security Token Service: the query protocol, answers in XML.
+//!
+//! It hands out sessions that `sigv4` and `control` accept until they expire by the emulator's clock. Roles need no
+//! trust policy; conditions come from [`RoleSettings`](super::control::RoleSettings). May not touch the store.
+
+use std::fmt::Write as _;
+
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use subtle::ConstantTimeEq as _;
+
+use super::calendar;
+use super::control::fault::Fault;
+use super::control::gate::Lock;
+use super::control::identity::{Identities, SessionOf, authorize, unique_id};
+use super::sigv4::query_pairs;
+use super::store::Principal;
+
+const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+
+/// One request to the service, with what it is answered from.
+pub struct Request<'a> {
+    /// The keys known.
+    pub identities: &'a Identities,
+    /// Seconds since the epoch.
+    pub now: u64,
+    /// The head.
+    pub parts: &'a Parts,
+    /// The body: a form, or nothing where the parameters stand in the query.
+    pub body: &'a [u8],
+}
+
+/// Answers one request.
+pub async fn answer(request: &Request<'_>) -> Response<String> {
+    let request_id = super::control::request_id();
+    let parameters = Parameters::read(request.parts, request.body);
+    let action = parameters.get("Action").unwrap_or_default().to_owned();
+    let (status, text) = match perform(request, &parameters, &action).await {
+        Ok(result) => (
+            StatusCode::OK,
+            format!(
+                "<{action}Response xmlns=\"{NAMESPACE}\"><{action}Result>{result}</{action}Result><ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
+            ),
+        ),
+        Err(fault) => (fault.status, error_document(&fault, &request_id)),
+    };
+    let mut response = Response::new(text);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+    response
+}
+
+async fn perform(request: &Request<'_>, parameters: &Parameters, action: &str) -> Result<String, Fault> {
+    if action == "AssumeRoleWithWebIdentity" {
+        return assume_with_web_identity(request, parameters).await;
+    }
+    let lock = Lock { identities: request.identities, service: "sts", region: None, now: request.now };
+    let caller = lock.admit(request.parts, request.body)?;
+    match action {
+        "GetCallerIdentity" => Ok(identity(&caller)),
+        "GetSessionToken" => session_token(request, parameters, caller).await,
+        "AssumeRole" => assume(request, parameters, &caller).await,
+        other => {
+            let message = format!("Could not find operation {other} for version 2011-06-15");
+            Err(Fault::new(StatusCode::BAD_REQUEST, "InvalidAction", message))
+        }
+    }
+}
+
+fn identity(principal: &Principal) -> String {
+    element("Arn", &principal.arn)
+        + &element("UserId", &unique_id(&principal.arn))
+        + &element("Account", &principal.account)
+}
+
+async fn session_token(request: &Request<'_>, parameters: &Parameters, caller: Principal) -> Result<String, Fault> {
+    if caller.expires.is_some() {
+        return Err(Fault::new(
+            StatusCode::FORBIDDEN,
+            "AccessDeniedException",
+            "Cannot call GetSessionToken with session credentials",
+        ));
+    }
+    let life = parameters.duration(43_200, 129_600)?;
+    let of = SessionOf { account: caller.account, arn: caller.arn, allowed: caller.allowed };
+    let session = request.identities.open_session(of, request.now + life).await?;
+    Ok(credentials(&session))
+}
+
+async fn assume(request: &Request<'_>, parameters: &Parameters, caller: &Principal) -> Result<String, Fault> {
+    let role = parameters.role()?;
+    let session_name = parameters.session_name()?;
+    let life = parameters.duration(3600, 43_200)?;
+    let action = "sts:AssumeRole";
+    authorize(caller, action, role.arn)?;
+    if let Some(settings) = request.identities.role(role.arn) {
+        let external_id = settings.external_id.as_deref();
+        let known_caller = external_id.is_none_or(|id| parameters.get("ExternalId") == Some(id));
+        let code = parameters.get("TokenCode").unwrap_or_default();
+        let code_given = parameters.get("SerialNumber").is_some()
+            && code.len() == 6
+            && code.bytes().all(|byte| byte.is_ascii_digit());
+        if !known_caller || (settings.mfa_required && !code_given) {
+            let message =
+                format!("User: {} is not authorized to perform: {action} on resource: {}", caller.arn, role.arn);
+            return Err(Fault::new(StatusCode::FORBIDDEN, "AccessDeniedException", message));
+        }
+    }
+    let of = role.session(session_name, request.identities);
+    let session = request.identities.open_session(of, request.now + life).await?;
+    Ok(credentials(&session) + &assumed_user(&session) + &element("PackedPolicySize", "0"))
+}
+
+async fn assume_with_web_identity(request: &Request<'_>, parameters: &Parameters) -> Result<String, Fault> {
+    let role = parameters.role()?;
+    let session_name = parameters.session_name()?;
+    let life = parameters.duration(3600, 43_200)?;
+    let token = parameters.required("WebIdentityToken")?;
+    let refuse = |message: &str| Fault::new(StatusCode::BAD_REQUEST, "InvalidIdentityToken", message);
+    let claims = web_identity_claims(token).ok_or_else(|| {
+        refuse("The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)")
+    })?;
+    if let Some(known) = request.identities.web_identity_token()
+        && !bool::from(known.expose_secret().trim().as_bytes().ct_eq(token.as_bytes()))
+    {
+        return Err(refuse("Couldn't retrieve verification key from your identity provider"));
+    }
+    if let Some(end) = claims.get("exp").and_then(Value::as_u64).filter(|end| *end <= request.now) {
+        let message =
+            format!("Token expired: current date/time {} must be before the expiration date/time {end}", request.now);
+        return Err(Fault::new(StatusCode::BAD_REQUEST, "ExpiredTokenException", message));
+    }
+    let claim = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
+    let of = role.session(session_name, request.identities);
+    let session = request.identities.open_session(of, request.now + life).await?;
+    Ok(credentials(&session)
+        + &assumed_user(&session)
+        + &element("SubjectFromWebIdentityToken", claim("sub"))
+        + &element("Provider", claim("iss"))
+        + &element("Audience", claim("aud")))
+}
+
+/// The claims of a compact signed token; the signature is not checked, for there is no identity provider to ask.
+fn web_identity_claims(token: &str) -> Option<Value> {
+    let parts: Vec<&str> = token.split('.').collect();
+    let [head, claims, signature] = parts[..] else { return None };
+    let object = |part: &str| -> Option<Value> {
+        let mut text = part.replace('-', "+").replace('_', "/");
+        text.push_str(&"===="[..(4 - text.len() % 4) % 4]);
+        let bytes = aws_smithy_types::base64::decode(text).ok()?;
+        serde_json::from_slice(&bytes).ok().filter(Value::is_object)
+    };
+    object(head)?;
+    object(claims).filter(|_| !signature.is_empty())
+}
+
+fn credentials(session: &Principal) -> String {
+    let token = session.session_token.as_ref().map(ExposeSecret::expose_secret);
+    format!(
+        "<Credentials>{}{}{}{}</Credentials>",
+        element("AccessKeyId", &session.access_key_id),
+        element("SecretAccessKey", session.secret_access_key.expose_secret()),
+        element("SessionToken", token.unwrap_or_default()),
+        element("Expiration", &calendar::iso(session.expires.unwrap_or_default())),
+    )
+}
+
+fn assumed_user(principal: &Principal) -> String {
+    let id = element("AssumedRoleId", &unique_id(&principal.arn));
+    format!("<AssumedRoleUser>{id}{}</AssumedRoleUser>", element("Arn", &principal.arn))
+}
+
+fn error_document(fault: &Fault, request_id: &str) -> String {
+    // The same errors have other names in this protocol.
+    let code = match fault.code {
+        "AccessDeniedException" => "AccessDenied",
+        "ExpiredTokenException" if fault.status == StatusCode::FORBIDDEN => "ExpiredToken",
+        "IncompleteSignatureException" => "IncompleteSignature",
+        "InvalidSignatureException" => "SignatureDoesNotMatch",
+        "MissingAuthenticationTokenException" => "MissingAuthenticationToken",
+        "UnrecognizedClientException" => "InvalidClientTokenId",
+        "ValidationException" => "ValidationError",
+        other => other,
+    };
+    let kind = if fault.status.is_server_error() { "Receiver" } else { "Sender" };
+    format!(
+        "<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>{kind}</Type>{}{}</Error><RequestId>{request_id}</RequestId></ErrorResponse>",
+        element("Code", code),
+        element("Message", &fault.message)
+    )
+}
+
+fn element(name: &str, text: &str) -> String {
+    let mut out = format!("<{name}>");
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            c => out.push(c),
+        }
+    }
+    let _ = write!(out, "</{name}>");
+    out
+}
+
+/// A role as a caller names it.
+struct Role<'a> {
+    arn: &'a str,
+    account: &'a str,
+    name: &'a str,
+}
+
+impl Role<'_> {
+    /// Who a session of this role acts as.
+    fn session(&self, name: &str, identities: &Identities) -> SessionOf {
+        SessionOf {
+            account: self.account.to_owned(),
+            arn: format!("arn:aws:sts::{}:assumed-role/{}/{name}", self.account, self.name),
+            allowed: identities.allowed_to(self.arn),
+        }
+    }
+}
+
+/// The parameters of a request, from its query and its form.
+struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    fn read(parts: &Parts, body: &[u8]) -> Self {
+        let form = url::form_urlencoded::parse(body);
+        let form = form.map(|(name, value)| (name.into_owned(), value.into_owned()));
+        Self(query_pairs(parts).into_iter().chain(form).collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    fn required(&self, name: &str) -> Result<&str, Fault> {
+        self.get(name).ok_or_else(|| super::control::call::absent(name))
+    }
+
+    fn role(&self) -> Result<Role<'_>, Fault> {
+        let arn = self.required("RoleArn")?;
+        let parsed = arn.strip_prefix("arn:aws:iam::").and_then(|rest| rest.split_once(":role/"));
+        let parsed = parsed.filter(|(account, name)| super::store::is_account(account) && !name.is_empty());
+        let (account, path) = parsed.ok_or_else(|| Fault::validation(format!("{arn} is invalid")))?;
+        let name = path.rsplit('/').next().unwrap_or(path);
+        Ok(Role { arn, account, name })
+    }
+
+    fn session_name(&self) -> Result<&str, Fault> {
+        let name = self.required("RoleSessionName")?;
+        let valid = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
+        if (2..=64).contains(&name.len()) && name.chars().all(valid) {
+            return Ok(name);
+        }
+        Err(super::control::call::mismatch(name, "roleSessionName", r"[\w+=,.@-]*"))
+    }
+
+    fn duration(&self, default: u64, longest: u64) -> Result<u64, Fault> {
+        let Some(text) = self.get("DurationSeconds") else { return Ok(default) };
+        let seconds = text.parse().ok().filter(|seconds| (900..=longest).contains(seconds));
+        seconds.ok_or_else(|| {
+            Fault::validation(format!(
+                "1 validation error detected: Value '{text}' at 'durationSeconds' failed to satisfy constraint: Member must be between 900 and {longest}"
+            ))
+        })
+    }
+}

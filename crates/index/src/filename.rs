@@ -1,0 +1,201 @@
+//! File names of distributions, and the version segment of a file's address.
+//!
+//! A page may list files whose names nobody can parse (new wheel formats, odd sdists); they are listed and served like
+//! all others, so [`FileName`] only guarantees that the name is one safe path component. What the name says about
+//! project and version is a second question, answered by [`FileName::distribution`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::name::ProjectName;
+
+/// The longest file name and version segment accepted, in bytes.
+pub const MAX_LENGTH: usize = 255;
+
+/// A file name: one path component without separators, control characters or a leading dot. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FileName(Arc<str>);
+
+/// The path component that stands between project and file name in CodeArtifact's addresses, usually the version.
+/// Cheap to clone. It is an address, not a version to compare.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct VersionSegment(Arc<str>);
+
+/// A string that cannot be one component of a file's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidComponent {
+    /// Empty, or longer than [`MAX_LENGTH`] bytes.
+    #[error("must have between 1 and {MAX_LENGTH} characters")]
+    Length,
+    /// `/`, `\`, a control character, or one that has no place in an address.
+    #[error(
+        "must not contain a slash, backslash, percent sign, quote, angle bracket, white space at an edge or control character"
+    )]
+    Character,
+    /// Begins with a dot.
+    #[error("must not begin with a dot")]
+    LeadingDot,
+}
+
+fn check_component(raw: &str) -> Result<(), InvalidComponent> {
+    if raw.is_empty() || raw.len() > MAX_LENGTH {
+        return Err(InvalidComponent::Length);
+    }
+    if raw.starts_with('.') {
+        return Err(InvalidComponent::LeadingDot);
+    }
+    let banned = |c: char| {
+        c.is_control() || matches!(c, '/' | '\\' | '%' | '"' | '<' | '>' | '?' | '#' | '\u{2028}' | '\u{2029}')
+    };
+    if raw.chars().any(banned) || raw.trim() != raw {
+        return Err(InvalidComponent::Character);
+    }
+    Ok(())
+}
+
+macro_rules! component {
+    ($type:ident) => {
+        impl $type {
+            /// Reads one path component, already percent-decoded.
+            pub fn parse(raw: &str) -> Result<Self, InvalidComponent> {
+                check_component(raw)?;
+                Ok(Self(raw.into()))
+            }
+
+            /// The component as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = InvalidComponent;
+
+            fn try_from(raw: String) -> Result<Self, InvalidComponent> {
+                Self::parse(&raw)
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(component: $type) -> Self {
+                component.0.as_ref().to_owned()
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+    };
+}
+
+component!(FileName);
+component!(VersionSegment);
+
+/// What kind of distribution a file name announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// `….whl`
+    Wheel,
+    /// A source distribution: `….tar.gz`, `….zip` and the older archive formats.
+    Sdist,
+    /// Anything else: eggs, installers, signatures, formats to come.
+    Other,
+}
+
+/// What a parsable file name says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Distribution {
+    /// The project, normalised.
+    pub project: ProjectName,
+    /// The version as the file name spells it.
+    pub version: String,
+    /// Wheel or sdist.
+    pub kind: FileKind,
+}
+
+const SDIST_SUFFIXES: [&str; 6] = [".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".tar.Z"];
+
+impl FileName {
+    /// The kind, by suffix alone.
+    pub fn kind(&self) -> FileKind {
+        if self.0.ends_with(".whl") {
+            FileKind::Wheel
+        } else if SDIST_SUFFIXES.iter().any(|suffix| self.0.ends_with(suffix)) {
+            FileKind::Sdist
+        } else {
+            FileKind::Other
+        }
+    }
+
+    /// The name of a source distribution without its suffix.
+    pub fn stem(&self) -> Option<&str> {
+        SDIST_SUFFIXES.iter().find_map(|suffix| self.0.strip_suffix(suffix))
+    }
+
+    /// Project and version, as the specifications "Binary distribution format" and "Source distribution file name" lay
+    /// the name out; `None` where the name follows neither.
+    ///
+    /// An old sdist name may hold a hyphen in project or version; then the split is taken at the last hyphen that is
+    /// followed by a digit.
+    pub fn distribution(&self) -> Option<Distribution> {
+        let kind = self.kind();
+        let (project, version) = match kind {
+            FileKind::Wheel => {
+                let parts: Vec<&str> = self.0.strip_suffix(".whl")?.split('-').collect();
+                (matches!(parts.len(), 5 | 6) && parts.iter().all(|part| !part.is_empty()))
+                    .then(|| (parts[0], parts[1]))?
+            }
+            FileKind::Sdist => {
+                let stem = self.stem()?;
+                let split = stem
+                    .match_indices('-')
+                    .map(|(at, _)| at)
+                    .rfind(|at| stem[at + 1..].starts_with(|c: char| c.is_ascii_digit() || c == 'v'))?;
+                (&stem[..split], &stem[split + 1..])
+            }
+            FileKind::Other => return None,
+        };
+        Some(Distribution { project: ProjectName::parse(project).ok()?, version: version.to_owned(), kind })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn distribution(raw: &str) -> Option<(String, String)> {
+        let parsed = FileName::parse(raw).ok()?.distribution()?;
+        Some((parsed.project.to_string(), parsed.version))
+    }
+
+    #[test]
+    fn names_say_project_and_version() {
+        let expect = |project: &str, version: &str| Some((project.to_owned(), version.to_owned()));
+        assert_eq!(distribution("Flask-0.1.tar.gz"), expect("flask", "0.1"));
+        assert_eq!(distribution("zope.interface-5.0-py3-none-any.whl"), expect("zope-interface", "5.0"));
+        assert_eq!(distribution("torch-2.1.0+cu118-1-cp311-cp311-linux_x86_64.whl"), expect("torch", "2.1.0+cu118"));
+        assert_eq!(distribution("python-dateutil-2.9.0.tar.gz"), expect("python-dateutil", "2.9.0"));
+        assert_eq!(distribution("not_a_wheel-1.0.whl"), None);
+        assert_eq!(distribution("README.txt"), None);
+    }
+
+    #[test]
+    fn what_could_leave_its_directory_is_refused() {
+        for raw in ["", "..", ".hidden", "a/b", "a\\b", "a%2fb", "a\0b", "a\nb", " a", "a\"b", &"x".repeat(256)] {
+            assert!(FileName::parse(raw).is_err(), "{raw:?}");
+        }
+        assert!(FileName::parse("odd name (1)+é.whl").is_ok());
+    }
+}

@@ -1,0 +1,370 @@
+//! The form of an upload: its fields, and the rules they have to keep before anybody believes the file.
+//!
+//! Pure. The fields are those of the index's upload API as publishing tools send them; whatever is not needed here is
+//! passed over, because the form goes on as it came. A field that decides something may stand only once: the
+//! repository reads the same bytes, and must not find another answer in them.
+
+use super::digest::Sha256;
+use super::excerpt::excerpt;
+use super::filename::{FileKind, FileName, InvalidComponent, VersionSegment};
+use super::name::{InvalidName, ProjectName};
+use super::sdist::{self, SdistError};
+use super::version::VersionKey;
+use super::wheel::{self, CoreFields, WheelError};
+use std::io::{Read, Seek};
+
+/// What old tools send for a field that has no value.
+const FILLERS: [&str; 3] = ["", "UNKNOWN", "None"];
+
+/// Why an upload is refused. The text is a clause that the publisher sees.
+#[derive(Debug, thiserror::Error)]
+pub enum FormError {
+    /// A field that has to be there is missing or empty.
+    #[error("the form has no field '{0}'")]
+    Missing(&'static str),
+    /// A field that decides something stands twice.
+    #[error("the form has the field '{0}' twice")]
+    Twice(&'static str),
+    /// A field that decides something is not UTF-8.
+    #[error("the field '{0}' is not UTF-8")]
+    Encoding(&'static str),
+    /// Something else than publishing a file is asked for.
+    #[error("':action' is '{0}'; only 'file_upload' is offered, and a project needs no registration")]
+    Action(String),
+    /// Another version of the upload API.
+    #[error("'protocol_version' is '{0}'; only 1 is known")]
+    Protocol(String),
+    /// Not a project name.
+    #[error("the project name '{0}' is not valid: {1}")]
+    Project(String, InvalidName),
+    /// Not a version that could stand in an address.
+    #[error("the version '{0}' is not valid: it {1}")]
+    Version(String, InvalidComponent),
+    /// `content` has no file name.
+    #[error("the field 'content' has no file name")]
+    NoFileName,
+    /// Not a file name.
+    #[error("the file name '{0}' is not valid: it {1}")]
+    FileName(String, InvalidComponent),
+    /// Neither a wheel nor a source distribution.
+    #[error("'{0}' is neither a wheel (.whl) nor a source distribution (.tar.gz, .zip)")]
+    Format(FileName),
+    /// `filetype` and file name disagree.
+    #[error("'filetype' is '{said}', but the file name '{file}' says otherwise")]
+    FileType {
+        /// The field.
+        said: String,
+        /// The name.
+        file: FileName,
+    },
+    /// The file name is for another project or version.
+    #[error("the file name '{file}' does not belong to version {version} of project '{project}'")]
+    OtherFile {
+        /// The name.
+        file: FileName,
+        /// The project of the form.
+        project: ProjectName,
+        /// The version of the form.
+        version: String,
+    },
+    /// No digest at all.
+    #[error("the form has no digest of the file (sha256_digest, blake2_256_digest or md5_digest)")]
+    NoDigest,
+    /// A digest is not the file's.
+    #[error("the field '{0}' is not the digest of the file that arrived; it was damaged on its way or is another file")]
+    Digest(&'static str),
+    /// The wheel's own metadata.
+    #[error(transparent)]
+    Wheel(#[from] WheelError),
+    /// The source distribution's own metadata.
+    #[error(transparent)]
+    Sdist(#[from] SdistError),
+    /// The file's own metadata is for another project or version.
+    #[error("the metadata inside the file names {found:?} as its {field}; the form says {expected:?}")]
+    Disagrees {
+        /// `Name` or `Version`.
+        field: &'static str,
+        /// What the form says.
+        expected: String,
+        /// What the metadata says.
+        found: String,
+    },
+}
+
+/// The fields that are read; each may stand once.
+const FIELDS: [&str; 8] =
+    [":action", "protocol_version", "name", "version", "filetype", "md5_digest", "sha256_digest", "blake2_256_digest"];
+
+/// The fields as they arrive.
+#[derive(Debug, Default)]
+pub struct Fields {
+    values: [Option<String>; FIELDS.len()],
+    has_content: bool,
+    file_name: Option<String>,
+}
+
+/// A form whose fields keep the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadForm {
+    /// The project.
+    pub project: ProjectName,
+    /// The version as the form spells it.
+    pub version: VersionSegment,
+    /// The file.
+    pub file: FileName,
+    /// Wheel or source distribution.
+    pub kind: FileKind,
+    /// The digests that the form names, in lower-case hexadecimal.
+    pub digests: Vec<(&'static str, String)>,
+}
+
+/// The digests of the bytes that arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentDigests {
+    /// SHA-256
+    pub sha256: Sha256,
+    /// MD5 in hexadecimal.
+    pub md5: String,
+    /// The 256-bit `BLAKE2b` in hexadecimal.
+    pub blake2b_256: String,
+}
+
+impl Fields {
+    /// Whether the value of this field is read.
+    pub fn wants(name: &str) -> bool {
+        FIELDS.contains(&name)
+    }
+
+    /// Takes the value of a field; others than the wanted ones are passed over.
+    pub fn put(&mut self, name: &str, value: Vec<u8>) -> Result<(), FormError> {
+        let Some(position) = FIELDS.iter().position(|known| *known == name) else { return Ok(()) };
+        let value = String::from_utf8(value).map_err(|_| FormError::Encoding(FIELDS[position]))?;
+        match self.values[position].replace(value) {
+            Some(_) => Err(FormError::Twice(FIELDS[position])),
+            None => Ok(()),
+        }
+    }
+
+    /// The part `content` has begun.
+    pub fn content(&mut self, file_name: Option<String>) -> Result<(), FormError> {
+        if std::mem::replace(&mut self.has_content, true) {
+            return Err(FormError::Twice("content"));
+        }
+        self.file_name = file_name;
+        Ok(())
+    }
+
+    fn get(&self, name: &'static str) -> Option<&str> {
+        let position = FIELDS.iter().position(|known| *known == name)?;
+        let value = self.values[position].as_deref()?.trim();
+        (!FILLERS.contains(&value)).then_some(value)
+    }
+
+    fn need(&self, name: &'static str) -> Result<&str, FormError> {
+        self.get(name).ok_or(FormError::Missing(name))
+    }
+
+    /// Reads the fields, once all of them are there.
+    pub fn check(&self) -> Result<UploadForm, FormError> {
+        let action = self.need(":action")?;
+        if action != "file_upload" {
+            return Err(FormError::Action(excerpt(action)));
+        }
+        if let Some(other) = self.get("protocol_version").filter(|version| *version != "1") {
+            return Err(FormError::Protocol(excerpt(other)));
+        }
+        let name = self.need("name")?;
+        let project = ProjectName::parse(name).map_err(|error| FormError::Project(excerpt(name), error))?;
+        let version = self.need("version")?;
+        let segment = VersionSegment::parse(version).map_err(|error| FormError::Version(excerpt(version), error))?;
+        if !self.has_content {
+            return Err(FormError::Missing("content"));
+        }
+        let raw = self.file_name.as_deref().filter(|raw| !raw.is_empty()).ok_or(FormError::NoFileName)?;
+        let file = FileName::parse(raw).map_err(|error| FormError::FileName(excerpt(raw), error))?;
+        let kind = file.kind();
+        let filetype = self.need("filetype")?;
+        match (kind, filetype) {
+            (FileKind::Wheel, "bdist_wheel") | (FileKind::Sdist, "sdist") => {}
+            (FileKind::Other, _) => return Err(FormError::Format(file)),
+            _ => return Err(FormError::FileType { said: excerpt(filetype), file }),
+        }
+        if !belongs(&file, &project, version) {
+            return Err(FormError::OtherFile { file, project, version: version.to_owned() });
+        }
+        let digests: Vec<_> = ["sha256_digest", "blake2_256_digest", "md5_digest"]
+            .into_iter()
+            .filter_map(|name| Some((name, self.get(name)?.to_ascii_lowercase())))
+            .collect();
+        if digests.is_empty() {
+            return Err(FormError::NoDigest);
+        }
+        Ok(UploadForm { project, version: segment, file, kind, digests })
+    }
+}
+
+/// Whether a file name is one for this version of this project. An old name of a source distribution can be split in
+/// more than one way; any way that fits is good.
+fn belongs(file: &FileName, project: &ProjectName, version: &str) -> bool {
+    let version = VersionKey::of(version);
+    let fits = |name: &str, number: &str| {
+        ProjectName::parse(name).is_ok_and(|name| name == *project) && VersionKey::of(number) == version
+    };
+    if file.kind() == FileKind::Wheel {
+        return file.distribution().is_some_and(|found| fits(found.project.as_str(), &found.version));
+    }
+    let Some(stem) = file.stem() else { return false };
+    stem.match_indices('-').any(|(at, _)| fits(&stem[..at], &stem[at + 1..]))
+}
+
+impl UploadForm {
+    /// Whether the digests of the form are those of the bytes.
+    ///
+    /// One old tool writes a 512-bit digest into the field for 256 bits. That one is not looked at as long as another
+    /// digest vouches for the bytes.
+    pub fn check_digests(&self, found: &ContentDigests) -> Result<(), FormError> {
+        let mut vouched = false;
+        for (name, said) in &self.digests {
+            let expected = match *name {
+                "sha256_digest" => &found.sha256.to_string(),
+                "md5_digest" => &found.md5,
+                _ if said.len() == 128 => continue,
+                _ => &found.blake2b_256,
+            };
+            if said != expected {
+                return Err(FormError::Digest(name));
+            }
+            vouched = true;
+        }
+        if vouched { Ok(()) } else { Err(FormError::NoDigest) }
+    }
+
+    /// Opens the file and compares its own metadata with the form. Blocking. Returns the bytes of the metadata.
+    pub fn check_content(&self, content: impl Read + Seek) -> Result<Vec<u8>, FormError> {
+        let metadata = match self.kind {
+            FileKind::Wheel => wheel::core_metadata(content, &self.file)?,
+            FileKind::Sdist | FileKind::Other => sdist::core_metadata(content, &self.file)?,
+        };
+        let CoreFields { name, version, .. } = wheel::metadata_headers(&metadata);
+        let (name, version) = (name.unwrap_or_default(), version.unwrap_or_default());
+        let disagrees =
+            |field, expected: &str, found| FormError::Disagrees { field, expected: expected.to_owned(), found };
+        if ProjectName::parse(&name).ok().as_ref() != Some(&self.project) {
+            return Err(disagrees("Name", self.project.as_str(), excerpt(&name)));
+        }
+        if VersionKey::of(&version) != VersionKey::of(self.version.as_str()) {
+            return Err(disagrees("Version", self.version.as_str(), excerpt(&version)));
+        }
+        Ok(metadata)
+    }
+}
+
+/// A bounded, printable copy of what a publisher sent.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: [(&str, &str); 6] = [
+        (":action", "file_upload"),
+        ("protocol_version", "1"),
+        ("name", "My.Pkg"),
+        ("version", "1.0"),
+        ("filetype", "bdist_wheel"),
+        ("sha256_digest", "AB"),
+    ];
+
+    fn form(changes: &[(&str, &str)], file: Option<&str>) -> Result<UploadForm, FormError> {
+        let mut fields = Fields::default();
+        for (name, value) in GOOD {
+            let value = changes.iter().find(|(changed, _)| *changed == name).map_or(value, |(_, value)| value);
+            fields.put(name, value.as_bytes().to_vec())?;
+        }
+        for (name, value) in changes.iter().filter(|(name, _)| GOOD.iter().all(|(known, _)| known != name)) {
+            fields.put(name, value.as_bytes().to_vec())?;
+        }
+        fields.content(file.map(str::to_owned))?;
+        fields.check()
+    }
+
+    #[test]
+    fn a_good_form_says_what_is_published() {
+        let read = form(&[("classifiers", "a")], Some("my_pkg-1.0-py3-none-any.whl")).expect("a good form");
+        assert_eq!((read.project.as_str(), read.version.as_str()), ("my-pkg", "1.0"));
+        assert_eq!((read.kind, read.digests), (FileKind::Wheel, vec![("sha256_digest", "ab".to_owned())]));
+    }
+
+    #[test]
+    fn names_are_compared_after_normalisation() {
+        for (version, filetype, file) in [
+            ("1.0", "sdist", "my_pkg-1.0.tar.gz"),
+            ("1.0", "sdist", "My.Pkg-1.0.tar.gz"),
+            ("1.0.0", "sdist", "my-pkg-1.0.zip"),
+            ("1.0.post1", "sdist", "my-pkg-1.0-1.tar.gz"),
+            ("1.0+Local.1", "bdist_wheel", "my_pkg-1.0+local_1-py3-none-any.whl"),
+            ("1.0", "bdist_wheel", "My.Pkg-1-2build-py3-none-any.whl"),
+        ] {
+            let read = form(&[("version", version), ("filetype", filetype)], Some(file));
+            assert!(read.is_ok(), "{file}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn every_rule_says_what_is_wrong() {
+        let wheel = Some("my_pkg-1.0-py3-none-any.whl");
+        for (changes, file, part) in [
+            (&[("name", "UNKNOWN")][..], wheel, "no field 'name'"),
+            (&[("version", " ")], wheel, "no field 'version'"),
+            (&[("filetype", "")], wheel, "no field 'filetype'"),
+            (&[("sha256_digest", "None")], wheel, "no digest"),
+            (&[(":action", "submit")], wheel, "needs no registration"),
+            (&[("protocol_version", "2")], wheel, "only 1 is known"),
+            (&[("name", "../x")], wheel, "project name '../x'"),
+            (&[("version", "1/0")], wheel, "version '1/0'"),
+            (&[], None, "no file name"),
+            (&[], Some("../my_pkg-1.0-py3-none-any.whl"), "not valid"),
+            (&[], Some("sub\\my_pkg-1.0-py3-none-any.whl"), "not valid"),
+            (&[], Some("my_pkg-1.0.exe"), "neither a wheel"),
+            (&[], Some("my_pkg-1.0.tar.gz"), "says otherwise"),
+            (&[("filetype", "bdist_egg")], wheel, "says otherwise"),
+            (&[], Some("other-1.0-py3-none-any.whl"), "does not belong"),
+            (&[], Some("my_pkg-2.0-py3-none-any.whl"), "does not belong"),
+            (&[], Some("my_pkg-1.0.whl"), "does not belong"),
+            (&[("filetype", "sdist")], Some("my-pkg-extra-1.0.tar.gz"), "does not belong"),
+        ] {
+            let refused = form(changes, file).expect_err(part).to_string();
+            assert!(refused.contains(part), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_decides_stands_once() {
+        let mut fields = Fields::default();
+        fields.put("name", b"a".to_vec()).expect("the first");
+        fields.put("classifiers", b"a".to_vec()).expect("anything");
+        fields.put("classifiers", b"b".to_vec()).expect("anything");
+        assert!(matches!(fields.put("name", b"a".to_vec()), Err(FormError::Twice("name"))));
+        fields.content(None).expect("the first");
+        assert!(matches!(fields.content(None), Err(FormError::Twice("content"))));
+        assert!(matches!(fields.put("version", vec![0xff]), Err(FormError::Encoding("version"))));
+    }
+
+    #[test]
+    fn one_wrong_digest_is_enough() {
+        let found = ContentDigests { sha256: Sha256::of(b"x"), md5: "0".repeat(32), blake2b_256: "1".repeat(64) };
+        let check = |digests: &[(&'static str, String)]| {
+            let file = Some("my_pkg-1.0-py3-none-any.whl");
+            let form = UploadForm { digests: digests.to_vec(), ..form(&[], file).expect("a good form") };
+            form.check_digests(&found).map_err(|error| error.to_string())
+        };
+        let sha256 = ("sha256_digest", found.sha256.to_string());
+        assert_eq!(check(std::slice::from_ref(&sha256)), Ok(()));
+        assert_eq!(check(&[sha256.clone(), ("blake2_256_digest", "7".repeat(128))]), Ok(()));
+        assert!(check(&[("blake2_256_digest", "7".repeat(128))]).is_err());
+        for (name, value) in
+            [("md5_digest", "2".repeat(32)), ("blake2_256_digest", "0".repeat(64)), ("sha256_digest", "0".repeat(64))]
+        {
+            let refused = check(&[("md5_digest", "0".repeat(32)), (name, value)]);
+            assert!(refused.is_err_and(|text| text.contains(name)), "{name}");
+        }
+    }
+}

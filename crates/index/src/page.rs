@@ -1,0 +1,181 @@
+//! The model of one project's page: everything the index says about the project's files.
+//!
+//! One record, two written forms: `parse` fills it from upstream HTML or JSON, `render` writes either form from it.
+//! What this model does not understand travels along in `extra`, so that nothing is lost between JSON in and JSON out.
+
+use std::collections::HashMap;
+
+use foldhash::quality::RandomState;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::digest::Hashes;
+use super::filename::{FileName, VersionSegment};
+use super::name::ProjectName;
+
+/// The address of a file below a project's page: `{project}/{version}/{file}`, CodeArtifact's own layout.
+///
+/// It can be fetched without having seen the page, and it stays the same for as long as the file exists.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FileAddress {
+    /// The project.
+    pub project: ProjectName,
+    /// The middle component, usually the version.
+    pub version: VersionSegment,
+    /// The file name.
+    pub file: FileName,
+}
+
+/// One project's page (PEP 503, 691, 700).
+///
+/// The serde form is for keeping a page on disk; it is not the JSON of the simple API, which is `render`'s.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Page {
+    /// The project, normalised.
+    pub name: ProjectName,
+    /// The `meta.api-version` upstream declared, as (major, minor); (1, 0) where it declared none.
+    pub api_version: (u16, u16),
+    /// The versions upstream listed (PEP 700), in its order; `None` where it listed none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub versions: Option<Vec<String>>,
+    /// Every file, in upstream's order. File names are unique: the first entry of a name wins.
+    pub files: Vec<File>,
+    /// The project's status (PEP 792).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<ProjectStatus>,
+    /// Unknown keys of `meta`.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub meta_extra: Map<String, Value>,
+    /// Unknown keys of the page.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub extra: Map<String, Value>,
+}
+
+/// One file of a page.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct File {
+    /// The file name.
+    pub name: FileName,
+    /// The middle component of the file's address here.
+    pub version: VersionSegment,
+    /// Where upstream keeps the file, if that is not at its address below the page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<Url>,
+    /// The digests; may be empty.
+    pub hashes: Hashes,
+    /// `requires-python`, verbatim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requires_python: Option<String>,
+    /// The size in bytes (PEP 700).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// The upload time (PEP 700), only if it is a valid `yyyy-mm-ddThh:mm:ss[.ffffff]Z`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload_time: Option<String>,
+    /// Whether the file is yanked (PEP 592).
+    #[serde(default, skip_serializing_if = "Yanked::is_no")]
+    pub yanked: Yanked,
+    /// What upstream says of the file's core metadata (PEP 658, 714).
+    #[serde(default, skip_serializing_if = "CoreMetadata::is_absent")]
+    pub core_metadata: CoreMetadata,
+    /// Whether upstream says that a detached signature exists (PEP 503).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpg_sig: Option<bool>,
+    /// The provenance URL (PEP 740), or an explicit null.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "explicit_null")]
+    pub provenance: Option<Option<String>>,
+    /// Unknown keys of a JSON file entry, or unknown `data-` attributes of an HTML anchor under their full names.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub extra: Map<String, Value>,
+}
+
+/// The yank mark of a file (PEP 592).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Yanked {
+    /// Not yanked.
+    #[default]
+    No,
+    /// Yanked without a reason.
+    Yes,
+    /// Yanked for a reason, never empty.
+    Because(String),
+}
+
+impl Yanked {
+    /// Whether the file is not yanked.
+    pub fn is_no(&self) -> bool {
+        *self == Self::No
+    }
+}
+
+/// What is known about a file's core metadata (PEP 658, 714).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CoreMetadata {
+    /// Nothing is announced.
+    #[default]
+    Absent,
+    /// It can be fetched; its digest is not known yet.
+    Available,
+    /// It can be fetched and has these digests.
+    Hashed(Hashes),
+}
+
+impl CoreMetadata {
+    /// Whether nothing is announced.
+    pub fn is_absent(&self) -> bool {
+        *self == Self::Absent
+    }
+}
+
+/// The status of a project (PEP 792).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectStatus {
+    /// `active`, `archived`, `quarantined`, `deprecated`, or a word to come.
+    pub status: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The project list (PEP 503 root page, PEP 691).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectList {
+    /// Every project, sorted.
+    pub projects: Vec<ProjectName>,
+}
+
+impl Page {
+    /// A page without any file.
+    pub fn empty(name: ProjectName) -> Self {
+        Self {
+            name,
+            api_version: (1, 1),
+            versions: None,
+            files: Vec::new(),
+            status: None,
+            meta_extra: Map::new(),
+            extra: Map::new(),
+        }
+    }
+
+    /// The position in `files` of every file name.
+    pub fn index(&self) -> HashMap<FileName, usize, RandomState> {
+        self.files.iter().enumerate().map(|(position, file)| (file.name.clone(), position)).collect()
+    }
+}
+
+/// `null` and absence are two different things here.
+mod explicit_null {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[allow(clippy::ref_option, clippy::option_option, reason = "serde calls it with this shape")]
+    pub fn serialize<S: Serializer>(value: &Option<Option<String>>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.as_ref().and_then(Option::as_ref).serialize(serializer)
+    }
+
+    #[allow(clippy::option_option, reason = "the outer level says that the key was there")]
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+        Option::<String>::deserialize(deserializer).map(Some)
+    }
+}

@@ -1,0 +1,288 @@
+//! The HTML form (PEP 503, 592, 629, 658, 714, 740, 792), with CodeArtifact's `data-upload-time`.
+//!
+//! HTML says less clearly than JSON what it is, so a page counts as an index page only if it calls itself one (title or
+//! heading `Links for …`, or the version mark of PEP 629), or if it links a distribution of the very project.
+
+use std::convert::Infallible;
+
+use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
+use html5gum::{Span, Tokenizer};
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::{
+    Files, MAX_ATTRIBUTE, MAX_ATTRIBUTES, ParseError, Parsed, announced, api_version, non_empty, project_status,
+    provenance, yanked,
+};
+use crate::address;
+use crate::digest::Hashes;
+use crate::filename::{FileKind, FileName};
+use crate::name::ProjectName;
+use crate::page::{CoreMetadata, File, Page, Yanked};
+
+/// What a page of links calls itself.
+const HEADING: &str = "links for";
+/// How much of title and heading is kept, in bytes.
+const MAX_HEADING: usize = 256;
+/// Endings of files that are neither wheels nor source distributions and yet have been on indexes.
+const OTHER_ENDINGS: [&str; 8] = [".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg", ".asc", ".tar"];
+
+pub(super) fn read(body: &[u8], base: &Url, name: &ProjectName) -> Result<Parsed, ParseError> {
+    let mut reader = Reader::new(base);
+    let mut emitter = CallbackEmitter::new(|event: CallbackEvent<'_>, _: Span<()>| -> Option<Infallible> {
+        reader.event(&event);
+        None
+    });
+    // Links inside scripts, styles and the title are text.
+    emitter.naively_switch_states(true);
+    let Ok(()) = Tokenizer::new_with_emitter(body, emitter).finish();
+    reader.finish(name)
+}
+
+/// The tags that matter.
+#[derive(Clone, Copy)]
+enum Tag {
+    Anchor,
+    Base,
+    Meta,
+    Heading,
+}
+
+/// The attributes of the tag being read, at most [`MAX_ATTRIBUTES`]; the first of a name wins.
+#[derive(Default)]
+struct Attributes {
+    list: Vec<(String, String)>,
+    /// The value to come belongs to an attribute that is not kept.
+    ignore_value: bool,
+}
+
+impl Attributes {
+    fn clear(&mut self) {
+        self.list.clear();
+        self.ignore_value = true;
+    }
+
+    fn name(&mut self, name: &[u8]) {
+        self.ignore_value = self.list.len() == MAX_ATTRIBUTES;
+        if !self.ignore_value {
+            self.list.push((String::from_utf8_lossy(name).into_owned(), String::new()));
+        }
+    }
+
+    fn value(&mut self, value: &[u8]) {
+        let Some((_, slot)) = self.list.last_mut().filter(|_| !self.ignore_value) else { return };
+        if let (true, Ok(value)) = (value.len() <= MAX_ATTRIBUTE, std::str::from_utf8(value)) {
+            value.clone_into(slot);
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.list.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether the tag says anything about a file beyond its address.
+    fn any_data(&self) -> bool {
+        self.list.iter().any(|(key, _)| key.starts_with("data-"))
+    }
+}
+
+struct Reader<'a> {
+    page: &'a Url,
+    /// What relative links count from, once a `base` element said so.
+    links_from: Option<Url>,
+    tag: Option<Tag>,
+    attributes: Attributes,
+    in_heading: bool,
+    heading: String,
+    version: Option<Result<(u16, u16), ParseError>>,
+    status: Option<String>,
+    status_reason: Option<String>,
+    anchors: usize,
+    files: Files,
+}
+
+impl<'a> Reader<'a> {
+    fn new(page: &'a Url) -> Self {
+        Self {
+            page,
+            links_from: None,
+            tag: None,
+            attributes: Attributes::default(),
+            in_heading: false,
+            heading: String::new(),
+            version: None,
+            status: None,
+            status_reason: None,
+            anchors: 0,
+            files: Files::default(),
+        }
+    }
+
+    fn event(&mut self, event: &CallbackEvent<'_>) {
+        match event {
+            CallbackEvent::OpenStartTag { name } => {
+                self.attributes.clear();
+                self.tag = match *name {
+                    b"a" => Some(Tag::Anchor),
+                    b"base" => Some(Tag::Base),
+                    b"meta" => Some(Tag::Meta),
+                    b"title" | b"h1" => Some(Tag::Heading),
+                    _ => None,
+                };
+            }
+            CallbackEvent::AttributeName { name } if self.tag.is_some() => self.attributes.name(name),
+            CallbackEvent::AttributeValue { value } if self.tag.is_some() => self.attributes.value(value),
+            CallbackEvent::CloseStartTag { .. } => match self.tag.take() {
+                Some(Tag::Anchor) => self.anchor(),
+                Some(Tag::Base) => self.base(),
+                Some(Tag::Meta) => self.meta(),
+                Some(Tag::Heading) => {
+                    self.in_heading = true;
+                    // Keeps title and heading apart.
+                    self.heading.push('\n');
+                }
+                None => {}
+            },
+            CallbackEvent::EndTag { name } => {
+                self.tag = None;
+                if matches!(*name, b"title" | b"h1") {
+                    self.in_heading = false;
+                }
+            }
+            CallbackEvent::String { value } if self.in_heading && self.heading.len() < MAX_HEADING => {
+                let value = &value[..value.len().min(MAX_HEADING)];
+                self.heading.push_str(&String::from_utf8_lossy(value));
+            }
+            _ => {}
+        }
+    }
+
+    fn base(&mut self) {
+        if self.links_from.is_none() {
+            let href = self.attributes.get("href").filter(|href| !href.is_empty());
+            self.links_from = href.and_then(|href| address::resolve(self.page, href));
+        }
+    }
+
+    fn meta(&mut self) {
+        let Some(content) = self.attributes.get("content") else { return };
+        match self.attributes.get("name") {
+            Some("pypi:repository-version") if self.version.is_none() => {
+                self.version = Some(api_version(content));
+            }
+            Some("pypi:project-status") if self.status.is_none() => self.status = non_empty(content),
+            Some("pypi:project-status-reason") if self.status_reason.is_none() => {
+                self.status_reason = non_empty(content);
+            }
+            _ => {}
+        }
+    }
+
+    fn anchor(&mut self) {
+        let Some(href) = self.attributes.get("href") else { return };
+        self.anchors += 1;
+        let file = self.file(href);
+        self.files.add(file);
+    }
+
+    /// The file an anchor links, or `None` where it links something else.
+    fn file(&self, href: &str) -> Option<File> {
+        let url = address::resolve(self.links_from.as_ref().unwrap_or(self.page), href)?;
+        let name = address::last_component(&url)?;
+        let hashes = url.fragment().map(fragment_hashes).unwrap_or_default();
+        let attributes = &self.attributes;
+        let is_file = name.kind() != FileKind::Other
+            || !hashes.is_empty()
+            || attributes.any_data()
+            || OTHER_ENDINGS.iter().any(|ending| name.as_str().ends_with(ending));
+        if !is_file {
+            return None;
+        }
+        let (version, url) = address::place(self.page, url, &name);
+        let text = |key: &str| attributes.get(key).and_then(non_empty);
+        Some(File {
+            name,
+            version,
+            url,
+            hashes,
+            requires_python: text("data-requires-python"),
+            size: None,
+            upload_time: attributes.get("data-upload-time").and_then(super::time::upload_time),
+            yanked: attributes.get("data-yanked").map_or(Yanked::No, yanked),
+            core_metadata: ["data-core-metadata", "data-dist-info-metadata"]
+                .iter()
+                .find_map(|key| core_metadata(attributes.get(key)?))
+                .unwrap_or_default(),
+            gpg_sig: match attributes.get("data-gpg-sig") {
+                Some("true") => Some(true),
+                Some("false") => Some(false),
+                _ => None,
+            },
+            provenance: attributes.get("data-provenance").and_then(provenance).map(Some),
+            extra: extra(attributes),
+        })
+    }
+
+    fn finish(self, name: &ProjectName) -> Result<Parsed, ParseError> {
+        let marked = self.version.is_some()
+            || self.heading.lines().any(|line| {
+                line.trim_start().get(..HEADING.len()).is_some_and(|start| start.eq_ignore_ascii_case(HEADING))
+            });
+        let api_version = self.version.unwrap_or(Ok((1, 0)))?;
+        let Files { list: files, skipped, too_many, .. } = self.files;
+        if too_many {
+            return Err(ParseError::TooManyFiles);
+        }
+        if files.is_empty() && self.anchors > 0 {
+            return Err(ParseError::NotAnIndex("it has links, and none of them is a file"));
+        }
+        if !marked && !files.iter().any(|file| belongs_to(&file.name, name)) {
+            return Err(ParseError::NotAnIndex("it neither says that it is one nor links a file of the project"));
+        }
+        let status = self.status.and_then(|status| project_status(&status, self.status_reason.as_deref()));
+        let page = Page {
+            name: name.clone(),
+            api_version,
+            versions: None,
+            files,
+            status,
+            meta_extra: Map::new(),
+            extra: Map::new(),
+        };
+        Ok(Parsed { page, skipped })
+    }
+}
+
+fn belongs_to(file: &FileName, name: &ProjectName) -> bool {
+    file.distribution().is_some_and(|distribution| distribution.project == *name)
+}
+
+/// The digests of a link's fragment: `sha256=…`, several joined with `&`.
+fn fragment_hashes(fragment: &str) -> Hashes {
+    let mut hashes = Hashes::default();
+    for (algorithm, digest) in fragment.split('&').filter_map(|part| part.split_once('=')) {
+        hashes.insert(algorithm, digest);
+    }
+    hashes
+}
+
+/// `true`, or one digest as `sha256=…`; `None` for a value that says nothing.
+fn core_metadata(value: &str) -> Option<CoreMetadata> {
+    match value {
+        "" => None,
+        "true" => Some(CoreMetadata::Available),
+        "false" => Some(CoreMetadata::Absent),
+        _ => value.contains('=').then(|| announced(fragment_hashes(value))),
+    }
+}
+
+/// The `data-` attributes that nobody here knows, under their full names.
+fn extra(attributes: &Attributes) -> Map<String, Value> {
+    let mut extra = Map::new();
+    for (key, value) in &attributes.list {
+        if crate::keys::is_foreign_attribute(key) && !extra.contains_key(key) {
+            extra.insert(key.clone(), Value::String(value.clone()));
+        }
+    }
+    extra
+}

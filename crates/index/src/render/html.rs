@@ -1,0 +1,153 @@
+//! The HTML form (PEP 503, 592, 629, 658, 714, 740, 792) of pages and of the project list.
+
+use std::fmt::{self, Write as _};
+
+use serde_json::Value;
+
+use super::{fragment, has_provenance};
+use crate::address::below_page;
+use crate::keys;
+use crate::page::{CoreMetadata, File, Page, ProjectList, Yanked};
+
+/// A project's page as HTML, for `text/html` and `application/vnd.pypi.simple.v1+html` alike.
+pub fn html(page: &Page) -> Vec<u8> {
+    finished(write_page(page))
+}
+
+/// The project list as HTML.
+pub fn list_html(list: &ProjectList) -> Vec<u8> {
+    finished(write_list(list))
+}
+
+fn finished(written: Result<String, fmt::Error>) -> Vec<u8> {
+    written.expect("writing to a string cannot fail").into_bytes()
+}
+
+/// Text for HTML, as content and within double or single quotes alike: the one place that escapes. Control characters,
+/// which HTML cannot hold in any spelling, become blanks.
+pub struct Escaped<'a>(pub &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let special = |c: char| matches!(c, '&' | '<' | '>' | '"' | '\'') || (c.is_control() && c != '\n' && c != '\t');
+        let mut rest = self.0;
+        while let Some(at) = rest.find(special) {
+            let (plain, from) = rest.split_at(at);
+            let mut characters = from.chars();
+            f.write_str(plain)?;
+            f.write_str(match characters.next() {
+                Some('&') => "&amp;",
+                Some('<') => "&lt;",
+                Some('>') => "&gt;",
+                Some('"') => "&quot;",
+                Some('\'') => "&#39;",
+                _ => " ",
+            })?;
+            rest = characters.as_str();
+        }
+        f.write_str(rest)
+    }
+}
+
+/// The document around the links; `head` is written into it verbatim.
+fn document(
+    title: &str,
+    version: &str,
+    head: impl FnOnce(&mut String) -> fmt::Result,
+    body: impl FnOnce(&mut String) -> fmt::Result,
+) -> Result<String, fmt::Error> {
+    let title = Escaped(title);
+    let mut out = String::new();
+    out.push_str("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
+    meta(&mut out, "pypi:repository-version", version)?;
+    head(&mut out)?;
+    writeln!(out, "<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>")?;
+    body(&mut out)?;
+    out.push_str("</body>\n</html>\n");
+    Ok(out)
+}
+
+fn meta(out: &mut String, name: &str, content: &str) -> fmt::Result {
+    writeln!(out, "<meta name=\"{name}\" content=\"{}\">", Escaped(content))
+}
+
+fn attribute(out: &mut String, name: &str, value: &str) -> fmt::Result {
+    write!(out, " {name}=\"{}\"", Escaped(value))
+}
+
+/// The version of the simple API that this page fulfils. What 1.1 added concerns JSON alone (PEP 700), and of what 1.2
+/// added nothing is written in HTML.
+fn api_version(page: &Page) -> &'static str {
+    if page.status.is_some() {
+        "1.4"
+    } else if has_provenance(page) {
+        "1.3"
+    } else {
+        "1.0"
+    }
+}
+
+fn write_page(page: &Page) -> Result<String, fmt::Error> {
+    let head = |out: &mut String| {
+        let Some(status) = &page.status else { return Ok(()) };
+        meta(out, "pypi:project-status", &status.status)?;
+        status.reason.as_ref().map_or(Ok(()), |reason| meta(out, "pypi:project-status-reason", reason))
+    };
+    document(&format!("Links for {}", page.name), api_version(page), head, |out| {
+        page.files.iter().try_for_each(|file| write_file(out, file))
+    })
+}
+
+fn write_file(out: &mut String, file: &File) -> fmt::Result {
+    let mut href = below_page(&file.version, &file.name);
+    if let Some(digest) = fragment(&file.hashes) {
+        write!(href, "#{digest}")?;
+    }
+    out.push_str("<a");
+    attribute(out, "href", &href)?;
+    if let Some(requires_python) = &file.requires_python {
+        attribute(out, "data-requires-python", requires_python)?;
+    }
+    match &file.yanked {
+        Yanked::No => {}
+        Yanked::Yes => attribute(out, "data-yanked", "")?,
+        Yanked::Because(reason) => attribute(out, "data-yanked", reason)?,
+    }
+    let metadata = match &file.core_metadata {
+        CoreMetadata::Absent => None,
+        CoreMetadata::Available => Some("true".to_owned()),
+        CoreMetadata::Hashed(hashes) => Some(fragment(hashes).unwrap_or_else(|| "true".to_owned())),
+    };
+    if let Some(metadata) = metadata {
+        // The older spelling is for installers from before PEP 714; the two have to be equal.
+        attribute(out, "data-core-metadata", &metadata)?;
+        attribute(out, "data-dist-info-metadata", &metadata)?;
+    }
+    if let Some(gpg_sig) = file.gpg_sig {
+        attribute(out, "data-gpg-sig", if gpg_sig { "true" } else { "false" })?;
+    }
+    if let Some(upload_time) = &file.upload_time {
+        attribute(out, "data-upload-time", upload_time)?;
+    }
+    if let Some(Some(provenance)) = &file.provenance {
+        attribute(out, "data-provenance", provenance)?;
+    }
+    for (key, value) in &file.extra {
+        if let (true, Value::String(value)) = (keys::is_foreign_attribute(key), value) {
+            attribute(out, key, value)?;
+        }
+    }
+    writeln!(out, ">{}</a><br>", Escaped(file.name.as_str()))
+}
+
+fn write_list(list: &ProjectList) -> Result<String, fmt::Error> {
+    document(
+        "Simple index",
+        "1.0",
+        |_| Ok(()),
+        |out| {
+            // A project's name is made of letters, digits and hyphens: nothing to escape.
+            list.projects.iter().try_for_each(|name| writeln!(out, "<a href=\"{name}/\">{name}</a><br>"))
+        },
+    )
+}

@@ -1,0 +1,87 @@
+//! The versions of a project: read out of its files, compared as PEP 440 says, and listed without gaps.
+
+use std::collections::HashSet;
+use std::str::FromStr as _;
+
+use pep440_rs::Version;
+
+use super::address::UNKNOWN_VERSION;
+use super::page::{File, Page};
+
+/// A version for comparing: two spellings of one PEP 440 version are equal, and a string that is no such version is
+/// equal only to itself.
+///
+/// Strings outside PEP 440 sort before all versions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum VersionKey {
+    /// Not a PEP 440 version.
+    Verbatim(Box<str>),
+    /// A PEP 440 version.
+    Standard(Version),
+}
+
+impl VersionKey {
+    /// The key of a version's text.
+    pub fn of(text: &str) -> Self {
+        Version::from_str(text).map_or_else(|_| Self::Verbatim(text.into()), Self::Standard)
+    }
+
+    /// Whether an installer takes this version without being asked for pre-releases.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Standard(version) if !version.any_prerelease())
+    }
+}
+
+/// The version a file belongs to: what its name says, else the middle component of its address, if that says anything.
+pub fn of_file(file: &File) -> Option<String> {
+    let named = file.name.distribution().map(|distribution| distribution.version);
+    named.or_else(|| {
+        let segment = file.version.as_str();
+        (segment != UNKNOWN_VERSION).then(|| segment.to_owned())
+    })
+}
+
+/// All versions of a page: those upstream listed, then those of files that upstream's list does not cover, each once
+/// (PEP 700).
+pub fn listed(page: &Page) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let upstream = page.versions.iter().flatten().cloned();
+    upstream.chain(page.files.iter().filter_map(of_file)).filter(|text| seen.insert(VersionKey::of(text))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ProjectName;
+    use crate::parse::{Form, page as parse_page};
+
+    fn page(body: &str) -> Page {
+        let base = url::Url::parse("https://index.example.org/simple/a/").expect("a valid address");
+        parse_page(Form::Json, body.as_bytes(), &base, &ProjectName::parse("a").expect("a valid name")).expect("a page")
+    }
+
+    #[test]
+    fn spellings_of_one_version_are_one_version() {
+        for (left, right) in [("1.0", "1.0.0"), ("v1.0RC1", "1.0rc1"), ("1.0-1", "1.0.post1"), ("1.0+A_b", "1.0+a.b")] {
+            assert_eq!(VersionKey::of(left), VersionKey::of(right), "{left} {right}");
+        }
+        assert_ne!(VersionKey::of("2004d"), VersionKey::of("2004D"));
+        assert!(VersionKey::of("zzz") < VersionKey::of("0"));
+        assert!(VersionKey::of("1.0.post1").is_final() && VersionKey::of("1.0").is_final());
+        assert!(!VersionKey::of("1.0rc1").is_final() && !VersionKey::of("1.dev0").is_final());
+        assert!(!VersionKey::of("2004d").is_final());
+    }
+
+    #[test]
+    fn the_list_covers_every_file_once() {
+        let files = r#""files": [
+            {"filename": "a-1.0.tar.gz", "url": "1.0/a-1.0.tar.gz"},
+            {"filename": "a-1.0.0-py3-none-any.whl", "url": "1.0/a-1.0.0-py3-none-any.whl"},
+            {"filename": "a-2.0.tar.gz", "url": "2.0/a-2.0.tar.gz"},
+            {"filename": "odd.egg", "url": "0.5/odd.egg"},
+            {"filename": "lost.bin", "url": "/lost.bin"}]"#;
+        assert_eq!(listed(&page(&format!("{{{files}}}"))), ["1.0", "2.0", "0.5"]);
+        let with_list = format!(r#"{{"versions": ["3.0", "2", "2.0"], {files}}}"#);
+        assert_eq!(listed(&page(&with_list)), ["3.0", "2", "1.0", "0.5"]);
+    }
+}

@@ -1,0 +1,16 @@
+//! What the proxy and the emulator both stand on: calendar time, tasks and their priority, single flight, and units of
+//! settings.
+//!
+//! Nothing here knows HTTP, AWS or the package index.
+
+mod clock;
+mod priority;
+mod single_flight;
+mod tasks;
+mod units;
+
+pub use clock::Clock;
+pub use priority::Priority;
+pub use single_flight::{Entered, JoinError, Joined, Leader, Role, SingleFlight};
+pub use tasks::Tasks;
+pub use units::{HumanDuration, InvalidDuration, InvalidSize, Size};

@@ -1,0 +1,259 @@
+//! Single flight: one piece of work per key at a time, whose outcome everyone shares who asked for it meanwhile.
+//!
+//! The work runs as a task of the process or in the leader's own task, never in a client's future, so a client that
+//! disconnects cancels nothing. The key is free again before followers see the outcome, and also when the leader
+//! panics.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::Tasks;
+
+/// The flights under way, by key. `S` is what followers share: a [`Joined`] outcome, or something richer such as a file
+/// that is read while it grows. Cheap to clone.
+pub struct SingleFlight<K, S> {
+    running: Arc<Mutex<HashMap<K, S>>>,
+}
+
+/// Whether a call started the work or joined it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// It started the work.
+    Leader,
+    /// The work was under way.
+    Follower,
+}
+
+/// What [`SingleFlight::enter`] found.
+pub enum Entered<K: Hash + Eq, T> {
+    /// Nobody works on the key: the caller does now.
+    Leader(Leader<K, T>),
+    /// Someone works on the key.
+    Follower(Joined<T>),
+}
+
+/// The outcome of work that runs elsewhere, shared by all who wait for it.
+#[derive(Debug)]
+pub struct Joined<T> {
+    outcome: watch::Receiver<Option<T>>,
+}
+
+/// Why there is no outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// The work takes longer than the caller waits. It goes on.
+    #[error("the work takes longer than its caller waits")]
+    Elapsed,
+    /// The work ended without an outcome: it panicked, or the process is stopping.
+    #[error("the work ended without an outcome")]
+    Lost,
+}
+
+/// The right to work on a key, and the duty to say what came of it. Dropping it frees the key without an outcome.
+pub struct Leader<K: Hash + Eq, T> {
+    key: Held<K, Joined<T>>,
+    outcome: watch::Sender<Option<T>>,
+}
+
+impl<K, S> Default for SingleFlight<K, S> {
+    fn default() -> Self {
+        Self { running: Arc::default() }
+    }
+}
+
+impl<K, S> Clone for SingleFlight<K, S> {
+    fn clone(&self) -> Self {
+        Self { running: Arc::clone(&self.running) }
+    }
+}
+
+impl<T> Clone for Joined<T> {
+    fn clone(&self) -> Self {
+        Self { outcome: self.outcome.clone() }
+    }
+}
+
+impl<K, S> SingleFlight<K, S>
+where
+    K: Hash + Eq + Clone + Send + 'static,
+    S: Clone + Send + 'static,
+{
+    /// Shares what is under way for `key`, or starts it as a task: `start` makes what is shared and the work.
+    pub fn share<F>(&self, key: K, tasks: &Tasks, name: &'static str, start: impl FnOnce() -> (S, F)) -> (S, Role)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (shared, lead) = self.hold(key, start);
+        let Some((held, work)) = lead else { return (shared, Role::Follower) };
+        tasks.spawn(name, async move {
+            let _held = held;
+            work.await;
+        });
+        (shared, Role::Leader)
+    }
+
+    /// How many flights are under way.
+    pub fn len(&self) -> usize {
+        self.running.lock().len()
+    }
+
+    /// Whether no flight is under way.
+    pub fn is_empty(&self) -> bool {
+        self.running.lock().is_empty()
+    }
+
+    /// What is shared under `key`; with the key itself and the second half of what `begin` made, if it was free.
+    fn hold<L>(&self, key: K, begin: impl FnOnce() -> (S, L)) -> (S, Option<(Held<K, S>, L)>) {
+        let mut running = self.running.lock();
+        if let Some(shared) = running.get(&key) {
+            return (shared.clone(), None);
+        }
+        let (shared, leading) = begin();
+        running.insert(key.clone(), shared.clone());
+        (shared, Some((Held { running: Arc::clone(&self.running), key }, leading)))
+    }
+}
+
+impl<K, T> SingleFlight<K, Joined<T>>
+where
+    K: Hash + Eq + Clone + Send + 'static,
+    T: Clone + Send + Sync + 'static,
+{
+    /// Joins the work for `key`, or starts it as a task. `work` is only called to start it.
+    pub fn run<F>(&self, key: K, tasks: &Tasks, name: &'static str, work: impl FnOnce() -> F) -> (Joined<T>, Role)
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (joined, lead) = self.hold(key, Joined::pending);
+        let Some((key, outcome)) = lead else { return (joined, Role::Follower) };
+        let (leader, work) = (Leader { key, outcome }, work());
+        tasks.spawn(name, async move { leader.finish(work.await) });
+        (joined, Role::Leader)
+    }
+
+    /// Joins the work for `key`, or makes the caller its leader, who works in its own task.
+    pub fn enter(&self, key: K) -> Entered<K, T> {
+        match self.hold(key, Joined::pending) {
+            (_, Some((key, outcome))) => Entered::Leader(Leader { key, outcome }),
+            (joined, None) => Entered::Follower(joined),
+        }
+    }
+}
+
+impl<K: Hash + Eq, T> Leader<K, T> {
+    /// Frees the key and tells the followers.
+    pub fn finish(self, outcome: T) {
+        drop(self.key);
+        self.outcome.send_replace(Some(outcome));
+    }
+}
+
+impl<T> Joined<T> {
+    pub(crate) fn pending() -> (Self, watch::Sender<Option<T>>) {
+        let (sender, outcome) = watch::channel(None);
+        (Self { outcome }, sender)
+    }
+}
+
+impl<T: Clone> Joined<T> {
+    /// Waits for the outcome, however long that takes.
+    pub async fn finished(mut self) -> Result<T, JoinError> {
+        let finished = self.outcome.wait_for(Option::is_some).await.map_err(|_| JoinError::Lost)?;
+        finished.clone().ok_or(JoinError::Lost)
+    }
+
+    /// Waits for the outcome, at most this long.
+    pub async fn within(self, timeout: Duration) -> Result<T, JoinError> {
+        tokio::time::timeout(timeout, self.finished()).await.unwrap_or(Err(JoinError::Elapsed))
+    }
+}
+
+/// A key that is taken until this is dropped.
+struct Held<K: Hash + Eq, S> {
+    running: Arc<Mutex<HashMap<K, S>>>,
+    key: K,
+}
+
+impl<K: Hash + Eq, S> Drop for Held<K, S> {
+    fn drop(&mut self) {
+        self.running.lock().remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    type Flights = SingleFlight<u8, Joined<u8>>;
+
+    #[tokio::test]
+    async fn followers_share_the_outcome_of_the_leader() {
+        let (flights, tasks) = (Flights::default(), Tasks::new());
+        let (release, released) = oneshot::channel::<()>();
+        let (first, role) = flights.run(1, &tasks, "test", || async {
+            let _ = released.await;
+            7
+        });
+        assert_eq!(role, Role::Leader);
+        let (second, role) = flights.run(1, &tasks, "test", || async { unreachable!("a second leader") });
+        assert_eq!((role, flights.len()), (Role::Follower, 1));
+        let _ = release.send(());
+        assert_eq!((first.finished().await, second.finished().await), (Ok(7), Ok(7)));
+        assert!(flights.is_empty(), "the key is free before anyone hears of the outcome");
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_panics_frees_the_key() {
+        let (flights, tasks) = (Flights::default(), Tasks::new());
+        let (joined, _) = flights.run(1, &tasks, "test", || async { panic!("on purpose") });
+        assert_eq!(joined.finished().await, Err(JoinError::Lost));
+        assert!(tasks.join(Duration::from_secs(5)).await);
+        assert!(flights.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_leader_in_its_own_task_is_followed_until_it_finishes_or_leaves() {
+        let flights = Flights::default();
+        let Entered::Leader(leader) = flights.enter(1) else { panic!("the key was free") };
+        let Entered::Follower(joined) = flights.enter(1) else { panic!("the key is taken") };
+        leader.finish(7);
+        assert_eq!(joined.finished().await, Ok(7));
+        let Entered::Leader(leader) = flights.enter(1) else { panic!("the key is free again") };
+        let Entered::Follower(joined) = flights.enter(1) else { panic!("the key is taken") };
+        drop(leader);
+        assert_eq!(joined.finished().await, Err(JoinError::Lost));
+        assert!(matches!(flights.enter(1), Entered::Leader(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_too_long_leaves_the_work_running() {
+        let (flights, tasks) = (Flights::default(), Tasks::new());
+        let (joined, _) = flights.run(1, &tasks, "test", || async {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            7
+        });
+        assert_eq!(joined.clone().within(Duration::from_secs(1)).await, Err(JoinError::Elapsed));
+        assert_eq!(joined.within(Duration::from_secs(10)).await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn what_is_shared_can_be_richer_than_an_outcome() {
+        let (flights, tasks) = (SingleFlight::<u8, Arc<str>>::default(), Tasks::new());
+        let (release, released) = oneshot::channel::<()>();
+        let start = || ("growing".into(), async { drop(released.await) });
+        assert_eq!(flights.share(1, &tasks, "test", start), ("growing".into(), Role::Leader));
+        let again = flights.share(1, &tasks, "test", || ("other".into(), async {}));
+        assert_eq!(again, ("growing".into(), Role::Follower));
+        let _ = release.send(());
+        assert!(tasks.join(Duration::from_secs(5)).await);
+        assert!(flights.is_empty());
+    }
+}
