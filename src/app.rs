@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use crate::cache::Disk;
-use crate::cache::open_files::IDLE;
+use crate::cache::{Disk, OPEN_FILE_IDLE_TIMEOUT};
 use crate::config::{RouteSettings, Settings};
 use crate::flow::{Flow, Route};
 use crate::telemetry::metrics::Metrics;
@@ -172,7 +171,7 @@ async fn open_cache(settings: &Settings, clock: &Clock) -> Result<Arc<Disk>, Sta
 fn close_idle_files(tasks: &Tasks, disk: Arc<Disk>) {
     tasks.spawn_loop("close idle files", async move {
         loop {
-            tokio::time::sleep(IDLE).await;
+            tokio::time::sleep(OPEN_FILE_IDLE_TIMEOUT).await;
             disk.close_idle();
         }
     });

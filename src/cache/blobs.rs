@@ -5,149 +5,88 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use tempfile::NamedTempFile;
 
-use super::disk::{Disk, Reservation, StorageError, addressed};
-use super::fill::Whole;
-use super::pieces::Pieces;
+use super::blob::{Blob, Complete, Expected, Mismatch};
+use super::buffer_pool::BufferPool;
+use super::disk::{Disk, addressed};
+use super::space::{Reservation, StorageError};
 use wheelport_index::digest::{Hashed, Hasher};
 use wheelport_index::{Hashes, Sha256};
 
-/// How far ahead space is reserved for a file whose length upstream does not tell, in bytes.
+/// How far ahead space is reserved for a file of unknown length, in bytes.
 const RESERVE_STEP: u64 = 64 << 20;
 
 /// The files of the cache. Cheap to clone.
 #[derive(Clone)]
 pub struct Blobs {
     disk: Arc<Disk>,
-    pieces: Pieces,
-}
-
-/// An open file of known content. Stays readable when it is evicted. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Blob {
-    /// The open file.
-    pub file: Arc<File>,
-    /// Its length in bytes.
-    pub length: u64,
-    /// The SHA-256 of its bytes.
-    pub sha256: Sha256,
-    /// What was made of it, for as long as it is open.
-    pub remembered: Arc<Remembered>,
-}
-
-/// What is remembered with an open file.
-#[derive(Debug, Default)]
-pub struct Remembered {
-    /// All bytes of a small file, once they were read.
-    pub bytes: OnceLock<Bytes>,
-    /// The head of the answer with the whole file.
-    pub head: OnceLock<HeaderMap>,
-}
-
-impl Blob {
-    /// All its bytes, if they are few and in memory.
-    pub fn bytes_at_hand(&self) -> Option<Bytes> {
-        self.remembered.bytes.get().cloned()
-    }
-
-    /// An open file whose content was verified.
-    pub fn new(file: Arc<File>, length: u64, sha256: Sha256) -> Self {
-        Self { file, length, sha256, remembered: Arc::default() }
-    }
-}
-
-/// What is known of a file before its bytes are.
-#[derive(Debug, Clone, Default)]
-pub struct Expected {
-    /// The length in bytes.
-    pub length: Option<u64>,
-    /// The digests the index names.
-    pub hashes: Hashes,
-}
-
-/// Why written bytes are not what was expected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Mismatch {
-    /// The length differs.
-    #[error("{found} bytes instead of {expected}")]
-    Length {
-        /// As the index or upstream's header says.
-        expected: u64,
-        /// As counted.
-        found: u64,
-    },
-    /// A digest differs.
-    #[error("the bytes have SHA-256 {found}, which is not what the index says")]
-    Digest {
-        /// As computed.
-        found: Sha256,
-    },
+    buffers: BufferPool,
 }
 
 impl Blobs {
     /// The files of a cache directory.
     pub fn new(disk: Arc<Disk>) -> Self {
-        Self { disk, pieces: Pieces::default() }
+        Self { disk, buffers: BufferPool::default() }
     }
 
     /// The memory that files are read through.
-    pub fn pieces(&self) -> Pieces {
-        self.pieces.clone()
+    pub fn buffers(&self) -> BufferPool {
+        self.buffers.clone()
     }
 
-    /// Opens a file if it is there, and marks it as used. A few quick system calls.
+    /// Opens a file if the cache has it, and marks it as used. A few quick system calls.
     ///
     /// A file of another length than `length` is damaged: it is removed and counts as missing.
     pub fn get(&self, sha256: Sha256, length: Option<u64>) -> Option<Blob> {
         let relative = addressed("blobs", &sha256);
         let file = File::open(self.disk.root().join(&relative)).ok()?;
-        let found = self.disk.mark_used(&file).ok()?.len();
+        let found = self.disk.space().mark_used(&file).ok()?.len();
         if length.is_some_and(|length| length != found) {
             tracing::warn!(%sha256, found, expected = length, "a cached file has the wrong length and is fetched again");
             let _ = self.disk.remove(&relative);
             return None;
         }
         let blob = Blob::new(Arc::new(file), found, sha256);
-        self.disk.open_files.keep(blob.clone());
+        self.disk.space().open_files().insert(blob.clone());
         Some(blob)
     }
 
     /// As [`Blobs::get`], for a file that is open already: one system call that never waits for a disk.
     ///
-    /// Nothing, if it is not open, or is not the file any more that it was; then `get` knows what is true.
+    /// `None` if the file is not open, or was removed or changed since; then [`Blobs::get`] decides.
     pub fn get_open(&self, sha256: Sha256, length: Option<u64>) -> Option<Blob> {
-        let blob = self.disk.open_files.get(&sha256)?;
-        let whole = |found: u64| found == blob.length && length.is_none_or(|length| length == found);
-        match self.disk.mark_used(&blob.file) {
-            Ok(metadata) if metadata.nlink() > 0 && whole(metadata.len()) => Some(blob),
+        let open_files = self.disk.space().open_files();
+        let blob = open_files.get(&sha256)?;
+        let unchanged = |found: u64| found == blob.length && length.is_none_or(|length| length == found);
+        match self.disk.space().mark_used(&blob.file) {
+            Ok(metadata) if metadata.nlink() > 0 && unchanged(metadata.len()) => Some(blob),
             Ok(_) | Err(_) => {
-                self.disk.open_files.close(&sha256);
+                open_files.close(&sha256);
                 None
             }
         }
     }
 
     /// Begins to write a file, with room reserved for `length` bytes. Blocking.
-    pub fn begin(&self, length: Option<u64>, hashes: &Hashes) -> Result<Partial, StorageError> {
-        let reservation = self.disk.reserve(length.unwrap_or(0))?;
+    pub fn begin(&self, length: Option<u64>, hashes: &Hashes) -> Result<PartialBlob, StorageError> {
+        let reservation = self.disk.space().reserve(length.unwrap_or(0))?;
         Ok(self.begin_in(reservation, hashes)?)
     }
 
-    /// As [`Blobs::begin`], but only if nothing has to be evicted for it: for a file that may not come after all.
-    pub fn begin_at_hand(&self, length: u64, hashes: &Hashes) -> Option<Partial> {
-        self.begin_in(self.disk.reserve_at_hand(length)?, hashes).ok()
+    /// As [`Blobs::begin`], but evicts nothing: for a file that upstream may not deliver after all.
+    pub fn try_begin(&self, length: u64, hashes: &Hashes) -> Option<PartialBlob> {
+        self.begin_in(self.disk.space().try_reserve(length)?, hashes).ok()
     }
 
-    fn begin_in(&self, reservation: Reservation, hashes: &Hashes) -> io::Result<Partial> {
+    fn begin_in(&self, reservation: Reservation, hashes: &Hashes) -> io::Result<PartialBlob> {
         let temporary = self.disk.temporary()?;
         let readers = Arc::new(temporary.reopen()?);
         let hasher = Hasher::new(hashes.strongest().map(|(algorithm, _)| algorithm));
-        Ok(Partial { blobs: self.clone(), temporary, readers, hasher, written: 0, reservation })
+        Ok(PartialBlob { blobs: self.clone(), temporary, readers, hasher, written: 0, reservation })
     }
 
     /// The SHA-256 recorded under `key` by [`Blobs::link`]. Blocking.
@@ -156,14 +95,14 @@ impl Blobs {
         std::str::from_utf8(&bytes).ok()?.parse().ok()
     }
 
-    /// Records which SHA-256 a file has that the index names by another digest only. Blocking.
+    /// Records the SHA-256 of a file for which the index names another digest only. Blocking.
     pub fn link(&self, key: Sha256, sha256: Sha256) -> io::Result<()> {
         self.disk.write_record(&addressed("links", &key), sha256.to_string().as_bytes())
     }
 }
 
 /// A file that is being written. Dropping it leaves nothing behind.
-pub struct Partial {
+pub struct PartialBlob {
     blobs: Blobs,
     temporary: NamedTempFile,
     readers: Arc<File>,
@@ -173,26 +112,26 @@ pub struct Partial {
 }
 
 /// A complete file that was verified, not yet committed.
-pub struct Verified {
+pub struct VerifiedBlob {
     blobs: Blobs,
     temporary: NamedTempFile,
     readers: Arc<File>,
     length: u64,
     /// The SHA-256 of its bytes.
     pub sha256: Sha256,
-    /// Whether the index named a digest that was checked. Without one the file must not be kept.
+    /// Whether the index names a digest and the bytes have it. A file without one must not be committed.
     pub proven: bool,
     _reservation: Reservation,
 }
 
-impl Partial {
-    /// Appends pieces. Blocking. `written` hears how long the file is now before the pieces are hashed, so that readers need
-    /// not wait for that.
-    pub fn write(&mut self, pieces: &[Bytes], written: impl FnOnce(u64)) -> Result<(), StorageError> {
-        pieces.iter().try_for_each(|piece| self.append(piece))?;
+impl PartialBlob {
+    /// Appends chunks. Blocking. Calls `written` with the new length before it hashes the chunks, so that readers need
+    /// not wait for the hash.
+    pub fn write(&mut self, chunks: &[Bytes], written: impl FnOnce(u64)) -> Result<(), StorageError> {
+        chunks.iter().try_for_each(|chunk| self.append(chunk))?;
         written(self.written);
-        for piece in pieces {
-            self.hasher.update(piece);
+        for chunk in chunks {
+            self.hasher.update(chunk);
         }
         Ok(())
     }
@@ -200,7 +139,7 @@ impl Partial {
     fn append(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
         let after = self.written + bytes.len() as u64;
         if after > self.reservation.size() {
-            let step = RESERVE_STEP.min(self.blobs.disk.max_size() / 16).max(bytes.len() as u64);
+            let step = RESERVE_STEP.min(self.blobs.disk.space().max_size() / 16).max(bytes.len() as u64);
             self.reservation.grow(step)?;
         }
         self.temporary.as_file_mut().write_all(bytes)?;
@@ -208,18 +147,18 @@ impl Partial {
         Ok(())
     }
 
-    /// Bytes written so far.
+    /// The number of bytes written so far.
     pub fn written(&self) -> u64 {
         self.written
     }
 
-    /// The file, for those who read it while it grows; they must not read past what was written.
+    /// The file for readers while it grows. They must not read past what was written.
     pub fn readers(&self) -> Arc<File> {
         Arc::clone(&self.readers)
     }
 
     /// Checks length and digests.
-    pub fn verify(self, expected: &Expected) -> Result<Verified, Mismatch> {
+    pub fn verify(self, expected: &Expected) -> Result<VerifiedBlob, Mismatch> {
         if let Some(length) = expected.length.filter(|length| *length != self.written) {
             return Err(Mismatch::Length { expected: length, found: self.written });
         }
@@ -229,7 +168,7 @@ impl Partial {
             Some(true) => true,
             None => false,
         };
-        Ok(Verified {
+        Ok(VerifiedBlob {
             blobs: self.blobs,
             temporary: self.temporary,
             readers: self.readers,
@@ -241,10 +180,10 @@ impl Partial {
     }
 }
 
-impl Verified {
-    /// What readers are told.
-    pub fn whole(&self) -> Whole {
-        Whole { length: self.length, sha256: self.sha256, proven: self.proven }
+impl VerifiedBlob {
+    /// The file as its readers see it.
+    pub fn complete(&self) -> Complete {
+        Complete { length: self.length, sha256: self.sha256, proven: self.proven }
     }
 
     /// The open file, before or without committing it.
@@ -254,12 +193,12 @@ impl Verified {
 
     /// Syncs the file and gives it its name. Blocking. A failed sync is not repeated: the file is dropped.
     ///
-    /// The file stays open for its next use, so whoever looks right after the fill ended finds it without asking the disk.
+    /// The file stays open, so a request right after the download finds it without asking the disk.
     pub fn commit(self) -> io::Result<()> {
         self.temporary.as_file().sync_data()?;
         let blob = self.blob();
-        self.blobs.disk.keep(self.temporary, &addressed("blobs", &self.sha256))?;
-        self.blobs.disk.open_files.keep(blob);
+        self.blobs.disk.commit(self.temporary, &addressed("blobs", &self.sha256))?;
+        self.blobs.disk.space().open_files().insert(blob);
         Ok(())
     }
 }
@@ -277,7 +216,7 @@ mod tests {
         Ok(Blobs::new(Disk::open(root, 1 << 20, Clock::system())?))
     }
 
-    fn write(partial: &mut Partial, bytes: &'static [u8]) -> Result<(), StorageError> {
+    fn write(partial: &mut PartialBlob, bytes: &'static [u8]) -> Result<(), StorageError> {
         partial.write(&[Bytes::from_static(bytes)], drop)
     }
 
@@ -294,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn verified_bytes_are_kept_and_found() -> Outcome {
+    fn verified_bytes_are_committed_and_found() -> Outcome {
         let root = tempfile::tempdir()?;
         let blobs = store(root.path())?;
         let mut partial = blobs.begin(Some(9), &hashes(b"wheelport"))?;
@@ -309,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_given_its_name_leaves_nothing() -> Outcome {
+    fn a_failed_commit_leaves_nothing() -> Outcome {
         let root = tempfile::tempdir()?;
         let blobs = store(root.path())?;
         let mut partial = blobs.begin(Some(9), &hashes(b"wheelport"))?;
@@ -322,32 +261,32 @@ mod tests {
         assert!(verified.commit().is_err());
         assert!(blobs.get_open(blob.sha256, None).is_none() && blobs.get(blob.sha256, None).is_none());
         assert_eq!(files_below(&root.path().join("tmp")), 1, "only the lock is left");
-        assert_eq!((blobs.disk.used(), blobs.disk.reserved.load(std::sync::atomic::Ordering::Relaxed)), (0, 0));
-        assert_eq!(io::read_to_string(&*blob.file)?, "wheelport", "who has it open reads on");
+        assert_eq!((blobs.disk.space().used(), blobs.disk.space().reserved()), (0, 0));
+        assert_eq!(io::read_to_string(&*blob.file)?, "wheelport", "open readers go on");
         Ok(())
     }
 
     #[test]
-    fn what_may_not_come_evicts_nothing() -> Outcome {
+    fn trying_to_begin_evicts_nothing() -> Outcome {
         let root = tempfile::tempdir()?;
         let blobs = store(root.path())?;
-        let first = blobs.begin_at_hand(600 << 10, &Hashes::default());
+        let first = blobs.try_begin(600 << 10, &Hashes::default());
         assert!(first.is_some());
-        assert!(blobs.begin_at_hand(600 << 10, &Hashes::default()).is_none(), "no room");
-        assert!(blobs.begin_at_hand(2 << 20, &Hashes::default()).is_none(), "too large");
+        assert!(blobs.try_begin(600 << 10, &Hashes::default()).is_none(), "no room");
+        assert!(blobs.try_begin(2 << 20, &Hashes::default()).is_none(), "too large");
         drop(first);
-        assert!(blobs.begin_at_hand(600 << 10, &Hashes::default()).is_some(), "what was refused is given back");
+        assert!(blobs.try_begin(600 << 10, &Hashes::default()).is_some(), "a refused reservation is given back");
         Ok(())
     }
 
     #[test]
-    fn readers_hear_of_bytes_before_they_are_hashed() -> Outcome {
+    fn readers_get_bytes_before_they_are_hashed() -> Outcome {
         let root = tempfile::tempdir()?;
         let mut partial = store(root.path())?.begin(None, &hashes(b"wheelport"))?;
-        let mut heard = 0;
+        let mut seen = 0;
         let readers = partial.readers();
-        partial.write(&[Bytes::from_static(b"wheel"), Bytes::from_static(b"port")], |written| heard = written)?;
-        assert_eq!((heard, io::read_to_string(&*readers)?.as_str()), (9, "wheelport"));
+        partial.write(&[Bytes::from_static(b"wheel"), Bytes::from_static(b"port")], |written| seen = written)?;
+        assert_eq!((seen, io::read_to_string(&*readers)?.as_str()), (9, "wheelport"));
         assert!(partial.verify(&Expected { length: None, hashes: hashes(b"wheelport") })?.proven);
         Ok(())
     }
@@ -390,7 +329,7 @@ mod tests {
         let path = root.path().join(addressed("blobs", &sha256));
         fs::create_dir_all(path.parent().ok_or("no parent")?)?;
         fs::write(&path, b"wheel")?;
-        assert!(blobs.get_open(sha256, Some(5)).is_none(), "nobody has opened it");
+        assert!(blobs.get_open(sha256, Some(5)).is_none(), "no request has opened it");
         assert!(blobs.get(sha256, Some(5)).is_some());
         assert!(blobs.get_open(sha256, Some(5)).is_some());
         fs::write(&path, b"whe")?;

@@ -1,48 +1,50 @@
-//! Looking at a cache directory from outside: counting, re-hashing, emptying. Works beside a running proxy.
+//! Inspecting a cache directory from outside: count, hash again, empty. Works beside a running proxy.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::disk::{FORMAT_FILE, KEPT, PUBLISHED};
+use super::disk::{FORMAT_FILE, PUBLISHED};
+use super::space::EVICTABLE;
 use wheelport_index::digest::Hasher;
 
-/// What there is of one kind.
+/// The files of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stats {
+pub struct KindStats {
     /// `blobs`, `pages`, `sidecars` or `links`.
     pub kind: &'static str,
-    /// How many.
+    /// The number of files.
     pub files: u64,
-    /// How large together.
+    /// The size of all of them.
     pub bytes: u64,
 }
 
-/// What verifying found.
+/// What [`verify`] found.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Verified {
-    /// Files whose bytes are what their name says.
+pub struct VerifyReport {
+    /// The number of files whose bytes are what their name says.
     pub good: u64,
-    /// Files that were not, and are gone now.
+    /// Files whose bytes were not, and that were removed.
     pub damaged: Vec<PathBuf>,
 }
 
-/// Counts what a directory holds. Blocking.
-pub fn stats(root: &Path) -> io::Result<Vec<Stats>> {
+/// Counts the files of a cache directory. Blocking.
+pub fn stats(root: &Path) -> io::Result<Vec<KindStats>> {
     check(root)?;
-    KEPT.iter()
+    EVICTABLE
+        .iter()
         .map(|&kind| {
             let files = files(&root.join(kind))?;
             let bytes = files.iter().map(|path| fs::metadata(path).map_or(0, |metadata| metadata.len())).sum();
-            Ok(Stats { kind, files: files.len() as u64, bytes })
+            Ok(KindStats { kind, files: files.len() as u64, bytes })
         })
         .collect()
 }
 
 /// Hashes every stored file and removes those whose bytes are not what their name says. Blocking.
-pub fn verify(root: &Path) -> io::Result<Verified> {
+pub fn verify(root: &Path) -> io::Result<VerifyReport> {
     check(root)?;
-    let mut verified = Verified::default();
+    let mut report = VerifyReport::default();
     for path in files(&root.join("blobs"))? {
         let Ok(found) = hash(&path) else { continue }; // evicted meanwhile
         let named: String = path
@@ -55,21 +57,21 @@ pub fn verify(root: &Path) -> io::Result<Verified> {
             .map(|part| part.to_string_lossy())
             .collect();
         if found == named {
-            verified.good += 1;
+            report.good += 1;
         } else {
             fs::remove_file(&path)?;
-            verified.damaged.push(path);
+            report.damaged.push(path);
         }
     }
-    Ok(verified)
+    Ok(report)
 }
 
-/// Removes everything that is kept. Blocking. Says how many files went.
+/// Removes all files of a cache directory. Blocking. Returns how many were removed.
 pub fn clear(root: &Path) -> io::Result<u64> {
     // A directory of another format may be emptied too, but never one that is no cache at all.
     fs::metadata(root.join(FORMAT_FILE)).map_err(|_| not_a_cache(root))?;
     let mut removed = 0;
-    for kind in KEPT.into_iter().chain([PUBLISHED]) {
+    for kind in EVICTABLE.into_iter().chain([PUBLISHED]) {
         let directory = root.join(kind);
         // A directory of an older layout may lack it.
         for path in if directory.is_dir() { files(&directory)? } else { Vec::new() } {
@@ -110,11 +112,11 @@ fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
 fn hash(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut hasher = Hasher::new(None);
-    let mut piece = vec![0; 1 << 20];
+    let mut buffer = vec![0; 1 << 20];
     loop {
-        match file.read(&mut piece)? {
+        match file.read(&mut buffer)? {
             0 => return Ok(hasher.finish().sha256.to_string()),
-            read => hasher.update(&piece[..read]),
+            read => hasher.update(&buffer[..read]),
         }
     }
 }
@@ -140,9 +142,9 @@ mod tests {
         let hex = Sha256::of(b"soon bad").to_string();
         let path = root.path().join("blobs").join(&hex[..2]).join(&hex[2..]);
         fs::write(&path, b"gone bad")?;
-        let verified = verify(root.path())?;
-        assert_eq!((verified.good, verified.damaged), (1, vec![path]));
-        assert_eq!(stats(root.path())?[0], Stats { kind: "blobs", files: 1, bytes: 4 });
+        let report = verify(root.path())?;
+        assert_eq!((report.good, report.damaged), (1, vec![path]));
+        assert_eq!(stats(root.path())?[0], KindStats { kind: "blobs", files: 1, bytes: 4 });
         assert_eq!(clear(root.path())?, 1);
         assert!(stats(root.path()).is_err(), "an emptied directory is no cache until it is used again");
         Ok(())

@@ -2,36 +2,41 @@
 //!
 //! This module decides nothing about upstream and knows no request; `flow` joins it with `upstream`.
 //! The disk holds no index: a file's path is its key, its modification time says when it was last used, and a sweep
-//! evicts the least recently used. So there is nothing to rebuild at start and nothing that a crash could tear.
+//! evicts the least recently used. So a start has nothing to rebuild, and a crash has nothing to tear.
 
-pub mod blobs;
-pub mod disk;
-pub mod fill;
+mod blob;
+mod blob_reader;
+mod blobs;
+mod buffer_pool;
+mod disk;
+mod download;
 pub mod flight;
 pub mod freshness;
-pub mod inspect;
-pub mod open_files;
+mod inspect;
+mod open_files;
 pub mod pages;
-pub mod pieces;
-pub mod pipeline;
-pub mod published;
-pub mod read;
+mod published;
 mod recent;
 pub mod settings;
 pub mod sidecars;
-pub mod spool;
-mod sweep;
+mod space;
+mod spool;
+mod write_pipeline;
 
-pub use blobs::{Blob, Blobs, Expected, Mismatch, Partial, Verified};
-pub use disk::{Disk, StorageError};
-pub use fill::{Fill, FillFailure, FillWriter, Head, Whole};
+pub use blob::{Blob, Complete, Expected, Mismatch};
+pub use blob_reader::{BlobReader, ReadError};
+pub use blobs::{Blobs, PartialBlob, VerifiedBlob};
+pub use buffer_pool::BufferPool;
+pub use disk::Disk;
+pub use download::{Download, DownloadFailure, DownloadWriter, Started};
 pub use flight::Flights;
 pub use freshness::{Decision, Policy};
+pub use inspect::{KindStats, VerifyReport, clear, stats, verify};
+pub use open_files::OPEN_FILE_IDLE_TIMEOUT;
 pub use pages::{Coding, PageContent, PageKey, PageRecord, Pages, Rendering, RepositoryId, Stamp, Trouble, Written};
-pub use pieces::Pieces;
-pub use pipeline::{Pipeline, WriteError};
 pub use published::Published;
-pub use read::{ReadError, Reader};
 pub use settings::CacheSettings;
 pub use sidecars::{AtHand, Sidecar, Sidecars};
+pub use space::{EVICTABLE, StorageError};
 pub use spool::{Spool, Spooled};
+pub use write_pipeline::{WriteError, WritePipeline};

@@ -1,15 +1,16 @@
 //! Files that were published through this process and that upstream's pages may not list yet.
 //!
-//! They stay on their pages until upstream lists them. A record is written before the publisher hears of the success,
-//! so a restart forgets none. Records are few and small, live for [`LIFE`] at most, and are never evicted.
+//! They stay on their pages until upstream lists them. A record is written before the publisher gets its response, so a
+//! restart forgets none. Records are few and small, live for [`LIFE`] at most, and are never evicted.
 
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use super::disk::{Disk, PUBLISHED};
@@ -18,141 +19,142 @@ use wheelport_index::{File, Page, ProjectName};
 use wheelport_runtime::Clock;
 
 /// How long a published file is shown although upstream does not list it. CodeArtifact usually takes a second.
-pub const LIFE: Duration = Duration::from_hours(1);
-/// How long a file that upstream lists is remembered all the same: of several replicas of an index, some may be late.
+const LIFE: Duration = Duration::from_hours(1);
+/// How long a file is still shown after upstream listed it: of several replicas of an index, some may be late.
 const SETTLED_AFTER: Duration = Duration::from_secs(30);
 
-/// A published file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Entry {
+struct PublishedFile {
     /// Seconds since the Unix epoch.
     published: u64,
     file: File,
 }
 
-/// What is written of one project.
+/// The record of one project on disk.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Record {
+struct PublishedRecord {
     repository: String,
     project: Option<ProjectName>,
-    entries: Vec<Entry>,
+    entries: Vec<PublishedFile>,
 }
+
+type FilesByPage = HashMap<PageKey, Vec<PublishedFile>>;
 
 /// The published files, by page.
 pub struct Published {
     disk: Arc<Disk>,
     clock: Clock,
-    entries: Mutex<HashMap<PageKey, Vec<Entry>>>,
+    files: Mutex<FilesByPage>,
     additions: AtomicU64,
 }
 
-struct Held<'a> {
+/// The files under their lock, together with the disk and the clock. Never held across an await.
+struct LockedFiles<'a> {
     published: &'a Published,
-    entries: MutexGuard<'a, HashMap<PageKey, Vec<Entry>>>,
+    files: MutexGuard<'a, FilesByPage>,
 }
 
 impl Published {
-    /// Reads what was published before. Blocking; what is damaged is passed over.
+    /// Reads the records of earlier processes. Blocking. Skips damaged ones.
     pub fn open(disk: Arc<Disk>, clock: Clock) -> Self {
-        let mut entries = HashMap::new();
+        let mut files = HashMap::new();
         for bytes in disk.published_records() {
-            let Ok(record) = serde_json::from_slice::<Record>(&bytes) else { continue };
+            let Ok(record) = serde_json::from_slice::<PublishedRecord>(&bytes) else { continue };
             if let Some(project) = record.project {
                 let repository = RepositoryId::written(&record.repository);
-                entries.insert(PageKey { repository, project }, record.entries);
+                files.insert(PageKey { repository, project }, record.entries);
             }
         }
-        Self { disk, clock, entries: Mutex::new(entries), additions: AtomicU64::new(0) }
+        Self { disk, clock, files: Mutex::new(files), additions: AtomicU64::new(0) }
     }
 
-    /// How many files were added so far. Who completed a page and finds another number afterwards has to do it again.
+    /// How many files were added so far. A page that was completed before this number changed must be completed again.
     pub fn additions(&self) -> u64 {
         self.additions.load(Ordering::SeqCst)
     }
 
     /// Whether files of this project were published that upstream may not list yet. Blocking.
     pub fn has(&self, key: &PageKey) -> bool {
-        let mut held = self.hold();
-        held.expire(key);
-        held.entries.contains_key(key)
+        let mut locked = self.lock();
+        locked.expire(key);
+        locked.files.contains_key(key)
     }
 
-    /// Remembers a published file, in memory and on disk. Blocking. It is remembered also where the disk fails.
+    /// Remembers a published file, in memory and on disk. Blocking. If the disk fails, memory still remembers it.
     pub fn add(&self, key: &PageKey, file: File) -> io::Result<()> {
-        let mut held = self.hold();
-        let list = held.entries.entry(key.clone()).or_default();
-        list.retain(|entry| entry.file.name != file.name);
-        list.push(Entry { published: self.clock.unix_seconds(), file });
+        let mut locked = self.lock();
+        let list = locked.files.entry(key.clone()).or_default();
+        list.retain(|published| published.file.name != file.name);
+        list.push(PublishedFile { published: self.clock.unix_seconds(), file });
         self.additions.fetch_add(1, Ordering::SeqCst);
-        held.write(key)
+        locked.write(key)
     }
 
     /// Puts the published files onto a page, where it does not list them. Blocking. Doing it twice changes nothing.
     pub fn complete(&self, key: &PageKey, page: &mut Page) {
-        self.hold().complete(key, page);
+        self.lock().complete(key, page);
     }
 
-    /// Never held across an await.
-    fn hold(&self) -> Held<'_> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        Held { published: self, entries }
+    fn lock(&self) -> LockedFiles<'_> {
+        LockedFiles { published: self, files: self.files.lock() }
     }
 }
 
-impl Held<'_> {
+impl LockedFiles<'_> {
     fn complete(&mut self, key: &PageKey, page: &mut Page) {
         self.expire(key);
-        let Some(list) = self.entries.get_mut(key) else { return };
+        let Some(list) = self.files.get_mut(key) else { return };
         let now = self.published.clock.unix_seconds();
         let before = list.len();
         let index = page.index();
-        list.retain(|entry| {
-            let listed = index.contains_key(&entry.file.name);
+        list.retain(|published| {
+            let listed = index.contains_key(&published.file.name);
             if !listed {
-                page.files.push(entry.file.clone());
+                page.files.push(published.file.clone());
             }
-            !listed || now.saturating_sub(entry.published) < SETTLED_AFTER.as_secs()
+            !listed || now.saturating_sub(published.published) < SETTLED_AFTER.as_secs()
         });
         if list.len() != before {
-            self.tidy(key);
+            self.update_record(key);
         }
     }
 
     fn expire(&mut self, key: &PageKey) {
-        let Some(list) = self.entries.get_mut(key) else { return };
+        let Some(list) = self.files.get_mut(key) else { return };
         let (now, before) = (self.published.clock.unix_seconds(), list.len());
-        list.retain(|entry| now.saturating_sub(entry.published) < LIFE.as_secs());
+        list.retain(|published| now.saturating_sub(published.published) < LIFE.as_secs());
         if list.len() != before {
-            self.tidy(key);
+            self.update_record(key);
         }
     }
 
-    fn tidy(&mut self, key: &PageKey) {
-        let empty = self.entries.get(key).is_none_or(Vec::is_empty);
+    /// Writes the record again after files were forgotten, or removes it where none is left.
+    fn update_record(&mut self, key: &PageKey) {
+        let empty = self.files.get(key).is_none_or(Vec::is_empty);
         let outcome = if empty {
-            self.entries.remove(key);
+            self.files.remove(key);
             self.published.disk.remove_published(&path(key))
         } else {
             self.write(key)
         };
         if let Err(error) = outcome {
-            tracing::warn!(%error, "the record of published files could not be brought up to date");
+            tracing::warn!(%error, "the record of published files could not be updated");
         }
     }
 
     fn write(&self, key: &PageKey) -> io::Result<()> {
-        let record = Record {
+        let record = PublishedRecord {
             repository: key.repository.as_str().to_owned(),
             project: Some(key.project.clone()),
-            entries: self.entries.get(key).cloned().unwrap_or_default(),
+            entries: self.files.get(key).cloned().unwrap_or_default(),
         };
         let bytes = serde_json::to_vec(&record).map_err(io::Error::other)?;
-        self.published.disk.write_published(&path(key), &bytes)
+        self.published.disk.write_synced(&path(key), &bytes)
     }
 }
 
 fn path(key: &PageKey) -> PathBuf {
-    // One flat directory: both parts are free of slashes, and a project's name of `~`.
+    // One flat directory: neither part contains a slash, and a project name contains no `~`.
     PathBuf::from(PUBLISHED).join(format!("{}~{}", key.repository.as_str(), key.project))
 }
 
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_upstream_never_lists_is_forgotten_in_the_end() -> Outcome {
+    fn a_file_that_upstream_never_lists_is_forgotten_in_the_end() -> Outcome {
         let root = tempfile::tempdir()?;
         let clock = Clock::system();
         let disk = Disk::open(root.path(), 1 << 20, clock.clone())?;

@@ -1,8 +1,8 @@
-//! An upload on disk: the form as it came, and beside it the file taken out of it, hashed while it is written.
+//! An upload on disk: the form as it arrived, and beside it the file that the form carries, hashed while it is written.
 //!
-//! Both are temporary files of this process. Dropping them leaves nothing behind, and what a process that died left is
-//! swept by the next one together with its directory. They do not count as cache: an upload may be larger than the
-//! whole cache, and evicts nothing unless the file system itself is full.
+//! Both are temporary files of this process. Dropping them leaves nothing behind; the next process removes those of a
+//! process that died, together with its directory. They do not count as cache: an upload may be larger than the whole
+//! cache, and evicts nothing unless the file system itself is full.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
@@ -14,7 +14,8 @@ use md5::Md5;
 use sha2::{Digest as _, Sha256 as Sha256Hasher};
 use tempfile::NamedTempFile;
 
-use super::disk::{Disk, StorageError, addressed};
+use super::disk::{Disk, addressed};
+use super::space::StorageError;
 use wheelport_index::Sha256;
 use wheelport_index::digest::hex;
 use wheelport_index::form::ContentDigests;
@@ -62,7 +63,7 @@ impl Spool {
     /// Appends to the form. Blocking.
     pub fn write_form(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
         // The file is written a second time, into `content`.
-        self.disk.make_way(bytes.len() as u64 * 2)?;
+        self.disk.space().ensure_free(bytes.len() as u64 * 2)?;
         self.form.as_file_mut().write_all(bytes)?;
         self.form_length += bytes.len() as u64;
         Ok(())
@@ -88,7 +89,7 @@ impl Spool {
         self.content_length
     }
 
-    /// Everything has arrived.
+    /// Ends the upload, once all of it has arrived.
     pub fn finish(self) -> Spooled {
         let digests = ContentDigests {
             sha256: Sha256(self.sha256.finalize().into()),
@@ -107,7 +108,7 @@ impl Spool {
 }
 
 impl Spooled {
-    /// The form, to be read from its beginning; every call opens it anew. Blocking.
+    /// The form, to be read from its beginning; every call opens it again. Blocking.
     pub fn form(&self) -> io::Result<File> {
         self.form.reopen()
     }
@@ -119,11 +120,11 @@ impl Spooled {
         Ok(file)
     }
 
-    /// Makes the file a blob of the cache, if it has room. Blocking. A reader that has it open is not disturbed.
-    pub fn keep(self) -> Result<(), StorageError> {
-        let _room = self.disk.reserve(self.content_length)?;
+    /// Makes the file a blob of the cache, if there is room. Blocking. Open readers are not disturbed.
+    pub fn commit(self) -> Result<(), StorageError> {
+        let _room = self.disk.space().reserve(self.content_length)?;
         self.content.as_file().sync_data()?;
-        Ok(self.disk.keep(self.content, &addressed("blobs", &self.digests.sha256))?)
+        Ok(self.disk.commit(self.content, &addressed("blobs", &self.digests.sha256))?)
     }
 }
 
@@ -138,7 +139,7 @@ mod tests {
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 
     #[test]
-    fn an_upload_is_there_twice_and_the_file_becomes_a_blob() -> Outcome {
+    fn an_upload_is_spooled_twice_and_the_file_becomes_a_blob() -> Outcome {
         let root = tempfile::tempdir()?;
         let disk = Disk::open(root.path(), 1 << 20, Clock::system())?;
         let mut spool = Spool::begin(&disk)?;
@@ -152,14 +153,14 @@ mod tests {
         assert_eq!(spooled.digests.sha256, Sha256::of(b"file"));
         assert_eq!(spooled.digests.md5, "8c7dd922ad47494fc02c388e12c00eac");
         let sha256 = spooled.digests.sha256;
-        spooled.keep()?;
+        spooled.commit()?;
         let blob = Blobs::new(Arc::clone(&disk)).get(sha256, Some(4)).ok_or("no blob")?;
         assert_eq!((blob.length, disk.used()), (4, 4));
         Ok(())
     }
 
     #[test]
-    fn dropping_leaves_nothing_and_what_is_larger_than_the_cache_is_not_kept() -> Outcome {
+    fn dropping_leaves_nothing_and_a_file_larger_than_the_cache_is_not_committed() -> Outcome {
         let root = tempfile::tempdir()?;
         let disk = Disk::open(root.path(), 3, Clock::system())?;
         let files = || walk(root.path());
@@ -168,7 +169,7 @@ mod tests {
         spool.write_content(b"file")?;
         spool.write_form(b"file")?;
         assert_eq!(files()?, before + 2);
-        assert!(matches!(spool.finish().keep(), Err(StorageError::TooLarge { size: 4 })));
+        assert!(matches!(spool.finish().commit(), Err(StorageError::TooLarge { size: 4 })));
         assert_eq!(files()?, before);
         Ok(())
     }

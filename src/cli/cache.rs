@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{CommandError, Ended};
-use crate::cache::inspect::{self, Stats};
+use crate::cache::{self, KindStats};
 use wheelport_runtime::Size;
 
 /// Arguments of `cache`.
@@ -41,12 +41,12 @@ pub fn run(args: &CacheArgs) -> Result<Ended, CommandError> {
     let mut out = std::io::stdout().lock();
     let ended = match &args.action {
         Action::Stats(at) => {
-            let stats = inspect::stats(&at.cache_dir).map_err(CommandError::start)?;
+            let stats = cache::stats(&at.cache_dir).map_err(CommandError::start)?;
             print(&mut out, &stats).map_err(CommandError::start)?;
             Ended::Well
         }
         Action::Verify(at) => {
-            let verified = inspect::verify(&at.cache_dir).map_err(CommandError::start)?;
+            let verified = cache::verify(&at.cache_dir).map_err(CommandError::start)?;
             for path in &verified.damaged {
                 writeln!(out, "damaged, removed: {}", path.display()).map_err(CommandError::start)?;
             }
@@ -54,7 +54,7 @@ pub fn run(args: &CacheArgs) -> Result<Ended, CommandError> {
             if verified.damaged.is_empty() { Ended::Well } else { Ended::Badly }
         }
         Action::Clear(at) => {
-            let cleared = inspect::clear(&at.cache_dir).map_err(CommandError::start)?;
+            let cleared = cache::clear(&at.cache_dir).map_err(CommandError::start)?;
             writeln!(out, "{cleared} files removed").map_err(CommandError::start)?;
             Ended::Well
         }
@@ -62,7 +62,7 @@ pub fn run(args: &CacheArgs) -> Result<Ended, CommandError> {
     Ok(ended)
 }
 
-fn print(out: &mut impl std::io::Write, stats: &[Stats]) -> std::io::Result<()> {
+fn print(out: &mut impl std::io::Write, stats: &[KindStats]) -> std::io::Result<()> {
     writeln!(out, "{:<10} {:>10} {:>16}", "kind", "number", "bytes")?;
     for kind in stats {
         writeln!(out, "{:<10} {:>10} {:>16}", kind.kind, kind.files, kind.bytes)?;

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{FileKey, FileStream, Flow, PATIENCE, Route, Served, blocking, unavailable};
-use crate::cache::{Blob, Decision, Expected, Fill, FillFailure, FillWriter, Head, PageContent, Reader};
+use crate::cache::{
+    Blob, BlobReader, Decision, Download, DownloadFailure, DownloadWriter, Expected, PageContent, Started,
+};
 use crate::error::{Cause, Error};
 use url::Url;
 use wheelport_index::{FileAddress, Sha256};
@@ -42,9 +44,9 @@ pub enum OpenFile {
     /// It is being fetched.
     Growing {
         /// The fill.
-        fill: Fill,
+        fill: Download<Error>,
         /// What is known since upstream answered.
-        head: Head,
+        head: Started,
         /// The SHA-256, if the index names it.
         sha256: Option<Sha256>,
         /// Whether this request started the fill.
@@ -83,14 +85,14 @@ impl Flow {
         }
         let sha256 = facts.sha256;
         let (mut fill, led) = self.fill(route, address, facts.clone());
-        let begun = tokio::time::timeout(PATIENCE, fill.head()).await;
+        let begun = tokio::time::timeout(PATIENCE, fill.started()).await;
         match (begun.map_err(|_| unavailable(Cause::Timeout))?, fill.blob()) {
             // Verified and about to be kept: as good as stored, and it need not be found under its name for that.
-            (Ok(_), Some(blob)) if !led || fill.was_found() => Ok(OpenFile::Stored(blob)),
+            (Ok(_), Some(blob)) if !led || fill.was_stored_already() => Ok(OpenFile::Stored(blob)),
             (Ok(head), _) => Ok(OpenFile::Growing { fill, head, sha256, served: Served::led(led) }),
-            (Err(FillFailure::Storage), _) => self.pass_through(route, address, &facts, 0).await,
-            (Err(FillFailure::Upstream(error)), _) => Err(error),
-            (Err(FillFailure::Abandoned), _) => Err(Error::Internal),
+            (Err(DownloadFailure::Storage), _) => self.pass_through(route, address, &facts, 0).await,
+            (Err(DownloadFailure::Upstream(error)), _) => Err(error),
+            (Err(DownloadFailure::Abandoned), _) => Err(Error::Internal),
         }
     }
 
@@ -134,12 +136,12 @@ impl Flow {
         match open {
             OpenFile::Stored(blob) => {
                 let end = end.unwrap_or(blob.length).min(blob.length);
-                let reader = Reader::stored(&blob, start..end, self.shared.blobs.pieces());
+                let reader = BlobReader::stored(&blob, start..end, self.shared.blobs.buffers());
                 Some(FileStream::cached(reader, self, route, address))
             }
             OpenFile::Growing { fill, head, .. } => {
-                let (end, pieces) = (end.or(head.length), self.shared.blobs.pieces());
-                let reader = Reader::growing(fill, head.file, start, end, pieces);
+                let (end, buffers) = (end.or(head.length), self.shared.blobs.buffers());
+                let reader = BlobReader::growing(fill, head.file, start, end, buffers);
                 Some(FileStream::cached(reader, self, route, address))
             }
             OpenFile::Passing { mut stream, .. } => {
@@ -151,11 +153,11 @@ impl Flow {
     }
 
     /// Starts or joins the fill of a file.
-    pub(super) fn fill(&self, route: &Arc<Route>, address: &FileAddress, facts: Facts) -> (Fill, bool) {
+    pub(super) fn fill(&self, route: &Arc<Route>, address: &FileAddress, facts: Facts) -> (Download<Error>, bool) {
         let key = FileKey { repository: route.repository.clone(), address: address.clone() };
         let (flow, route, address) = (self.clone(), Arc::clone(route), address.clone());
         self.shared.fills.join(key, &self.shared.tasks, "fill file", || {
-            let (writer, fill) = FillWriter::new();
+            let (writer, fill) = DownloadWriter::new();
             (fill, async move { flow.run_fill(&route, &address, facts, writer).await })
         })
     }

@@ -1,6 +1,6 @@
 //! The fill of one file: fetch, write, verify, keep, while readers follow.
 //!
-//! Receiving, writing and hashing overlap (`cache/pipeline.rs`). Readers wait for the verification and for nothing after it:
+//! Receiving, writing and hashing overlap (`cache/write_pipeline.rs`). Readers wait for the verification and for nothing after it:
 //! while the file is synced and gets its name, it is read, also by those who come then, from where it was written.
 //!
 //! When upstream breaks off in the middle, the fill goes on where it stopped, or starts over and passes over what it
@@ -17,7 +17,9 @@ use tokio::task::JoinHandle;
 
 use super::file::{Facts, link_key};
 use super::{Flow, Route, blocking, explain, unavailable};
-use crate::cache::{Blob, FillFailure, FillWriter, Partial, Pipeline, StorageError, Verified, WriteError};
+use crate::cache::{
+    Blob, DownloadFailure, DownloadWriter, PartialBlob, StorageError, VerifiedBlob, WriteError, WritePipeline,
+};
 use crate::error::{Cause, Error};
 use crate::upstream::{FileBody, FileReply, FileRequest, Resume, UpstreamError};
 use wheelport_index::{FileAddress, FileKind};
@@ -35,7 +37,7 @@ enum Stop {
     /// Another attempt may help.
     Broken(UpstreamError),
     /// Nothing will help.
-    Failed(FillFailure),
+    Failed(DownloadFailure<Error>),
 }
 
 /// What follows a batch.
@@ -57,19 +59,25 @@ struct Filling<'a> {
     route: &'a Arc<Route>,
     address: &'a FileAddress,
     facts: Facts,
-    writer: Arc<FillWriter>,
+    writer: Arc<DownloadWriter<Error>>,
     /// What is made ready while upstream is asked.
-    early: Option<JoinHandle<Option<Partial>>>,
-    pipeline: Option<Pipeline>,
+    early: Option<JoinHandle<Option<PartialBlob>>>,
+    pipeline: Option<WritePipeline<Error>>,
     etag: Option<String>,
     resumable: bool,
 }
 
 impl Flow {
     /// Fills a file and says so to `writer`. Readers have the whole file before this ends: it is kept behind them.
-    pub(super) async fn run_fill(&self, route: &Arc<Route>, address: &FileAddress, facts: Facts, writer: FillWriter) {
+    pub(super) async fn run_fill(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        facts: Facts,
+        writer: DownloadWriter<Error>,
+    ) {
         if let Some(blob) = self.kept_meanwhile(route, address, &facts).await {
-            return writer.found(blob);
+            return writer.stored_already(blob);
         }
         let writer = Arc::new(writer);
         let mut filling = Filling {
@@ -110,8 +118,8 @@ impl Flow {
 }
 
 impl Filling<'_> {
-    async fn run(&mut self) -> Result<Verified, FillFailure> {
-        let upstream = self.route.upstream().await.map_err(FillFailure::Upstream)?;
+    async fn run(&mut self) -> Result<VerifiedBlob, DownloadFailure<Error>> {
+        let upstream = self.route.upstream().await.map_err(DownloadFailure::Upstream)?;
         self.prepare();
         let mut pause = Duration::from_millis(100);
         for attempt in 1.. {
@@ -130,7 +138,7 @@ impl Filling<'_> {
                     let written = self.written().await?;
                     let begun = written > 0 || matches!(error, UpstreamError::CannotResume);
                     if !begun || attempt >= ATTEMPTS {
-                        return Err(FillFailure::Upstream(self.explained(&error).await));
+                        return Err(DownloadFailure::Upstream(self.explained(&error).await));
                     }
                     tracing::info!(file = %self.address.file, written, %error, "upstream broke off; going on");
                     tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
@@ -138,7 +146,7 @@ impl Filling<'_> {
                 }
             }
         }
-        Err(FillFailure::Abandoned)
+        Err(DownloadFailure::Abandoned)
     }
 
     /// Makes a file of known length ready to be written while upstream is asked, if there is room for it as it is.
@@ -148,17 +156,17 @@ impl Filling<'_> {
             .facts
             .expected
             .length
-            .map(|length| tokio::task::spawn_blocking(move || blobs.begin_at_hand(length, &hashes)));
+            .map(|length| tokio::task::spawn_blocking(move || blobs.try_begin(length, &hashes)));
     }
 
     /// Bytes written so far, with those on their way.
-    async fn written(&mut self) -> Result<u64, FillFailure> {
+    async fn written(&mut self) -> Result<u64, DownloadFailure<Error>> {
         let Some(pipeline) = &mut self.pipeline else { return Ok(0) };
         let settled = pipeline.settle().await;
         settled.map_err(|error| self.refused(error))
     }
 
-    async fn request(&mut self) -> Result<FileRequest, FillFailure> {
+    async fn request(&mut self) -> Result<FileRequest, DownloadFailure<Error>> {
         let offset = self.written().await?;
         let resume = (self.resumable && offset > 0).then(|| Resume { offset, etag: self.etag.clone() });
         Ok(FileRequest {
@@ -176,7 +184,7 @@ impl Filling<'_> {
             && expected != found
         {
             tracing::error!(file = %self.address.file, expected, found, "upstream sends a file of another length than the index says");
-            return Err(Stop::Failed(FillFailure::Upstream(self.integrity())));
+            return Err(Stop::Failed(DownloadFailure::Upstream(self.integrity())));
         }
         self.facts.expected.length = self.facts.expected.length.or(reply.length);
         self.etag = reply.etag.take();
@@ -216,22 +224,22 @@ impl Filling<'_> {
             }
         };
         let readers = Arc::clone(&self.writer);
-        self.pipeline = Some(Pipeline::begin(partial, self.facts.expected.length, readers));
+        self.pipeline = Some(WritePipeline::begin(partial, self.facts.expected.length, readers));
         Ok(())
     }
 
     /// Writes the last batch and verifies the whole.
-    async fn finish(&mut self, last: Vec<Bytes>) -> Result<Verified, FillFailure> {
-        let Some(pipeline) = self.pipeline.take() else { return Err(FillFailure::Abandoned) };
+    async fn finish(&mut self, last: Vec<Bytes>) -> Result<VerifiedBlob, DownloadFailure<Error>> {
+        let Some(pipeline) = self.pipeline.take() else { return Err(DownloadFailure::Abandoned) };
         let finished = pipeline.finish(last, self.facts.expected.clone()).await;
         finished.map_err(|error| self.refused(error))
     }
 
     /// Syncs a verified file and gives it its name. Readers have all of it already, so whatever happens here is only
     /// about the next ones; who asks in the meantime joins this fill. A file that nothing vouches for is not kept.
-    async fn keep(&self, verified: Verified) {
+    async fn keep(&self, verified: VerifiedBlob) {
         if !verified.proven {
-            return self.writer.verified(verified.whole());
+            return self.writer.verified(verified.complete());
         }
         let sha256 = verified.sha256;
         let link = self.facts.sha256.is_none().then(|| link_key(self.route, self.address, &self.facts)).flatten();
@@ -250,14 +258,14 @@ impl Filling<'_> {
     }
 
     /// What it means that bytes were not taken.
-    fn refused(&self, error: WriteError) -> FillFailure {
+    fn refused(&self, error: WriteError) -> DownloadFailure<Error> {
         match error {
             WriteError::Storage(error) => passed_through(&error),
             WriteError::Mismatch(mismatch) => {
                 tracing::error!(file = %self.address.file, %mismatch, "upstream sent other bytes than the index says; they were discarded");
-                FillFailure::Upstream(self.integrity())
+                DownloadFailure::Upstream(self.integrity())
             }
-            WriteError::Interrupted => FillFailure::Upstream(Error::Internal),
+            WriteError::Interrupted => DownloadFailure::Upstream(Error::Internal),
         }
     }
 
@@ -282,17 +290,17 @@ impl Filling<'_> {
 }
 
 fn internal() -> Stop {
-    Stop::Failed(FillFailure::Upstream(Error::Internal))
+    Stop::Failed(DownloadFailure::Upstream(Error::Internal))
 }
 
-fn passed_through(error: &StorageError) -> FillFailure {
+fn passed_through(error: &StorageError) -> DownloadFailure<Error> {
     tracing::warn!(%error, "a file cannot be kept and is passed through");
-    FillFailure::Storage
+    DownloadFailure::Storage
 }
 
 /// The next piece, what arrives while the batch before is still being written, and what else is there then. So whoever
 /// is slower decides how large a batch is: nothing waits while there is nothing to do, and few batches are made otherwise.
-async fn gather(body: &mut FileBody, pipeline: &mut Pipeline) -> (Vec<Bytes>, After) {
+async fn gather(body: &mut FileBody, pipeline: &mut WritePipeline<Error>) -> (Vec<Bytes>, After) {
     let (mut batch, mut size, mut is_idle) = (Vec::new(), 0, false);
     loop {
         let next = if batch.is_empty() {

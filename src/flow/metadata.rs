@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::file::Facts;
 use super::{Flow, PATIENCE, Route, Served, blocking, outcome, unavailable};
-use crate::cache::{AtHand, Blob, FillFailure, Sidecar, Sidecars};
+use crate::cache::{AtHand, Blob, DownloadFailure, Sidecar, Sidecars};
 use crate::error::{Cause, Error};
 use wheelport_index::{FileAddress, FileKind, FileName, Sha256, wheel};
 
@@ -104,9 +104,9 @@ impl Flow {
         match filled.map_err(|_| unavailable(Cause::Timeout))? {
             // It need not be kept yet to be looked into.
             Ok(_) => Ok((fill.blob().ok_or(Error::Internal)?, Served::led(led))),
-            Err(FillFailure::Upstream(error)) => Err(error),
-            Err(FillFailure::Storage) => Err(unavailable(Cause::Storage)),
-            Err(FillFailure::Abandoned) => Err(Error::Internal),
+            Err(DownloadFailure::Upstream(error)) => Err(error),
+            Err(DownloadFailure::Storage) => Err(unavailable(Cause::Storage)),
+            Err(DownloadFailure::Abandoned) => Err(Error::Internal),
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 use crate::cache::{
-    Blobs, CacheSettings, Disk, Fill, Flights, PageKey, PageRecord, Pages, Policy, Published, Sidecars,
+    Blobs, CacheSettings, Disk, Download, Flights, PageKey, PageRecord, Pages, Policy, Published, Sidecars,
 };
 use crate::error::{Cause, Error};
 use crate::upstream::{Unavailability, UpstreamError};
@@ -114,7 +114,7 @@ struct Shared {
     loads: Flights<PageKey, Waiter<Option<PageRecord>>>,
     fetches: Flights<PageKey, Waiter<PageRecord>>,
     renderings: Flights<RenderingKey, Waiter<Arc<Rendering>>>,
-    fills: Flights<FileKey, Fill>,
+    fills: Flights<FileKey, Download<Error>>,
     /// Files that were served and could not be kept.
     not_kept: AtomicU64,
     prefetches: prefetch::Prefetches,

@@ -244,7 +244,7 @@ impl Flow {
             {
                 tracing::warn!(%error, "the core metadata of a published file could not be kept");
             }
-            if let Err(error) = upload.spooled.keep() {
+            if let Err(error) = upload.spooled.commit() {
                 tracing::warn!(%error, file = %entry.name, "a published file could not be kept");
             }
             if let Err(error) = shared.published.add(&key, entry) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::passing::Passing;
 use super::{Flow, OpenFile, Route};
-use crate::cache::{FillFailure, ReadError, Reader};
+use crate::cache::{BlobReader, DownloadFailure, ReadError};
 use crate::error::Error;
 use wheelport_index::FileAddress;
 use wheelport_runtime::Priority;
@@ -17,12 +17,12 @@ pub struct FileStream {
 }
 
 enum Source {
-    Cached { reader: Reader, flow: Flow, route: Arc<Route>, address: FileAddress, caller: Priority },
+    Cached { reader: BlobReader<Error>, flow: Flow, route: Arc<Route>, address: FileAddress, caller: Priority },
     Passing(Box<Passing>),
 }
 
 impl FileStream {
-    pub(super) fn cached(reader: Reader, flow: &Flow, route: &Arc<Route>, address: &FileAddress) -> Self {
+    pub(super) fn cached(reader: BlobReader<Error>, flow: &Flow, route: &Arc<Route>, address: &FileAddress) -> Self {
         Self {
             source: Source::Cached {
                 reader,
@@ -47,7 +47,7 @@ impl FileStream {
     /// All bytes, if they are few and at hand.
     pub fn rest_at_once(&mut self) -> Option<Bytes> {
         match &mut self.source {
-            Source::Cached { reader, .. } => reader.rest_at_once(),
+            Source::Cached { reader, .. } => reader.rest_without_waiting(),
             Source::Passing(_) => None,
         }
     }
@@ -60,10 +60,10 @@ impl FileStream {
                 Source::Cached { reader, address, .. } => match reader.next().await {
                     Ok(piece) => return Ok(piece),
                     // The disk filled up in the middle: the rest comes straight from upstream.
-                    Err(ReadError::Fill(FillFailure::Storage)) => {
+                    Err(ReadError::Download(DownloadFailure::Storage)) => {
                         (reader.position(), reader.remaining().map(|left| reader.position() + left))
                     }
-                    Err(ReadError::Fill(FillFailure::Upstream(error))) => return Err(error),
+                    Err(ReadError::Download(DownloadFailure::Upstream(error))) => return Err(error),
                     Err(error) => {
                         tracing::warn!(file = %address.file, %error, "an answer breaks off");
                         return Err(Error::Internal);

@@ -87,9 +87,9 @@ fn answer(
     decision: Outcome,
 ) -> Result<Told, Error> {
     let known = Known::of(&open);
-    if let (OpenFile::Stored(blob), Outcome::Send(Selection::Whole), &Method::GET) = (&open, &decision, asking.method) {
-        // What is asked for most, whose head is worked out once for as long as the file is open.
-        let head = blob.remembered.head.get_or_init(|| head_of_stored(&known)).clone();
+    if let (OpenFile::Stored(_), Outcome::Send(Selection::Whole), &Method::GET) = (&open, &decision, asking.method) {
+        // What is asked for most.
+        let head = head_of_stored(&known);
         let mut response = Response::new(body_of(site, asking, route, address, open, Selection::Whole)?);
         *response.headers_mut() = head;
         name_file(response.headers_mut(), address);
@@ -196,7 +196,7 @@ fn body_of(
         return Ok(AnswerBody::empty());
     }
     if let (OpenFile::Stored(blob), Selection::Whole) = (&open, selection)
-        && let Some(bytes) = blob.bytes_at_hand()
+        && let Some(bytes) = blob.small_bytes()
     {
         return Ok(bytes.into());
     }

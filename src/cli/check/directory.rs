@@ -86,7 +86,7 @@ fn write_once(dir: &Path) -> io::Result<()> {
 fn room(dir: &Path) -> io::Result<(u64, u64)> {
     let about = statvfs(dir)?;
     let mut counted = 0;
-    let used = crate::cache::disk::KEPT.iter().map(|part| bytes_in(&dir.join(part), &mut counted)).sum();
+    let used = crate::cache::EVICTABLE.iter().map(|part| bytes_in(&dir.join(part), &mut counted)).sum();
     Ok((about.f_bavail.saturating_mul(about.f_frsize), used))
 }
 

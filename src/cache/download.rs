@@ -1,0 +1,241 @@
+//! A file while it is downloaded: one writer and any number of readers, all of which read the file as it grows.
+//!
+//! The last byte is withheld until the complete file was verified, so no reader ever comes to the end of a wrong file.
+//! Readers read the file that the writer has open, so they do not depend on whether the file is committed afterwards.
+//!
+//! `E` is the error of the layer that downloads; this module only hands it to the readers.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::blob::{Blob, Complete};
+
+/// Why a download ended without a complete file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DownloadFailure<E> {
+    /// Upstream did not deliver the file, or delivered something else than the index says.
+    #[error("{0}")]
+    Upstream(E),
+    /// The cache directory cannot take the file; it has to be streamed from upstream instead.
+    #[error("the cache directory cannot take the file")]
+    Storage,
+    /// The downloading task ended unexpectedly.
+    #[error("the download was abandoned")]
+    Abandoned,
+}
+
+/// What readers see of a download.
+struct DownloadProgress<E> {
+    started: Option<Started>,
+    /// The number of bytes that readers may read.
+    readable: u64,
+    stored_already: bool,
+    /// Set once the complete file was verified, or no more bytes will come.
+    end: Option<Result<Complete, DownloadFailure<E>>>,
+}
+
+/// What is known as soon as upstream's response begins.
+#[derive(Debug, Clone)]
+pub struct Started {
+    /// The growing file.
+    pub file: Arc<File>,
+    /// The length in bytes, if upstream or the index names it.
+    pub length: Option<u64>,
+}
+
+/// The readers' side. Cheap to clone.
+pub struct Download<E> {
+    progress: watch::Receiver<DownloadProgress<E>>,
+}
+
+/// The writer's side. Dropping it without an end is [`DownloadFailure::Abandoned`].
+pub struct DownloadWriter<E> {
+    progress: watch::Sender<DownloadProgress<E>>,
+}
+
+impl<E> Clone for Download<E> {
+    fn clone(&self) -> Self {
+        Self { progress: self.progress.clone() }
+    }
+}
+
+impl<E> DownloadWriter<E> {
+    /// A download that has not started.
+    pub fn new() -> (Self, Download<E>) {
+        let progress = DownloadProgress { started: None, readable: 0, stored_already: false, end: None };
+        let (sender, receiver) = watch::channel(progress);
+        (Self { progress: sender }, Download { progress: receiver })
+    }
+
+    /// Upstream's response begins.
+    pub fn start(&self, started: Started) {
+        self.progress.send_modify(|progress| progress.started = Some(started));
+    }
+
+    /// The file has `length` bytes now; the last one is withheld.
+    pub fn written(&self, length: u64) {
+        self.progress.send_modify(|progress| {
+            progress.readable = progress.readable.max(length.saturating_sub(1));
+        });
+    }
+
+    /// Length and digest agree: readers may have the last byte.
+    pub fn verified(&self, complete: Complete) {
+        self.progress.send_modify(|progress| {
+            progress.readable = complete.length;
+            progress.end = Some(Ok(complete));
+        });
+    }
+
+    /// The cache has the file already: another download committed it a moment ago.
+    pub fn stored_already(&self, blob: Blob) {
+        self.progress.send_modify(|progress| {
+            let complete = Complete { length: blob.length, sha256: blob.sha256, proven: true };
+            progress.started = Some(Started { file: blob.file, length: Some(blob.length) });
+            progress.readable = blob.length;
+            progress.stored_already = true;
+            progress.end = Some(Ok(complete));
+        });
+    }
+
+    /// The download failed. A file that was verified before stays verified.
+    pub fn fail(&self, failure: DownloadFailure<E>) {
+        self.progress.send_modify(|progress| {
+            progress.end.get_or_insert(Err(failure));
+        });
+    }
+}
+
+impl<E> Drop for DownloadWriter<E> {
+    fn drop(&mut self) {
+        self.fail(DownloadFailure::Abandoned);
+    }
+}
+
+impl<E: Clone> Download<E> {
+    /// Waits until upstream's response begins.
+    pub async fn started(&mut self) -> Result<Started, DownloadFailure<E>> {
+        let seen = self.progress.wait_for(|progress| progress.started.is_some() || progress.end.is_some()).await;
+        match seen.map(|progress| (progress.started.clone(), progress.end.clone())) {
+            Ok((Some(started), _)) => Ok(started),
+            Ok((None, Some(Err(failure)))) => Err(failure),
+            Ok((None, _)) | Err(_) => Err(DownloadFailure::Abandoned),
+        }
+    }
+
+    /// Waits until more than `position` bytes may be read, or the download ended; returns how many may be read.
+    pub async fn readable_past(&mut self, position: u64) -> Result<u64, DownloadFailure<E>> {
+        let seen = self.progress.wait_for(|progress| progress.readable > position || progress.end.is_some()).await;
+        match seen.map(|progress| (progress.readable, progress.end.clone())) {
+            Ok((readable, _)) if readable > position => Ok(readable),
+            Ok((readable, Some(Ok(_)))) => Ok(readable),
+            Ok((_, Some(Err(failure)))) => Err(failure),
+            Ok((_, None)) | Err(_) => Err(DownloadFailure::Abandoned),
+        }
+    }
+
+    /// Whether the complete file was verified.
+    pub fn is_verified(&self) -> bool {
+        matches!(self.progress.borrow().end, Some(Ok(_)))
+    }
+
+    /// Whether the cache had the file already, so that nothing was downloaded.
+    pub fn was_stored_already(&self) -> bool {
+        self.progress.borrow().stored_already
+    }
+
+    /// The complete file, once it was verified by a digest that the index names. It is readable, committed or not.
+    pub fn blob(&self) -> Option<Blob> {
+        let progress = self.progress.borrow();
+        match (&progress.started, &progress.end) {
+            (Some(started), Some(Ok(Complete { length, sha256, proven: true }))) => {
+                Some(Blob::new(Arc::clone(&started.file), *length, *sha256))
+            }
+            _ => None,
+        }
+    }
+
+    /// Waits until the complete file was verified.
+    pub async fn verified(&mut self) -> Result<Complete, DownloadFailure<E>> {
+        match self.progress.wait_for(|progress| progress.end.is_some()).await.map(|progress| progress.end.clone()) {
+            Ok(Some(end)) => end,
+            Ok(None) | Err(_) => Err(DownloadFailure::Abandoned),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wheelport_index::Sha256;
+
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+    fn download() -> (DownloadWriter<&'static str>, Download<&'static str>) {
+        DownloadWriter::new()
+    }
+
+    #[tokio::test]
+    async fn the_last_byte_waits_for_verification() -> Outcome {
+        let (writer, mut download) = download();
+        writer.written(10);
+        assert_eq!(download.readable_past(0).await?, 9);
+        let complete = Complete { length: 10, sha256: Sha256::of(b""), proven: true };
+        writer.verified(complete);
+        assert_eq!(download.readable_past(9).await?, 10);
+        assert_eq!(download.readable_past(10).await?, 10, "the end");
+        assert_eq!(download.verified().await?, complete);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_verified_file_stays_readable_when_it_cannot_be_committed() -> Outcome {
+        for proven in [true, false] {
+            let (writer, mut download) = download();
+            writer.start(Started { file: Arc::new(tempfile::tempfile()?), length: None });
+            writer.written(10);
+            assert!(download.blob().is_none(), "not verified");
+            let complete = Complete { length: 10, sha256: Sha256::of(b""), proven };
+            writer.verified(complete);
+            writer.fail(DownloadFailure::Storage);
+            drop(writer);
+            assert_eq!(download.verified().await, Ok(complete));
+            assert_eq!(download.readable_past(9).await, Ok(10));
+            assert!(download.started().await.is_ok());
+            assert_eq!(download.blob().map(|blob| blob.length), proven.then_some(10));
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_stored_already_is_complete_without_waiting() -> Outcome {
+        let (writer, mut download) = download();
+        assert!(!download.was_stored_already());
+        writer.stored_already(Blob::new(Arc::new(tempfile::tempfile()?), 10, Sha256::of(b"")));
+        assert!(download.was_stored_already() && download.is_verified());
+        assert_eq!(download.started().await.map(|started| started.length), Ok(Some(10)));
+        assert_eq!(download.readable_past(9).await, Ok(10));
+        assert_eq!(download.blob().map(|blob| blob.length), Some(10));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn readers_get_the_error_of_the_layer_that_downloads() {
+        let (writer, mut download) = download();
+        writer.fail(DownloadFailure::Upstream("refused"));
+        assert_eq!(download.started().await.map(drop), Err(DownloadFailure::Upstream("refused")));
+        assert_eq!(download.verified().await, Err(DownloadFailure::Upstream("refused")));
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_vanishes_is_a_failure() {
+        let (writer, mut download) = download();
+        writer.written(10);
+        drop(writer);
+        assert_eq!(download.readable_past(0).await, Ok(9), "written bytes stay readable");
+        assert_eq!(download.readable_past(9).await, Err(DownloadFailure::Abandoned));
+        assert!(matches!(download.started().await, Err(DownloadFailure::Abandoned)));
+    }
+}
