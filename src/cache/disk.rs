@@ -10,10 +10,10 @@
 //! DIR/published/REPO~NAME files published a moment ago, until upstream lists them; never evicted
 //! ```
 //!
-//! Everything appears by rename of a complete temporary file, so readers never see a file half-written. Blobs
-//! and published records are synced before the rename, so a crash does not tear them either. Pages, sidecars and links
-//! are not synced: a crash may leave one empty or short; then its reader takes it for missing, and it is made again.
-//! `format` is written in place.
+//! Everything appears by rename of a complete temporary file, so readers never see a file half-written. Blobs,
+//! published records and `format` are synced before the rename, so a crash does not tear them either. Pages, sidecars
+//! and links are not synced: a crash may leave one empty or short; then its reader takes it for missing, and it is made
+//! again.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -47,15 +47,19 @@ pub struct Disk {
 impl Disk {
     /// Opens or creates the directory, and removes what processes that died left in it. Blocking.
     pub fn open(root: &Path, max_size: u64, clock: Clock) -> io::Result<Arc<Self>> {
+        let is_new = check_format(root)?;
         for part in EVICTABLE.iter().chain(&[TEMPORARY, PUBLISHED]) {
             fs::create_dir_all(root.join(part))?;
         }
-        check_format(root)?;
         remove_abandoned(&root.join(TEMPORARY), clock.now())?;
         let temporary = tempfile::Builder::new().prefix("w").tempdir_in(root.join(TEMPORARY))?;
         let lock = File::create(temporary.path().join("lock"))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Arc::new(Self { space: Arc::new(Space::new(root, max_size, clock)), temporary, _lock: lock }))
+        let disk = Self { space: Arc::new(Space::new(root, max_size, clock)), temporary, _lock: lock };
+        if is_new {
+            disk.write_synced(Path::new(FORMAT_FILE), FORMAT.as_bytes())?;
+        }
+        Ok(Arc::new(disk))
     }
 
     /// The directory.
@@ -182,21 +186,44 @@ fn size_of(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-fn check_format(root: &Path) -> io::Result<()> {
-    let path = root.join(FORMAT_FILE);
-    match fs::read_to_string(&path) {
-        Ok(found) if found == FORMAT => Ok(()),
-        Ok(found) => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!(
-                "{} holds another cache format ({}); empty it with `wheelport cache clear` or choose another directory",
-                root.display(),
-                found.trim().escape_default()
-            ),
-        )),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::write(&path, FORMAT),
-        Err(error) => Err(error),
+/// Whether the directory is a new cache. A directory of another format is an error.
+fn check_format(root: &Path) -> io::Result<bool> {
+    let found = match fs::read(root.join(FORMAT_FILE)) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    if found == FORMAT.as_bytes() {
+        return Ok(false);
     }
+    // A crash while the directory was created may have left a part of the file.
+    if FORMAT.as_bytes().starts_with(&found) && holds_only_format(root)? {
+        return Ok(true);
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!(
+            "{} holds another cache format ({}); empty it with `wheelport cache clear` or choose another directory",
+            root.display(),
+            String::from_utf8_lossy(&found).trim().escape_default()
+        ),
+    ))
+}
+
+/// Whether the directory holds no file besides its `format`, and no directory of another program.
+fn holds_only_format(root: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == FORMAT_FILE || name == TEMPORARY {
+            continue;
+        }
+        let is_ours = EVICTABLE.iter().chain(&[PUBLISHED]).any(|part| name == *part);
+        if !is_ours || fs::read_dir(entry.path())?.next().is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Removes the temporary directories of processes that died: their locks are free.
@@ -261,6 +288,27 @@ mod tests {
         fs::write(root.path().join("format"), "something else\n")?;
         let refused = open(root.path()).err().map(|error| error.to_string());
         assert!(refused.is_some_and(|text| text.contains("wheelport cache clear")));
+        assert_eq!(fs::read_dir(root.path())?.count(), 1, "nothing was created in it");
+        Ok(())
+    }
+
+    #[test]
+    fn a_part_of_the_format_is_a_new_cache_only_where_nothing_else_is() -> io::Result<()> {
+        for part in ["", "wheelport ca"] {
+            let root = tempfile::tempdir()?;
+            drop(open(root.path())?);
+            let format = root.path().join("format");
+            fs::write(&format, part)?;
+            drop(open(root.path())?);
+            assert_eq!(fs::read_to_string(&format)?, FORMAT);
+
+            fs::write(&format, part)?;
+            fs::write(root.path().join("links/file"), "of a cache")?;
+            assert!(open(root.path()).is_err());
+            fs::remove_file(root.path().join("links/file"))?;
+            fs::write(root.path().join("mine"), "of another program")?;
+            assert!(open(root.path()).is_err());
+        }
         Ok(())
     }
 
