@@ -9,21 +9,19 @@ use tokio::net::TcpListener;
 use crate::cache::{Disk, OPEN_FILE_IDLE_TIMEOUT};
 use crate::config::{RouteSettings, Settings};
 use crate::flow::{Flow, Route};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::Metrics;
 use crate::upstream::{Client, ClientError};
-use crate::web::address::{RouteId, RouteNames};
-use crate::web::guard::{HostPolicy, UploadPolicy};
-use crate::web::targets::Targets;
-use crate::web::{RouteSite, Site, ops};
-use wheelport_runtime::{Clock, Tasks};
+use crate::web::{HostPolicy, Listener, ListenerSettings, RouteSite, Site, SiteParts, UploadPolicy};
+use wheelport_runtime::{Clock, Tasks, blocking};
 
-pub mod collect;
-pub mod listener;
+mod collect;
 mod routes;
 
 use collect::Collected;
-use listener::{Answerer, Listener, ListenerSettings};
 use routes::Routes;
+
+/// The share of the memory for pages that rendered documents may take, in hundredths; records get the rest.
+const RENDERED_SHARE: u64 = 60;
 
 /// Why the proxy does not start.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +37,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// An address cannot be bound.
-    #[error("{address} cannot be listened on: {source}; another process may have it, choose one with --listen")]
+    #[error("cannot listen on {address}: {source}; another process may be using it; choose another with --listen")]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -79,52 +77,42 @@ pub struct App {
 }
 
 impl App {
-    /// Builds and binds everything. AWS need not answer for that: until it does, what is cached is served.
+    /// Builds and binds everything. AWS need not respond for that: until it does, cached content is served.
     pub async fn start(settings: Settings, clock: Clock, tasks: Tasks) -> Result<Self, StartError> {
         let disk = open_cache(&settings, &clock).await?;
         let client = Client::new(settings.upstream.clone())?;
         let metrics = Metrics::default();
         metrics.register(|registry| client.metrics().register(registry));
         let routes = Routes::new(&client, &clock, &tasks).build(&settings.routes).await?;
-        let flow = Flow::new(Arc::clone(&disk), &settings.cache, settings.upload.clone(), clock, tasks.clone());
+        let rendered_memory = settings.cache.memory.bytes() / 100 * RENDERED_SHARE;
+        let record_memory = settings.cache.memory.bytes() - rendered_memory;
+        let uploads = settings.upload.clone();
+        let flow = Flow::new(Arc::clone(&disk), &settings.cache, record_memory, uploads, clock, tasks.clone());
         close_idle_files(&tasks, Arc::clone(&disk));
-        measure_behind(&tasks, disk);
+        measure_in_background(&tasks, disk);
 
         let (proxy, addresses) = bind(&settings.listen).await?;
-        announce_open_doors(&settings.routes, &addresses);
+        warn_about_publicly_writable(&settings.routes, &addresses);
         let (operations, ops_addresses) = bind(settings.ops_listen.as_slice()).await?;
-        let names = settings.routes.iter().map(|route| Arc::clone(&route.name));
         let allowed = settings.server.allowed_hosts.clone();
-        let site = Arc::new(Site {
+        let site = Arc::new(Site::new(SiteParts {
             flow: flow.clone(),
-            names: RouteNames::new(names, settings.default_route.map(RouteId)),
-            targets: Targets::default(),
+            routes: routes.iter().zip(&settings.routes).map(route_site).collect(),
+            default_route: settings.default_route,
+            publishers: settings.publishers.clone(),
             hosts: HostPolicy::new(allowed, settings.server.public_url.as_ref(), &addresses),
             trusted_proxies: settings.server.trusted_proxies.clone(),
             public_url: settings.server.public_url.clone(),
             metrics: metrics.clone(),
-            publishers: settings.publishers.clone(),
-            draining: std::sync::atomic::AtomicBool::new(false),
-            routes: routes
-                .iter()
-                .zip(&settings.routes)
-                .enumerate()
-                .map(|(at, pair)| route_site(pair, settings.default_route == Some(at)))
-                .collect(),
-        });
-        metrics.register(|registry| {
-            registry.register_collector(Box::new(Collected::new(flow, routes)));
-        });
+            memory: rendered_memory,
+            tasks: tasks.clone(),
+        }));
+        let collected = Collected::new(flow, Arc::clone(&site), routes);
+        metrics.register(|registry| registry.register_collector(Box::new(collected)));
         let limits = ListenerSettings::of(&settings.server);
-        let for_operations = operations.into_iter().map(|socket| {
-            let answerer = Answerer::Operations(ops::router(Arc::clone(&site)));
-            Listener::new(socket, answerer, limits, &metrics)
-        });
-        let listeners = proxy
-            .into_iter()
-            .map(|socket| Listener::new(socket, Answerer::Proxy(Arc::clone(&site)), limits, &metrics))
-            .chain(for_operations)
-            .collect();
+        let operations = operations.into_iter().map(|socket| Listener::operations(socket, &site, limits));
+        let listeners =
+            proxy.into_iter().map(|socket| Listener::proxy(socket, &site, limits)).chain(operations).collect();
         Ok(Self {
             addresses,
             ops_address: ops_addresses.first().copied(),
@@ -137,7 +125,7 @@ impl App {
     }
 
     /// Serves until `stop` resolves, then drains: readiness fails at once, new connections are refused after the drain
-    /// delay, answers under way get their time, then fills and loops end. Says whether everything ended in time.
+    /// delay, responses in flight get their time, then downloads and loops end. Says whether everything ended in time.
     pub async fn run(self, stop: impl Future<Output = ()>) -> bool {
         let closing = tokio_util::sync::CancellationToken::new();
         let serving = Tasks::new();
@@ -145,14 +133,14 @@ impl App {
             serving.spawn("listener", listener.serve(closing.clone(), self.drain_timeout));
         }
         stop.await;
-        tracing::info!("stopping: answers under way are finished first");
+        tracing::info!("stopping: responses in flight are finished first");
         self.site.begin_draining();
         tokio::time::sleep(self.drain_delay).await;
         closing.cancel();
         let drained = serving.join(self.drain_timeout).await;
         let ended = self.tasks.join(Duration::from_secs(5)).await;
         if !drained {
-            tracing::warn!("some answers did not finish in time and were broken off");
+            tracing::warn!("some responses did not finish in time and were cut");
         }
         drained && ended
     }
@@ -161,7 +149,7 @@ impl App {
 async fn open_cache(settings: &Settings, clock: &Clock) -> Result<Arc<Disk>, StartError> {
     let (dir, max_size, clock) = (settings.cache_dir.clone(), settings.cache.max_size.bytes(), clock.clone());
     let name = dir.display().to_string();
-    let opened = tokio::task::spawn_blocking(move || Disk::open(&dir, max_size, clock)).await;
+    let opened = blocking(move || Disk::open(&dir, max_size, clock)).await;
     opened
         .unwrap_or_else(|panicked| Err(std::io::Error::other(panicked)))
         .map_err(|source| StartError::Cache { dir: name, source })
@@ -178,9 +166,9 @@ fn close_idle_files(tasks: &Tasks, disk: Arc<Disk>) {
 }
 
 /// Counts what the cache holds; the start does not wait for it.
-fn measure_behind(tasks: &Tasks, disk: Arc<Disk>) {
+fn measure_in_background(tasks: &Tasks, disk: Arc<Disk>) {
     tasks.spawn("measure cache", async move {
-        if let Ok(bytes) = tokio::task::spawn_blocking(move || disk.measure()).await {
+        if let Ok(bytes) = blocking(move || disk.measure()).await {
             tracing::info!(bytes, "cache measured");
         }
     });
@@ -198,25 +186,24 @@ async fn bind(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, Vec<SocketA
     Ok((sockets, bound))
 }
 
-/// Says loudly which routes anybody on the network can publish through.
-fn announce_open_doors(routes: &[RouteSettings], addresses: &[SocketAddr]) {
+/// Warns loudly about routes through which anyone on the network can publish.
+fn warn_about_publicly_writable(routes: &[RouteSettings], addresses: &[SocketAddr]) {
     let exposed: Vec<_> = addresses.iter().filter(|address| !address.ip().to_canonical().is_loopback()).collect();
     for route in routes.iter().filter(|route| route.upload == UploadPolicy::Anonymous && !exposed.is_empty()) {
         tracing::warn!(
             route = %route.name,
             addresses = ?exposed,
-            "ANYBODY WHO REACHES THIS PORT CAN PUBLISH: upload = \"anonymous\" asks for no credentials; use \"token\" \
+            "ANYONE WHO CAN REACH THIS PORT CAN PUBLISH: upload = \"anonymous\" asks for no credentials; use \"token\" \
              unless the network keeps others out"
         );
     }
 }
 
-fn route_site((route, settings): (&Arc<Route>, &RouteSettings), default: bool) -> RouteSite {
+fn route_site((route, settings): (&Arc<Route>, &RouteSettings)) -> RouteSite {
     RouteSite {
         route: Arc::clone(route),
         domain: settings.domain.to_string(),
         repository: settings.repository.to_string(),
-        default,
         upload: settings.upload,
     }
 }

@@ -18,8 +18,8 @@ use crate::cache::CacheSettings;
 use crate::control::{AccountId, AwsSettings, DomainName, EmulatorAccess, RegionName, RepositoryName, RoleArn};
 use crate::flow::UploadSettings;
 use crate::upstream::ClientSettings;
-use crate::web::guard::{Cidr, HostPattern, UploadPolicy};
-use crate::web::publishers::{PublisherTable, Publishers};
+use crate::web::{Cidr, HostPattern, UploadPolicy};
+use crate::web::{PublisherTable, Publishers};
 use wheelport_runtime::{HumanDuration, Size};
 
 /// Where the proxy listens if nothing is said.
@@ -107,9 +107,11 @@ pub struct ServerSettings {
     pub trusted_proxies: Vec<Cidr>,
     /// Connections at most; more have to wait.
     pub max_connections: usize,
-    /// How long a client may take to send the head of a request.
+    /// How long a connection may stay open without a byte of a request.
+    pub idle_timeout: HumanDuration,
+    /// How long a client may take from the first byte of a request to the end of its headers.
     pub header_timeout: HumanDuration,
-    /// How long a client may take no byte of an answer.
+    /// How long a client may take no byte of a response.
     pub write_timeout: HumanDuration,
     /// How long the end of the process waits for answers under way.
     pub drain_timeout: HumanDuration,
@@ -124,6 +126,7 @@ impl Default for ServerSettings {
             allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             max_connections: 10_000,
+            idle_timeout: HumanDuration::secs(75),
             header_timeout: HumanDuration::secs(10),
             write_timeout: HumanDuration::secs(60),
             drain_timeout: HumanDuration::secs(50),

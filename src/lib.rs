@@ -7,7 +7,6 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod control;
-pub mod error;
 pub mod flow;
 pub mod telemetry;
 pub mod token;

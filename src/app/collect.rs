@@ -1,4 +1,4 @@
-//! Metrics that are read when somebody asks for them: tokens, rates and the cache.
+//! Metrics that are read when they are scraped: tokens, rates and the cache.
 
 use std::sync::Arc;
 
@@ -8,21 +8,22 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::flow::{Flow, Route};
+use crate::web::Site;
 
 /// A gauge with one value per route: name, help, values.
 type PerRoute = (&'static str, &'static str, Vec<(Arc<str>, f64)>);
 
 /// Reads tokens and the cache.
-#[derive(Debug)]
-pub struct Collected {
+pub(super) struct Collected {
     flow: Flow,
+    site: Arc<Site>,
     routes: Vec<Arc<Route>>,
 }
 
 impl Collected {
     /// For these routes over this cache.
-    pub fn new(flow: Flow, routes: Vec<Arc<Route>>) -> Self {
-        Self { flow, routes }
+    pub(super) fn new(flow: Flow, site: Arc<Site>, routes: Vec<Arc<Route>>) -> Self {
+        Self { flow, site, routes }
     }
 
     fn token_gauges(&self) -> Vec<PerRoute> {
@@ -83,26 +84,32 @@ impl Collector for Collected {
         }
         let figures = self.flow.figures();
         for (name, help, value) in [
-            ("cache_renderings_bytes", "Rendered pages in memory", figures.renderings),
-            ("cache_records_bytes", "Page records in memory", figures.records),
+            ("cache_rendered_bytes", "Rendered documents in memory", self.site.rendered_bytes()),
+            ("cache_records_bytes", "Records of the index in memory", figures.records),
             ("cache_disk_bytes", "Files kept in the cache directory", figures.disk),
             ("cache_disk_limit_bytes", "The size the cache directory is kept below", figures.disk_limit),
-            ("fills_under_way", "Files being fetched", figures.fills),
+            ("downloads_in_flight", "Files being fetched", figures.downloads),
         ] {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
             gauge.encode(metric)?;
         }
-        let help = "Pages that were to be fetched before anybody asked for them, by what came of it";
+        let help = "Pages to be fetched before a client asks for them, by outcome";
         let counter = ConstCounter::new(0_u64);
         let mut family = encoder.encode_descriptor("prefetches", help, None, counter.metric_type())?;
         for (outcome, count) in figures.prefetches {
             let labels = [("result", outcome.as_str())];
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
-        let not_kept = ConstCounter::new(figures.not_kept);
-        let help = "Files that were fetched and served, and could not be kept";
-        let metric = encoder.encode_descriptor("fills_not_kept", help, None, not_kept.metric_type())?;
-        not_kept.encode(metric)
+        let failures = ConstCounter::new(figures.commit_failures);
+        let help = "Files that were fetched and served, and could not be stored";
+        let metric = encoder.encode_descriptor("commit_failures", help, None, failures.metric_type())?;
+        failures.encode(metric)
+    }
+}
+
+impl std::fmt::Debug for Collected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Collected").finish_non_exhaustive()
     }
 }

@@ -5,13 +5,13 @@
 //! DIR/tmp/RANDOM/       what this process writes; locked while the process lives, removed by the next one
 //! DIR/blobs/ab/cdef…    files by the SHA-256 of their bytes
 //! DIR/pages/REPO/NAME   persisted pages
-//! DIR/sidecars/ab/cdef… core metadata by the SHA-256 of its wheel
+//! DIR/metadata/ab/cdef… core metadata by the SHA-256 of its wheel
 //! DIR/links/ab/cdef…    SHA-256 of files for which the index names another digest only
 //! DIR/published/REPO~NAME files published a moment ago, until upstream lists them; never evicted
 //! ```
 //!
 //! Everything appears by rename of a complete temporary file, so readers never see a file half-written. Blobs,
-//! published records and `format` are synced before the rename, so a crash does not tear them either. Pages, sidecars
+//! published records and `format` are synced before the rename, so a crash does not tear them either. Pages, metadata records
 //! and links are not synced: a crash may leave one empty or short; then its reader takes it for missing, and it is made
 //! again.
 
@@ -117,6 +117,11 @@ impl Disk {
         let mut bytes = Vec::new();
         io::Read::read_to_end(&mut &file, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// How long ago a file was written or last marked as used. Blocking.
+    pub(super) fn unused_for(&self, relative: &Path) -> Option<Duration> {
+        self.space.unused_for(relative)
     }
 
     /// Removes a committed file, if there is one. Blocking.

@@ -11,7 +11,7 @@ use wheelport_index::digest::Hasher;
 /// The files of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KindStats {
-    /// `blobs`, `pages`, `sidecars` or `links`.
+    /// `blobs`, `pages`, `metadata` or `links`.
     pub kind: &'static str,
     /// The number of files.
     pub files: u64,

@@ -14,7 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use super::disk::{Disk, PUBLISHED};
-use super::pages::{PageKey, RepositoryId};
+use super::key::{PageKey, RepositoryId};
 use wheelport_index::{File, Page, ProjectName};
 use wheelport_runtime::Clock;
 
@@ -61,7 +61,7 @@ impl Published {
         for bytes in disk.published_records() {
             let Ok(record) = serde_json::from_slice::<PublishedRecord>(&bytes) else { continue };
             if let Some(project) = record.project {
-                let repository = RepositoryId::written(&record.repository);
+                let repository = RepositoryId::restored(&record.repository);
                 files.insert(PageKey { repository, project }, record.entries);
             }
         }

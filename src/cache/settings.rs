@@ -56,4 +56,9 @@ impl CacheSettings {
             stale_if_error: self.stale_if_error.get(),
         }
     }
+
+    /// The freshness policy for project lists.
+    pub fn list_policy(&self) -> Policy {
+        Policy { fresh_for: self.list_fresh_for.get(), ..self.policy() }
+    }
 }

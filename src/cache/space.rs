@@ -18,7 +18,7 @@ use super::open_files::OpenFiles;
 use wheelport_runtime::Clock;
 
 /// The directories whose files count as cache, and may be evicted.
-pub const EVICTABLE: [&str; 4] = ["blobs", "pages", "sidecars", "links"];
+pub const EVICTABLE: [&str; 4] = ["blobs", "pages", "metadata", "links"];
 /// A sweep frees space until so many hundredths of the limit are used.
 const LOW_WATER: u64 = 90;
 /// Files that were written or used this recently are not evicted while older files remain to be evicted.
@@ -150,6 +150,12 @@ impl Space {
             let _ = file.set_modified(now);
         }
         Ok(metadata)
+    }
+
+    /// How long ago a file was written or last marked as used. Blocking.
+    pub(super) fn unused_for(&self, relative: &Path) -> Option<Duration> {
+        let modified = fs::metadata(self.root.join(relative)).and_then(|metadata| metadata.modified()).ok()?;
+        self.clock.now().duration_since(modified).ok()
     }
 
     /// Counts the used bytes again. Blocking.

@@ -18,7 +18,7 @@ use super::{CommandError, Ended};
 use crate::config::{RouteSettings, Settings};
 use crate::control::{AccountId, AwsSettings, ControlPlane, DomainId, DomainName, RepositoryName};
 use crate::upstream::{Client, ClientSettings};
-use crate::web::guard::UploadPolicy;
+use crate::web::UploadPolicy;
 use wheelport_runtime::Clock;
 
 mod aws;

@@ -13,7 +13,7 @@ use super::{CommandError, Ended, public_index, signals};
 use crate::app::App;
 use crate::config::{Overrides, Settings};
 use crate::control::{AccountId, DomainName, EmulatorAccess, InvalidSetting, RegionName, RepositoryName};
-use crate::web::guard::UploadPolicy;
+use crate::web::UploadPolicy;
 use wheelport_emulator::control::{DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY};
 use wheelport_emulator::public::IndexAddress;
 use wheelport_emulator::{Emulator, EmulatorSettings};

@@ -11,7 +11,7 @@ use super::{CommandError, Ended, signals};
 use crate::app::App;
 use crate::config::{Overrides, Settings};
 use crate::control::{AccountId, DomainName, RegionName, RepositoryName, RoleArn};
-use crate::web::guard::{HostPattern, UploadPolicy};
+use crate::web::{HostPattern, UploadPolicy};
 use wheelport_runtime::Size;
 use wheelport_runtime::{Clock, Tasks};
 

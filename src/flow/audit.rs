@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::upload::{Publication, Received};
-use crate::error::Error;
+use super::Error;
 use wheelport_index::Sha256;
 use wheelport_index::form::UploadForm;
 
@@ -40,6 +40,12 @@ impl Attempt {
     pub fn carries(&mut self, received: &Received) {
         self.form = Some(received.form.clone());
         self.content = Some((received.spooled.digests.sha256, received.spooled.content_length));
+    }
+
+    /// The request was refused before the upload reached the repository.
+    pub fn refused(mut self, code: &'static str, reason: &str) {
+        self.write(code, Some(reason));
+        self.finished = true;
     }
 
     /// What came of it.

@@ -1,71 +1,78 @@
-//! The use cases: the only place where policy meets parts.
+//! The use cases, one service each; the only place where policy meets parts.
 //!
-//! A request enters through a method of [`Flow`] and meets, in this order, what is remembered (`cache`), the one fill
-//! per key that is under way, and upstream. What outlives a request (fills, refreshes, extraction of core metadata) runs
-//! as a task of ours; a client that leaves stops nothing. Nothing here knows an HTTP status of ours.
+//! A service looks into the cache, joins or starts the one piece of work per key that is under way, and asks upstream.
+//! It replies with a [`Lookup`]: what is in memory at once, or a future that carries what the look-up found out. Work
+//! that outlives a request (downloads, refreshes, extraction of core metadata) runs as a task of the process, so a
+//! client that disconnects cancels nothing. Nothing here knows an HTTP status of ours.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-use tokio::sync::{Semaphore, watch};
-
-use crate::cache::{
-    Blobs, CacheSettings, Disk, Download, Flights, PageKey, PageRecord, Pages, Policy, Published, Sidecars,
-};
-use crate::error::{Cause, Error};
-use crate::upstream::{Unavailability, UpstreamError};
-use wheelport_index::{FileAddress, Sha256};
-use wheelport_runtime::{Clock, Tasks};
-
-mod announce;
-pub mod audit;
-pub mod file;
-mod fill;
-pub mod legacy;
-pub mod list;
-pub mod metadata;
-pub mod page;
-mod passing;
+mod advertise;
+mod audit;
+mod bypass;
+mod download;
+mod error;
+mod extract;
+mod file_stream;
+mod files;
+mod index_cache;
+mod index_entry;
+mod lists;
+mod lookup;
+mod metadata;
+mod pages;
 mod prefetch;
 mod publish;
-mod refusal;
-pub mod route;
-pub mod stream;
-pub mod upload;
+mod publish_refusal;
+mod route;
+mod upload;
 
-pub use crate::cache::{Coding, Rendering, Written};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::{Blobs, CacheSettings, Disk, MetadataStore, PersistedIndex, Published};
+use wheelport_runtime::{Clock, Role, Tasks};
+
 pub use audit::Attempt;
-pub use file::OpenFile;
-pub use list::ProjectSource;
-pub use metadata::MetadataAnswer;
-pub use page::PageAnswer;
+
+pub(crate) use error::seconds;
+pub use error::{Cause, Error};
+pub use file_stream::FileStream;
+pub use files::{FileService, OpenFile};
+pub use index_cache::IndexView;
+pub use lists::{ListView, ProjectListService, ProjectSource};
+pub use lookup::Lookup;
+pub use metadata::{MetadataService, ServedMetadata};
+pub use pages::{PageService, PageView};
 pub use prefetch::PrefetchOutcome;
+pub use publish::PublishService;
 pub use route::Route;
-pub use stream::FileStream;
 pub use upload::{Publication, Received, Receiving, UploadSettings};
 
-/// How long a request waits for upstream before it is told to come back; clients give up after 15 s.
-pub const PATIENCE: Duration = Duration::from_secs(12);
-/// How long a request waits for upstream while a usable stale copy is at hand.
-pub const STALE_PATIENCE: Duration = Duration::from_secs(1);
-/// How long upstream is left alone after it failed, as far as a stale copy can be served.
-pub const FAILURE_PAUSE: Duration = Duration::from_secs(10);
+use error::unavailable;
+use extract::MetadataExtractor;
+use index_cache::Lifetimes;
+use lists::ListSource;
+use pages::PageSource;
+use prefetch::Prefetcher;
 
-/// How an answer came about; the words of RFC 9211.
+/// How long a request waits for upstream before it is told to come back; clients give up after 15 s.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
+/// The share of the memory for the index that project lists may take, in hundredths.
+const LIST_SHARE: u64 = 10;
+
+/// How a response came about; the words of RFC 9211.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Served {
     /// From the cache, fresh.
     Hit,
-    /// From the cache while it is refreshed behind the answer.
+    /// From the cache while it is refreshed in the background.
     Revalidating,
-    /// From the cache because upstream failed or is slow.
+    /// From the cache because upstream fails or is slow.
     Stale,
     /// From upstream.
     Miss,
-    /// From upstream, through a fill that another request started.
+    /// From upstream, through a fetch that another request started.
     Collapsed,
-    /// From upstream, without being kept.
+    /// From upstream, without being stored.
     Bypass,
 }
 
@@ -81,106 +88,88 @@ impl Served {
             Self::Bypass => "bypass",
         }
     }
+}
 
-    fn led(led: bool) -> Self {
-        if led { Self::Miss } else { Self::Collapsed }
+const fn role_served(role: Role) -> Served {
+    match role {
+        Role::Leader => Served::Miss,
+        Role::Follower => Served::Collapsed,
     }
 }
 
-/// What waiters of a fill see: nothing yet, or the outcome.
-type Waiter<T> = watch::Receiver<Option<Result<T, Error>>>;
-/// The key of a rendering under way: page, form, coding and revision.
-type RenderingKey = (u64, Written, Coding);
-
-/// The use cases over one cache. Cheap to clone.
+/// The services over one cache. Cheap to clone.
 #[derive(Clone)]
 pub struct Flow {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    pages: Pages,
-    blobs: Blobs,
-    sidecars: Sidecars,
-    published: Published,
+    pub pages: PageService,
+    pub lists: ProjectListService,
+    pub files: FileService,
+    pub metadata: MetadataService,
+    pub publish: PublishService,
+    prefetcher: Prefetcher,
     disk: Arc<Disk>,
-    uploads: UploadSettings,
-    upload_places: Arc<Semaphore>,
-    policy: Policy,
-    missing_for: Duration,
-    list_fresh_for: Duration,
-    clock: Clock,
-    tasks: Tasks,
-    loads: Flights<PageKey, Waiter<Option<PageRecord>>>,
-    fetches: Flights<PageKey, Waiter<PageRecord>>,
-    renderings: Flights<RenderingKey, Waiter<Arc<Rendering>>>,
-    fills: Flights<FileKey, Download<Error>>,
-    /// Files that were served and could not be kept.
-    not_kept: AtomicU64,
-    prefetches: prefetch::Prefetches,
-    /// Places for files that are being kept.
-    keeping: Semaphore,
-    extractions: Flights<Sha256, Waiter<crate::cache::Sidecar>>,
-    publishes: Flights<publish::FlightKey, publish::UnderWay>,
-}
-
-/// The key of a fill: which repository, which file.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct FileKey {
-    repository: crate::cache::RepositoryId,
-    address: FileAddress,
 }
 
 impl Flow {
-    /// The use cases over a cache directory.
-    pub fn new(disk: Arc<Disk>, settings: &CacheSettings, uploads: UploadSettings, clock: Clock, tasks: Tasks) -> Self {
-        let shared = Shared {
-            pages: Pages::new(Arc::clone(&disk), settings.memory.bytes(), clock.clone()),
-            published: Published::open(Arc::clone(&disk), clock.clone()),
-            upload_places: Arc::new(Semaphore::new(uploads.max_at_once.clamp(1, Semaphore::MAX_PERMITS))),
-            uploads,
-            clock,
-            blobs: Blobs::new(Arc::clone(&disk)),
-            sidecars: Sidecars::new(Arc::clone(&disk)),
-            disk,
-            policy: settings.policy(),
-            missing_for: settings.missing_for.get(),
-            list_fresh_for: settings.list_fresh_for.get(),
-            tasks,
-            loads: Flights::default(),
-            fetches: Flights::default(),
-            renderings: Flights::default(),
-            fills: Flights::default(),
-            not_kept: AtomicU64::new(0),
-            prefetches: prefetch::Prefetches::new(settings.prefetch),
-            keeping: Semaphore::new(fill::KEPT_AT_ONCE),
-            extractions: Flights::default(),
-            publishes: Flights::default(),
+    /// The services over a cache directory; `memory` is for the records of the index, in bytes.
+    pub fn new(
+        disk: Arc<Disk>,
+        settings: &CacheSettings,
+        memory: u64,
+        uploads: UploadSettings,
+        clock: Clock,
+        tasks: Tasks,
+    ) -> Self {
+        let lifetimes = |policy| {
+            Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO }
         };
-        Self { shared: Arc::new(shared) }
+        let persisted = || PersistedIndex::new(Arc::clone(&disk), clock.clone());
+        let (blobs, store) = (Blobs::new(Arc::clone(&disk)), MetadataStore::new(Arc::clone(&disk)));
+        let list_memory = memory / 100 * LIST_SHARE;
+        let source = PageSource {
+            persisted: persisted(),
+            published: Published::open(Arc::clone(&disk), clock.clone()),
+            metadata: store.clone(),
+            largest_wheel: disk.max_size(),
+        };
+        let pages = PageService::new(source, memory - list_memory, lifetimes(settings.policy()), tasks.clone());
+        let source = ListSource { persisted: persisted() };
+        let lists =
+            ProjectListService::new(source, list_memory, lifetimes(settings.list_policy()), tasks.clone());
+        let extractor = MetadataExtractor::new(pages.clone(), blobs.clone(), store.clone(), tasks.clone());
+        let files = FileService::new(pages.clone(), blobs.clone(), extractor.clone(), tasks.clone());
+        let prefetcher = Prefetcher::new(pages.clone(), tasks.clone(), settings.prefetch);
+        let metadata = MetadataService {
+            pages: pages.clone(),
+            files: files.clone(),
+            blobs,
+            store: store.clone(),
+            extractor,
+            prefetcher: prefetcher.clone(),
+            largest_wheel: disk.max_size(),
+        };
+        let publish = PublishService::new(pages.clone(), store, Arc::clone(&disk), uploads, clock, tasks);
+        Self { pages, lists, files, metadata, publish, prefetcher, disk }
     }
 
     /// Whether the cache directory can be written. Quick.
     pub fn storage_works(&self) -> bool {
-        self.shared.disk.is_writable()
+        self.disk.is_writable()
     }
 
-    /// From now on nothing is begun that no client waits for.
+    /// Starts no further work that no client waits for.
     pub fn begin_draining(&self) {
-        self.shared.prefetches.stop();
+        self.prefetcher.stop();
     }
 
     /// Figures for metrics.
     pub fn figures(&self) -> Figures {
-        let (renderings, records) = self.shared.pages.weights();
         Figures {
-            renderings,
-            records,
-            disk: self.shared.disk.used(),
-            disk_limit: self.shared.disk.max_size(),
-            fills: self.shared.fills.len() as u64,
-            not_kept: self.shared.not_kept.load(Ordering::Relaxed),
-            prefetches: self.shared.prefetches.counted(),
+            records: self.pages.bytes() + self.lists.bytes(),
+            disk: self.disk.used(),
+            disk_limit: self.disk.max_size(),
+            downloads: self.files.downloads_running() as u64,
+            commit_failures: self.files.commit_failures(),
+            prefetches: self.prefetcher.counts(),
         }
     }
 }
@@ -188,78 +177,16 @@ impl Flow {
 /// What the cache holds, in bytes, and what is under way.
 #[derive(Debug, Clone, Copy)]
 pub struct Figures {
-    /// Rendered pages in memory.
-    pub renderings: u64,
-    /// Page records in memory.
+    /// Records of the index in memory.
     pub records: u64,
     /// Files on disk.
     pub disk: u64,
     /// The limit of the files on disk.
     pub disk_limit: u64,
-    /// Files being fetched, as a number.
-    pub fills: u64,
-    /// Fetched files that were served and could not be kept, as a number.
-    pub not_kept: u64,
-    /// Pages that were to be fetched before anybody asked, by what came of it, as numbers.
+    /// Downloads under way, as a number.
+    pub downloads: u64,
+    /// Fetched files that were served and could not be stored, as a number.
+    pub commit_failures: u64,
+    /// Prefetches by outcome, as numbers.
     pub prefetches: [(PrefetchOutcome, u64); PrefetchOutcome::ALL.len()],
-}
-
-impl std::fmt::Debug for Flow {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Flow")
-    }
-}
-
-/// Waits for the outcome of a fill, at most so long.
-async fn outcome<T: Clone>(mut waiter: Waiter<T>, patience: Duration) -> Result<T, Error> {
-    match tokio::time::timeout(patience, waiter.wait_for(Option::is_some)).await {
-        Ok(Ok(outcome)) => outcome.clone().unwrap_or(Err(Error::Internal)),
-        Ok(Err(_leader_died)) => Err(Error::Internal),
-        Err(_elapsed) => Err(unavailable(Cause::Timeout)),
-    }
-}
-
-/// Runs a blocking piece of work; a panic in it is logged by the panic hook and becomes an internal error.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Internal)
-}
-
-fn unavailable(cause: Cause) -> Error {
-    let seconds = match cause {
-        Cause::Throttled | Cause::Token => 5,
-        Cause::Timeout | Cause::Connect | Cause::Upstream | Cause::Broken | Cause::Storage => 2,
-        Cause::Busy | Cause::Draining | Cause::OutcomeUnknown => 1,
-    };
-    Error::Unavailable { cause, retry_after: Duration::from_secs(seconds) }
-}
-
-/// What an upstream error means for a request; `absent` is the error for a trusted 404.
-fn explain(error: &UpstreamError, absent: impl FnOnce() -> Error, resource: &str) -> Error {
-    match error {
-        UpstreamError::NotFound => absent(),
-        UpstreamError::Denied { .. } => {
-            Error::Denied { action: "codeartifact:ReadFromRepository", resource: resource.to_owned() }
-        }
-        UpstreamError::Unavailable { reason, retry_after } => {
-            let plain = unavailable(match reason {
-                Unavailability::Token => Cause::Token,
-                Unavailability::Connect => Cause::Connect,
-                Unavailability::Timeout => Cause::Timeout,
-                Unavailability::Throttled => Cause::Throttled,
-                Unavailability::ServerError => Cause::Upstream,
-                Unavailability::Broken | Unavailability::Redirect => Cause::Broken,
-                Unavailability::Shutdown => Cause::Draining,
-                Unavailability::Busy => Cause::Busy,
-            });
-            match (plain, retry_after) {
-                (Error::Unavailable { cause, .. }, Some(wait)) => {
-                    Error::Unavailable { cause, retry_after: (*wait).min(Duration::from_secs(30)) }
-                }
-                (plain, _) => plain,
-            }
-        }
-        UpstreamError::TooLarge { .. } | UpstreamError::Malformed(_) | UpstreamError::CannotResume => {
-            unavailable(Cause::Broken)
-        }
-    }
 }

@@ -1,51 +1,60 @@
-//! Publishing an upload that has arrived: check it, send it, and before its publisher hears of a success make it
-//! visible here.
+//! Publishing an upload that has arrived: check it, send it, and make it visible here before its publisher hears of a
+//! success.
 //!
 //! ```text
-//! publish ─► check ─► one at a time per file name ─► known already? ─► send ─► accepted ─► visible ─► answer
+//! publish ─► check ─► one at a time per file name ─► known already? ─► send ─► accepted ─► visible ─► response
 //!                                                                       │ refused, unknown: look ─► same bytes there
 //! ```
 //!
-//! All of it runs as a task of ours. A publisher that leaves, or that is told to come back because it takes long, stops
-//! nothing; its retry with the same bytes joins what is under way, or finds it done.
+//! All of it is one background task with one outcome. A publisher that disconnects, or that is told to come back
+//! because it takes long, cancels nothing; its retry with the same bytes joins what is under way, or finds it done.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::audit::Attempt;
-use super::refusal::refused;
-use super::upload::{Publication, Received};
-use super::{Flow, Route, Waiter, blocking, unavailable};
-use crate::cache::{PageRecord, RepositoryId, Sidecar, Spooled, Stamp};
-use crate::error::{Cause, Error};
+use super::publish_refusal::refused;
+use super::upload::{Publication, Received, UploadSettings};
+use super::{Cause, Error, PageService, Route, unavailable};
+use crate::cache::{CoreMetadataRecord, Disk, MetadataStore, PageContent, RepositoryId, Spooled};
 use crate::upstream::{FileRequest, PublishError, PublishRequest, UpstreamError};
 use wheelport_index::digest::Hasher;
 use wheelport_index::form::UploadForm;
 use wheelport_index::wheel::metadata_headers;
-use wheelport_index::{Algorithm, CoreMetadata, File, FileAddress, FileKind, FileName, Hashes, Page, Sha256, Yanked};
+use wheelport_index::{Algorithm, CoreMetadata, File, FileAddress, FileKind, FileName, Hashes, Sha256, Yanked};
+use wheelport_runtime::{Clock, Entered, JoinError, Joined, SingleFlight, Tasks, blocking};
 
 /// How long a publisher waits after its last byte; some give up after 10 s.
-pub const ANSWER_WITHIN: Duration = Duration::from_secs(9);
-/// What upstream's page says is believed for so long when a file seems to be there already.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(9);
+/// How long upstream's page is believed when a file seems to be there already.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
-
 /// How long an upload waits for the repository's address to become known, as it may at the start.
-const ENDPOINT_PATIENCE: Duration = Duration::from_secs(5);
-/// The age of a page that was never fetched: older than any page that may be served.
-const LONG_AGO: Duration = Duration::from_hours(24 * 365);
+const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One upload at a time per repository and file name.
-pub(super) type FlightKey = (RepositoryId, FileName);
+type UploadKey = (RepositoryId, FileName);
+/// What came of an upload, with the SHA-256 of its file.
+type Delivered = (Sha256, Result<Publication, Error>);
 
-/// An upload under way.
+/// Publishes into all routes. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct UnderWay {
-    sha256: Sha256,
-    outcome: Waiter<Publication>,
+pub struct PublishService {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub pages: PageService,
+    pub metadata: MetadataStore,
+    pub disk: Arc<Disk>,
+    pub settings: UploadSettings,
+    /// Permits for uploads that are received at the same time.
+    pub receiving: Arc<Semaphore>,
+    pub clock: Clock,
+    pub deliveries: SingleFlight<UploadKey, Joined<Delivered>>,
+    pub tasks: Tasks,
 }
 
 /// An upload that was checked.
@@ -54,12 +63,12 @@ struct Upload {
     spooled: Spooled,
     metadata: Vec<u8>,
     content_type: HeaderValue,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
-/// What is to be found under the name of an uploaded file.
+/// What the repository has under the name of an uploaded file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+enum Existing {
     Same,
     Other,
     Nothing,
@@ -67,7 +76,20 @@ enum Found {
     Unclear,
 }
 
-impl Flow {
+impl PublishService {
+    pub(super) fn new(
+        pages: PageService,
+        metadata: MetadataStore,
+        disk: Arc<Disk>,
+        settings: UploadSettings,
+        clock: Clock,
+        tasks: Tasks,
+    ) -> Self {
+        let permits = settings.max_at_once.clamp(1, Semaphore::MAX_PERMITS);
+        let (receiving, deliveries) = (Arc::new(Semaphore::new(permits)), SingleFlight::default());
+        Self { inner: Arc::new(Inner { pages, metadata, disk, settings, receiving, clock, deliveries, tasks }) }
+    }
+
     /// Publishes a received upload. `Ok` says that the file is in the repository, and that the next reader finds it.
     ///
     /// What takes longer than a publisher waits ends in [`Cause::OutcomeUnknown`] for the publisher and goes on.
@@ -77,52 +99,46 @@ impl Flow {
         received: Received,
         attempt: Attempt,
     ) -> Result<Publication, Error> {
-        let until = Instant::now() + ANSWER_WITHIN;
-        let (sender, waiter) = watch::channel(None);
-        let (flow, route) = (self.clone(), Arc::clone(route));
-        self.shared.tasks.spawn("publish", async move {
+        let (service, route) = (self.clone(), Arc::clone(route));
+        let published = self.inner.tasks.run("publish", async move {
             let outcome = match check(received).await {
-                Ok(upload) => flow.one_at_a_time(&route, upload).await,
+                Ok(upload) => service.one_at_a_time(&route, upload).await,
                 Err(error) => Err(error),
             };
             attempt.finish(&outcome);
-            sender.send_replace(Some(outcome));
+            outcome
         });
-        match tokio::time::timeout_at(until, ended(waiter)).await {
+        match published.within(RESPONSE_TIMEOUT).await {
             Ok(outcome) => outcome,
-            Err(_elapsed) => Err(unavailable(Cause::OutcomeUnknown)),
+            Err(JoinError::Elapsed) => Err(unavailable(Cause::OutcomeUnknown)),
+            Err(lost @ JoinError::Lost) => Err(lost.into()),
         }
     }
 
-    /// Publishes, or joins who is publishing the same bytes, or waits for who is publishing other bytes under the same
-    /// name: of those, one wins.
+    /// Publishes, or joins the upload of the same bytes, or waits for an upload of other bytes under the same name: of
+    /// those, one wins.
     async fn one_at_a_time(&self, route: &Arc<Route>, upload: Upload) -> Result<Publication, Error> {
-        let key: FlightKey = (route.repository.clone(), upload.form.file.clone());
-        let (file, sha256) = (upload.form.file.clone(), upload.spooled.digests.sha256);
-        let mut upload = Some(upload);
+        let key: UploadKey = (route.repository.clone(), upload.form.file.clone());
+        let sha256 = upload.spooled.digests.sha256;
         loop {
-            let (flow, leading) = (self.clone(), Arc::clone(route));
-            let (under_way, _) = self.shared.publishes.join(key.clone(), &self.shared.tasks, "publish", || {
-                let upload = upload.take().expect("who has led returns");
-                let (sender, outcome) = watch::channel(None);
-                (UnderWay { sha256, outcome }, async move {
-                    let outcome = flow.lead(&leading, upload).await;
-                    sender.send_replace(Some(outcome));
-                })
-            });
-            let outcome = ended(under_way.outcome).await;
-            if under_way.sha256 == sha256 {
-                return outcome;
+            let other = match self.inner.deliveries.enter(key.clone()) {
+                Entered::Leader(leader) => {
+                    let outcome = self.deliver_and_show(route, upload).await;
+                    leader.finish((sha256, outcome.clone()));
+                    return outcome;
+                }
+                Entered::Follower(other) => other.finished().await?,
+            };
+            match other {
+                (digest, outcome) if digest == sha256 => return outcome,
+                (_, Ok(_) | Err(Error::FileExists { .. })) => return Err(Error::FileExists { file: key.1 }),
+                // The other upload failed, and the name is free again.
+                (_, Err(_)) => {}
             }
-            if let Ok(_) | Err(Error::FileExists { .. }) = outcome {
-                return Err(Error::FileExists { file });
-            }
-            // The other one failed; its place is free in a moment.
-            tokio::task::yield_now().await;
         }
     }
 
-    async fn lead(&self, route: &Arc<Route>, upload: Upload) -> Result<Publication, Error> {
+    async fn deliver_and_show(&self, route: &Arc<Route>, upload: Upload) -> Result<Publication, Error> {
         let publication = self.deliver(route, &upload).await?;
         self.make_visible(route, upload).await?;
         Ok(publication)
@@ -133,8 +149,8 @@ impl Flow {
         if self.is_known(route, upload).await {
             return Ok(Publication::Unchanged);
         }
-        // While nothing was sent the outcome is certain, and the publisher shall hear that within its patience.
-        let known = tokio::time::timeout(ENDPOINT_PATIENCE, route.publisher()).await;
+        // While nothing was sent the outcome is certain, and the publisher should hear that before it gives up.
+        let known = tokio::time::timeout(ENDPOINT_TIMEOUT, route.publisher()).await;
         let upstream = known.map_err(|_| unavailable(Cause::Connect))??;
         let mut repeated = false;
         loop {
@@ -152,35 +168,35 @@ impl Flow {
             let in_doubt = match &error {
                 PublishError::Unknown(_) => true,
                 PublishError::Conflict { .. } | PublishError::Denied { .. } | PublishError::Refused { .. } => false,
-                _ => return Err(refused(&error, project, version.as_str(), &route.label)),
+                _ => return Err(refused(&error, project, version.as_str())),
             };
             match self.look(route, upload).await {
-                Found::Same if in_doubt => return Ok(Publication::Published),
-                Found::Same => return Ok(Publication::Unchanged),
-                Found::Other => return Err(Error::FileExists { file: file.clone() }),
+                Existing::Same if in_doubt => return Ok(Publication::Published),
+                Existing::Same => return Ok(Publication::Unchanged),
+                Existing::Other => return Err(Error::FileExists { file: file.clone() }),
                 // It is not there, so the same bytes may be offered again; the repository takes a file once.
-                Found::Nothing if in_doubt && !repeated => repeated = true,
-                Found::Nothing | Found::Unclear => {
-                    return Err(refused(&error, project, version.as_str(), &route.label));
+                Existing::Nothing if in_doubt && !repeated => repeated = true,
+                Existing::Nothing | Existing::Unclear => {
+                    return Err(refused(&error, project, version.as_str()));
                 }
             }
         }
     }
 
-    /// Whether the page that is held lists exactly this file, and upstream says so too when it is asked again. What is
+    /// Whether the held page lists exactly this file, and upstream says so too when it is asked again. A file that is
     /// listed only because it was published here a moment ago may have been deleted since, so it has to be at its address.
     async fn is_known(&self, route: &Arc<Route>, upload: &Upload) -> bool {
         let project = &upload.form.project;
-        let held = self.held_page(route, project).await;
-        if !held.is_some_and(|held| on_page(&held, upload) == Found::Same) {
+        let held = self.inner.pages.held(route, project).await;
+        if !held.is_some_and(|held| on_page(&held.content, upload) == Existing::Same) {
             return false;
         }
-        let again = self.page_younger_than(route, project, LOOK_AGAIN_AFTER).await;
-        if !again.is_ok_and(|again| on_page(&again.record, upload) == Found::Same) {
+        let again = self.inner.pages.younger_than(route, project, LOOK_AGAIN_AFTER).await;
+        if !again.is_ok_and(|again| on_page(&again.content, upload) == Existing::Same) {
             return false;
         }
-        let (flow, key) = (self.clone(), route.key(project));
-        match blocking(move || flow.shared.published.has(&key)).await {
+        let (pages, key) = (self.inner.pages.clone(), route.key(project));
+        match blocking(move || pages.has_published(&key)).await {
             Ok(true) => self.is_at_address(route, upload).await,
             Ok(false) => true,
             Err(_) => false,
@@ -190,89 +206,72 @@ impl Flow {
     async fn is_at_address(&self, route: &Arc<Route>, upload: &Upload) -> bool {
         let Ok(upstream) = route.upstream().await else { return false };
         let request = FileRequest { address: upload.address(), url: None, resume: None, listed: false };
-        // The head of the answer is enough; dropping the rest ends the transfer.
+        // The headers of the response are enough; dropping the rest ends the transfer.
         upstream.file(request).await.is_ok_and(|reply| reply.length == Some(upload.spooled.content_length))
     }
 
     /// Looks what is in the repository under the name of an upload: on a new page, and where that does not list it, at
     /// the file's own address, because a page may be late.
-    async fn look(&self, route: &Arc<Route>, upload: &Upload) -> Found {
-        let listed = match self.page_younger_than(route, &upload.form.project, Duration::ZERO).await {
-            Ok(answer) => on_page(&answer.record, upload),
-            Err(Error::NoSuchProject { .. }) => Found::Nothing,
-            Err(_) => Found::Unclear,
+    async fn look(&self, route: &Arc<Route>, upload: &Upload) -> Existing {
+        let listed = match self.inner.pages.younger_than(route, &upload.form.project, Duration::ZERO).await {
+            Ok(view) => on_page(&view.content, upload),
+            Err(Error::NoSuchProject { .. }) => Existing::Nothing,
+            Err(_) => Existing::Unclear,
         };
         match listed {
-            Found::Nothing => self.at_address(route, upload).await,
+            Existing::Nothing => self.at_address(route, upload).await,
             found => found,
         }
     }
 
-    async fn at_address(&self, route: &Arc<Route>, upload: &Upload) -> Found {
+    async fn at_address(&self, route: &Arc<Route>, upload: &Upload) -> Existing {
         let request = FileRequest { address: upload.address(), url: None, resume: None, listed: false };
-        let Ok(upstream) = route.upstream().await else { return Found::Unclear };
+        let Ok(upstream) = route.upstream().await else { return Existing::Unclear };
         let mut reply = match upstream.file(request).await {
             Ok(reply) => reply,
-            Err(UpstreamError::NotFound) => return Found::Nothing,
-            Err(_) => return Found::Unclear,
+            Err(UpstreamError::NotFound) => return Existing::Nothing,
+            Err(_) => return Existing::Unclear,
         };
         if reply.length.is_some_and(|length| length != upload.spooled.content_length) {
-            return Found::Other;
+            return Existing::Other;
         }
         let mut hasher = Hasher::new(None);
-        while let Some(piece) = reply.body.next().await {
-            match piece {
-                Ok(piece) => hasher.update(&piece),
-                Err(_) => return Found::Unclear,
+        while let Some(chunk) = reply.body.next().await {
+            match chunk {
+                Ok(chunk) => hasher.update(&chunk),
+                Err(_) => return Existing::Unclear,
             }
         }
-        if hasher.finish().sha256 == upload.spooled.digests.sha256 { Found::Same } else { Found::Other }
+        if hasher.finish().sha256 == upload.spooled.digests.sha256 { Existing::Same } else { Existing::Other }
     }
 
-    /// Puts an accepted file into the cache, and its entry onto its page. What cannot be kept is fetched later.
+    /// Puts an accepted file into the cache, and its entry onto its page. A file that cannot be stored is fetched later.
     async fn make_visible(&self, route: &Arc<Route>, upload: Upload) -> Result<(), Error> {
         let key = route.key(&upload.form.project);
-        // Brings a persisted page into memory, so that it is this one that gets the entry.
-        let _ = self.held_page(route, &upload.form.project).await;
-        let flow = self.clone();
-        blocking(move || {
-            let shared = &flow.shared;
-            let entry = upload.entry(shared.clock.now());
+        // Brings a persisted page into memory, so that this page gets the entry.
+        let _ = self.inner.pages.held(route, &upload.form.project).await;
+        let service = self.clone();
+        let made = blocking(move || {
+            let inner = &service.inner;
+            let entry = upload.entry(inner.clock.now());
             let sha256 = upload.spooled.digests.sha256;
             if upload.form.kind == FileKind::Wheel
-                && let Err(error) = shared.sidecars.put(sha256, &Sidecar::present(upload.metadata.into()))
+                && let Err(error) = inner.metadata.put(sha256, &CoreMetadataRecord::present(upload.metadata.into()))
             {
-                tracing::warn!(%error, "the core metadata of a published file could not be kept");
+                tracing::warn!(%error, "the core metadata of a published file could not be recorded");
             }
             if let Err(error) = upload.spooled.commit() {
-                tracing::warn!(%error, file = %entry.name, "a published file could not be kept");
+                tracing::warn!(%error, file = %entry.name, "a published file could not be stored");
             }
-            if let Err(error) = shared.published.add(&key, entry) {
-                tracing::warn!(%error, "a published file is remembered until the next start only");
-            }
-            shared.pages.clear_note(&key);
-            let long_ago = Stamp::aged(LONG_AGO);
-            match shared.pages.get(&key) {
-                Some(held) => flow.show(&key, held.content.page.clone(), held.fetched, held.persisted),
-                // A page that is long out of date: the next reader asks upstream, and sees this file in any case.
-                None => flow.show(&key, Page::empty(key.project.clone()), long_ago, long_ago),
-            };
-        })
-        .await
-    }
-}
-
-/// Waits for an outcome, however long it takes.
-async fn ended(mut waiter: Waiter<Publication>) -> Result<Publication, Error> {
-    match waiter.wait_for(Option::is_some).await {
-        Ok(outcome) => outcome.clone().unwrap_or(Err(Error::Internal)),
-        Err(_leader_died) => Err(Error::Internal),
+            inner.pages.list_published(&key, entry);
+        });
+        Ok(made.await?)
     }
 }
 
 /// Compares what the form says with the file that arrived, and with what the file says of itself.
 async fn check(received: Received) -> Result<Upload, Error> {
-    let Received { form, spooled, content_type, place } = received;
+    let Received { form, spooled, content_type, permit } = received;
     blocking(move || {
         form.check_digests(&spooled.digests)?;
         let content = spooled.content().map_err(|error| {
@@ -280,23 +279,23 @@ async fn check(received: Received) -> Result<Upload, Error> {
             unavailable(Cause::Storage)
         })?;
         let metadata = form.check_content(content)?;
-        Ok(Upload { form, spooled, metadata, content_type, _place: place })
+        Ok(Upload { form, spooled, metadata, content_type, _permit: permit })
     })
     .await?
 }
 
 /// What a page says about the name of an upload.
-fn on_page(record: &PageRecord, upload: &Upload) -> Found {
-    let Some(file) = record.content.file(&upload.form.file) else { return Found::Nothing };
+fn on_page(page: &PageContent, upload: &Upload) -> Existing {
+    let Some(file) = page.file(&upload.form.file) else { return Existing::Nothing };
     let digests = &upload.spooled.digests;
     let same = match file.hashes.strongest() {
         _ if file.hashes.sha256().is_some() => file.hashes.sha256() == Some(digests.sha256),
         Some((Algorithm::Md5, value)) => value == digests.md5,
         Some((Algorithm::Blake2b256, value)) => value == digests.blake2b_256,
         // Only its bytes can tell.
-        _ => return Found::Nothing,
+        _ => return Existing::Nothing,
     };
-    if same { Found::Same } else { Found::Other }
+    if same { Existing::Same } else { Existing::Other }
 }
 
 impl Upload {

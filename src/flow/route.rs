@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::list::{ListState, ProjectSource};
-use super::unavailable;
+use super::{Cause, Error, ProjectSource, unavailable};
 use crate::cache::{PageKey, RepositoryId};
-use crate::error::{Cause, Error};
 use crate::token::TokenHandle;
 use crate::upstream::Upstream;
 use wheelport_index::ProjectName;
@@ -23,7 +21,6 @@ pub struct Route {
     pub label: String,
     /// The token's keeper, for readiness and metrics.
     pub token: TokenHandle,
-    pub(super) list: ListState,
     pub(super) projects: Arc<dyn ProjectSource>,
     upstream: watch::Receiver<Option<Upstream>>,
     publisher: Option<TokenHandle>,
@@ -37,7 +34,7 @@ impl std::fmt::Debug for Route {
 
 impl Route {
     /// A route whose upstream may become known later: where only AWS can tell a repository's address, the process
-    /// serves what it remembers until AWS has answered.
+    /// serves what it has cached until AWS has responded.
     pub fn new(
         name: Arc<str>,
         repository: RepositoryId,
@@ -46,8 +43,7 @@ impl Route {
         projects: Arc<dyn ProjectSource>,
         upstream: watch::Receiver<Option<Upstream>>,
     ) -> Self {
-        let list = ListState::default();
-        Self { name, repository, label, token, list, projects, upstream, publisher: None }
+        Self { name, repository, label, token, projects, upstream, publisher: None }
     }
 
     /// The same route, whose uploads use a token of another role: the one for reading need not be able to publish.
@@ -83,7 +79,7 @@ impl Route {
         self.upstream.borrow().as_ref().map(Upstream::rate_limit)
     }
 
-    /// Whether upstream can be asked for what nobody waits for.
+    /// Whether upstream has spare capacity for work in the background.
     pub(super) fn has_room(&self) -> bool {
         self.upstream.borrow().as_ref().is_some_and(Upstream::has_room)
     }

@@ -7,17 +7,19 @@
 //! Memory holds one batch and the few fields that decide something, however large the file is. Nothing of an upload
 //! is visible to anybody before upstream has accepted it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::HeaderValue;
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Flow, blocking, unavailable};
+use super::publish::PublishService;
+use super::{Cause, Error, unavailable};
 use crate::cache::{Spool, Spooled, StorageError};
-use crate::error::{Cause, Error};
 use wheelport_index::form::{Fields, UploadForm};
 use wheelport_index::multipart::{Event, Parser, Part};
-use wheelport_runtime::{HumanDuration, Size};
+use wheelport_runtime::{HumanDuration, Size, blocking};
 
 /// What boundaries and heads of a form may take besides the contents of its fields, in bytes.
 const FRAMING: u64 = 1 << 20;
@@ -85,9 +87,9 @@ impl Publication {
 /// An upload that is arriving. Dropping it leaves nothing behind.
 pub struct Receiving {
     parser: Parser,
-    taking: Taking,
+    reader: FormReader,
     content_type: HeaderValue,
-    place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 /// An upload that has arrived complete, with a form that keeps the rules.
@@ -95,42 +97,42 @@ pub struct Received {
     pub(super) form: UploadForm,
     pub(super) spooled: Spooled,
     pub(super) content_type: HeaderValue,
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
-struct Taking {
+struct FormReader {
     settings: UploadSettings,
     spool: Spool,
     fields: Fields,
-    part: Option<Current>,
+    part: Option<CurrentPart>,
     count: usize,
     text: u64,
 }
 
 /// The part that is being read.
-enum Current {
+enum CurrentPart {
     Content,
     Field { name: String, value: Vec<u8> },
     Ignored,
 }
 
-impl Flow {
+impl PublishService {
     /// Begins to receive a form of this content type.
     pub async fn receive(&self, content_type: HeaderValue) -> Result<Receiving, Error> {
         let text = content_type.to_str().unwrap_or_default();
         let parser = Parser::new(text)?;
-        let place = self.shared.upload_places.clone().try_acquire_owned();
-        let place = place.map_err(|_| unavailable(Cause::Busy))?;
-        let disk = self.shared.disk.clone();
+        let permit = Arc::clone(&self.inner.receiving).try_acquire_owned();
+        let permit = permit.map_err(|_| unavailable(Cause::Busy))?;
+        let disk = Arc::clone(&self.inner.disk);
         let spool = blocking(move || Spool::begin(&disk)).await?.map_err(|error| cannot_spool(&error))?;
-        let settings = self.shared.uploads.clone();
-        let taking = Taking { settings, spool, fields: Fields::default(), part: None, count: 0, text: 0 };
-        Ok(Receiving { parser, taking, content_type, place })
+        let settings = self.inner.settings.clone();
+        let reader = FormReader { settings, spool, fields: Fields::default(), part: None, count: 0, text: 0 };
+        Ok(Receiving { parser, reader, content_type, permit })
     }
 
     /// The bounds of uploads.
-    pub fn upload_settings(&self) -> &UploadSettings {
-        &self.shared.uploads
+    pub fn settings(&self) -> &UploadSettings {
+        &self.inner.settings
     }
 }
 
@@ -144,27 +146,27 @@ impl Receiving {
     pub async fn take(self, batch: Vec<Bytes>) -> Result<Self, Error> {
         blocking(move || {
             let mut receiving = self;
-            batch.iter().try_for_each(|piece| receiving.piece(piece))?;
+            batch.iter().try_for_each(|chunk| receiving.chunk(chunk))?;
             Ok(receiving)
         })
         .await?
     }
 
-    fn piece(&mut self, piece: &[u8]) -> Result<(), Error> {
-        let taking = &mut self.taking;
-        if taking.spool.form_length() + piece.len() as u64 > taking.settings.max_form_size() {
-            return Err(taking.settings.too_large());
+    fn chunk(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        let reader = &mut self.reader;
+        if reader.spool.form_length() + chunk.len() as u64 > reader.settings.max_form_size() {
+            return Err(reader.settings.too_large());
         }
-        taking.spool.write_form(piece).map_err(|error| cannot_spool(&error))?;
-        self.parser.feed(piece, &mut |event| taking.event(event))
+        reader.spool.write_form(chunk).map_err(|error| cannot_spool(&error))?;
+        self.parser.feed(chunk, &mut |event| reader.event(event))
     }
 
     /// Everything has arrived: the form must be complete and keep the rules.
     pub fn finish(self) -> Result<Received, Error> {
         self.parser.finish()?;
-        let form = self.taking.fields.check()?;
-        let spooled = self.taking.spool.finish();
-        Ok(Received { form, spooled, content_type: self.content_type, place: self.place })
+        let form = self.reader.fields.check()?;
+        let spooled = self.reader.spool.finish();
+        Ok(Received { form, spooled, content_type: self.content_type, permit: self.permit })
     }
 }
 
@@ -175,13 +177,13 @@ impl Received {
     }
 }
 
-impl Taking {
+impl FormReader {
     fn event(&mut self, event: Event<'_>) -> Result<(), Error> {
         match event {
             Event::Begin(part) => self.begin(part),
             Event::Data(data) => self.data(data),
             Event::End => match self.part.take() {
-                Some(Current::Field { name, value }) => Ok(self.fields.put(&name, value)?),
+                Some(CurrentPart::Field { name, value }) => Ok(self.fields.put(&name, value)?),
                 _ => Ok(()),
             },
         }
@@ -196,18 +198,18 @@ impl Taking {
         let Part { name, file_name } = part;
         self.part = Some(if name == "content" {
             self.fields.content(file_name)?;
-            Current::Content
+            CurrentPart::Content
         } else if Fields::wants(&name) {
-            Current::Field { name, value: Vec::new() }
+            CurrentPart::Field { name, value: Vec::new() }
         } else {
-            Current::Ignored
+            CurrentPart::Ignored
         });
         Ok(())
     }
 
     fn data(&mut self, data: &[u8]) -> Result<(), Error> {
         let size = data.len() as u64;
-        if let Some(Current::Content) = self.part {
+        if let Some(CurrentPart::Content) = self.part {
             if self.spool.content_length() + size > self.settings.max_file_size.bytes() {
                 return Err(self.settings.too_large());
             }
@@ -218,7 +220,7 @@ impl Taking {
             let limit = self.settings.max_fields_size.bytes();
             return Err(Error::UploadTooLarge { what: "the fields of a form", limit });
         }
-        if let Some(Current::Field { value, .. }) = &mut self.part {
+        if let Some(CurrentPart::Field { value, .. }) = &mut self.part {
             value.extend_from_slice(data);
         }
         Ok(())

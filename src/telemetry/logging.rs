@@ -4,27 +4,23 @@
 //! kept at `info` whatever is asked for, because their finer levels print headers and bodies, and those hold secrets.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Bytes of lines that may wait to be written, and as many again of lines about answers.
-const QUEUE: usize = 4 << 20;
-/// Bytes of lines about answers that one thread may have waiting.
-const OWN_QUEUE: usize = QUEUE / 4;
+/// Bytes of lines that may wait to be written.
+const QUEUE: usize = 8 << 20;
 /// What the writer keeps allocated between two writes, in bytes.
-const GATHERED: usize = 64 << 10;
+const KEPT_ALLOCATED: usize = 64 << 10;
 /// How long lines are gathered before they are written.
-const GATHER: Duration = Duration::from_millis(5);
-/// The target of the lines about answers, one for every request.
-pub const ACCESS: &str = "wheelport::web::account";
-/// Set when the log is JSON.
-static JSON_LINES: OnceLock<JsonLines> = OnceLock::new();
+const FLUSH_INTERVAL: Duration = Duration::from_millis(5);
+/// The target of the access log, one line for every request.
+pub const ACCESS_TARGET: &str = "wheelport::access";
 /// Crates whose finer levels would print secrets or framing.
 const KEPT_AT_INFO: [&str; 12] = [
     "aws_config",
@@ -65,165 +61,85 @@ pub fn start(format: LogFormat, filter: &str) -> Result<Flush, InvalidFilter> {
     for target in KEPT_AT_INFO {
         directives = directives.add_directive(format!("{target}=info").parse().map_err(|_| invalid())?);
     }
-    let (lines, flush) = Lines::start();
+    let (lines, flush) = LogSink::start();
     let human = match format {
         LogFormat::Auto => io::stderr().is_terminal(),
         LogFormat::Json => false,
         LogFormat::Human => true,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(directives).with_writer(lines.clone());
+    let builder = tracing_subscriber::fmt().with_env_filter(directives).with_writer(lines);
     if human {
         builder.with_ansi(io::stderr().is_terminal()).with_target(false).init();
     } else {
-        let json = builder.json().flatten_event(true).with_current_span(true).with_span_list(false);
-        json.init();
-        let _ = JSON_LINES.set(JsonLines { lines, access: tracing::enabled!(target: ACCESS, tracing::Level::INFO) });
+        // The span list names the request that a line belongs to, whatever task writes it.
+        builder.json().flatten_event(true).with_current_span(false).with_span_list(true).init();
     }
     Ok(flush)
 }
 
-/// The way to a log of JSON lines.
-pub(super) struct JsonLines {
-    lines: Lines,
-    /// Whether it is to have lines about answers.
-    pub(super) access: bool,
-}
-
-/// The way to the log, if it is JSON.
-pub(super) fn json_lines() -> Option<&'static JsonLines> {
-    JSON_LINES.get()
-}
-
-thread_local! {
-    /// This thread's lines about answers. One shelf for all would be fought over by all.
-    static OWN: Arc<Shelf> = {
-        let shelf = Arc::<Shelf>::default();
-        if let Some(JsonLines { lines, .. }) = json_lines() {
-            lines.queue.owned().push(Arc::clone(&shelf));
-        }
-        shelf
-    };
-}
-
-impl JsonLines {
-    /// Has a line about an answer written behind this thread's earlier ones; it is dropped if too many wait.
-    pub(super) fn push(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        OWN.with(|own| self.lines.queue.push(own, OWN_QUEUE, write));
-    }
-}
-
-/// The way to the logging thread.
+/// Where lines go. Cheap to clone.
 #[derive(Clone)]
-struct Lines {
-    queue: Arc<Queue>,
+struct LogSink {
+    queue: Arc<LogQueue>,
 }
 
 /// Writes what is left when dropped.
 pub struct Flush {
-    queue: Arc<Queue>,
+    queue: Arc<LogQueue>,
     done: Receiver<()>,
 }
 
-/// Lines, one behind the other.
-type Shelf = Mutex<Vec<u8>>;
-
-/// Lines that wait to be written. Those of one thread stay in their order, and so do all but those about answers.
+/// Lines that wait to be written, in order.
 #[derive(Default)]
-struct Queue {
-    common: Shelf,
-    /// The lines about answers, by thread.
-    owned: Mutex<Vec<Arc<Shelf>>>,
-    /// Whether the writer has to be woken. Set before it looks at the shelves for the last time, so that a line that it
-    /// does not see there is put by somebody who sees this.
-    asleep: AtomicBool,
-    closed: AtomicBool,
-    writer: OnceLock<Thread>,
+struct LogQueue {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+#[derive(Default)]
+struct Waiting {
+    lines: Vec<u8>,
+    closed: bool,
 }
 
-impl Queue {
-    fn owned(&self) -> MutexGuard<'_, Vec<Arc<Shelf>>> {
-        lock(&self.owned)
-    }
-
-    /// Adds to a shelf unless it is full. What is added may go beyond the limit.
-    fn push(&self, shelf: &Shelf, limit: usize, write: impl FnOnce(&mut Vec<u8>)) {
-        {
-            let mut bytes = lock(shelf);
-            if bytes.len() >= limit {
-                return;
-            }
-            write(&mut bytes);
+impl LogQueue {
+    /// Adds a line unless the queue is full. The line that fills it may go beyond the limit.
+    fn push(&self, line: &[u8]) {
+        let mut waiting = self.waiting.lock();
+        if waiting.lines.len() >= QUEUE {
+            return;
         }
-        if self.asleep.load(Ordering::Relaxed) {
-            self.wake();
-        }
-    }
-
-    #[cold]
-    fn wake(&self) {
-        if self.asleep.swap(false, Ordering::Relaxed)
-            && let Some(writer) = self.writer.get()
-        {
-            writer.unpark();
+        let was_empty = waiting.lines.is_empty();
+        waiting.lines.extend_from_slice(line);
+        drop(waiting);
+        if was_empty {
+            self.wake.notify_one();
         }
     }
 
     fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        if let Some(writer) = self.writer.get() {
-            writer.unpark();
-        }
+        self.waiting.lock().closed = true;
+        self.wake.notify_one();
     }
 
-    /// Whether nothing waits.
-    fn is_empty(&self) -> bool {
-        lock(&self.common).is_empty() && self.owned().iter().all(|shelf| lock(shelf).is_empty())
-    }
-
-    /// Takes what waits, and forgets the shelves of threads that have ended.
-    fn collect(&self, taken: &mut Vec<u8>) {
-        let mut empty = |shelf: &Shelf| {
-            let mut bytes = lock(shelf);
-            taken.append(&mut bytes);
-            bytes.shrink_to(GATHERED);
-        };
-        empty(&self.common);
-        self.owned().retain(|shelf| {
-            let ended = Arc::strong_count(shelf) == 1;
-            empty(shelf);
-            !ended
-        });
-    }
-
-    /// Waits for lines and takes them all; nothing once the queue is closed and empty.
+    /// Waits for lines and takes them all; `false` once the queue is closed and empty.
     fn take(&self, taken: &mut Vec<u8>) -> bool {
         taken.clear();
-        taken.shrink_to(GATHERED);
-        let closed = || self.closed.load(Ordering::Acquire);
-        loop {
-            self.asleep.store(true, Ordering::Relaxed);
-            if closed() || !self.is_empty() {
-                break;
-            }
-            thread::park();
-        }
-        self.asleep.store(false, Ordering::Relaxed);
-        if !closed() {
+        taken.shrink_to(KEPT_ALLOCATED);
+        let mut waiting = self.waiting.lock();
+        self.wake.wait_while(&mut waiting, |waiting| waiting.lines.is_empty() && !waiting.closed);
+        if !waiting.closed {
             // Under load many lines come at once, and one system call writes them all.
-            thread::sleep(GATHER);
+            self.wake.wait_while_for(&mut waiting, |waiting| !waiting.closed, FLUSH_INTERVAL);
         }
-        self.collect(taken);
+        std::mem::swap(&mut waiting.lines, taken);
         !taken.is_empty()
     }
 }
 
-impl Lines {
+impl LogSink {
     fn start() -> (Self, Flush) {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(LogQueue::default());
         let (finished, done) = sync_channel(1);
         let reading = Arc::clone(&queue);
         // A thread of its own, not a task: it must also write while the runtime stops.
@@ -234,9 +150,7 @@ impl Lines {
             }
             let _ = finished.send(());
         });
-        if let Ok(writer) = spawned {
-            let _ = queue.writer.set(writer.thread().clone());
-        }
+        drop(spawned);
         (Self { queue: Arc::clone(&queue) }, Flush { queue, done })
     }
 }
@@ -249,7 +163,7 @@ impl Drop for Flush {
     }
 }
 
-impl<'a> MakeWriter<'a> for Lines {
+impl<'a> MakeWriter<'a> for LogSink {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
@@ -259,12 +173,12 @@ impl<'a> MakeWriter<'a> for Lines {
 
 /// Takes one event, which comes whole.
 struct Line<'a> {
-    queue: &'a Queue,
+    queue: &'a LogQueue,
 }
 
 impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.queue.push(&self.queue.common, QUEUE, |waiting| waiting.extend_from_slice(bytes));
+        self.queue.push(bytes);
         Ok(bytes.len())
     }
 
@@ -277,21 +191,15 @@ impl Write for Line<'_> {
 mod tests {
     use super::*;
 
-    impl Queue {
-        fn say(&self, shelf: &Shelf, line: &str) {
-            self.push(shelf, QUEUE, |waiting| waiting.extend_from_slice(line.as_bytes()));
-        }
-    }
-
     #[test]
     fn lines_are_taken_together_in_order_until_the_queue_is_closed() {
-        let queue = Queue::default();
-        queue.say(&queue.common, "one\n");
-        queue.say(&queue.common, "two\n");
+        let queue = LogQueue::default();
+        queue.push(b"one\n");
+        queue.push(b"two\n");
         let mut taken = Vec::new();
         assert!(queue.take(&mut taken));
         assert_eq!(taken, b"one\ntwo\n");
-        queue.say(&queue.common, "three\n");
+        queue.push(b"three\n");
         queue.close();
         assert!(queue.take(&mut taken));
         assert_eq!(taken, b"three\n");
@@ -299,23 +207,8 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_threads_that_have_ended_are_still_taken() {
-        let queue = Queue::default();
-        let (ended, living) = (Arc::<Shelf>::default(), Arc::<Shelf>::default());
-        queue.owned().extend([Arc::clone(&ended), Arc::clone(&living)]);
-        queue.say(&ended, "ended\n");
-        queue.say(&living, "living\n");
-        drop(ended);
-        queue.close();
-        let mut taken = Vec::new();
-        assert!(queue.take(&mut taken));
-        assert_eq!(taken, b"ended\nliving\n");
-        assert_eq!(queue.owned().len(), 1, "the shelf of a thread that has ended is forgotten");
-    }
-
-    #[test]
     fn a_line_wakes_the_writer_whenever_it_comes() {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(LogQueue::default());
         let (taken, lines) = sync_channel(0);
         let reading = Arc::clone(&queue);
         let writer = thread::spawn(move || {
@@ -324,9 +217,8 @@ mod tests {
                 let _ = taken.send(bytes.clone());
             }
         });
-        queue.writer.set(writer.thread().clone()).expect("it has not started before");
         for number in 0..200 {
-            queue.say(&queue.common, &number.to_string());
+            queue.push(number.to_string().as_bytes());
             let line = lines.recv_timeout(Duration::from_secs(10)).expect("the writer was woken");
             assert_eq!(line, number.to_string().as_bytes());
         }
@@ -335,11 +227,11 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_takes_is_bounded() {
-        let queue = Queue::default();
+    fn lines_that_nothing_takes_are_bounded() {
+        let queue = LogQueue::default();
         for _ in 0..3 {
-            queue.say(&queue.common, &"x".repeat(QUEUE / 2));
+            queue.push(&vec![b'x'; QUEUE / 2]);
         }
-        assert_eq!(lock(&queue.common).len(), QUEUE);
+        assert_eq!(queue.waiting.lock().lines.len(), QUEUE);
     }
 }

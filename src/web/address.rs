@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 
-use crate::error::{AddressFault, Error};
+use super::refusal::{AddressFault, Refusal};
 use wheelport_index::excerpt;
 use wheelport_index::filename::{FileKind, FileName, InvalidComponent, VersionSegment};
 use wheelport_index::name::ProjectName;
@@ -64,8 +64,8 @@ impl RouteNames {
         self.names.iter().position(|known| **known == *name).map(RouteId)
     }
 
-    fn default_route(&self) -> Result<RouteId, Error> {
-        self.default.ok_or(Error::NoDefaultRoute)
+    pub(super) fn default_route(&self) -> Result<RouteId, Refusal> {
+        self.default.ok_or(Refusal::NoDefaultRoute)
     }
 }
 
@@ -149,30 +149,30 @@ impl From<Address> for Parsed {
 }
 
 /// Reads the path of a request, still percent-encoded and without its query.
-pub fn parse(path: &str, routes: &RouteNames) -> Result<Parsed, Error> {
+pub fn parse(path: &str, routes: &RouteNames) -> Result<Parsed, Refusal> {
     let segments = Segments::split(path)?;
     match segments.as_slice() {
         [] => Ok(Address::Home.into()),
-        [first] if first == "pypi" => Err(Error::NotOffered { protocol: "The XML-RPC interface" }),
+        [first] if first == "pypi" => Err(Refusal::NotOffered { protocol: "The XML-RPC interface" }),
         [first, name, rest @ ..] if first == "pypi" => match routes.named(name) {
             Some(route) => below(route, rest, segments.slashes),
             None => unrouted(name, segments.as_slice(), routes),
         },
         [first, second, ..] if first == "_" && second == "oidc" => {
-            Err(Error::NotOffered { protocol: "Trusted publishing" })
+            Err(Refusal::NotOffered { protocol: "Trusted publishing" })
         }
-        [first, ..] if first == ".well-known" => Err(Error::NotOffered { protocol: "Discovery" }),
+        [first, ..] if first == ".well-known" => Err(Refusal::NotOffered { protocol: "Discovery" }),
         [first] if first == "legacy" => Ok(Address::Upload { route: routes.default_route()? }.into()),
         [first, rest @ ..] if first == "legacy" && rest.first().is_some_and(|next| next == "+simple") => {
             below(routes.default_route()?, rest, segments.slashes)
         }
         rest if has_shape(rest) => below(routes.default_route()?, rest, segments.slashes),
-        _ => Err(Error::NothingHere),
+        _ => Err(Refusal::NothingHere),
     }
 }
 
 /// `/pypi/…` whose second segment is no route: the legacy JSON of the default route, or a mistyped route.
-fn unrouted(name: &str, segments: &[Cow<'_, str>], routes: &RouteNames) -> Result<Parsed, Error> {
+fn unrouted(name: &str, segments: &[Cow<'_, str>], routes: &RouteNames) -> Result<Parsed, Refusal> {
     let legacy = match segments {
         [_, second, last] => last == "json" && second != "simple",
         [_, second] => second == "json",
@@ -183,7 +183,7 @@ fn unrouted(name: &str, segments: &[Cow<'_, str>], routes: &RouteNames) -> Resul
     if let (true, Ok(route)) = (legacy, routes.default_route()) {
         return below(route, segments, 0);
     }
-    Err(Error::NoSuchRoute { route: excerpt(name) })
+    Err(Refusal::NoSuchRoute { route: excerpt(name) })
 }
 
 /// Whether the segments behind a route look like anything, so that noise is `NothingHere` even without a default.
@@ -193,7 +193,7 @@ fn has_shape(rest: &[Cow<'_, str>]) -> bool {
 }
 
 /// What the segments behind a route mean.
-fn below(route: RouteId, rest: &[Cow<'_, str>], slashes: usize) -> Result<Parsed, Error> {
+fn below(route: RouteId, rest: &[Cow<'_, str>], slashes: usize) -> Result<Parsed, Refusal> {
     match rest {
         [] => Ok(Address::Upload { route }.into()),
         [index, rest @ ..] if index == "simple" || index == "+simple" => in_index(route, index, rest, slashes),
@@ -201,12 +201,12 @@ fn below(route: RouteId, rest: &[Cow<'_, str>], slashes: usize) -> Result<Parsed
         [prefix, project, version, last] if prefix == "pypi" && last == "json" => legacy(route, project, Some(version)),
         [project, last] if last == "json" => legacy(route, project, None),
         [project, version, last] if last == "json" => legacy(route, project, Some(version)),
-        _ => Err(Error::NothingHere),
+        _ => Err(Refusal::NothingHere),
     }
 }
 
 /// What the segments behind `simple` mean. `slashes` counts those at the end of the path.
-fn in_index(route: RouteId, index: &str, rest: &[Cow<'_, str>], slashes: usize) -> Result<Parsed, Error> {
+fn in_index(route: RouteId, index: &str, rest: &[Cow<'_, str>], slashes: usize) -> Result<Parsed, Refusal> {
     match rest {
         [] => {
             let redirect = (slashes == 0).then(|| format!("{index}/"));
@@ -233,11 +233,11 @@ fn in_index(route: RouteId, index: &str, rest: &[Cow<'_, str>], slashes: usize) 
                 Address::File { route, file: FileAddress { project, version, file } }.into()
             })
         }
-        _ => Err(Error::NothingHere),
+        _ => Err(Refusal::NothingHere),
     }
 }
 
-fn legacy(route: RouteId, spelling: &str, version: Option<&Cow<'_, str>>) -> Result<Parsed, Error> {
+fn legacy(route: RouteId, spelling: &str, version: Option<&Cow<'_, str>>) -> Result<Parsed, Refusal> {
     let version = version.map(|raw| component(VersionSegment::parse(raw))).transpose()?;
     Ok(Address::Legacy { route, project: project(spelling)?, version }.into())
 }
@@ -259,7 +259,7 @@ struct Segments<'a> {
 }
 
 impl<'a> Segments<'a> {
-    fn split(path: &'a str) -> Result<Self, Error> {
+    fn split(path: &'a str) -> Result<Self, Refusal> {
         if path.len() > MAX_LENGTH {
             return Err(AddressFault::TooLong.into());
         }
@@ -276,7 +276,7 @@ impl<'a> Segments<'a> {
         let slashes = path.len() - path.trim_end_matches('/').len();
         // One `../` of a redirect undoes one slash; nobody has a reason to send many.
         if count > MAX_SEGMENTS || slashes > MAX_SEGMENTS {
-            Err(Error::NothingHere)
+            Err(Refusal::NothingHere)
         } else {
             Ok(Self { parts, count, slashes })
         }

@@ -1,17 +1,17 @@
-//! Conditional and partial requests (RFC 9110, 13 and 14): what a client that has something already needs to get.
+//! Conditional and partial requests (RFC 9110, 13 and 14): what a client that has something already still needs.
 //!
-//! Pure: headers, entity tag and length in, an outcome out. Our entity tags are strong and our answers carry no
-//! `Last-Modified`, so dates never match. Several ranges at once are answered with the whole: nobody who installs
-//! packages asks for them, and they are a well-known way to make a server work for nothing.
+//! Pure: headers, entity tag and length in, a decision out. Our entity tags are strong and our responses carry no
+//! `Last-Modified`, so dates never match. A request for several ranges gets the whole file: no installer sends one, and
+//! they are a well-known way to make a server work for nothing.
 
 use http::Method;
 use http::header::{HeaderMap, IF_NONE_MATCH, IF_RANGE, RANGE};
 
 use super::headers::values;
 
-/// What to answer.
+/// What to respond with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(super) enum Decision {
     /// 304: the client has it.
     NotModified,
     /// What [`Selection`] says.
@@ -20,7 +20,7 @@ pub enum Outcome {
 
 /// Which bytes to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Selection {
+pub(super) enum Selection {
     /// All of them, with 200.
     Whole,
     /// These, with 206. Both ends are inclusive and within the length.
@@ -34,15 +34,16 @@ pub enum Selection {
     NotSatisfiable,
 }
 
-/// Decides for a representation of `length` bytes with the strong entity tag `etag`, quotes included.
-pub fn decide(method: &Method, headers: &HeaderMap, etag: &str, length: u64) -> Outcome {
+/// Decides for a representation with the strong entity tag `etag`, quotes included; `length` is given in bytes where
+/// parts of it are served.
+pub(super) fn decide(method: &Method, headers: &HeaderMap, etag: &str, length: Option<u64>) -> Decision {
     if none_match(values(headers, &IF_NONE_MATCH), etag) {
-        return Outcome::NotModified;
+        return Decision::NotModified;
     }
     let mut ranges = values(headers, &RANGE);
-    let range = match (ranges.next(), ranges.next()) {
-        (Some(range), None) if *method == Method::GET => range,
-        _ => return Outcome::Send(Selection::Whole),
+    let (range, length) = match (ranges.next(), ranges.next(), length) {
+        (Some(range), None, Some(length)) if *method == Method::GET => (range, length),
+        _ => return Decision::Send(Selection::Whole),
     };
     let mut conditions = headers.get_all(IF_RANGE).into_iter();
     let unchanged = match (conditions.next(), conditions.next()) {
@@ -50,12 +51,12 @@ pub fn decide(method: &Method, headers: &HeaderMap, etag: &str, length: u64) -> 
         (Some(condition), None) => condition.to_str().is_ok_and(|condition| same_strongly(condition, etag)),
         (Some(_), Some(_)) => false,
     };
-    Outcome::Send(if unchanged { selection(range, length) } else { Selection::Whole })
+    Decision::Send(if unchanged { selection(range, length) } else { Selection::Whole })
 }
 
 /// Whether one of the values of `If-None-Match` names `etag`, compared weakly: some servers in between weaken the tags
 /// of what they compress.
-pub fn none_match<'a>(values: impl IntoIterator<Item = &'a str>, etag: &str) -> bool {
+pub(super) fn none_match<'a>(values: impl IntoIterator<Item = &'a str>, etag: &str) -> bool {
     let opaque = etag.strip_prefix("W/").unwrap_or(etag);
     values.into_iter().any(|value| value.trim() == "*" || tags(value).any(|tag| tag == opaque))
 }
@@ -79,7 +80,7 @@ fn tags(list: &str) -> impl Iterator<Item = &str> {
 
 /// The bytes that a `Range` header asks for. What is malformed, in another unit or more than one range is ignored,
 /// as the standard allows.
-pub fn selection(range: &str, length: u64) -> Selection {
+fn selection(range: &str, length: u64) -> Selection {
     let Some((unit, set)) = range.split_once('=') else { return Selection::Whole };
     let Some((from, to)) = set.trim().split_once('-') else { return Selection::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") || length == 0 {
@@ -128,12 +129,12 @@ mod tests {
         Selection::Part { first, last }
     }
 
-    fn ask(method: &Method, asked: &[(&'static str, &str)]) -> Outcome {
+    fn ask(method: &Method, asked: &[(&'static str, &str)]) -> Decision {
         let mut headers = HeaderMap::new();
         for (name, value) in asked {
             headers.append(*name, HeaderValue::from_str(value).expect("a header value"));
         }
-        decide(method, &headers, ETAG, 100)
+        decide(method, &headers, ETAG, Some(100))
     }
 
     #[test]
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn the_conditions_decide_whether_a_range_counts() {
         let range = ("range", "bytes=10-");
-        let send = Outcome::Send;
+        let send = Decision::Send;
         assert_eq!(ask(&Method::GET, &[range]), send(part(10, 99)));
         assert_eq!(ask(&Method::HEAD, &[range]), send(Selection::Whole));
         assert_eq!(ask(&Method::GET, &[range, range]), send(Selection::Whole));
@@ -180,9 +181,9 @@ mod tests {
         }
         let twice = [range, ("if-range", ETAG), ("if-range", ETAG)];
         assert_eq!(ask(&Method::GET, &twice), send(Selection::Whole));
-        assert_eq!(ask(&Method::GET, &[range, ("if-none-match", ETAG)]), Outcome::NotModified);
-        assert_eq!(ask(&Method::HEAD, &[("if-none-match", ETAG)]), Outcome::NotModified);
-        assert_eq!(ask(&Method::GET, &[("if-none-match", "\"x\""), ("if-none-match", ETAG)]), Outcome::NotModified);
+        assert_eq!(ask(&Method::GET, &[range, ("if-none-match", ETAG)]), Decision::NotModified);
+        assert_eq!(ask(&Method::HEAD, &[("if-none-match", ETAG)]), Decision::NotModified);
+        assert_eq!(ask(&Method::GET, &[("if-none-match", "\"x\""), ("if-none-match", ETAG)]), Decision::NotModified);
     }
 
     #[test]

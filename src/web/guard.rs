@@ -14,7 +14,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::headers::values;
-use crate::error::Error;
+use super::refusal::Refusal;
 use wheelport_index::excerpt;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -196,21 +196,21 @@ impl HostPolicy {
 
     /// The host of a request, if it is one of ours. `target` is the authority of a request target in absolute form;
     /// where there is one, the `Host` header has to agree with it.
-    pub fn check(&self, headers: &HeaderMap, target: Option<&str>) -> Result<Host, Error> {
+    pub(super) fn check(&self, headers: &HeaderMap, target: Option<&str>) -> Result<Host, Refusal> {
         let mut given = headers.get_all(HOST).into_iter();
-        let (Some(header), None) = (given.next(), given.next()) else { return Err(Error::BadHost) };
-        let raw = header.to_str().map_err(|_| Error::BadHost)?;
-        let host = Host::parse(raw).ok_or(Error::BadHost)?;
+        let (Some(header), None) = (given.next(), given.next()) else { return Err(Refusal::BadHost) };
+        let raw = header.to_str().map_err(|_| Refusal::BadHost)?;
+        let host = Host::parse(raw).ok_or(Refusal::BadHost)?;
         if target.is_some_and(|target| !target.eq_ignore_ascii_case(raw)) {
-            return Err(Error::BadHost);
+            return Err(Refusal::BadHost);
         }
-        if self.answers_to(&host.name) { Ok(host) } else { Err(Error::HostNotAllowed { host: excerpt(raw) }) }
+        if self.answers_to(&host.name) { Ok(host) } else { Err(Refusal::HostNotAllowed { host: excerpt(raw) }) }
     }
 
     /// Whether a request that would change something comes from a page of another site. Programs send neither of the
     /// two headers; browsers send at least one of them with every such request, and no page can forge them.
     /// `host` must have passed [`HostPolicy::check`].
-    pub fn cross_site(&self, headers: &HeaderMap, host: &Host) -> bool {
+    pub(super) fn cross_site(&self, headers: &HeaderMap, host: &Host) -> bool {
         let foreign_site =
             headers.get_all(SEC_FETCH_SITE).iter().any(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
         let foreign_origin = headers

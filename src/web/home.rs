@@ -10,11 +10,14 @@ use http::header::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
-use super::guard::{Host, UploadPolicy};
+use super::Site;
+use super::context::RequestContext;
+use super::guard::{self, Host, UploadPolicy};
+use super::representation::{Document, Representation};
 use wheelport_index::render::Escaped;
 
 /// The `Content-Security-Policy` of this page: its own style sheet, by digest, and nothing else.
-pub const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
+const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'sha256-oy3J/Px8QpLCvRdbf6j8G3HTUeh4kvXxatZV9hngNOI='; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
@@ -23,7 +26,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 
 /// What the page says.
 #[derive(Debug, Clone)]
-pub struct HomeModel<'a> {
+struct HomeModel<'a> {
     /// This program's version.
     pub version: &'a str,
     /// Scheme, host and path prefix, without a final slash; see [`base_url`].
@@ -34,7 +37,7 @@ pub struct HomeModel<'a> {
 
 /// One route of the page.
 #[derive(Debug, Clone)]
-pub struct HomeRoute<'a> {
+struct HomeRoute<'a> {
     /// Its name.
     pub name: &'a str,
     /// The CodeArtifact domain behind it.
@@ -47,14 +50,46 @@ pub struct HomeRoute<'a> {
     pub upload: UploadPolicy,
 }
 
+/// The start page of a site.
+pub(super) fn document(site: &Site, context: &RequestContext, host: &Host) -> Document {
+    let base = base_url(site, context, host);
+    let default = site.names.default_route().ok();
+    let model = HomeModel {
+        version: env!("CARGO_PKG_VERSION"),
+        base: &base,
+        routes: site
+            .routes
+            .iter()
+            .enumerate()
+            .map(|(position, route)| HomeRoute {
+                name: &route.route.name,
+                domain: &route.domain,
+                repository: &route.repository,
+                default: default.is_some_and(|default| default.0 == position),
+                upload: route.upload,
+            })
+            .collect(),
+    };
+    let html = page(&model);
+    let representation = Representation::unstored(HeaderValue::from_static("text/html; charset=utf-8"), html.len())
+        .with(http::header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
+    Document { representation, bytes: html.into() }
+}
+
+/// The address under which this client reaches the server; index pages never use it.
+pub(super) fn base_url(site: &Site, context: &RequestContext, host: &Host) -> String {
+    let scheme = guard::client_scheme(context.peer, &context.headers, &site.trusted_proxies);
+    configured_base(site.public_url.as_ref(), scheme, host)
+}
+
 /// The address that configuration should use: the public URL, or the one the reader came by.
-pub fn base_url(public_url: Option<&Url>, scheme: &str, host: &Host) -> String {
+fn configured_base(public_url: Option<&Url>, scheme: &str, host: &Host) -> String {
     public_url
         .map_or_else(|| format!("{scheme}://{}", host.authority()), |url| url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// Writes the page.
-pub fn page(model: &HomeModel<'_>) -> String {
+fn page(model: &HomeModel<'_>) -> String {
     let mut page = String::with_capacity(8 * 1024);
     page.push_str(concat!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>Wheelport</title>\n",

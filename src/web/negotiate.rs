@@ -1,13 +1,13 @@
-//! Which form of a page a client gets, and in which coding.
+//! Which format of a document a client gets, and in which content coding.
 //!
 //! Pure: header values in, a choice out. `Accept` follows RFC 9110 (12.5.1) and PEP 691, `Accept-Encoding`
 //! RFC 9110 (12.5.3). Two rules of our own: JSON is only given to a client that names it, because a bare `*/*` is
 //! sent by clients that can read nothing but HTML; and a range we cannot read is passed over instead of refused.
 
-use http::header::HeaderValue;
+use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue};
 
-use crate::error::Error;
-use crate::flow::Coding;
+use super::headers::values;
+use super::refusal::Refusal;
 
 const JSON_V1: &str = "application/vnd.pypi.simple.v1+json";
 const JSON_LATEST: &str = "application/vnd.pypi.simple.latest+json";
@@ -15,9 +15,9 @@ const HTML_V1: &str = "application/vnd.pypi.simple.v1+html";
 const HTML_LATEST: &str = "application/vnd.pypi.simple.latest+html";
 const TEXT_HTML: &str = "text/html";
 
-/// The form of a page or of the project list. Whoever asks for the latest version gets, and is told, version 1.
+/// The format of a page or of the project list. A client that asks for the latest version gets version 1, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Form {
+pub(super) enum Format {
     /// `application/vnd.pypi.simple.v1+json`
     Json,
     /// `application/vnd.pypi.simple.v1+html`
@@ -26,9 +26,9 @@ pub enum Form {
     TextHtml,
 }
 
-impl Form {
-    /// The `Content-Type` to answer with.
-    pub fn content_type(self) -> HeaderValue {
+impl Format {
+    /// The `Content-Type` header.
+    pub(super) fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Json => "application/vnd.pypi.simple.v1+json",
             Self::HtmlV1 => "application/vnd.pypi.simple.v1+html; charset=utf-8",
@@ -36,55 +36,72 @@ impl Form {
         })
     }
 
-    /// The log and metric label.
-    pub const fn as_str(self) -> &'static str {
+}
+
+/// The content coding of a response (RFC 9110, 8.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum ContentCoding {
+    Identity,
+    Gzip,
+    Zstd,
+}
+
+/// What a client gets of a document that has several representations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Negotiated {
+    pub format: Format,
+    pub coding: ContentCoding,
+}
+
+impl ContentCoding {
+    /// The `Content-Encoding` header; none for the identity.
+    pub(super) fn content_encoding(self) -> Option<HeaderValue> {
         match self {
-            Self::Json => "json",
-            Self::HtmlV1 => "html-v1",
-            Self::TextHtml => "html",
+            Self::Identity => None,
+            Self::Gzip => Some(HeaderValue::from_static("gzip")),
+            Self::Zstd => Some(HeaderValue::from_static("zstd")),
         }
     }
 }
 
-/// The `Content-Encoding` to answer with; none for the identity.
-pub fn content_encoding(coding: Coding) -> Option<HeaderValue> {
-    match coding {
-        Coding::Identity => None,
-        Coding::Gzip => Some(HeaderValue::from_static("gzip")),
-        Coding::Zstd => Some(HeaderValue::from_static("zstd")),
+impl Negotiated {
+    /// What these headers ask for.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let format = format(values(headers, &ACCEPT))?;
+        Ok(Self { format, coding: coding(values(headers, &ACCEPT_ENCODING)) })
     }
 }
 
 /// The form for all values of `Accept`. None means that everything is welcome.
-pub fn form<'a>(accept: impl IntoIterator<Item = &'a str>) -> Result<Form, Error> {
-    let mut json = Wish::default();
-    let mut html_v1 = Wish::default();
-    let mut text_html = Wish::default();
+fn format<'a>(accept: impl IntoIterator<Item = &'a str>) -> Result<Format, Refusal> {
+    let mut json = Preference::default();
+    let mut html_v1 = Preference::default();
+    let mut text_html = Preference::default();
     let mut any = false;
     for (range, quality) in ranges(accept) {
         any = true;
-        json.hear(&[JSON_V1, JSON_LATEST], range, quality);
-        html_v1.hear(&[HTML_V1, HTML_LATEST], range, quality);
-        text_html.hear(&[TEXT_HTML], range, quality);
+        json.note(&[JSON_V1, JSON_LATEST], range, quality);
+        html_v1.note(&[HTML_V1, HTML_LATEST], range, quality);
+        text_html.note(&[TEXT_HTML], range, quality);
     }
     if !any {
-        return Ok(Form::TextHtml);
+        return Ok(Format::TextHtml);
     }
     // Equal wishes: what is named goes before what a wildcard covers. Among the named, `text/html` is the last resort
     // (PEP 691); among the covered it is the first, for the sake of clients that read nothing else.
-    [(json.rank(), 2, 0, Form::Json), (html_v1.rank(), 1, 1, Form::HtmlV1), (text_html.rank(), 0, 2, Form::TextHtml)]
+    [(json.rank(), 2, 0, Format::Json), (html_v1.rank(), 1, 1, Format::HtmlV1), (text_html.rank(), 0, 2, Format::TextHtml)]
         .into_iter()
         .filter(|((quality, _), ..)| *quality > 0)
         .max_by_key(|((quality, named), among_named, among_covered, _)| {
             (*quality, *named, if *named { *among_named } else { *among_covered })
         })
         .map(|(.., form)| form)
-        .ok_or(Error::NotAcceptable)
+        .ok_or(Refusal::NotAcceptable)
 }
 
 /// The coding for all values of `Accept-Encoding`. Whoever says nothing gets the identity, and so does whoever
 /// excludes everything, since a page that cannot be read beats no page.
-pub fn coding<'a>(accept_encoding: impl IntoIterator<Item = &'a str>) -> Coding {
+fn coding<'a>(accept_encoding: impl IntoIterator<Item = &'a str>) -> ContentCoding {
     let (mut zstd, mut gzip, mut identity, mut star) = (None, None, None, None);
     for (name, quality) in ranges(accept_encoding) {
         let slot = match name {
@@ -99,38 +116,38 @@ pub fn coding<'a>(accept_encoding: impl IntoIterator<Item = &'a str>) -> Coding 
     // `*` says that the client does not care, not that it knows our newest coding: gzip stands first there.
     let named = |quality: Option<u16>, rank: u8| (quality.or(star).unwrap_or(0), quality.is_some(), rank);
     let best = [
-        (named(zstd, if zstd.is_some() { 3 } else { 1 }), Coding::Zstd),
-        (named(gzip, 2), Coding::Gzip),
-        (named(identity, 0), Coding::Identity),
+        (named(zstd, if zstd.is_some() { 3 } else { 1 }), ContentCoding::Zstd),
+        (named(gzip, 2), ContentCoding::Gzip),
+        (named(identity, 0), ContentCoding::Identity),
     ]
     .into_iter()
     .filter(|((quality, ..), _)| *quality > 0)
     .max_by_key(|((quality, _, rank), _)| (*quality, *rank));
-    best.map_or(Coding::Identity, |(_, coding)| coding)
+    best.map_or(ContentCoding::Identity, |(_, coding)| coding)
 }
 
 /// The quality (0 to 1000) that the client gives to the best of these types, each a lower-case `type/subtype`; 0
 /// where it excludes or does not mention them. No header at all is 1000 for everything.
-pub fn quality<'a>(accept: impl IntoIterator<Item = &'a str>, types: &[&str]) -> u16 {
-    let mut wish = Wish::default();
+pub(super) fn quality<'a>(accept: impl IntoIterator<Item = &'a str>, types: &[&str]) -> u16 {
+    let mut wish = Preference::default();
     let mut any = false;
     for (range, quality) in ranges(accept) {
         any = true;
-        wish.hear(types, range, quality);
+        wish.note(types, range, quality);
     }
     if any { wish.rank().0 } else { 1000 }
 }
 
 /// What a client has said about one form: by name, by `type/*`, by `*/*`.
 #[derive(Default)]
-struct Wish {
+struct Preference {
     named: Option<u16>,
     kind: Option<u16>,
     all: Option<u16>,
 }
 
-impl Wish {
-    fn hear(&mut self, types: &[&str], range: &str, quality: u16) {
+impl Preference {
+    fn note(&mut self, types: &[&str], range: &str, quality: u16) {
         let slot = if range == "*/*" || range == "*" {
             &mut self.all
         } else if let Some(kind) = range.strip_suffix("/*") {
@@ -218,22 +235,22 @@ mod tests {
         let uv = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01";
         let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8";
         for (client, accept, expected) in [
-            ("pip 22 to 26, pdm, pipenv", pip, Ok(Form::Json)),
-            ("pip up to 21", "text/html", Ok(Form::TextHtml)),
-            ("uv", uv, Ok(Form::Json)),
-            ("poetry 2", "application/vnd.pypi.simple.v1+json, */*;q=0.1", Ok(Form::Json)),
-            ("poetry 1, hash steps, hatch, curl", "*/*", Ok(Form::TextHtml)),
-            ("a browser", browser, Ok(Form::TextHtml)),
-            ("an old runtime's default", "text/html, image/gif, *; q=.2, */*; q=.2", Ok(Form::TextHtml)),
-            ("latest", JSON_LATEST, Ok(Form::Json)),
-            ("latest HTML", HTML_LATEST, Ok(Form::HtmlV1)),
-            ("other JSON", "application/json", Err(Error::NotAcceptable)),
-            ("other JSON or anything", "application/json, */*;q=0.1", Ok(Form::TextHtml)),
-            ("a future version", "application/vnd.pypi.simple.v2+json", Err(Error::NotAcceptable)),
+            ("pip 22 to 26, pdm, pipenv", pip, Ok(Format::Json)),
+            ("pip up to 21", "text/html", Ok(Format::TextHtml)),
+            ("uv", uv, Ok(Format::Json)),
+            ("poetry 2", "application/vnd.pypi.simple.v1+json, */*;q=0.1", Ok(Format::Json)),
+            ("poetry 1, hash steps, hatch, curl", "*/*", Ok(Format::TextHtml)),
+            ("a browser", browser, Ok(Format::TextHtml)),
+            ("an old runtime's default", "text/html, image/gif, *; q=.2, */*; q=.2", Ok(Format::TextHtml)),
+            ("latest", JSON_LATEST, Ok(Format::Json)),
+            ("latest HTML", HTML_LATEST, Ok(Format::HtmlV1)),
+            ("other JSON", "application/json", Err(Refusal::NotAcceptable)),
+            ("other JSON or anything", "application/json, */*;q=0.1", Ok(Format::TextHtml)),
+            ("a future version", "application/vnd.pypi.simple.v2+json", Err(Refusal::NotAcceptable)),
         ] {
-            assert_eq!(form([accept]), expected, "{client}");
+            assert_eq!(format([accept]), expected, "{client}");
         }
-        assert_eq!(form([]), Ok(Form::TextHtml));
+        assert_eq!(format([]), Ok(Format::TextHtml));
     }
 
     #[test]
@@ -241,69 +258,69 @@ mod tests {
         let json = JSON_V1;
         let html = HTML_V1;
         for (accept, expected) in [
-            (format!("{json};q=0.5, text/html"), Ok(Form::TextHtml)),
-            (format!("{json};q=0.5, text/html;q=0.4"), Ok(Form::Json)),
-            (format!("text/html, {json}"), Ok(Form::Json)),
-            (format!("text/html, {html}"), Ok(Form::HtmlV1)),
-            (format!("*/*, {json}"), Ok(Form::Json)),
-            (format!("*/*, {json};q=0"), Ok(Form::TextHtml)),
-            (format!("*/*;q=0.5, {json};q=0.1"), Ok(Form::TextHtml)),
-            ("text/*".to_owned(), Ok(Form::TextHtml)),
-            ("application/*".to_owned(), Ok(Form::HtmlV1)),
-            ("*/*, text/html;q=0".to_owned(), Ok(Form::HtmlV1)),
-            (format!("*/*, text/html;q=0, {html};q=0"), Ok(Form::Json)),
-            ("*/*;q=0".to_owned(), Err(Error::NotAcceptable)),
-            ("text/html;q=0".to_owned(), Err(Error::NotAcceptable)),
-            ("text/html;q=0.000".to_owned(), Err(Error::NotAcceptable)),
-            ("image/png".to_owned(), Err(Error::NotAcceptable)),
-            (json.to_uppercase(), Ok(Form::Json)),
-            (format!("  {json} ; Q=1.000 ;x=\"a,b;q=0\" , text/html"), Ok(Form::Json)),
-            (format!("x/y;a=\"{json},\""), Err(Error::NotAcceptable)),
-            (format!("{json};q=nonsense, text/html;q=0.1"), Ok(Form::TextHtml)),
-            (format!("{json};q=1.5"), Ok(Form::TextHtml)),
-            (" , ,".to_owned(), Ok(Form::TextHtml)),
-            (String::new(), Ok(Form::TextHtml)),
+            (format!("{json};q=0.5, text/html"), Ok(Format::TextHtml)),
+            (format!("{json};q=0.5, text/html;q=0.4"), Ok(Format::Json)),
+            (format!("text/html, {json}"), Ok(Format::Json)),
+            (format!("text/html, {html}"), Ok(Format::HtmlV1)),
+            (format!("*/*, {json}"), Ok(Format::Json)),
+            (format!("*/*, {json};q=0"), Ok(Format::TextHtml)),
+            (format!("*/*;q=0.5, {json};q=0.1"), Ok(Format::TextHtml)),
+            ("text/*".to_owned(), Ok(Format::TextHtml)),
+            ("application/*".to_owned(), Ok(Format::HtmlV1)),
+            ("*/*, text/html;q=0".to_owned(), Ok(Format::HtmlV1)),
+            (format!("*/*, text/html;q=0, {html};q=0"), Ok(Format::Json)),
+            ("*/*;q=0".to_owned(), Err(Refusal::NotAcceptable)),
+            ("text/html;q=0".to_owned(), Err(Refusal::NotAcceptable)),
+            ("text/html;q=0.000".to_owned(), Err(Refusal::NotAcceptable)),
+            ("image/png".to_owned(), Err(Refusal::NotAcceptable)),
+            (json.to_uppercase(), Ok(Format::Json)),
+            (format!("  {json} ; Q=1.000 ;x=\"a,b;q=0\" , text/html"), Ok(Format::Json)),
+            (format!("x/y;a=\"{json},\""), Err(Refusal::NotAcceptable)),
+            (format!("{json};q=nonsense, text/html;q=0.1"), Ok(Format::TextHtml)),
+            (format!("{json};q=1.5"), Ok(Format::TextHtml)),
+            (" , ,".to_owned(), Ok(Format::TextHtml)),
+            (String::new(), Ok(Format::TextHtml)),
         ] {
-            assert_eq!(form([accept.as_str()]), expected, "{accept}");
+            assert_eq!(format([accept.as_str()]), expected, "{accept}");
         }
-        assert_eq!(form(["text/html;q=0.1", json]), Ok(Form::Json), "several lines are one list");
+        assert_eq!(format(["text/html;q=0.1", json]), Ok(Format::Json), "several lines are one list");
     }
 
     #[test]
     fn codings_follow_the_client_and_then_our_preference() {
         for (accept, expected) in [
-            ("gzip, deflate", Coding::Gzip),
-            ("gzip, deflate, zstd", Coding::Zstd),
-            ("zstd,gzip,deflate", Coding::Zstd),
-            ("gzip, deflate, br, zstd", Coding::Zstd),
-            ("identity", Coding::Identity),
-            ("Identity", Coding::Identity),
-            ("identity, gzip;q=0.5", Coding::Identity),
-            ("identity;q=0.5, gzip", Coding::Gzip),
-            ("gzip, identity", Coding::Gzip),
-            ("zstd;q=0.5, gzip", Coding::Gzip),
-            ("zstd;q=0.5, gzip;q=0.5", Coding::Zstd),
-            ("gzip;q=0", Coding::Identity),
-            ("gzip;q=0, *", Coding::Zstd),
-            ("*", Coding::Gzip),
-            ("gzip;q=0.5, *;q=0.1", Coding::Gzip),
-            ("identity;q=0", Coding::Identity),
-            ("identity;q=0, *;q=0.1", Coding::Gzip),
-            ("*;q=0", Coding::Identity),
-            ("br", Coding::Identity),
-            ("x-gzip", Coding::Gzip),
-            ("", Coding::Identity),
+            ("gzip, deflate", ContentCoding::Gzip),
+            ("gzip, deflate, zstd", ContentCoding::Zstd),
+            ("zstd,gzip,deflate", ContentCoding::Zstd),
+            ("gzip, deflate, br, zstd", ContentCoding::Zstd),
+            ("identity", ContentCoding::Identity),
+            ("Identity", ContentCoding::Identity),
+            ("identity, gzip;q=0.5", ContentCoding::Identity),
+            ("identity;q=0.5, gzip", ContentCoding::Gzip),
+            ("gzip, identity", ContentCoding::Gzip),
+            ("zstd;q=0.5, gzip", ContentCoding::Gzip),
+            ("zstd;q=0.5, gzip;q=0.5", ContentCoding::Zstd),
+            ("gzip;q=0", ContentCoding::Identity),
+            ("gzip;q=0, *", ContentCoding::Zstd),
+            ("*", ContentCoding::Gzip),
+            ("gzip;q=0.5, *;q=0.1", ContentCoding::Gzip),
+            ("identity;q=0", ContentCoding::Identity),
+            ("identity;q=0, *;q=0.1", ContentCoding::Gzip),
+            ("*;q=0", ContentCoding::Identity),
+            ("br", ContentCoding::Identity),
+            ("x-gzip", ContentCoding::Gzip),
+            ("", ContentCoding::Identity),
         ] {
             assert_eq!(coding([accept]), expected, "{accept}");
         }
-        assert_eq!(coding([]), Coding::Identity);
+        assert_eq!(coding([]), ContentCoding::Identity);
     }
 
     proptest! {
         #[test]
         fn any_text_is_survived_and_the_choice_is_one_the_client_can_read(accept in "[a-z*/+;=, q0-9.\"\\\\]{0,80}") {
-            let chosen = form([accept.as_str()]);
-            if chosen == Ok(Form::Json) {
+            let chosen = format([accept.as_str()]);
+            if chosen == Ok(Format::Json) {
                 prop_assert!(accept.contains("json") || accept.contains('*'));
             }
             let _ = coding([accept.as_str()]);

@@ -1,11 +1,10 @@
-//! What operators and orchestrators ask: health, readiness, metrics, status, purge.
+//! For operators and orchestrators: health, readiness, metrics, status, purge.
 //!
-//! `healthz` and `readyz` answer on the proxy's own listener; everything else only on the listener for operations.
+//! `healthz` and `readyz` are on the proxy's own listener too; everything else only on the listener for operations.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{ConnectInfo, Query, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -17,34 +16,42 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::Site;
 use super::headers::NO_STORE;
-use super::problem;
 use wheelport_index::ProjectName;
 
 /// The routes of the listener for operations.
-pub fn router(site: Arc<Site>) -> Router {
+pub(super) fn router(site: Arc<Site>) -> Router {
     Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
+        .route("/healthz", get(async || healthz()))
+        .route("/readyz", get(async |State(site): State<Arc<Site>>| readyz(&site)))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .route("/purge", post(purge))
-        .layer(CatchPanicLayer::custom(|_| problem::internal().map(Body::new)))
+        .layer(CatchPanicLayer::custom(|_| panicked()))
         .with_state(site)
 }
 
+/// The response to a probe, if this path is one.
+pub(super) fn health(site: &Site, path: &str) -> Option<Response> {
+    match path {
+        "/healthz" => Some(healthz()),
+        "/readyz" => Some(readyz(site)),
+        _ => None,
+    }
+}
+
 /// The process is alive; touches nothing.
-pub(super) async fn healthz() -> Response {
-    health(StatusCode::OK, "alive\n".into_response())
+fn healthz() -> Response {
+    probe(StatusCode::OK, "alive\n".into_response())
 }
 
-/// Whether traffic may come here.
-pub(super) async fn readyz(State(site): State<Arc<Site>>) -> Response {
-    let status = Status::of(&site);
+/// Whether this process is useful to clients.
+fn readyz(site: &Site) -> Response {
+    let status = Status::of(site);
     let code = if status.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    health(code, Json(status).into_response())
+    probe(code, Json(status).into_response())
 }
 
-fn health(code: StatusCode, mut response: Response) -> Response {
+fn probe(code: StatusCode, mut response: Response) -> Response {
     *response.status_mut() = code;
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     if code == StatusCode::SERVICE_UNAVAILABLE {
@@ -122,7 +129,7 @@ async fn status(State(site): State<Arc<Site>>) -> Response {
 }
 
 #[derive(Deserialize)]
-struct Purged {
+struct Purge {
     route: String,
     project: String,
 }
@@ -131,7 +138,7 @@ struct Purged {
 async fn purge(
     State(site): State<Arc<Site>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Query(wanted): Query<Purged>,
+    Query(wanted): Query<Purge>,
     request: Request,
 ) -> Response {
     if comes_from_a_web_page(request.headers()) {
@@ -141,9 +148,13 @@ async fn purge(
     let (Some(route), Ok(project)) = (route, ProjectName::parse(&wanted.project)) else {
         return (StatusCode::NOT_FOUND, "no such route or project\n").into_response();
     };
-    site.flow.purge(&route.route, &project).await;
+    site.flow.pages.purge(&route.route, &project).await;
     tracing::info!(route = wanted.route, %project, client = %peer.ip(), "page purged");
     (StatusCode::OK, "purged\n").into_response()
+}
+
+fn panicked() -> http::Response<axum::body::Body> {
+    (StatusCode::INTERNAL_SERVER_ERROR, "this server failed to handle the request; its log says why\n").into_response()
 }
 
 fn comes_from_a_web_page(headers: &HeaderMap) -> bool {

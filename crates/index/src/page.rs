@@ -139,7 +139,7 @@ pub struct ProjectStatus {
 }
 
 /// The project list (PEP 503 root page, PEP 691).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProjectList {
     /// Every project, sorted.
     pub projects: Vec<ProjectName>,

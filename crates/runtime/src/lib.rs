@@ -3,14 +3,18 @@
 //!
 //! Nothing here knows HTTP, AWS or the package index.
 
+mod blocking;
 mod clock;
+mod joined;
 mod priority;
 mod single_flight;
 mod tasks;
 mod units;
 
+pub use blocking::{Panicked, blocking};
 pub use clock::Clock;
 pub use priority::Priority;
-pub use single_flight::{Entered, JoinError, Joined, Leader, Role, SingleFlight};
+pub use joined::{JoinError, Joined};
+pub use single_flight::{Entered, Leader, Role, SingleFlight};
 pub use tasks::Tasks;
 pub use units::{HumanDuration, InvalidDuration, InvalidSize, Size};

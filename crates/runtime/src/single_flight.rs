@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::Tasks;
+use super::joined::Joined;
+use super::tasks::Tasks;
 
 /// The flights under way, by key. `S` is what followers share: a [`Joined`] outcome, or something richer such as a file
 /// that is read while it grows. Cheap to clone.
@@ -38,23 +38,6 @@ pub enum Entered<K: Hash + Eq, T> {
     Follower(Joined<T>),
 }
 
-/// The outcome of work that runs elsewhere, shared by all who wait for it.
-#[derive(Debug)]
-pub struct Joined<T> {
-    outcome: watch::Receiver<Option<T>>,
-}
-
-/// Why there is no outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum JoinError {
-    /// The work takes longer than the caller waits. It goes on.
-    #[error("the work takes longer than its caller waits")]
-    Elapsed,
-    /// The work ended without an outcome: it panicked, or the process is stopping.
-    #[error("the work ended without an outcome")]
-    Lost,
-}
-
 /// The right to work on a key, and the duty to say what came of it. Dropping it frees the key without an outcome.
 pub struct Leader<K: Hash + Eq, T> {
     key: Held<K, Joined<T>>,
@@ -70,12 +53,6 @@ impl<K, S> Default for SingleFlight<K, S> {
 impl<K, S> Clone for SingleFlight<K, S> {
     fn clone(&self) -> Self {
         Self { running: Arc::clone(&self.running) }
-    }
-}
-
-impl<T> Clone for Joined<T> {
-    fn clone(&self) -> Self {
-        Self { outcome: self.outcome.clone() }
     }
 }
 
@@ -154,26 +131,6 @@ impl<K: Hash + Eq, T> Leader<K, T> {
     }
 }
 
-impl<T> Joined<T> {
-    pub(crate) fn pending() -> (Self, watch::Sender<Option<T>>) {
-        let (sender, outcome) = watch::channel(None);
-        (Self { outcome }, sender)
-    }
-}
-
-impl<T: Clone> Joined<T> {
-    /// Waits for the outcome, however long that takes.
-    pub async fn finished(mut self) -> Result<T, JoinError> {
-        let finished = self.outcome.wait_for(Option::is_some).await.map_err(|_| JoinError::Lost)?;
-        finished.clone().ok_or(JoinError::Lost)
-    }
-
-    /// Waits for the outcome, at most this long.
-    pub async fn within(self, timeout: Duration) -> Result<T, JoinError> {
-        tokio::time::timeout(timeout, self.finished()).await.unwrap_or(Err(JoinError::Elapsed))
-    }
-}
-
 /// A key that is taken until this is dropped.
 struct Held<K: Hash + Eq, S> {
     running: Arc<Mutex<HashMap<K, S>>>,
@@ -188,8 +145,11 @@ impl<K: Hash + Eq, S> Drop for Held<K, S> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::sync::oneshot;
 
+    use super::super::joined::JoinError;
     use super::*;
 
     type Flights = SingleFlight<u8, Joined<u8>>;

@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::Priority;
+use super::joined::Joined;
+use super::priority::Priority;
 
 /// Starts tasks and joins them at the end of the process. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -22,8 +23,8 @@ impl Tasks {
         Self::default()
     }
 
-    /// Starts a task that ends by itself, such as a fill; the stop waits for it until its deadline. It works for whom its
-    /// starter works for.
+    /// Starts a task that ends by itself, such as a download; the stop waits for it until its deadline. It has the
+    /// priority of the task that starts it.
     #[expect(clippy::disallowed_methods, reason = "the one place that may start tasks")]
     pub fn spawn<F>(&self, name: &'static str, task: F)
     where
@@ -31,6 +32,18 @@ impl Tasks {
     {
         let task = Priority::current().serve(task.instrument(tracing::debug_span!("task", task = name)));
         drop(tokio::spawn(self.tracker.track_future(task)));
+    }
+
+    /// Starts a task whose outcome can be waited for; it goes on when nothing waits.
+    pub fn run<F>(&self, name: &'static str, task: F) -> Joined<F::Output>
+    where
+        F: Future<Output: Clone + Send + Sync> + Send + 'static,
+    {
+        let (joined, outcome) = Joined::pending();
+        self.spawn(name, async move {
+            outcome.send_replace(Some(task.await));
+        });
+        joined
     }
 
     /// Starts a loop that runs until the stop; it is dropped at its next await then.
@@ -50,11 +63,6 @@ impl Tasks {
     /// Resolves when the stop begins.
     pub async fn stopping(&self) {
         self.stop.cancelled().await;
-    }
-
-    /// Whether the stop has begun.
-    pub fn is_stopping(&self) -> bool {
-        self.stop.is_cancelled()
     }
 
     /// Begins the stop without waiting.

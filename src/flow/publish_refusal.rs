@@ -3,8 +3,7 @@
 //! The service words its refusals for its own API and varies them, so only a few words of them are looked at, and
 //! what is repeated of them is free of accounts, ARNs and addresses.
 
-use super::{explain, unavailable};
-use crate::error::{Cause, Error};
+use super::{Cause, Error, unavailable};
 use crate::upstream::PublishError;
 use wheelport_index::ProjectName;
 
@@ -13,8 +12,8 @@ const ACTION: &str = "codeartifact:PublishPackageVersion";
 /// The longest part of a message that is repeated, in characters.
 const LONGEST: usize = 300;
 
-/// The error for a refused upload of a version of a project; `resource` is for the log.
-pub(super) fn refused(error: &PublishError, project: &ProjectName, version: &str, resource: &str) -> Error {
+/// The error for a refused upload of a version of a project.
+pub(super) fn refused(error: &PublishError, project: &ProjectName, version: &str) -> Error {
     let because = |reason: String| Error::UploadRefused { reason };
     match error {
         PublishError::Denied { message } | PublishError::Conflict { message } if says_origin(message.as_deref()) => {
@@ -23,7 +22,7 @@ pub(super) fn refused(error: &PublishError, project: &ProjectName, version: &str
                  to 'Allow' there (aws codeartifact put-package-origin-configuration) or choose another project name"
             ))
         }
-        PublishError::Denied { .. } => Error::Denied { action: ACTION, resource: resource.to_owned() },
+        PublishError::Denied { .. } => Error::Denied { action: ACTION },
         PublishError::Conflict { message } => because(conflict(message.as_deref(), project, version)),
         PublishError::Refused { status: 402, message } => because(format!(
             "a quota of CodeArtifact is used up; its operator can have it raised in Service Quotas{}",
@@ -41,7 +40,9 @@ pub(super) fn refused(error: &PublishError, project: &ProjectName, version: &str
             "the repository behind this route does not exist; its operator finds the details with 'wheelport check'"
                 .to_owned(),
         ),
-        PublishError::NotSent(error) => explain(error, || Error::Internal, resource),
+        PublishError::NotSent(error) => {
+            Error::from_upstream(error, || Error::internal("an upload that was not sent cannot be absent"))
+        }
         PublishError::Unknown(_) => unavailable(Cause::OutcomeUnknown),
         PublishError::Spool => unavailable(Cause::Storage),
     }

@@ -1,20 +1,20 @@
-//! Which wheels of a page announce core metadata (PEP 658, 714).
+//! Which wheels of a page advertise core metadata (PEP 658, 714).
 //!
-//! pip and uv abort when announced metadata cannot be had, so it is announced only for what this server can keep its
-//! word on: a wheel whose name can be parsed, whose bytes can be verified, and which fits into the cache. A wheel that
-//! turned out to hold no usable metadata is announced no longer; for one whose metadata is known the digest is given.
+//! pip and uv abort when advertised metadata cannot be fetched, so it is advertised only where this server can deliver
+//! it: for a wheel whose name can be parsed, whose bytes can be verified, and which fits into the cache. A wheel that
+//! turned out to hold no usable metadata stops advertising it; where the metadata is known, its digest is given.
 
-use crate::cache::Sidecars;
+use crate::cache::MetadataStore;
 use wheelport_index::{CoreMetadata, File, FileKind, Hashes};
 
 /// Completes what a page says of the core metadata of these files. Reads the record of every wheel: blocking.
-pub(super) fn core_metadata(files: &mut [File], sidecars: &Sidecars, largest: u64) {
+pub(super) fn advertise_core_metadata(files: &mut [File], store: &MetadataStore, largest: u64) {
     for file in files {
-        if !can_serve(file, largest) {
+        if !can_extract(file, largest) {
             file.core_metadata = CoreMetadata::Absent;
             continue;
         }
-        let known = file.hashes.sha256().and_then(|wheel| sidecars.digest(wheel));
+        let known = file.hashes.sha256().and_then(|wheel| store.digest(wheel));
         file.core_metadata = match known {
             Some(None) => CoreMetadata::Absent,
             Some(Some(digest)) => {
@@ -22,7 +22,7 @@ pub(super) fn core_metadata(files: &mut [File], sidecars: &Sidecars, largest: u6
                 hashes.insert("sha256", &digest.to_string());
                 CoreMetadata::Hashed(hashes)
             }
-            // What upstream announces of its own carries digests of the same bytes: those of the file in the wheel.
+            // What upstream advertises of its own carries digests of the same bytes: those of the file in the wheel.
             None if matches!(file.core_metadata, CoreMetadata::Hashed(_)) => continue,
             None => CoreMetadata::Available,
         };
@@ -30,7 +30,7 @@ pub(super) fn core_metadata(files: &mut [File], sidecars: &Sidecars, largest: u6
 }
 
 /// Whether the metadata of this file can be served, as far as its entry tells.
-pub(super) fn can_serve(file: &File, largest: u64) -> bool {
+fn can_extract(file: &File, largest: u64) -> bool {
     file.name.kind() == FileKind::Wheel
         && file.name.distribution().is_some()
         && file.hashes.strongest().is_some()
@@ -40,7 +40,7 @@ pub(super) fn can_serve(file: &File, largest: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{Disk, Sidecar};
+    use crate::cache::{Disk, CoreMetadataRecord};
     use wheelport_index::{FileName, Page, ProjectName, Sha256, VersionSegment};
     use wheelport_runtime::Clock;
 
@@ -68,12 +68,12 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_be_served_is_announced() -> Outcome {
+    fn only_what_can_be_served_is_advertised() -> Outcome {
         let root = tempfile::tempdir()?;
-        let sidecars = Sidecars::new(Disk::open(root.path(), 1 << 20, Clock::system())?);
+        let store = MetadataStore::new(Disk::open(root.path(), 1 << 20, Clock::system())?);
         let (known, broken, unknown) = (Sha256::of(b"known"), Sha256::of(b"broken"), Sha256::of(b"unknown"));
-        sidecars.put(known, &Sidecar::present("Name: a".into()))?;
-        sidecars.put(broken, &Sidecar::Absent)?;
+        store.put(known, &CoreMetadataRecord::present("Name: a".into()))?;
+        store.put(broken, &CoreMetadataRecord::Absent)?;
         let mut page = Page {
             name: ProjectName::parse("a")?,
             api_version: (1, 0),
@@ -91,13 +91,13 @@ mod tests {
             meta_extra: serde_json::Map::new(),
             extra: serde_json::Map::new(),
         };
-        core_metadata(&mut page.files, &sidecars, 1 << 20);
+        advertise_core_metadata(&mut page.files, &store, 1 << 20);
         let mut hashed = Hashes::default();
         hashed.insert("sha256", &Sha256::of(b"Name: a").to_string());
-        let announced: Vec<_> = page.files.into_iter().map(|file| file.core_metadata).collect();
+        let advertised: Vec<_> = page.files.into_iter().map(|file| file.core_metadata).collect();
         let mut expected = vec![CoreMetadata::Available, CoreMetadata::Hashed(hashed)];
         expected.resize(7, CoreMetadata::Absent);
-        assert_eq!(announced, expected);
+        assert_eq!(advertised, expected);
         Ok(())
     }
 }

@@ -1,0 +1,108 @@
+//! What records hold: a project's page, and a repository's project list.
+
+use std::collections::HashMap;
+use std::io::{self, BufWriter, Write};
+
+use foldhash::quality::RandomState;
+use serde::Serialize;
+
+use super::records::Content;
+use wheelport_index::digest::Hasher;
+use wheelport_index::{File, FileAddress, FileName, Page, ProjectList, Sha256};
+
+/// What one file of a page weighs in memory besides its own strings, in bytes: a rounded measurement.
+const FILE_OVERHEAD: usize = 512;
+/// What one name of a list weighs besides its characters, in bytes.
+const NAME_OVERHEAD: usize = 64;
+/// What anything weighs besides its parts, in bytes.
+const OVERHEAD: usize = 1024;
+
+/// A project's page as it is served.
+#[derive(Debug)]
+pub struct PageContent {
+    pub page: Page,
+    /// The SHA-256 of the page's own serialisation: equal pages have equal digests, also after a restart.
+    pub digest: Sha256,
+    positions: HashMap<FileName, usize, RandomState>,
+}
+
+/// The project list of a repository.
+#[derive(Debug)]
+pub struct ListContent {
+    pub list: ProjectList,
+    /// As in [`PageContent`].
+    pub digest: Sha256,
+}
+
+impl PageContent {
+    pub fn new(page: Page) -> Self {
+        Self { digest: digest(&page), positions: page.index(), page }
+    }
+
+    /// The entry of a file.
+    pub fn file(&self, name: &FileName) -> Option<&File> {
+        self.positions.get(name).map(|position| &self.page.files[*position])
+    }
+
+    /// The entry of the file at this address below the page.
+    pub fn listed(&self, address: &FileAddress) -> Option<&File> {
+        self.file(&address.file).filter(|file| file.version == address.version)
+    }
+}
+
+impl ListContent {
+    pub fn new(list: ProjectList) -> Self {
+        Self { digest: digest(&list), list }
+    }
+}
+
+impl Content for PageContent {
+    fn weight(&self) -> usize {
+        let text = |file: &File| {
+            file.name.as_str().len() * 2
+                + file.hashes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+                + file.requires_python.as_ref().map_or(0, String::len)
+        };
+        self.page.files.iter().map(|file| FILE_OVERHEAD + text(file)).sum::<usize>() + OVERHEAD
+    }
+}
+
+impl Content for ListContent {
+    fn weight(&self) -> usize {
+        self.list.projects.iter().map(|name| NAME_OVERHEAD + name.as_str().len()).sum::<usize>() + OVERHEAD
+    }
+}
+
+fn digest(document: &impl Serialize) -> Sha256 {
+    struct Hashing(Hasher);
+    impl Write for Hashing {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.update(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut writer = BufWriter::with_capacity(64 << 10, Hashing(Hasher::new(None)));
+    serde_json::to_writer(&mut writer, document).expect("a document of the index can be written to memory");
+    let Hashing(hasher) = writer.into_inner().map_err(io::IntoInnerError::into_error).expect("hashing does not fail");
+    hasher.finish().sha256
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wheelport_index::ProjectName;
+
+    #[test]
+    fn equal_pages_have_equal_digests_and_others_have_others() {
+        let name = || ProjectName::parse("hello").expect("a name");
+        let page = |versions: &[&str]| {
+            let versions = versions.iter().map(|&version| version.to_owned()).collect();
+            PageContent::new(Page { versions: Some(versions), ..Page::empty(name()) })
+        };
+        assert_eq!(page(&["1.0"]).digest, page(&["1.0"]).digest);
+        assert_ne!(page(&["1.0"]).digest, page(&["1.0", "2.0"]).digest);
+    }
+}

@@ -1,0 +1,141 @@
+//! Persisted copies of index documents, as upstream gave them, with the time they were fetched.
+//!
+//! ```text
+//! DIR/pages/REPOSITORY/PROJECT    a project's page
+//! DIR/pages/REPOSITORY/_list      the project list; no project can have that name
+//! ```
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::disk::Disk;
+use super::key::{PageKey, RepositoryId};
+use super::records::FetchedAt;
+use wheelport_runtime::Clock;
+
+const COMPRESSION_LEVEL: i32 = 3;
+
+/// The persisted documents of a cache directory.
+pub struct PersistedIndex {
+    disk: Arc<Disk>,
+    clock: Clock,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Persisted<D> {
+    /// Seconds since the Unix epoch.
+    fetched: u64,
+    document: D,
+}
+
+/// Where a project's page is persisted.
+pub fn page_path(key: &PageKey) -> PathBuf {
+    ["pages", key.repository.as_str(), key.project.as_str()].iter().collect()
+}
+
+/// Where a repository's project list is persisted.
+pub fn list_path(repository: &RepositoryId) -> PathBuf {
+    ["pages", repository.as_str(), "_list"].iter().collect()
+}
+
+impl PersistedIndex {
+    pub fn new(disk: Arc<Disk>, clock: Clock) -> Self {
+        Self { disk, clock }
+    }
+
+    /// Reads a document with its age. Blocking. A damaged copy, or one that `belongs` rejects, is removed and counts
+    /// as missing.
+    pub fn load<D: DeserializeOwned>(
+        &self,
+        path: &Path,
+        belongs: impl FnOnce(&D) -> bool,
+    ) -> Option<(D, FetchedAt)> {
+        let record = self.disk.read_record(path).ok()?;
+        match decode(&record) {
+            Ok(Persisted { fetched, document }) if belongs(&document) => {
+                let age = self.clock.unix_seconds().saturating_sub(fetched);
+                Some((document, FetchedAt::aged(Duration::from_secs(age))))
+            }
+            Ok(_) | Err(_) => {
+                tracing::warn!(path = %path.display(), "a persisted document is damaged and is fetched again");
+                let _ = self.disk.remove(path);
+                None
+            }
+        }
+    }
+
+    /// Persists a document that upstream gave a moment ago. Blocking.
+    pub fn persist(&self, path: &Path, document: &impl Serialize) -> io::Result<()> {
+        let persisted = Persisted { fetched: self.clock.unix_seconds(), document };
+        let json = serde_json::to_vec(&persisted).map_err(io::Error::other)?;
+        self.disk.write_record(path, &zstd::bulk::compress(&json, COMPRESSION_LEVEL)?)
+    }
+
+    /// How long ago a copy was written or last read. Blocking.
+    pub fn age(&self, path: &Path) -> Option<Duration> {
+        self.disk.unused_for(path)
+    }
+
+    /// Forgets a document. Blocking.
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+}
+
+fn decode<D: DeserializeOwned>(record: &[u8]) -> io::Result<Persisted<D>> {
+    let json = zstd::stream::decode_all(record)?;
+    serde_json::from_slice(&json).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wheelport_index::{Page, ProjectName};
+
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+    fn index(root: &Path) -> io::Result<(PersistedIndex, Clock)> {
+        let clock = Clock::system();
+        Ok((PersistedIndex::new(Disk::open(root, 1 << 20, clock.clone())?, clock.clone()), clock))
+    }
+
+    fn page() -> Result<(PathBuf, Page), Box<dyn std::error::Error>> {
+        let project = ProjectName::parse("hello")?;
+        let repository = RepositoryId::new(&["acme", "python"]);
+        Ok((page_path(&PageKey { repository, project: project.clone() }), Page::empty(project)))
+    }
+
+    #[tokio::test]
+    async fn a_persisted_document_comes_back_with_its_age() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let ((index, clock), (path, page)) = (index(root.path())?, page()?);
+        index.persist(&path, &page)?;
+        clock.shift(3600);
+        let (loaded, fetched) = index.load::<Page>(&path, |_| true).ok_or("missing")?;
+        assert_eq!(loaded, page);
+        assert!((3600..3660).contains(&fetched.age().as_secs()), "{:?}", fetched.age());
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_damaged_copy_or_one_of_something_else_counts_as_missing() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let ((index, _), (path, page)) = (index(root.path())?, page()?);
+        let file = root.path().join(&path);
+        index.persist(&path, &page)?;
+        let mut bytes = std::fs::read(&file)?;
+        bytes.truncate(bytes.len() / 2);
+        std::fs::write(&file, bytes)?;
+        assert!(index.load::<Page>(&path, |_| true).is_none());
+        assert!(!file.exists());
+        index.persist(&path, &page)?;
+        assert!(index.load::<Page>(&path, |page| page.name.as_str() == "other").is_none());
+        assert!(!file.exists());
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! Streaming a file that the cache cannot take: straight from upstream to one client, verified as it passes.
+//!
+//! The last chunk of the file is withheld until the digest of everything agrees, so the whole of a wrong file never
+//! ends cleanly. A range that ends before the end of the file has been sent by then and is not covered by that.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::files::{FileService, OpenFile};
+use super::index_entry::IndexEntry;
+use super::{Error, FileStream, Route};
+use crate::cache::Expected;
+use crate::upstream::{FileBody, FileRequest};
+use wheelport_index::FileAddress;
+use wheelport_index::digest::Hasher;
+
+/// A file on its way from upstream to one client.
+pub(super) struct Bypass {
+    body: FileBody,
+    expected: Expected,
+    hasher: Option<Hasher>,
+    received: u64,
+    /// The chunk that waits for the next one, or for the verification.
+    withheld: Option<Bytes>,
+    start: u64,
+    end: Option<u64>,
+    mismatch: Error,
+}
+
+impl FileService {
+    /// Fetches a file for one client alone, from `start` on.
+    pub(super) async fn stream_uncached(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        entry: &IndexEntry,
+        start: u64,
+    ) -> Result<OpenFile, Error> {
+        let gone = || Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() };
+        let request =
+            FileRequest { address: address.clone(), url: entry.url.clone(), resume: None, listed: entry.is_listed };
+        let upstream = route.upstream().await?;
+        let reply = upstream.file(request).await.map_err(|error| Error::from_upstream(&error, gone))?;
+        let length = entry.expected.length.or(reply.length);
+        let algorithm = entry.expected.hashes.strongest().map(|(algorithm, _)| algorithm);
+        let bypass = Bypass {
+            body: reply.body,
+            expected: Expected { length, hashes: entry.expected.hashes.clone() },
+            hasher: Some(Hasher::new(algorithm)),
+            received: 0,
+            withheld: None,
+            start,
+            end: None,
+            mismatch: Error::Integrity { file: address.file.clone() },
+        };
+        let stream = Box::new(FileStream::bypass(bypass));
+        Ok(OpenFile::Bypass { stream, length, sha256: entry.sha256 })
+    }
+}
+
+impl Bypass {
+    pub(super) fn restrict(&mut self, start: u64, end: Option<u64>) {
+        (self.start, self.end) = (start, end);
+    }
+
+    /// The next chunk of the requested part.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            if self.end.is_some_and(|end| self.released() >= end) {
+                return Ok(None);
+            }
+            let Some(chunk) = self.next_of_file().await? else { return Ok(None) };
+            let begins = self.released() - chunk.len() as u64;
+            let from = clamp(self.start, begins, chunk.len());
+            let to = self.end.map_or(chunk.len(), |end| clamp(end, begins, chunk.len()));
+            if from < to {
+                return Ok(Some(chunk.slice(from..to)));
+            }
+        }
+    }
+
+    /// Bytes that `next_of_file` has returned.
+    fn released(&self) -> u64 {
+        self.received - self.withheld.as_ref().map_or(0, |withheld| withheld.len() as u64)
+    }
+
+    /// The next chunk of the whole file; the last one only after verification.
+    async fn next_of_file(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            match self.body.next().await {
+                Some(Ok(chunk)) => {
+                    if let Some(hasher) = &mut self.hasher {
+                        hasher.update(&chunk);
+                    }
+                    self.received += chunk.len() as u64;
+                    // The client was promised the length, and would take that many bytes for the whole file.
+                    if self.expected.length.is_some_and(|length| self.received > length) {
+                        return Err(self.mismatch.clone());
+                    }
+                    if let Some(ready) = self.withheld.replace(chunk).filter(|ready| !ready.is_empty()) {
+                        return Ok(Some(ready));
+                    }
+                }
+                Some(Err(error)) => {
+                    return Err(Error::from_upstream(&error, || Error::internal("a body cannot be absent")));
+                }
+                None => {
+                    if let Some(hasher) = self.hasher.take() {
+                        let right_length = self.expected.length.is_none_or(|length| length == self.received);
+                        if !right_length || hasher.finish().agrees_with(&self.expected.hashes) == Some(false) {
+                            return Err(self.mismatch.clone());
+                        }
+                    }
+                    return Ok(self.withheld.take().filter(|withheld| !withheld.is_empty()));
+                }
+            }
+        }
+    }
+}
+
+fn clamp(position: u64, begins: u64, length: usize) -> usize {
+    usize::try_from(position.saturating_sub(begins)).unwrap_or(usize::MAX).min(length)
+}

@@ -1,0 +1,355 @@
+//! The download of one file: fetch, write, verify, commit, while readers follow.
+//!
+//! Receiving, writing and hashing overlap (`cache/write_pipeline.rs`). Readers wait for the verification and for nothing
+//! after it: while the file is synced and renamed, requests read it from where it was written.
+//!
+//! When upstream breaks off in the middle, the download resumes where it stopped, or starts over and skips the bytes it
+//! has; readers notice nothing. The bytes that they got are part of what is verified at the end, because the hash runs
+//! over the bytes as they were written.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use super::files::FileService;
+use super::index_entry::{IndexEntry, link_key};
+use super::{Cause, Error, Route, unavailable};
+use crate::cache::{Blob, PartialBlob, StorageError, VerifiedBlob, WriteError};
+use crate::upstream::{FileBody, FileReply, FileRequest, Resume, UpstreamError};
+use wheelport_index::{FileAddress, FileKind};
+use wheelport_runtime::blocking;
+
+type Failure = crate::cache::DownloadFailure<Error>;
+type Pipeline = crate::cache::WritePipeline<Error>;
+type Writer = crate::cache::DownloadWriter<Error>;
+
+/// How often a download asks upstream in all.
+const ATTEMPTS: u32 = 4;
+/// What is written to disk in one go at most, in bytes.
+const BATCH: usize = 1 << 20;
+/// How many files are synced and renamed at the same time; the others wait, already readable. How many can wait is
+/// bounded by the size of the cache, where each has its room reserved.
+pub(super) const COMMITS_AT_ONCE: usize = 32;
+
+/// Why an attempt ended early.
+enum AttemptError {
+    /// Another attempt may help.
+    Broken(UpstreamError),
+    /// Nothing will help.
+    Failed(Failure),
+}
+
+/// What follows a batch.
+enum Next {
+    More,
+    End,
+    Broken(UpstreamError),
+}
+
+impl From<StorageError> for AttemptError {
+    fn from(error: StorageError) -> Self {
+        Self::Failed(bypassed(&error))
+    }
+}
+
+/// A temporary file that is made while upstream is asked.
+type Prepared = Option<BoxFuture<'static, Option<PartialBlob>>>;
+
+/// A download under way.
+pub(super) struct DownloadTask<'a> {
+    files: &'a FileService,
+    route: &'a Arc<Route>,
+    address: &'a FileAddress,
+    entry: IndexEntry,
+    writer: Arc<Writer>,
+    pipeline: Option<Pipeline>,
+    etag: Option<String>,
+    resumable: bool,
+}
+
+impl DownloadTask<'_> {
+    /// Downloads a file and reports to `writer`. Readers have the whole file before this ends: it is committed behind
+    /// them.
+    pub(super) async fn run(
+        files: &FileService,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        entry: IndexEntry,
+        writer: Writer,
+    ) {
+        if let Some(blob) = stored_meanwhile(files, route, address, &entry).await {
+            return writer.stored_already(blob);
+        }
+        let writer = Arc::new(writer);
+        let mut task = DownloadTask {
+            files,
+            route,
+            address,
+            entry,
+            writer: Arc::clone(&writer),
+            pipeline: None,
+            etag: None,
+            resumable: false,
+        };
+        match task.fetch().await {
+            Ok(verified) => {
+                let blob = verified.blob();
+                tracing::info!(route = %route.name, file = %address.file, bytes = blob.length, "file fetched");
+                task.commit(verified).await;
+                if task.entry.is_listed && address.file.kind() == FileKind::Wheel {
+                    files.inner.extractor.extract_in_background(route, address, &blob);
+                }
+            }
+            Err(failure) => {
+                tracing::warn!(route = %route.name, file = %address.file, ?failure, "file could not be fetched");
+                writer.fail(failure);
+            }
+        }
+    }
+
+    async fn fetch(&mut self) -> Result<VerifiedBlob, Failure> {
+        let upstream = self.route.upstream().await.map_err(Failure::Upstream)?;
+        let mut prepared = self.prepare();
+        let mut pause = Duration::from_millis(100);
+        for attempt in 1.. {
+            let request = self.request().await?;
+            let outcome = match upstream.file(request).await {
+                Ok(reply) => self.take(reply, &mut prepared).await,
+                Err(error) => Err(AttemptError::Broken(error)),
+            };
+            match outcome {
+                Ok(last) => return self.finish(last).await,
+                Err(AttemptError::Failed(failure)) => return Err(failure),
+                Err(AttemptError::Broken(error)) => {
+                    if matches!(error, UpstreamError::CannotResume) {
+                        self.resumable = false;
+                    }
+                    let written = self.written().await?;
+                    let begun = written > 0 || matches!(error, UpstreamError::CannotResume);
+                    if !begun || attempt >= ATTEMPTS {
+                        return Err(Failure::Upstream(self.meaning(&error).await));
+                    }
+                    tracing::info!(file = %self.address.file, written, %error, "upstream broke off; trying again");
+                    tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+                    pause *= 2;
+                }
+            }
+        }
+        Err(Failure::Abandoned)
+    }
+
+    /// Makes a temporary file of known length while upstream is asked, if nothing has to be evicted for it.
+    fn prepare(&self) -> Prepared {
+        let (blobs, hashes) = (self.files.inner.blobs.clone(), self.entry.expected.hashes.clone());
+        let length = self.entry.expected.length?;
+        let preparing = blocking(move || blobs.try_begin(length, &hashes));
+        Some(preparing.map(|prepared| prepared.ok().flatten()).boxed())
+    }
+
+    /// Bytes written so far, with those on their way.
+    async fn written(&mut self) -> Result<u64, Failure> {
+        let Some(pipeline) = &mut self.pipeline else { return Ok(0) };
+        let settled = pipeline.settle().await;
+        settled.map_err(|error| self.refused(error))
+    }
+
+    async fn request(&mut self) -> Result<FileRequest, Failure> {
+        let offset = self.written().await?;
+        let resume = (self.resumable && offset > 0).then(|| Resume { offset, etag: self.etag.clone() });
+        Ok(FileRequest {
+            address: self.address.clone(),
+            url: self.entry.url.clone(),
+            resume,
+            // Where no page could be read, the file may be one that is listed and not imported yet.
+            listed: self.entry.is_listed || self.entry.index_error.is_some(),
+        })
+    }
+
+    /// Takes one response of upstream to its end; returns the last batch, which is still to be written.
+    async fn take(&mut self, mut reply: FileReply, prepared: &mut Prepared) -> Result<Vec<Bytes>, AttemptError> {
+        if let (Some(expected), Some(found)) = (self.entry.expected.length, reply.length)
+            && expected != found
+        {
+            tracing::error!(
+                file = %self.address.file, expected, found,
+                "upstream sends a file of another length than the index says"
+            );
+            return Err(AttemptError::Failed(Failure::Upstream(self.mismatch())));
+        }
+        self.entry.expected.length = self.entry.expected.length.or(reply.length);
+        self.etag = reply.etag.take();
+        self.resumable = reply.ranges;
+        self.begin(prepared).await?;
+        // After starting over, the bytes that are written already are skipped.
+        let mut skip = self.written().await.map_err(AttemptError::Failed)?.saturating_sub(reply.offset);
+        loop {
+            let Some(pipeline) = &mut self.pipeline else { return Err(internal("a download has no pipeline")) };
+            let (mut batch, next) = gather(&mut reply.body, pipeline).await;
+            skip_bytes(&mut batch, &mut skip);
+            if matches!(next, Next::End) {
+                return Ok(batch);
+            }
+            let sent = pipeline.write(batch).await;
+            sent.map_err(|error| AttemptError::Failed(self.refused(error)))?;
+            if let Next::Broken(error) = next {
+                return Err(AttemptError::Broken(error));
+            }
+        }
+    }
+
+    /// Reserves room and lets readers in, once.
+    async fn begin(&mut self, prepared: &mut Prepared) -> Result<(), AttemptError> {
+        if self.pipeline.is_some() {
+            return Ok(());
+        }
+        let prepared = match prepared.take() {
+            Some(preparing) => preparing.await,
+            None => None,
+        };
+        let (blobs, expected) = (self.files.inner.blobs.clone(), self.entry.expected.clone());
+        let partial = match prepared {
+            Some(partial) => partial,
+            None => blocking(move || blobs.begin(expected.length, &expected.hashes))
+                .await
+                .map_err(|_| internal("making a temporary file panicked"))??,
+        };
+        self.pipeline = Some(Pipeline::begin(partial, self.entry.expected.length, Arc::clone(&self.writer)));
+        Ok(())
+    }
+
+    /// Writes the last batch and verifies the whole file.
+    async fn finish(&mut self, last: Vec<Bytes>) -> Result<VerifiedBlob, Failure> {
+        let Some(pipeline) = self.pipeline.take() else { return Err(Failure::Abandoned) };
+        let finished = pipeline.finish(last, self.entry.expected.clone()).await;
+        finished.map_err(|error| self.refused(error))
+    }
+
+    /// Syncs a verified file and renames it to its digest. Readers have all of it already, so a failure here only
+    /// concerns later requests; those that come in the meantime join this download. A file that nothing vouches for is
+    /// not stored.
+    async fn commit(&self, verified: VerifiedBlob) {
+        if !verified.proven {
+            return self.writer.verified(verified.complete());
+        }
+        let sha256 = verified.sha256;
+        let link = self.entry.sha256.is_none().then(|| link_key(self.route, self.address, &self.entry)).flatten();
+        // Helper threads have other work too, however slow the disk is.
+        let _permit = self.files.inner.committing.acquire().await;
+        let blobs = self.files.inner.blobs.clone();
+        let committed = blocking(move || {
+            verified.commit()?;
+            link.map_or(Ok(()), |key| blobs.link(key, sha256))
+        });
+        let committed = committed.await.unwrap_or_else(|panicked| Err(std::io::Error::other(panicked)));
+        if let Err(error) = committed {
+            self.files.inner.commit_failures.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(file = %self.address.file, %error, "a fetched file could not be stored");
+        }
+    }
+
+    /// What it means that bytes were not written.
+    fn refused(&self, error: WriteError) -> Failure {
+        match error {
+            WriteError::Storage(error) => bypassed(&error),
+            WriteError::Mismatch(mismatch) => {
+                tracing::error!(
+                    file = %self.address.file, %mismatch,
+                    "upstream sent other bytes than the index says; they were discarded"
+                );
+                Failure::Upstream(self.mismatch())
+            }
+            WriteError::Interrupted => Failure::Upstream(Error::internal("writing a download was interrupted")),
+        }
+    }
+
+    fn mismatch(&self) -> Error {
+        Error::Integrity { file: self.address.file.clone() }
+    }
+
+    /// What an upstream error means. A 404 for a file that a page lists is believed only when the page, asked again,
+    /// no longer lists it.
+    async fn meaning(&self, error: &UpstreamError) -> Error {
+        let gone = || Error::NoSuchFile { project: self.address.project.clone(), file: self.address.file.clone() };
+        if *error == UpstreamError::NotFound && self.entry.is_listed {
+            let pages = &self.files.inner.pages;
+            return match pages.younger_than(self.route, &self.address.project, Duration::from_secs(1)).await {
+                Ok(view) if view.content.file(&self.address.file).is_none() => gone(),
+                Ok(_) => unavailable(Cause::Upstream),
+                Err(error) => error,
+            };
+        }
+        Error::from_upstream(error, gone)
+    }
+}
+
+/// The file, if another download ended between the look into the cache and the start of this one: it is open then.
+async fn stored_meanwhile(
+    files: &FileService,
+    route: &Route,
+    address: &FileAddress,
+    entry: &IndexEntry,
+) -> Option<Blob> {
+    let sha256 = match entry.sha256 {
+        Some(sha256) => sha256,
+        None => files.inner.entries.with_link(route, address, entry.clone()).await.ok()?.sha256?,
+    };
+    files.inner.blobs.get_open(sha256, entry.expected.length)
+}
+
+fn internal(detail: &'static str) -> AttemptError {
+    AttemptError::Failed(Failure::Upstream(Error::internal(detail)))
+}
+
+fn bypassed(error: &StorageError) -> Failure {
+    tracing::warn!(%error, "a file cannot be stored and bypasses the cache");
+    Failure::Storage
+}
+
+/// The next chunk, those that arrive while the batch before is still being written, and those that are there then. So
+/// the slower side decides how large a batch is: nothing waits while there is nothing to do, and few batches are made
+/// otherwise.
+async fn gather(body: &mut FileBody, pipeline: &mut Pipeline) -> (Vec<Bytes>, Next) {
+    let (mut batch, mut size, mut is_idle) = (Vec::new(), 0, false);
+    loop {
+        let next = if batch.is_empty() {
+            body.next().await
+        } else if is_idle {
+            let Some(next) = body.next().now_or_never() else { return (batch, Next::More) };
+            next
+        } else {
+            tokio::select! {
+                biased;
+                next = body.next() => next,
+                () = pipeline.idle() => {
+                    is_idle = true;
+                    continue;
+                }
+            }
+        };
+        match next {
+            Some(Ok(chunk)) => {
+                size += chunk.len();
+                batch.push(chunk);
+            }
+            Some(Err(error)) => return (batch, Next::Broken(error)),
+            None => return (batch, Next::End),
+        }
+        if size >= BATCH {
+            return (batch, Next::More);
+        }
+    }
+}
+
+/// Leaves out the first `skip` bytes, as far as they are in this batch.
+fn skip_bytes(batch: &mut Vec<Bytes>, skip: &mut u64) {
+    for chunk in &mut *batch {
+        let over = chunk.len().min(usize::try_from(*skip).unwrap_or(usize::MAX));
+        *skip -= over as u64;
+        let _ = chunk.split_to(over);
+    }
+    batch.retain(|chunk| !chunk.is_empty());
+}

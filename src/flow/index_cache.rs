@@ -1,0 +1,339 @@
+//! What the index says, from memory over a persisted copy over upstream: one mechanism for project pages and for
+//! project lists.
+//!
+//! ```text
+//! get ─► in memory? ─no─► persisted? ─► decide by age ─► Fresh: serve
+//!                                         │ Revalidate: serve, fetch in the background
+//!                                         │ Refetch: fetch; serve the held record if that fails or takes long
+//!                                         └ Expired, missing: fetch
+//! ```
+//!
+//! A fetch is single-flight and runs in a background task: a client that disconnects cancels nothing.
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::quality::RandomState;
+use tokio::time::Instant;
+
+use super::{Error, Lookup, REQUEST_TIMEOUT, Route, Served, role_served};
+use crate::cache::{Content, Decision, FetchedAt, Policy, Record, Records};
+use wheelport_runtime::{Joined, Priority, Role, SingleFlight, Tasks, blocking};
+
+/// How long a request waits for upstream while it has a usable stale record.
+const STALE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long upstream is not asked again after it failed, as long as a stale record can be served.
+const FAILURE_BACKOFF: Duration = Duration::from_secs(10);
+/// Negative entries at most; older ones make room.
+const MAX_NEGATIVE: u64 = 50_000;
+
+/// Where records come from.
+pub(super) trait IndexSource: Send + Sync + Sized + 'static {
+    type Key: Clone + Eq + Hash + Debug + Send + Sync + 'static;
+    type Content: Content;
+
+    /// Brings the persisted copy into memory. Blocking.
+    fn load(cache: &IndexCache<Self>, key: &Self::Key) -> Option<Record<Self::Content>>;
+
+    /// Asks upstream and holds what it says, or sets the negative entry that it leads to.
+    fn fetch(
+        cache: IndexCache<Self>,
+        route: Arc<Route>,
+        key: Self::Key,
+    ) -> impl Future<Output = Result<Record<Self::Content>, FetchError>> + Send;
+}
+
+/// Why a fetch brought no record.
+#[derive(Debug, Clone)]
+pub(super) enum FetchError {
+    /// Upstream says that there is none.
+    Absent(Error),
+    /// Upstream could not be asked, or its reply is of no use; with what happened, for the log.
+    Failed(Error, String),
+    /// A prefetch failed. A request that joined it asks upstream itself.
+    Prefetch,
+}
+
+impl From<FetchError> for Error {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Absent(error) | FetchError::Failed(error, _) => error,
+            FetchError::Prefetch => Self::internal("a prefetch failed twice under one request"),
+        }
+    }
+}
+
+/// How long things are believed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lifetimes {
+    pub policy: Policy,
+    /// How long an absence is believed without asking upstream again.
+    pub absent_for: Duration,
+    /// How long upstream is not asked again about a held record of which it said once that it is absent.
+    pub doubt_for: Duration,
+}
+
+/// What is known to be missing or failing, and since when.
+#[derive(Debug, Clone)]
+pub(super) struct NegativeEntry {
+    pub reason: NegativeReason,
+    pub at: Instant,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum NegativeReason {
+    /// Upstream said, to a good token, that there is none.
+    Absent(Error),
+    /// Upstream could not be asked.
+    Failed,
+}
+
+/// A record and how the response came about.
+pub struct IndexView<C> {
+    pub content: Arc<C>,
+    pub fetched: FetchedAt,
+    pub served: Served,
+}
+
+type Fetched<S> = Result<Record<<S as IndexSource>::Content>, FetchError>;
+type Loaded<S> = Option<Record<<S as IndexSource>::Content>>;
+
+/// The records of one kind. Cheap to clone.
+pub(super) struct IndexCache<S: IndexSource> {
+    inner: Arc<Inner<S>>,
+}
+
+struct Inner<S: IndexSource> {
+    source: S,
+    records: Records<S::Key, S::Content>,
+    negative: moka::sync::Cache<S::Key, NegativeEntry, RandomState>,
+    lifetimes: Lifetimes,
+    loads: SingleFlight<S::Key, Joined<Loaded<S>>>,
+    fetches: SingleFlight<S::Key, Joined<Fetched<S>>>,
+    tasks: Tasks,
+}
+
+impl<S: IndexSource> Clone for IndexCache<S> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<C> IndexView<C> {
+    fn new(record: Record<C>, served: Served) -> Self {
+        Self { content: record.content, fetched: record.fetched, served }
+    }
+}
+
+impl<S: IndexSource> IndexCache<S> {
+    /// Records of `memory` bytes together over a source.
+    pub(super) fn new(source: S, memory: u64, lifetimes: Lifetimes, tasks: Tasks) -> Self {
+        let inner = Inner {
+            source,
+            records: Records::new(memory),
+            negative: moka::sync::Cache::builder()
+                .max_capacity(MAX_NEGATIVE)
+                .build_with_hasher(RandomState::default()),
+            lifetimes,
+            loads: SingleFlight::default(),
+            fetches: SingleFlight::default(),
+            tasks,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub(super) fn source(&self) -> &S {
+        &self.inner.source
+    }
+
+    pub(super) fn records(&self) -> &Records<S::Key, S::Content> {
+        &self.inner.records
+    }
+
+    /// What is served for a key.
+    pub(super) fn get(&self, route: &Arc<Route>, key: S::Key) -> Lookup<IndexView<S::Content>> {
+        let held = self.inner.records.get(&key);
+        match &held {
+            Some(record) => {
+                if let Some(served) = self.usable(route, &key, record) {
+                    return Lookup::Hit(IndexView::new(record.clone(), served));
+                }
+            }
+            None => {
+                if let Some(error) = self.absent(&key) {
+                    return Lookup::error(error);
+                }
+            }
+        }
+        let (cache, route) = (self.clone(), Arc::clone(route));
+        Lookup::miss(async move { cache.get_missed(&route, &key, held).await })
+    }
+
+    async fn get_missed(
+        &self,
+        route: &Arc<Route>,
+        key: &S::Key,
+        held: Loaded<S>,
+    ) -> Result<IndexView<S::Content>, Error> {
+        let held = match held {
+            Some(record) => record,
+            None => {
+                let Some(record) = self.load(key).await else { return self.fetched(route, key, REQUEST_TIMEOUT).await };
+                if let Some(served) = self.usable(route, key, &record) {
+                    return Ok(IndexView::new(record, served));
+                }
+                record
+            }
+        };
+        if self.decide(&held) == Decision::Expired {
+            return self.fetched(route, key, REQUEST_TIMEOUT).await;
+        }
+        match self.fetched(route, key, STALE_TIMEOUT).await {
+            Err(Error::Unavailable { .. } | Error::Internal { .. }) => Ok(IndexView::new(held, Served::Stale)),
+            fetched => fetched,
+        }
+    }
+
+    /// The record, asked from upstream now unless the held one is younger than `age`.
+    pub(super) async fn younger_than(
+        &self,
+        route: &Arc<Route>,
+        key: &S::Key,
+        age: Duration,
+    ) -> Result<IndexView<S::Content>, Error> {
+        match self.inner.records.get(key) {
+            Some(record) if record.fetched.age() < age => Ok(IndexView::new(record, Served::Hit)),
+            _ => self.fetched(route, key, REQUEST_TIMEOUT).await,
+        }
+    }
+
+    /// The held record, of whatever age.
+    pub(super) async fn held(&self, key: &S::Key) -> Loaded<S> {
+        match self.inner.records.get(key) {
+            Some(record) => Some(record),
+            None => self.load(key).await,
+        }
+    }
+
+    /// Whether a request for this key would have to wait for upstream, and nothing speaks against asking.
+    pub(super) fn needs_fetch(&self, key: &S::Key) -> bool {
+        let must_wait = self
+            .inner
+            .records
+            .get(key)
+            .is_none_or(|held| matches!(self.decide(&held), Decision::Refetch | Decision::Expired));
+        must_wait && self.absent(key).is_none() && !self.backs_off(key)
+    }
+
+    /// How a held record may be served without waiting. One that is due is fetched in the background.
+    fn usable(&self, route: &Arc<Route>, key: &S::Key, held: &Record<S::Content>) -> Option<Served> {
+        match self.decide(held) {
+            Decision::Fresh => Some(Served::Hit),
+            Decision::Revalidate | Decision::Refetch if self.backs_off(key) => Some(Served::Stale),
+            Decision::Revalidate => {
+                // The client that gets this response does not wait for the next one.
+                Priority::Background.start(|| self.fetch(route, key));
+                Some(Served::Revalidating)
+            }
+            Decision::Refetch | Decision::Expired => None,
+        }
+    }
+
+    pub(super) fn decide(&self, held: &Record<S::Content>) -> Decision {
+        self.inner.lifetimes.policy.decide(held.fetched.age())
+    }
+
+    /// Brings the persisted copy into memory, if there is one.
+    pub(super) async fn load(&self, key: &S::Key) -> Loaded<S> {
+        let (cache, wanted) = (self.clone(), key.clone());
+        let (joined, _) = self.inner.loads.run(key.clone(), &self.inner.tasks, "load record", || async move {
+            blocking(move || S::load(&cache, &wanted)).await.ok().flatten()
+        });
+        joined.within(REQUEST_TIMEOUT).await.ok().flatten()
+    }
+
+    async fn fetched(
+        &self,
+        route: &Arc<Route>,
+        key: &S::Key,
+        timeout: Duration,
+    ) -> Result<IndexView<S::Content>, Error> {
+        let until = Instant::now() + timeout;
+        loop {
+            let (joined, role) = self.fetch(route, key);
+            match joined.within(until.saturating_duration_since(Instant::now())).await? {
+                Ok(record) => return Ok(IndexView::new(record, role_served(role))),
+                Err(FetchError::Prefetch) if role == Role::Follower => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Starts or joins the fetch of a record.
+    fn fetch(&self, route: &Arc<Route>, key: &S::Key) -> (Joined<Fetched<S>>, Role) {
+        let (cache, route, wanted) = (self.clone(), Arc::clone(route), key.clone());
+        self.inner.fetches.run(key.clone(), &self.inner.tasks, "fetch record", || async move {
+            let fetched = S::fetch(cache.clone(), Arc::clone(&route), wanted.clone()).await;
+            if let Err(FetchError::Failed(_, detail)) = &fetched {
+                cache.set_negative(&wanted, NegativeReason::Failed);
+                tracing::warn!(route = %route.name, key = ?wanted, detail, "the index could not be fetched");
+            }
+            fetched
+        })
+    }
+
+    /// Starts the fetch of a record that no client has asked for, unless it is being fetched; `done` hears how it ended.
+    pub(super) fn fetch_ahead(
+        &self,
+        route: &Arc<Route>,
+        key: &S::Key,
+        done: impl FnOnce(Result<(), &FetchError>) + Send + 'static,
+    ) {
+        let (cache, route, wanted) = (self.clone(), Arc::clone(route), key.clone());
+        self.inner.fetches.run(key.clone(), &self.inner.tasks, "prefetch record", || async move {
+            let fetched = S::fetch(cache, Arc::clone(&route), wanted.clone()).await;
+            done(fetched.as_ref().map(drop));
+            match fetched {
+                Err(FetchError::Failed(_, detail)) => {
+                    tracing::debug!(route = %route.name, key = ?wanted, detail, "a prefetch failed");
+                    Err(FetchError::Prefetch)
+                }
+                fetched => fetched,
+            }
+        });
+    }
+
+    /// The error for a key of which upstream said recently that there is nothing.
+    fn absent(&self, key: &S::Key) -> Option<Error> {
+        let entry = self.inner.negative.get(key)?;
+        match entry.reason {
+            NegativeReason::Absent(error) if entry.at.elapsed() < self.inner.lifetimes.absent_for => Some(error),
+            NegativeReason::Absent(_) | NegativeReason::Failed => None,
+        }
+    }
+
+    /// Whether upstream is not asked about this key for a moment, because there is something to serve.
+    fn backs_off(&self, key: &S::Key) -> bool {
+        self.inner.negative.get(key).is_some_and(|entry| {
+            let wait = match entry.reason {
+                NegativeReason::Absent(_) => self.inner.lifetimes.doubt_for,
+                NegativeReason::Failed => FAILURE_BACKOFF,
+            };
+            entry.at.elapsed() < wait
+        })
+    }
+
+    pub(super) fn negative(&self, key: &S::Key) -> Option<NegativeEntry> {
+        self.inner.negative.get(key)
+    }
+
+    pub(super) fn set_negative(&self, key: &S::Key, reason: NegativeReason) {
+        self.inner.negative.insert(key.clone(), NegativeEntry { reason, at: Instant::now() });
+    }
+
+    pub(super) fn clear_negative(&self, key: &S::Key) {
+        self.inner.negative.invalidate(key);
+    }
+}

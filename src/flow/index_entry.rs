@@ -1,0 +1,118 @@
+//! What the index says of one file, found on the page of its project.
+//!
+//! A file address works without its page having been requested first. When upstream is away, a page of any age will do,
+//! because files never change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use super::{Error, PageService, PageView, Route};
+use crate::cache::{Blobs, Expected, PageContent};
+use wheelport_index::{FileAddress, Sha256};
+use wheelport_runtime::blocking;
+
+/// A file that is missing from a page older than this may be newer than the page.
+const LISTING_AGE: Duration = Duration::from_secs(5);
+
+/// What the index says of a file.
+#[derive(Debug, Clone, Default)]
+pub(super) struct IndexEntry {
+    /// Where upstream keeps it, if not at its address below the page.
+    pub url: Option<Url>,
+    /// Length and digests.
+    pub expected: Expected,
+    /// The SHA-256, from the page or recorded when the file was fetched.
+    pub sha256: Option<Sha256>,
+    /// Whether a page lists the file.
+    pub is_listed: bool,
+    /// Why that is unknown, where no page young enough could be had.
+    pub index_error: Option<Error>,
+}
+
+/// Finds entries.
+#[derive(Clone)]
+pub(super) struct IndexEntries {
+    pages: PageService,
+    blobs: Blobs,
+}
+
+impl IndexEntries {
+    pub(super) fn new(pages: PageService, blobs: Blobs) -> Self {
+        Self { pages, blobs }
+    }
+
+    /// The entry of a file, on the page that was looked up for it or on a newer one.
+    pub(super) async fn find(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        page: Result<PageView, Error>,
+    ) -> Result<IndexEntry, Error> {
+        let project = &address.project;
+        let (content, index_error) = match page {
+            Ok(view) => match listed(address, &view.content) {
+                Some(entry) => return self.with_link(route, address, entry).await,
+                None if view.fetched.age() < LISTING_AGE => (None, None),
+                None => match self.pages.younger_than(route, project, LISTING_AGE).await {
+                    Ok(view) => (Some(view.content), None),
+                    Err(error) => (None, Some(error)),
+                },
+            },
+            Err(denied @ Error::Denied { .. }) => return Err(denied),
+            Err(error @ Error::Unavailable { .. }) => {
+                (self.pages.held(route, project).await.map(|record| record.content), Some(error))
+            }
+            Err(error) => (None, Some(error)),
+        };
+        if let Some(entry) = content.and_then(|content| listed(address, &content)) {
+            return self.with_link(route, address, entry).await;
+        }
+        let index_error = index_error.filter(|error| !matches!(error, Error::NoSuchProject { .. }));
+        Ok(IndexEntry { index_error, ..IndexEntry::default() })
+    }
+
+    /// The entry, with the SHA-256 that was recorded when the file was fetched, where the index names none.
+    pub(super) async fn with_link(
+        &self,
+        route: &Route,
+        address: &FileAddress,
+        mut entry: IndexEntry,
+    ) -> Result<IndexEntry, Error> {
+        if entry.sha256.is_none()
+            && let Some(key) = link_key(route, address, &entry)
+        {
+            let blobs = self.blobs.clone();
+            entry.sha256 = blocking(move || blobs.linked(key)).await?;
+        }
+        Ok(entry)
+    }
+}
+
+/// What a page says of a file, if it lists it at this address.
+fn listed(address: &FileAddress, content: &PageContent) -> Option<IndexEntry> {
+    let file = content.listed(address)?;
+    Some(IndexEntry {
+        url: file.url.clone(),
+        expected: Expected { length: file.size, hashes: file.hashes.clone() },
+        sha256: file.hashes.sha256(),
+        is_listed: true,
+        index_error: None,
+    })
+}
+
+/// The key under which the SHA-256 of a file is recorded for which the index names another digest only. That digest is
+/// part of the key, so other bytes under the same name never meet an old record.
+pub(super) fn link_key(route: &Route, address: &FileAddress, entry: &IndexEntry) -> Option<Sha256> {
+    let (algorithm, value) = entry.expected.hashes.strongest()?;
+    let parts = [
+        route.repository.as_str(),
+        address.project.as_str(),
+        address.version.as_str(),
+        address.file.as_str(),
+        &format!("{algorithm:?}"),
+        value,
+    ];
+    Some(Sha256::of(parts.join("\0").as_bytes()))
+}

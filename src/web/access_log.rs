@@ -1,0 +1,66 @@
+//! One line in the log, and one count in the metrics, for every request.
+
+use http::HeaderValue;
+use http::header::USER_AGENT;
+
+use super::context::RequestContext;
+use super::headers::REQUEST_ID;
+use super::{Response, Site};
+use crate::flow::Served;
+use crate::telemetry::{ACCESS_TARGET, GaugeGuard, ResponseLabels};
+use wheelport_index::shortened;
+
+/// The longest path in a log line, in characters.
+const LONGEST_PATH: usize = 400;
+/// The longest user agent in a log line, in characters.
+const LONGEST_AGENT: usize = 80;
+
+/// What the line says besides what the request says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outcome {
+    /// How the response came about, where the cache had a part in it.
+    pub served: Option<Served>,
+    /// The code of the error, if it is one.
+    pub error: Option<&'static str>,
+}
+
+/// Logs and counts a response, and gives it the id of its request.
+pub(super) fn record(
+    site: &Site,
+    context: &RequestContext,
+    outcome: Outcome,
+    mut response: Response,
+    in_flight: GaugeGuard,
+) -> Response {
+    let elapsed = context.started.elapsed();
+    if let Ok(value) = HeaderValue::from_str(context.id.as_str()) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let (kind, status) = (context.kind, response.status().as_u16());
+    let served = outcome.served.map_or("none", Served::as_str);
+    let sent = site.metrics.responded(&ResponseLabels { kind, status, served }, elapsed);
+    let (request, client, method) = (context.id.as_str(), context.client, context.method.as_str());
+    // Probes come every few seconds and say nothing.
+    if kind == "health" {
+        tracing::debug!(target: ACCESS_TARGET, request, %client, method, path = context.path(), status, "answered");
+    } else if tracing::enabled!(target: ACCESS_TARGET, tracing::Level::INFO) {
+        let path = shortened(context.path(), LONGEST_PATH);
+        let agent = context.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+        let agent = agent.map(|agent| shortened(agent, LONGEST_AGENT));
+        tracing::info!(
+            target: ACCESS_TARGET,
+            request,
+            %client,
+            method,
+            path = path.as_ref(),
+            status,
+            kind,
+            served,
+            error = outcome.error,
+            ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            agent = agent.as_deref(),
+            "answered"
+        );
+    }
+    response.map(|body| body.counted(sent, in_flight))
+}

@@ -1,0 +1,89 @@
+//! One request, described once: everything later steps want to know about it, before anything is looked up.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{AUTHORIZATION, COOKIE, HeaderMap, PROXY_AUTHORIZATION};
+use http::{Method, Request, Uri};
+use tokio::time::Instant;
+
+use super::Site;
+use super::guard;
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PeerInfo {
+    pub address: SocketAddr,
+}
+
+/// The id of a request, made here; an id that a client sends is not taken over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestId([u8; 16]);
+
+/// What is known of a request from its headers and its connection.
+pub(super) struct RequestContext {
+    pub id: RequestId,
+    pub started: Instant,
+    /// The address of the other end of the connection.
+    pub peer: IpAddr,
+    /// The address of the client, which trusted proxies name.
+    pub client: IpAddr,
+    pub method: Method,
+    pub uri: Uri,
+    /// The headers, without credentials.
+    pub headers: HeaderMap,
+    /// What is requested, as the log and metric label; `other` until the address is known.
+    pub kind: &'static str,
+}
+
+impl RequestId {
+    fn new() -> Self {
+        let number = fastrand::u64(..);
+        let digit = |at: usize| usize::try_from(number >> (4 * at) & 15).unwrap_or_default();
+        Self(std::array::from_fn(|at| b"0123456789abcdef"[digit(at)]))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl RequestContext {
+    /// Describes a request. Its body and the credentials that it presents come back apart.
+    pub(super) fn new<B>(site: &Site, peer: PeerInfo, request: Request<B>) -> (Self, HeaderMap, B) {
+        let (mut parts, body) = request.into_parts();
+        let credentials = take_credentials(&mut parts.headers);
+        let peer = peer.address.ip();
+        let context = Self {
+            id: RequestId::new(),
+            started: Instant::now(),
+            peer,
+            client: guard::client_address(peer, &parts.headers, &site.trusted_proxies),
+            method: parts.method,
+            uri: parts.uri,
+            headers: parts.headers,
+            kind: "other",
+        };
+        (context, credentials, body)
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// Whether the request only reads.
+    pub(super) fn is_read(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD)
+    }
+}
+
+/// Takes the credentials out of the headers. Only uploads look at them, and at `Authorization` alone.
+fn take_credentials(headers: &mut HeaderMap) -> HeaderMap {
+    let mut credentials = HeaderMap::new();
+    for value in headers.get_all(AUTHORIZATION) {
+        credentials.append(AUTHORIZATION, value.clone());
+    }
+    for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
+        headers.remove(name);
+    }
+    credentials
+}

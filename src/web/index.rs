@@ -1,0 +1,122 @@
+//! Documents of the index: project pages, the project list, and the legacy JSON form of a project.
+
+use std::sync::Arc;
+
+use super::Site;
+use super::address::RouteId;
+use super::context::RequestContext;
+use super::guard::Host;
+use super::handle::{Finding, Found};
+use super::home;
+use super::negotiate::Negotiated;
+use super::problem::Problem;
+use super::representation::{Content, Document};
+use crate::flow::{Error, IndexView, Lookup, PageView};
+use wheelport_index::{ProjectName, VersionSegment, render};
+use wheelport_runtime::blocking;
+
+/// A project's page.
+pub(super) fn page(site: &Arc<Site>, context: &RequestContext, route: RouteId, project: &ProjectName) -> Finding {
+    match Negotiated::of(&context.headers) {
+        Ok(negotiated) => {
+            let page = site.flow.pages.get(site.route(route), project);
+            document(site, negotiated, page, Content::Page)
+        }
+        Err(refusal) => Problem::from(refusal).into(),
+    }
+}
+
+/// The project list.
+pub(super) fn list(site: &Arc<Site>, context: &RequestContext, route: RouteId) -> Finding {
+    match Negotiated::of(&context.headers) {
+        Ok(negotiated) => document(site, negotiated, site.flow.lists.get(site.route(route)), Content::List),
+        Err(refusal) => Problem::from(refusal).into(),
+    }
+}
+
+/// The negotiated document of what a service finds.
+fn document<C: Send + Sync + 'static>(
+    site: &Arc<Site>,
+    negotiated: Negotiated,
+    view: Lookup<IndexView<C>>,
+    content: fn(Arc<C>) -> Content,
+) -> Finding {
+    let rendered = move |site: &Site, view: IndexView<C>| {
+        let served = view.served;
+        let found = move |document| Found::Document { document, served };
+        (site.representations.get(&content(view.content), negotiated), found)
+    };
+    match view {
+        Lookup::Hit(view) => {
+            let (document, found) = rendered(site, view);
+            Finding::from_lookup(document, found)
+        }
+        Lookup::Miss(view) => {
+            let site = Arc::clone(site);
+            Finding::Later(Box::pin(async move {
+                let (document, found) = rendered(&site, view.await?);
+                Ok(found(document.wait().await?))
+            }))
+        }
+    }
+}
+
+/// The legacy JSON form of a project, or of one version. Rendered per request: it names the host, and nothing asks for
+/// it often.
+pub(super) fn legacy(
+    site: &Arc<Site>,
+    context: &RequestContext,
+    host: &Host,
+    route: RouteId,
+    project: ProjectName,
+    version: Option<VersionSegment>,
+) -> Finding {
+    let route = Arc::clone(site.route(route));
+    let prefix = index_prefix(context.path(), &route.name);
+    let files = format!("{}{prefix}/simple/{project}/", home::base_url(site, context, host));
+    let page = site.flow.pages.get(&route, &project);
+    Finding::Later(Box::pin(async move {
+        let PageView { content, served, .. } = page.wait().await?;
+        let document = render_legacy(content, version.clone(), files).await?;
+        let document = document.ok_or_else(|| match version {
+            Some(version) => Error::NoSuchVersion { project, version },
+            None => Error::NoSuchProject { route: Arc::clone(&route.name), project },
+        })?;
+        Ok(Found::Document { document: Arc::new(document), served })
+    }))
+}
+
+async fn render_legacy(
+    content: Arc<crate::cache::PageContent>,
+    version: Option<VersionSegment>,
+    files: String,
+) -> Result<Option<Document>, Error> {
+    let rendered = blocking(move || {
+        let json = render::legacy_json(&content.page, version.as_ref().map(VersionSegment::as_str), &files);
+        json.map(|json| Document::legacy(json.into()))
+    });
+    Ok(rendered.await?)
+}
+
+/// The path of the index that a legacy address belongs to. The default route has two, and tools match the addresses in
+/// the document with those of the page they read before, so the files must be named below the same one.
+fn index_prefix(path: &str, route: &str) -> String {
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    match (segments.next(), segments.next()) {
+        (Some("pypi"), Some(name)) if name == route => format!("/pypi/{route}"),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::index_prefix;
+
+    #[test]
+    fn a_legacy_document_names_files_below_the_index_it_was_requested_from() {
+        assert_eq!(index_prefix("/acme-core/json", "python"), "");
+        assert_eq!(index_prefix("/pypi/acme-core/json", "python"), "");
+        assert_eq!(index_prefix("/pypi/python/acme-core/json", "python"), "/pypi/python");
+        assert_eq!(index_prefix("//pypi/python/pypi/acme-core/1.0/json", "python"), "/pypi/python");
+    }
+}

@@ -1,0 +1,145 @@
+//! What can be wrong with a request itself, before any use case begins.
+//!
+//! As with [`crate::flow::Error`], the text is the one sentence that a client sees.
+
+use std::sync::Arc;
+
+use wheelport_index::ProjectName;
+use wheelport_index::filename::InvalidComponent;
+use wheelport_index::name::InvalidName;
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// The address names a route that is not configured.
+    #[error("There is no route '{route}' on this server; its start page lists the routes there are.")]
+    NoSuchRoute {
+        /// The name asked for, shortened.
+        route: String,
+    },
+    /// The address needs the default route, and none is configured.
+    #[error("This server has no default route; write the route into the address: /pypi/ROUTE/simple/.")]
+    NoDefaultRoute,
+    /// The address has none of the shapes an index has.
+    #[error("There is nothing at this address; projects are at /simple/PROJECT/ and /pypi/ROUTE/simple/PROJECT/.")]
+    NothingHere,
+    /// A known protocol that this server does not speak.
+    #[error("{protocol} is not offered here.")]
+    NotOffered {
+        /// The protocol's name.
+        protocol: &'static str,
+    },
+    /// The address cannot be read.
+    #[error("The address is malformed: {fault}.")]
+    BadAddress {
+        /// What is wrong with it.
+        fault: AddressFault,
+    },
+    /// The request cannot be read.
+    #[error("The request is malformed: {fault}.")]
+    BadRequest {
+        /// What is wrong with it, as a clause without a full stop.
+        fault: &'static str,
+    },
+    /// None of the forms the client accepts is one that a page has.
+    #[error(
+        "A page comes as application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html or text/html; the Accept header allows none of them."
+    )]
+    NotAcceptable,
+    /// The address is good, the method is not.
+    #[error("This address answers {allowed} only.")]
+    MethodNotAllowed {
+        /// The methods that work, as the `Allow` header lists them.
+        allowed: &'static str,
+    },
+    /// The request does not say which host it means, or says it twice.
+    #[error("The request needs exactly one well-formed Host header.")]
+    BadHost,
+    /// The request is for a host name that is not ours.
+    #[error(
+        "This server does not answer to the host name '{host}'; its operator can add the name to 'allowed_hosts' in the [server] section of the configuration."
+    )]
+    HostNotAllowed {
+        /// The name asked for, shortened.
+        host: String,
+    },
+    /// A browser sent a request that changes something on behalf of another site.
+    #[error("Requests from web pages of other sites may not change anything here.")]
+    CrossSite,
+    /// The range asked for lies behind the end.
+    #[error("The range lies outside the file, which has {length} bytes.")]
+    RangeNotSatisfiable {
+        /// The length of the whole file.
+        length: u64,
+    },
+    /// The route takes no uploads.
+    #[error("Uploads are off for route '{route}'; its operator can set 'upload' for it.")]
+    UploadOff {
+        /// The route asked.
+        route: Arc<str>,
+    },
+    /// The upload carries no token that may publish.
+    #[error("Publishing here needs a token: user name '__token__', the token as password.")]
+    UploadUnauthorized,
+    /// The upload carries a token that may not publish this project.
+    #[error("This token may not publish the project '{project}' here.")]
+    UploadForbidden {
+        /// The project.
+        project: ProjectName,
+    },
+}
+
+/// What is wrong with an address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AddressFault {
+    /// Longer than any address of ours.
+    #[error("it is too long")]
+    TooLong,
+    /// A percent escape that is incomplete or hides another one.
+    #[error("a percent sign stands where none belongs")]
+    Percent,
+    /// The decoded bytes are not UTF-8.
+    #[error("it is not UTF-8")]
+    Encoding,
+    /// A control character, a separator behind an escape, or a character that looks like one.
+    #[error("it holds a character that has no place in an address")]
+    Character,
+    /// A `.` or `..` segment.
+    #[error("it holds a relative segment")]
+    Relative,
+    /// The project's name is none.
+    #[error("{0}")]
+    Project(#[from] InvalidName),
+    /// Version or file name is none.
+    #[error("version and file name {0}")]
+    Component(#[from] InvalidComponent),
+}
+
+impl From<AddressFault> for Refusal {
+    fn from(fault: AddressFault) -> Self {
+        Self::BadAddress { fault }
+    }
+}
+
+impl Refusal {
+    /// The stable code that machines may match on; it ends the problem document's `type`.
+    pub(crate) const fn code(&self) -> &'static str {
+        match self {
+            Self::NoSuchRoute { .. } => "no-such-route",
+            Self::NoDefaultRoute => "no-default-route",
+            Self::NothingHere => "nothing-here",
+            Self::NotOffered { .. } => "not-offered",
+            Self::BadAddress { .. } => "bad-address",
+            Self::BadRequest { .. } => "bad-request",
+            Self::NotAcceptable => "not-acceptable",
+            Self::MethodNotAllowed { .. } => "method-not-allowed",
+            Self::BadHost => "bad-host",
+            Self::HostNotAllowed { .. } => "host-not-allowed",
+            Self::CrossSite => "cross-site",
+            Self::RangeNotSatisfiable { .. } => "range-not-satisfiable",
+            Self::UploadOff { .. } => "upload-off",
+            Self::UploadUnauthorized => "upload-unauthorized",
+            Self::UploadForbidden { .. } => "upload-forbidden",
+        }
+    }
+}
