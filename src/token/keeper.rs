@@ -49,7 +49,7 @@ impl MintCause {
             Self::Start => "start",
             Self::Renewal => "renewal",
             Self::Rejected => "rejected",
-            Self::CalendarJump => "calendar_jump",
+            Self::CalendarJump => "calendar-jump",
             Self::Retry => "retry",
         }
     }

@@ -84,12 +84,12 @@ impl MintErrorKind {
     /// The log and metric label.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::NoCredentials => "no_credentials",
+            Self::NoCredentials => "no-credentials",
             Self::Denied => "denied",
-            Self::NotFound => "not_found",
+            Self::NotFound => "not-found",
             Self::Throttled => "throttled",
             Self::Unreachable => "unreachable",
-            Self::ClockSkew => "clock_skew",
+            Self::ClockSkew => "clock-skew",
             Self::Other => "other",
         }
     }

@@ -74,7 +74,7 @@ impl Unavailability {
             Self::Connect => "connect",
             Self::Timeout => "timeout",
             Self::Throttled => "throttled",
-            Self::ServerError => "server_error",
+            Self::ServerError => "server-error",
             Self::Broken => "broken",
             Self::Redirect => "redirect",
             Self::Shutdown => "shutdown",
@@ -120,12 +120,12 @@ impl UpstreamError {
     /// The log and metric label.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::NotFound => "not_found",
+            Self::NotFound => "not-found",
             Self::Denied { .. } => "denied",
             Self::Unavailable { reason, .. } => reason.as_str(),
-            Self::TooLarge { .. } => "too_large",
+            Self::TooLarge { .. } => "too-large",
             Self::Malformed(_) => "malformed",
-            Self::CannotResume => "cannot_resume",
+            Self::CannotResume => "cannot-resume",
         }
     }
 }

@@ -115,7 +115,7 @@ impl Upstream {
         deadline: Instant,
     ) -> Result<body::InFlightPermit, UpstreamError> {
         let UpstreamInner { admission, metrics, label, .. } = self.inner.as_ref();
-        let queued = metrics.queued(label, "place");
+        let queued = metrics.queued(label, "in-flight");
         let permit = admission.permit(class, deadline).await?;
         drop(queued);
         Ok(body::InFlightPermit { _permit: permit, _gauge: metrics.in_flight(label) })
@@ -123,7 +123,7 @@ impl Upstream {
 
     /// Waits until a request may go to the endpoint.
     async fn admit(&self, deadline: Instant) -> Result<(), UpstreamError> {
-        let _queued = self.inner.metrics.queued(&self.inner.label, "turn");
+        let _queued = self.inner.metrics.queued(&self.inner.label, "rate");
         self.inner.admission.admit(deadline).await
     }
 

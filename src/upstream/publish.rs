@@ -91,7 +91,7 @@ impl ResultLabel for PublishError {
             Self::Conflict { .. } => "conflict",
             Self::Denied { .. } => "denied",
             Self::Refused { .. } => "refused",
-            Self::NoRepository => "not_found",
+            Self::NoRepository => "not-found",
             Self::NotSent(error) => error.as_str(),
             Self::Unknown(_) => "unknown",
             Self::Spool => "spool",
