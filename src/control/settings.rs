@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::token::schedule::{LONGEST_LIFE, SHORTEST_LIFE};
+use crate::token::{MAX_LIFETIME, MIN_LIFETIME};
 
 /// How to reach AWS; everything left out comes from the standard AWS chain.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
@@ -232,7 +232,7 @@ impl TokenLifetime {
 impl Default for TokenLifetime {
     /// Twelve hours: renewed every two, so ten hours are in hand whenever AWS has trouble.
     fn default() -> Self {
-        Self::Fixed(LONGEST_LIFE)
+        Self::Fixed(MAX_LIFETIME)
     }
 }
 
@@ -244,7 +244,7 @@ impl FromStr for TokenLifetime {
             return Ok(Self::Session);
         }
         match humantime::parse_duration(raw) {
-            Ok(life) if (SHORTEST_LIFE..=LONGEST_LIFE).contains(&life) && life.subsec_nanos() == 0 => {
+            Ok(life) if (MIN_LIFETIME..=MAX_LIFETIME).contains(&life) && life.subsec_nanos() == 0 => {
                 Ok(Self::Fixed(life))
             }
             _ => Err(InvalidSetting::Lifetime(raw.to_owned())),

@@ -81,7 +81,7 @@ impl Route {
 
     /// Whether upstream has spare capacity for work in the background.
     pub(super) fn has_room(&self) -> bool {
-        self.upstream.borrow().as_ref().is_some_and(Upstream::has_room)
+        self.upstream.borrow().as_ref().is_some_and(Upstream::has_spare_capacity)
     }
 
     pub(super) fn key(&self, project: &ProjectName) -> PageKey {

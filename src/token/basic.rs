@@ -15,7 +15,7 @@ pub(super) fn header(user: &str, secret: &SecretString) -> HeaderValue {
     plain.extend_from_slice(user.as_bytes());
     plain.push(b':');
     plain.extend_from_slice(secret.as_bytes());
-    // Exactly as long as needed: growing would leave a copy behind in memory that nobody overwrites.
+    // Exactly as long as needed: growing would leave a copy behind in memory that is never overwritten.
     let mut value = Zeroizing::new(Vec::with_capacity(SCHEME.len() + plain.len().div_ceil(3) * 4));
     value.extend_from_slice(SCHEME);
     encode(&plain, &mut value);
@@ -30,9 +30,9 @@ fn encode(plain: &[u8], into: &mut Vec<u8>) {
     for chunk in plain.chunks(3) {
         let byte = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
         let bits = (byte(0) << 16) | (byte(1) << 8) | byte(2);
-        for place in 0..4 {
-            let letter = ALPHABET[((bits >> (18 - 6 * place)) & 63) as usize];
-            into.push(if place <= chunk.len() { letter } else { b'=' });
+        for position in 0..4 {
+            let letter = ALPHABET[((bits >> (18 - 6 * position)) & 63) as usize];
+            into.push(if position <= chunk.len() { letter } else { b'=' });
         }
     }
 }

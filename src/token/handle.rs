@@ -1,4 +1,5 @@
-//! What requests hold: the newest token, waiting for it within a deadline, and telling the keeper what upstream said.
+//! The requests' side of a keeper: the newest token, waiting for it until a deadline, and reporting to the keeper
+//! whether upstream accepts it.
 //!
 //! Nothing here mints. The common path reads one shared snapshot and clones a header value.
 
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 use super::{KeeperState, MintError, TRUST_WINDOW, Token, TokenError};
 use wheelport_runtime::Clock;
 
-/// The way to the token of one keeper. Cheap to clone.
+/// Access to the token of one keeper. Cheap to clone.
 #[derive(Clone)]
 pub struct TokenHandle {
     snapshots: watch::Receiver<Snapshot>,
@@ -22,59 +23,58 @@ pub struct TokenHandle {
 /// What the keeper publishes after every attempt.
 #[derive(Clone, Default)]
 pub(super) struct Snapshot {
-    pub(super) held: Option<Held>,
+    pub(super) newest: Option<IssuedToken>,
     pub(super) renewals: u64,
     pub(super) failures: u64,
     pub(super) failures_in_a_row: u32,
     pub(super) last_error: Option<MintError>,
 }
 
-/// A token with its end on both clocks.
+/// A token with its expiry on both clocks.
 #[derive(Clone)]
-pub(super) struct Held {
+pub(super) struct IssuedToken {
     pub(super) token: Token,
     pub(super) minted: Instant,
-    pub(super) ends: Instant,
+    pub(super) expires: Instant,
     /// Since the Unix epoch. The monotonic clock stands still while the machine sleeps; the calendar does not.
-    pub(super) ends_on_calendar: Duration,
+    pub(super) expires_on_calendar: Duration,
 }
 
-/// How far a held token can be relied on.
+/// Whether a token has expired, as far as the clocks say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Life {
-    /// Both clocks say that it lives.
-    Sure,
-    /// Only the monotonic clock does: the machine slept, or somebody moved the calendar.
+pub(super) enum Validity {
+    /// Both clocks say that it has not expired.
+    Valid,
+    /// Only the monotonic clock does: the machine slept, or the calendar was moved.
     Doubtful,
-    /// It is over.
-    Over,
+    Expired,
 }
 
-impl Held {
-    pub(super) fn life(&self, clock: &Clock) -> Life {
-        if Instant::now() >= self.ends {
-            Life::Over
-        } else if clock.since_epoch() >= self.ends_on_calendar {
-            Life::Doubtful
+impl IssuedToken {
+    pub(super) fn validity(&self, clock: &Clock) -> Validity {
+        if Instant::now() >= self.expires {
+            Validity::Expired
+        } else if clock.since_epoch() >= self.expires_on_calendar {
+            Validity::Doubtful
         } else {
-            Life::Sure
+            Validity::Valid
         }
     }
 
-    /// Life left, by the clock that is further ahead.
+    /// Time until it expires, by the clock that is further ahead.
     pub(super) fn remaining(&self, clock: &Clock) -> Duration {
-        let monotonic = self.ends.saturating_duration_since(Instant::now());
-        monotonic.min(self.ends_on_calendar.saturating_sub(clock.since_epoch()))
+        let monotonic = self.expires.saturating_duration_since(Instant::now());
+        monotonic.min(self.expires_on_calendar.saturating_sub(clock.since_epoch()))
     }
 }
 
-/// What requests tell the keeper.
+/// What requests report to the keeper.
 pub(super) struct Signals {
-    /// The newest generation that upstream refused and has not accepted since; 0 for none.
+    /// The newest generation that upstream has refused and not accepted since; 0 for none.
     rejected: AtomicU64,
-    /// The newest generation that upstream accepted and has not refused since; 0 for none.
+    /// The newest generation that upstream has accepted and not refused since; 0 for none.
     proven: AtomicU64,
-    /// Asks the keeper to look again.
+    /// Makes the keeper check again whether a mint is due.
     pub(super) wake: Notify,
     pub(super) clock: Clock,
 }
@@ -93,11 +93,11 @@ impl Signals {
     }
 }
 
-/// What a waiter makes of a snapshot.
-enum Verdict {
-    Take(Token),
-    Fail(MintError),
-    Wait,
+/// What a snapshot means for a request that needs a token.
+enum TokenStatus {
+    Ready(Token),
+    Failed(MintError),
+    Pending,
 }
 
 impl TokenHandle {
@@ -105,12 +105,12 @@ impl TokenHandle {
         Self { snapshots, signals }
     }
 
-    /// The newest living token; waits for the first mint, or for the one after a long sleep of the machine, at
-    /// most until the deadline.
+    /// The newest valid token. Waits for the first mint, or for the one after a long sleep of the machine, at most
+    /// until the deadline.
     ///
-    /// Fails before the deadline when the last attempt failed for a reason that a person has to remove.
+    /// Fails before the deadline if the last mint failed for a reason that a person has to remove.
     pub async fn current(&self, deadline: Instant) -> Result<Token, TokenError> {
-        if let Verdict::Take(token) = self.judge(&self.snapshots.borrow(), 0) {
+        if let TokenStatus::Ready(token) = self.status(&self.snapshots.borrow(), 0) {
             return Ok(token);
         }
         self.signals.wake.notify_one();
@@ -120,7 +120,7 @@ impl TokenHandle {
         }
     }
 
-    /// The first token after `generation`, for the one repetition of a refused request.
+    /// The first token after `generation`, for the one retry of a refused request.
     pub async fn newer_than(&self, generation: u64, deadline: Instant) -> Result<Token, TokenError> {
         self.wait(generation, deadline).await
     }
@@ -145,29 +145,30 @@ impl TokenHandle {
         let _ = self.signals.rejected.compare_exchange(generation, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Whether a 404 given to this generation can be believed: it was accepted before and never refused since, or
-    /// it was minted within [`TRUST_WINDOW`].
+    /// Whether a 404 to this generation can be believed: upstream has accepted it and not refused it since, or it was
+    /// minted within [`TRUST_WINDOW`].
     pub fn is_trusted(&self, generation: u64) -> bool {
         let snapshot = self.snapshots.borrow();
-        let Some(held) = snapshot.held.as_ref().filter(|held| held.token.generation == generation) else {
+        let Some(newest) = snapshot.newest.as_ref().filter(|newest| newest.token.generation == generation) else {
             return false;
         };
-        held.life(&self.signals.clock) == Life::Sure
+        newest.validity(&self.signals.clock) == Validity::Valid
             && !self.signals.is_rejected(generation)
-            && (self.signals.is_proven(generation) || held.minted.elapsed() <= TRUST_WINDOW)
+            && (self.signals.is_proven(generation) || newest.minted.elapsed() <= TRUST_WINDOW)
     }
 
-    /// What the keeper is doing now.
+    /// The state of the keeper now.
     pub fn state(&self) -> KeeperState {
         let snapshot = self.snapshots.borrow();
-        let held = snapshot.held.as_ref();
+        let newest = snapshot.newest.as_ref();
         let clock = &self.signals.clock;
         KeeperState {
-            generation: held.map_or(0, |held| held.token.generation),
-            usable: held
-                .is_some_and(|held| held.life(clock) != Life::Over && !self.signals.is_rejected(held.token.generation)),
-            remaining: held.map(|held| held.remaining(clock)),
-            age: held.map(|held| held.minted.elapsed()),
+            generation: newest.map_or(0, |newest| newest.token.generation),
+            usable: newest.is_some_and(|newest| {
+                newest.validity(clock) != Validity::Expired && !self.signals.is_rejected(newest.token.generation)
+            }),
+            remaining: newest.map(|newest| newest.remaining(clock)),
+            age: newest.map(|newest| newest.minted.elapsed()),
             renewals: snapshot.renewals,
             failures: snapshot.failures,
             failures_in_a_row: snapshot.failures_in_a_row,
@@ -176,16 +177,16 @@ impl TokenHandle {
     }
 
     fn generation(&self) -> u64 {
-        self.snapshots.borrow().held.as_ref().map_or(0, |held| held.token.generation)
+        self.snapshots.borrow().newest.as_ref().map_or(0, |newest| newest.token.generation)
     }
 
     async fn wait(&self, after: u64, deadline: Instant) -> Result<Token, TokenError> {
         let mut snapshots = self.snapshots.clone();
         loop {
-            match self.judge(&snapshots.borrow_and_update(), after) {
-                Verdict::Take(token) => return Ok(token),
-                Verdict::Fail(error) => return Err(TokenError::Failed(error)),
-                Verdict::Wait => {}
+            match self.status(&snapshots.borrow_and_update(), after) {
+                TokenStatus::Ready(token) => return Ok(token),
+                TokenStatus::Failed(error) => return Err(TokenError::Failed(error)),
+                TokenStatus::Pending => {}
             }
             match tokio::time::timeout_at(deadline, snapshots.changed()).await {
                 Ok(Ok(())) => {}
@@ -198,22 +199,23 @@ impl TokenHandle {
         }
     }
 
-    fn judge(&self, snapshot: &Snapshot, after: u64) -> Verdict {
-        let held = snapshot.held.as_ref().filter(|held| held.token.generation > after);
-        match (held.map(|held| (held, held.life(&self.signals.clock))), &snapshot.last_error) {
-            // A doubtful one only after an attempt to replace it failed; whether it is over, upstream will say.
-            (Some((held, Life::Sure)), _) | (Some((held, Life::Doubtful)), Some(_)) => {
-                Verdict::Take(held.token.clone())
+    fn status(&self, snapshot: &Snapshot, after: u64) -> TokenStatus {
+        let newest = snapshot.newest.as_ref().filter(|newest| newest.token.generation > after);
+        match (newest.map(|newest| (newest, newest.validity(&self.signals.clock))), &snapshot.last_error) {
+            // A doubtful one only after an attempt to replace it failed; whether it has expired, upstream will say.
+            (Some((newest, Validity::Valid)), _) | (Some((newest, Validity::Doubtful)), Some(_)) => {
+                TokenStatus::Ready(newest.token.clone())
             }
-            (_, Some(error)) if error.kind.needs_a_person() => Verdict::Fail(error.clone()),
-            _ => Verdict::Wait,
+            (_, Some(error)) if error.kind.needs_a_person() => TokenStatus::Failed(error.clone()),
+            _ => TokenStatus::Pending,
         }
     }
 
     fn doubtful(&self) -> Option<Token> {
         let snapshot = self.snapshots.borrow();
-        let held = snapshot.held.as_ref().filter(|held| held.life(&self.signals.clock) != Life::Over)?;
-        Some(held.token.clone())
+        let newest =
+            snapshot.newest.as_ref().filter(|newest| newest.validity(&self.signals.clock) != Validity::Expired)?;
+        Some(newest.token.clone())
     }
 }
 

@@ -1,8 +1,8 @@
 //! CodeArtifact authorization tokens: what one is, who mints it, and the handle through which requests use it.
 //!
-//! One keeper per (account, domain, region, role) renews the token long before it ends; no request performs a
-//! mint. Nothing here knows AWS or HTTP clients: the one seam is [`TokenSource`], which `control` implements.
-//! The loop is in `keeper`, its decisions are the pure functions of [`schedule`].
+//! One keeper per (account, domain, region, role) renews the token long before it expires; no request performs a mint.
+//! Nothing here knows AWS or HTTP clients: the one seam is [`TokenSource`], which `control` implements. The loop is in
+//! `keeper`, its decisions are the pure functions of `schedule`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,27 +17,28 @@ use wheelport_runtime::Clock;
 mod basic;
 mod handle;
 mod keeper;
-pub mod schedule;
+mod schedule;
 #[cfg(test)]
 mod tests;
 
 pub use handle::TokenHandle;
 pub use keeper::keep;
+pub use schedule::{MAX_LIFETIME, MIN_LIFETIME};
 
-/// How long after its mint a generation is believed without a success of its own.
-pub const TRUST_WINDOW: Duration = Duration::from_mins(5);
+/// How long after its mint a 404 to a generation is believed before upstream has accepted that generation.
+const TRUST_WINDOW: Duration = Duration::from_mins(5);
 
-/// Where tokens come from.
+/// Mints tokens.
 pub trait TokenSource: Send + Sync + 'static {
-    /// Asks for a new token, once; retries across calls are the keeper's.
+    /// Requests a new token, once; the keeper retries.
     fn mint(&self) -> BoxFuture<'_, Result<Minted, MintError>>;
 }
 
-/// What a source answers.
+/// A new token of a source.
 pub struct Minted {
-    /// The token itself.
+    /// The token.
     pub secret: SecretString,
-    /// How long it lives, counted from the moment of the answer; zero if the answer did not say.
+    /// Its lifetime, counted from the response; zero if the response did not say.
     pub lifetime: Duration,
 }
 
@@ -49,12 +50,12 @@ pub struct MintError {
     pub kind: MintErrorKind,
     /// One sentence that says what happened and what to do.
     pub message: String,
-    /// How long the service asked us to wait.
+    /// How long the service asks us to wait.
     pub retry_after: Option<Duration>,
 }
 
 impl MintError {
-    /// An error without a wish of the service.
+    /// An error without a `retry_after`.
     pub fn new(kind: MintErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), retry_after: None }
     }
@@ -63,37 +64,37 @@ impl MintError {
 /// Classes of failed mints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MintErrorKind {
-    /// No provider of the AWS chain had credentials.
+    /// No provider of the AWS chain has credentials.
     NoCredentials,
-    /// Credentials were there, but not the right.
+    /// The credentials do not have the right.
     Denied,
     /// No such domain in this account and region.
     NotFound,
-    /// Too many calls.
+    /// The service throttles.
     Throttled,
-    /// No answer in time, or no connection.
+    /// No response in time, or no connection.
     Unreachable,
-    /// Our clock is too far from AWS's for signatures.
+    /// The local clock is too far from AWS's for signatures.
     ClockSkew,
     /// Anything else.
     Other,
 }
 
 impl MintErrorKind {
-    /// The text used as log and metric label.
+    /// The log and metric label.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::NoCredentials => "no_credentials",
+            Self::NoCredentials => "no-credentials",
             Self::Denied => "denied",
-            Self::NotFound => "not_found",
+            Self::NotFound => "not-found",
             Self::Throttled => "throttled",
             Self::Unreachable => "unreachable",
-            Self::ClockSkew => "clock_skew",
+            Self::ClockSkew => "clock-skew",
             Self::Other => "other",
         }
     }
 
-    /// Whether trying again within seconds is pointless, because a person has to act first.
+    /// Whether a retry within seconds is pointless, because a person has to act first.
     pub fn needs_a_person(self) -> bool {
         matches!(self, Self::NoCredentials | Self::Denied | Self::NotFound | Self::ClockSkew)
     }
@@ -130,13 +131,13 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Why there is no token to use.
+/// Why there is no usable token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// The last attempt failed, and no token lives.
+    /// The last mint failed, and there is no valid token.
     #[error("no usable token: {0}")]
     Failed(MintError),
-    /// The deadline passed before the keeper had an answer.
+    /// The deadline passed before the keeper had a token.
     #[error("no token before the deadline")]
     Late,
     /// The process is stopping.
@@ -145,7 +146,7 @@ pub enum TokenError {
 }
 
 impl TokenError {
-    /// When asking again makes sense.
+    /// When another request makes sense, if that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Failed(error) => error.retry_after,
@@ -154,39 +155,34 @@ impl TokenError {
     }
 }
 
-/// What a keeper needs to know.
+/// The settings of one keeper.
 #[derive(Clone, Debug)]
 pub struct KeeperSettings {
-    /// Names this keeper in logs, for example the domain.
+    /// The name of this keeper in logs, for example the domain.
     pub label: Arc<str>,
-    /// The lifetime that the source asks for; `None` if the token ends with the role session.
+    /// The lifetime that the source requests; `None` if the token expires with the role session.
     pub asked: Option<Duration>,
     /// The first mint waits a random part of this, so that a fleet that starts at once stays below AWS's quota.
     pub start_spread: Duration,
-    /// Calendar time; it notices that the machine slept.
+    /// Calendar time; it shows that the machine slept.
     pub clock: Clock,
 }
 
 impl KeeperSettings {
     /// Settings for twelve-hour tokens on the machine's clock, minted at once.
     pub fn new(label: impl Into<Arc<str>>) -> Self {
-        Self {
-            label: label.into(),
-            asked: Some(schedule::LONGEST_LIFE),
-            start_spread: Duration::ZERO,
-            clock: Clock::system(),
-        }
+        Self { label: label.into(), asked: Some(MAX_LIFETIME), start_spread: Duration::ZERO, clock: Clock::system() }
     }
 }
 
-/// What the keeper is doing, for readiness, metrics and logs.
+/// The state of a keeper, for readiness, metrics and logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeeperState {
     /// The newest generation; 0 before the first mint.
     pub generation: u64,
-    /// A token lives and has not been rejected without a success since.
+    /// Whether there is an unexpired token that upstream does not reject.
     pub usable: bool,
-    /// Life left of the newest token; `None` before the first mint.
+    /// Time until the newest token expires; `None` before the first mint.
     pub remaining: Option<Duration>,
     /// Time since its mint.
     pub age: Option<Duration>,

@@ -4,59 +4,59 @@ use std::time::Duration;
 
 use super::MintErrorKind;
 
-/// The longest life that CodeArtifact gives.
-pub const LONGEST_LIFE: Duration = Duration::from_hours(12);
-/// The shortest life that one can ask for.
-pub const SHORTEST_LIFE: Duration = Duration::from_mins(15);
-/// Forced mints, and renewals of tokens with an absurdly short life, keep this distance.
-pub const MINT_DISTANCE: Duration = Duration::from_secs(30);
-/// A denied mint waits this long: the cause is a policy, and policies change slowly.
-pub const DENIED_PAUSE: Duration = Duration::from_mins(1);
+/// The longest lifetime that CodeArtifact grants.
+pub const MAX_LIFETIME: Duration = Duration::from_hours(12);
+/// The shortest lifetime that CodeArtifact accepts in a request.
+pub const MIN_LIFETIME: Duration = Duration::from_mins(15);
+/// The least time between forced mints, and between renewals of tokens with an absurdly short lifetime.
+pub(super) const MINT_DISTANCE: Duration = Duration::from_secs(30);
+/// The pause after a denied mint: the cause is a policy, and policies change slowly.
+const DENIED_PAUSE: Duration = Duration::from_mins(1);
 
 const MARGIN: Duration = Duration::from_mins(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_WISH: Duration = Duration::from_mins(15);
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(15);
 
-/// The life to count with: the answered one, or the asked one where the answer makes no sense.
+/// The lifetime to count with: that of the response, or the requested one if the response makes no sense.
 ///
-/// An answer without a life, with one that is over already or with one longer than asked for is corrected. `asked`
-/// is `None` for tokens that end with the role session: for them any life up to the longest is plausible.
-pub fn believable_life(answered: Duration, asked: Option<Duration>) -> Duration {
-    let ceiling = asked.unwrap_or(LONGEST_LIFE);
-    match (answered, asked) {
-        (Duration::ZERO, Some(asked)) => asked,
-        // A session may be about to end; without any word a short life is the careful guess.
-        (Duration::ZERO, None) => SHORTEST_LIFE,
-        (answered, _) => answered.min(ceiling),
+/// A response without a lifetime, or with one longer than requested, is corrected. `requested` is `None` for tokens
+/// that expire with the role session: for them any lifetime up to the longest is plausible.
+pub(super) fn believable_lifetime(granted: Duration, requested: Option<Duration>) -> Duration {
+    let ceiling = requested.unwrap_or(MAX_LIFETIME);
+    match (granted, requested) {
+        (Duration::ZERO, Some(requested)) => requested,
+        // A session may be about to end; a short lifetime is the careful guess.
+        (Duration::ZERO, None) => MIN_LIFETIME,
+        (granted, _) => granted.min(ceiling),
     }
 }
 
-/// How long after its mint a token is renewed: a sixth of its life, ten per cent more or less.
+/// How long after its mint a token is renewed: a sixth of its lifetime, ten per cent more or less.
 ///
-/// At least a minute, and at least a minute before the end. A life too short for both is halved, but the distance
-/// of two mints never falls below [`MINT_DISTANCE`].
-pub fn renew_after(life: Duration, random: f64) -> Duration {
-    if life <= MARGIN * 2 {
-        return (life / 2).max(MINT_DISTANCE);
+/// At least a minute, and at least a minute before it expires. A lifetime too short for both is halved, but two mints
+/// are never closer than [`MINT_DISTANCE`].
+pub(super) fn renew_after(lifetime: Duration, random: f64) -> Duration {
+    if lifetime <= MARGIN * 2 {
+        return (lifetime / 2).max(MINT_DISTANCE);
     }
-    (life / 6).mul_f64(0.9 + 0.2 * random.clamp(0.0, 1.0)).clamp(MARGIN, life.saturating_sub(MARGIN))
+    (lifetime / 6).mul_f64(0.9 + 0.2 * random.clamp(0.0, 1.0)).clamp(MARGIN, lifetime.saturating_sub(MARGIN))
 }
 
 /// The pause after the given number of failures in a row (at least one): exponential from one second to a minute
-/// with full jitter, a whole minute where a person has to act first, and never less than the service asked for.
-pub fn pause(failures: u32, kind: MintErrorKind, retry_after: Option<Duration>, random: f64) -> Duration {
+/// with full jitter, a whole minute where a person has to act first, and never less than the service requested for.
+pub(super) fn pause(failures: u32, kind: MintErrorKind, retry_after: Option<Duration>, random: f64) -> Duration {
     let random = random.clamp(0.0, 1.0);
-    let wish = retry_after.unwrap_or_default().min(LONGEST_WISH);
+    let requested = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
     let own = if kind == MintErrorKind::Denied {
         DENIED_PAUSE
     } else {
         let doublings = failures.saturating_sub(1).min(6);
         let ceiling = (FIRST_PAUSE * (1 << doublings)).min(LONGEST_PAUSE);
-        // Half a second at least: a failure that comes back at once must not become a busy loop.
+        // Half a second at least: a source that fails at once must not become a busy loop.
         ceiling.mul_f64(random).max(Duration::from_millis(500))
     };
-    if wish.is_zero() { own } else { own.max(wish.mul_f64(1.0 + 0.1 * random)) }
+    if requested.is_zero() { own } else { own.max(requested.mul_f64(1.0 + 0.1 * random)) }
 }
 
 #[cfg(test)]
@@ -67,18 +67,18 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn absurd_lives_become_what_was_asked() {
-        for (answered, asked, expected) in [
-            (LONGEST_LIFE, Some(LONGEST_LIFE), LONGEST_LIFE),
-            (Duration::ZERO, Some(LONGEST_LIFE), LONGEST_LIFE),
-            (HOUR * 24 * 365, Some(LONGEST_LIFE), LONGEST_LIFE),
+    fn absurd_lifetimes_become_the_requested_one() {
+        for (granted, requested, expected) in [
+            (MAX_LIFETIME, Some(MAX_LIFETIME), MAX_LIFETIME),
+            (Duration::ZERO, Some(MAX_LIFETIME), MAX_LIFETIME),
+            (HOUR * 24 * 365, Some(MAX_LIFETIME), MAX_LIFETIME),
             (HOUR * 24, Some(HOUR), HOUR),
             (HOUR, None, HOUR),
-            (HOUR * 24, None, LONGEST_LIFE),
-            (Duration::ZERO, None, SHORTEST_LIFE),
-            (SECOND, Some(LONGEST_LIFE), SECOND),
+            (HOUR * 24, None, MAX_LIFETIME),
+            (Duration::ZERO, None, MIN_LIFETIME),
+            (SECOND, Some(MAX_LIFETIME), SECOND),
         ] {
-            assert_eq!(believable_life(answered, asked), expected, "{answered:?} {asked:?}");
+            assert_eq!(believable_lifetime(granted, requested), expected, "{granted:?} {requested:?}");
         }
     }
 
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn short_lives_keep_their_margins() {
+    fn short_lifetimes_keep_their_margins() {
         assert_eq!(renew_after(Duration::from_mins(15), 0.5), SECOND * 150);
         assert_eq!(renew_after(Duration::from_mins(5), 0.5), SECOND * 60);
         assert_eq!(renew_after(SECOND * 121, 0.5), SECOND * 60);
@@ -109,10 +109,10 @@ mod tests {
     }
 
     #[test]
-    fn denials_wait_a_minute_and_wishes_are_granted() {
+    fn denials_wait_a_minute_and_retry_after_is_honoured() {
         assert_eq!(pause(1, MintErrorKind::Denied, None, 0.1), DENIED_PAUSE);
         assert_eq!(pause(1, MintErrorKind::Throttled, Some(SECOND * 7), 0.0), SECOND * 7);
         assert_eq!(pause(1, MintErrorKind::Throttled, Some(SECOND * 10), 1.0), SECOND * 11);
-        assert_eq!(pause(1, MintErrorKind::Throttled, Some(HOUR * 100), 0.0), LONGEST_WISH);
+        assert_eq!(pause(1, MintErrorKind::Throttled, Some(HOUR * 100), 0.0), MAX_RETRY_AFTER);
     }
 }

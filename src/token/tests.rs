@@ -1,11 +1,12 @@
 //! Stories of one keeper with a scripted source, on the paused clock.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use secrecy::SecretString;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -24,7 +25,7 @@ enum Step {
     Panics,
 }
 
-/// Plays its steps, then goes on with twelve-hour tokens; remembers when it was asked.
+/// Plays its steps, then continues with twelve-hour tokens; records when it was called.
 struct Script {
     steps: Mutex<VecDeque<Step>>,
     asked: Mutex<Vec<Instant>>,
@@ -37,7 +38,7 @@ impl Script {
     }
 
     fn asked(&self) -> Vec<Instant> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.asked.lock().clone()
     }
 }
 
@@ -45,11 +46,11 @@ impl TokenSource for Script {
     fn mint(&self) -> BoxFuture<'_, Result<Minted, MintError>> {
         async {
             let number = {
-                let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut asked = self.asked.lock();
                 asked.push(Instant::now());
                 asked.len()
             };
-            let step = self.steps.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let step = self.steps.lock().pop_front();
             let token = |lifetime| Ok(Minted { secret: SecretString::from(format!("t{number}")), lifetime });
             match (step, self.forever) {
                 (Some(Step::Lives(lifetime)), _) => token(lifetime),
@@ -132,7 +133,7 @@ async fn requests_during_a_renewal_do_not_wait() {
         sleep(SECOND).await;
     }
     let before = Instant::now();
-    let token = stage.handle.current(within(SECOND)).await.expect("the old token lives");
+    let token = stage.handle.current(within(SECOND)).await.expect("the old token is valid");
     assert_eq!((token.generation, before.elapsed()), (1, Duration::ZERO));
 }
 
@@ -157,7 +158,7 @@ async fn an_outage_of_hours_does_not_reach_requests() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_denied_mint_is_told_at_once_and_tried_again_after_a_minute() {
+async fn a_denied_mint_is_reported_at_once_and_retried_after_a_minute() {
     let stage = stage([Step::Fails(MintErrorKind::Denied, None)]);
     let start = Instant::now();
     let error = stage.handle.current(within(SECOND * 20)).await.err();
@@ -175,13 +176,13 @@ async fn a_denied_mint_is_told_at_once_and_tried_again_after_a_minute() {
 async fn throttling_is_honoured() {
     let stage = stage([Step::Fails(MintErrorKind::Throttled, Some(SECOND * 40))]);
     let start = Instant::now();
-    stage.handle.current(within(MINUTE)).await.expect("minted after the wish");
+    stage.handle.current(within(MINUTE)).await.expect("minted after the Retry-After");
     let waited = stage.script.asked()[1] - start;
     assert!((SECOND * 40..=SECOND * 45).contains(&waited), "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_token_is_replaced_once_for_everybody() {
+async fn a_refused_token_is_replaced_once_for_all_requests() {
     let stage = stage([]);
     let first = stage.handle.current(within(SECOND)).await.expect("minted");
     for _ in 0..50 {
@@ -243,7 +244,7 @@ async fn after_a_sleep_of_the_machine_the_first_request_gets_a_new_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_moved_calendar_does_not_take_a_living_token_away() {
+async fn a_moved_calendar_does_not_take_a_valid_token_away() {
     let stage = stage_with([Step::Lives(HOUR * 12)], Some(MintErrorKind::ClockSkew), Some(HOUR * 12));
     stage.handle.current(within(SECOND)).await.expect("minted");
     stage.clock.shift(24 * 3600);
@@ -267,7 +268,7 @@ async fn a_small_jump_of_the_calendar_renews_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn absurd_lives_never_loop() {
+async fn absurd_lifetimes_never_loop() {
     for lives in [Duration::ZERO, SECOND, HOUR * 9_999] {
         let stage = stage((0..2_000).map(|_| Step::Lives(lives)));
         let start = Instant::now();
@@ -281,7 +282,7 @@ async fn absurd_lives_never_loop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn session_tokens_follow_the_life_that_is_answered() {
+async fn session_tokens_follow_the_lifetime_of_the_response() {
     let stage = stage_with([Step::Lives(MINUTE * 6)], None, None);
     let start = Instant::now();
     stage.handle.current(within(SECOND)).await.expect("minted");

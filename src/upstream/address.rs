@@ -1,8 +1,8 @@
-//! Pure decisions about addresses: where a repository's pages and files are, which other hosts may be asked, and
+//! Pure decisions about addresses: where a repository's pages and files are, which other hosts requests may go to, and
 //! where a redirect may lead.
 //!
-//! A credential leaves this process only for the origin (scheme, host, port) of an [`Endpoint`]; here is the only
-//! place that compares origins.
+//! A credential leaves this process only for the origin (scheme, host, port) of an [`Endpoint`]; only this file
+//! compares origins.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -16,7 +16,8 @@ use wheelport_index::{FileAddress, ProjectName};
 /// Everything but RFC 3986's unreserved characters; CodeArtifact's own links write a `+` as `%2B`.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// One repository's address, such as `https://acme-111122223333.d.codeartifact.eu-central-1.amazonaws.com/pypi/python/`.
+/// One repository's address, such as
+/// `https://acme-111122223333.d.codeartifact.eu-central-1.amazonaws.com/pypi/python/`.
 ///
 /// The URL is http or https, has a host, a path with a final slash, and neither userinfo, query nor fragment.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -27,13 +28,10 @@ pub struct Endpoint {
 /// A URL that cannot be a repository's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEndpoint {
-    /// Neither http nor https.
     #[error("a repository endpoint is an http or https URL with a host")]
     Scheme,
-    /// Credentials in the URL.
     #[error("a repository endpoint must not hold credentials; the token is minted, never configured")]
     Credentials,
-    /// A query or a fragment.
     #[error("a repository endpoint must not have a query or a fragment")]
     Query,
 }
@@ -76,7 +74,7 @@ impl Endpoint {
         is_web(url) && !has_credentials(url) && url.origin() == self.base.origin()
     }
 
-    /// Whose quota requests to this endpoint count against.
+    /// The quota that requests to this endpoint count against.
     pub(super) fn quota_scope(&self) -> QuotaScope {
         self.base
             .host_str()
@@ -100,9 +98,9 @@ impl fmt::Debug for Endpoint {
 
 /// Endpoints that share a quota.
 ///
-/// CodeArtifact counts per region and calling account. The host names the account that owns the domain, not the one that
-/// calls; a process usually calls as one account, so all its endpoints in a region are taken together, which may be
-/// slower than necessary but never too fast.
+/// CodeArtifact counts per region and calling account. The host names the account that owns the domain, not the one
+/// that calls; a process usually calls as one account, so all its endpoints in a region are taken together, which may
+/// be slower than necessary but never too fast.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum QuotaScope {
     /// CodeArtifact in this region.
@@ -123,18 +121,18 @@ fn region(host: &str) -> Option<&str> {
 /// A host name, or `*.` and a domain, whose subdomains of any depth it stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct HostPattern(String);
+pub struct RedirectHost(String);
 
 /// A string that is neither a host name nor `*.` and a domain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a host; write `files.example.org`, or `*.example.org` for all hosts below a domain")]
-pub struct InvalidHostPattern(String);
+pub struct InvalidRedirectHost(String);
 
-impl HostPattern {
+impl RedirectHost {
     /// Reads a pattern. A wildcard must leave at least two labels, so that it cannot stand for a whole top-level
     /// domain.
-    pub fn parse(raw: &str) -> Result<Self, InvalidHostPattern> {
-        let invalid = || InvalidHostPattern(raw.to_owned());
+    pub fn parse(raw: &str) -> Result<Self, InvalidRedirectHost> {
+        let invalid = || InvalidRedirectHost(raw.to_owned());
         let host = raw.strip_prefix("*.").unwrap_or(raw);
         let is_wild = host.len() != raw.len();
         let ascii = match Host::parse(host) {
@@ -161,22 +159,22 @@ impl HostPattern {
     }
 }
 
-impl TryFrom<String> for HostPattern {
-    type Error = InvalidHostPattern;
+impl TryFrom<String> for RedirectHost {
+    type Error = InvalidRedirectHost;
 
-    fn try_from(raw: String) -> Result<Self, InvalidHostPattern> {
+    fn try_from(raw: String) -> Result<Self, InvalidRedirectHost> {
         Self::parse(&raw)
     }
 }
 
-impl From<HostPattern> for String {
-    fn from(pattern: HostPattern) -> Self {
+impl From<RedirectHost> for String {
+    fn from(pattern: RedirectHost) -> Self {
         pattern.0
     }
 }
 
-/// Whether a URL of another origin than the endpoint's may be asked, without the token.
-pub(super) fn is_allowed_elsewhere(url: &Url, endpoint: &Endpoint, allowed: &[HostPattern]) -> bool {
+/// Whether a request may go to a URL of another origin than the endpoint's, without the token.
+pub(super) fn is_allowed_elsewhere(url: &Url, endpoint: &Endpoint, allowed: &[RedirectHost]) -> bool {
     let Some(host) = url.host_str() else { return false };
     is_web(url)
         && !has_credentials(url)
@@ -186,7 +184,7 @@ pub(super) fn is_allowed_elsewhere(url: &Url, endpoint: &Endpoint, allowed: &[Ho
 
 /// Why a redirect is not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub(super) enum BadRedirect {
     #[error("more redirects than allowed")]
     TooMany,
     #[error("a redirect without a usable Location")]
@@ -199,37 +197,36 @@ pub(super) enum Refused {
     Host,
 }
 
-/// The next stop of a request.
+/// One address on the way of a request and its redirects.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stop {
-    /// Where to.
-    pub url: Url,
-    /// Whether the token goes along. Once dropped, it stays dropped.
-    pub with_token: bool,
+pub(super) struct Hop {
+    pub(super) url: Url,
+    /// Whether the token is sent. Once dropped, it stays dropped.
+    pub(super) with_token: bool,
 }
 
-impl Stop {
+impl Hop {
     /// Where a redirect from here leads, if it may be followed.
-    pub fn redirected(
+    pub(super) fn redirected(
         &self,
         location: Option<&http::HeaderValue>,
         endpoint: &Endpoint,
-        allowed: &[HostPattern],
-    ) -> Result<Self, Refused> {
-        let location = location.and_then(|value| value.to_str().ok()).ok_or(Refused::NoLocation)?;
-        let mut url = self.url.join(location).map_err(|_| Refused::NoLocation)?;
+        allowed: &[RedirectHost],
+    ) -> Result<Self, BadRedirect> {
+        let location = location.and_then(|value| value.to_str().ok()).ok_or(BadRedirect::NoLocation)?;
+        let mut url = self.url.join(location).map_err(|_| BadRedirect::NoLocation)?;
         url.set_fragment(None);
         if has_credentials(&url) {
-            return Err(Refused::Credentials);
+            return Err(BadRedirect::Credentials);
         }
         if self.url.scheme() == "https" && url.scheme() == "http" {
-            return Err(Refused::Downgrade);
+            return Err(BadRedirect::Downgrade);
         }
         if endpoint.owns(&url) {
             return Ok(Self { url, with_token: self.with_token });
         }
         if !is_allowed_elsewhere(&url, endpoint, allowed) {
-            return Err(Refused::Host);
+            return Err(BadRedirect::Host);
         }
         Ok(Self { url, with_token: false })
     }
@@ -295,8 +292,8 @@ mod tests {
         Endpoint::new(url(text)).expect(text)
     }
 
-    fn patterns() -> Vec<HostPattern> {
-        vec![HostPattern::fixed("*.amazonaws.com"), HostPattern::fixed("*.on.aws")]
+    fn patterns() -> Vec<RedirectHost> {
+        vec![RedirectHost::fixed("*.amazonaws.com"), RedirectHost::fixed("*.on.aws")]
     }
 
     #[test]
@@ -332,24 +329,24 @@ mod tests {
 
     #[test]
     fn a_wildcard_stands_for_hosts_below_a_domain_only() {
-        let aws = HostPattern::parse("*.amazonaws.com").expect("a pattern");
+        let aws = RedirectHost::parse("*.amazonaws.com").expect("a pattern");
         assert!(aws.matches("assets.s3.eu-central-1.amazonaws.com"));
         for other in ["amazonaws.com", "evilamazonaws.com", "amazonaws.com.evil.example", ".amazonaws.com.x"] {
             assert!(!aws.matches(other), "{other}");
         }
-        assert!(HostPattern::parse("Files.Example.ORG").expect("a pattern").matches("files.example.org"));
+        assert!(RedirectHost::parse("Files.Example.ORG").expect("a pattern").matches("files.example.org"));
         for wrong in ["", "*", "*.com", "*.*.example.org", "a.*.org", "*.127.0.0.1", "http://example.org", "a b"] {
-            assert!(HostPattern::parse(wrong).is_err(), "{wrong:?}");
+            assert!(RedirectHost::parse(wrong).is_err(), "{wrong:?}");
         }
     }
 
     #[test]
     fn redirects_keep_the_token_at_home_and_lead_nowhere_else() {
         let endpoint = endpoint(BASE);
-        let here = Stop { url: url(&format!("{BASE}/simple/a/1/a-1.tar.gz")), with_token: true };
+        let here = Hop { url: url(&format!("{BASE}/simple/a/1/a-1.tar.gz")), with_token: true };
         let go = |location: &str| {
             let value = HeaderValue::from_str(location).expect("a header value");
-            here.redirected(Some(&value), &endpoint, &patterns()).map(|stop| stop.with_token)
+            here.redirected(Some(&value), &endpoint, &patterns()).map(|hop| hop.with_token)
         };
         assert_eq!(go("/pypi/python/simple/b/"), Ok(true));
         assert_eq!(go("https://ACME-111122223333.d.codeartifact.eu-central-1.amazonaws.com:443/x"), Ok(true));
@@ -357,36 +354,36 @@ mod tests {
         // The same host at another port is another origin.
         assert_eq!(go("https://acme-111122223333.d.codeartifact.eu-central-1.amazonaws.com:8443/x"), Ok(false));
         for (location, reason) in [
-            ("https://evil.example/x", Refused::Host),
-            ("//evil.example/x", Refused::Host),
-            ("/\\evil.example/x", Refused::Host),
-            ("https://amazonaws.com.evil.example/", Refused::Host),
-            ("https://аmazonaws.com/", Refused::NoLocation), // not ASCII: refused before it is looked at
-            ("https://x.xn--mazonaws-06g.com/", Refused::Host),
-            ("https://169.254.169.254/latest/meta-data/", Refused::Host),
-            ("https://2852039166/", Refused::Host),
-            ("https://0251.0376.0251.0376/", Refused::Host),
-            ("https://[::ffff:169.254.169.254]/", Refused::Host),
-            ("https://127.0.0.1/", Refused::Host),
-            ("https://localhost/", Refused::Host),
-            ("file:///etc/passwd", Refused::Host),
-            ("http://assets.s3.eu-central-1.amazonaws.com/x", Refused::Downgrade),
-            ("http://acme-111122223333.d.codeartifact.eu-central-1.amazonaws.com/x", Refused::Downgrade),
-            ("https://aws:x@acme-111122223333.d.codeartifact.eu-central-1.amazonaws.com/x", Refused::Credentials),
-            ("https://", Refused::NoLocation),
+            ("https://evil.example/x", BadRedirect::Host),
+            ("//evil.example/x", BadRedirect::Host),
+            ("/\\evil.example/x", BadRedirect::Host),
+            ("https://amazonaws.com.evil.example/", BadRedirect::Host),
+            ("https://аmazonaws.com/", BadRedirect::NoLocation), // not ASCII: refused before it is parsed
+            ("https://x.xn--mazonaws-06g.com/", BadRedirect::Host),
+            ("https://169.254.169.254/latest/meta-data/", BadRedirect::Host),
+            ("https://2852039166/", BadRedirect::Host),
+            ("https://0251.0376.0251.0376/", BadRedirect::Host),
+            ("https://[::ffff:169.254.169.254]/", BadRedirect::Host),
+            ("https://127.0.0.1/", BadRedirect::Host),
+            ("https://localhost/", BadRedirect::Host),
+            ("file:///etc/passwd", BadRedirect::Host),
+            ("http://assets.s3.eu-central-1.amazonaws.com/x", BadRedirect::Downgrade),
+            ("http://acme-111122223333.d.codeartifact.eu-central-1.amazonaws.com/x", BadRedirect::Downgrade),
+            ("https://aws:x@acme-111122223333.d.codeartifact.eu-central-1.amazonaws.com/x", BadRedirect::Credentials),
+            ("https://", BadRedirect::NoLocation),
         ] {
             assert_eq!(go(location), Err(reason), "{location}");
         }
-        assert_eq!(here.redirected(None, &endpoint, &patterns()), Err(Refused::NoLocation));
+        assert_eq!(here.redirected(None, &endpoint, &patterns()), Err(BadRedirect::NoLocation));
     }
 
     #[test]
     fn a_token_once_dropped_is_not_picked_up_again() {
         let endpoint = endpoint(BASE);
-        let away = Stop { url: url("https://assets.s3.eu-central-1.amazonaws.com/x"), with_token: false };
+        let away = Hop { url: url("https://assets.s3.eu-central-1.amazonaws.com/x"), with_token: false };
         let back = HeaderValue::from_str(endpoint.base().as_str()).expect("a header value");
-        let stop = away.redirected(Some(&back), &endpoint, &patterns()).expect("the endpoint may be asked");
-        assert!(!stop.with_token);
+        let hop = away.redirected(Some(&back), &endpoint, &patterns()).expect("a redirect to the endpoint is allowed");
+        assert!(!hop.with_token);
     }
 
     #[test]

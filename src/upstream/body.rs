@@ -1,6 +1,7 @@
-//! Bodies of answers: read piece by piece, never trusted to come, to come fast enough, or to end where they said.
+//! Bodies of responses: read chunk by chunk, never trusted to come, to come fast enough, or to end where the headers
+//! said.
 //!
-//! A body holds its place in the endpoint's queue until it is dropped.
+//! A body holds its permit until it ends or is dropped.
 
 use std::time::Duration;
 
@@ -12,34 +13,45 @@ use http_body_util::combinators::UnsyncBoxBody;
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::{Instant, timeout};
 
+use super::admission::Permit;
 use super::connect::BoxError;
 use super::error::{Unavailability, UpstreamError};
-use super::gate::Place;
-use super::metrics::InFlight;
+use super::metrics::InFlightGauge;
 use super::settings::ClientSettings;
 
-/// What a body holds on to.
+/// The longest body that is read only so that its connection can be used again.
+const DRAIN_LIMIT: usize = 16 << 10;
+/// How long a short body may take to come.
+const PREFIX_TIMEOUT: Duration = Duration::from_millis(250);
+/// The most memory that is reserved because a `Content-Length` announces it; the rest is reserved as it fills.
+const MAX_RESERVED: u64 = 1 << 20;
+
+/// What one request in flight holds until its body ends.
 #[derive(Debug)]
-pub(super) struct Held {
-    pub _place: Place,
-    pub _in_flight: InFlight,
+pub(super) struct InFlightPermit {
+    pub(super) _permit: Permit,
+    pub(super) _gauge: InFlightGauge,
 }
 
-/// One body on its way.
-pub(super) struct Reader {
+/// One body being received.
+pub(super) struct BodyReader {
     body: UnsyncBoxBody<Bytes, BoxError>,
-    pace: Pace,
+    throughput: ThroughputMonitor,
     stall: Duration,
     expected: Option<u64>,
     received: u64,
     ended: bool,
     counter: Counter,
-    held: Option<Held>,
+    permit: Option<InFlightPermit>,
 }
 
-impl Reader {
-    /// Takes the body of an answer over, with its place.
-    pub fn new<B>(response: Response<B>, settings: &ClientSettings, counter: Counter, held: Option<Held>) -> Self
+impl BodyReader {
+    pub(super) fn new<B>(
+        response: Response<B>,
+        settings: &ClientSettings,
+        counter: Counter,
+        permit: Option<InFlightPermit>,
+    ) -> Self
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -47,29 +59,29 @@ impl Reader {
         Self {
             expected: content_length(response.headers()),
             body: response.into_body().map_err(Into::into).boxed_unsync(),
-            pace: Pace::new(settings.slow_rate.bytes(), settings.slow_window.get()),
+            throughput: ThroughputMonitor::new(settings.slow_rate.bytes(), settings.slow_window.get()),
             stall: settings.stall_timeout.get(),
             received: 0,
             ended: false,
             counter,
-            held,
+            permit,
         }
     }
 
-    /// The length that the head announced.
-    pub fn expected(&self) -> Option<u64> {
+    /// The length that the headers announced.
+    pub(super) fn expected(&self) -> Option<u64> {
         self.expected
     }
 
-    /// The next piece; `None` only after a complete body. After an error there is nothing more.
-    pub async fn next(&mut self) -> Option<Result<Bytes, UpstreamError>> {
+    /// The next chunk; `None` only after a complete body. After an error there is nothing more.
+    pub(super) async fn next(&mut self) -> Option<Result<Bytes, UpstreamError>> {
         if self.ended {
             return None;
         }
         let outcome = self.advance().await;
         if !matches!(outcome, Some(Ok(_))) {
             self.ended = true;
-            self.held = None;
+            self.permit = None;
         }
         outcome
     }
@@ -80,7 +92,7 @@ impl Reader {
             let Ok(frame) = timeout(self.stall, self.body.frame()).await else {
                 return Some(Err(UpstreamError::unavailable(Unavailability::Timeout)));
             };
-            let data = match frame {
+            let chunk = match frame {
                 None => return self.at_end(),
                 Some(Err(error)) => {
                     tracing::debug!(received = self.received, error, "a body broke off");
@@ -88,15 +100,15 @@ impl Reader {
                 }
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
             };
-            if self.pace.is_too_slow(began.elapsed(), data.len() as u64) {
+            if self.throughput.is_too_slow(began.elapsed(), chunk.len() as u64) {
                 return Some(Err(UpstreamError::unavailable(Unavailability::Timeout)));
             }
-            if data.is_empty() {
+            if chunk.is_empty() {
                 continue; // trailers, or a frame without content
             }
-            self.received += data.len() as u64;
-            self.counter.inc_by(data.len() as u64);
-            return Some(Ok(data));
+            self.received += chunk.len() as u64;
+            self.counter.inc_by(chunk.len() as u64);
+            return Some(Ok(chunk));
         }
     }
 
@@ -109,26 +121,25 @@ impl Reader {
         }
     }
 
-    /// The whole body, if it is not larger than the limit.
-    pub async fn whole(mut self, limit: u64) -> Result<Bytes, UpstreamError> {
+    /// The complete body, if it is not larger than the limit.
+    pub(super) async fn collect(mut self, limit: u64) -> Result<Bytes, UpstreamError> {
         let too_large = UpstreamError::TooLarge { limit };
         if self.expected.is_some_and(|expected| expected > limit) {
             return Err(too_large);
         }
-        let mut whole = BytesMut::new();
-        while let Some(piece) = self.next().await {
-            let piece = piece?;
+        let mut body = BytesMut::new();
+        while let Some(chunk) = self.next().await {
+            let chunk = chunk?;
             if self.received > limit {
                 return Err(too_large);
             }
-            if whole.is_empty() {
-                // What was announced is a hint: memory is taken as it fills.
-                let hint = self.expected.unwrap_or_default().min(1 << 20);
-                whole.reserve(usize::try_from(hint).unwrap_or_default().max(piece.len()));
+            if body.is_empty() {
+                let hint = self.expected.unwrap_or_default().min(MAX_RESERVED);
+                body.reserve(usize::try_from(hint).unwrap_or_default().max(chunk.len()));
             }
-            whole.extend_from_slice(&piece);
+            body.extend_from_slice(&chunk);
         }
-        Ok(whole.freeze())
+        Ok(body.freeze())
     }
 }
 
@@ -136,17 +147,17 @@ fn content_length(headers: &http::HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// How fast bytes come, judged by the time spent waiting for them: a slow reader on our side is not held against the
-/// upstream.
+/// How fast bytes come, measured over the time spent waiting for them: a slow reader on our side is not held against
+/// the upstream.
 #[derive(Debug)]
-struct Pace {
+struct ThroughputMonitor {
     rate: u64,
     window: Duration,
     waited: Duration,
     bytes: u64,
 }
 
-impl Pace {
+impl ThroughputMonitor {
     fn new(rate: u64, window: Duration) -> Self {
         Self { rate, window, waited: Duration::ZERO, bytes: 0 }
     }
@@ -166,21 +177,21 @@ impl Pace {
     }
 }
 
-/// Reads and forgets what little there is of a body nobody wants, so that its connection can be used again; a longer
-/// one is dropped together with its connection.
-pub(super) async fn discard<B>(response: Response<B>)
+/// Reads and drops a short body that has no use, so that its connection can be used again; a longer body is dropped
+/// together with its connection.
+pub(super) async fn drain<B>(response: Response<B>)
 where
     B: Body<Data = Bytes> + Send,
 {
     let announced = content_length(response.headers());
-    if announced.is_some_and(|length| length > 16 << 10) {
+    if announced.is_some_and(|length| length > DRAIN_LIMIT as u64) {
         return;
     }
-    drop(beginning(response, 16 << 10).await);
+    drop(read_prefix(response, DRAIN_LIMIT).await);
 }
 
-/// The first bytes of a short body, for a message in it. Waits a quarter of a second at most.
-pub(super) async fn beginning<B>(response: Response<B>, limit: usize) -> Vec<u8>
+/// The first bytes of a short body, for the message in it. Waits a quarter of a second at most.
+pub(super) async fn read_prefix<B>(response: Response<B>, limit: usize) -> Vec<u8>
 where
     B: Body<Data = Bytes> + Send,
 {
@@ -194,8 +205,8 @@ where
             }
         }
     };
-    // A message that does not come in time is one we do without.
-    let _ = timeout(Duration::from_millis(250), reading).await;
+    // A message that does not come in time is left out.
+    let _ = timeout(PREFIX_TIMEOUT, reading).await;
     bytes.truncate(limit);
     bytes
 }
@@ -209,11 +220,11 @@ mod tests {
     use super::*;
     use wheelport_runtime::{HumanDuration, Size};
 
-    /// A body of pieces, each after its pause.
-    fn body(pieces: Vec<(u64, &'static [u8])>) -> Response<impl Body<Data = Bytes, Error = BoxError> + Send> {
-        let frames = stream::iter(pieces).then(|(seconds, piece)| async move {
+    /// A body of chunks, each after its pause.
+    fn body(chunks: Vec<(u64, &'static [u8])>) -> Response<impl Body<Data = Bytes, Error = BoxError> + Send> {
+        let frames = stream::iter(chunks).then(|(seconds, chunk)| async move {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
-            Ok::<_, BoxError>(Frame::data(Bytes::from_static(piece)))
+            Ok::<_, BoxError>(Frame::data(Bytes::from_static(chunk)))
         });
         Response::new(StreamBody::new(frames))
     }
@@ -221,8 +232,8 @@ mod tests {
     fn reader(
         response: Response<impl Body<Data = Bytes, Error = BoxError> + Send + 'static>,
         settings: &ClientSettings,
-    ) -> Reader {
-        Reader::new(response, settings, Counter::default(), None)
+    ) -> BodyReader {
+        BodyReader::new(response, settings, Counter::default(), None)
     }
 
     const TIMEOUT: UpstreamError = UpstreamError::Unavailable { reason: Unavailability::Timeout, retry_after: None };
@@ -266,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_ends_where_it_said() {
+    async fn a_body_ends_where_its_headers_said() {
         for announced in ["2", "4"] {
             let mut response = body(vec![(0, b"abc")]);
             response.headers_mut().insert(header::CONTENT_LENGTH, announced.parse().expect("a number"));
@@ -277,13 +288,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_whole_body_is_bounded_announced_or_not() {
+    async fn a_collected_body_is_bounded_announced_or_not() {
         let settings = ClientSettings { stall_timeout: HumanDuration::secs(1), ..ClientSettings::default() };
-        let whole = |limit: Size| reader(body(vec![(0, b"abc"), (0, b"def")]), &settings).whole(limit.bytes());
-        assert_eq!(whole(Size(6)).await, Ok(Bytes::from_static(b"abcdef")));
-        assert_eq!(whole(Size(5)).await, Err(UpstreamError::TooLarge { limit: 5 }));
+        let collected = |limit: Size| reader(body(vec![(0, b"abc"), (0, b"def")]), &settings).collect(limit.bytes());
+        assert_eq!(collected(Size(6)).await, Ok(Bytes::from_static(b"abcdef")));
+        assert_eq!(collected(Size(5)).await, Err(UpstreamError::TooLarge { limit: 5 }));
         let mut response = body(vec![(0, b"abc")]);
         response.headers_mut().insert(header::CONTENT_LENGTH, "600".parse().expect("a number"));
-        assert_eq!(reader(response, &settings).whole(500).await, Err(UpstreamError::TooLarge { limit: 500 }));
+        assert_eq!(reader(response, &settings).collect(500).await, Err(UpstreamError::TooLarge { limit: 500 }));
     }
 }

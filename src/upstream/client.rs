@@ -1,10 +1,10 @@
-//! The one HTTP client of the process: pool, time limits of one attempt, and what an attempt can end with.
+//! The one HTTP client of the process: pool, time limits of one attempt, and the ways in which an attempt can fail.
 //!
-//! It sends one request to one address. It follows no redirect, repeats nothing, and adds no credential.
+//! It sends one request to one address. It follows no redirect, retries nothing, and adds no credential.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -12,15 +12,16 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, Client as Pool};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 use url::Origin;
 
 use super::address::{Endpoint, QuotaScope};
+use super::admission::Admission;
 use super::connect::{BoxError, ClientError, Connector};
 use super::error::{Unavailability, chain};
-use super::gate::Gate;
-use super::metrics::Metrics;
-use super::quota::Quota;
+use super::metrics::UpstreamMetrics;
+use super::rate_limiter::RateLimiter;
 use super::settings::ClientSettings;
 
 /// The body of a request; reads have none.
@@ -29,31 +30,31 @@ pub(super) type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
 /// Sends requests to all upstreams of the process. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    inner: Arc<ClientInner>,
 }
 
-struct Inner {
+struct ClientInner {
     pool: Pool<Connector, RequestBody>,
     settings: ClientSettings,
-    gates: Mutex<Gates>,
-    metrics: Metrics,
+    limits: Mutex<SharedLimits>,
+    metrics: UpstreamMetrics,
 }
 
-/// What requests share. The number of entries is that of the configured endpoints.
+/// The limits that requests share. The number of entries is that of the configured endpoints.
 #[derive(Default)]
-struct Gates {
-    by_origin: HashMap<Origin, Arc<Gate>>,
-    quotas: HashMap<QuotaScope, Arc<Quota>>,
+struct SharedLimits {
+    admissions: HashMap<Origin, Arc<Admission>>,
+    rates: HashMap<QuotaScope, Arc<RateLimiter>>,
 }
 
 /// How sending one request failed.
 #[derive(Debug)]
 pub(super) enum SendError {
-    /// No connection, or one that ended before the head.
+    /// No connection, or one that ended before the response headers.
     Connection(Unavailability, String),
-    /// No head in time.
-    Silence,
-    /// The answer is not HTTP.
+    /// No response headers in time.
+    Timeout,
+    /// The response is not HTTP.
     Malformed,
 }
 
@@ -65,12 +66,12 @@ impl Client {
             .pool_idle_timeout(settings.idle_timeout.get())
             .pool_max_idle_per_host(settings.max_in_flight)
             .build(Connector::new(&settings)?);
-        let inner = Inner { pool, settings, gates: Mutex::default(), metrics: Metrics::default() };
+        let inner = ClientInner { pool, settings, limits: Mutex::default(), metrics: UpstreamMetrics::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// What this client counts, to be registered once.
-    pub fn metrics(&self) -> &Metrics {
+    /// The counters of this client, to be registered once.
+    pub fn metrics(&self) -> &UpstreamMetrics {
         &self.inner.metrics
     }
 
@@ -80,16 +81,16 @@ impl Client {
     }
 
     /// What all requests to this endpoint's origin share, whichever route they are for.
-    pub(super) fn gate(&self, endpoint: &Endpoint) -> Arc<Gate> {
+    pub(super) fn admission(&self, endpoint: &Endpoint) -> Arc<Admission> {
         let settings = &self.inner.settings;
-        let mut gates = self.inner.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        let quota = gates.quotas.entry(endpoint.quota_scope()).or_insert_with(|| Arc::new(Quota::new(settings)));
-        let quota = Arc::clone(quota);
-        let gate = gates.by_origin.entry(endpoint.base().origin());
-        Arc::clone(gate.or_insert_with(|| Arc::new(Gate::new(settings, quota))))
+        let mut limits = self.inner.limits.lock();
+        let rate = limits.rates.entry(endpoint.quota_scope()).or_insert_with(|| Arc::new(RateLimiter::new(settings)));
+        let rate = Arc::clone(rate);
+        let admission = limits.admissions.entry(endpoint.base().origin());
+        Arc::clone(admission.or_insert_with(|| Arc::new(Admission::new(settings, rate))))
     }
 
-    /// Sends one request and waits for the head of its answer, at most until `limit`.
+    /// Sends one request and waits for the response headers, at most until `limit`.
     pub(super) async fn send(
         &self,
         request: Request<RequestBody>,
@@ -98,7 +99,7 @@ impl Client {
         match timeout_at(limit, self.inner.pool.request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(classify(&error)),
-            Err(_) => Err(SendError::Silence),
+            Err(_) => Err(SendError::Timeout),
         }
     }
 }
@@ -128,13 +129,13 @@ mod tests {
     #[tokio::test]
     async fn domains_of_one_region_are_slowed_down_together() {
         let client = Client::new(ClientSettings::default()).expect("a client");
-        let gate = |host: &str| {
+        let admission = |host: &str| {
             let url = format!("https://{host}/pypi/r/").parse().expect(host);
-            client.gate(&Endpoint::new(url).expect(host))
+            client.admission(&Endpoint::new(url).expect(host))
         };
-        let one = gate("one-111122223333.d.codeartifact.eu-central-1.amazonaws.com");
-        let two = gate("two-111122223333.d.codeartifact.eu-central-1.amazonaws.com");
-        let elsewhere = gate("one-111122223333.d.codeartifact.us-east-1.amazonaws.com");
+        let one = admission("one-111122223333.d.codeartifact.eu-central-1.amazonaws.com");
+        let two = admission("two-111122223333.d.codeartifact.eu-central-1.amazonaws.com");
+        let elsewhere = admission("one-111122223333.d.codeartifact.us-east-1.amazonaws.com");
         one.throttled(Instant::now(), None);
         assert!(two.rate() < 200.0, "{}", two.rate());
         assert!(elsewhere.rate() > 300.0, "{}", elsewhere.rate());

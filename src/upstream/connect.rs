@@ -24,39 +24,32 @@ use tower::Service;
 
 use super::settings::ClientSettings;
 
-/// Anything that a connection can fail with.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why no client can be made of the settings.
+/// Why the settings make no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The file of additional certificate authorities cannot be used.
     #[error("cannot read certificate authorities from {}: {reason}", path.display())]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    CaFile { path: PathBuf, reason: String },
     /// The TLS library refuses its configuration.
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
 }
 
-/// No connection in time.
 #[derive(Debug, thiserror::Error)]
 #[error("no connection within {0:?}")]
-struct TooSlow(Duration);
+struct ConnectTimedOut(Duration);
 
 /// Makes connections for the pool.
 #[derive(Clone)]
 pub(super) struct Connector {
-    tls: HttpsConnector<Hop>,
+    tls: HttpsConnector<TcpConnector>,
     limit: Duration,
 }
 
 impl Connector {
-    pub fn new(settings: &ClientSettings) -> Result<Self, ClientError> {
+    pub(super) fn new(settings: &ClientSettings) -> Result<Self, ClientError> {
         let limit = settings.connect_timeout.get();
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -72,7 +65,7 @@ impl Connector {
             .with_tls_config(tls_config(settings.ca_file.as_deref())?)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(Hop { tcp, proxy });
+            .wrap_connector(TcpConnector { tcp, proxy });
         Ok(Self { tls, limit })
     }
 }
@@ -91,7 +84,7 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             match tokio::time::timeout(limit, connecting).await {
                 Ok(outcome) => outcome,
-                Err(_) => Err(TooSlow(limit).into()),
+                Err(_) => Err(ConnectTimedOut(limit).into()),
             }
         })
     }
@@ -99,14 +92,14 @@ impl Service<Uri> for Connector {
 
 /// The TCP connection below TLS: straight to the target, or through a tunnel that the proxy opens.
 ///
-/// Only https targets go through the proxy; a plain http target is an emulator close by.
+/// Only https targets go through the proxy; a plain http target is a local emulator.
 #[derive(Clone)]
-struct Hop {
+struct TcpConnector {
     tcp: HttpConnector,
     proxy: Option<Arc<Matcher>>,
 }
 
-impl Service<Uri> for Hop {
+impl Service<Uri> for TcpConnector {
     type Response = TokioIo<TcpStream>;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;

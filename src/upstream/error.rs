@@ -1,80 +1,80 @@
-//! What can go wrong between here and the upstream, in our words.
+//! What can go wrong between here and the upstream.
 //!
-//! The one distinction that everything else rests on: [`UpstreamError::NotFound`] is a statement of the upstream made
-//! to a token known to be good; whatever leaves a doubt is [`UpstreamError::Unavailable`]. Nothing here holds a URL's
-//! query, a header value or a credential, so every error may be logged and compared.
+//! Everything else rests on one distinction: [`UpstreamError::NotFound`] is the upstream's statement to a token known
+//! to be good; anything that leaves a doubt is [`UpstreamError::Unavailable`]. No error holds a URL's query, a header
+//! value or a credential, so every error may be logged and compared.
 
 use std::fmt;
 use std::time::Duration;
 
+use super::metrics::ResultLabel;
 use crate::token::TokenError;
 
-/// Why there is no page, no file, or no more of a file. Cheap to clone, because many requests may wait for one fill.
+/// Why there is no page, no file, or no more of a file. Cheap to clone, because many requests may share one download.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
-    /// 404 or 410, in answer to a trusted token.
+    /// 404 or 410, in response to a trusted token.
     #[error("upstream does not have it")]
     NotFound,
     /// 403: the role may not read this.
-    #[error("upstream denies the read{}", explain(message.as_deref()))]
+    #[error("upstream denies the read{}", with_cause(message.as_deref()))]
     Denied {
-        /// What the upstream said, bounded; for the log, never for a client.
+        /// The upstream's message, bounded; for the log, never for a client.
         message: Option<String>,
     },
-    /// We cannot know: nothing was learnt about the thing asked for.
+    /// Nothing is known about the requested page or file.
     #[error("upstream is unavailable: {reason}")]
     Unavailable {
         /// What stood in the way.
         reason: Unavailability,
-        /// When asking again makes sense, if anything is known about that.
+        /// When another request makes sense, if that is known.
         retry_after: Option<Duration>,
     },
-    /// The answer is larger than the limit.
-    #[error("the answer of upstream is larger than {limit} bytes")]
+    /// The body is larger than the limit.
+    #[error("the response of upstream is larger than {limit} bytes")]
     TooLarge {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// The answer makes no sense.
-    #[error("upstream answered something unusable: {0}")]
+    /// The response makes no sense.
+    #[error("upstream sent an unusable response: {0}")]
     Malformed(Malformed),
-    /// The rest of a file cannot be had from where the caller stopped; the caller starts again at the beginning.
+    /// The rest of a file is not available from the given offset; the caller starts again at the beginning.
     #[error("upstream cannot continue this file")]
     CannotResume,
 }
 
-/// What stood in the way of an answer.
+/// What stood in the way of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unavailability {
     /// No token, or none that the upstream accepts.
     Token,
     /// No connection: name resolution, connecting, or TLS.
     Connect,
-    /// No answer, or no further byte, in time.
+    /// No response, or no further byte, in time.
     Timeout,
-    /// 429, and no room in the time limit to wait for better.
+    /// 429, and the backoff does not end before the deadline.
     Throttled,
-    /// A 5xx.
     ServerError,
-    /// The connection ended in the middle of an answer.
+    /// The connection ended in the middle of a response.
     Broken,
-    /// A redirect that may not be followed, or whose target did not answer with the thing.
+    /// A redirect that may not be followed, or whose target refused the request.
     Redirect,
     /// This process is stopping.
     Shutdown,
-    /// Too many requests of ours are already on their way.
+    /// Too many of our own requests are in flight or queued.
     Busy,
 }
 
 impl Unavailability {
-    /// The text used as log and metric label.
+    /// The log and metric label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Token => "token",
             Self::Connect => "connect",
             Self::Timeout => "timeout",
             Self::Throttled => "throttled",
-            Self::ServerError => "server_error",
+            Self::ServerError => "server-error",
             Self::Broken => "broken",
             Self::Redirect => "redirect",
             Self::Shutdown => "shutdown",
@@ -89,14 +89,13 @@ impl fmt::Display for Unavailability {
     }
 }
 
-/// In which way an answer made no sense.
+/// In which way a response makes no sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// A status that this kind of request never gets.
     #[error("status {0}")]
     Status(u16),
-    /// Not HTTP.
-    #[error("not a valid HTTP answer")]
+    #[error("not a valid HTTP response")]
     Http,
     /// An address that cannot be written in a request.
     #[error("an unusable address")]
@@ -104,7 +103,7 @@ pub enum Malformed {
     /// A content type that is no form of a page.
     #[error("an unexpected content type")]
     ContentType,
-    /// A content coding that was not asked for and is not understood.
+    /// A content coding that was not requested and is not understood.
     #[error("an unexpected content coding")]
     ContentEncoding,
     /// The compressed body does not decompress.
@@ -113,21 +112,27 @@ pub enum Malformed {
 }
 
 impl UpstreamError {
-    /// An [`UpstreamError::Unavailable`] without advice.
+    /// An [`UpstreamError::Unavailable`] without a time for another request.
     pub fn unavailable(reason: Unavailability) -> Self {
         Self::Unavailable { reason, retry_after: None }
     }
 
-    /// The text used as log and metric label.
+    /// The log and metric label.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::NotFound => "not_found",
+            Self::NotFound => "not-found",
             Self::Denied { .. } => "denied",
             Self::Unavailable { reason, .. } => reason.as_str(),
-            Self::TooLarge { .. } => "too_large",
+            Self::TooLarge { .. } => "too-large",
             Self::Malformed(_) => "malformed",
-            Self::CannotResume => "cannot_resume",
+            Self::CannotResume => "cannot-resume",
         }
+    }
+}
+
+impl ResultLabel for UpstreamError {
+    fn result_label(&self) -> &'static str {
+        self.as_str()
     }
 }
 
@@ -147,7 +152,7 @@ impl From<Malformed> for UpstreamError {
     }
 }
 
-fn explain(message: Option<&str>) -> String {
+fn with_cause(message: Option<&str>) -> String {
     message.map(|message| format!(": {message}")).unwrap_or_default()
 }
 

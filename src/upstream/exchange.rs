@@ -1,8 +1,8 @@
-//! From one question to one usable answer: token, redirects, repetitions and what a status means.
+//! From one request to one usable response: token, redirects, retries and what a status means.
 //!
-//! This is the only place that attaches a token, and the only one that decides whether a 404 is an absence. The
-//! decisions themselves are pure ([`meaning`], [`super::retry`], [`super::address`]); the loop here carries them out
-//! until the deadline.
+//! Only this file attaches a token to a read, and only this file decides whether a 404 is an absence. The decisions
+//! themselves are pure ([`StatusClass`], [`super::retry`], [`super::address`]); the loop here carries them out until
+//! the deadline.
 
 use std::time::Duration;
 
@@ -12,245 +12,245 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-use super::address::{Refused, Stop};
-use super::body::{Held, beginning, discard};
+use super::address::{BadRedirect, Hop};
+use super::admission::RequestClass;
+use super::body::{InFlightPermit, drain, read_prefix};
 use super::client::{RequestBody, SendError};
 use super::error::{Malformed, Unavailability, UpstreamError};
-use super::gate::Lane;
-use super::retry::{Failure, LONGEST_WISH, Next, Spent, retry_after};
-use super::{Inner, Kind, Upstream};
+use super::retry::{AttemptFailure, MAX_RETRY_AFTER, RetryDecision, RetryState, retry_after};
+use super::{RequestKind, Upstream, UpstreamInner};
 use crate::token::{Token, TokenHandle};
+use wheelport_index::shortened;
+use wheelport_runtime::Priority;
 
-/// The name under which this program shows up in the logs of upstream.
+/// The name of this program in the logs of upstream.
 pub(super) const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("wheelport/", env!("CARGO_PKG_VERSION")));
-/// How much of a refusal is read for its message.
+/// The bytes of a refusal that are read for its message.
 pub(super) const MESSAGE_LIMIT: usize = 4 << 10;
+/// The longest message of a refusal, in characters.
+const LONGEST_MESSAGE: usize = 1000;
 
-/// One question.
+/// One request, with all its retries and redirects.
 pub(super) struct Exchange<'a> {
-    /// Whom to ask.
-    pub upstream: &'a Upstream,
-    /// What for.
-    pub kind: Kind,
-    /// Where to begin.
-    pub first: Stop,
-    /// What to ask with, beside the token.
-    pub headers: HeaderMap,
-    /// Statuses beside 200 that the caller can use.
-    pub usable: &'static [StatusCode],
-    /// The index lists it, so that a 404 may just be early.
-    pub listed: bool,
-    /// A 5xx is an answer to the range, not to the file.
-    pub resuming: bool,
-    /// When to give up.
-    pub deadline: Instant,
+    pub(super) upstream: &'a Upstream,
+    pub(super) kind: RequestKind,
+    pub(super) first: Hop,
+    /// The request headers, without the token.
+    pub(super) headers: HeaderMap,
+    /// Statuses other than 200 that the caller can use.
+    pub(super) usable: &'static [StatusCode],
+    /// The index lists the file, so a 404 may just be early.
+    pub(super) listed: bool,
+    /// The request asks for a range, so a 5xx may be a response to the range and not to the file.
+    pub(super) resuming: bool,
+    pub(super) deadline: Instant,
 }
 
-/// One answer that the caller can use. The body is unread.
-pub(super) struct Answer {
-    pub response: Response<Incoming>,
-    /// The address that answered.
-    pub url: Url,
-    /// The place in the endpoint's queue, to be kept with the body.
-    pub held: Held,
+/// A response that the caller can use. The body is unread.
+pub(super) struct UsableResponse {
+    pub(super) response: Response<Incoming>,
+    /// The address that responded.
+    pub(super) url: Url,
+    /// To be held as long as the body.
+    pub(super) permit: InFlightPermit,
 }
 
-/// An answer of whatever status, after redirects.
-struct Reached {
+/// A response of whatever status, after redirects.
+struct FinalResponse {
     response: Response<Incoming>,
-    stop: Stop,
+    hop: Hop,
     sent: Instant,
 }
 
-/// Why there is no answer of any status.
-enum Trouble {
-    /// Final.
-    Fail(UpstreamError),
-    /// Perhaps worth a repetition.
-    Retry(Failure),
+/// Why there is no response of any status.
+enum AttemptError {
+    Fatal(UpstreamError),
+    /// Perhaps worth a retry.
+    Retryable(AttemptFailure),
 }
 
-/// What a status says, depending on who said it.
+/// What a status says, depending on which host sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Meaning {
-    /// The thing asked for.
+enum StatusClass {
     Usable,
     /// The token is refused.
     Unauthorized,
-    /// It does not exist, if the token is good.
+    /// The page or file does not exist, if the token is good.
     Missing,
     /// The role may not read it.
     Denied,
-    /// Too many requests.
     Throttled,
-    /// The upstream has failed.
-    Server,
-    /// Another host refused what the endpoint had sent us there for.
+    ServerError,
+    /// Another host refused the request to which the endpoint had redirected it.
     RefusedElsewhere,
-    /// Nothing that this kind of request gets.
-    Strange,
+    /// A status that this kind of request never gets.
+    Unexpected,
 }
 
-/// Only the endpoint itself, asked with the token, can say that something does not exist or may not be read.
-fn meaning(status: StatusCode, with_token: bool, usable: &[StatusCode]) -> Meaning {
-    match status.as_u16() {
-        200 => Meaning::Usable,
-        _ if usable.contains(&status) => Meaning::Usable,
-        401 | 403 | 404 | 410 if !with_token => Meaning::RefusedElsewhere,
-        401 => Meaning::Unauthorized,
-        403 => Meaning::Denied,
-        404 | 410 => Meaning::Missing,
-        // Another host's 429 is no reason to slow down towards the endpoint.
-        429 if with_token => Meaning::Throttled,
-        429 | 500..=599 => Meaning::Server,
-        _ => Meaning::Strange,
+impl StatusClass {
+    /// Only the endpoint itself, and only to a request with the token, can say that something does not exist or may not
+    /// be read.
+    fn of(status: StatusCode, with_token: bool, usable: &[StatusCode]) -> Self {
+        match status.as_u16() {
+            200 => Self::Usable,
+            _ if usable.contains(&status) => Self::Usable,
+            401 | 403 | 404 | 410 if !with_token => Self::RefusedElsewhere,
+            401 => Self::Unauthorized,
+            403 => Self::Denied,
+            404 | 410 => Self::Missing,
+            // Another host's 429 is no reason to slow down towards the endpoint.
+            429 if with_token => Self::Throttled,
+            429 | 500..=599 => Self::ServerError,
+            _ => Self::Unexpected,
+        }
     }
 }
 
-/// What one question has used up so far.
+/// What one exchange has used up so far.
 #[derive(Default)]
-struct Progress {
-    spent: Spent,
-    replayed: bool,
+struct ExchangeState {
+    retries: RetryState,
+    token_renewed: bool,
     missing_since: Option<Instant>,
 }
 
 impl Exchange<'_> {
-    /// Asks until there is a usable answer, a final error, or no time left.
-    pub async fn run(self) -> Result<Answer, UpstreamError> {
+    /// Sends requests until there is a usable response, a final error, or no time left.
+    pub(super) async fn run(self) -> Result<UsableResponse, UpstreamError> {
         let tokens = self.tokens();
-        // The token first: without one, a place in the queue would be held for nothing.
+        // The token first: without one, a permit would be held for nothing.
         let mut token = if self.first.with_token { Some(tokens.current(self.deadline).await?) } else { None };
-        let lane = if self.kind == Kind::File { Lane::File } else { Lane::Short };
-        let held = self.upstream.place(lane, self.deadline).await?;
-        let mut progress = Progress::default();
+        let class = if self.kind == RequestKind::File { RequestClass::File } else { RequestClass::Short };
+        let permit = self.upstream.permit(class, self.deadline).await?;
+        let mut state = ExchangeState::default();
         loop {
             let reached = match self.attempt(token.as_ref()).await {
                 Ok(reached) => reached,
-                Err(Trouble::Fail(error)) => return Err(error),
-                Err(Trouble::Retry(failure)) => {
-                    self.repeat(&mut progress.spent, failure).await?;
+                Err(AttemptError::Fatal(error)) => return Err(error),
+                Err(AttemptError::Retryable(failure)) => {
+                    self.retry(&mut state.retries, failure).await?;
                     continue;
                 }
             };
-            let bearer = token.as_ref().filter(|_| reached.stop.with_token);
-            let meaning = meaning(reached.response.status(), reached.stop.with_token, self.usable);
-            if meaning != Meaning::Usable {
-                let newer = self.recover(&mut progress, meaning, reached, bearer).await?;
+            let bearer = token.as_ref().filter(|_| reached.hop.with_token);
+            let class = StatusClass::of(reached.response.status(), reached.hop.with_token, self.usable);
+            if class != StatusClass::Usable {
+                let newer = self.recover(&mut state, class, reached, bearer).await?;
                 token = newer.or(token);
                 continue;
             }
-            let Reached { response, stop, .. } = reached;
+            let FinalResponse { response, hop, .. } = reached;
             if let Some(token) = bearer.filter(|_| response.status().is_success()) {
                 tokens.confirm(token.generation);
             }
-            return Ok(Answer { response, url: stop.url, held });
+            return Ok(UsableResponse { response, url: hop.url, permit });
         }
     }
-}
 
-impl Exchange<'_> {
-    /// Makes the next round possible after an answer that is of no use: waits, or gets a newer token. An error says
-    /// that there is no next round.
+    /// Makes the next attempt possible after an unusable response: waits, or gets a newer token. An error says that
+    /// there is no next attempt.
     async fn recover(
         &self,
-        progress: &mut Progress,
-        meaning: Meaning,
-        reached: Reached,
+        state: &mut ExchangeState,
+        class: StatusClass,
+        reached: FinalResponse,
         bearer: Option<&Token>,
     ) -> Result<Option<Token>, UpstreamError> {
-        let Reached { response, stop, sent } = reached;
+        let UpstreamInner { admission, metrics, label, .. } = self.upstream.inner.as_ref();
+        let FinalResponse { response, hop, sent } = reached;
         let status = response.status();
-        let wish = retry_after(response.headers());
-        if meaning == Meaning::Denied {
+        let retry_after = retry_after(response.headers());
+        if class == StatusClass::Denied {
             return Err(self.denied(response).await);
         }
-        discard(response).await;
-        match meaning {
-            Meaning::Unauthorized => self.renew(progress, bearer, status).await,
-            Meaning::Missing => {
+        drain(response).await;
+        match class {
+            StatusClass::Unauthorized => self.renew_token(state, bearer, status).await,
+            StatusClass::Missing => {
                 let trusted = bearer.is_some_and(|token| self.tokens().is_trusted(token.generation));
                 if trusted {
-                    self.wait_for_import(progress).await.map(|()| None)
+                    self.wait_for_import(state).await.map(|()| None)
                 } else {
-                    self.renew(progress, bearer, status).await
+                    self.renew_token(state, bearer, status).await
                 }
             }
-            Meaning::Throttled => {
-                self.upstream.inner.gate.throttled(sent, wish);
-                self.upstream.inner.metrics.throttled(&self.upstream.inner.label);
-                self.repeat(&mut progress.spent, Failure::Throttled(wish)).await.map(|()| None)
+            StatusClass::Throttled => {
+                admission.throttled(sent, retry_after);
+                metrics.throttled(label);
+                self.retry(&mut state.retries, AttemptFailure::Throttled(retry_after)).await.map(|()| None)
             }
-            Meaning::Server if self.resuming => Err(UpstreamError::CannotResume),
-            Meaning::Server => {
-                // Only the endpoint's own trouble is a reason to go easy on it.
-                if stop.with_token {
-                    self.upstream.inner.gate.failed(sent, wish);
+            StatusClass::ServerError if self.resuming => Err(UpstreamError::CannotResume),
+            StatusClass::ServerError => {
+                // Only the endpoint's own failure is a reason to send it fewer requests.
+                if hop.with_token {
+                    admission.failed(sent, retry_after);
                 }
-                self.repeat(&mut progress.spent, Failure::Server(status, wish)).await.map(|()| None)
+                self.retry(&mut state.retries, AttemptFailure::Server(status, retry_after)).await.map(|()| None)
             }
-            Meaning::RefusedElsewhere => {
-                self.warn("another host refused what upstream had sent us there for", status.as_str());
+            StatusClass::RefusedElsewhere => {
+                self.warn("another host refused the request to which upstream had redirected it", status.as_str());
                 Err(UpstreamError::unavailable(Unavailability::Redirect))
             }
-            Meaning::Strange | Meaning::Usable | Meaning::Denied => Err(Malformed::Status(status.as_u16()).into()),
+            StatusClass::Unexpected | StatusClass::Usable | StatusClass::Denied => {
+                Err(Malformed::Status(status.as_u16()).into())
+            }
         }
     }
 
-    /// Gets a token newer than the one that was refused, or in doubt; once.
-    async fn renew(
+    /// Gets a token newer than the one that was refused, or in doubt; once per exchange.
+    async fn renew_token(
         &self,
-        progress: &mut Progress,
+        state: &mut ExchangeState,
         bearer: Option<&Token>,
         status: StatusCode,
     ) -> Result<Option<Token>, UpstreamError> {
         let refused = UpstreamError::unavailable(Unavailability::Token);
         let Some(token) = bearer else { return Err(refused) };
         self.tokens().reject(token.generation);
-        if progress.replayed {
+        if state.token_renewed {
             self.warn("upstream refuses a token that was just renewed", status.as_str());
             return Err(refused);
         }
-        progress.replayed = true;
-        self.upstream.inner.metrics.repeated(&self.upstream.inner.label, Unavailability::Token.as_str());
+        state.token_renewed = true;
+        self.upstream.inner.metrics.retried(&self.upstream.inner.label, Unavailability::Token.as_str());
         Ok(Some(self.tokens().newer_than(token.generation, self.deadline).await?))
     }
 
     /// A trusted 404: waits if it may just be early, otherwise believes it.
-    async fn wait_for_import(&self, progress: &mut Progress) -> Result<(), UpstreamError> {
+    async fn wait_for_import(&self, state: &mut ExchangeState) -> Result<(), UpstreamError> {
         if !self.listed {
             return Err(UpstreamError::NotFound);
         }
-        let since = *progress.missing_since.get_or_insert_with(Instant::now);
-        let patience = self.upstream.settings().import_patience.get();
-        let Some(pause) = progress.spent.after_missing(since.elapsed(), patience) else {
+        let since = *state.missing_since.get_or_insert_with(Instant::now);
+        let limit = self.upstream.settings().import_patience.get();
+        let Some(pause) = state.retries.after_missing(since.elapsed(), limit) else {
             return Err(UpstreamError::NotFound);
         };
-        self.upstream.inner.metrics.repeated(&self.upstream.inner.label, "import");
+        self.upstream.inner.metrics.retried(&self.upstream.inner.label, "import");
         self.pause(pause, Unavailability::Timeout, None).await
     }
 
-    /// Waits before a repetition, or says why there is none.
-    async fn repeat(&self, spent: &mut Spent, failure: Failure) -> Result<(), UpstreamError> {
-        let (reason, wish) = (failure.reason(), failure.wish());
-        let end = UpstreamError::Unavailable { reason, retry_after: wish.map(|wish| wish.min(LONGEST_WISH)) };
-        let pause = match spent.after(failure, fastrand::f64()) {
-            Next::RepeatAfterPause => Duration::ZERO,
-            Next::Repeat(pause) if self.upstream.inner.gate.may_repeat() => pause,
-            Next::Repeat(_) | Next::Stop => return Err(end),
+    /// Waits before a retry, or says why there is none.
+    async fn retry(&self, retries: &mut RetryState, failure: AttemptFailure) -> Result<(), UpstreamError> {
+        let UpstreamInner { admission, metrics, label, .. } = self.upstream.inner.as_ref();
+        let (reason, retry_after) = (failure.reason(), failure.retry_after());
+        let pause = match retries.after(failure, fastrand::f64()) {
+            RetryDecision::AfterBackoff => Duration::ZERO,
+            RetryDecision::Retry(pause) if admission.may_retry() => pause,
+            RetryDecision::Retry(_) | RetryDecision::GiveUp => return Err(unavailable(reason, retry_after)),
         };
-        self.upstream.inner.metrics.repeated(&self.upstream.inner.label, reason.as_str());
-        self.pause(pause, reason, wish).await
+        metrics.retried(label, reason.as_str());
+        self.pause(pause, reason, retry_after).await
     }
 
     async fn pause(
         &self,
         pause: Duration,
         reason: Unavailability,
-        wish: Option<Duration>,
+        retry_after: Option<Duration>,
     ) -> Result<(), UpstreamError> {
         if Instant::now() + pause >= self.deadline {
-            return Err(UpstreamError::Unavailable { reason, retry_after: wish.map(|wish| wish.min(LONGEST_WISH)) });
+            return Err(unavailable(reason, retry_after));
         }
         if !pause.is_zero() {
             sleep(pause).await;
@@ -259,86 +259,85 @@ impl Exchange<'_> {
     }
 
     async fn denied(&self, response: Response<Incoming>) -> UpstreamError {
-        let message = refusal_message(&beginning(response, MESSAGE_LIMIT).await);
+        let message = refusal_message(&read_prefix(response, MESSAGE_LIMIT).await);
         self.warn("upstream denies a read", message.as_deref().unwrap_or_default());
         UpstreamError::Denied { message }
     }
 
-    /// One request and the redirects it leads through.
-    async fn attempt(&self, token: Option<&Token>) -> Result<Reached, Trouble> {
+    /// One request and the redirects that follow from it.
+    async fn attempt(&self, token: Option<&Token>) -> Result<FinalResponse, AttemptError> {
         let settings = self.upstream.settings();
-        let mut stop = self.first.clone();
+        let mut hop = self.first.clone();
         for _ in 0..=settings.max_redirects {
-            let (response, sent) = self.send(&stop, token).await?;
+            let (response, sent) = self.send(&hop, token).await?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Ok(Reached { response, stop, sent });
+                return Ok(FinalResponse { response, hop, sent });
             }
             let location = response.headers().get(header::LOCATION);
-            let next = stop.redirected(location, &self.upstream.inner.endpoint, &settings.redirect_hosts);
-            discard(response).await;
-            stop = next.map_err(|refused| self.astray(refused))?;
+            let next = hop.redirected(location, &self.upstream.inner.endpoint, &settings.redirect_hosts);
+            drain(response).await;
+            hop = next.map_err(|bad| self.not_followed(bad))?;
         }
-        Err(self.astray(Refused::TooMany))
+        Err(self.not_followed(BadRedirect::TooMany))
     }
 
-    fn astray(&self, refused: Refused) -> Trouble {
-        self.warn("a redirect of upstream is not followed", &refused.to_string());
-        Trouble::Fail(UpstreamError::unavailable(Unavailability::Redirect))
+    fn not_followed(&self, bad: BadRedirect) -> AttemptError {
+        self.warn("a redirect of upstream is not followed", &bad.to_string());
+        AttemptError::Fatal(UpstreamError::unavailable(Unavailability::Redirect))
     }
 
-    /// One request to one address, and what the endpoint's gate learns from it.
-    async fn send(&self, stop: &Stop, token: Option<&Token>) -> Result<(Response<Incoming>, Instant), Trouble> {
-        let Inner { client, gate, endpoint, metrics, label, .. } = self.upstream.inner.as_ref();
-        let at_endpoint = endpoint.owns(&stop.url);
+    /// Sends one request to one address, and tells the endpoint's admission what came of it.
+    async fn send(&self, hop: &Hop, token: Option<&Token>) -> Result<(Response<Incoming>, Instant), AttemptError> {
+        let UpstreamInner { client, admission, endpoint, metrics, label, .. } = self.upstream.inner.as_ref();
+        let at_endpoint = endpoint.owns(&hop.url);
         // Other hosts have quotas of their own.
         if at_endpoint {
-            self.upstream.admit(self.deadline).await.map_err(Trouble::Fail)?;
+            self.upstream.admit(self.deadline).await.map_err(AttemptError::Fatal)?;
         }
-        let request = self.request(stop, token).map_err(|error| Trouble::Fail(error.into()))?;
+        let request = self.request(hop, token).map_err(|error| AttemptError::Fatal(error.into()))?;
         let head_timeout = self.upstream.settings().head_timeout.get();
         let sent = Instant::now();
         metrics.sent(label);
         let error = match client.send(request, self.deadline.min(sent + head_timeout)).await {
             Ok(response) => {
                 if at_endpoint {
-                    gate.answered(response.status() == StatusCode::TOO_MANY_REQUESTS);
+                    admission.responded(response.status() == StatusCode::TOO_MANY_REQUESTS);
                 }
                 return Ok((response, sent));
             }
             Err(error) => error,
         };
-        Err(match error {
-            SendError::Connection(reason, detail) => {
-                if reason == Unavailability::Connect {
-                    self.warn("no connection to upstream", &detail);
-                    if at_endpoint {
-                        gate.unreachable();
-                    }
-                } else {
-                    // A kept connection that upstream closed in the same moment is everyday business.
-                    tracing::debug!(route = %label, detail, "a connection ended before the answer");
-                }
-                Trouble::Retry(Failure::Connection(reason))
-            }
-            SendError::Silence => {
-                // A deadline that was almost over says nothing about the upstream.
-                if at_endpoint && sent.elapsed() >= head_timeout / 2 {
-                    gate.unreachable();
-                }
-                Trouble::Retry(Failure::Silence)
-            }
-            SendError::Malformed => Trouble::Fail(Malformed::Http.into()),
-        })
+        let is_unreachable = match &error {
+            SendError::Connection(reason, _) => *reason == Unavailability::Connect,
+            // A deadline that was almost over says nothing about the upstream.
+            SendError::Timeout => sent.elapsed() >= head_timeout / 2,
+            SendError::Malformed => false,
+        };
+        if at_endpoint && is_unreachable {
+            admission.unreachable();
+        }
+        Err(self.send_error(error))
     }
 
-    fn request(&self, stop: &Stop, token: Option<&Token>) -> Result<Request<RequestBody>, Malformed> {
+    fn send_error(&self, error: SendError) -> AttemptError {
+        match error {
+            SendError::Connection(reason, detail) => {
+                self.log_connection(reason, &detail);
+                AttemptError::Retryable(AttemptFailure::Connection(reason))
+            }
+            SendError::Timeout => AttemptError::Retryable(AttemptFailure::Timeout),
+            SendError::Malformed => AttemptError::Fatal(Malformed::Http.into()),
+        }
+    }
+
+    fn request(&self, hop: &Hop, token: Option<&Token>) -> Result<Request<RequestBody>, Malformed> {
         let body = RequestBody::new(Empty::new().map_err(|never| match never {}));
         let mut request = Request::new(body);
-        *request.uri_mut() = Uri::try_from(stop.url.as_str()).map_err(|_| Malformed::Address)?;
+        *request.uri_mut() = Uri::try_from(hop.url.as_str()).map_err(|_| Malformed::Address)?;
         request.headers_mut().extend(self.headers.clone());
         request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
         // The two conditions say the same; both must be wrong before a token could get anywhere else.
-        if let Some(token) = token.filter(|_| stop.with_token && self.upstream.inner.endpoint.owns(&stop.url)) {
+        if let Some(token) = token.filter(|_| hop.with_token && self.upstream.inner.endpoint.owns(&hop.url)) {
             request.headers_mut().insert(header::AUTHORIZATION, token.basic_header());
         }
         Ok(request)
@@ -348,16 +347,33 @@ impl Exchange<'_> {
         &self.upstream.inner.tokens
     }
 
+    /// A failed connection is a warning only if a client waits for it. A kept connection that upstream closed at the
+    /// same moment is normal.
+    fn log_connection(&self, reason: Unavailability, detail: &str) {
+        let (route, kind) = (&self.upstream.inner.label, self.kind.as_str());
+        match (reason, Priority::current()) {
+            (Unavailability::Connect, Priority::Client(_)) => self.warn("no connection to upstream", detail),
+            (Unavailability::Connect, Priority::Background) => {
+                tracing::debug!(%route, kind, detail, "no connection to upstream");
+            }
+            _ => tracing::debug!(%route, kind, detail, "a connection ended before the response"),
+        }
+    }
+
     fn warn(&self, what: &'static str, detail: &str) {
         tracing::warn!(route = %self.upstream.inner.label, kind = self.kind.as_str(), detail, "{what}");
     }
 }
 
-/// The message of a refusal, as CodeArtifact words it: `{"message": "…"}`. Control characters are dropped.
+fn unavailable(reason: Unavailability, retry_after: Option<Duration>) -> UpstreamError {
+    UpstreamError::Unavailable { reason, retry_after: retry_after.map(|wait| wait.min(MAX_RETRY_AFTER)) }
+}
+
+/// The message of a refusal, as CodeArtifact words it: `{"message": "…"}`. Bounded, without control characters.
 pub(super) fn refusal_message(body: &[u8]) -> Option<String> {
     let value: serde_json::Value = serde_json::from_slice(body).ok()?;
     let message = value.get("message").or_else(|| value.get("Message"))?.as_str()?;
-    Some(message.chars().filter(|c| !c.is_control()).take(1000).collect())
+    Some(shortened(message, LONGEST_MESSAGE).into_owned())
 }
 
 #[cfg(test)]
@@ -367,24 +383,24 @@ mod tests {
     #[test]
     fn only_the_endpoint_can_say_that_something_is_absent_or_forbidden() {
         let usable = [StatusCode::NOT_ACCEPTABLE];
-        for (status, asked_with_token, elsewhere) in [
-            (200, Meaning::Usable, Meaning::Usable),
-            (204, Meaning::Strange, Meaning::Strange),
-            (206, Meaning::Strange, Meaning::Strange),
-            (304, Meaning::Strange, Meaning::Strange),
-            (400, Meaning::Strange, Meaning::Strange),
-            (401, Meaning::Unauthorized, Meaning::RefusedElsewhere),
-            (403, Meaning::Denied, Meaning::RefusedElsewhere),
-            (404, Meaning::Missing, Meaning::RefusedElsewhere),
-            (406, Meaning::Usable, Meaning::Usable),
-            (410, Meaning::Missing, Meaning::RefusedElsewhere),
-            (429, Meaning::Throttled, Meaning::Server),
-            (500, Meaning::Server, Meaning::Server),
-            (503, Meaning::Server, Meaning::Server),
+        for (status, from_endpoint, from_elsewhere) in [
+            (200, StatusClass::Usable, StatusClass::Usable),
+            (204, StatusClass::Unexpected, StatusClass::Unexpected),
+            (206, StatusClass::Unexpected, StatusClass::Unexpected),
+            (304, StatusClass::Unexpected, StatusClass::Unexpected),
+            (400, StatusClass::Unexpected, StatusClass::Unexpected),
+            (401, StatusClass::Unauthorized, StatusClass::RefusedElsewhere),
+            (403, StatusClass::Denied, StatusClass::RefusedElsewhere),
+            (404, StatusClass::Missing, StatusClass::RefusedElsewhere),
+            (406, StatusClass::Usable, StatusClass::Usable),
+            (410, StatusClass::Missing, StatusClass::RefusedElsewhere),
+            (429, StatusClass::Throttled, StatusClass::ServerError),
+            (500, StatusClass::ServerError, StatusClass::ServerError),
+            (503, StatusClass::ServerError, StatusClass::ServerError),
         ] {
             let code = StatusCode::from_u16(status).expect("a status");
-            assert_eq!(meaning(code, true, &usable), asked_with_token, "{status}");
-            assert_eq!(meaning(code, false, &usable), elsewhere, "{status}");
+            assert_eq!(StatusClass::of(code, true, &usable), from_endpoint, "{status}");
+            assert_eq!(StatusClass::of(code, false, &usable), from_elsewhere, "{status}");
         }
     }
 

@@ -1,34 +1,32 @@
-//! Files: the whole of one, or its rest from an offset, as a body that is read piece by piece.
+//! Files: a complete file, or its rest from an offset, as a body that is read chunk by chunk.
 
 use std::fmt;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
-use tokio::time::timeout_at;
 use url::Url;
 
-use super::address::{Stop, is_allowed_elsewhere};
-use super::body::Reader;
-use super::error::{Malformed, Unavailability, UpstreamError};
-use super::exchange::{Answer, Exchange};
-use super::{Kind, Upstream};
+use super::address::{Hop, is_allowed_elsewhere};
+use super::body::BodyReader;
+use super::error::{Malformed, UpstreamError};
+use super::exchange::{Exchange, UsableResponse};
+use super::{RequestKind, Upstream};
 use wheelport_index::FileAddress;
 
-const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
-const AS_IT_IS: HeaderValue = HeaderValue::from_static("identity");
-/// The longest entity tag that is remembered.
+const ANY_TYPE: HeaderValue = HeaderValue::from_static("*/*");
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+/// The longest entity tag that is kept.
 const LONGEST_ETAG: usize = 256;
 
-/// Which file.
+/// A request for one file.
 #[derive(Debug, Clone)]
 pub struct FileRequest {
-    /// Its address in the repository.
     pub address: FileAddress,
-    /// The page's own link, where it leads somewhere else. Followed within the endpoint's origin and to allowed hosts
-    /// (there without the token); any other link is left alone and the file is asked for at its address.
+    /// The page's own link, if it leads to another address. Followed within the endpoint's origin and to allowed hosts
+    /// (there without the token); any other link is ignored and the file is requested at its address.
     pub url: Option<Url>,
-    /// Where to continue.
+    /// Where to continue an earlier request.
     pub resume: Option<Resume>,
     /// The index lists the file, so a 404 may be the moment before it is imported.
     pub listed: bool,
@@ -37,32 +35,31 @@ pub struct FileRequest {
 /// How to continue a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resume {
-    /// The bytes already there.
+    /// The number of bytes already received.
     pub offset: u64,
-    /// The strong entity tag of the answer they came from.
+    /// The strong entity tag of the response they came from.
     pub etag: Option<String>,
 }
 
-/// A file on its way.
+/// A file whose headers have come.
 #[derive(Debug)]
 pub struct FileReply {
-    /// Where the body begins: at the offset asked for, or at 0.
+    /// Where the body begins: at the requested offset, or at 0.
     pub offset: u64,
-    /// The length of the whole file, where upstream says it.
+    /// The length of the complete file, if upstream says it.
     pub length: Option<u64>,
-    /// Upstream says or has shown that it honours ranges.
+    /// Whether upstream honours ranges, as it says or has shown.
     pub ranges: bool,
     /// The entity tag, if it is a strong one; it makes a later [`Resume`] safe.
     pub etag: Option<String>,
-    /// The bytes.
     pub body: FileBody,
 }
 
-/// The bytes of a file. Dropping it frees the place in the endpoint's queue and the connection.
-pub struct FileBody(Reader);
+/// The bytes of a file. Dropping it releases its permit and closes the connection.
+pub struct FileBody(BodyReader);
 
 impl FileBody {
-    /// The next bytes; `None` after the last of a complete body. An error is the last thing that comes.
+    /// The next chunk; `None` after the last one of a complete body, or after an error.
     pub async fn next(&mut self) -> Option<Result<Bytes, UpstreamError>> {
         self.0.next().await
     }
@@ -75,15 +72,10 @@ impl fmt::Debug for FileBody {
 }
 
 impl Upstream {
-    /// The head of a file's answer, within
-    /// [`ClientSettings::answer_timeout`](super::ClientSettings::answer_timeout); the body takes the time it takes.
+    /// Requests a file. The headers come within
+    /// [`ClientSettings::answer_timeout`](super::ClientSettings::answer_timeout); the body may take longer.
     pub async fn file(&self, request: FileRequest) -> Result<FileReply, UpstreamError> {
-        self.counted(Kind::File, self.open_file(request)).await
-    }
-
-    /// What upstream itself has as `{file}.metadata` (PEP 658), whole. CodeArtifact has none; other indexes may.
-    pub async fn core_metadata(&self, request: &FileRequest) -> Result<Bytes, UpstreamError> {
-        self.counted(Kind::Metadata, self.read_metadata(request)).await
+        self.counted(RequestKind::File, self.open_file(request)).await
     }
 
     async fn open_file(&self, request: FileRequest) -> Result<FileReply, UpstreamError> {
@@ -94,47 +86,24 @@ impl Upstream {
         }
         let exchange = Exchange {
             upstream: self,
-            kind: Kind::File,
-            first: self.whereabouts(&request),
+            kind: RequestKind::File,
+            first: self.first_hop(&request),
             headers,
             usable: if resume.is_some() { &RESUMED } else { &[] },
             listed: request.listed,
             resuming: resume.is_some(),
             deadline: self.deadline(),
         };
-        let Answer { response, held, .. } = exchange.run().await?;
-        let opening = Opening::read(&response, resume)?;
-        let counter = self.inner.metrics.bytes(&self.inner.label, Kind::File.as_str());
-        let body = FileBody(Reader::new(response, self.settings(), counter, Some(held)));
-        let Opening { offset, length, ranges, etag } = opening;
+        let UsableResponse { response, permit, .. } = exchange.run().await?;
+        let announced = FileHeaders::read(&response, resume)?;
+        let counter = self.inner.metrics.bytes(&self.inner.label, RequestKind::File.as_str());
+        let body = FileBody(BodyReader::new(response, self.settings(), counter, Some(permit)));
+        let FileHeaders { offset, length, ranges, etag } = announced;
         Ok(FileReply { offset, length, ranges, etag, body })
     }
 
-    async fn read_metadata(&self, request: &FileRequest) -> Result<Bytes, UpstreamError> {
-        let mut first = self.whereabouts(request);
-        let path = format!("{}.metadata", first.url.path());
-        first.url.set_path(&path);
-        let deadline = self.deadline();
-        let exchange = Exchange {
-            upstream: self,
-            kind: Kind::Metadata,
-            first,
-            headers: plain_headers(),
-            usable: &[],
-            listed: false,
-            resuming: false,
-            deadline,
-        };
-        let Answer { response, held, .. } = exchange.run().await?;
-        check_coding(response.headers())?;
-        let limit = self.settings().max_metadata_size.bytes();
-        let counter = self.inner.metrics.bytes(&self.inner.label, Kind::Metadata.as_str());
-        let reading = Reader::new(response, self.settings(), counter, Some(held)).whole(limit);
-        timeout_at(deadline, reading).await.unwrap_or(Err(UpstreamError::unavailable(Unavailability::Timeout)))
-    }
-
-    /// Where a file is asked for, and whether the token goes along.
-    fn whereabouts(&self, request: &FileRequest) -> Stop {
+    /// Where a file is requested first, and whether with the token.
+    fn first_hop(&self, request: &FileRequest) -> Hop {
         let endpoint = &self.inner.endpoint;
         let link = request.url.as_ref().map(|url| {
             let mut url = url.clone();
@@ -142,11 +111,11 @@ impl Upstream {
             url
         });
         match link {
-            Some(url) if endpoint.owns(&url) => Stop { url, with_token: true },
+            Some(url) if endpoint.owns(&url) => Hop { url, with_token: true },
             Some(url) if is_allowed_elsewhere(&url, endpoint, &self.settings().redirect_hosts) => {
-                Stop { url, with_token: false }
+                Hop { url, with_token: false }
             }
-            _ => Stop { url: endpoint.file(&request.address), with_token: true },
+            _ => Hop { url: endpoint.file(&request.address), with_token: true },
         }
     }
 }
@@ -154,7 +123,7 @@ impl Upstream {
 const RESUMED: [StatusCode; 2] = [StatusCode::PARTIAL_CONTENT, StatusCode::RANGE_NOT_SATISFIABLE];
 
 fn plain_headers() -> HeaderMap {
-    HeaderMap::from_iter([(header::ACCEPT, ANYTHING), (header::ACCEPT_ENCODING, AS_IT_IS)])
+    HeaderMap::from_iter([(header::ACCEPT, ANY_TYPE), (header::ACCEPT_ENCODING, IDENTITY)])
 }
 
 fn range_headers(resume: &Resume) -> HeaderMap {
@@ -170,16 +139,16 @@ fn range_headers(resume: &Resume) -> HeaderMap {
     headers
 }
 
-/// What the head of a file's answer says.
+/// What the headers of a file's response say.
 #[derive(Debug, PartialEq, Eq)]
-struct Opening {
+struct FileHeaders {
     offset: u64,
     length: Option<u64>,
     ranges: bool,
     etag: Option<String>,
 }
 
-impl Opening {
+impl FileHeaders {
     fn read(response: &Response<Incoming>, resume: Option<&Resume>) -> Result<Self, UpstreamError> {
         Self::of(response.status(), response.headers(), resume)
     }
@@ -194,15 +163,16 @@ impl Opening {
                 Ok(Self { offset: 0, length: announced, ranges, etag })
             }
             (StatusCode::PARTIAL_CONTENT, Some(resume)) => {
-                let part = headers.get(header::CONTENT_RANGE).and_then(|value| Part::parse(value.to_str().ok()?));
-                let part = part.ok_or(UpstreamError::CannotResume)?;
+                let range =
+                    headers.get(header::CONTENT_RANGE).and_then(|value| ContentRange::parse(value.to_str().ok()?));
+                let range = range.ok_or(UpstreamError::CannotResume)?;
                 let same = etag.is_none() || resume.etag.is_none() || etag == resume.etag;
                 let fits =
-                    announced.is_none_or(|announced| part.last.checked_sub(part.first) == announced.checked_sub(1));
-                if part.first != resume.offset || !part.is_the_rest() || !fits || !same {
+                    announced.is_none_or(|announced| range.last.checked_sub(range.first) == announced.checked_sub(1));
+                if range.first != resume.offset || !range.is_the_rest() || !fits || !same {
                     return Err(UpstreamError::CannotResume);
                 }
-                Ok(Self { offset: part.first, length: part.whole, ranges: true, etag })
+                Ok(Self { offset: range.first, length: range.complete, ranges: true, etag })
             }
             _ => Err(UpstreamError::CannotResume),
         }
@@ -211,27 +181,27 @@ impl Opening {
 
 /// A `Content-Range` of bytes (RFC 9110, section 14.4).
 #[derive(Debug, PartialEq, Eq)]
-struct Part {
+struct ContentRange {
     first: u64,
     last: u64,
-    whole: Option<u64>,
+    complete: Option<u64>,
 }
 
-impl Part {
+impl ContentRange {
     fn parse(text: &str) -> Option<Self> {
-        let (range, whole) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
+        let (range, complete) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = range.split_once('-')?;
-        let whole = if whole == "*" { None } else { Some(whole.parse().ok()?) };
-        Some(Self { first: first.parse().ok()?, last: last.parse().ok()?, whole })
+        let complete = if complete == "*" { None } else { Some(complete.parse().ok()?) };
+        Some(Self { first: first.parse().ok()?, last: last.parse().ok()?, complete })
     }
 
-    /// Whether it reaches to the end of the file; a part of unknown end does not count.
+    /// Whether it reaches to the end of the file; a file of unknown length does not count.
     fn is_the_rest(&self) -> bool {
-        self.first <= self.last && self.whole.is_some_and(|whole| self.last.checked_add(1) == Some(whole))
+        self.first <= self.last && self.complete.is_some_and(|complete| self.last.checked_add(1) == Some(complete))
     }
 }
 
-/// A file is what its digest says, so nothing may have been done to its bytes on the way.
+/// A file must match its digest, so no coding may have been applied to its bytes.
 fn check_coding(headers: &HeaderMap) -> Result<(), Malformed> {
     let plain = headers.get_all(header::CONTENT_ENCODING).iter().all(|coding| coding == "identity");
     if plain { Ok(()) } else { Err(Malformed::ContentEncoding) }
@@ -255,16 +225,16 @@ mod tests {
         pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
     }
 
-    fn partial(pairs: &[(header::HeaderName, &'static str)], etag: Option<&str>) -> Result<Opening, UpstreamError> {
+    fn partial(pairs: &[(header::HeaderName, &'static str)], etag: Option<&str>) -> Result<FileHeaders, UpstreamError> {
         let resume = Resume { offset: 100, etag: etag.map(str::to_owned) };
-        Opening::of(StatusCode::PARTIAL_CONTENT, &headers(pairs), Some(&resume))
+        FileHeaders::of(StatusCode::PARTIAL_CONTENT, &headers(pairs), Some(&resume))
     }
 
     #[test]
     fn the_rest_of_a_file_must_be_exactly_that() {
         let good = (header::CONTENT_RANGE, "bytes 100-199/200");
-        let opening = partial(&[good.clone(), (header::CONTENT_LENGTH, "100")], None).expect("the rest");
-        assert_eq!((opening.offset, opening.length, opening.ranges), (100, Some(200), true));
+        let announced = partial(&[good.clone(), (header::CONTENT_LENGTH, "100")], None).expect("the rest");
+        assert_eq!((announced.offset, announced.length, announced.ranges), (100, Some(200), true));
         for wrong in [
             "bytes 0-199/200",
             "bytes 99-199/200",
@@ -288,17 +258,17 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_file_begins_at_zero_even_when_the_rest_was_asked_for() {
+    fn a_complete_file_begins_at_zero_even_when_the_rest_was_requested() {
         let resume = Resume { offset: 100, etag: None };
-        let opening = Opening::of(
+        let announced = FileHeaders::of(
             StatusCode::OK,
             &headers(&[(header::CONTENT_LENGTH, "200"), (header::ETAG, "W/\"weak\"")]),
             Some(&resume),
         );
-        assert_eq!(opening, Ok(Opening { offset: 0, length: Some(200), ranges: false, etag: None }));
-        let opening = Opening::of(StatusCode::RANGE_NOT_SATISFIABLE, &HeaderMap::new(), Some(&resume));
-        assert_eq!(opening, Err(UpstreamError::CannotResume));
-        let coded = Opening::of(StatusCode::OK, &headers(&[(header::CONTENT_ENCODING, "gzip")]), None);
+        assert_eq!(announced, Ok(FileHeaders { offset: 0, length: Some(200), ranges: false, etag: None }));
+        let announced = FileHeaders::of(StatusCode::RANGE_NOT_SATISFIABLE, &HeaderMap::new(), Some(&resume));
+        assert_eq!(announced, Err(UpstreamError::CannotResume));
+        let coded = FileHeaders::of(StatusCode::OK, &headers(&[(header::CONTENT_ENCODING, "gzip")]), None);
         assert_eq!(coded, Err(UpstreamError::Malformed(Malformed::ContentEncoding)));
     }
 

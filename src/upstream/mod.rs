@@ -1,43 +1,48 @@
-//! The outbound HTTP edge: pages and files of CodeArtifact repositories, as typed questions and typed answers.
+//! The outbound HTTP edge: pages and files of CodeArtifact repositories, as typed requests and typed replies.
 //!
-//! [`Upstream::page`], [`Upstream::file`] and [`Upstream::publish`] are what the flows call. Below them, `exchange` gets one usable answer
-//! out of tokens, redirects and repetitions; `gate` holds what all requests to one endpoint share, `quota` what all
-//! endpoints of an account share, and `line` lets requests wait for both, fairly between clients; `body` reads what comes; `address` and `retry` are the pure decisions. No header of an upstream's answer leaves this module:
-//! what a caller may know is a field of a reply.
+//! The flows call [`Upstream::page`], [`Upstream::file`] and [`Upstream::publish`]. Below them, `exchange` gets one
+//! usable response out of tokens, redirects and retries. `admission` holds what all requests to one endpoint share,
+//! `rate_limiter` what all endpoints of an account share; `fair_limiter` lets requests wait for both, fairly between
+//! clients. `body` reads bodies; `address` and `retry` are pure decisions. No header of an upstream's response leaves
+//! this module: what a caller may know is a field of a reply.
 //!
-//! Nothing here caches, and nothing here knows an HTTP status of ours.
+//! Nothing here caches, and nothing here knows the HTTP responses that this program sends.
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::token::TokenHandle;
 
 mod address;
+mod admission;
+mod backoff;
 mod body;
+mod circuit_breaker;
 mod client;
 mod connect;
 mod error;
 mod exchange;
-mod fair;
+mod fair_limiter;
+mod fair_queue;
 mod file;
-mod gate;
-mod line;
 mod metrics;
 mod page;
 mod publish;
-mod quota;
+mod rate_limiter;
 mod retry;
+mod retry_budget;
 mod settings;
 
-pub use address::{Endpoint, HostPattern, InvalidEndpoint, InvalidHostPattern};
+pub use address::{Endpoint, InvalidEndpoint, InvalidRedirectHost, RedirectHost};
 pub use client::Client;
 pub use connect::ClientError;
 pub use error::{Malformed, Unavailability, UpstreamError};
 pub use file::{FileBody, FileReply, FileRequest, Resume};
-pub use metrics::Metrics;
+pub use metrics::UpstreamMetrics;
 pub use page::PageReply;
 pub use publish::{PublishError, PublishRequest};
 pub use settings::{ClientSettings, InvalidProxy, ProxyUrl};
@@ -45,34 +50,32 @@ pub use settings::{ClientSettings, InvalidProxy, ProxyUrl};
 /// One repository, seen through one token. Cheap to clone.
 #[derive(Clone)]
 pub struct Upstream {
-    inner: Arc<Inner>,
+    inner: Arc<UpstreamInner>,
 }
 
-struct Inner {
+struct UpstreamInner {
     client: Client,
     endpoint: Endpoint,
     tokens: TokenHandle,
     label: Arc<str>,
-    gate: Arc<gate::Gate>,
-    metrics: Metrics,
+    admission: Arc<admission::Admission>,
+    metrics: UpstreamMetrics,
     html_only_until: Mutex<Option<Instant>>,
 }
 
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum RequestKind {
     Page,
     File,
-    Metadata,
     Publish,
 }
 
-impl Kind {
+impl RequestKind {
     fn as_str(self) -> &'static str {
         match self {
             Self::Page => "page",
             Self::File => "file",
-            Self::Metadata => "metadata",
             Self::Publish => "publish",
         }
     }
@@ -81,44 +84,47 @@ impl Kind {
 impl Upstream {
     /// Joins a client, a repository and a token; `label` is the route's name in logs and metrics.
     pub fn new(client: Client, endpoint: Endpoint, token: TokenHandle, label: Arc<str>) -> Self {
-        let (gate, metrics) = (client.gate(&endpoint), client.metrics().clone());
+        let (admission, metrics) = (client.admission(&endpoint), client.metrics().clone());
         let html_only_until = Mutex::default();
-        Self { inner: Arc::new(Inner { client, endpoint, tokens: token, label, gate, metrics, html_only_until }) }
+        let inner = UpstreamInner { client, endpoint, tokens: token, label, admission, metrics, html_only_until };
+        Self { inner: Arc::new(inner) }
     }
 
-    /// The repository's address.
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.inner.endpoint
+    /// The same repository, seen through another token.
+    #[must_use]
+    pub fn with_token(&self, token: TokenHandle) -> Self {
+        let UpstreamInner { client, endpoint, label, .. } = self.inner.as_ref();
+        Self::new(client.clone(), endpoint.clone(), token, Arc::clone(label))
     }
 
-    /// The handle to the route's token, for readiness.
-    pub fn token(&self) -> &TokenHandle {
-        &self.inner.tokens
-    }
-
-    /// The requests per second that the repository's quota allows now, as far as is known.
+    /// The requests per second that may go to the repository now, as far as this process knows.
     pub fn rate_limit(&self) -> f64 {
-        self.inner.gate.rate()
+        self.inner.admission.rate()
     }
 
-    /// Whether the repository can be asked for what nobody waits for: it answers, and nobody would have to wait for that.
-    pub fn has_room(&self) -> bool {
-        self.inner.gate.has_room()
+    /// Whether background work may send requests: the repository responds, and no client would have to wait for that
+    /// work.
+    pub fn has_spare_capacity(&self) -> bool {
+        self.inner.admission.has_spare_capacity()
     }
 
-    /// Waits for a place among the requests in flight.
-    async fn place(&self, lane: gate::Lane, deadline: Instant) -> Result<body::Held, UpstreamError> {
-        let Inner { gate, metrics, label, .. } = self.inner.as_ref();
-        let queued = metrics.queued(label, "place");
-        let place = gate.place(lane, deadline).await?;
+    /// Waits for a permit to have one request in flight.
+    async fn permit(
+        &self,
+        class: admission::RequestClass,
+        deadline: Instant,
+    ) -> Result<body::InFlightPermit, UpstreamError> {
+        let UpstreamInner { admission, metrics, label, .. } = self.inner.as_ref();
+        let queued = metrics.queued(label, "in-flight");
+        let permit = admission.permit(class, deadline).await?;
         drop(queued);
-        Ok(body::Held { _place: place, _in_flight: metrics.in_flight(label) })
+        Ok(body::InFlightPermit { _permit: permit, _gauge: metrics.in_flight(label) })
     }
 
-    /// Waits until the endpoint may be asked.
+    /// Waits until a request may go to the endpoint.
     async fn admit(&self, deadline: Instant) -> Result<(), UpstreamError> {
-        let _queued = self.inner.metrics.queued(&self.inner.label, "turn");
-        self.inner.gate.admit(deadline).await
+        let _queued = self.inner.metrics.queued(&self.inner.label, "rate");
+        self.inner.admission.admit(deadline).await
     }
 
     fn settings(&self) -> &ClientSettings {
@@ -129,17 +135,18 @@ impl Upstream {
         Instant::now() + self.settings().answer_timeout.get()
     }
 
-    /// Counts what came of a question and how long it took.
-    async fn counted<T>(
+    /// Counts a call by its result and measures its time.
+    async fn counted<T, E: metrics::ResultLabel>(
         &self,
-        kind: Kind,
-        asking: impl Future<Output = Result<T, UpstreamError>>,
-    ) -> Result<T, UpstreamError> {
+        kind: RequestKind,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let began = Instant::now();
-        let outcome = asking.await;
-        let result = outcome.as_ref().map_or_else(UpstreamError::as_str, |_| "ok");
+        let outcome = call.await;
+        let result = outcome.as_ref().map_or_else(E::result_label, |_| "ok");
         self.inner.metrics.finished(&self.inner.label, kind.as_str(), result, began.elapsed());
-        tracing::debug!(route = %self.inner.label, kind = kind.as_str(), result, took = ?began.elapsed(), "asked upstream");
+        let (route, took) = (&self.inner.label, began.elapsed());
+        tracing::debug!(%route, kind = kind.as_str(), result, ?took, "upstream call finished");
         outcome
     }
 }

@@ -1,7 +1,6 @@
-//! Pages: ask for JSON, take HTML where there is nothing better, and hand over decoded bytes of a known form.
+//! Pages: request JSON, accept HTML where upstream has no JSON, and return decompressed bytes of a known form.
 
 use std::io::Read as _;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,11 +8,11 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::address::{Stop, add_final_slash};
-use super::body::Reader;
+use super::address::{Hop, add_final_slash};
+use super::body::BodyReader;
 use super::error::{Malformed, Unavailability, UpstreamError};
-use super::exchange::{Answer, Exchange};
-use super::{Kind, Upstream};
+use super::exchange::{Exchange, UsableResponse};
+use super::{RequestKind, Upstream};
 use wheelport_index::ProjectName;
 use wheelport_index::parse::Form;
 
@@ -22,44 +21,43 @@ const ANY_FORM: HeaderValue = HeaderValue::from_static(
 );
 const HTML_ONLY: HeaderValue = HeaderValue::from_static("text/html");
 const GZIP: HeaderValue = HeaderValue::from_static("gzip");
-/// How long an upstream that refused JSON is not asked for it again.
+/// How long no JSON is requested from an upstream that refused it.
 const HTML_ONLY_FOR: Duration = Duration::from_hours(1);
 /// Larger compressed bodies are decompressed off the threads that serve requests.
 const LONG_BODY: usize = 64 << 10;
 
-/// A project's page as upstream wrote it.
+/// A project's page as upstream sent it.
 #[derive(Debug, Clone)]
 pub struct PageReply {
-    /// Which form the body has.
     pub form: Form,
     /// The body, decompressed; bounded by [`ClientSettings::max_page_size`](super::ClientSettings::max_page_size).
     pub body: Bytes,
-    /// Where it came from after redirects, with a final slash: what relative links are relative to.
+    /// The address it came from after redirects, with a final slash: the base of relative links.
     pub url: Url,
 }
 
 /// What a content type says about a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Announced {
+enum PageContentType {
     Json,
     Html,
-    /// A type that is too general: the body must look like JSON.
+    /// Too general a type: the body must look like JSON.
     PerhapsJson,
 }
 
 impl Upstream {
-    /// One project's page. JSON where upstream has it; the whole answer within
+    /// Requests one project's page, as JSON where upstream has it. The complete page comes within
     /// [`ClientSettings::answer_timeout`](super::ClientSettings::answer_timeout).
     pub async fn page(&self, name: &ProjectName) -> Result<PageReply, UpstreamError> {
-        self.counted(Kind::Page, self.page_until(name, self.deadline())).await
+        self.counted(RequestKind::Page, self.page_until(name, self.deadline())).await
     }
 
     async fn page_until(&self, name: &ProjectName, deadline: Instant) -> Result<PageReply, UpstreamError> {
         let mut html_only = self.is_html_only();
-        let mut broken = false;
+        let mut restarted = false;
         loop {
-            let answer = self.ask_for_page(name, html_only, deadline).await?;
-            if answer.response.status() == StatusCode::NOT_ACCEPTABLE {
+            let usable = self.request_page(name, html_only, deadline).await?;
+            if usable.response.status() == StatusCode::NOT_ACCEPTABLE {
                 if html_only {
                     return Err(Malformed::Status(StatusCode::NOT_ACCEPTABLE.as_u16()).into());
                 }
@@ -68,32 +66,32 @@ impl Upstream {
                 continue;
             }
             let late = Err(UpstreamError::unavailable(Unavailability::Timeout));
-            match timeout_at(deadline, self.read_page(answer)).await.unwrap_or(late) {
-                // A page is small enough to begin again.
+            match timeout_at(deadline, self.read_page(usable)).await.unwrap_or(late) {
+                // A page is small enough to start over.
                 Err(UpstreamError::Unavailable { reason: Unavailability::Broken, .. })
-                    if !broken && self.inner.gate.may_repeat() =>
+                    if !restarted && self.inner.admission.may_retry() =>
                 {
-                    broken = true;
-                    self.inner.metrics.repeated(&self.inner.label, Unavailability::Broken.as_str());
+                    restarted = true;
+                    self.inner.metrics.retried(&self.inner.label, Unavailability::Broken.as_str());
                 }
                 outcome => return outcome,
             }
         }
     }
 
-    async fn ask_for_page(
+    async fn request_page(
         &self,
         name: &ProjectName,
         html_only: bool,
         deadline: Instant,
-    ) -> Result<Answer, UpstreamError> {
+    ) -> Result<UsableResponse, UpstreamError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, if html_only { HTML_ONLY } else { ANY_FORM });
         headers.insert(header::ACCEPT_ENCODING, GZIP);
         let exchange = Exchange {
             upstream: self,
-            kind: Kind::Page,
-            first: Stop { url: self.inner.endpoint.page(name), with_token: true },
+            kind: RequestKind::Page,
+            first: Hop { url: self.inner.endpoint.page(name), with_token: true },
             headers,
             usable: &[StatusCode::NOT_ACCEPTABLE],
             listed: false,
@@ -103,19 +101,19 @@ impl Upstream {
         exchange.run().await
     }
 
-    async fn read_page(&self, answer: Answer) -> Result<PageReply, UpstreamError> {
-        let Answer { response, mut url, held } = answer;
-        let announced = announced(response.headers()).ok_or(Malformed::ContentType)?;
+    async fn read_page(&self, usable: UsableResponse) -> Result<PageReply, UpstreamError> {
+        let UsableResponse { response, mut url, permit } = usable;
+        let content_type = page_content_type(response.headers()).ok_or(Malformed::ContentType)?;
         let is_gzip = is_gzip(response.headers())?;
         let limit = self.settings().max_page_size.bytes();
-        let counter = self.inner.metrics.bytes(&self.inner.label, Kind::Page.as_str());
-        let body = Reader::new(response, self.settings(), counter, Some(held)).whole(limit).await?;
+        let counter = self.inner.metrics.bytes(&self.inner.label, RequestKind::Page.as_str());
+        let body = BodyReader::new(response, self.settings(), counter, Some(permit)).collect(limit).await?;
         let body = if is_gzip { decompress(body, limit).await? } else { body };
-        let form = match announced {
-            Announced::Json => Form::Json,
-            Announced::Html => Form::Html,
-            Announced::PerhapsJson if body.trim_ascii_start().starts_with(b"{") => Form::Json,
-            Announced::PerhapsJson => return Err(Malformed::ContentType.into()),
+        let form = match content_type {
+            PageContentType::Json => Form::Json,
+            PageContentType::Html => Form::Html,
+            PageContentType::PerhapsJson if body.trim_ascii_start().starts_with(b"{") => Form::Json,
+            PageContentType::PerhapsJson => return Err(Malformed::ContentType.into()),
         };
         url.set_query(None);
         add_final_slash(&mut url);
@@ -123,24 +121,22 @@ impl Upstream {
     }
 
     fn is_html_only(&self) -> bool {
-        let until = self.inner.html_only_until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| Instant::now() < until)
+        self.inner.html_only_until.lock().is_some_and(|until| Instant::now() < until)
     }
 
     fn remember_html_only(&self) {
-        tracing::info!(route = %self.inner.label, "upstream has no JSON pages; asking for HTML for an hour");
-        let mut until = self.inner.html_only_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *until = Some(Instant::now() + HTML_ONLY_FOR);
+        tracing::info!(route = %self.inner.label, "upstream has no JSON pages; requesting HTML for an hour");
+        *self.inner.html_only_until.lock() = Some(Instant::now() + HTML_ONLY_FOR);
     }
 }
 
-fn announced(headers: &HeaderMap) -> Option<Announced> {
+fn page_content_type(headers: &HeaderMap) -> Option<PageContentType> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
-        "application/vnd.pypi.simple.v1+json" => Some(Announced::Json),
-        "application/vnd.pypi.simple.v1+html" | "text/html" => Some(Announced::Html),
-        "application/json" => Some(Announced::PerhapsJson),
+        "application/vnd.pypi.simple.v1+json" => Some(PageContentType::Json),
+        "application/vnd.pypi.simple.v1+html" | "text/html" => Some(PageContentType::Html),
+        "application/json" => Some(PageContentType::PerhapsJson),
         _ => None,
     }
 }
@@ -204,18 +200,18 @@ mod tests {
     #[test]
     fn the_content_type_decides_the_form() {
         let of = |value: &'static str| {
-            announced(&HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(value))]))
+            page_content_type(&HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(value))]))
         };
-        assert_eq!(of("application/vnd.pypi.simple.v1+json"), Some(Announced::Json));
-        assert_eq!(of("Text/HTML; charset=utf-8"), Some(Announced::Html));
-        assert_eq!(of("application/vnd.pypi.simple.v1+html"), Some(Announced::Html));
-        assert_eq!(of("application/json"), Some(Announced::PerhapsJson));
+        assert_eq!(of("application/vnd.pypi.simple.v1+json"), Some(PageContentType::Json));
+        assert_eq!(of("Text/HTML; charset=utf-8"), Some(PageContentType::Html));
+        assert_eq!(of("application/vnd.pypi.simple.v1+html"), Some(PageContentType::Html));
+        assert_eq!(of("application/json"), Some(PageContentType::PerhapsJson));
         assert_eq!(of("application/xml"), None);
-        assert_eq!(announced(&HeaderMap::new()), None);
+        assert_eq!(page_content_type(&HeaderMap::new()), None);
     }
 
     #[test]
-    fn only_gzip_is_undone() {
+    fn only_gzip_is_decompressed() {
         let of = |values: &[&'static str]| {
             let pairs = values.iter().map(|value| (header::CONTENT_ENCODING, HeaderValue::from_static(value)));
             let mut headers = HeaderMap::new();

@@ -1,13 +1,13 @@
 //! Publishing: one form of a finished upload goes to the repository's endpoint, byte for byte as it came.
 //!
-//! What distinguishes this from a read is what a failure means. Nothing is sent a second time after its first byte
-//! unless upstream has said that it did not take it (401, 429). Whatever leaves a doubt is [`PublishError::Unknown`],
-//! and the caller has to look whether the file is there.
+//! This differs from a read in what a failure means. Nothing is sent a second time after its first byte unless upstream
+//! has said that it did not accept it (401, 429). Anything that leaves a doubt is [`PublishError::Unknown`], and the
+//! caller has to check whether the file is there.
 
 use std::fs::File;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,29 +16,31 @@ use futures_util::Stream as _;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::io::ReaderStream;
 
-use super::body::{beginning, discard};
+use super::admission::RequestClass;
+use super::body::{drain, read_prefix};
 use super::client::{RequestBody, SendError};
 use super::connect::BoxError;
 use super::error::{Malformed, Unavailability, UpstreamError};
 use super::exchange::{MESSAGE_LIMIT, USER_AGENT, refusal_message};
-use super::gate::Lane;
+use super::metrics::ResultLabel;
 use super::retry::retry_after;
-use super::{Inner, Kind, Upstream};
+use super::{RequestKind, Upstream, UpstreamInner};
 use crate::token::Token;
 
-/// What is read from disk in one go, in bytes.
-const PIECE: usize = 256 << 10;
+/// How much is read from disk at once, in bytes.
+const CHUNK: usize = 256 << 10;
 /// An upload that takes longer than this is given up, however steadily it moves.
 const LONGEST: Duration = Duration::from_hours(2);
-/// How often a form is offered again after a 429.
-const THROTTLED_REPEATS: u8 = 2;
+/// How often a form is sent again after a 429.
+const THROTTLED_RETRIES: u8 = 2;
 
 /// A form that is complete on disk.
 pub struct PublishRequest<'a> {
-    /// The content type with the boundary, as the publisher wrote it.
+    /// The content type with the boundary, as the client sent it.
     pub content_type: HeaderValue,
     /// The length of the form in bytes.
     pub length: u64,
@@ -46,30 +48,30 @@ pub struct PublishRequest<'a> {
     pub open: &'a (dyn Fn() -> io::Result<File> + Send + Sync),
 }
 
-/// Why a form was not accepted. Messages are upstream's own, bounded, and for nobody's eyes before they were redacted.
+/// Why a form was not accepted. Messages are upstream's own and bounded; redact them before showing them to a client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// 409
+    /// 409.
     #[error("upstream sees a conflict: {}", message.as_deref().unwrap_or("no reason given"))]
     Conflict {
-        /// Why.
+        /// Upstream's message.
         message: Option<String>,
     },
-    /// 403
+    /// 403.
     #[error("upstream denies it: {}", message.as_deref().unwrap_or("no reason given"))]
     Denied {
-        /// Why.
+        /// Upstream's message.
         message: Option<String>,
     },
     /// Another 4xx.
     #[error("upstream refuses it with status {status}: {}", message.as_deref().unwrap_or("no reason given"))]
     Refused {
-        /// The status.
+        /// The HTTP status.
         status: u16,
-        /// Why.
+        /// Upstream's message.
         message: Option<String>,
     },
-    /// 404, to a trusted token.
+    /// 404, in response to a trusted token.
     #[error("upstream has no such repository")]
     NoRepository,
     /// Certainly not accepted: nothing was sent, or upstream asked to come back later.
@@ -83,13 +85,13 @@ pub enum PublishError {
     Spool,
 }
 
-impl PublishError {
-    fn as_str(&self) -> &'static str {
+impl ResultLabel for PublishError {
+    fn result_label(&self) -> &'static str {
         match self {
             Self::Conflict { .. } => "conflict",
             Self::Denied { .. } => "denied",
             Self::Refused { .. } => "refused",
-            Self::NoRepository => "not_found",
+            Self::NoRepository => "not-found",
             Self::NotSent(error) => error.as_str(),
             Self::Unknown(_) => "unknown",
             Self::Spool => "spool",
@@ -99,7 +101,7 @@ impl PublishError {
 
 /// What a status says about a form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum PublishStatus {
     Accepted,
     Unauthorized,
     Missing,
@@ -112,201 +114,222 @@ enum Verdict {
     Doubtful,
 }
 
-fn verdict(status: StatusCode) -> Verdict {
-    match status.as_u16() {
-        200..=299 => Verdict::Accepted,
-        300..=399 => Verdict::Redirected,
-        401 => Verdict::Unauthorized,
-        403 => Verdict::Denied,
-        404 | 410 => Verdict::Missing,
-        409 => Verdict::Conflict,
-        429 => Verdict::Throttled,
-        400..=499 => Verdict::Refused,
-        _ => Verdict::Doubtful,
+impl PublishStatus {
+    fn of(status: StatusCode) -> Self {
+        match status.as_u16() {
+            200..=299 => Self::Accepted,
+            300..=399 => Self::Redirected,
+            401 => Self::Unauthorized,
+            403 => Self::Denied,
+            404 | 410 => Self::Missing,
+            409 => Self::Conflict,
+            429 => Self::Throttled,
+            400..=499 => Self::Refused,
+            _ => Self::Doubtful,
+        }
     }
 }
 
 /// How sending a form once ended.
-enum Sent {
-    Answered(Response<Incoming>),
-    /// Not a byte of the form left.
+enum SendOutcome {
+    Responded(Response<Incoming>),
+    /// No byte of the form was sent.
     NotBegun(Unavailability),
     Broken(Unavailability),
 }
 
-impl Upstream {
-    /// The same repository, seen through another token.
-    #[must_use]
-    pub fn with_token(&self, token: crate::token::TokenHandle) -> Self {
-        let Inner { client, endpoint, label, .. } = self.inner.as_ref();
-        Self::new(client.clone(), endpoint.clone(), token, Arc::clone(label))
-    }
+/// What one publish has used up so far.
+#[derive(Default)]
+struct PublishState {
+    token_renewed: bool,
+    reconnected: bool,
+    throttled: u8,
+}
 
+impl Upstream {
     /// Publishes a form. `Ok` says that upstream has accepted the file.
     pub async fn publish(&self, request: PublishRequest<'_>) -> Result<(), PublishError> {
-        let began = Instant::now();
-        let outcome = self.deliver(&request).await;
-        let result = outcome.as_ref().map_or_else(PublishError::as_str, |()| "ok");
-        self.inner.metrics.finished(&self.inner.label, Kind::Publish.as_str(), result, began.elapsed());
-        outcome
+        self.counted(RequestKind::Publish, self.deliver(&request)).await
     }
 
     async fn deliver(&self, request: &PublishRequest<'_>) -> Result<(), PublishError> {
-        let Inner { gate, tokens, metrics, label, .. } = self.inner.as_ref();
         let not_sent = PublishError::NotSent;
+        let UpstreamInner { admission, tokens, label, .. } = self.inner.as_ref();
         let mut token = tokens.current(self.deadline()).await.map_err(|error| not_sent(error.into()))?;
-        let _held = self.place(Lane::File, self.deadline()).await.map_err(not_sent)?;
-        let (mut renewed, mut reconnected, mut throttled) = (false, false, 0);
+        let _permit = self.permit(RequestClass::File, self.deadline()).await.map_err(not_sent)?;
+        let mut state = PublishState::default();
         loop {
             self.admit(self.deadline()).await.map_err(not_sent)?;
             let sent = Instant::now();
             let response = match self.send_form(request, &token).await? {
-                Sent::Answered(response) => response,
-                Sent::NotBegun(_) if !reconnected => {
-                    reconnected = true;
+                SendOutcome::Responded(response) => response,
+                SendOutcome::NotBegun(_) if !state.reconnected => {
+                    state.reconnected = true;
                     continue;
                 }
-                Sent::NotBegun(reason) => return Err(not_sent(UpstreamError::unavailable(reason))),
-                Sent::Broken(reason) => return Err(PublishError::Unknown(reason)),
+                SendOutcome::NotBegun(reason) => return Err(not_sent(UpstreamError::unavailable(reason))),
+                SendOutcome::Broken(reason) => return Err(PublishError::Unknown(reason)),
             };
-            let status = response.status();
-            let verdict = verdict(status);
-            tracing::debug!(route = %label, %status, ?verdict, "upstream answered an upload");
-            gate.answered(verdict == Verdict::Throttled);
-            match verdict {
-                Verdict::Accepted => {
-                    tokens.confirm(token.generation);
-                    discard(response).await;
-                    return Ok(());
-                }
-                Verdict::Throttled if throttled < THROTTLED_REPEATS => {
-                    throttled += 1;
-                    gate.throttled(sent, retry_after(response.headers()));
-                    metrics.throttled(label);
-                    metrics.repeated(label, Unavailability::Throttled.as_str());
-                    discard(response).await;
-                }
-                Verdict::Missing if tokens.is_trusted(token.generation) => {
-                    return Err(PublishError::NoRepository);
-                }
-                Verdict::Unauthorized | Verdict::Missing => {
-                    tokens.reject(token.generation);
-                    discard(response).await;
-                    if renewed {
-                        return Err(not_sent(UpstreamError::unavailable(Unavailability::Token)));
-                    }
-                    renewed = true;
-                    metrics.repeated(label, Unavailability::Token.as_str());
-                    let newer = tokens.newer_than(token.generation, self.deadline()).await;
-                    token = newer.map_err(|error| not_sent(error.into()))?;
-                }
-                _ => return Err(refusal(verdict, response).await),
+            let class = PublishStatus::of(response.status());
+            tracing::debug!(route = %label, status = %response.status(), ?class, "upstream responded to an upload");
+            admission.responded(class == PublishStatus::Throttled);
+            if class == PublishStatus::Accepted {
+                tokens.confirm(token.generation);
+                drain(response).await;
+                return Ok(());
             }
+            token = self.prepare_retry(&mut state, class, response, sent, token).await?;
         }
     }
 
-    /// Sends the form once, and watches that it moves.
-    async fn send_form(&self, form: &PublishRequest<'_>, token: &Token) -> Result<Sent, PublishError> {
-        let Inner { client, endpoint, gate, metrics, label, .. } = self.inner.as_ref();
-        let file = (form.open)().map_err(|error| {
-            tracing::error!(%error, "a spooled upload cannot be opened");
-            PublishError::Spool
-        })?;
-        let progress = Progress::new();
-        let body = FormBody {
-            bytes: ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE),
-            left: form.length,
-            progress: Arc::clone(&progress),
-        };
-        let mut request = Request::new(RequestBody::new(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() =
-            Uri::try_from(endpoint.base().as_str()).map_err(|_| PublishError::NotSent(Malformed::Address.into()))?;
-        let headers = request.headers_mut();
-        headers.insert(header::CONTENT_TYPE, form.content_type.clone());
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(form.length));
-        headers.insert(header::USER_AGENT, USER_AGENT);
-        headers.insert(header::AUTHORIZATION, token.basic_header());
+    /// Makes the next attempt possible after a form was not accepted. Returns the token for it; an error says that
+    /// there is no next attempt.
+    async fn prepare_retry(
+        &self,
+        state: &mut PublishState,
+        class: PublishStatus,
+        response: Response<Incoming>,
+        sent: Instant,
+        token: Token,
+    ) -> Result<Token, PublishError> {
+        let not_sent = PublishError::NotSent;
+        let UpstreamInner { admission, tokens, metrics, label, .. } = self.inner.as_ref();
+        match class {
+            PublishStatus::Throttled if state.throttled < THROTTLED_RETRIES => {
+                state.throttled += 1;
+                admission.throttled(sent, retry_after(response.headers()));
+                metrics.throttled(label);
+                metrics.retried(label, Unavailability::Throttled.as_str());
+                drain(response).await;
+                Ok(token)
+            }
+            PublishStatus::Missing if tokens.is_trusted(token.generation) => Err(PublishError::NoRepository),
+            PublishStatus::Unauthorized | PublishStatus::Missing => {
+                tokens.reject(token.generation);
+                drain(response).await;
+                if state.token_renewed {
+                    return Err(not_sent(UpstreamError::unavailable(Unavailability::Token)));
+                }
+                state.token_renewed = true;
+                metrics.retried(label, Unavailability::Token.as_str());
+                let newer = tokens.newer_than(token.generation, self.deadline()).await;
+                newer.map_err(|error| not_sent(error.into()))
+            }
+            _ => Err(refusal(class, response).await),
+        }
+    }
+
+    /// Sends the form once, and gives up when it no longer moves.
+    async fn send_form(&self, form: &PublishRequest<'_>, token: &Token) -> Result<SendOutcome, PublishError> {
+        let UpstreamInner { client, admission, metrics, label, .. } = self.inner.as_ref();
+        let progress = SendProgress::new();
+        let request = self.form_request(form, token, &progress)?;
         metrics.sent(label);
         let mut sending = pin!(client.send(request, Instant::now() + LONGEST));
-        let (stall, patience) = (self.settings().stall_timeout.get(), self.settings().publish_timeout.get());
+        let (stall, response_timeout) = (self.settings().stall_timeout.get(), self.settings().publish_timeout.get());
         let outcome = loop {
-            let limit = progress.limit(stall, patience);
+            let limit = progress.limit(stall, response_timeout);
             tokio::select! {
                 outcome = &mut sending => break outcome,
                 () = sleep_until(limit) => {
-                    if progress.limit(stall, patience) <= Instant::now() {
-                        break Err(SendError::Silence);
+                    if progress.limit(stall, response_timeout) <= Instant::now() {
+                        break Err(SendError::Timeout);
                     }
                 }
             }
         };
         let reason = match outcome {
-            Ok(response) => return Ok(Sent::Answered(response)),
+            Ok(response) => return Ok(SendOutcome::Responded(response)),
             Err(SendError::Connection(reason, detail)) => {
                 tracing::warn!(route = %label, detail, "the connection for an upload failed");
                 if reason == Unavailability::Connect {
-                    gate.unreachable();
+                    admission.unreachable();
                 }
                 reason
             }
-            Err(SendError::Silence) => Unavailability::Timeout,
+            Err(SendError::Timeout) => Unavailability::Timeout,
             Err(SendError::Malformed) => Unavailability::Broken,
         };
-        Ok(if progress.has_begun() { Sent::Broken(reason) } else { Sent::NotBegun(reason) })
+        Ok(if progress.has_begun() { SendOutcome::Broken(reason) } else { SendOutcome::NotBegun(reason) })
+    }
+
+    fn form_request(
+        &self,
+        form: &PublishRequest<'_>,
+        token: &Token,
+        progress: &Arc<SendProgress>,
+    ) -> Result<Request<RequestBody>, PublishError> {
+        let file = (form.open)().map_err(|error| {
+            tracing::error!(%error, "a spooled upload cannot be opened");
+            PublishError::Spool
+        })?;
+        let body = FormBody {
+            bytes: ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK),
+            left: form.length,
+            progress: Arc::clone(progress),
+        };
+        let uri = Uri::try_from(self.inner.endpoint.base().as_str());
+        let mut request = Request::new(RequestBody::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri.map_err(|_| PublishError::NotSent(Malformed::Address.into()))?;
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, form.content_type.clone());
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(form.length));
+        headers.insert(header::USER_AGENT, USER_AGENT);
+        headers.insert(header::AUTHORIZATION, token.basic_header());
+        Ok(request)
     }
 }
 
-async fn refusal(verdict: Verdict, response: Response<Incoming>) -> PublishError {
+async fn refusal(class: PublishStatus, response: Response<Incoming>) -> PublishError {
     let status = response.status().as_u16();
-    let wish = retry_after(response.headers());
-    let message = refusal_message(&beginning(response, MESSAGE_LIMIT).await);
-    match verdict {
-        Verdict::Conflict => PublishError::Conflict { message },
-        Verdict::Denied => PublishError::Denied { message },
-        Verdict::Throttled => {
-            PublishError::NotSent(UpstreamError::Unavailable { reason: Unavailability::Throttled, retry_after: wish })
+    let retry_after = retry_after(response.headers());
+    let message = refusal_message(&read_prefix(response, MESSAGE_LIMIT).await);
+    match class {
+        PublishStatus::Conflict => PublishError::Conflict { message },
+        PublishStatus::Denied => PublishError::Denied { message },
+        PublishStatus::Throttled => {
+            PublishError::NotSent(UpstreamError::Unavailable { reason: Unavailability::Throttled, retry_after })
         }
-        Verdict::Redirected => PublishError::NotSent(UpstreamError::unavailable(Unavailability::Redirect)),
-        Verdict::Doubtful => PublishError::Unknown(Unavailability::ServerError),
+        PublishStatus::Redirected => PublishError::NotSent(UpstreamError::unavailable(Unavailability::Redirect)),
+        PublishStatus::Doubtful => PublishError::Unknown(Unavailability::ServerError),
         _ => PublishError::Refused { status, message },
     }
 }
 
-/// How far a form has come.
-struct Progress {
-    state: Mutex<Moved>,
+/// How far the sending of a form has come. The body writes it, the watch for stalls reads it.
+struct SendProgress {
+    state: Mutex<SendState>,
 }
 
 #[derive(Clone, Copy)]
-struct Moved {
+struct SendState {
     last: Instant,
     begun: bool,
     done: bool,
 }
 
-impl Progress {
+impl SendProgress {
     fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(Moved { last: Instant::now(), begun: false, done: false }) })
+        Arc::new(Self { state: Mutex::new(SendState { last: Instant::now(), begun: false, done: false }) })
     }
 
-    fn get(&self) -> Moved {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn get(&self) -> SendState {
+        *self.state.lock()
     }
 
     fn moved(&self, done: bool) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        *state = Moved { last: Instant::now(), begun: true, done };
+        *self.state.lock() = SendState { last: Instant::now(), begun: true, done };
     }
 
     fn has_begun(&self) -> bool {
         self.get().begun
     }
 
-    /// When the silence has lasted too long: shorter while bytes should move, longer while upstream thinks.
-    fn limit(&self, stall: Duration, patience: Duration) -> Instant {
-        let Moved { last, done, .. } = self.get();
-        last + if done { patience } else { stall }
+    /// When the silence has lasted too long: `stall` while bytes should move, `response_timeout` after the last byte.
+    fn limit(&self, stall: Duration, response_timeout: Duration) -> Instant {
+        let SendState { last, done, .. } = self.get();
+        last + if done { response_timeout } else { stall }
     }
 }
 
@@ -314,7 +337,7 @@ impl Progress {
 struct FormBody {
     bytes: ReaderStream<tokio::fs::File>,
     left: u64,
-    progress: Arc<Progress>,
+    progress: Arc<SendProgress>,
 }
 
 impl http_body::Body for FormBody {
@@ -322,12 +345,12 @@ impl http_body::Body for FormBody {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Poll::Ready(piece) = Pin::new(&mut self.bytes).poll_next(context) else { return Poll::Pending };
-        Poll::Ready(piece.map(|piece| {
-            let piece = piece?;
-            self.left = self.left.saturating_sub(piece.len() as u64);
+        let Poll::Ready(chunk) = Pin::new(&mut self.bytes).poll_next(context) else { return Poll::Pending };
+        Poll::Ready(chunk.map(|chunk| {
+            let chunk = chunk?;
+            self.left = self.left.saturating_sub(chunk.len() as u64);
             self.progress.moved(self.left == 0);
-            Ok(Frame::data(piece))
+            Ok(Frame::data(chunk))
         }))
     }
 
@@ -347,38 +370,38 @@ mod tests {
     #[test]
     fn a_status_says_whether_the_file_may_be_there() {
         for (status, expected) in [
-            (200, Verdict::Accepted),
-            (201, Verdict::Accepted),
-            (204, Verdict::Accepted),
-            (303, Verdict::Redirected),
-            (400, Verdict::Refused),
-            (401, Verdict::Unauthorized),
-            (402, Verdict::Refused),
-            (403, Verdict::Denied),
-            (404, Verdict::Missing),
-            (409, Verdict::Conflict),
-            (413, Verdict::Refused),
-            (429, Verdict::Throttled),
-            (500, Verdict::Doubtful),
-            (502, Verdict::Doubtful),
-            (503, Verdict::Doubtful),
+            (200, PublishStatus::Accepted),
+            (201, PublishStatus::Accepted),
+            (204, PublishStatus::Accepted),
+            (303, PublishStatus::Redirected),
+            (400, PublishStatus::Refused),
+            (401, PublishStatus::Unauthorized),
+            (402, PublishStatus::Refused),
+            (403, PublishStatus::Denied),
+            (404, PublishStatus::Missing),
+            (409, PublishStatus::Conflict),
+            (413, PublishStatus::Refused),
+            (429, PublishStatus::Throttled),
+            (500, PublishStatus::Doubtful),
+            (502, PublishStatus::Doubtful),
+            (503, PublishStatus::Doubtful),
         ] {
-            assert_eq!(verdict(StatusCode::from_u16(status).expect("a status")), expected, "{status}");
+            assert_eq!(PublishStatus::of(StatusCode::from_u16(status).expect("a status")), expected, "{status}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_measured_from_the_last_move() {
-        let (stall, patience) = (Duration::from_secs(30), Duration::from_mins(2));
-        let progress = Progress::new();
+        let (stall, response_timeout) = (Duration::from_secs(30), Duration::from_mins(2));
+        let progress = SendProgress::new();
         let began = Instant::now();
-        assert_eq!(progress.limit(stall, patience), began + stall);
+        assert_eq!(progress.limit(stall, response_timeout), began + stall);
         assert!(!progress.has_begun());
         tokio::time::advance(Duration::from_secs(20)).await;
         progress.moved(false);
         assert!(progress.has_begun());
-        assert_eq!(progress.limit(stall, patience), began + Duration::from_secs(50));
+        assert_eq!(progress.limit(stall, response_timeout), began + Duration::from_secs(50));
         progress.moved(true);
-        assert_eq!(progress.limit(stall, patience), began + Duration::from_secs(140));
+        assert_eq!(progress.limit(stall, response_timeout), began + Duration::from_secs(140));
     }
 }

@@ -1,7 +1,6 @@
-//! Pure decisions about repeating: what an attempt that brought no answer means, and how long to wait.
+//! Pure decisions about retries: what an attempt without a usable response means, and how long to wait.
 //!
-//! Only reads are ever repeated. Every number of attempts is small and fixed; the shared budgets are in
-//! [`super::gate`].
+//! Only reads are ever retried. Every number of attempts is small and fixed; what all requests share is in `admission`.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,11 +8,13 @@ use http::{HeaderMap, StatusCode, header};
 
 use super::error::Unavailability;
 
-/// The longest wish of an upstream that is honoured.
-pub(super) const LONGEST_WISH: Duration = Duration::from_secs(10);
+/// The longest `Retry-After` that is honoured.
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(10);
 /// The base of the exponential pauses after a 5xx.
 const SERVER_BASE: Duration = Duration::from_millis(200);
-/// Pauses before a file that the index lists is asked for again; the last one repeats until the patience ends.
+/// The retries after a 5xx.
+const SERVER_RETRIES: u8 = 2;
+/// Pauses before a file that the index lists is requested again; the last one repeats until the limit.
 const IMPORT_PAUSES: [Duration; 5] = [
     Duration::from_millis(300),
     Duration::from_millis(600),
@@ -22,92 +23,92 @@ const IMPORT_PAUSES: [Duration; 5] = [
     Duration::from_millis(1500),
 ];
 
-/// How an attempt failed, as far as repeating is concerned.
+/// How an attempt failed, as far as a retry is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// No connection, or one that ended before the head of an answer.
+pub(super) enum AttemptFailure {
+    /// No connection, or one that ended before the headers of a response.
     Connection(Unavailability),
-    /// No head in time.
-    Silence,
-    /// 429, with what the upstream wished.
+    /// No response headers in time.
+    Timeout,
+    /// 429, with its `Retry-After`.
     Throttled(Option<Duration>),
-    /// A 5xx, with what the upstream wished.
+    /// A 5xx, with its `Retry-After`.
     Server(StatusCode, Option<Duration>),
 }
 
-impl Failure {
-    /// What the failure is called once nothing more is tried.
-    pub fn reason(self) -> Unavailability {
+impl AttemptFailure {
+    /// The reason to report when there are no more retries.
+    pub(super) fn reason(self) -> Unavailability {
         match self {
             Self::Connection(reason) => reason,
-            Self::Silence => Unavailability::Timeout,
+            Self::Timeout => Unavailability::Timeout,
             Self::Throttled(_) => Unavailability::Throttled,
             Self::Server(..) => Unavailability::ServerError,
         }
     }
 
-    /// What the upstream wished.
-    pub fn wish(self) -> Option<Duration> {
+    pub(super) fn retry_after(self) -> Option<Duration> {
         match self {
-            Self::Throttled(wish) | Self::Server(_, wish) => wish,
-            Self::Connection(_) | Self::Silence => None,
+            Self::Throttled(retry_after) | Self::Server(_, retry_after) => retry_after,
+            Self::Connection(_) | Self::Timeout => None,
         }
     }
 }
 
 /// What to do after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Repeat after this pause, if the shared budget allows it.
-    Repeat(Duration),
-    /// Repeat when the endpoint's shared pause is over.
-    RepeatAfterPause,
-    /// Give up.
-    Stop,
+pub(super) enum RetryDecision {
+    /// Retry after this pause, if the shared budget allows it.
+    Retry(Duration),
+    /// Retry when the endpoint's shared backoff is over.
+    AfterBackoff,
+    GiveUp,
 }
 
-/// How often one request has been repeated, by cause.
+/// How often one request has been retried, by cause.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Spent {
+pub(super) struct RetryState {
     connection: u8,
     server: u8,
     import: usize,
 }
 
-impl Spent {
-    /// Decides, and counts what it decided. `chance` is a random number between 0 and 1.
-    pub fn after(&mut self, failure: Failure, chance: f64) -> Next {
+impl RetryState {
+    /// Decides, and counts what it decided. `random` is a number between 0 and 1.
+    pub(super) fn after(&mut self, failure: AttemptFailure, random: f64) -> RetryDecision {
         match failure {
-            Failure::Connection(_) if self.connection == 0 => {
+            AttemptFailure::Connection(_) if self.connection == 0 => {
                 self.connection = 1;
-                Next::Repeat(Duration::ZERO)
+                RetryDecision::Retry(Duration::ZERO)
             }
-            Failure::Server(status, wish) if self.server < 2 && is_passing(status) => {
+            AttemptFailure::Server(status, retry_after) if self.server < SERVER_RETRIES && is_transient(status) => {
                 self.server += 1;
-                let pause = (SERVER_BASE * 2_u32.pow(u32::from(self.server))).mul_f64(chance);
-                Next::Repeat(wish.unwrap_or_default().max(pause))
+                let pause = (SERVER_BASE * 2_u32.pow(u32::from(self.server))).mul_f64(random);
+                RetryDecision::Retry(retry_after.unwrap_or_default().max(pause))
             }
-            Failure::Throttled(_) => Next::RepeatAfterPause,
-            Failure::Connection(_) | Failure::Server(..) | Failure::Silence => Next::Stop,
+            AttemptFailure::Throttled(_) => RetryDecision::AfterBackoff,
+            AttemptFailure::Connection(_) | AttemptFailure::Server(..) | AttemptFailure::Timeout => {
+                RetryDecision::GiveUp
+            }
         }
     }
 
-    /// The pause before a listed file is asked for again, `None` when the waiting so far was enough.
-    pub fn after_missing(&mut self, waited: Duration, patience: Duration) -> Option<Duration> {
+    /// The pause before a listed file is requested again; `None` when it has been missing for `limit`.
+    pub(super) fn after_missing(&mut self, waited: Duration, limit: Duration) -> Option<Duration> {
         let pause = IMPORT_PAUSES[self.import.min(IMPORT_PAUSES.len() - 1)];
         self.import += 1;
-        // The last pause is cut so that the final look happens when the patience ends, not before.
-        let left = patience.saturating_sub(waited);
+        // The last pause is cut so that the last request goes out at the limit, not before.
+        let left = limit.saturating_sub(waited);
         (!left.is_zero()).then(|| pause.min(left))
     }
 }
 
-fn is_passing(status: StatusCode) -> bool {
+fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
 
-/// The wish of a `Retry-After`: seconds, or a date that is compared with the answer's own `Date`, so that no clock of
-/// ours is involved. Not capped.
+/// The time in `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date that is compared with the response's own
+/// `Date`, so that no clock of ours is involved. Not capped.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
@@ -125,37 +126,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_is_tried_again_once_and_at_once() {
-        let mut spent = Spent::default();
-        let failure = Failure::Connection(Unavailability::Broken);
-        assert_eq!(spent.after(failure, 0.9), Next::Repeat(Duration::ZERO));
-        assert_eq!(spent.after(failure, 0.9), Next::Stop);
-        assert_eq!(spent.after(Failure::Silence, 0.0), Next::Stop);
+    fn a_connection_is_retried_once_and_at_once() {
+        let mut state = RetryState::default();
+        let failure = AttemptFailure::Connection(Unavailability::Broken);
+        assert_eq!(state.after(failure, 0.9), RetryDecision::Retry(Duration::ZERO));
+        assert_eq!(state.after(failure, 0.9), RetryDecision::GiveUp);
+        assert_eq!(state.after(AttemptFailure::Timeout, 0.0), RetryDecision::GiveUp);
     }
 
     #[test]
-    fn a_passing_5xx_is_tried_twice_more_with_growing_jitter() {
-        let server = |code| Failure::Server(StatusCode::from_u16(code).expect("a status"), None);
-        let mut spent = Spent::default();
-        assert_eq!(spent.after(server(502), 1.0), Next::Repeat(Duration::from_millis(400)));
-        assert_eq!(spent.after(server(502), 0.5), Next::Repeat(Duration::from_millis(400)));
-        assert_eq!(spent.after(server(502), 0.5), Next::Stop);
-        assert_eq!(Spent::default().after(server(501), 0.5), Next::Stop);
-        let wished = Failure::Server(StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)));
-        assert_eq!(Spent::default().after(wished, 0.5), Next::Repeat(Duration::from_secs(2)));
+    fn a_transient_5xx_is_retried_twice_with_growing_jitter() {
+        let server = |code| AttemptFailure::Server(StatusCode::from_u16(code).expect("a status"), None);
+        let mut state = RetryState::default();
+        assert_eq!(state.after(server(502), 1.0), RetryDecision::Retry(Duration::from_millis(400)));
+        assert_eq!(state.after(server(502), 0.5), RetryDecision::Retry(Duration::from_millis(400)));
+        assert_eq!(state.after(server(502), 0.5), RetryDecision::GiveUp);
+        assert_eq!(RetryState::default().after(server(501), 0.5), RetryDecision::GiveUp);
+        let with_retry_after = AttemptFailure::Server(StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(2)));
+        assert_eq!(RetryState::default().after(with_retry_after, 0.5), RetryDecision::Retry(Duration::from_secs(2)));
     }
 
     #[test]
-    fn a_listed_file_is_looked_for_until_the_patience_ends() {
-        let patience = Duration::from_secs(5);
-        let mut spent = Spent::default();
+    fn a_listed_file_is_requested_until_the_limit() {
+        let limit = Duration::from_secs(5);
+        let mut state = RetryState::default();
         let mut waited = Duration::ZERO;
-        let mut looks = 0;
-        while let Some(pause) = spent.after_missing(waited, patience) {
+        let mut requests = 0;
+        while let Some(pause) = state.after_missing(waited, limit) {
             waited += pause;
-            looks += 1;
+            requests += 1;
         }
-        assert_eq!((waited, looks), (patience, 5));
+        assert_eq!((waited, requests), (limit, 5));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What can be set about requests to upstreams. Every bound of this module's code has its name here.
+//! The settings of requests to upstreams. Every bound of this module has its name here.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::address::HostPattern;
+use super::address::RedirectHost;
 use wheelport_runtime::{HumanDuration, Size};
 
 /// Limits and addresses of the one client of a process.
@@ -16,48 +16,46 @@ use wheelport_runtime::{HumanDuration, Size};
 pub struct ClientSettings {
     /// For name resolution, connecting and the TLS handshake together.
     pub connect_timeout: HumanDuration,
-    /// From the request to the end of the response head, per attempt.
+    /// From the request to the end of the response headers, per attempt.
     pub head_timeout: HumanDuration,
-    /// For a whole page, or for the head of a file: waiting for a token and a place in the queue, every attempt and
-    /// the pauses between them included. Below the 15 seconds after which pip gives up.
+    /// For a whole page, or for the headers of a file: waiting for a token and for permits, every attempt and the
+    /// pauses between them included. Below the 15 seconds after which pip gives up.
     pub answer_timeout: HumanDuration,
     /// The longest silence in the middle of a body.
     pub stall_timeout: HumanDuration,
-    /// How long upstream may think about an upload after its last byte.
+    /// How long upstream may take to respond to an upload after its last byte.
     pub publish_timeout: HumanDuration,
-    /// The fewest bytes per second that a body must come with, judged over [`ClientSettings::slow_window`].
+    /// The fewest bytes per second that a body must come with, measured over [`ClientSettings::slow_window`].
     pub slow_rate: Size,
-    /// How much waiting for bytes is looked at to judge the rate.
+    /// The time spent waiting for bytes over which the rate is measured.
     pub slow_window: HumanDuration,
     /// How long an unused connection is kept; shorter than upstream keeps it, so that it does not close on us.
     pub idle_timeout: HumanDuration,
-    /// Requests on their way to one endpoint at once, bodies included. Files take at most three quarters of it, so
-    /// that pages always get through.
+    /// Requests in flight to one endpoint, bodies included. Files take at most three quarters of them, so that pages
+    /// always get through.
     pub max_in_flight: usize,
-    /// Requests that wait for a place or a turn at one endpoint. When there are more, the client with the most of them
-    /// loses its newest.
+    /// Requests queued for a permit or a rate permit of one endpoint. When the queue is full, the client with the most
+    /// of them loses its newest.
     pub max_queue: usize,
-    /// Requests per second, repetitions and redirects included, to all endpoints that share a quota: those of one region,
-    /// whose quota is that of the AWS account that calls. CodeArtifact allows an account 800 reads per second; every
+    /// Requests per second, retries and redirects included, to all endpoints that share a quota: those of one region,
+    /// whose quota is that of the calling AWS account. CodeArtifact allows an account 800 reads per second; every
     /// process has a rate of its own, and two of them with the default stay below that together.
     pub request_rate: NonZeroU32,
     /// Requests that may go out at once after a quiet time, on top of the rate.
     pub request_burst: NonZeroU32,
     /// The largest page, as transferred and as decompressed.
     pub max_page_size: Size,
-    /// The largest core metadata file.
-    pub max_metadata_size: Size,
-    /// Redirects followed for one request.
+    /// Redirects that one request follows.
     pub max_redirects: u8,
     /// Hosts beside the endpoint's own from which files may be fetched, without the token.
-    pub redirect_hosts: Vec<HostPattern>,
-    /// Part of the requests that may be repeated after a failed connection or a 5xx.
+    pub redirect_hosts: Vec<RedirectHost>,
+    /// Part of the requests that may be retried after a failed connection or a 5xx.
     pub retry_ratio: f64,
-    /// Repetitions per second that are allowed in any case.
+    /// Retries per second that are allowed in any case.
     pub retry_floor: f64,
-    /// Failures to connect or to answer in a row after which an endpoint is left alone for a few seconds.
+    /// Failures in a row to connect or to respond after which no request goes to an endpoint for a few seconds.
     pub failures_to_open: u32,
-    /// How long a file that the index lists may be missing before that is believed: CodeArtifact lists public files
+    /// How long a file that the index lists may be missing before the 404 is believed: CodeArtifact lists public files
     /// a second or two before it has imported them.
     pub import_patience: HumanDuration,
     /// An HTTP proxy through which upstreams are reached. Proxy variables of the environment are not read.
@@ -85,9 +83,8 @@ impl Default for ClientSettings {
             request_rate: const { NonZeroU32::new(350).expect("not zero") },
             request_burst: const { NonZeroU32::new(50).expect("not zero") },
             max_page_size: Size::mib(64),
-            max_metadata_size: Size::mib(4),
             max_redirects: 3,
-            redirect_hosts: vec![HostPattern::fixed("*.amazonaws.com"), HostPattern::fixed("*.on.aws")],
+            redirect_hosts: vec![RedirectHost::fixed("*.amazonaws.com"), RedirectHost::fixed("*.on.aws")],
             retry_ratio: 0.1,
             retry_floor: 2.0,
             failures_to_open: 5,

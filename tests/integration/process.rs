@@ -147,7 +147,7 @@ async fn at_the_finest_log_level_no_secret_is_printed_and_the_request_id_is_foun
     let outcome = program.ended();
     assert_eq!(outcome.code, Some(0));
     let printed = format!("{}{}", outcome.out, outcome.err);
-    assert!(printed.contains("\"level\":\"DEBUG\"") && printed.contains("asked upstream"), "{printed}");
+    assert!(printed.contains("\"level\":\"DEBUG\"") && printed.contains("upstream call finished"), "{printed}");
     assert!(printed.contains("\"span\":{\"task\":\"fetch page\",\"name\":\"task\"}"), "no key twice: {printed}");
     for secret in [
         CANARY,

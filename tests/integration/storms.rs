@@ -74,7 +74,7 @@ async fn storm(proxy: &Proxy, projects: &[String]) -> Vec<u16> {
 
 /// Waits until so many requests stand in line for a place.
 async fn queued(proxy: &Proxy, count: usize) {
-    let line = format!("wheelport_upstream_queued{{route=\"main\",queue=\"place\"}} {count}");
+    let line = format!("wheelport_upstream_queued{{route=\"main\",queue=\"in-flight\"}} {count}");
     until(&line, async || proxy.metrics().await.contains(&format!("{line}\n")).then_some(())).await;
 }
 

@@ -1,4 +1,4 @@
-//! Stories of the outbound edge: what it asks, what it makes of every answer, and what it never does.
+//! Stories of the outbound edge: what it requests, what it makes of every response, and what it never does.
 
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use url::Url;
+use wheelport::token::TokenHandle;
 use wheelport::upstream::{
-    Client, ClientSettings, Endpoint, FileReply, FileRequest, HostPattern, Malformed, Resume, Unavailability, Upstream,
-    UpstreamError,
+    Client, ClientSettings, Endpoint, FileReply, FileRequest, Malformed, RedirectHost, Resume, Unavailability,
+    Upstream, UpstreamError,
 };
 use wheelport_index::parse::Form;
 use wheelport_index::{FileAddress, FileName, ProjectName, VersionSegment};
-use wheelport_runtime::Tasks;
-use wheelport_runtime::{HumanDuration, Size};
+use wheelport_runtime::{HumanDuration, Priority, Size, Tasks};
 
 use crate::support::mints::Mints;
 use crate::support::scripted::{Gate, Reply, Scripted};
@@ -32,6 +33,7 @@ const SECOND_TOKEN: &str = "Basic YXdzOmNhbmFyeS0y";
 struct Stage {
     scripted: Scripted,
     route: Upstream,
+    token: TokenHandle,
     mints: Mints,
     tasks: Tasks,
 }
@@ -50,8 +52,9 @@ impl Stage {
     async fn with(settings: ClientSettings) -> Self {
         let scripted = Scripted::start().await;
         let (mints, tasks) = (Mints::default(), Tasks::new());
-        let route = route(&scripted.url("/pypi/r"), settings, &mints, &tasks);
-        Self { scripted, route, mints, tasks }
+        let token = mints.keep(&tasks);
+        let route = route_with(&scripted.url("/pypi/r"), settings, token.clone());
+        Self { scripted, route, token, mints, tasks }
     }
 
     async fn page(&self) -> Result<String, UpstreamError> {
@@ -81,9 +84,13 @@ fn quick() -> ClientSettings {
 }
 
 fn route(base: &str, settings: ClientSettings, mints: &Mints, tasks: &Tasks) -> Upstream {
+    route_with(base, settings, mints.keep(tasks))
+}
+
+fn route_with(base: &str, settings: ClientSettings, token: TokenHandle) -> Upstream {
     let client = Client::new(settings).expect("settings of a client");
     let endpoint = Endpoint::new(Url::parse(base).expect(base)).expect("an endpoint");
-    Upstream::new(client, endpoint, mints.keep(tasks), Arc::from("test"))
+    Upstream::new(client, endpoint, token, Arc::from("test"))
 }
 
 fn project() -> ProjectName {
@@ -116,9 +123,9 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
 /// Everything up to the end, or up to the error.
 async fn read(mut reply: FileReply) -> (Vec<u8>, Option<UpstreamError>) {
     let mut bytes = Vec::new();
-    while let Some(piece) = reply.body.next().await {
-        match piece {
-            Ok(piece) => bytes.extend_from_slice(&piece),
+    while let Some(chunk) = reply.body.next().await {
+        match chunk {
+            Ok(chunk) => bytes.extend_from_slice(&chunk),
             Err(error) => return (bytes, Some(error)),
         }
     }
@@ -226,9 +233,9 @@ async fn no_fault_is_ever_an_absence() {
         ("400", Reply::status(400), "malformed"),
         ("304", Reply::status(304), "malformed"),
         ("429, and no end of it", Reply::status(429).header("retry-after", "3600"), "throttled"),
-        ("500", Reply::status(500), "server_error"),
-        ("503 with a long wish", Reply::status(503).header("retry-after", "60"), "server_error"),
-        ("501", Reply::status(501), "server_error"),
+        ("500", Reply::status(500), "server-error"),
+        ("503 with a long Retry-After", Reply::status(503).header("retry-after", "60"), "server-error"),
+        ("501", Reply::status(501), "server-error"),
         ("a redirect to nowhere", Reply::status(302), "redirect"),
         ("a redirect to a stranger", Reply::redirect(302, "http://stranger.invalid/"), "redirect"),
         ("a redirect loop", Reply::redirect(307, "/pypi/r/simple/a-b/"), "redirect"),
@@ -369,7 +376,7 @@ async fn a_token_shows_up_nowhere_but_in_its_header() {
     stage.scripted.on_each(PAGE, [Reply::status(401), Reply::redirect(302, "/x?secret=query"), page_reply()]);
     stage.scripted.on("GET /x", Reply::redirect(302, "http://stranger.invalid/?secret=query"));
     let error = stage.page().await.expect_err("the redirect is refused");
-    let shown = format!("{error} {error:?} {:?} {:?}", stage.route, stage.route.token());
+    let shown = format!("{error} {error:?} {:?} {:?}", stage.route, stage.token);
     let log = log.text();
     assert!(log.contains("a redirect of upstream is not followed"), "the log is captured: {log}");
     for text in [&shown, &log] {
@@ -437,10 +444,10 @@ async fn a_pages_own_link_is_followed_only_where_that_is_allowed() {
     assert_eq!(stage.scripted.requests()[0].header("authorization"), Some(FIRST_TOKEN));
 }
 
-// ---- repetitions
+// ---- retries
 
 #[tokio::test]
-async fn a_passing_failure_is_repeated_and_a_lasting_one_given_up() {
+async fn a_transient_failure_is_retried_and_a_lasting_one_given_up() {
     let stage = Stage::new().await;
     stage.scripted.on_each(PAGE, [Reply::status(503), Reply::status(500), page_reply()]);
     assert_eq!(stage.page().await.as_deref(), Ok("{}"));
@@ -454,7 +461,7 @@ async fn a_passing_failure_is_repeated_and_a_lasting_one_given_up() {
 }
 
 #[tokio::test]
-async fn repetitions_end_when_the_shared_budget_does() {
+async fn retries_end_when_the_shared_budget_does() {
     let stage = Stage::with(ClientSettings { retry_ratio: 0.1, retry_floor: 0.0, ..quick() }).await;
     stage.scripted.on(PAGE, Reply::raw(""));
     let asked: usize = 200;
@@ -462,11 +469,11 @@ async fn repetitions_end_when_the_shared_budget_does() {
         assert_eq!(stage.page().await, Err(unavailable(Unavailability::Broken)));
     }
     let repeated = stage.asked(PAGE) - asked;
-    assert!((20..=asked / 5 + 20).contains(&repeated), "{repeated} repetitions of {asked} requests");
+    assert!((20..=asked / 5 + 20).contains(&repeated), "{repeated} retries of {asked} requests");
 }
 
 #[tokio::test]
-async fn everybody_slows_down_after_a_429() {
+async fn every_request_slows_down_after_a_429() {
     let stage = Stage::new().await;
     stage.scripted.on_each(PAGE, [Reply::status(429).header("retry-after", "1"), page_reply()]);
     let began = Instant::now();
@@ -481,7 +488,7 @@ async fn everybody_slows_down_after_a_429() {
     assert!(wait > Duration::from_secs(7), "{wait:?}");
     assert!(began.elapsed() < Duration::from_secs(1));
     let before = stage.scripted.requests().len();
-    assert_eq!(stage.file().await.expect_err("the pause is shared").as_str(), "throttled");
+    assert_eq!(stage.file().await.expect_err("the backoff is shared").as_str(), "throttled");
     assert_eq!(stage.scripted.requests().len(), before, "and nothing was sent");
 }
 
@@ -490,7 +497,7 @@ async fn trouble_upstream_lowers_the_rate_and_absence_does_not() {
     for (reply, range) in [
         (Reply::status(404), 349.0..=350.0),
         (Reply::status(403), 349.0..=350.0),
-        // It is repeated, and a repetition after more than a second counts once more.
+        // It is retried, and a retry after more than a second counts once more.
         (Reply::status(500), 280.0..=330.0),
         (Reply::status(503).header("retry-after", "60"), 170.0..=200.0),
         (Reply::status(429).header("retry-after", "60"), 170.0..=200.0),
@@ -504,20 +511,20 @@ async fn trouble_upstream_lowers_the_rate_and_absence_does_not() {
 }
 
 #[tokio::test]
-async fn a_turn_that_comes_too_late_is_refused_at_once_and_other_hosts_need_none() {
+async fn a_rate_permit_that_comes_too_late_is_refused_at_once_and_other_hosts_need_none() {
     let one = std::num::NonZeroU32::MIN;
     let store = Scripted::start().await;
     let stage = Stage::with(ClientSettings {
         request_rate: one,
         request_burst: one,
         answer_timeout: HumanDuration::millis(700),
-        redirect_hosts: vec![HostPattern::parse("127.0.0.1").expect("a host")],
+        redirect_hosts: vec![RedirectHost::parse("127.0.0.1").expect("a host")],
         ..quick()
     });
     let stage = stage.await;
     store.on("GET /asset", Reply::ok("bytes"));
     stage.scripted.on(FILE, Reply::redirect(307, store.url("/asset")));
-    assert!(stage.file().await.is_ok(), "one turn is enough for a file elsewhere");
+    assert!(stage.file().await.is_ok(), "one rate permit is enough for a file elsewhere");
     let began = Instant::now();
     let busy = UpstreamError::Unavailable { reason: Unavailability::Busy, retry_after: Some(Duration::from_secs(1)) };
     assert_eq!(stage.page().await, Err(busy));
@@ -527,22 +534,39 @@ async fn a_turn_that_comes_too_late_is_refused_at_once_and_other_hosts_need_none
 
 #[tokio::test]
 async fn an_unreachable_upstream_is_soon_left_alone() {
-    // A port that was free a moment ago and that nobody listens on.
+    // A port that was free a moment ago and on which no process listens.
     let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
     let (mints, tasks) = (Mints::default(), Tasks::new());
     let route = route(&format!("http://{free}/pypi/r/"), quick(), &mints, &tasks);
     for _ in 0..3 {
-        assert_eq!(route.page(&project()).await.expect_err("nobody listens").as_str(), "connect");
+        assert_eq!(route.page(&project()).await.expect_err("no process listens").as_str(), "connect");
     }
     let began = Instant::now();
     for _ in 0..100 {
-        let error = route.page(&project()).await.expect_err("nobody listens");
+        let error = route.page(&project()).await.expect_err("no process listens");
         let UpstreamError::Unavailable { reason: Unavailability::Connect, retry_after: Some(_) } = error else {
             panic!("{error:?}")
         };
     }
     assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
     tasks.stop();
+}
+
+#[tokio::test]
+async fn a_failed_connection_is_a_warning_only_if_a_client_waits_for_it() {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
+    for (priority, level) in [(Priority::Background, "DEBUG"), (Priority::client(free.ip()), "WARN")] {
+        let (log, _guard) = captured_log();
+        let (mints, tasks) = (Mints::default(), Tasks::new());
+        let route = route(&format!("http://{free}/pypi/r/"), quick(), &mints, &tasks);
+        let error = priority.serve(route.page(&project())).await.expect_err("no process listens");
+        assert_eq!(error.as_str(), "connect");
+        let log = log.text();
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("no connection to upstream")).collect();
+        assert_eq!(lines.len(), 2, "one attempt and one retry: {log}");
+        assert!(lines.iter().all(|line| line.contains(level)), "{level}: {log}");
+        tasks.stop();
+    }
 }
 
 // ---- files
@@ -566,7 +590,7 @@ async fn a_file_is_asked_for_whole_and_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_complete_never_ends_cleanly() {
+async fn an_incomplete_body_never_ends_cleanly() {
     let stage = Stage::new().await;
     for (fault, reply, reason) in [
         ("cut", Reply::ok("0123456789").cut_after(4), Unavailability::Broken),
@@ -616,28 +640,28 @@ async fn a_file_is_continued_where_it_broke_off() {
         let before = stage.asked(FILE);
         stage.scripted.on(FILE, reply);
         assert_eq!(stage.route.file(resume(None)).await.err(), Some(UpstreamError::CannotResume));
-        assert_eq!(stage.asked(FILE), before + 1, "the caller begins again, nobody insists");
+        assert_eq!(stage.asked(FILE), before + 1, "the caller starts over, nothing is retried");
     }
 }
 
 #[tokio::test]
-async fn bodies_hold_their_places_and_pages_get_through() {
+async fn bodies_hold_their_permits_and_pages_get_through() {
     let stage =
         Stage::with(ClientSettings { max_in_flight: 4, answer_timeout: HumanDuration::millis(500), ..quick() }).await;
     stage.scripted.on(FILE, Reply::ok("0123").stall_after(2)).on(PAGE, page_reply());
     let mut held = Vec::new();
     for _ in 0..3 {
-        held.push(stage.file().await.expect("a place"));
+        held.push(stage.file().await.expect("a permit"));
     }
-    let busy = stage.file().await.expect_err("no place is left for files");
+    let busy = stage.file().await.expect_err("no permit is left for files");
     assert_eq!(busy.as_str(), "busy");
-    assert_eq!(stage.page().await.as_deref(), Ok("{}"), "pages have places of their own");
+    assert_eq!(stage.page().await.as_deref(), Ok("{}"), "pages have permits of their own");
     assert_eq!(stage.asked(FILE), 3);
     held.pop();
     stage.scripted.on(FILE, Reply::ok("0123"));
-    let reply = stage.file().await.expect("the place of the dropped body");
+    let reply = stage.file().await.expect("the permit of the dropped body");
     assert_eq!(read(reply).await, (b"0123".to_vec(), None));
-    let mut read_to_its_end = stage.file().await.expect("a place");
+    let mut read_to_its_end = stage.file().await.expect("a permit");
     while read_to_its_end.body.next().await.is_some() {}
     assert!(stage.file().await.is_ok(), "what is complete holds nothing");
     drop(read_to_its_end);
@@ -655,19 +679,6 @@ async fn connections_are_used_again() {
         assert!(stage.route.page(&gone).await.is_err());
     }
     assert_eq!(stage.scripted.connections(), 1);
-}
-
-#[tokio::test]
-async fn metadata_of_upstream_is_read_whole_and_bounded() {
-    let stage = Stage::with(ClientSettings { max_metadata_size: Size(10), ..quick() }).await;
-    let path = format!("{FILE}.metadata");
-    stage.scripted.on(&path, Reply::ok("Name: a-b\n"));
-    let metadata = stage.route.core_metadata(&request()).await;
-    assert_eq!(metadata.as_deref(), Ok(b"Name: a-b\n".as_slice()));
-    stage.scripted.on(&path, Reply::ok("Name: a-b\n\n").chunked());
-    assert_eq!(stage.route.core_metadata(&request()).await, Err(UpstreamError::TooLarge { limit: 10 }));
-    stage.scripted.on(&path, Reply::status(404));
-    assert_eq!(stage.route.core_metadata(&request()).await, Err(UpstreamError::NotFound));
 }
 
 // ---- TLS and proxies
@@ -726,20 +737,19 @@ async fn a_proxy_sees_the_target_and_its_own_credentials_only() {
 
 // ---- helpers
 
-/// What was logged by this thread, at every level, by everybody.
+/// What this thread logged, at every level.
 #[derive(Clone, Default)]
-struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     fn text(&self) -> String {
-        let bytes = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        String::from_utf8_lossy(&bytes).into_owned()
+        String::from_utf8_lossy(&self.0.lock()).into_owned()
     }
 }
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -120,7 +120,7 @@ mod tests {
             (down(Unavailability::Timeout), true, Status::Fail, "in time"),
             (down(Unavailability::Throttled), true, Status::Warn, "throttles"),
             (down(Unavailability::Redirect), true, Status::Warn, "redirects"),
-            (down(Unavailability::ServerError), true, Status::Fail, "server_error"),
+            (down(Unavailability::ServerError), true, Status::Fail, "server-error"),
             (Err(UpstreamError::TooLarge { limit: 5 }), true, Status::Fail, "5 bytes"),
         ] {
             let finding = judge(outcome, "x", listed);

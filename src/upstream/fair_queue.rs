@@ -1,33 +1,33 @@
 //! A queue that is fair between clients: pure bookkeeping, without time and without waiting.
 //!
-//! Clients take turns, so one with a thousand entries delays another's single one by one entry, not by a thousand. What
-//! is done for nobody in particular comes last, but gets one turn in [`BACKGROUND_TURN`], so that it is never starved:
-//! somebody may have joined it since. The queue is bounded, and when it is full, the one with the most entries
-//! loses its newest.
+//! Clients are served in rotation, so a client with a thousand entries delays another's single one by one entry, not by
+//! a thousand. Background work comes last, but gets one entry in [`BACKGROUND_SHARE`], so that it is never starved: a
+//! client may have joined it since. The queue is bounded; when it is full, the client with the most entries loses its
+//! newest.
 
 use std::collections::{HashMap, VecDeque};
 
 use wheelport_runtime::Priority;
 
-/// While clients wait, every so-many-eth turn is for the background.
-const BACKGROUND_TURN: u32 = 10;
+/// While clients wait, one entry in this many is taken from the background.
+const BACKGROUND_SHARE: u32 = 10;
 
-/// Entries by caller.
+/// Entries by client, and those of the background.
 #[derive(Debug)]
 pub(super) struct FairQueue<T> {
     clients: HashMap<Priority, VecDeque<T>>,
     /// The clients with entries, the next one first.
     rotation: VecDeque<Priority>,
     background: VecDeque<T>,
-    /// Turns of clients since the background had one.
+    /// Entries of clients served since the last one of the background.
     clients_in_a_row: u32,
     len: usize,
     limit: usize,
 }
 
 impl<T> FairQueue<T> {
-    /// An empty queue for at most so many entries.
-    pub fn new(limit: usize) -> Self {
+    /// An empty queue that holds at most `limit` entries.
+    pub(super) fn new(limit: usize) -> Self {
         Self {
             clients: HashMap::new(),
             rotation: VecDeque::new(),
@@ -38,27 +38,28 @@ impl<T> FairQueue<T> {
         }
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Adds an entry. `Ok` may hold the entry that had to leave for it, `Err` is the new entry, for which there is no room.
-    pub fn push(&mut self, caller: Priority, entry: T) -> Result<Option<T>, T> {
+    /// Adds an entry. `Ok` may hold the entry that was displaced by it; `Err` returns the new entry when the queue has
+    /// no room for it.
+    pub(super) fn push(&mut self, priority: Priority, entry: T) -> Result<Option<T>, T> {
         let displaced = if self.len < self.limit {
             None
         } else {
-            match self.displace(caller) {
+            match self.displace(priority) {
                 Some(displaced) => Some(displaced),
                 None => return Err(entry),
             }
         };
         self.len += 1;
-        match caller {
+        match priority {
             Priority::Background => self.background.push_back(entry),
             Priority::Client(_) => {
-                let entries = self.clients.entry(caller).or_default();
+                let entries = self.clients.entry(priority).or_default();
                 if entries.is_empty() {
-                    self.rotation.push_back(caller);
+                    self.rotation.push_back(priority);
                 }
                 entries.push_back(entry);
             }
@@ -66,27 +67,26 @@ impl<T> FairQueue<T> {
         Ok(displaced)
     }
 
-    /// The entry whose turn is next.
-    pub fn peek(&self) -> Option<&T> {
-        if self.is_backgrounds_turn() {
+    /// The entry that [`FairQueue::pop`] would take.
+    pub(super) fn peek(&self) -> Option<&T> {
+        if self.is_background_next() {
             return self.background.front();
         }
         self.clients.get(self.rotation.front()?)?.front()
     }
 
-    /// Takes out the entry whose turn it is.
-    pub fn pop(&mut self) -> Option<T> {
-        let entry = if self.is_backgrounds_turn() {
+    pub(super) fn pop(&mut self) -> Option<T> {
+        let entry = if self.is_background_next() {
             self.clients_in_a_row = 0;
             self.background.pop_front()?
         } else {
-            let caller = self.rotation.pop_front()?;
-            let entries = self.clients.get_mut(&caller)?;
+            let client = self.rotation.pop_front()?;
+            let entries = self.clients.get_mut(&client)?;
             let entry = entries.pop_front()?;
             if entries.is_empty() {
-                self.clients.remove(&caller);
+                self.clients.remove(&client);
             } else {
-                self.rotation.push_back(caller);
+                self.rotation.push_back(client);
             }
             self.clients_in_a_row = self.clients_in_a_row.saturating_add(1);
             entry
@@ -95,34 +95,34 @@ impl<T> FairQueue<T> {
         Some(entry)
     }
 
-    /// Takes out an entry that no longer waits.
-    pub fn remove(&mut self, caller: Priority, is_it: impl Fn(&T) -> bool) -> bool {
-        let entries = match caller {
+    /// Removes the first entry of this priority that `matches`. Returns whether there was one.
+    pub(super) fn remove(&mut self, priority: Priority, matches: impl Fn(&T) -> bool) -> bool {
+        let entries = match priority {
             Priority::Background => Some(&mut self.background),
-            Priority::Client(_) => self.clients.get_mut(&caller),
+            Priority::Client(_) => self.clients.get_mut(&priority),
         };
         let Some(entries) = entries else { return false };
-        let Some(at) = entries.iter().position(is_it) else { return false };
-        entries.remove(at);
-        if entries.is_empty() && self.clients.remove(&caller).is_some() {
-            self.rotation.retain(|waiting| *waiting != caller);
+        let Some(index) = entries.iter().position(matches) else { return false };
+        entries.remove(index);
+        if entries.is_empty() && self.clients.remove(&priority).is_some() {
+            self.rotation.retain(|client| *client != priority);
         }
         self.len -= 1;
         true
     }
 
-    fn is_backgrounds_turn(&self) -> bool {
-        !self.background.is_empty() && (self.rotation.is_empty() || self.clients_in_a_row + 1 >= BACKGROUND_TURN)
+    fn is_background_next(&self) -> bool {
+        !self.background.is_empty() && (self.rotation.is_empty() || self.clients_in_a_row + 1 >= BACKGROUND_SHARE)
     }
 
-    /// Makes room at the cost of whoever has more entries than the newcomer would have.
+    /// Frees one entry at the cost of the background, or of a client that has more entries than the newcomer would.
     fn displace(&mut self, newcomer: Priority) -> Option<T> {
         if newcomer == Priority::Background {
             return None;
         }
         let displaced = self.background.pop_back().or_else(|| {
             let own = self.clients.get(&newcomer).map_or(0, VecDeque::len);
-            // More than one more, so the loser keeps an entry and its place in the rotation.
+            // More than one more, so the loser keeps an entry and its position in the rotation.
             let longest = self.clients.values_mut().max_by_key(|entries| entries.len())?;
             if longest.len() > own + 1 { longest.pop_back() } else { None }
         })?;
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_take_turns_and_each_is_served_in_order() {
+    fn clients_are_served_in_rotation_and_each_in_order() {
         let mut queue = FairQueue::new(100);
         for entry in ["a1", "a2", "a3", "a4"] {
             queue.push(client(1), entry).expect("room");
@@ -169,12 +169,12 @@ mod tests {
             queue.push(client(1), "client").expect("room");
         }
         let order = drained(&mut queue);
-        let behind: Vec<usize> = (0..order.len()).filter(|at| order[*at] == "behind").collect();
+        let behind: Vec<usize> = (0..order.len()).filter(|index| order[*index] == "behind").collect();
         assert_eq!(behind, [9, 19, 22]);
     }
 
     #[test]
-    fn when_it_is_full_the_longest_loses_its_newest() {
+    fn a_full_queue_displaces_the_newest_entry_of_the_longest() {
         let mut queue = FairQueue::new(4);
         queue.push(Priority::Background, "behind").expect("room");
         for entry in ["a1", "a2", "a3"] {
@@ -182,7 +182,7 @@ mod tests {
         }
         assert_eq!(queue.push(Priority::Background, "more"), Err("more"));
         assert_eq!(queue.push(client(1), "a4"), Ok(Some("behind")));
-        assert_eq!(queue.push(client(1), "a5"), Err("a5"), "nobody has more");
+        assert_eq!(queue.push(client(1), "a5"), Err("a5"), "no client has more");
         assert_eq!(queue.push(client(2), "b1"), Ok(Some("a4")));
         assert_eq!(queue.push(client(2), "b2"), Ok(Some("a3")));
         assert_eq!(queue.push(client(2), "b3"), Err("b3"), "it has as many as the other now");
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_is_forgotten() {
+    fn a_removed_entry_is_forgotten() {
         let mut queue = FairQueue::new(10);
         queue.push(client(1), 1).expect("room");
         queue.push(client(2), 2).expect("room");
