@@ -1,9 +1,8 @@
-//! What a warm answer and a changed page cost: parse, render, negotiate, and the whole way of a hit.
+//! What a warm response and a changed page cost: parse, render, and the whole way of a hit.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -14,20 +13,14 @@ use http_body_util::BodyExt as _;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use url::Url;
-use wheelport::cache::{CacheSettings, Disk, PageKey, Pages, RepositoryId};
-use wheelport::error::Error;
-use wheelport::flow::{Flow, ProjectSource, Route, UploadSettings};
-use wheelport::telemetry::metrics::Metrics;
+use wheelport::cache::{CacheSettings, Disk, PageKey, PersistedIndex, RepositoryId, page_path};
+use wheelport::flow::{Error, Flow, ProjectSource, Route, UploadSettings};
+use wheelport::telemetry::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
-use wheelport::web::address::{RouteId, RouteNames};
-use wheelport::web::guard::{HostPolicy, UploadPolicy};
-use wheelport::web::publishers::Publishers;
-use wheelport::web::targets::Targets;
-use wheelport::web::{Arrival, RouteSite, Site, at_hand, negotiate, respond};
+use wheelport::web::{HostPolicy, PeerInfo, Publishers, RouteSite, Site, SiteParts, UploadPolicy, handle};
 use wheelport_index::parse::{self, Form};
 use wheelport_index::{Page, ProjectName, Sha256, render};
-use wheelport_runtime::HumanDuration;
-use wheelport_runtime::{Clock, Tasks};
+use wheelport_runtime::{Clock, HumanDuration, Tasks};
 
 /// What an installer says it takes.
 const INSTALLER: &str =
@@ -84,12 +77,6 @@ fn pages(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn negotiation(criterion: &mut Criterion) {
-    criterion.bench_function("negotiate", |bencher| {
-        bencher.iter(|| (negotiate::form([INSTALLER]), negotiate::coding(["gzip, deflate, zstd"])));
-    });
-}
-
 /// No account, no list: what is benched is answered from the cache.
 struct Nobody;
 
@@ -111,30 +98,30 @@ fn site(dir: &Path, page: &Page) -> Outcome<Arc<Site>> {
     let disk = Disk::open(dir, 1 << 30, clock.clone())?;
     let repository = RepositoryId::new(&["bench"]);
     let key = PageKey { repository: repository.clone(), project: page.name.clone() };
-    Pages::new(Arc::clone(&disk), 0, clock.clone()).persist(&key, page)?;
+    PersistedIndex::new(Arc::clone(&disk), clock.clone()).persist(&page_path(&key), page)?;
     let settings = CacheSettings { fresh_for: HumanDuration::secs(3600), ..CacheSettings::default() };
     let token = keep(Arc::new(Nobody), KeeperSettings::new("bench"), &tasks);
-    let name: Arc<str> = "python".into();
     let (_, upstream) = watch::channel(None);
-    let route = Route::new(Arc::clone(&name), repository, "bench/python".to_owned(), token, Arc::new(Nobody), upstream);
-    Ok(Arc::new(Site {
-        flow: Flow::new(disk, &settings, UploadSettings::default(), clock, tasks),
-        names: RouteNames::new([name], Some(RouteId(0))),
-        targets: Targets::default(),
-        hosts: HostPolicy::default(),
+    let label = "bench/python".to_owned();
+    let route = Route::new("python".into(), repository, label, token, Arc::new(Nobody), upstream);
+    let route = RouteSite {
+        route: Arc::new(route),
+        domain: "bench".to_owned(),
+        repository: "python".to_owned(),
+        upload: UploadPolicy::Off,
+    };
+    Ok(Arc::new(Site::new(SiteParts {
+        flow: Flow::new(disk, &settings, 64 << 20, UploadSettings::default(), clock, tasks.clone()),
+        routes: vec![route],
+        default_route: Some(0),
         publishers: Publishers::default(),
+        hosts: HostPolicy::default(),
         trusted_proxies: Vec::new(),
         public_url: None,
         metrics: Metrics::default(),
-        draining: AtomicBool::new(false),
-        routes: vec![RouteSite {
-            route: Arc::new(route),
-            domain: "bench".to_owned(),
-            repository: "python".to_owned(),
-            default: true,
-            upload: UploadPolicy::Off,
-        }],
-    }))
+        memory: 64 << 20,
+        tasks,
+    })))
 }
 
 fn request(more: &HeaderMap) -> Request<axum::body::Body> {
@@ -159,12 +146,8 @@ fn hits(criterion: &mut Criterion) {
         let site = Arc::clone(&site);
         async move {
             let peer = SocketAddr::from(([127, 0, 0, 1], 4000));
-            let (arrival, request) = (Arrival { peer }, request(&headers));
-            let answer = match at_hand(&site, &arrival, &request) {
-                Some(answer) => answer,
-                None => respond(&site, arrival, request).await,
-            };
-            let (head, body) = answer.into_parts();
+            let response = handle(&site, PeerInfo { address: peer }, request(&headers)).await;
+            let (head, body) = response.into_parts();
             let body = body.collect().await.map(http_body_util::Collected::to_bytes);
             (head, body.map_or(0, |body| body.len()))
         }
@@ -180,5 +163,5 @@ fn hits(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(all, pages, negotiation, hits);
+criterion_group!(all, pages, hits);
 criterion_main!(all);

@@ -97,7 +97,7 @@ mod tests {
 
     fn sentence(error: &PublishError) -> String {
         let project = ProjectName::parse("a").expect("a name");
-        refused(error, &project, "1.0", "acme/python").to_string()
+        refused(error, &project, "1.0").to_string()
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn legacy_of(route: RouteId, project: &str, version: Option<&str>) -> Address {
     Address::Legacy { route, project: name(project), version }
 }
 
-fn address(path: &str) -> Result<Address, Error> {
+fn address(path: &str) -> Result<Address, Refusal> {
     parse(path, &routes()).map(|parsed| parsed.address)
 }
 
@@ -96,7 +96,7 @@ fn every_shape_is_understood() {
 #[test]
 fn a_route_wins_over_a_project_of_its_name() {
     served("/pypi/flask/1.0/json", &legacy_of(FLASK, "1.0", None));
-    assert_eq!(address("/pypi/flask/json"), Err(Error::NothingHere));
+    assert_eq!(address("/pypi/flask/json"), Err(Refusal::NothingHere));
 }
 
 #[test]
@@ -107,30 +107,30 @@ fn the_index_wins_over_a_project_called_simple() {
 
 #[test]
 fn what_is_not_there_is_told_apart() {
-    let no_route = |route: &str| Error::NoSuchRoute { route: route.to_owned() };
+    let no_route = |route: &str| Refusal::NoSuchRoute { route: route.to_owned() };
     for (path, expected) in [
         ("/pypi/nowhere/simple/flask/", no_route("nowhere")),
         ("/pypi/nowhere/simple/json/", no_route("nowhere")),
         ("/pypi/nowhere/", no_route("nowhere")),
         ("/pypi/simple/flask/", no_route("simple")),
         ("/pypi/simple/json/", no_route("simple")),
-        ("/pypi", Error::NotOffered { protocol: "The XML-RPC interface" }),
-        ("/pypi/", Error::NotOffered { protocol: "The XML-RPC interface" }),
-        ("/_/oidc/audience", Error::NotOffered { protocol: "Trusted publishing" }),
-        ("/_/oidc/mint-token", Error::NotOffered { protocol: "Trusted publishing" }),
-        ("/.well-known/pytp", Error::NotOffered { protocol: "Discovery" }),
-        ("/favicon.ico", Error::NothingHere),
-        ("/simple/flask/1.0/", Error::NothingHere),
-        ("/simple/flask/1.0/a.zip/", Error::NothingHere),
-        ("/simple/flask/1.0/a.zip/b", Error::NothingHere),
-        ("/a/b/c/d/e/f/g/h/i", Error::NothingHere),
+        ("/pypi", Refusal::NotOffered { protocol: "The XML-RPC interface" }),
+        ("/pypi/", Refusal::NotOffered { protocol: "The XML-RPC interface" }),
+        ("/_/oidc/audience", Refusal::NotOffered { protocol: "Trusted publishing" }),
+        ("/_/oidc/mint-token", Refusal::NotOffered { protocol: "Trusted publishing" }),
+        ("/.well-known/pytp", Refusal::NotOffered { protocol: "Discovery" }),
+        ("/favicon.ico", Refusal::NothingHere),
+        ("/simple/flask/1.0/", Refusal::NothingHere),
+        ("/simple/flask/1.0/a.zip/", Refusal::NothingHere),
+        ("/simple/flask/1.0/a.zip/b", Refusal::NothingHere),
+        ("/a/b/c/d/e/f/g/h/i", Refusal::NothingHere),
     ] {
         assert_eq!(address(path), Err(expected), "{path}");
     }
     let without_default = RouteNames::new(["python".into()], None);
-    assert_eq!(parse("/simple/flask/", &without_default), Err(Error::NoDefaultRoute));
-    assert_eq!(parse("/flask/json", &without_default), Err(Error::NoDefaultRoute));
-    assert_eq!(parse("/robots.txt", &without_default), Err(Error::NothingHere));
+    assert_eq!(parse("/simple/flask/", &without_default), Err(Refusal::NoDefaultRoute));
+    assert_eq!(parse("/flask/json", &without_default), Err(Refusal::NoDefaultRoute));
+    assert_eq!(parse("/robots.txt", &without_default), Err(Refusal::NothingHere));
     assert!(parse("/pypi/python/simple/flask/", &without_default).is_ok());
 }
 
@@ -247,16 +247,16 @@ fn hostile_spellings_are_refused() {
     for payload in payloads {
         for path in places(payload) {
             let answer = address(&path);
-            let deep = path.ends_with("/f") && answer == Err(Error::NothingHere);
-            assert!(matches!(answer, Err(Error::BadAddress { .. })) || deep, "{path}: {answer:?}");
+            let deep = path.ends_with("/f") && answer == Err(Refusal::NothingHere);
+            assert!(matches!(answer, Err(Refusal::BadAddress { .. })) || deep, "{path}: {answer:?}");
             tried += 1;
         }
     }
     assert!(tried >= 200, "{tried}");
     assert_eq!(address(&"/a".repeat(MAX_LENGTH)), Err(AddressFault::TooLong.into()));
     let long = format!("/simple/flask/1.0/{}", "a".repeat(256));
-    assert!(matches!(address(&long), Err(Error::BadAddress { .. })));
-    assert_eq!(address(&format!("/simple/flask{}", "/".repeat(9))), Err(Error::NothingHere));
+    assert!(matches!(address(&long), Err(Refusal::BadAddress { .. })));
+    assert_eq!(address(&format!("/simple/flask{}", "/".repeat(9))), Err(Refusal::NothingHere));
 }
 
 /// The slow reference: what a path means, segment by segment, for the two shapes of one file and one page.

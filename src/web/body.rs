@@ -13,7 +13,7 @@ use crate::flow::FileStream;
 use crate::telemetry::GaugeGuard;
 
 /// The body of a response.
-pub(crate) struct ResponseBody {
+pub struct ResponseBody {
     content: BodyContent,
     counting: Option<(Counter, GaugeGuard)>,
     _responding: Option<Responding>,

@@ -11,7 +11,7 @@ use super::guard;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct PeerInfo {
+pub struct PeerInfo {
     pub address: SocketAddr,
 }
 
@@ -64,6 +64,14 @@ impl RequestContext {
             kind: "other",
         };
         (context, credentials, body)
+    }
+
+    /// A request of a test, with these headers.
+    #[cfg(test)]
+    pub(super) fn of_test(method: Method, headers: HeaderMap) -> Self {
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        let (id, started, uri) = (RequestId::new(), Instant::now(), Uri::from_static("/"));
+        Self { id, started, peer: loopback, client: loopback, method, uri, headers, kind: "other" }
     }
 
     pub(super) fn path(&self) -> &str {

@@ -23,7 +23,7 @@ fn policy(allowed: &[&str]) -> HostPolicy {
 fn welcome(policy: &HostPolicy, host: &str) -> bool {
     match policy.check(&headers(&[("host", host)]), None) {
         Ok(_) => true,
-        Err(Error::HostNotAllowed { .. }) => false,
+        Err(Refusal::HostNotAllowed { .. }) => false,
         Err(error) => panic!("{host}: {error}"),
     }
 }
@@ -98,8 +98,8 @@ fn a_list_is_complete_but_for_ourselves() {
 #[test]
 fn a_host_must_be_there_once_and_well_formed() {
     let policy = policy(&["*"]);
-    assert_eq!(policy.check(&HeaderMap::new(), None), Err(Error::BadHost));
-    assert_eq!(policy.check(&headers(&[("host", "a"), ("host", "a")]), None), Err(Error::BadHost));
+    assert_eq!(policy.check(&HeaderMap::new(), None), Err(Refusal::BadHost));
+    assert_eq!(policy.check(&headers(&[("host", "a"), ("host", "a")]), None), Err(Refusal::BadHost));
     for host in [
         "",
         ":80",
@@ -119,11 +119,11 @@ fn a_host_must_be_there_once_and_well_formed() {
         "..",
         "a\\b",
     ] {
-        assert_eq!(policy.check(&headers(&[("host", host)]), None), Err(Error::BadHost), "{host}");
+        assert_eq!(policy.check(&headers(&[("host", host)]), None), Err(Refusal::BadHost), "{host}");
     }
     let asked = headers(&[("host", "a:80")]);
     assert!(policy.check(&asked, Some("A:80")).is_ok());
-    assert_eq!(policy.check(&asked, Some("b:80")), Err(Error::BadHost));
+    assert_eq!(policy.check(&asked, Some("b:80")), Err(Refusal::BadHost));
 }
 
 #[test]

@@ -38,7 +38,7 @@ use crate::telemetry::GaugeGuard;
 use wheelport_runtime::Priority;
 
 /// A response that is there, or one that has to be waited for.
-pub(crate) type Handling = Either<Ready<Response>, BoxFuture<'static, Response>>;
+pub type Handling = Either<Ready<Response>, BoxFuture<'static, Response>>;
 
 /// What a request finds. Each is turned into a response in one place, [`Found::respond`].
 pub(super) enum Found {
@@ -77,7 +77,7 @@ impl From<Problem> for Finding {
 }
 
 /// Handles a request.
-pub(crate) fn handle(site: &Arc<Site>, peer: PeerInfo, request: http::Request<Body>) -> Handling {
+pub fn handle(site: &Arc<Site>, peer: PeerInfo, request: http::Request<Body>) -> Handling {
     let in_flight = GaugeGuard::new(&site.metrics.in_flight);
     let (mut context, credentials, body) = RequestContext::new(site, peer, request);
     let priority = Priority::client(context.client);

@@ -29,7 +29,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 struct HomeModel<'a> {
     /// This program's version.
     pub version: &'a str,
-    /// Scheme, host and path prefix, without a final slash; see [`base_url`].
+    /// Scheme, host and path prefix, without a final slash; see [`configured_base`].
     pub base: &'a str,
     /// The routes, in the order of the configuration.
     pub routes: Vec<HomeRoute<'a>>,
@@ -418,8 +418,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(http::header::HOST, HeaderValue::from_static("LOCALHOST:8080"));
         let host = HostPolicy::default().check(&headers, None).expect("our host");
-        assert_eq!(base_url(None, "http", &host), "http://localhost:8080");
+        assert_eq!(configured_base(None, "http", &host), "http://localhost:8080");
         let public = Url::parse("https://packages.example.org/python/").expect("a URL");
-        assert_eq!(base_url(Some(&public), "http", &host), "https://packages.example.org/python");
+        assert_eq!(configured_base(Some(&public), "http", &host), "https://packages.example.org/python");
     }
 }

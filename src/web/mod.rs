@@ -29,19 +29,22 @@ mod timeout_stream;
 mod upload;
 
 pub use address::RouteNames;
+pub use body::ResponseBody;
+pub use context::PeerInfo;
 pub use guard::{Cidr, HostPattern, HostPolicy, UploadPolicy};
+pub use handle::{Handling, handle};
 pub use listener::{Listener, ListenerSettings};
 pub use publishers::{PublisherTable, Publishers};
 
 use address::RouteId;
-use body::ResponseBody;
 use representation::Representations;
 
 use crate::flow::{Flow, Route};
 use crate::telemetry::Metrics;
 use wheelport_runtime::Tasks;
 
-type Response = http::Response<ResponseBody>;
+/// What goes out to a connection.
+pub type Response = http::Response<ResponseBody>;
 
 /// What every request may use.
 pub struct Site {

@@ -6,11 +6,10 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 
 use super::*;
-use crate::error::{AddressFault, Cause};
+use super::super::refusal::AddressFault;
+use crate::flow::Cause;
 use wheelport_index::filename::{FileName, VersionSegment};
 use wheelport_index::name::ProjectName;
-
-const HTTP_ID: &str = "01ABC";
 
 fn project() -> ProjectName {
     ProjectName::parse("flask").expect("a name")
@@ -20,12 +19,16 @@ fn file() -> FileName {
     FileName::parse("flask-1.0.tar.gz").expect("a file name")
 }
 
-fn answer(error: &Error, method: &Method, accept: Option<&str>) -> Response {
+fn context(method: &Method, accept: Option<&str>) -> RequestContext {
     let mut headers = HeaderMap::new();
     if let Some(accept) = accept {
         headers.insert(ACCEPT, HeaderValue::from_str(accept).expect("a header value"));
     }
-    response(error, &Asked { method, headers: &headers, request_id: HTTP_ID })
+    RequestContext::of_test(method.clone(), headers)
+}
+
+fn respond(problem: impl Into<Problem>, method: &Method, accept: Option<&str>) -> Response {
+    response(&problem.into(), &context(method, accept))
 }
 
 async fn body(response: Response) -> String {
@@ -37,30 +40,30 @@ fn reason_of(response: &Response) -> Option<Vec<u8>> {
     response.extensions().get::<ReasonPhrase>().map(|reason| reason.as_bytes().to_vec())
 }
 
-type Row = (Error, u16, &'static str, &'static [(&'static str, &'static str)]);
+type Row = (Problem, u16, &'static str, &'static [(&'static str, &'static str)]);
 
 /// Every variant once, and every cause.
 fn table() -> Vec<Row> {
     let wait = Duration::from_millis(1500);
-    let unavailable = |cause| Error::Unavailable { cause, retry_after: wait };
+    let unavailable = |cause| Problem::from(Error::Unavailable { cause, retry_after: wait });
     let retry: &[(&str, &str)] = &[("retry-after", "2")];
     vec![
-        (Error::NoSuchRoute { route: "x".to_owned() }, 404, "no-such-route", &[]),
-        (Error::NoDefaultRoute, 404, "no-default-route", &[]),
-        (Error::NothingHere, 404, "nothing-here", &[]),
-        (Error::NotOffered { protocol: "Discovery" }, 404, "not-offered", &[]),
-        (Error::NoSuchProject { route: "pypi".into(), project: project() }, 404, "no-such-project", &[]),
+        (Refusal::NoSuchRoute { route: "x".to_owned() }.into(), 404, "no-such-route", &[]),
+        (Refusal::NoDefaultRoute.into(), 404, "no-default-route", &[]),
+        (Refusal::NothingHere.into(), 404, "nothing-here", &[]),
+        (Refusal::NotOffered { protocol: "Discovery" }.into(), 404, "not-offered", &[]),
+        (Error::NoSuchProject { route: "pypi".into(), project: project() }.into(), 404, "no-such-project", &[]),
         (
-            Error::NoSuchVersion { project: project(), version: VersionSegment::parse("1").expect("a segment") },
+            Error::NoSuchVersion { project: project(), version: VersionSegment::parse("1").expect("a segment") }.into(),
             404,
             "no-such-version",
             &[],
         ),
-        (Error::NoSuchFile { project: project(), file: file() }, 404, "no-such-file", &[]),
-        (Error::NoCoreMetadata { file: file() }, 404, "no-core-metadata", &[]),
-        (Error::ListNotOffered { reason: "the role may not list packages" }, 404, "list-not-offered", &[]),
+        (Error::NoSuchFile { project: project(), file: file() }.into(), 404, "no-such-file", &[]),
+        (Error::NoCoreMetadata { file: file() }.into(), 404, "no-core-metadata", &[]),
+        (Error::ListNotOffered { reason: "the role may not list packages" }.into(), 404, "list-not-offered", &[]),
         (
-            Error::Denied { action: "codeartifact:ReadFromRepository", resource: "arn:secret".to_owned() },
+            Error::Denied { action: "codeartifact:ReadFromRepository" }.into(),
             403,
             "denied",
             &[],
@@ -75,27 +78,27 @@ fn table() -> Vec<Row> {
         (unavailable(Cause::Draining), 503, "unavailable-draining", retry),
         (unavailable(Cause::Storage), 503, "unavailable-storage", retry),
         (unavailable(Cause::OutcomeUnknown), 503, "unavailable-outcome-unknown", retry),
-        (Error::Integrity { file: file() }, 503, "integrity", &[("retry-after", "60")]),
-        (Error::BadAddress { fault: AddressFault::Percent }, 400, "bad-address", &[]),
-        (Error::BadRequest { fault: "it has no form" }, 400, "bad-request", &[]),
-        (Error::NotAcceptable, 406, "not-acceptable", &[]),
-        (Error::MethodNotAllowed { allowed: "GET, HEAD" }, 405, "method-not-allowed", &[("allow", "GET, HEAD")]),
-        (Error::BadHost, 400, "bad-host", &[]),
-        (Error::HostNotAllowed { host: "evil.example".to_owned() }, 421, "host-not-allowed", &[]),
-        (Error::CrossSite, 403, "cross-site", &[]),
-        (Error::RangeNotSatisfiable { length: 7 }, 416, "range-not-satisfiable", &[("content-range", "bytes */7")]),
-        (Error::UploadOff { route: "pypi".into() }, 403, "upload-off", &[]),
+        (Error::Integrity { file: file() }.into(), 503, "integrity", &[("retry-after", "60")]),
+        (Refusal::BadAddress { fault: AddressFault::Percent }.into(), 400, "bad-address", &[]),
+        (Refusal::BadRequest { fault: "it has no form" }.into(), 400, "bad-request", &[]),
+        (Refusal::NotAcceptable.into(), 406, "not-acceptable", &[]),
+        (Refusal::MethodNotAllowed { allowed: "GET, HEAD" }.into(), 405, "method-not-allowed", &[("allow", "GET, HEAD")]),
+        (Refusal::BadHost.into(), 400, "bad-host", &[]),
+        (Refusal::HostNotAllowed { host: "evil.example".to_owned() }.into(), 421, "host-not-allowed", &[]),
+        (Refusal::CrossSite.into(), 403, "cross-site", &[]),
+        (Refusal::RangeNotSatisfiable { length: 7 }.into(), 416, "range-not-satisfiable", &[("content-range", "bytes */7")]),
+        (Refusal::UploadOff { route: "pypi".into() }.into(), 403, "upload-off", &[]),
         (
-            Error::UploadUnauthorized,
+            Refusal::UploadUnauthorized.into(),
             401,
             "upload-unauthorized",
             &[("www-authenticate", "Basic realm=\"wheelport\", charset=\"UTF-8\"")],
         ),
-        (Error::UploadForbidden { project: project() }, 403, "upload-forbidden", &[]),
-        (Error::UploadRefused { reason: "no digest was given".to_owned() }, 400, "upload-refused", &[]),
-        (Error::FileExists { file: file() }, 409, "file-exists", &[]),
-        (Error::UploadTooLarge { what: "a file", limit: 5 }, 413, "upload-too-large", &[]),
-        (Error::Internal, 500, "internal", &[]),
+        (Refusal::UploadForbidden { project: project() }.into(), 403, "upload-forbidden", &[]),
+        (Error::UploadRefused { reason: "no digest was given".to_owned() }.into(), 400, "upload-refused", &[]),
+        (Error::FileExists { file: file() }.into(), 409, "file-exists", &[]),
+        (Error::UploadTooLarge { what: "a file", limit: 5 }.into(), 413, "upload-too-large", &[]),
+        (Error::internal("secret").into(), 500, "internal", &[]),
     ]
 }
 
@@ -103,15 +106,15 @@ fn table() -> Vec<Row> {
 fn every_error_has_its_status_code_and_headers() {
     let mut codes = HashSet::new();
     for (error, status, code, expected) in table() {
-        let answer = answer(&error, &Method::GET, None);
-        assert_eq!((answer.status().as_u16(), error.code()), (status, code));
+        let response = respond(error.clone(), &Method::GET, None);
+        assert_eq!((response.status().as_u16(), error.code()), (status, code));
         assert!(codes.insert(code), "{code} is there twice");
-        assert!(matches!(status, 429 | 503) == answer.headers().contains_key(RETRY_AFTER), "{code}");
+        assert!(matches!(status, 429 | 503) == response.headers().contains_key(RETRY_AFTER), "{code}");
         let common = [
             ("content-type", "application/problem+json"),
             ("cache-control", "no-store"),
             ("vary", "Accept"),
-            ("x-request-id", HTTP_ID),
+            ("content-length", "*"),
             ("x-content-type-options", "nosniff"),
             (
                 "content-security-policy",
@@ -119,15 +122,18 @@ fn every_error_has_its_status_code_and_headers() {
             ),
         ];
         let mut all: Vec<_> = common.iter().chain(expected).map(|(k, v)| (*k, (*v).to_owned())).collect();
-        let mut got: Vec<_> = answer
+        let mut got: Vec<_> = response
             .headers()
             .iter()
-            .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .map(|(name, value)| match name.as_str() {
+                "content-length" => ("content-length", "*".to_owned()),
+                name => (name, String::from_utf8_lossy(value.as_bytes()).into_owned()),
+            })
             .collect();
         all.sort();
         got.sort();
         assert_eq!(got, all, "{code}");
-        assert_eq!(reason_of(&answer), None, "{code}: a reading request keeps the standard phrase");
+        assert_eq!(reason_of(&response), None, "{code}: a reading request keeps the standard phrase");
     }
 }
 
@@ -142,7 +148,8 @@ fn every_sentence_ends_and_tells_nothing_from_inside() {
 #[tokio::test]
 async fn the_document_follows_the_standard() {
     let error = Error::NoSuchProject { route: "pypi".into(), project: project() };
-    let document = body(answer(&error, &Method::GET, Some("application/vnd.pypi.simple.v1+json, */*;q=0.1"))).await;
+    let context = context(&Method::GET, Some("application/vnd.pypi.simple.v1+json, */*;q=0.1"));
+    let document = body(response(&error.into(), &context)).await;
     let document: serde_json::Value = serde_json::from_str(&document).expect("JSON");
     assert_eq!(
         document,
@@ -152,7 +159,7 @@ async fn the_document_follows_the_standard() {
             "status": 404,
             "detail": "The repository behind route 'pypi' has no project 'flask'.",
             "code": "no-such-project",
-            "request_id": HTTP_ID,
+            "request_id": context.id.as_str(),
         })
     );
 }
@@ -170,21 +177,22 @@ async fn text_goes_to_those_who_take_only_text() {
         (Some(pip), "application/problem+json"),
         (None, "application/problem+json"),
     ] {
-        let answer = answer(&Error::NothingHere, &Method::GET, accept);
-        assert_eq!(answer.headers()[CONTENT_TYPE], expected, "{accept:?}");
+        let response = respond(Refusal::NothingHere, &Method::GET, accept);
+        assert_eq!(response.headers()[CONTENT_TYPE], expected, "{accept:?}");
     }
-    let text = body(answer(&Error::CrossSite, &Method::POST, Some("text/html"))).await;
-    assert_eq!(text, format!("{}\n\nRequest id: {HTTP_ID}\n", Error::CrossSite));
+    let context = context(&Method::POST, Some("text/html"));
+    let text = body(response(&Refusal::CrossSite.into(), &context)).await;
+    assert_eq!(text, format!("{}\n\nRequest id: {}\n", Refusal::CrossSite, context.id.as_str()));
 }
 
 #[tokio::test]
 async fn an_upload_reads_in_the_reason_phrase_what_the_body_says() {
     let error = Error::FileExists { file: file() };
-    let answer = answer(&error, &Method::POST, None);
-    let reason = reason_of(&answer).expect("a reason phrase");
+    let response = respond(error.clone(), &Method::POST, None);
+    let reason = reason_of(&response).expect("a reason phrase");
     assert_eq!(reason, error.to_string().into_bytes());
     assert!(reason.starts_with(b"File already exists (flask-1.0.tar.gz)"));
-    assert!(body(answer).await.contains("File already exists (flask-1.0.tar.gz)"));
+    assert!(body(response).await.contains("File already exists (flask-1.0.tar.gz)"));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use wheelport::web::guard::UploadPolicy;
-use wheelport::web::publishers::{PublisherTable, Publishers};
+use wheelport::web::UploadPolicy;
+use wheelport::web::{PublisherTable, Publishers};
 use wheelport_index::Sha256;
 use wheelport_runtime::{HumanDuration, Size};
 
