@@ -11,11 +11,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::calendar;
+use crate::calendar;
 use wheelport_index::digest::hex;
 
 /// How far a signer's clock may be off, in seconds.
-pub const TOLERANCE: u64 = 300;
+pub(crate) const TOLERANCE: u64 = 300;
 /// The longest life of a signature in a query, in seconds.
 const LONGEST_PRESIGNED: u64 = 7 * 86_400;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -50,7 +50,6 @@ pub enum SignatureError {
         earliest: String,
         /// The stamp of this moment.
         now: String,
-        /// The tolerance.
         minutes: u64,
     },
     /// Signed in the future.
@@ -62,14 +61,13 @@ pub enum SignatureError {
         latest: String,
         /// The stamp of this moment.
         now: String,
-        /// The tolerance.
         minutes: u64,
     },
 }
 
-/// What a request says about its signature; nothing of it is proven before [`Claim::verify`].
+/// What a request says about its signature; nothing of it is proven before [`SignatureClaim::verify`].
 #[derive(Debug, Clone)]
-pub struct Claim {
+pub(crate) struct SignatureClaim {
     /// The access key that is said to have signed.
     pub access_key: String,
     /// The session token that came along.
@@ -87,9 +85,9 @@ pub struct Claim {
     signature: String,
 }
 
-impl Claim {
+impl SignatureClaim {
     /// Reads the claim from the `Authorization` header or, for a presigned request, from the query.
-    pub fn read(parts: &Parts) -> Result<Self, SignatureError> {
+    pub(crate) fn read(parts: &Parts) -> Result<Self, SignatureError> {
         match header(parts, "authorization") {
             Some(authorization) => Self::from_header(parts, &authorization),
             None => Self::from_query(parts),
@@ -174,7 +172,7 @@ impl Claim {
     }
 
     /// Checks the moment of signing against `now`, both in seconds since the epoch.
-    pub fn check_time(&self, now: u64) -> Result<(), SignatureError> {
+    pub(crate) fn check_time(&self, now: u64) -> Result<(), SignatureError> {
         let life = self.presigned_for.unwrap_or(TOLERANCE);
         if self.signed_at + life < now {
             return Err(SignatureError::Expired {
@@ -196,7 +194,7 @@ impl Claim {
     }
 
     /// Proves that the holder of `secret` signed this request with this body.
-    pub fn verify(&self, parts: &Parts, body: &[u8], secret: &SecretString) -> Result<(), SignatureError> {
+    pub(crate) fn verify(&self, parts: &Parts, body: &[u8], secret: &SecretString) -> Result<(), SignatureError> {
         if !self.signed_headers.iter().any(|name| name == "host") {
             return Err(SignatureError::Incomplete(
                 "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.".to_owned(),
@@ -255,7 +253,7 @@ fn canonical_header(parts: &Parts, name: &str) -> Option<String> {
 }
 
 /// The pairs of the query, decoded. A plus sign stands for itself here, as in every AWS signer.
-pub fn query_pairs(parts: &Parts) -> Vec<(String, String)> {
+pub(crate) fn query_pairs(parts: &Parts) -> Vec<(String, String)> {
     let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let pairs = parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
     pairs
@@ -314,7 +312,7 @@ mod tests {
     }
 
     fn verify(parts: &Parts, body: &[u8]) -> Result<(), SignatureError> {
-        Claim::read(parts)?.verify(parts, body, &SECRET.into())
+        SignatureClaim::read(parts)?.verify(parts, body, &SECRET.into())
     }
 
     #[test]
@@ -326,14 +324,14 @@ mod tests {
             let parts = request(target, signature);
             assert_eq!(verify(&parts, b""), Ok(()), "{target}");
             assert_eq!(verify(&parts, b"other"), Err(SignatureError::Mismatch), "{target}");
-            let claim = Claim::read(&parts).expect("the claim is complete");
+            let claim = SignatureClaim::read(&parts).expect("the claim is complete");
             assert_eq!(claim.verify(&parts, b"", &"wrong".into()), Err(SignatureError::Mismatch));
         }
     }
 
     #[test]
     fn the_clock_may_be_off_by_five_minutes_either_way() {
-        let claim = Claim::read(&request("/", "00")).expect("the claim is complete");
+        let claim = SignatureClaim::read(&request("/", "00")).expect("the claim is complete");
         for now in [SIGNED_AT - TOLERANCE, SIGNED_AT, SIGNED_AT + TOLERANCE] {
             assert_eq!(claim.check_time(now), Ok(()));
         }
@@ -350,10 +348,10 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let bare = http::Request::get("/").body(()).expect("a well-formed request").into_parts().0;
-        assert_eq!(Claim::read(&bare).map(|_| ()), Err(SignatureError::Missing));
+        assert_eq!(SignatureClaim::read(&bare).map(|_| ()), Err(SignatureError::Missing));
 
         let mut parts = request("/", "");
-        let error = Claim::read(&parts).expect_err("an empty signature").to_string();
+        let error = SignatureClaim::read(&parts).expect_err("an empty signature").to_string();
         assert!(error.contains("'Signature'"), "{error}");
 
         parts.headers.remove("x-amz-date");
@@ -361,11 +359,11 @@ mod tests {
             "authorization",
             "AWS4-HMAC-SHA256 Credential=A, SignedHeaders=host, Signature=00".parse().expect("a header"),
         );
-        let error = Claim::read(&parts).expect_err("no date").to_string();
+        let error = SignatureClaim::read(&parts).expect_err("no date").to_string();
         assert!(error.contains("'X-Amz-Date'"), "{error}");
 
         parts.headers.insert("x-amz-date", "20150830T123600Z".parse().expect("a header"));
-        let error = Claim::read(&parts).expect_err("a short credential").to_string();
+        let error = SignatureClaim::read(&parts).expect_err("a short credential").to_string();
         assert!(error.contains("5 slash-delimited"), "{error}");
     }
 

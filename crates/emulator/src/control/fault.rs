@@ -12,7 +12,7 @@ use crate::store::StoreError;
 
 /// One error answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct CallFault {
     /// The status number.
     pub status: StatusCode,
     /// The code by which SDKs tell errors apart, such as `ResourceNotFoundException`.
@@ -25,7 +25,7 @@ pub struct Fault {
     retry_after: Option<u32>,
 }
 
-impl Fault {
+impl CallFault {
     /// Any error, by its parts.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), members: Vec::new(), retry_after: None }
@@ -82,7 +82,7 @@ impl Fault {
     }
 }
 
-impl From<SignatureError> for Fault {
+impl From<SignatureError> for CallFault {
     fn from(error: SignatureError) -> Self {
         let message = error.to_string();
         let (status, code) = match error {
@@ -97,7 +97,7 @@ impl From<SignatureError> for Fault {
     }
 }
 
-impl From<StoreError> for Fault {
+impl From<StoreError> for CallFault {
     fn from(error: StoreError) -> Self {
         let message = error.to_string();
         match error {
@@ -123,7 +123,7 @@ impl From<StoreError> for Fault {
     }
 }
 
-impl IntoResponse for Fault {
+impl IntoResponse for CallFault {
     fn into_response(self) -> Response {
         let mut body = Map::new();
         body.insert("__type".to_owned(), Value::from(self.code));

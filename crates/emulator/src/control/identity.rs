@@ -11,9 +11,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use subtle::ConstantTimeEq as _;
 
-use super::fault::Fault;
-use crate::access::Decision;
-use crate::store::{Allowed, Principal, Store, StoreError};
+use super::fault::CallFault;
+use crate::access::AccessDecision;
+use crate::store::{AllowedActions, Principal, Store, StoreError};
 
 /// The access key of the administrator every emulator knows.
 pub const DEFAULT_ACCESS_KEY: &str = "AKIAEMULATOR00000000";
@@ -92,31 +92,30 @@ fn some_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secr
     secret(deserializer).map(Some)
 }
 
-fn allowed(actions: Option<&BTreeSet<String>>) -> Allowed {
-    actions.map_or(Allowed::All, |actions| Allowed::Only(actions.clone()))
+fn allowed(actions: Option<&BTreeSet<String>>) -> AllowedActions {
+    actions.map_or(AllowedActions::All, |actions| AllowedActions::Only(actions.clone()))
 }
 
 /// Refuses what a principal's own rights do not allow.
-pub fn authorize(principal: &Principal, action: &str, resource: &str) -> Result<(), Fault> {
+pub(super) fn authorize(principal: &Principal, action: &str, resource: &str) -> Result<(), CallFault> {
     if principal.allowed.allows(action) {
         return Ok(());
     }
-    let refusal = Decision::NotInIdentityPolicy.refusal(&principal.arn, action, resource);
-    Err(Fault::denied(refusal.unwrap_or_default()))
+    let refusal = AccessDecision::NotInIdentityPolicy.refusal(&principal.arn, action, resource);
+    Err(CallFault::denied(refusal.unwrap_or_default()))
 }
 
 /// Who a session of a role acts as.
-pub struct SessionOf {
-    /// The role's account.
+pub(super) struct NewSession {
     pub account: String,
     /// `arn:aws:sts::…:assumed-role/…/…`
     pub arn: String,
     /// What it may do.
-    pub allowed: Allowed,
+    pub allowed: AllowedActions,
 }
 
 /// All keys and roles.
-pub struct Identities {
+pub(super) struct Identities {
     users: HashMap<String, Principal>,
     store: Store,
     settings: IdentitySettings,
@@ -124,7 +123,7 @@ pub struct Identities {
 
 impl Identities {
     /// The default administrator, what the settings add, and the sessions in the store.
-    pub fn new(settings: IdentitySettings, store: Store) -> Self {
+    pub(super) fn new(settings: IdentitySettings, store: Store) -> Self {
         let administrator = PrincipalSettings {
             access_key: DEFAULT_ACCESS_KEY.to_owned(),
             secret_key: DEFAULT_SECRET_KEY.into(),
@@ -138,9 +137,9 @@ impl Identities {
     }
 
     /// The principal with this access key, if the session token fits and the session lasts.
-    pub fn find(&self, access_key: &str, session_token: Option<&str>, now: u64) -> Result<Principal, Fault> {
+    pub(super) fn find(&self, access_key: &str, session_token: Option<&str>, now: u64) -> Result<Principal, CallFault> {
         let unknown = || {
-            Fault::new(
+            CallFault::new(
                 StatusCode::FORBIDDEN,
                 "UnrecognizedClientException",
                 "The security token included in the request is invalid.",
@@ -157,7 +156,7 @@ impl Identities {
             return Err(unknown());
         }
         if principal.expires.is_some_and(|expires| expires <= now) {
-            return Err(Fault::new(
+            return Err(CallFault::new(
                 StatusCode::FORBIDDEN,
                 "ExpiredTokenException",
                 "The security token included in the request is expired",
@@ -167,22 +166,22 @@ impl Identities {
     }
 
     /// The settings of a role, if it has any.
-    pub fn role(&self, arn: &str) -> Option<&RoleSettings> {
+    pub(super) fn role(&self, arn: &str) -> Option<&RoleSettings> {
         self.settings.roles.iter().find(|role| role.arn == arn)
     }
 
     /// The only web identity token accepted, if one is set.
-    pub fn web_identity_token(&self) -> Option<&SecretString> {
+    pub(super) fn web_identity_token(&self) -> Option<&SecretString> {
         self.settings.web_identity_token.as_ref()
     }
 
     /// What a session of this role may do.
-    pub fn allowed_to(&self, role: &str) -> Allowed {
+    pub(super) fn allowed_to(&self, role: &str) -> AllowedActions {
         allowed(self.role(role).and_then(|role| role.actions.as_ref()))
     }
 
     /// Makes keys that work until `expires`, in seconds since the epoch.
-    pub async fn open_session(&self, of: SessionOf, expires: u64) -> Result<Principal, StoreError> {
+    pub(super) async fn open_session(&self, of: NewSession, expires: u64) -> Result<Principal, StoreError> {
         let session = Principal {
             access_key_id: format!("ASIA{}", random_text(16, true)),
             secret_access_key: random_text(40, false).into(),
@@ -210,7 +209,7 @@ fn principal(user: &PrincipalSettings) -> Principal {
 }
 
 /// The unique id that IAM would give to a user or to the role of a session: stable, derived from the ARN.
-pub fn unique_id(arn: &str) -> String {
+pub(super) fn unique_id(arn: &str) -> String {
     let digest = |text: &str| wheelport_index::Sha256::of(text.as_bytes()).to_string().to_uppercase();
     match arn.split_once(":assumed-role/").and_then(|(_, rest)| rest.split_once('/')) {
         Some((role, session)) => format!("AROA{}:{session}", &digest(role)[..17]),
@@ -237,10 +236,10 @@ mod tests {
     #[tokio::test]
     async fn session_keys_need_their_token_and_end() {
         let (_dir, identities) = identities("{}").await;
-        let of = SessionOf {
+        let of = NewSession {
             account: DEFAULT_ACCOUNT.to_owned(),
             arn: "arn:aws:sts::111122223333:assumed-role/reader/test".to_owned(),
-            allowed: Allowed::All,
+            allowed: AllowedActions::All,
         };
         let session = identities.open_session(of, 100).await.expect("the store works");
         let code = |token: Option<&str>, now| {

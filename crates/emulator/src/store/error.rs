@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// The kinds of resource an error can be about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Noun {
+pub enum ResourceKind {
     /// A domain.
     Domain,
     /// A repository.
@@ -19,7 +19,7 @@ pub enum Noun {
     Asset,
 }
 
-impl Noun {
+impl ResourceKind {
     /// The service model's `resourceType`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -32,7 +32,7 @@ impl Noun {
     }
 }
 
-impl fmt::Display for Noun {
+impl fmt::Display for ResourceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -45,7 +45,7 @@ pub enum StoreError {
     #[error("{kind} not found: {id}")]
     NotFound {
         /// What was looked for.
-        kind: Noun,
+        kind: ResourceKind,
         /// Its name.
         id: String,
     },
@@ -53,7 +53,7 @@ pub enum StoreError {
     #[error("{message}")]
     Conflict {
         /// What stands in the way.
-        kind: Noun,
+        kind: ResourceKind,
         /// Its name.
         id: String,
         /// A sentence for the caller.
@@ -63,7 +63,7 @@ pub enum StoreError {
     #[error("{message}")]
     Quota {
         /// What there are too many of.
-        kind: Noun,
+        kind: ResourceKind,
         /// The name of what would be one too many.
         id: String,
         /// A sentence for the caller.
@@ -83,15 +83,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn not_found(kind: Noun, id: impl fmt::Display) -> Self {
+    pub(super) fn not_found(kind: ResourceKind, id: impl fmt::Display) -> Self {
         Self::NotFound { kind, id: id.to_string() }
     }
 
-    pub(super) fn conflict(kind: Noun, id: impl fmt::Display, message: impl Into<String>) -> Self {
+    pub(super) fn conflict(kind: ResourceKind, id: impl fmt::Display, message: impl Into<String>) -> Self {
         Self::Conflict { kind, id: id.to_string(), message: message.into() }
     }
 
-    pub(super) fn quota(kind: Noun, id: impl fmt::Display, message: impl Into<String>) -> Self {
+    pub(super) fn quota(kind: ResourceKind, id: impl fmt::Display, message: impl Into<String>) -> Self {
         Self::Quota { kind, id: id.to_string(), message: message.into() }
     }
 

@@ -24,7 +24,6 @@ pub(super) fn with_type(status: StatusCode, media_type: &'static str, body: impl
     response
 }
 
-/// 404
 pub(super) fn not_found(text: &str) -> Response {
     message(StatusCode::NOT_FOUND, text)
 }

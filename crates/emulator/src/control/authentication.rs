@@ -6,40 +6,38 @@ use http::request::Parts;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 
-use super::fault::Fault;
+use super::fault::CallFault;
 use super::identity::Identities;
-use crate::sigv4::{Claim, SignatureError};
+use crate::sigv4::{SignatureClaim, SignatureError};
 use crate::store::Principal;
 
 /// The largest body read, in bytes.
 const MAX_BODY: usize = 8 << 20;
 
 /// The head and the whole body of a request.
-pub async fn read(request: Request<Body>) -> Result<(Parts, Bytes), Fault> {
+pub(super) async fn read(request: Request<Body>) -> Result<(Parts, Bytes), CallFault> {
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| {
-        Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", "Request body is too large")
+        CallFault::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", "Request body is too large")
     })?;
     Ok((parts, body.to_bytes()))
 }
 
 /// What a signature is checked against.
-pub struct Lock<'a> {
-    /// The keys known.
+pub(super) struct Authenticator<'a> {
     pub identities: &'a Identities,
     /// The service the scope must name.
     pub service: &'static str,
     /// The region the scope must name; any if `None`.
     pub region: Option<&'a str>,
-    /// Seconds since the epoch.
     pub now: u64,
 }
 
-impl Lock<'_> {
+impl Authenticator<'_> {
     /// Who signed this request. The key is looked up before the time is checked and the time before the signature, as
     /// the service does it: a caller with a wrong clock is told so even though its signature is another one, too.
-    pub fn admit(&self, parts: &Parts, body: &[u8]) -> Result<Principal, Fault> {
-        let claim = Claim::read(parts)?;
+    pub(super) fn authenticate(&self, parts: &Parts, body: &[u8]) -> Result<Principal, CallFault> {
+        let claim = SignatureClaim::read(parts)?;
         let principal = self.identities.find(&claim.access_key, claim.session_token.as_deref(), self.now)?;
         if claim.service != self.service {
             return Err(SignatureError::Scope(format!("correct service: '{}'.", self.service)).into());

@@ -10,12 +10,12 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::calendar;
-use super::control::identity::{DEFAULT_ACCOUNT, Identities, SessionOf};
-use super::store::{Principal, StoreError};
+use super::identity::{DEFAULT_ACCOUNT, Identities, NewSession};
+use crate::calendar;
+use crate::store::{Principal, StoreError};
 
 /// The name of the role whose sessions are handed out.
-pub const ROLE: &str = "workload";
+pub(super) const ROLE: &str = "workload";
 /// The life of a session, in seconds.
 const LIFETIME: u64 = 6 * 3600;
 const CREDENTIALS: &str = "/latest/meta-data/iam/security-credentials/";
@@ -25,12 +25,17 @@ const SESSION_HEADER: &str = "x-aws-ec2-metadata-token";
 const TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 
 /// Whether these stand-ins answer requests for this path.
-pub fn serves(path: &str) -> bool {
+pub(super) fn serves(path: &str) -> bool {
     path == "/container-credentials" || path.starts_with("/latest/")
 }
 
 /// Answers one request; `now` is in seconds since the epoch.
-pub async fn answer(identities: &Identities, region: &str, now: u64, parts: &http::request::Parts) -> Response<String> {
+pub(super) async fn respond(
+    identities: &Identities,
+    region: &str,
+    now: u64,
+    parts: &http::request::Parts,
+) -> Response<String> {
     let path = parts.uri.path();
     if path == "/container-credentials" {
         return credentials(identities, now).await;
@@ -58,7 +63,7 @@ pub async fn answer(identities: &Identities, region: &str, now: u64, parts: &htt
 }
 
 async fn credentials(identities: &Identities, now: u64) -> Response<String> {
-    let of = SessionOf {
+    let of = NewSession {
         account: DEFAULT_ACCOUNT.to_owned(),
         arn: format!("arn:aws:sts::{DEFAULT_ACCOUNT}:assumed-role/{ROLE}/i-00000000000000000"),
         allowed: identities.allowed_to(&format!("arn:aws:iam::{DEFAULT_ACCOUNT}:role/{ROLE}")),
