@@ -1,35 +1,35 @@
 //! May a principal do this? Its own rights joined with the permissions policies of the domain and the repository.
 //!
-//! Within the owner's account either side suffices; from another account both must allow it; a denial in a policy
-//! always wins. Of a policy, `PolicyEffect`, `Principal` and `Action` are read; resources and conditions count as met. Changes
-//! of policies are never refused by one, so that nobody locks themselves out. Both planes ask here.
+//! Within the owner's account either side suffices; from another account both must allow the action; a denial in a
+//! policy always wins. Of a policy, `Effect`, `Principal` and `Action` are read; resources and conditions count as met.
+//! A policy never refuses a change of policies, so that an owner cannot lock itself out. Both planes decide here.
 
 use serde_json::Value;
 
 use crate::store::{AllowedActions, DomainKey, RepositoryKey, ResourcePolicy, Store};
 
-/// Who wants to do something.
+/// The principal that wants to act.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AccessSubject<'a> {
-    /// Its ARN, which holds its account.
+    /// The ARN, which contains the account.
     pub arn: &'a str,
     pub allowed: &'a AllowedActions,
 }
 
-/// The answer, with its reason.
+/// Whether a principal may act, with the reason if it may not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AccessDecision {
     Allowed,
-    /// Nothing in its own rights allows it.
+    /// The principal's own rights do not allow it.
     NotInIdentityPolicy,
-    /// It is of another account, and no policy there allows it.
+    /// The principal is of another account, and no policy there allows it.
     NotInResourcePolicy,
-    /// A policy forbids it.
+    /// A policy denies it.
     Forbidden,
 }
 
 impl AccessDecision {
-    /// The sentence the service refuses with; `None` if it does not.
+    /// The service's sentence for a refusal; `None` if the action is allowed.
     pub(crate) fn refusal(self, arn: &str, action: &str, resource: &str) -> Option<String> {
         let reason = match self {
             Self::Allowed => return None,
@@ -45,8 +45,8 @@ impl AccessDecision {
     }
 }
 
-/// Decides by the policies in the store. What does not exist has no policy and refuses nobody of another account:
-/// whether it exists is for the caller to say.
+/// Decides by the policies in the store. A domain that does not exist counts as the principal's own, without a policy:
+/// the caller reports that it does not exist.
 pub(crate) fn decide(
     store: &Store,
     subject: AccessSubject<'_>,
@@ -89,7 +89,7 @@ enum PolicyEffect {
     Deny,
 }
 
-/// The effects of the statements that speak of this principal and this action.
+/// The effects of the statements that name this principal and this action.
 fn effects(document: &str, arn: &str, action: &str) -> Vec<PolicyEffect> {
     let document: Value = serde_json::from_str(document).unwrap_or_default();
     let speaks = |statement: &&Value| {
@@ -109,7 +109,7 @@ fn effects(document: &str, arn: &str, action: &str) -> Vec<PolicyEffect> {
         .collect()
 }
 
-/// Policies write one value where there is only one.
+/// A policy writes a list of one value as the value itself.
 fn one_or_many(value: &Value) -> &[Value] {
     match value {
         Value::Array(many) => many,
@@ -122,7 +122,7 @@ fn words(value: &Value) -> Vec<&str> {
     one_or_many(value).iter().filter_map(Value::as_str).collect()
 }
 
-/// Action names do not care for case; a star stands for any rest.
+/// Action names ignore case; a final star matches any rest.
 fn covers(pattern: &str, action: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(prefix) => action.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)),
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_locked_out_of_changing_a_policy() {
+    fn no_owner_is_locked_out_of_changing_a_policy() {
         let deny =
             ResourcePolicy { revision: "1".to_owned(), document: statement("Deny", r#""*""#).replace("read", "") };
         let subject = AccessSubject { arn: HOST, allowed: &AllowedActions::All };

@@ -1,4 +1,4 @@
-//! Calendar texts of the AWS protocols: `20261122T144653Z` in signatures, `2026-11-22T14:46:53Z` in XML answers.
+//! Time stamps of the AWS protocols: `20261122T144653Z` in signatures, `2026-11-22T14:46:53Z` in XML responses.
 //!
 //! Pure; reads no clock.
 

@@ -1,8 +1,9 @@
 //! A stand-in for AWS `CodeArtifact` to embed in tests: control plane, STS and data plane over one store on disk.
 //!
 //! An [`Emulator`] opens on a directory, creates a small world in it (the domain `demo`, the repositories `python` and
-//! `public-store`, two sample packages), and serves each plane on a listener that the caller has bound. SDKs, `aws
-//! codeartifact login`, pip, uv and twine work against it. It keeps its state across restarts and depends on no network.
+//! `public-store`, two sample packages), and serves each plane on a listener that the caller has bound. SDKs,
+//! `aws codeartifact login`, pip, uv and twine work against it. It keeps its state across restarts, and it needs no
+//! network.
 //!
 //! ```
 //! use tokio::net::TcpListener;
@@ -63,7 +64,7 @@ use axum::Router;
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 
-use self::control::ControlPlane;
+use self::control::ControlService;
 use self::data::DataPlane;
 use self::public::PublicIndex;
 use self::shared::{EmulatorState, RequestStats};
@@ -147,14 +148,14 @@ pub enum OpenError {
 #[derive(Clone)]
 pub struct Emulator {
     shared: Arc<EmulatorState>,
-    control: ControlPlane,
+    control: ControlService,
     data: DataPlane,
     repository: RepositoryKey,
     tasks: Tasks,
 }
 
 impl Emulator {
-    /// Opens the directory and creates what is missing of the default world; what is there stays as it is. Listeners and
+    /// Opens the directory and creates what is missing of the default world; what exists stays as it is. Listeners and
     /// imports run as `tasks`, so stopping these ends the emulator.
     pub async fn open(settings: EmulatorSettings, tasks: Tasks) -> Result<Self, OpenError> {
         settings.oddities.check()?;
@@ -177,7 +178,7 @@ impl Emulator {
             default_domain: settings.domain,
             data_address: OnceLock::new(),
         });
-        let control = ControlPlane::new(Arc::clone(&shared), settings.control);
+        let control = ControlService::new(Arc::clone(&shared), settings.control);
         let data = DataPlane::new(Arc::clone(&shared), public, tasks.clone());
         Ok(Self { shared, control, data, repository, tasks })
     }

@@ -1,7 +1,7 @@
 //! The external connection: a small client for one public simple index, whose address is a setting.
 //!
-//! It reads pages on demand, remembers each for a while, and opens files for import. When the index is down a
-//! remembered page stays usable; what to do without one is the data plane's decision.
+//! It reads pages on demand, keeps each for a while, and opens files for import. When the index is down a
+//! remembered page stays usable; the data plane decides what to do without one.
 
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -33,7 +33,7 @@ const PAGE_LIMIT: usize = 128 << 20;
 const REDIRECTS: usize = 5;
 /// How long the headers of a response, and a complete page, may take.
 const TIMEOUT: Duration = Duration::from_mins(1);
-/// Pages remembered at most; past that all are forgotten.
+/// The most pages kept; a page beyond that clears the table.
 const REMEMBERED: usize = 1024;
 const PAGE_TYPES: &str =
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1";
@@ -119,7 +119,7 @@ impl PublicIndex {
             base.set_path(&format!("{}/", base.path()));
         }
         let credentials = basic(&base);
-        // What the address says about users must not reach records, logs or the request line.
+        // User and password must not reach records, logs or the request line.
         let _ = base.set_username("");
         let _ = base.set_password(None);
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
@@ -174,7 +174,7 @@ impl PublicIndex {
         if response.status() == StatusCode::OK { Ok(response) } else { Err(PublicError::Status(response.status())) }
     }
 
-    /// Requests sent since this was last asked.
+    /// Requests sent since the last call of this function.
     pub(crate) fn take_requests(&self) -> u64 {
         self.inner.requests.swap(0, Ordering::Relaxed)
     }
@@ -210,7 +210,7 @@ impl PublicIndex {
         Ok(Some(Arc::new(page)))
     }
 
-    /// One GET with redirects; credentials of the address go along to its own host only.
+    /// One GET with redirects; the credentials of the address are sent to its own origin only.
     async fn get(
         &self,
         mut url: Url,

@@ -98,7 +98,7 @@ const SAMPLES: [SamplePackage; 4] = [
     },
 ];
 
-/// The build backend inside the source distributions: it zips what is there.
+/// The build backend inside the source distributions: it zips the files beside it.
 const BACKEND: &str = r#"import base64, hashlib, os, zipfile
 
 
@@ -130,7 +130,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 "#;
 const PYPROJECT: &str = "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n";
 
-/// Publishes what is missing of the samples.
+/// Publishes the samples that are missing.
 pub(crate) async fn publish(store: &Store, repository: &RepositoryKey) -> Result<(), String> {
     for sample in &SAMPLES {
         for (file, bytes) in [sample.wheel(), sample.sdist()] {
@@ -140,7 +140,7 @@ pub(crate) async fn publish(store: &Store, repository: &RepositoryKey) -> Result
             match store.publish(repository.clone(), sample.asset(&file)?, spooled).await {
                 Ok(PublishOutcome::Created | PublishOutcome::Unchanged) => {}
                 Err(PublishRefusal::Store(error)) => return Err(error.to_string()),
-                // Somebody changed the sample on purpose; theirs stays.
+                // A user changed the sample on purpose; that version stays.
                 Err(refused) => tracing::debug!(file, %refused, "a sample is left as it is"),
             }
         }

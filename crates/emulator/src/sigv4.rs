@@ -1,8 +1,8 @@
 //! AWS Signature Version 4, from the service's side: reads who claims to have signed a request and checks the claim.
 //!
 //! Written from AWS's description of the algorithm and independent of the SDK's signer, so that a mistake in one is not
-//! hidden by the same mistake in the other. Pure: knows no principals, reads no clock, makes no answers;
-//! `control::gate` joins it with both and turns a [`SignatureError`] into the service's words.
+//! hidden by the same mistake in the other. Pure: knows no principals, reads no clock, writes no response;
+//! `control::authentication` adds these and turns a [`SignatureError`] into the service's error.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::request::Parts;
@@ -16,11 +16,11 @@ use wheelport_index::digest::hex;
 
 /// How far a signer's clock may be off, in seconds.
 pub(crate) const TOLERANCE: u64 = 300;
-/// The longest life of a signature in a query, in seconds.
+/// The longest lifetime of a presigned request, in seconds.
 const LONGEST_PRESIGNED: u64 = 7 * 86_400;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
-/// The characters that stay as they are in a canonical path or query.
+/// Encodes all but the characters that a canonical path or query keeps as they are.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 const RESERVED_IN_PATH: &AsciiSet = &RESERVED.remove(b'/');
 
@@ -33,7 +33,7 @@ pub enum SignatureError {
     /// Parts of the signature are missing or malformed.
     #[error("{0}")]
     Incomplete(String),
-    /// The signature, or the digest of the body, is another one.
+    /// The signature, or the digest of the body, does not match.
     #[error(
         "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
     )]
@@ -46,7 +46,7 @@ pub enum SignatureError {
     Expired {
         /// The stamp of the signature.
         signed: String,
-        /// The oldest stamp that is still good.
+        /// The oldest stamp that is still valid.
         earliest: String,
         /// The stamp of this moment.
         now: String,
@@ -57,7 +57,7 @@ pub enum SignatureError {
     NotYet {
         /// The stamp of the signature.
         signed: String,
-        /// The newest stamp that is good already.
+        /// The newest stamp that is already valid.
         latest: String,
         /// The stamp of this moment.
         now: String,
@@ -68,9 +68,9 @@ pub enum SignatureError {
 /// What a request says about its signature; nothing of it is proven before [`SignatureClaim::verify`].
 #[derive(Debug, Clone)]
 pub(crate) struct SignatureClaim {
-    /// The access key that is said to have signed.
+    /// The access key that the request names.
     pub access_key: String,
-    /// The session token that came along.
+    /// The session token that the request carries.
     pub session_token: Option<String>,
     /// The region of the scope.
     pub region: String,
@@ -79,7 +79,7 @@ pub(crate) struct SignatureClaim {
     day: String,
     stamp: String,
     signed_at: u64,
-    /// Life of a signature in the query; header signatures live for [`TOLERANCE`].
+    /// Lifetime of a signature in the query; a signature in a header lives for [`TOLERANCE`].
     presigned_for: Option<u64>,
     signed_headers: Vec<String>,
     signature: String,
@@ -241,7 +241,7 @@ fn header(parts: &Parts, name: &str) -> Option<String> {
     parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-/// All values of a header, trimmed, inner runs of white space as one blank, joined by commas.
+/// All values of a header, trimmed, each run of white space as one space, joined by commas.
 fn canonical_header(parts: &Parts, name: &str) -> Option<String> {
     let values: Vec<String> = parts
         .headers
@@ -275,7 +275,7 @@ fn canonical_query(parts: &Parts) -> String {
     pairs.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("&")
 }
 
-/// The body's digest as the signer meant it; a digest that is announced must be true.
+/// The body's digest as it was signed; a digest in the headers must be the true one.
 fn payload_digest(parts: &Parts, body: &[u8]) -> Result<String, SignatureError> {
     let actual = hex(&Sha256::digest(body));
     match header(parts, "x-amz-content-sha256") {

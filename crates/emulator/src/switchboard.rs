@@ -1,4 +1,4 @@
-//! The switches of a running emulator, and what they count to hit every Nth request or the first K bodies.
+//! The switches of a running emulator, and the counters behind error bursts, throttling and cut bodies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ struct FaultCounters {
     cuts: u64,
 }
 
-/// A fault that a request meets before anything else in it is looked at.
+/// A fault that a request meets before it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OddityFault {
     /// 429 without `Retry-After`.

@@ -25,7 +25,7 @@ fn name(text: &str) -> ProjectName {
 }
 
 #[tokio::test]
-async fn the_list_is_missing_for_everybody_and_the_rest_needs_a_token() {
+async fn the_list_is_missing_and_the_rest_needs_a_token() {
     let world = TestWorld::new().await;
     let list = world.anonymous(Method::GET, "/pypi/python/simple/").await;
     assert_eq!(list.status, StatusCode::NOT_FOUND);
@@ -88,18 +88,18 @@ async fn pages_come_in_every_spelling_without_redirects() {
 }
 
 #[tokio::test]
-async fn files_come_whole_or_as_a_range_and_without_validators() {
+async fn files_come_complete_or_as_a_range_and_without_validators() {
     let world = TestWorld::new().await;
-    let whole = world.get(WHEEL).await;
-    assert_eq!((whole.status, whole.header("content-type")), (StatusCode::OK, "application/octet-stream"));
-    assert_eq!((whole.header("etag"), whole.header("last-modified")), ("", ""));
+    let complete = world.get(WHEEL).await;
+    assert_eq!((complete.status, complete.header("content-type")), (StatusCode::OK, "application/octet-stream"));
+    assert_eq!((complete.header("etag"), complete.header("last-modified")), ("", ""));
     let head = world.send(Method::HEAD, WHEEL, &[], Vec::new()).await;
-    assert_eq!(head.header("content-length"), whole.body.len().to_string());
+    assert_eq!(head.header("content-length"), complete.body.len().to_string());
     let range = |text| [("range", text)];
     let part = world.send(Method::GET, WHEEL, &range("bytes=2-5"), Vec::new()).await;
     assert_eq!(part.status, StatusCode::PARTIAL_CONTENT);
-    assert_eq!(part.header("content-range"), format!("bytes 2-5/{}", whole.body.len()));
-    assert_eq!(part.body, whole.body[2..6]);
+    assert_eq!(part.header("content-range"), format!("bytes 2-5/{}", complete.body.len()));
+    assert_eq!(part.body, complete.body[2..6]);
     let beyond = world.send(Method::GET, WHEEL, &range("bytes=999999-"), Vec::new()).await;
     assert_eq!(beyond.status, StatusCode::RANGE_NOT_SATISFIABLE);
     assert_eq!(world.get(&format!("{WHEEL}.metadata")).await.status, StatusCode::NOT_FOUND);
@@ -290,12 +290,12 @@ async fn bodies_are_cut_and_requests_fail_as_often_as_asked() {
 #[tokio::test]
 async fn a_redirect_leads_to_a_host_that_wants_no_credentials() {
     let world = TestWorld::new().await;
-    let whole = world.get(WHEEL).await;
+    let complete = world.get(WHEEL).await;
     world.set(&json!({"redirect_assets": "127.0.0.1:0"})).await;
     let redirect = world.get(WHEEL).await;
     assert_eq!(redirect.status, StatusCode::TEMPORARY_REDIRECT);
     let location = redirect.header("location").to_owned();
-    assert_eq!(world.absolute(&location, &[]).await.body, whole.body);
+    assert_eq!(world.absolute(&location, &[]).await.body, complete.body);
     let twice = world.absolute(&location, &[("authorization", "Bearer x")]).await;
     assert_eq!(twice.status, StatusCode::BAD_REQUEST);
     assert!(twice.text().contains("Only one auth mechanism allowed"));
@@ -307,10 +307,10 @@ async fn a_redirect_leads_to_a_host_that_wants_no_credentials() {
 async fn counters_tell_what_was_asked_for() {
     let world = TestWorld::new().await;
     world.get(HELLO).await;
-    let whole = world.get(WHEEL).await;
+    let complete = world.get(WHEEL).await;
     let stats = world.anonymous(Method::GET, "/_emulator/stats").await.json();
     assert_eq!(stats["requests"], json!({"asset": 1, "page": 1}));
-    assert_eq!(stats["asset_bytes"], whole.body.len());
+    assert_eq!(stats["asset_bytes"], complete.body.len());
     assert_eq!(stats["statuses"], json!({"200": 2}));
 }
 

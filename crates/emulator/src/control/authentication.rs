@@ -1,4 +1,4 @@
-//! The door of both emulated services: reads a bounded body, checks the signature, says who calls.
+//! Authentication for both emulated services: reads a bounded body, checks the signature, returns the principal.
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use crate::store::Principal;
 /// The largest body read, in bytes.
 const MAX_BODY: usize = 8 << 20;
 
-/// The head and the whole body of a request.
+/// The headers and the complete body of a request.
 pub(super) async fn read(request: Request<Body>) -> Result<(Parts, Bytes), CallFault> {
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| {
@@ -23,7 +23,7 @@ pub(super) async fn read(request: Request<Body>) -> Result<(Parts, Bytes), CallF
     Ok((parts, body.to_bytes()))
 }
 
-/// What a signature is checked against.
+/// Checks signatures against the known keys and the expected scope.
 pub(super) struct Authenticator<'a> {
     pub identities: &'a Identities,
     /// The service the scope must name.
@@ -34,8 +34,8 @@ pub(super) struct Authenticator<'a> {
 }
 
 impl Authenticator<'_> {
-    /// Who signed this request. The key is looked up before the time is checked and the time before the signature, as
-    /// the service does it: a caller with a wrong clock is told so even though its signature is another one, too.
+    /// The principal that signed this request. As in the service, the key is looked up first, then the time is checked,
+    /// then the signature: a caller with a wrong clock learns of the clock even if its signature is wrong, too.
     pub(super) fn authenticate(&self, parts: &Parts, body: &[u8]) -> Result<Principal, CallFault> {
         let claim = SignatureClaim::read(parts)?;
         let principal = self.identities.find(&claim.access_key, claim.session_token.as_deref(), self.now)?;

@@ -1,7 +1,7 @@
-//! One decoded request: its parameters with the service model's names and limits, and who makes it.
+//! One decoded request: its parameters with the service model's names and limits, and its caller.
 //!
-//! Nearly all inputs are query parameters in kebab case; lists, maps and a few more stand in a JSON body. Everything
-//! is checked here, so that handlers see valid names only.
+//! Nearly all inputs are query parameters in kebab case; lists, maps and a few more are members of a JSON body.
+//! All of them are checked here, so that handlers see valid names only.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use wheelport_index::ProjectName;
 
 /// The most versions in one list.
 const MAX_VERSIONS: usize = 100;
-/// Results in an answer when the caller names no number.
+/// Results on a page when the caller names no number.
 const DEFAULT_RESULTS: usize = 100;
 /// The package formats of the service; the emulator keeps packages of the first only.
 pub(super) const FORMATS: [&str; 8] = ["pypi", "npm", "maven", "nuget", "generic", "ruby", "swift", "cargo"];
@@ -53,7 +53,7 @@ impl OperationCall {
         self.body.get(name).filter(|value| !value.is_null())
     }
 
-    /// A query parameter that must be there.
+    /// A query parameter, which must be present.
     pub(super) fn required(&self, name: &str) -> Result<&str, CallFault> {
         self.text(name).ok_or_else(|| absent(name))
     }
@@ -76,7 +76,7 @@ impl OperationCall {
         self.repository_named("repository")
     }
 
-    /// A repository whose name stands in another parameter.
+    /// A repository that another parameter names.
     pub(super) fn repository_named(&self, parameter: &str) -> Result<RepositoryKey, CallFault> {
         let name = self.required(parameter)?;
         check_repository_name(name, parameter)?;
@@ -108,7 +108,7 @@ impl OperationCall {
         Ok(version)
     }
 
-    /// What the call is about, for the decision whether the caller may make it.
+    /// The resource that the caller needs the right for.
     pub(super) fn resource(&self, region: &str) -> Result<CallResource, CallFault> {
         if let Some(arn) = self.text("resourceArn") {
             return Ok(CallResource::Any(arn.to_owned()));
@@ -173,10 +173,10 @@ impl OperationCall {
     }
 }
 
-/// What a call is about.
+/// The resource that a call acts on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum CallResource {
-    /// Named by an ARN only, or nothing in particular (`*`).
+    /// A resource named by its ARN, or no particular one (`*`).
     Any(String),
     /// A domain or something in it.
     InDomain {
@@ -213,7 +213,7 @@ impl Paging {
     }
 }
 
-/// The token is hexadecimal so that nobody takes it for a number to count with.
+/// The token is hexadecimal so that no client mistakes it for an offset to compute with.
 fn write_token(start: usize) -> String {
     wheelport_index::digest::hex(format!("from:{start}").as_bytes())
 }
@@ -226,7 +226,7 @@ fn read_token(token: &str) -> Option<usize> {
     String::from_utf8(bytes?).ok()?.strip_prefix("from:")?.parse().ok()
 }
 
-/// The fault for a parameter that is not there.
+/// The fault for a missing parameter.
 pub(super) fn absent(name: &str) -> CallFault {
     CallFault::validation(format!(
         "1 validation error detected: Value null at '{name}' failed to satisfy constraint: Member must not be null"
@@ -248,7 +248,7 @@ pub(super) fn not_one_of(value: &str, name: &str, words: &[&str]) -> CallFault {
     ))
 }
 
-/// Refuses what is no repository name.
+/// Refuses a value that is not a repository name.
 pub(super) fn check_repository_name(name: &str, parameter: &str) -> Result<(), CallFault> {
     if is_repository_name(name) {
         return Ok(());

@@ -27,7 +27,7 @@ pub(super) fn describe(control: &ControlState, call: &OperationCall) -> Result<V
     Ok(json!({"domain": shape::domain(&domain, region, "Active", totals.repositories, totals.asset_bytes)}))
 }
 
-/// A domain that is not there counts as deleted: the operation is idempotent and has no such error.
+/// A missing domain counts as deleted: the operation is idempotent and has no error for it.
 pub(super) async fn delete(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     let key = call.domain()?;
     match control.store().delete_domain(key).await {

@@ -1,5 +1,5 @@
-//! Package groups, as far as a domain has them without anybody's doing: the root group `/*`, which allows everything
-//! and holds every package. Other groups cannot be made here.
+//! Package groups, as far as every domain has them: the root group `/*`, which allows everything and holds every
+//! package. Other groups cannot be created.
 
 use serde_json::{Value, json};
 

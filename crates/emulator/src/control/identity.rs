@@ -1,8 +1,8 @@
 //! Who may call the emulated services: access keys, the principals behind them, and the roles that can be assumed.
 //!
-//! Users come from the settings and stay in memory; sessions of roles are kept by the store until they end. Without
+//! Users come from the settings and stay in memory; the store keeps sessions of roles until they expire. Without
 //! settings there is one administrator ([`DEFAULT_ACCESS_KEY`]) and every role may be assumed; settings add principals
-//! and roles with fewer rights, so that each denial can be provoked.
+//! and roles with fewer rights, so that a test can provoke each denial.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,7 +17,7 @@ use crate::store::{AllowedActions, Principal, Store, StoreError};
 
 /// The access key of the administrator every emulator knows.
 pub const DEFAULT_ACCESS_KEY: &str = "AKIAEMULATOR00000000";
-/// Its secret, which protects nothing.
+/// The secret key of that administrator, which protects nothing.
 pub const DEFAULT_SECRET_KEY: &str = "wheelport-emulator-secret-key-0000000000";
 /// The account the administrator belongs to.
 pub const DEFAULT_ACCOUNT: &str = "111122223333";
@@ -40,23 +40,24 @@ pub const DEFAULT_ACCOUNT: &str = "111122223333";
 pub struct IdentitySettings {
     /// Users with an access key of their own.
     pub principals: Vec<PrincipalSettings>,
-    /// Roles with conditions or fewer rights. A role that is not named here may be assumed by anyone and may do all.
+    /// Roles with conditions or fewer rights. Any principal may assume a role that is not
+    /// named here, and the role may do everything.
     pub roles: Vec<RoleSettings>,
-    /// When set, the only web identity token that is accepted; else every well-formed one is.
+    /// When set, the only web identity token that is accepted; otherwise every well-formed one is.
     #[serde(deserialize_with = "some_secret")]
     pub web_identity_token: Option<SecretString>,
 }
 
-/// One user.
+/// A user with an access key.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrincipalSettings {
-    /// The access key id.
+    /// The id of the access key.
     pub access_key: String,
     /// The secret access key.
     #[serde(deserialize_with = "secret")]
     pub secret_key: SecretString,
-    /// Twelve digits.
+    /// The account number: twelve digits.
     #[serde(default = "default_account")]
     pub account: String,
     /// The user's name in its ARN.
@@ -65,18 +66,18 @@ pub struct PrincipalSettings {
     pub actions: Option<BTreeSet<String>>,
 }
 
-/// One role.
+/// A role that principals may assume.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoleSettings {
-    /// `arn:aws:iam::ACCOUNT:role/NAME`
+    /// The ARN: `arn:aws:iam::ACCOUNT:role/NAME`.
     pub arn: String,
     /// The external id a caller must name.
     pub external_id: Option<String>,
     /// Whether a caller must name an MFA device and its code.
     #[serde(default)]
     pub mfa_required: bool,
-    /// As for principals.
+    /// The allowed actions, as for principals.
     pub actions: Option<BTreeSet<String>>,
 }
 
@@ -96,7 +97,7 @@ fn allowed(actions: Option<&BTreeSet<String>>) -> AllowedActions {
     actions.map_or(AllowedActions::All, |actions| AllowedActions::Only(actions.clone()))
 }
 
-/// Refuses what a principal's own rights do not allow.
+/// Refuses an action that the principal's own rights do not allow.
 pub(super) fn authorize(principal: &Principal, action: &str, resource: &str) -> Result<(), CallFault> {
     if principal.allowed.allows(action) {
         return Ok(());
@@ -105,16 +106,15 @@ pub(super) fn authorize(principal: &Principal, action: &str, resource: &str) -> 
     Err(CallFault::denied(refusal.unwrap_or_default()))
 }
 
-/// Who a session of a role acts as.
+/// The principal that a new session acts as.
 pub(super) struct NewSession {
     pub account: String,
     /// `arn:aws:sts::…:assumed-role/…/…`
     pub arn: String,
-    /// What it may do.
     pub allowed: AllowedActions,
 }
 
-/// All keys and roles.
+/// The known keys and roles.
 pub(super) struct Identities {
     users: HashMap<String, Principal>,
     store: Store,
@@ -122,7 +122,7 @@ pub(super) struct Identities {
 }
 
 impl Identities {
-    /// The default administrator, what the settings add, and the sessions in the store.
+    /// The default administrator, the principals of the settings, and the sessions in the store.
     pub(super) fn new(settings: IdentitySettings, store: Store) -> Self {
         let administrator = PrincipalSettings {
             access_key: DEFAULT_ACCESS_KEY.to_owned(),
@@ -136,7 +136,7 @@ impl Identities {
         Self { users, store, settings }
     }
 
-    /// The principal with this access key, if the session token fits and the session lasts.
+    /// The principal with this access key, if the session token matches and the session has not expired.
     pub(super) fn find(&self, access_key: &str, session_token: Option<&str>, now: u64) -> Result<Principal, CallFault> {
         let unknown = || {
             CallFault::new(
@@ -180,7 +180,7 @@ impl Identities {
         allowed(self.role(role).and_then(|role| role.actions.as_ref()))
     }
 
-    /// Makes keys that work until `expires`, in seconds since the epoch.
+    /// Creates keys that work until `expires`, in seconds since the epoch.
     pub(super) async fn open_session(&self, of: NewSession, expires: u64) -> Result<Principal, StoreError> {
         let session = Principal {
             access_key_id: format!("ASIA{}", random_text(16, true)),

@@ -1,7 +1,7 @@
 //! Stand-ins for the two places where a workload on AWS finds its credentials: the container endpoint and the instance
 //! metadata service (version 2 only, so a client must fetch a session token first).
 //!
-//! Both hand out a session of one role, [`ROLE`]. They let the whole credential chain of an SDK be tried: set
+//! Both hand out a session of one role, [`ROLE`]. They exercise the complete credential chain of an SDK: set
 //! `AWS_CONTAINER_CREDENTIALS_FULL_URI` to `…/container-credentials`, or `AWS_EC2_METADATA_SERVICE_ENDPOINT` to the
 //! control listener's address.
 
@@ -16,20 +16,20 @@ use crate::store::{Principal, StoreError};
 
 /// The name of the role whose sessions are handed out.
 pub(super) const ROLE: &str = "workload";
-/// The life of a session, in seconds.
+/// The lifetime of a session, in seconds.
 const LIFETIME: u64 = 6 * 3600;
 const CREDENTIALS: &str = "/latest/meta-data/iam/security-credentials/";
-/// What the metadata service gives for a PUT and wants to see again. It guards against forwarded requests only.
+/// The session token that a PUT returns and later requests must carry. It guards against forwarded requests only.
 const SESSION: &str = "wheelport-emulator-metadata-session";
 const SESSION_HEADER: &str = "x-aws-ec2-metadata-token";
 const TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 
-/// Whether these stand-ins answer requests for this path.
+/// Whether this path belongs to these stand-ins.
 pub(super) fn serves(path: &str) -> bool {
     path == "/container-credentials" || path.starts_with("/latest/")
 }
 
-/// Answers one request; `now` is in seconds since the epoch.
+/// The response to a request; `now` is in seconds since the epoch.
 pub(super) async fn respond(
     identities: &Identities,
     region: &str,

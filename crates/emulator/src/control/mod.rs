@@ -1,4 +1,4 @@
-//! The emulator's control plane: every `CodeArtifact` operation that its store can give a meaning to, and a stand-in
+//! The emulator's control plane: every `CodeArtifact` operation that its store can support, and a stand-in
 //! for the Security Token Service, on one listener.
 //!
 //! A request passes, in this order: the operation's address (`operation`), injected faults ([`FaultQueue`]), the
@@ -62,11 +62,11 @@ pub struct ControlSettings {
 
 /// The control plane of one emulator. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct ControlPlane {
+pub(crate) struct ControlService {
     inner: Arc<ControlState>,
 }
 
-impl ControlPlane {
+impl ControlService {
     pub(crate) fn new(shared: Arc<EmulatorState>, settings: ControlSettings) -> Self {
         let ControlSettings { only_this_region, identities } = settings;
         let identities = Identities::new(identities, shared.store.clone());
@@ -80,11 +80,11 @@ impl ControlPlane {
 }
 
 /// The routes of the control listener.
-pub(crate) fn router(control: ControlPlane) -> Router {
+pub(crate) fn router(control: ControlService) -> Router {
     Router::new().fallback(handle).with_state(control)
 }
 
-async fn handle(State(control): State<ControlPlane>, request: Request<Body>) -> Response {
+async fn handle(State(control): State<ControlService>, request: Request<Body>) -> Response {
     let control = &*control.inner;
     let latency = control.shared.oddities.get().latency.0;
     if !latency.is_zero() {
@@ -136,7 +136,7 @@ async fn serve_control(control: &ControlState, request: Request<Body>) -> Result
         now: control.now(),
     };
     let caller = authenticator.authenticate(&parts, &body)?;
-    // The one operation whose body is bytes.
+    // The body of this one operation is bytes.
     let members: &[u8] = if operation == Operation::PublishPackageVersion { &[] } else { &body };
     let call = OperationCall::new(caller, query_pairs(&parts), members)?;
     dispatch::authorize(control, operation, &call)?;

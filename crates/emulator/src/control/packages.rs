@@ -13,7 +13,7 @@ use wheelport_index::ProjectName;
 
 const RESTRICTIONS: [&str; 2] = ["ALLOW", "BLOCK"];
 
-/// The repository and the package a call names; refused where there can be no such package.
+/// The repository and the package a call names; an error where no such package can exist.
 pub(super) fn named(control: &ControlState, call: &OperationCall) -> Result<(RepositoryKey, ProjectName), CallFault> {
     let key = call.repository()?;
     let package = call.package()?;
@@ -34,7 +34,7 @@ pub(super) fn list(control: &ControlState, call: &OperationCall) -> Result<Value
         return Err(not_one_of(format, "format", &FORMATS));
     }
     let possible = format == FORMATS[0] && call.text("namespace").is_none();
-    // Prefixes are compared with normalised names; one that ends inside a run of separators has to match, too.
+    // Prefixes are compared with normalised names; a prefix that ends inside a run of separators must match, too.
     let prefix = call.text("package-prefix").unwrap_or_default();
     let publish = restriction(call.text("publish"), "publish")?;
     let upstream = restriction(call.text("upstream"), "upstream")?;

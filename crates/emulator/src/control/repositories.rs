@@ -116,7 +116,7 @@ fn repository_response(control: &ControlState, domain: &DomainKey, repository: &
     json!({"repository": shape::repository(domain, repository, control.region())})
 }
 
-/// The same address for both endpoint types: the emulator's listener decides what it is reached by.
+/// The same address for both endpoint types: the emulator has only one listener for both.
 pub(super) fn endpoint(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     let key = call.repository()?;
     let format = call.format()?;

@@ -139,7 +139,7 @@ pub(super) fn version(package: &ProjectName, version: &PackageVersion) -> Value 
     }))
 }
 
-/// The members by which every answer about one version begins.
+/// The first members of every response about one version.
 pub(super) fn about_version(package: &ProjectName, version: &PackageVersion) -> Value {
     json!({
         "format": "pypi",

@@ -1,7 +1,7 @@
-//! A stand-in for the Security Token Service: the query protocol, answers in XML.
+//! A stand-in for the Security Token Service: the query protocol with responses in XML.
 //!
-//! It hands out sessions that `sigv4` and `control` accept until they expire by the emulator's clock. Roles need no
-//! trust policy; conditions come from [`RoleSettings`](super::control::RoleSettings). May not touch the store.
+//! It hands out sessions that the control plane accepts until they expire by the emulator's clock. Roles need no
+//! trust policy; conditions come from [`RoleSettings`](super::RoleSettings). Knows nothing of packages.
 
 use std::fmt::Write as _;
 
@@ -25,13 +25,13 @@ use crate::store::{Principal, is_account};
 
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
-/// One request to the service, with what it is answered from.
+/// A request to STS, with the context to respond to it.
 pub(super) struct StsRequest<'a> {
     pub identities: &'a Identities,
     /// Seconds since the epoch.
     pub now: u64,
     pub parts: &'a Parts,
-    /// The body: a form, or nothing where the parameters stand in the query.
+    /// The body: a form, or empty if the parameters are in the query.
     pub body: &'a [u8],
 }
 
@@ -149,7 +149,7 @@ async fn assume_with_web_identity(request: &StsRequest<'_>, parameters: &StsPara
         + &element("Audience", claim("aud")))
 }
 
-/// The claims of a compact signed token; the signature is not checked, for there is no identity provider to ask.
+/// The claims of a compact signed token. The signature is not checked, because there is no identity provider.
 fn web_identity_claims(token: &str) -> Option<Value> {
     let parts: Vec<&str> = token.split('.').collect();
     let [head, claims, signature] = parts[..] else { return None };
@@ -219,7 +219,7 @@ struct AssumableRole<'a> {
 }
 
 impl AssumableRole<'_> {
-    /// Who a session of this role acts as.
+    /// The principal that a session of this role acts as.
     fn session(&self, name: &str, identities: &Identities) -> NewSession {
         NewSession {
             account: self.account.to_owned(),

@@ -36,7 +36,7 @@ fn tagged(call: &OperationCall) -> Result<TaggedResource, CallFault> {
     parse_arn(arn).ok_or_else(|| mismatch(arn, "resourceArn", "the ARN of a domain or repository"))
 }
 
-/// The tags in a call's body; none where it has no list.
+/// The tags in a call's body; none if it has no list.
 pub(super) fn read(call: &OperationCall) -> Result<BTreeMap<String, String>, CallFault> {
     let Some(list) = call.body("tags") else { return Ok(BTreeMap::new()) };
     let list = list.as_array().ok_or_else(|| CallFault::unreadable("'tags' is not a list"))?;

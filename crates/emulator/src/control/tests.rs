@@ -27,7 +27,7 @@ struct TestControl {
     url: String,
     clock: Clock,
     shared: Arc<EmulatorState>,
-    control: ControlPlane,
+    control: ControlService,
     tasks: Tasks,
     _dir: tempfile::TempDir,
 }
@@ -66,7 +66,7 @@ async fn emulated(settings: ControlSettings) -> TestControl {
         default_domain: DomainKey::new(DEFAULT_ACCOUNT, "other"),
         data_address,
     });
-    let control = ControlPlane::new(Arc::clone(&shared), settings);
+    let control = ControlService::new(Arc::clone(&shared), settings);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     let tasks = Tasks::new();
@@ -149,17 +149,17 @@ async fn a_token_lives_as_long_as_asked() {
     let emulated = plain().await;
     let client = emulated.client();
     for (asked, expected) in [(None, 43_200), (Some(900), 900), (Some(43_200), 43_200)] {
-        let answer = client.get_authorization_token().domain("acme").set_duration_seconds(asked).send().await;
-        let answer = answer.expect("a token");
-        let life = answer.expiration().map(DateTime::secs).unwrap_or_default()
+        let response = client.get_authorization_token().domain("acme").set_duration_seconds(asked).send().await;
+        let response = response.expect("a token");
+        let life = response.expiration().map(DateTime::secs).unwrap_or_default()
             - i64::try_from(emulated.clock.unix_seconds()).expect("far future");
         assert!((expected - 2..=expected).contains(&life), "{asked:?}: {life}");
-        let token = answer.authorization_token().unwrap_or_default();
+        let token = response.authorization_token().unwrap_or_default();
         assert!(matches!(emulated.shared.store.verify_token(token), TokenVerdict::Valid(_)));
     }
     for asked in [0, 1, 899, 43_201] {
-        let answer = client.get_authorization_token().domain("acme").duration_seconds(asked).send().await;
-        assert_eq!(refusal(answer).0, "ValidationException", "{asked}");
+        let response = client.get_authorization_token().domain("acme").duration_seconds(asked).send().await;
+        assert_eq!(refusal(response).0, "ValidationException", "{asked}");
     }
     let unknown = client.get_authorization_token().domain("nowhere").send().await;
     assert!(
@@ -170,7 +170,7 @@ async fn a_token_lives_as_long_as_asked() {
     );
 }
 
-/// `into_service_error` panics for other kinds; tests want to look.
+/// Like `into_service_error`, but without the panic for other kinds.
 trait IntoServiceError<E> {
     fn into_service_error_opt(self) -> Option<E>;
 }
@@ -218,14 +218,14 @@ async fn a_session_of_a_role_signs_until_it_ends() {
 async fn wrong_keys_and_clocks_are_told_apart() {
     let emulated = plain().await;
     let stranger = Credentials::new("AKIASTRANGER", "secret", None, None, "test");
-    let answer = emulated.client_of(stranger).list_domains().send().await;
-    assert_eq!(refusal(answer).0, "UnrecognizedClientException");
+    let response = emulated.client_of(stranger).list_domains().send().await;
+    assert_eq!(refusal(response).0, "UnrecognizedClientException");
 
     let wrong = Credentials::new(DEFAULT_ACCESS_KEY, "secret", None, None, "test");
-    let answer = emulated.client_of(wrong.clone()).list_domains().send().await;
-    assert_eq!(refusal(answer).0, "InvalidSignatureException");
-    let answer = emulated.sts(wrong).get_caller_identity().send().await;
-    assert_eq!(refusal(answer).0, "SignatureDoesNotMatch");
+    let response = emulated.client_of(wrong.clone()).list_domains().send().await;
+    assert_eq!(refusal(response).0, "InvalidSignatureException");
+    let response = emulated.sts(wrong).get_caller_identity().send().await;
+    assert_eq!(refusal(response).0, "SignatureDoesNotMatch");
 
     emulated.clock.shift(3600);
     let late = emulated.client().list_domains().send().await;
@@ -282,8 +282,8 @@ async fn each_missing_right_is_named() {
         let identities = serde_json::from_value(principals).expect("valid settings");
         let emulated = emulated(ControlSettings { identities, ..ControlSettings::default() }).await;
         let client = emulated.client_of(Credentials::new("AKIALIMITED", "s", None, None, "test"));
-        let answer = client.get_authorization_token().domain("acme").send().await;
-        let (code, message) = refusal(answer);
+        let response = client.get_authorization_token().domain("acme").send().await;
+        let (code, message) = refusal(response);
         assert_eq!(code, "AccessDeniedException");
         assert!(message.contains(&format!("is not authorized to perform: {missing} on resource: ")), "{message}");
     }
@@ -361,7 +361,7 @@ async fn an_endpoint_is_the_emulators_own_address() {
         let client = emulated.client();
         async move {
             let ask = client.get_repository_endpoint().domain("acme").repository("python").format(format);
-            ask.send().await.map(|answer| answer.repository_endpoint.unwrap_or_default())
+            ask.send().await.map(|response| response.repository_endpoint.unwrap_or_default())
         }
     };
     let url = ask(PackageFormat::Pypi).await.expect("an address");

@@ -1,4 +1,4 @@
-//! `GetAuthorizationToken`: who gets a token for a domain, and for how long.
+//! `GetAuthorizationToken`: which caller gets a token for a domain, and for how long.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::fault::CallFault;
 use super::identity;
 use super::state::ControlState;
 
-/// The life of a token when the caller names none, in seconds.
+/// The lifetime of a token when the caller names none, in seconds.
 const DEFAULT_LIFETIME: u64 = 43_200;
 /// The lifetimes a caller may name.
 const LIFETIMES: std::ops::RangeInclusive<u64> = 900..=43_200;
@@ -19,7 +19,7 @@ pub(super) async fn get(control: &ControlState, call: &OperationCall) -> Result<
     let key = call.domain()?;
     let lifetime = lifetime(call, control.now())?;
     control.store().domain(&key)?;
-    // Both rights are needed; the other one was checked before this handler.
+    // Both rights are needed; `dispatch` has checked the other one.
     identity::authorize(&call.caller, "sts:GetServiceBearerToken", "*")?;
     let lifetime = control.shared.oddities.get().token_lifetime.map_or(lifetime, Duration::from_secs);
     let (arn, allowed) = (call.caller.arn.clone(), call.caller.allowed.clone());
@@ -30,7 +30,7 @@ pub(super) async fn get(control: &ControlState, call: &OperationCall) -> Result<
 fn lifetime(call: &OperationCall, now: u64) -> Result<Duration, CallFault> {
     let Some(text) = call.text("duration") else { return Ok(Duration::from_secs(DEFAULT_LIFETIME)) };
     if text == "0" {
-        // The rest of the session's life, which a user's own keys do not have.
+        // The rest of the session's lifetime; a user's own keys have none.
         let end = call.caller.expires.ok_or_else(|| {
             CallFault::validation(
                 "A durationSeconds of 0 is valid only when the caller has assumed a role with temporary credentials",

@@ -1,7 +1,7 @@
 //! Versions: list, describe, assets, readme, dependencies, and the changes of many at once.
 //!
-//! Reads see only what the repository itself retains, as with the service; upstreams are searched by the data plane and
-//! by a copy with `includeFromUpstream`.
+//! As in the service, reads see only the versions that the repository itself retains; the data plane and a copy with
+//! `includeFromUpstream` search upstreams, too.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -66,13 +66,13 @@ pub(super) fn list(control: &ControlState, call: &OperationCall) -> Result<Value
     }
     let (page, next) = paging.cut(versions);
     let summaries = page.into_iter().map(shape::version_summary).collect();
-    let mut answer = shape::listing("versions", summaries, next);
-    answer["format"] = "pypi".into();
-    answer["package"] = name.as_str().into();
+    let mut response = shape::listing("versions", summaries, next);
+    response["format"] = "pypi".into();
+    response["package"] = name.as_str().into();
     if let Some(display) = display {
-        answer["defaultDisplayVersion"] = display.into();
+        response["defaultDisplayVersion"] = display.into();
     }
-    Ok(answer)
+    Ok(response)
 }
 
 pub(super) fn describe(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
@@ -80,14 +80,14 @@ pub(super) fn describe(control: &ControlState, call: &OperationCall) -> Result<V
     Ok(json!({"packageVersion": shape::version(&package, &version)}))
 }
 
-/// One listing about one version: what it is about, then the entries.
+/// A listing about one version: the version, then the entries.
 fn listing_of(call: &OperationCall, about: Value, name: &str, entries: Vec<Value>) -> Result<Value, CallFault> {
     let (page, next) = call.paging()?.cut(entries);
-    let mut answer = about;
-    if let (Some(members), Value::Object(listing)) = (answer.as_object_mut(), shape::listing(name, page, next)) {
+    let mut response = about;
+    if let (Some(members), Value::Object(listing)) = (response.as_object_mut(), shape::listing(name, page, next)) {
         members.extend(listing);
     }
-    Ok(answer)
+    Ok(response)
 }
 
 pub(super) fn assets(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
@@ -104,13 +104,13 @@ pub(super) fn dependencies(control: &ControlState, call: &OperationCall) -> Resu
 
 pub(super) fn readme(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     let (package, version) = one(control, call)?;
-    let mut answer = shape::about_version(&package, &version);
+    let mut response = shape::about_version(&package, &version);
     let readme = version.metadata.description.ok_or_else(|| {
         let message = format!("Readme not found for version {} of {package}", version.version);
         CallFault::not_found(message, "package-version", version.version)
     })?;
-    answer["readme"] = readme.into();
-    Ok(answer)
+    response["readme"] = readme.into();
+    Ok(response)
 }
 
 /// The bytes of an asset, streamed from disk.

@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 use crate::store::{DomainKey, RepositoryKey};
 use wheelport_index::{FileName, ProjectName};
 
-/// What is asked for.
+/// What a path of the data plane names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RequestTarget {
     /// The endpoint itself, where uploads go.
@@ -21,7 +21,7 @@ pub(super) enum RequestTarget {
     },
 }
 
-/// Reads host and path; `None` is something the service does not have.
+/// Reads host and path; `None` for a path that the service does not have.
 pub(super) fn read(host: Option<&str>, path: &str, default: &DomainKey) -> Option<(RepositoryKey, RequestTarget)> {
     let decode = |part: &str| percent_decode_str(part).decode_utf8().ok().map(std::borrow::Cow::into_owned);
     let parts: Vec<String> = path.strip_prefix("/pypi/")?.split('/').map(decode).collect::<Option<_>>()?;

@@ -1,4 +1,4 @@
-//! The emulator's own endpoint for tests: switches, counters, clock. Only for callers on this machine.
+//! The emulator's own endpoint for tests: switches, counters, clock. Only clients on loopback may use it.
 
 use std::net::SocketAddr;
 
@@ -20,7 +20,7 @@ struct ClockShift {
     shift_seconds: i64,
 }
 
-/// Answers below `/_emulator/`.
+/// The response to a request below `/_emulator/`.
 pub(super) async fn respond(plane: &DataPlane, request: Request) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| *address);
     if !peer.is_some_and(|address| address.ip().to_canonical().is_loopback()) {

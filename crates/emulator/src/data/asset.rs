@@ -1,10 +1,11 @@
-//! Files: found in the joined view, retained, imported where they are cold, sent whole or as one range.
+//! Files: found in the joined view, retained in the repository, imported where they are cold. `blob` sends them.
 
 use axum::body::Body;
 use axum::response::Response;
 use http::header::{LOCATION, RANGE};
 use http::request::Parts;
 use http::{Method, StatusCode};
+use url::Url;
 
 use super::import::{ImportJob, ImportStart};
 use super::plane::DataPlane;
@@ -17,14 +18,14 @@ use wheelport_index::{FileName, ProjectName, Sha256};
 /// The file that a request names.
 #[derive(Debug, Clone)]
 pub(super) struct AssetRequest {
-    /// Where it is looked for.
+    /// The repository that the client named.
     pub key: RepositoryKey,
     pub project: ProjectName,
     pub version: String,
     pub file: FileName,
 }
 
-/// Answers GET and HEAD for a file.
+/// The response to GET or HEAD for a file.
 pub(super) async fn respond(plane: &DataPlane, wanted: AssetRequest, request: &Parts) -> Response {
     match serve(plane, &wanted, request).await {
         Ok(response) => response,
@@ -57,13 +58,13 @@ async fn serve(plane: &DataPlane, wanted: &AssetRequest, request: &Parts) -> Res
     }
 }
 
-/// The bytes, where the repository retains the file and has them.
+/// The digest of the bytes, if the repository retains the file and has them.
 fn own_bytes(plane: &DataPlane, wanted: &AssetRequest) -> Option<Sha256> {
     let version = plane.shared.store.version(&wanted.key, &wanted.project, &wanted.version).ok()?;
     version.status.is_downloadable().then(|| version.assets.get(&wanted.file)?.blob())?
 }
 
-/// What the switches make of a request for a cold file.
+/// The response that a switch demands for a cold file, if one does.
 fn cold_oddity(plane: &DataPlane, wanted: &AssetRequest, request: &Parts) -> Option<Response> {
     let oddities = plane.shared.oddities.get();
     let partial = request.method == Method::HEAD || request.headers.contains_key(RANGE);
@@ -77,7 +78,7 @@ fn cold_oddity(plane: &DataPlane, wanted: &AssetRequest, request: &Parts) -> Opt
     (first.elapsed() < oddities.cold_404.0).then(|| response::not_found(&format!("Asset not found: {}", wanted.file)))
 }
 
-/// Retains the version in the repository that was asked and, for imports, in the one that owns the connection.
+/// Retains the version in the requested repository and, for imports, in the one that owns the connection.
 async fn retain(plane: &DataPlane, wanted: &AssetRequest, found: &ViewedVersion) -> Result<(), StoreError> {
     for key in retaining(&wanted.key, found) {
         let known = plane.shared.store.version(&key, &wanted.project, &wanted.version).ok();
@@ -94,7 +95,7 @@ async fn retain(plane: &DataPlane, wanted: &AssetRequest, found: &ViewedVersion)
     Ok(())
 }
 
-/// Brings what the repository retains of imported versions up to date with what a look-up just found.
+/// Updates the retained records of imported versions from the view that a look-up just joined.
 pub(super) async fn refresh(
     plane: &DataPlane,
     key: &RepositoryKey,
@@ -103,7 +104,7 @@ pub(super) async fn refresh(
 ) -> Result<(), StoreError> {
     let store = &plane.shared.store;
     for found in view.values().filter(|found| found.own) {
-        // Both records must learn it: without the public index, the one behind speaks last.
+        // Update both records: while the public index is unreachable, the one behind decides.
         for key in retaining(key, found) {
             let known = store.version(&key, project, &found.version.version);
             if known.is_ok_and(|known| differs(&known, &found.version)) {
@@ -114,14 +115,14 @@ pub(super) async fn refresh(
     Ok(())
 }
 
-/// Where a version is recorded: in the repository that was asked, and in the owner of the connection it came through.
+/// Where a version is recorded: in the requested repository, and in the owner of the connection it came through.
 fn retaining(asked: &RepositoryKey, found: &ViewedVersion) -> Vec<RepositoryKey> {
     let imported = matches!(found.version.origin, VersionOrigin::External { .. });
     let owner = found.connected.iter().filter(|name| imported && **name != asked.name);
     std::iter::once(asked.clone()).chain(owner.map(|name| asked.domain.repository(name.as_str()))).collect()
 }
 
-/// Whether there are files or marks that the record does not have yet.
+/// Whether `found` has files or marks that the record lacks.
 fn differs(known: &PackageVersion, found: &PackageVersion) -> bool {
     found.assets.iter().any(|(name, asset)| {
         known
@@ -146,14 +147,7 @@ async fn send_cold(
         let digest = asset.hashes.sha256.as_deref().and_then(|text| text.parse().ok());
         return Ok(blob::complete(&plane.shared, size, digest.as_ref(), Body::empty()));
     }
-    let job = ImportJob {
-        source,
-        sha256: asset.hashes.sha256.clone(),
-        repositories: retaining(&wanted.key, found),
-        project: wanted.project.clone(),
-        version: wanted.version.clone(),
-        file: wanted.file.clone(),
-    };
+    let job = import_job(wanted, found, asset, source);
     let needs_all =
         request.method == Method::HEAD || request.headers.contains_key(RANGE) || oddities.redirect_assets.is_some();
     let start = if needs_all {
@@ -184,6 +178,17 @@ async fn send_cold(
     }
 }
 
+fn import_job(wanted: &AssetRequest, found: &ViewedVersion, asset: &Asset, source: Url) -> ImportJob {
+    ImportJob {
+        source,
+        sha256: asset.hashes.sha256.clone(),
+        repositories: retaining(&wanted.key, found),
+        project: wanted.project.clone(),
+        version: wanted.version.clone(),
+        file: wanted.file.clone(),
+    }
+}
+
 /// Sends bytes that are on disk.
 async fn send(plane: &DataPlane, digest: &Sha256, file: &FileName, request: &Parts) -> Result<Response, StoreError> {
     let oddities = plane.shared.oddities.get();
@@ -201,7 +206,7 @@ fn redirect(plane: &DataPlane, address: std::net::SocketAddr, digest: &Sha256, f
             response
         }
         Err(error) => {
-            tracing::error!(%error, "the second listener cannot be opened");
+            tracing::error!(%error, "the object storage listener cannot be opened");
             response::message(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error")
         }
     }

@@ -1,4 +1,4 @@
-//! Who asks: the token in an `Authorization` header, as Basic with user `aws` or as Bearer.
+//! Which token a client presents in an `Authorization` header, as Basic with user `aws` or as Bearer.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -7,17 +7,17 @@ use http::header::AUTHORIZATION;
 
 use crate::store::{DomainKey, Store, TokenGrant, TokenVerdict};
 
-/// May a request go on?
+/// Whether a request carries a valid token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TokenCheck {
     Granted(TokenGrant),
-    /// Nothing was presented.
+    /// The request has no credentials.
     Missing,
-    /// What was presented is not worth anything (any more, or here).
+    /// The token is unknown, expired, or for another domain.
     Bad,
 }
 
-/// Looks at the credentials of a request for a domain.
+/// Checks the credentials of a request for a domain.
 pub(super) fn admit(store: &Store, headers: &HeaderMap, domain: &DomainKey) -> TokenCheck {
     let Some(value) = headers.get(AUTHORIZATION) else { return TokenCheck::Missing };
     let Some(token) = value.to_str().ok().and_then(presented) else { return TokenCheck::Bad };

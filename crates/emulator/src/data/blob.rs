@@ -1,4 +1,4 @@
-//! Bytes that are on disk as a response to GET or HEAD: complete or one range, with the oddities of this moment.
+//! Bytes that are on disk as a response to GET or HEAD: complete or one range, with the oddities that are set.
 
 use std::sync::Arc;
 
@@ -83,7 +83,7 @@ enum AssetRange {
     Unsatisfiable,
 }
 
-/// `If-Range` can only agree where validators are sent at all.
+/// `If-Range` can only match if validators are sent at all.
 fn requested_range(oddities: &Oddities, headers: &HeaderMap, digest: &Sha256, size: u64) -> AssetRange {
     let text = headers.get(RANGE).and_then(|value| value.to_str().ok());
     let agrees = match headers.get(IF_RANGE) {
@@ -96,7 +96,7 @@ fn requested_range(oddities: &Oddities, headers: &HeaderMap, digest: &Sha256, si
     }
 }
 
-/// One range of bytes (RFC 9110); several, or another unit, mean all of it.
+/// One range of bytes (RFC 9110); several ranges, or another unit, mean the complete file.
 fn parse_range(text: &str, size: u64) -> AssetRange {
     let Some((first, last)) = text.trim().strip_prefix("bytes=").and_then(|rest| rest.split_once('-')) else {
         return AssetRange::Complete;

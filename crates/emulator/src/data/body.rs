@@ -1,4 +1,4 @@
-//! Bodies of assets: from disk or from an import that is under way, at the pace and with the faults that are set.
+//! Bodies of assets: from disk or from an import that is under way, with the rate and the cuts that are set.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio_util::io::ReaderStream;
 
 use crate::shared::EmulatorState;
 
-/// A paced body sends this many chunks in a second.
+/// Chunks per second of a body with a limited rate.
 const CHUNKS_PER_SECOND: u64 = 10;
 
 /// Chunks of a body.
@@ -26,7 +26,7 @@ pub(super) fn from_file(file: File, length: u64) -> Chunks {
     ReaderStream::with_capacity(file.take(length), 64 << 10).boxed()
 }
 
-/// What an import passes on.
+/// The chunks that an import streams.
 pub(super) fn from_channel(receiver: mpsc::Receiver<io::Result<Bytes>>) -> Chunks {
     stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|chunk| (chunk, receiver)) }).boxed()
 }
@@ -35,13 +35,13 @@ struct ShapedBody {
     shared: Arc<EmulatorState>,
     chunks: Chunks,
     waiting: Bytes,
-    /// Bytes in a chunk, where paced.
+    /// Bytes in a chunk, if the rate is limited.
     chunk: Option<u64>,
-    /// Bytes until the cut, where cut.
+    /// Bytes until the cut, if there is one.
     left: Option<u64>,
 }
 
-/// The body with the pace and the cut of this moment's oddities; what goes out is counted.
+/// The body with the rate and the cut of the oddities that are set; it counts the bytes it sends.
 pub(super) fn shaped(shared: &Arc<EmulatorState>, chunks: Chunks) -> Body {
     let rate = shared.oddities.get().slow_body;
     let shape = ShapedBody {

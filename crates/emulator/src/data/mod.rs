@@ -1,8 +1,8 @@
-//! The data plane: what package managers talk to. Pages, files and uploads, spoken exactly as the service speaks.
+//! The data plane: what package managers talk to. Pages, files and uploads, exactly as the service speaks.
 //!
 //! `address` reads host and path, `auth` the token, `view` joins repositories and the public index, `page` writes,
-//! `asset` sends and imports, `upload` publishes. Nothing here redirects, and faults befall a request before anything
-//! else is looked at.
+//! `asset` finds and imports files, `blob` sends them, `upload` publishes. Pages never redirect, and injected faults
+//! come before anything else.
 
 mod address;
 mod admin;
@@ -74,7 +74,7 @@ async fn dispatch(plane: &DataPlane, request: Request) -> Response {
         shared.stats.request("unknown");
         return response::not_found("Not found");
     };
-    // The list and what does not exist are refused before anybody is asked who they are.
+    // The list and unknown paths are refused before the token is checked.
     let (kind, action) = match (&target, &request.method) {
         (RequestTarget::Page(_), &Method::GET | &Method::HEAD) => ("page", READ),
         (RequestTarget::Asset { .. }, &Method::GET | &Method::HEAD) => ("asset", READ),

@@ -47,7 +47,7 @@ impl ObjectStorage {
         Self { inner: Arc::new(ObjectStorageInner { shared, tasks, host: Mutex::default() }) }
     }
 
-    /// A signed address for some bytes; opens the second listener at the first call for that address.
+    /// A signed URL for some bytes; opens the second listener at the first call for that address.
     pub(super) fn url(&self, requested: SocketAddr, digest: &Sha256, file: &FileName) -> io::Result<String> {
         let mut open = self.inner.host.lock();
         let host = match open.take().filter(|host| host.requested == requested) {
@@ -109,7 +109,7 @@ async fn respond(
     if signed.signature != Some(sign(secret, &digest)) {
         return refuse(StatusCode::FORBIDDEN, "SignatureDoesNotMatch", "The request signature does not match.");
     }
-    // A real signed address is good for one method only.
+    // A real signed URL is valid for one method only.
     if request.method() != Method::GET {
         return refuse(StatusCode::FORBIDDEN, "SignatureDoesNotMatch", "The request signature does not match.");
     }

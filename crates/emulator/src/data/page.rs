@@ -1,4 +1,4 @@
-//! The emulator's own page writer and negotiation: byte for byte the shapes that the service sends.
+//! The emulator's own page writer and negotiation: byte for byte what the service sends.
 //!
 //! These differ from the proxy's pages on purpose, so nothing is shared with the proxy's renderer.
 
@@ -15,7 +15,7 @@ use wheelport_index::{ProjectName, Yanked};
 /// The written form of a page, with its content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PageFormat {
-    /// PEP 691
+    /// JSON as in PEP 691.
     Json,
     /// HTML under its versioned type.
     VersionedHtml,
@@ -57,7 +57,7 @@ pub(super) fn negotiate(accept: Option<&str>, json_on: bool) -> Option<PageForma
     best.map(|(_, form)| form)
 }
 
-/// What the writer needs besides the versions.
+/// What a page depends on besides the versions.
 pub(super) struct PageContext<'a> {
     pub project: &'a ProjectName,
     pub oddities: &'a Oddities,
@@ -85,7 +85,7 @@ impl PageContext<'_> {
     }
 }
 
-/// The files of a page in the order the service lists them, or `None` where nothing is to be seen.
+/// The files of a page in the order the service lists them, or `None` if there is none to show.
 pub(super) fn visible<'a>(
     view: &'a ProjectView,
     context: &PageContext<'_>,

@@ -17,21 +17,21 @@ use wheelport_index::{FileName, ProjectName};
 
 /// The longest text field, in bytes.
 const FIELD_LIMIT: usize = 4 << 20;
-/// Text fields of one form at most.
+/// The most fields of one form.
 const FIELDS_LIMIT: usize = 4096;
 
 /// The parts of an upload form.
 #[derive(Default)]
-struct UploadForm {
+struct ReceivedForm {
     fields: BTreeMap<String, Vec<String>>,
     file: Option<(FileName, SpooledBlob)>,
 }
 
 /// Why an upload is refused.
 enum UploadRejection {
-    /// With this status and sentence.
+    /// Refused with this status and sentence.
     Because(StatusCode, String),
-    /// The store said no.
+    /// The store refused it, or failed.
     Store(StoreError),
 }
 
@@ -51,7 +51,7 @@ fn bad(text: impl Into<String>) -> UploadRejection {
     UploadRejection::Because(StatusCode::BAD_REQUEST, text.into())
 }
 
-/// Answers a POST to a repository's endpoint.
+/// The response to a POST to a repository's endpoint.
 pub(super) async fn respond(plane: &DataPlane, key: RepositoryKey, request: Request) -> Response {
     let result = async {
         let form = Multipart::from_request(request, &()).await.map_err(|error| bad(error.body_text()))?;
@@ -66,8 +66,8 @@ pub(super) async fn respond(plane: &DataPlane, key: RepositoryKey, request: Requ
     }
 }
 
-async fn read(plane: &DataPlane, mut multipart: Multipart) -> Result<UploadForm, UploadRejection> {
-    let mut form = UploadForm::default();
+async fn read(plane: &DataPlane, mut multipart: Multipart) -> Result<ReceivedForm, UploadRejection> {
+    let mut form = ReceivedForm::default();
     let mut count = 0;
     while let Some(field) = multipart.next_field().await? {
         count += 1;
@@ -111,7 +111,7 @@ async fn spool(plane: &DataPlane, mut field: Field<'_>) -> Result<(FileName, Spo
     Ok((name, writer.finish().await?))
 }
 
-impl UploadForm {
+impl ReceivedForm {
     fn get(&self, name: &str) -> Option<&str> {
         let value = self.fields.get(name)?.first()?.as_str();
         (!value.is_empty() && value != "UNKNOWN").then_some(value)
@@ -134,14 +134,14 @@ impl UploadForm {
     }
 }
 
-/// The address of a project URL whose label means the source.
+/// The URL of a `Project-URL` line whose label means the source.
 fn source_repository(line: &str) -> Option<String> {
     let (label, url) = line.split_once(',')?;
     matches!(label.trim().to_ascii_lowercase().as_str(), "source" | "source code" | "repository" | "github")
         .then(|| url.trim().to_owned())
 }
 
-async fn publish(plane: &DataPlane, key: RepositoryKey, mut form: UploadForm) -> Result<(), UploadRejection> {
+async fn publish(plane: &DataPlane, key: RepositoryKey, mut form: ReceivedForm) -> Result<(), UploadRejection> {
     if form.get(":action") != Some("file_upload") {
         return Err(bad("The form's :action is not file_upload"));
     }
@@ -184,7 +184,7 @@ async fn publish(plane: &DataPlane, key: RepositoryKey, mut form: UploadForm) ->
     }
 }
 
-fn check_digests(form: &UploadForm, bytes: &SpooledBlob) -> Result<(), UploadRejection> {
+fn check_digests(form: &ReceivedForm, bytes: &SpooledBlob) -> Result<(), UploadRejection> {
     for (field, found) in [("sha256_digest", &bytes.hashes.sha256), ("md5_digest", &bytes.hashes.md5)] {
         if let (Some(said), Some(found)) = (form.get(field), found)
             && !said.eq_ignore_ascii_case(found)
@@ -195,7 +195,7 @@ fn check_digests(form: &UploadForm, bytes: &SpooledBlob) -> Result<(), UploadRej
     Ok(())
 }
 
-/// Fills what the form left out from a wheel's own metadata; a file that is no readable wheel stays as the form says.
+/// Completes the form from a wheel's own metadata; a file that is not a readable wheel keeps the form's values.
 async fn complete_from_wheel(new: &mut NewAsset, bytes: &SpooledBlob) {
     let Some(says) = wheel_metadata::of_wheel(bytes.path().to_owned(), &new.name).await else { return };
     new.requires_python = new.requires_python.take().or(says.requires_python);
@@ -211,11 +211,11 @@ async fn complete_from_wheel(new: &mut NewAsset, bytes: &SpooledBlob) {
     }
 }
 
-/// Refuses a version that an upstream or the public index has, unless the origin controls keep those out. A public index
-/// that does not answer refuses nothing.
+/// Refuses a version that an upstream or the public index has, unless the origin controls keep those out. A public
+/// index that is unreachable refuses nothing.
 async fn guard_upstreams(plane: &DataPlane, key: &RepositoryKey, new: &NewAsset) -> Result<(), UploadRejection> {
     let own = plane.shared.store.package(key, &new.project).ok();
-    // A package that takes no publishing at all is refused by the store, with its own status.
+    // If the package accepts no publishing at all, the store refuses it, with its own status.
     let closed = own.as_ref().is_some_and(|package| {
         let OriginRestrictions { publish, upstream } = package.restrictions;
         publish == OriginRestriction::Block || upstream == OriginRestriction::Block

@@ -1,7 +1,7 @@
 //! What one repository shows of a project: its own versions, those of its upstreams, and the public index's.
 //!
-//! The first repository in search order that has a version decides about it. Only an imported version keeps taking its
-//! list of files and yank marks from further behind, as long as it is published or unlisted everywhere on the way.
+//! The first repository in search order that has a version decides about it. Only an imported version continues to take
+//! its list of files and yank marks from further behind, as long as it is published or unlisted everywhere on the way.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -12,14 +12,14 @@ use crate::store::{
 };
 use wheelport_index::Page;
 
-/// One version as a look-up found it.
+/// A version in the view of one repository.
 #[derive(Debug, Clone)]
 pub(super) struct ViewedVersion {
-    /// The record: retained, or made up from the public index's page.
+    /// The record: retained, or derived from the public index's page.
     pub version: PackageVersion,
-    /// The repositories that shall retain it once a file is asked for, besides the one that was asked.
+    /// The repository that owns the connection it came through; it retains the version, too, once a file is requested.
     pub connected: Option<String>,
-    /// Whether the repository that was asked retains it already.
+    /// Whether the requested repository retains it already.
     pub own: bool,
 }
 
@@ -59,7 +59,7 @@ fn add(view: &mut ProjectView, found: ViewedVersion) {
     }
 }
 
-/// Takes the list of files and marks from `newer`; bytes that are here stay known.
+/// Takes the list of files and marks from `newer`; files whose bytes are stored stay so.
 fn take_over(version: &mut PackageVersion, newer: PackageVersion) {
     for (name, mut asset) in newer.assets {
         if let Some(known) = version.assets.get(&name)

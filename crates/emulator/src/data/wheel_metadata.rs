@@ -1,4 +1,4 @@
-//! What a wheel on disk says about itself, for records whose publisher said nothing.
+//! The core metadata of a wheel on disk, for records whose publisher gave none.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ pub(super) struct WheelMetadata {
     pub metadata: VersionMetadata,
 }
 
-/// Reads a wheel on a blocking thread; `None` for other kinds and for what cannot be read.
+/// Reads a wheel on a blocking thread; `None` for other files and for unreadable ones.
 pub(super) async fn of_wheel(path: PathBuf, name: &FileName) -> Option<WheelMetadata> {
     if name.kind() != FileKind::Wheel {
         return None;

@@ -1,4 +1,4 @@
-//! The bytes of assets: files named by their SHA-256, written through a hasher, never whole in memory.
+//! The bytes of assets: files named by their SHA-256, written through a hasher, never completely in memory.
 
 use std::fs as blocking_fs;
 use std::io;
@@ -23,7 +23,7 @@ pub(crate) struct BlobFiles {
     temporary: PathBuf,
 }
 
-/// All digests an asset carries, fed at once.
+/// Computes all digests of an asset in one pass.
 #[derive(Default)]
 pub(super) struct AssetDigester {
     md5: md5::Md5,
@@ -41,7 +41,7 @@ pub(crate) struct BlobWriter {
     digests: AssetDigester,
 }
 
-/// Bytes that are complete on disk but not yet at their address; dropping it removes them.
+/// Bytes that are complete on disk but not committed to their address; dropping it removes them.
 pub(crate) struct SpooledBlob {
     blobs: BlobFiles,
     path: tempfile::TempPath,
@@ -71,7 +71,7 @@ impl BlobFiles {
         Ok((file, length))
     }
 
-    /// Where bytes lie, for readers that need a path.
+    /// The path of the bytes with this digest.
     pub(crate) fn path(&self, digest: &Sha256) -> PathBuf {
         let name = digest.to_string();
         self.directory.join(&name[..2]).join(name)
@@ -115,7 +115,7 @@ impl BlobWriter {
         self.digests.length
     }
 
-    /// Ends the file and names its digests.
+    /// Syncs the file and computes its digests.
     pub(crate) async fn finish(mut self) -> Result<SpooledBlob, StoreError> {
         let flushed: io::Result<()> = async {
             self.file.flush().await?;
@@ -129,12 +129,12 @@ impl BlobWriter {
 }
 
 impl SpooledBlob {
-    /// Where the bytes lie until they are kept.
+    /// Where the bytes are until they are committed.
     pub(crate) fn path(&self) -> &std::path::Path {
         &self.path
     }
 
-    /// Moves the bytes to their address, where they stay.
+    /// Moves the bytes to their address.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         let target = self.blobs.path(&self.sha256);
         blocking(move || {

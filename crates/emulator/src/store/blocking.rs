@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::error::StoreError;
 
-/// Runs file-system work on a blocking thread. A panic in it goes on in the caller.
+/// Runs file-system work on a blocking thread. A panic in it continues in the caller.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {

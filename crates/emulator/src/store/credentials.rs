@@ -27,12 +27,12 @@ impl Store {
         .await
     }
 
-    /// What a token text is worth by the store's clock.
+    /// Whether a token text is valid by the store's clock.
     pub(crate) fn verify_token(&self, text: &str) -> TokenVerdict {
         self.inner.tokens.verify(text, self.unix_seconds())
     }
 
-    /// Makes every token issued so far unknown, as if the principal's rights had been withdrawn.
+    /// Makes every token issued so far unknown, as if the rights of its principal were withdrawn.
     pub(crate) async fn revoke_tokens(&self) -> Result<(), StoreError> {
         self.exclusively(|store| store.inner.tokens.revoke_all(&store.inner.layout).apply()).await
     }

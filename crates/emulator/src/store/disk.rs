@@ -1,4 +1,4 @@
-//! The files of the store: where each document lies, how it is read at the start, how it is replaced.
+//! The files of the store: where each document is, how it is read at the start, how it is replaced.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,13 +13,13 @@ use super::keys::DomainKey;
 use super::model::{Domain, Package, Repository};
 use super::records::{DirtyRecord, DomainState, RepositoryState, StoreRecords};
 
-/// Where things lie below the store's directory.
+/// The paths below the store's directory.
 #[derive(Clone)]
 pub(super) struct StoreLayout {
     root: PathBuf,
 }
 
-/// `domain.json`
+/// The contents of `domain.json`.
 #[derive(Serialize, Deserialize)]
 struct DomainDocument {
     domain: Domain,
@@ -85,7 +85,7 @@ impl StoreLayout {
 }
 
 impl FileChange {
-    /// Carries the change out.
+    /// Applies the change to the disk.
     pub(super) fn apply(self) -> Result<(), StoreError> {
         match self {
             Self::Write { path, temporary, bytes } => {
@@ -134,7 +134,7 @@ pub(super) fn file_change(layout: &StoreLayout, records: &StoreRecords, dirty: &
     }
 }
 
-/// Reads everything; a domain directory without its document is the rest of an interrupted removal and is skipped.
+/// Reads everything; a domain directory without its document is left from an interrupted removal and is skipped.
 pub(super) fn load(layout: &StoreLayout) -> Result<StoreRecords, StoreError> {
     let mut records = StoreRecords::default();
     for owner in entries(&layout.domains())? {

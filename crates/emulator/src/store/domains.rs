@@ -14,7 +14,7 @@ pub(super) const DOMAINS_PER_ACCOUNT: usize = 10;
 /// The longest policy document, in bytes.
 pub(super) const POLICY_LENGTH: usize = 7168;
 
-/// What a new domain is made of.
+/// A domain to create.
 #[derive(Debug, Clone)]
 pub(crate) struct NewDomain {
     pub key: DomainKey,
@@ -96,7 +96,7 @@ impl Store {
         .await
     }
 
-    /// Sets or (with `None`) removes a domain's policy. `expected` is the revision the caller believes to be there.
+    /// Sets or (with `None`) removes a domain's policy. `expected` is the revision that the caller expects.
     pub(crate) async fn set_domain_policy(
         &self,
         key: DomainKey,

@@ -1,4 +1,4 @@
-//! What the store can refuse, in the service's nouns and without HTTP.
+//! Why the store refuses something, in the service's terms and without HTTP.
 
 use std::fmt;
 use std::io;
@@ -7,11 +7,11 @@ use std::path::PathBuf;
 /// The kinds of resource an error can be about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResourceKind {
-    /// A domain.
+    /// A domain of one account.
     Domain,
-    /// A repository.
+    /// A repository of a domain.
     Repository,
-    /// A package.
+    /// A package in a repository.
     Package,
     /// A version of a package.
     PackageVersion,
@@ -38,33 +38,33 @@ impl fmt::Display for ResourceKind {
     }
 }
 
-/// Why the store did not do something.
+/// Why the store refuses or fails to do something.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is no such thing.
+    /// The resource does not exist.
     #[error("{kind} not found: {id}")]
     NotFound {
-        /// What was looked for.
+        /// The kind of resource that is missing.
         kind: ResourceKind,
-        /// Its name.
+        /// The name of the resource.
         id: String,
     },
-    /// It is there already, or in a state that forbids the change.
+    /// The resource exists already, or its state forbids the change.
     #[error("{message}")]
     Conflict {
-        /// What stands in the way.
+        /// The kind of resource that conflicts.
         kind: ResourceKind,
-        /// Its name.
+        /// The name of the resource.
         id: String,
         /// A sentence for the caller.
         message: String,
     },
-    /// One more would be too many.
+    /// A quota of the service is exhausted.
     #[error("{message}")]
     Quota {
-        /// What there are too many of.
+        /// The kind of resource there are too many of.
         kind: ResourceKind,
-        /// The name of what would be one too many.
+        /// The name of the resource that was refused.
         id: String,
         /// A sentence for the caller.
         message: String,
@@ -72,12 +72,12 @@ pub enum StoreError {
     /// A value is outside its grammar.
     #[error("{0}")]
     Validation(String),
-    /// The disk failed.
+    /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     Disk {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
 }

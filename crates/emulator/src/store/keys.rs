@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 /// What identifies a domain: the owner's account and the name. Its text is `NAME-OWNER`, as in host names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DomainKey {
-    /// Twelve digits.
+    /// The owner's account: twelve digits.
     pub owner: String,
-    /// `[a-z][a-z0-9-]{0,48}[a-z0-9]`
+    /// The name: `[a-z][a-z0-9-]{0,48}[a-z0-9]`.
     pub name: String,
 }
 
@@ -30,7 +30,7 @@ impl DomainKey {
         RepositoryKey { domain: self.clone(), name: name.into() }
     }
 
-    /// `arn:aws:codeartifact:REGION:OWNER:domain/NAME`
+    /// The ARN: `arn:aws:codeartifact:REGION:OWNER:domain/NAME`.
     pub fn arn(&self, region: &str) -> String {
         format!("arn:aws:codeartifact:{region}:{}:domain/{}", self.owner, self.name)
     }
@@ -42,17 +42,17 @@ impl fmt::Display for DomainKey {
     }
 }
 
-/// What identifies a repository.
+/// What identifies a repository: its domain and its name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RepositoryKey {
     /// The domain it is in.
     pub domain: DomainKey,
-    /// `[A-Za-z0-9][A-Za-z0-9._-]{1,99}`
+    /// The name: `[A-Za-z0-9][A-Za-z0-9._-]{1,99}`.
     pub name: String,
 }
 
 impl RepositoryKey {
-    /// `arn:aws:codeartifact:REGION:OWNER:repository/DOMAIN/NAME`
+    /// The ARN: `arn:aws:codeartifact:REGION:OWNER:repository/DOMAIN/NAME`.
     pub fn arn(&self, region: &str) -> String {
         let DomainKey { owner, name: domain } = &self.domain;
         format!("arn:aws:codeartifact:{region}:{owner}:repository/{domain}/{}", self.name)

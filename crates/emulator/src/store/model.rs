@@ -140,17 +140,17 @@ pub(crate) struct Package {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum VersionStatus {
-    /// Listed and downloadable.
+    /// Both listed and downloadable.
     Published,
-    /// In the making; not for the `pypi` format.
+    /// Incomplete; the `pypi` format never has it.
     Unfinished,
     /// Not listed, still downloadable.
     Unlisted,
     /// Neither listed nor downloadable; may come back.
     Archived,
-    /// Bytes gone; final.
+    /// The bytes are gone for good.
     Disposed,
-    /// Only ever an answer: the version is gone and may be published again.
+    /// Never stored, only returned: the version is gone and may be published again.
     Deleted,
 }
 
@@ -166,7 +166,7 @@ impl VersionStatus {
         }
     }
 
-    /// Whether the version's files stand on the project's page.
+    /// Whether the version's files are on the project's page.
     pub(crate) fn is_listed(self) -> bool {
         self == Self::Published
     }
@@ -195,7 +195,7 @@ pub(crate) enum VersionOrigin {
     Internal { repository: String },
     /// Imported through this external connection (`originType` EXTERNAL).
     External {
-        /// `public:pypi`
+        /// Always `public:pypi` in this emulator.
         connection: String,
     },
 }
@@ -210,7 +210,7 @@ impl VersionOrigin {
     }
 }
 
-/// What a version's core metadata says.
+/// The core metadata of a version, as far as the service returns it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct VersionMetadata {
     #[serde(default)]
@@ -243,7 +243,7 @@ pub(crate) struct PackageVersion {
     pub published: Timestamp,
     /// Where it came from.
     pub origin: VersionOrigin,
-    /// What its metadata says; empty for imported versions whose bytes never came.
+    /// The core metadata; empty for imported versions whose bytes were never fetched.
     #[serde(default)]
     pub metadata: VersionMetadata,
     /// Its files by name.
@@ -251,7 +251,7 @@ pub(crate) struct PackageVersion {
 }
 
 impl PackageVersion {
-    /// Computes the revision anew from the assets' names and digests; call after every change of `assets`.
+    /// Computes the revision from the names and digests of the assets; call it after every change of `assets`.
     pub(crate) fn renew_revision(&mut self) {
         use std::fmt::Write as _;
         let mut text = format!("{}\n", self.version);
@@ -310,10 +310,10 @@ impl Asset {
     }
 }
 
-/// Which actions a principal may do.
+/// The actions that a principal may perform.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AllowedActions {
-    /// Everything.
+    /// Every action is allowed.
     All,
     /// These actions, such as `codeartifact:ReadFromRepository`; a final `*` matches any rest.
     Only(BTreeSet<String>),

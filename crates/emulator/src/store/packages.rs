@@ -28,8 +28,8 @@ impl Store {
         found.ok_or_else(|| StoreError::not_found(ResourceKind::PackageVersion, version))
     }
 
-    /// Changes one package as a whole: `apply` gets the package, or `None` where there is none, and leaves what shall
-    /// be there afterwards. When it returns an error nothing changes. Bytes that nothing refers to afterwards go.
+    /// Changes one package: `apply` gets the package, or `None` if there is none, and leaves what replaces it. If it
+    /// returns an error, nothing changes. Bytes that no asset refers to afterwards are removed.
     pub(crate) async fn change_package<T, F>(
         &self,
         key: RepositoryKey,
@@ -40,23 +40,23 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Option<Package>, Timestamp) -> Result<T, StoreError> + Send + 'static,
     {
-        let (answer, gone) = self
+        let (result, gone) = self
             .change(move |records, now| {
                 let packages = &mut records.repository_mut(&key)?.packages;
                 let before = packages.get(&name).map(referenced).unwrap_or_default();
                 let mut package = packages.get(&name).cloned();
-                let answer = apply(&mut package, now)?;
+                let result = apply(&mut package, now)?;
                 let after = package.as_ref().map(referenced).unwrap_or_default();
                 match package {
                     Some(package) => packages.insert(name.clone(), package),
                     None => packages.remove(&name),
                 };
                 let gone = before.difference(&after).copied().collect();
-                Ok(((answer, gone), vec![DirtyRecord::Package(key, name)]))
+                Ok(((result, gone), vec![DirtyRecord::Package(key, name)]))
             })
             .await?;
         self.forget_blobs(gone).await?;
-        Ok(answer)
+        Ok(result)
     }
 
     /// Sets the origin controls, creating the package's record where there is none.

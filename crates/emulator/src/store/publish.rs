@@ -1,4 +1,4 @@
-//! What the data plane writes: a published file, an imported version, bytes that have come.
+//! What the data plane writes: a published file, an imported version, the bytes of an imported file.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use super::blobs::SpooledBlob;
 use super::error::StoreError;
 use super::keys::RepositoryKey;
 use super::model::{
-    Asset, AssetHashes, OriginRestriction, OriginRestrictions, Package, PackageVersion, VersionMetadata, VersionOrigin,
-    VersionStatus,
+    Asset, AssetHashes, OriginRestriction, OriginRestrictions, Package, PackageVersion, Timestamp, VersionMetadata,
+    VersionOrigin, VersionStatus,
 };
 use wheelport_index::{FileName, ProjectName, Sha256, Yanked};
 
@@ -27,7 +27,7 @@ pub(crate) struct NewAsset {
     pub metadata: VersionMetadata,
 }
 
-/// The bytes of an imported file, now that they are here.
+/// An imported file whose bytes have been fetched.
 #[derive(Debug, Clone)]
 pub(crate) struct FetchedAsset {
     pub version: String,
@@ -35,32 +35,32 @@ pub(crate) struct FetchedAsset {
     pub hashes: AssetHashes,
     /// The length in bytes.
     pub size: u64,
-    /// What the file says about its version, where it was readable.
+    /// The core metadata in the file, if it is readable.
     pub metadata: Option<VersionMetadata>,
 }
 
-/// How a publish ended well.
+/// What a successful publish did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PublishOutcome {
     /// The file is new.
     Created,
-    /// The same bytes were there already.
+    /// The file exists with the same bytes.
     Unchanged,
 }
 
 /// Why a publish was refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PublishRefusal {
-    /// The file is there with other bytes.
+    /// The file exists with other bytes.
     #[error("{0} already exists with different content")]
     OtherBytes(FileName),
     /// The origin controls say `publish=BLOCK`.
     #[error("publishing new versions of {0} is blocked by its origin controls")]
     Blocked(ProjectName),
-    /// The version is there in a state that takes no files.
+    /// The version is in a state that accepts no files.
     #[error("version {version} is {}, still present in the repository", status.as_str())]
     State { version: String, status: VersionStatus },
-    /// One more file would be too many.
+    /// The version has the maximum number of files.
     #[error("a version has at most {ASSETS_PER_VERSION} assets")]
     TooManyAssets,
     #[error(transparent)]
@@ -68,7 +68,7 @@ pub(crate) enum PublishRefusal {
 }
 
 impl Store {
-    /// Publishes one file into a repository. Whether an upstream has the version already is asked before.
+    /// Publishes one file into a repository. The caller checks before that no upstream has the version.
     pub(crate) async fn publish(
         &self,
         key: RepositoryKey,
@@ -76,7 +76,7 @@ impl Store {
         bytes: SpooledBlob,
     ) -> Result<PublishOutcome, PublishRefusal> {
         let (size, hashes, sha256) = (bytes.size, bytes.hashes.clone(), bytes.sha256);
-        // A first look refuses without keeping the bytes; the decision under the lock below is the one that counts.
+        // Refuse early, before the bytes are committed; the decision under the lock below is the one that counts.
         let seen = self.package(&key, &new.project).ok();
         decide(seen.as_ref(), &new, &sha256)?;
         bytes.commit().await?;
@@ -87,33 +87,7 @@ impl Store {
                     Ok(PublishOutcome::Created) => {}
                     other => return Ok(other),
                 }
-                let package = package.get_or_insert_with(|| Package {
-                    name: new.project.clone(),
-                    restrictions: OriginRestrictions::PUBLISHED,
-                    versions: BTreeMap::new(),
-                });
-                let version = package.versions.entry(new.version.clone()).or_insert_with(|| PackageVersion {
-                    version: new.version.clone(),
-                    revision: String::new(),
-                    status: VersionStatus::Published,
-                    published: now,
-                    origin: VersionOrigin::Internal { repository },
-                    metadata: new.metadata,
-                    assets: BTreeMap::new(),
-                });
-                let asset = Asset {
-                    name: new.name.clone(),
-                    size: Some(size),
-                    hashes,
-                    recorded: now,
-                    upload_time: Some(now.rfc3339()),
-                    requires_python: new.requires_python,
-                    yanked: Yanked::No,
-                    source: None,
-                    stored: true,
-                };
-                version.assets.insert(new.name, asset);
-                version.renew_revision();
+                add(package, new, StoredBytes { size, hashes }, &repository, now);
                 Ok(Ok(PublishOutcome::Created))
             })
             .await?;
@@ -124,7 +98,7 @@ impl Store {
     }
 
     /// Retains an imported version by reference: records it in a repository, or brings its assets and yank marks up to
-    /// date where it is recorded. Bytes that are on disk stay known.
+    /// date where it is recorded. Assets whose bytes are on disk stay so.
     pub(crate) async fn retain(
         &self,
         key: RepositoryKey,
@@ -147,7 +121,7 @@ impl Store {
         .await
     }
 
-    /// Notes that an imported asset's bytes are at their address now. Does nothing where the asset is not recorded.
+    /// Records that the bytes of an imported asset are at their address. Does nothing if the asset is not recorded.
     pub(crate) async fn record_fetched(
         &self,
         key: RepositoryKey,
@@ -171,7 +145,44 @@ impl Store {
     }
 }
 
-/// May this file be published beside what is there?
+/// The size and the digests of bytes that are at their address.
+struct StoredBytes {
+    size: u64,
+    hashes: AssetHashes,
+}
+
+/// Adds a published file to its package and version, and creates these where they are missing.
+fn add(package: &mut Option<Package>, new: NewAsset, bytes: StoredBytes, repository: &str, now: Timestamp) {
+    let package = package.get_or_insert_with(|| Package {
+        name: new.project.clone(),
+        restrictions: OriginRestrictions::PUBLISHED,
+        versions: BTreeMap::new(),
+    });
+    let version = package.versions.entry(new.version.clone()).or_insert_with(|| PackageVersion {
+        version: new.version.clone(),
+        revision: String::new(),
+        status: VersionStatus::Published,
+        published: now,
+        origin: VersionOrigin::Internal { repository: repository.to_owned() },
+        metadata: new.metadata,
+        assets: BTreeMap::new(),
+    });
+    let asset = Asset {
+        name: new.name.clone(),
+        size: Some(bytes.size),
+        hashes: bytes.hashes,
+        recorded: now,
+        upload_time: Some(now.rfc3339()),
+        requires_python: new.requires_python,
+        yanked: Yanked::No,
+        source: None,
+        stored: true,
+    };
+    version.assets.insert(new.name, asset);
+    version.renew_revision();
+}
+
+/// May this file be added to the package?
 fn decide(package: Option<&Package>, new: &NewAsset, sha256: &Sha256) -> Result<PublishOutcome, PublishRefusal> {
     let Some(package) = package else { return Ok(PublishOutcome::Created) };
     let version = package.versions.get(&new.version);
@@ -198,7 +209,7 @@ fn decide(package: Option<&Package>, new: &NewAsset, sha256: &Sha256) -> Result<
     Ok(PublishOutcome::Created)
 }
 
-/// Takes over a newer list of assets; what is known of bytes that came stays.
+/// Takes over a newer list of assets; size and digests of stored bytes stay.
 fn refresh(present: &mut PackageVersion, imported: PackageVersion) {
     for (name, mut asset) in imported.assets {
         if let Some(known) = present.assets.get(&name)

@@ -59,7 +59,7 @@ impl StoreRecords {
     }
 }
 
-/// The bytes an owner of versions refers to.
+/// The digests of the bytes that these versions refer to.
 pub(super) fn blobs_of<'a>(versions: impl Iterator<Item = &'a PackageVersion>) -> BTreeSet<Sha256> {
     versions.flat_map(|version| version.assets.values()).filter_map(Asset::blob).collect()
 }

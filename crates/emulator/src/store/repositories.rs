@@ -14,10 +14,10 @@ use wheelport_index::ProjectName;
 pub(super) const REPOSITORIES_PER_DOMAIN: usize = 1000;
 /// Direct upstreams one repository may have.
 pub(super) const DIRECT_UPSTREAMS: usize = 10;
-/// Repositories one look-up searches at most.
+/// The most repositories that one look-up searches.
 pub(super) const SEARCHED_REPOSITORIES: usize = 25;
 
-/// What a new repository is made of.
+/// A repository to create.
 #[derive(Debug, Clone)]
 pub(crate) struct NewRepository {
     pub key: RepositoryKey,
@@ -49,7 +49,7 @@ pub(crate) enum ConnectionChange {
 #[derive(Debug, Clone)]
 pub(crate) struct RepositoryLayer {
     pub repository: String,
-    /// What it retains of the project.
+    /// The package that it retains of the project.
     pub package: Option<Package>,
     /// Whether the project may come through its external connection.
     pub connected: bool,
@@ -100,7 +100,7 @@ impl Store {
         Ok(records.domain(domain)?.repositories.values().map(|state| state.repository.clone()).collect())
     }
 
-    /// Lets `look` see a repository and all its packages under the read lock; it must be brief.
+    /// Calls `look` with a repository and all its packages under the read lock; it must be brief.
     pub(crate) fn with_repository<T>(
         &self,
         key: &RepositoryKey,
@@ -150,7 +150,7 @@ impl Store {
         .await
     }
 
-    /// Removes a repository with everything in it; upstream lists forget it.
+    /// Removes a repository with everything in it; other repositories lose it as an upstream.
     pub(crate) async fn delete_repository(&self, key: RepositoryKey) -> Result<Repository, StoreError> {
         let (repository, blobs) = self
             .change(move |records, _| {
@@ -203,8 +203,8 @@ impl Store {
         .await
     }
 
-    /// What a look-up of a project in `key` finds, in search order. A repository whose origin controls block upstreams
-    /// for this project ends the walk on its branch.
+    /// The repositories that a look-up of a project in `key` searches, in order. A repository whose origin controls
+    /// block upstreams for this project ends the search on its branch.
     pub(crate) fn layers(
         &self,
         key: &RepositoryKey,

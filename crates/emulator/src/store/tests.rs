@@ -1,4 +1,4 @@
-//! What the store refuses, and what it still knows after it was opened anew.
+//! What the store refuses, and what it still knows after it is opened again.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,7 +1,7 @@
-//! Authorization tokens: issued with an end, checked against the emulator's clock, remembered across restarts.
+//! Authorization tokens: issued for a limited time, checked against the emulator's clock, remembered across restarts.
 //!
 //! A token looks like the service's: five base64url segments, of which the first is a clear JSON header with `exp`.
-//! Only its SHA-256 is kept.
+//! Only its SHA-256 is stored.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,17 +19,17 @@ use super::model::AllowedActions;
 use wheelport_index::Sha256;
 
 const DOCUMENT: &str = "tokens.json";
-/// How long an ended token is remembered, so that it is called expired and not unknown.
+/// How long an expired token is remembered in seconds, so that it counts as expired and not as unknown.
 const REMEMBER_ENDED: u64 = 24 * 3600;
 
-/// What a token stands for.
+/// The rights that a token conveys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TokenGrant {
     pub domain: DomainKey,
     /// The ARN of the principal it was issued to.
     pub principal: String,
     pub allowed: AllowedActions,
-    /// Its end, in seconds since the epoch.
+    /// When it expires, in seconds since the epoch.
     pub expires: u64,
 }
 
@@ -43,13 +43,13 @@ pub(super) struct NewToken {
 
 /// A token as the service returns it. The emulator keeps only its digest.
 pub struct IssuedToken {
-    /// Its text.
+    /// The text that clients present.
     pub token: SecretString,
-    /// Its end, in seconds since the epoch.
+    /// When it expires, in seconds since the epoch.
     pub expires: u64,
 }
 
-/// What a token text is worth now.
+/// Whether a token text is valid now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TokenVerdict {
     Valid(TokenGrant),

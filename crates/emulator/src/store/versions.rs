@@ -1,4 +1,4 @@
-//! Changes of many versions at once, with one answer for each: states, dispose, delete, copy.
+//! Changes of many versions at once, with one result for each: states, dispose, delete, copy.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use super::keys::RepositoryKey;
 use super::model::{OriginRestrictions, Package, PackageVersion, VersionStatus};
 use wheelport_index::ProjectName;
 
-/// Why one version of many was not changed.
+/// Why one of several versions was not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum VersionErrorCode {
-    /// The target is there already.
+    /// The destination has the version already.
     AlreadyExists,
-    /// Another revision than the caller's.
+    /// The revision is not the one that the caller expects.
     MismatchedRevision,
-    /// Another status than the caller's.
+    /// The status is not the one that the caller expects.
     MismatchedStatus,
     /// The state does not allow this change.
     NotAllowed,
@@ -34,14 +34,14 @@ impl VersionErrorCode {
     }
 }
 
-/// What shall happen to each of the versions.
+/// What to do with each of the versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum VersionsAction {
-    /// A new state: Published, Unlisted or Archived.
+    /// Set a new state: Published, Unlisted or Archived.
     SetStatus(VersionStatus),
-    /// The bytes go, the record stays.
+    /// Remove the bytes, keep the record.
     Dispose,
-    /// The record goes; the version may be published again.
+    /// Remove the record; the version may be published again.
     Delete,
 }
 
@@ -49,9 +49,9 @@ pub(crate) enum VersionsAction {
 #[derive(Debug, Clone)]
 pub(crate) struct VersionsRequest {
     pub versions: Vec<String>,
-    /// The revisions the caller believes to be there, by version.
+    /// The revisions that the caller expects, by version.
     pub revisions: BTreeMap<String, String>,
-    /// The status the caller believes all of them to have.
+    /// The status that the caller expects of all of them.
     pub expected: Option<VersionStatus>,
     pub action: VersionsAction,
 }
@@ -60,15 +60,15 @@ pub(crate) struct VersionsRequest {
 #[derive(Debug, Clone)]
 pub(crate) struct CopyRequest {
     pub source: RepositoryKey,
-    /// Where they shall be; the same domain.
+    /// The repository to copy to, in the same domain.
     pub destination: RepositoryKey,
-    /// Which versions, with the revision the caller believes to be there.
+    /// The versions to copy, with the revision that the caller expects.
     pub versions: BTreeMap<String, Option<String>>,
     /// Replace what the destination has.
     pub allow_overwrite: bool,
 }
 
-/// What became of each version.
+/// The result for each version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct VersionsOutcome {
     /// Revision and status afterwards, by version.

@@ -25,7 +25,7 @@ use crate::{AllowedActions, Emulator, EmulatorSettings, IndexAddress, Oddities};
 use wheelport_index::Sha256;
 use wheelport_runtime::Tasks;
 
-/// An open emulator with its data plane on a port, and somebody who holds a token.
+/// An open emulator with its data plane on a port, and a client with a token.
 pub(super) struct TestWorld {
     pub emulator: Emulator,
     dir: TempDir,
@@ -129,39 +129,39 @@ impl TestWorld {
     ) -> TestResponse {
         let token = format!("Bearer {}", self.token);
         let headers = [&[("authorization", token.as_str())], headers].concat();
-        let answer = self.request(method, &format!("{}{path}", self.origin), &headers, body).await;
-        answer.expect("a whole answer")
+        let response = self.request(method, &format!("{}{path}", self.origin), &headers, body).await;
+        response.expect("a complete response")
     }
 
     /// A request with Basic credentials, `user:password`.
     pub(super) async fn with_credentials(&self, method: Method, path: &str, pair: &str) -> TestResponse {
         let basic = format!("Basic {}", BASE64.encode(pair));
         let url = format!("{}{path}", self.origin);
-        let answer = self.request(method, &url, &[("authorization", &basic)], Vec::new()).await;
-        answer.expect("a whole answer")
+        let response = self.request(method, &url, &[("authorization", &basic)], Vec::new()).await;
+        response.expect("a complete response")
     }
 
     /// A request without credentials.
     pub(super) async fn anonymous(&self, method: Method, path: &str) -> TestResponse {
-        let answer = self.request(method, &format!("{}{path}", self.origin), &[], Vec::new()).await;
-        answer.expect("a whole answer")
+        let response = self.request(method, &format!("{}{path}", self.origin), &[], Vec::new()).await;
+        response.expect("a complete response")
     }
 
     /// A GET of any address without the token.
     pub(super) async fn absolute(&self, url: &str, headers: &[(&str, &str)]) -> TestResponse {
-        self.request(Method::GET, url, headers, Vec::new()).await.expect("a whole answer")
+        self.request(Method::GET, url, headers, Vec::new()).await.expect("a complete response")
     }
 
     pub(super) async fn post_json(&self, path: &str, body: &Value) -> TestResponse {
         let url = format!("{}{path}", self.origin);
-        let answer = self.request(Method::POST, &url, &[], body.to_string().into_bytes()).await;
-        answer.expect("a whole answer")
+        let response = self.request(Method::POST, &url, &[], body.to_string().into_bytes()).await;
+        response.expect("a complete response")
     }
 
     /// Turns switches through the admin endpoint.
     pub(super) async fn set(&self, over: &Value) {
-        let answer = self.set_raw(over).await;
-        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        let response = self.set_raw(over).await;
+        assert_eq!(response.status, StatusCode::OK, "{response:?}");
     }
 
     pub(super) async fn set_raw(&self, over: &Value) -> TestResponse {
