@@ -14,9 +14,7 @@ use crate::app::App;
 use crate::config::{Overrides, Settings};
 use crate::control::{AccountId, DomainName, EmulatorAccess, InvalidSetting, RegionName, RepositoryName};
 use crate::web::UploadPolicy;
-use wheelport_emulator::control::{DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY};
-use wheelport_emulator::public::IndexAddress;
-use wheelport_emulator::{Emulator, EmulatorSettings};
+use wheelport_emulator::{DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY, Emulator, EmulatorSettings, IndexAddress};
 use wheelport_runtime::{Clock, Tasks};
 
 /// How long the emulator's connections may take to end.
@@ -51,7 +49,7 @@ pub async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
     let control = emulator.serve_control(loopback().await?).map_err(CommandError::start)?;
 
     let upload = upload(args.listen);
-    let over = |(domain, repository, region): (wheelport_emulator::store::DomainKey, String, String)| {
+    let over = |(domain, repository, region): (wheelport_emulator::DomainKey, String, String)| {
         Ok::<_, InvalidSetting>(Overrides {
             listen: vec![args.listen],
             domain: Some(DomainName::parse(&domain.name)?),

@@ -9,10 +9,10 @@ use tokio::net::TcpListener;
 
 use super::public_index::{self, PublicIndexError};
 use super::signals;
-use wheelport_emulator::control::{ControlSettings, DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY, IdentitySettings};
-use wheelport_emulator::public::IndexAddress;
-use wheelport_emulator::store::DomainKey;
-use wheelport_emulator::{Emulator, EmulatorSettings, Oddities, OpenError};
+use wheelport_emulator::{
+    ControlSettings, DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY, DomainKey, Emulator, EmulatorSettings, IdentitySettings,
+    IndexAddress, Oddities, OpenError,
+};
 use wheelport_runtime::{Clock, Tasks};
 
 /// How long open connections may take to end.
@@ -156,7 +156,7 @@ fn banner(
     control: SocketAddr,
     public_index: Option<&IndexAddress>,
 ) -> String {
-    let endpoint = emulator.shared().repository_endpoint(emulator.repository());
+    let endpoint = emulator.repository_endpoint();
     let public = match public_index {
         Some(index) => format!("public index  {index}"),
         None => "public index  none; only what is published here can be installed".to_owned(),

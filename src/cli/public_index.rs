@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use wheelport_emulator::public::IndexAddress;
+use wheelport_emulator::IndexAddress;
 
 /// Why there is no public index although one was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

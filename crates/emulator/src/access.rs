@@ -1,38 +1,36 @@
 //! May a principal do this? Its own rights joined with the permissions policies of the domain and the repository.
 //!
-//! Within the owner's account either side suffices; from another account both must allow it; a denial in a policy
-//! always wins. Of a policy, `Effect`, `Principal` and `Action` are read; resources and conditions count as met. Changes
-//! of policies are never refused by one, so that nobody locks themselves out. Both planes ask here.
+//! Within the owner's account either side suffices; from another account both must allow the action; a denial in a
+//! policy always wins. Of a policy, `Effect`, `Principal` and `Action` are read; resources and conditions count as met.
+//! A policy never refuses a change of policies, so that an owner cannot lock itself out. Both planes decide here.
 
 use serde_json::Value;
 
-use super::store::{Allowed, DomainKey, Policy, RepositoryKey, Store};
+use crate::store::{AllowedActions, DomainKey, RepositoryKey, ResourcePolicy, Store};
 
-/// Who wants to do something.
+/// The principal that wants to act.
 #[derive(Debug, Clone, Copy)]
-pub struct Subject<'a> {
-    /// Its ARN, which holds its account.
+pub(crate) struct AccessSubject<'a> {
+    /// The ARN, which contains the account.
     pub arn: &'a str,
-    /// Its own rights.
-    pub allowed: &'a Allowed,
+    pub allowed: &'a AllowedActions,
 }
 
-/// The answer, with its reason.
+/// Whether a principal may act, with the reason if it may not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// It may.
+pub(crate) enum AccessDecision {
     Allowed,
-    /// Nothing in its own rights allows it.
+    /// The principal's own rights do not allow it.
     NotInIdentityPolicy,
-    /// It is of another account, and no policy there allows it.
+    /// The principal is of another account, and no policy there allows it.
     NotInResourcePolicy,
-    /// A policy forbids it.
+    /// A policy denies it.
     Forbidden,
 }
 
-impl Decision {
-    /// The sentence the service refuses with; `None` if it does not.
-    pub fn refusal(self, arn: &str, action: &str, resource: &str) -> Option<String> {
+impl AccessDecision {
+    /// The service's sentence for a refusal; `None` if the action is allowed.
+    pub(crate) fn refusal(self, arn: &str, action: &str, resource: &str) -> Option<String> {
         let reason = match self {
             Self::Allowed => return None,
             Self::NotInIdentityPolicy => {
@@ -47,52 +45,52 @@ impl Decision {
     }
 }
 
-/// Decides by the policies in the store. What does not exist has no policy and refuses nobody of another account:
-/// whether it exists is for the caller to say.
-pub fn decide(
+/// Decides by the policies in the store. A domain that does not exist counts as the principal's own, without a policy:
+/// the caller reports that it does not exist.
+pub(crate) fn decide(
     store: &Store,
-    subject: Subject<'_>,
+    subject: AccessSubject<'_>,
     action: &str,
     domain: &DomainKey,
     repository: Option<&RepositoryKey>,
-) -> Decision {
+) -> AccessDecision {
     let Ok(domain) = store.domain(domain) else {
         return by_policies(subject, action, account(subject.arn), &[]);
     };
     let of_repository = repository.and_then(|key| store.repository(key).ok()?.policy);
-    let policies: Vec<Policy> = domain.policy.into_iter().chain(of_repository).collect();
+    let policies: Vec<ResourcePolicy> = domain.policy.into_iter().chain(of_repository).collect();
     by_policies(subject, action, &domain.key.owner, &policies)
 }
 
-fn by_policies(subject: Subject<'_>, action: &str, owner: &str, policies: &[Policy]) -> Decision {
+fn by_policies(subject: AccessSubject<'_>, action: &str, owner: &str, policies: &[ResourcePolicy]) -> AccessDecision {
     let changes_policies = action.ends_with("PermissionsPolicy");
-    let effects: Vec<Effect> =
+    let effects: Vec<PolicyEffect> =
         policies.iter().flat_map(|policy| effects(&policy.document, subject.arn, action)).collect();
-    let forbidden = effects.contains(&Effect::Deny) && !changes_policies;
-    let offered = effects.contains(&Effect::Allow);
+    let forbidden = effects.contains(&PolicyEffect::Deny) && !changes_policies;
+    let offered = effects.contains(&PolicyEffect::Allow);
     let own = subject.allowed.allows(action);
     let same_account = account(subject.arn) == owner;
     if forbidden {
-        Decision::Forbidden
+        AccessDecision::Forbidden
     } else if same_account && (own || offered) {
-        Decision::Allowed
+        AccessDecision::Allowed
     } else if !own {
-        Decision::NotInIdentityPolicy
+        AccessDecision::NotInIdentityPolicy
     } else if offered {
-        Decision::Allowed
+        AccessDecision::Allowed
     } else {
-        Decision::NotInResourcePolicy
+        AccessDecision::NotInResourcePolicy
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effect {
+enum PolicyEffect {
     Allow,
     Deny,
 }
 
-/// The effects of the statements that speak of this principal and this action.
-fn effects(document: &str, arn: &str, action: &str) -> Vec<Effect> {
+/// The effects of the statements that name this principal and this action.
+fn effects(document: &str, arn: &str, action: &str) -> Vec<PolicyEffect> {
     let document: Value = serde_json::from_str(document).unwrap_or_default();
     let speaks = |statement: &&Value| {
         let actions = words(&statement["Action"]);
@@ -104,14 +102,14 @@ fn effects(document: &str, arn: &str, action: &str) -> Vec<Effect> {
     let statements = one_or_many(&document["Statement"]).iter().filter(speaks);
     statements
         .filter_map(|statement| match statement["Effect"].as_str()? {
-            "Allow" => Some(Effect::Allow),
-            "Deny" => Some(Effect::Deny),
+            "Allow" => Some(PolicyEffect::Allow),
+            "Deny" => Some(PolicyEffect::Deny),
             _ => None,
         })
         .collect()
 }
 
-/// Policies write one value where there is only one.
+/// A policy writes a list of one value as the value itself.
 fn one_or_many(value: &Value) -> &[Value] {
     match value {
         Value::Array(many) => many,
@@ -124,7 +122,7 @@ fn words(value: &Value) -> Vec<&str> {
     one_or_many(value).iter().filter_map(Value::as_str).collect()
 }
 
-/// Action names do not care for case; a star stands for any rest.
+/// Action names ignore case; a final star matches any rest.
 fn covers(pattern: &str, action: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(prefix) => action.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)),
@@ -160,9 +158,9 @@ mod tests {
     const GUEST: &str = "arn:aws:sts::444455556666:assumed-role/build/run-1";
     const HOST: &str = "arn:aws:iam::111122223333:user/host";
 
-    fn decision(arn: &str, allowed: &Allowed, policy: &str) -> Decision {
-        let policy = Policy { revision: "1".to_owned(), document: policy.to_owned() };
-        by_policies(Subject { arn, allowed }, READ, OWNER, &[policy])
+    fn decision(arn: &str, allowed: &AllowedActions, policy: &str) -> AccessDecision {
+        let policy = ResourcePolicy { revision: "1".to_owned(), document: policy.to_owned() };
+        by_policies(AccessSubject { arn, allowed }, READ, OWNER, &[policy])
     }
 
     fn statement(effect: &str, principal: &str) -> String {
@@ -173,7 +171,7 @@ mod tests {
 
     #[test]
     fn another_account_needs_both_sides() {
-        let nothing = Allowed::Only(std::collections::BTreeSet::new());
+        let nothing = AllowedActions::Only(std::collections::BTreeSet::new());
         for principal in [
             r#""*""#,
             r#"{"AWS": "444455556666"}"#,
@@ -181,31 +179,36 @@ mod tests {
             r#"{"AWS": "arn:aws:iam::444455556666:role/team/build"}"#,
         ] {
             let policy = statement("Allow", principal);
-            assert_eq!(decision(GUEST, &Allowed::All, &policy), Decision::Allowed, "{principal}");
-            assert_eq!(decision(GUEST, &nothing, &policy), Decision::NotInIdentityPolicy, "{principal}");
+            assert_eq!(decision(GUEST, &AllowedActions::All, &policy), AccessDecision::Allowed, "{principal}");
+            assert_eq!(decision(GUEST, &nothing, &policy), AccessDecision::NotInIdentityPolicy, "{principal}");
         }
         for principal in [r#"{"AWS": "777788889999"}"#, r#"{"AWS": "arn:aws:iam::444455556666:role/other"}"#] {
             let policy = statement("Allow", principal);
-            assert_eq!(decision(GUEST, &Allowed::All, &policy), Decision::NotInResourcePolicy, "{principal}");
+            assert_eq!(
+                decision(GUEST, &AllowedActions::All, &policy),
+                AccessDecision::NotInResourcePolicy,
+                "{principal}"
+            );
         }
-        assert_eq!(decision(GUEST, &Allowed::All, "{}"), Decision::NotInResourcePolicy);
+        assert_eq!(decision(GUEST, &AllowedActions::All, "{}"), AccessDecision::NotInResourcePolicy);
     }
 
     #[test]
     fn in_the_owners_account_one_side_suffices_and_a_denial_wins() {
-        let nothing = Allowed::Only(std::collections::BTreeSet::new());
-        assert_eq!(decision(HOST, &Allowed::All, "{}"), Decision::Allowed);
-        assert_eq!(decision(HOST, &nothing, &statement("Allow", r#""*""#)), Decision::Allowed);
-        assert_eq!(decision(HOST, &nothing, "{}"), Decision::NotInIdentityPolicy);
-        assert_eq!(decision(HOST, &Allowed::All, &statement("Deny", r#""*""#)), Decision::Forbidden);
+        let nothing = AllowedActions::Only(std::collections::BTreeSet::new());
+        assert_eq!(decision(HOST, &AllowedActions::All, "{}"), AccessDecision::Allowed);
+        assert_eq!(decision(HOST, &nothing, &statement("Allow", r#""*""#)), AccessDecision::Allowed);
+        assert_eq!(decision(HOST, &nothing, "{}"), AccessDecision::NotInIdentityPolicy);
+        assert_eq!(decision(HOST, &AllowedActions::All, &statement("Deny", r#""*""#)), AccessDecision::Forbidden);
     }
 
     #[test]
-    fn nobody_is_locked_out_of_changing_a_policy() {
-        let deny = Policy { revision: "1".to_owned(), document: statement("Deny", r#""*""#).replace("read", "") };
-        let subject = Subject { arn: HOST, allowed: &Allowed::All };
+    fn no_owner_is_locked_out_of_changing_a_policy() {
+        let deny =
+            ResourcePolicy { revision: "1".to_owned(), document: statement("Deny", r#""*""#).replace("read", "") };
+        let subject = AccessSubject { arn: HOST, allowed: &AllowedActions::All };
         let change = "codeartifact:PutDomainPermissionsPolicy";
-        assert_eq!(by_policies(subject, change, OWNER, std::slice::from_ref(&deny)), Decision::Allowed);
-        assert_eq!(by_policies(subject, READ, OWNER, &[deny]), Decision::Forbidden);
+        assert_eq!(by_policies(subject, change, OWNER, std::slice::from_ref(&deny)), AccessDecision::Allowed);
+        assert_eq!(by_policies(subject, READ, OWNER, &[deny]), AccessDecision::Forbidden);
     }
 }

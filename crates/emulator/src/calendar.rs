@@ -1,11 +1,11 @@
-//! Calendar texts of the AWS protocols: `20261122T144653Z` in signatures, `2026-11-22T14:46:53Z` in XML answers.
+//! Time stamps of the AWS protocols: `20261122T144653Z` in signatures, `2026-11-22T14:46:53Z` in XML responses.
 //!
 //! Pure; reads no clock.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 /// `YYYYMMDD'T'HHMMSS'Z'` as seconds since the epoch, or `None` for anything else.
-pub fn parse_stamp(text: &str) -> Option<u64> {
+pub(crate) fn parse_stamp(text: &str) -> Option<u64> {
     let shape = text.len() == 16
         && text.bytes().enumerate().all(|(at, byte)| match at {
             8 => byte == b'T',
@@ -22,12 +22,12 @@ pub fn parse_stamp(text: &str) -> Option<u64> {
 }
 
 /// `YYYYMMDD'T'HHMMSS'Z'` of a moment.
-pub fn stamp(seconds: u64) -> String {
+pub(crate) fn stamp(seconds: u64) -> String {
     iso(seconds).replace(['-', ':'], "")
 }
 
 /// `YYYY-MM-DD'T'HH:MM:SS'Z'` of a moment.
-pub fn iso(seconds: u64) -> String {
+pub(crate) fn iso(seconds: u64) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
 }
 

@@ -1,20 +1,54 @@
-//! A stand-in for AWS `CodeArtifact`: control plane and data plane over one store on disk.
+//! A stand-in for AWS `CodeArtifact` to embed in tests: control plane, STS and data plane over one store on disk.
 //!
-//! It knows nothing of the proxy; the two share only `pypi` and `runtime`. An [`Emulator`] is opened on a directory,
-//! makes sure that a small world is there, and serves each plane on a listener that the caller has bound.
+//! An [`Emulator`] opens on a directory, creates a small world in it (the domain `demo`, the repositories `python` and
+//! `public-store`, two sample packages), and serves each plane on a listener that the caller has bound. SDKs,
+//! `aws codeartifact login`, pip, uv and twine work against it. It keeps its state across restarts, and it needs no
+//! network.
+//!
+//! ```
+//! use tokio::net::TcpListener;
+//! use wheelport_emulator::{DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY, Emulator, EmulatorSettings, Oddities, Tasks};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (dir, tasks) = (tempfile::tempdir()?, Tasks::new());
+//! let emulator = Emulator::open(EmulatorSettings::new(dir.path().to_owned()), tasks.clone()).await?;
+//! let data = emulator.serve_data(TcpListener::bind("127.0.0.1:0").await?)?;
+//! let control = emulator.serve_control(TcpListener::bind("127.0.0.1:0").await?)?;
+//!
+//! // For SDKs: AWS_ENDPOINT_URL_CODEARTIFACT and AWS_ENDPOINT_URL_STS are http://{control}, and the keys are these.
+//! println!("http://{control} {DEFAULT_ACCESS_KEY} {DEFAULT_SECRET_KEY}");
+//! // For package managers: the repository's endpoint, once they have a token.
+//! assert_eq!(emulator.repository_endpoint(), format!("http://{data}/pypi/python/"));
+//!
+//! // Let every second request to the data plane fail with status 500.
+//! emulator.oddities().set(Oddities { error_burst: "1/2".parse()?, ..Oddities::default() })?;
+//!
+//! tasks.join(std::time::Duration::from_secs(5)).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Three things make it misbehave on purpose: [`Oddities`] switch the service's peculiarities and failures of the data
+//! plane, [`Emulator::faults`] lets single operations of the control plane fail, and [`Clock::shift`] lets tokens and
+//! sessions expire. Tests in other languages reach the switches, the counters and the clock below `/_emulator/` on the
+//! data plane, from loopback only.
+//!
+//! The emulator knows nothing of the proxy; the two share only `wheelport_index` and `wheelport_runtime`.
 
-pub mod access;
-pub mod calendar;
-pub mod control;
-pub mod data;
-pub mod metadata;
-pub mod oddities;
-pub mod public;
-pub mod seed;
-pub mod shared;
-pub mod sigv4;
-pub mod store;
-pub mod sts;
+#![warn(unreachable_pub)]
+
+mod access;
+mod calendar;
+mod control;
+mod data;
+mod oddities;
+mod public;
+mod seed;
+mod shared;
+mod sigv4;
+mod store;
+mod switchboard;
 
 #[cfg(test)]
 mod tests;
@@ -30,41 +64,45 @@ use axum::Router;
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 
-use wheelport_runtime::{Clock, Tasks};
-
-use self::control::{Control, ControlSettings, DEFAULT_ACCOUNT};
+use self::control::ControlService;
 use self::data::DataPlane;
-use self::public::{IndexAddress, PublicError, PublicIndex};
-use self::store::{
-    Allowed, DomainKey, Issued, NewDomain, NewRepository, PUBLIC_CONNECTION, RepositoryChange, RepositoryKey, Store,
-    StoreError,
+use self::public::PublicIndex;
+use self::shared::{EmulatorState, RequestStats};
+use self::store::{ConnectionChange, NewDomain, NewRepository, PUBLIC_CONNECTION, RepositoryChange, Store};
+
+pub use self::control::{
+    CallFault, ControlSettings, DEFAULT_ACCESS_KEY, DEFAULT_ACCOUNT, DEFAULT_SECRET_KEY, FaultQueue, IdentitySettings,
+    Operation, PrincipalSettings, RoleSettings,
 };
+pub use self::oddities::{BodyCut, ErrorBurst, InvalidOddity, Oddities, UrlForm};
+pub use self::public::{IndexAddress, PublicError};
+pub use self::shared::StatsSnapshot;
+pub use self::store::{AllowedActions, DomainKey, IssuedToken, RepositoryKey, ResourceKind, StoreError};
+pub use self::switchboard::Switchboard;
+pub use wheelport_runtime::{Clock, HumanDuration, Tasks};
 
-pub use oddities::{Oddities, Switchboard};
-pub use shared::{Shared, Stats};
-
-/// What an emulator is told when it is opened.
+/// Where an emulator keeps its state, and the world it begins with.
 #[derive(Debug, Clone)]
 pub struct EmulatorSettings {
-    /// Where everything is kept.
+    /// The directory of the store; created if it is missing.
     pub dir: PathBuf,
     /// The simple index behind `public:pypi`; without one nothing is ever imported.
     pub public_index: Option<IndexAddress>,
     /// How long a page of the public index is remembered.
     pub remember_public_for: Duration,
-    /// The domain that is made, and that addresses without a domain mean.
+    /// The domain to create, which is also the one that paths without a domain mean.
     pub domain: DomainKey,
     /// The region both planes pretend to be in.
     pub region: String,
-    /// The repository that is made for reading and publishing.
+    /// The repository to create for reading and publishing.
     pub repository: String,
-    /// The repository behind it that owns the external connection.
+    /// The repository behind it, which owns the external connection.
     pub public_repository: String,
-    /// Whether the sample packages are published into `repository`.
+    /// Whether to publish the sample packages into `repository`.
     pub seed: bool,
     /// The switches at the start.
     pub oddities: Oddities,
-    /// The calendar.
+    /// The calendar that stamps records and ends tokens; a test may shift its clone.
     pub clock: Clock,
     /// Who may call the control plane.
     pub control: ControlSettings,
@@ -92,16 +130,16 @@ impl EmulatorSettings {
 /// Why an emulator does not open.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The directory or what is in it.
+    /// The directory, or a file in it, is not usable.
     #[error("the emulator's store: {0}")]
     Store(#[from] StoreError),
-    /// The public index.
+    /// The public index has an unusable address.
     #[error(transparent)]
     Public(#[from] PublicError),
-    /// A switch.
+    /// A switch has a value that it does not know.
     #[error(transparent)]
-    Oddity(#[from] oddities::InvalidOddity),
-    /// The sample packages.
+    Oddity(#[from] InvalidOddity),
+    /// The sample packages are not accepted.
     #[error("the sample packages cannot be published: {0}")]
     Seed(String),
 }
@@ -109,15 +147,16 @@ pub enum OpenError {
 /// An open emulator. Cheap to clone; it serves until its tasks are stopped.
 #[derive(Clone)]
 pub struct Emulator {
-    shared: Arc<Shared>,
-    control: Control,
+    shared: Arc<EmulatorState>,
+    control: ControlService,
     data: DataPlane,
     repository: RepositoryKey,
     tasks: Tasks,
 }
 
 impl Emulator {
-    /// Opens the directory and makes what is missing of the default world; what is there stays as it is.
+    /// Opens the directory and creates what is missing of the default world; what exists stays as it is. Listeners and
+    /// imports run as `tasks`, so stopping these ends the emulator.
     pub async fn open(settings: EmulatorSettings, tasks: Tasks) -> Result<Self, OpenError> {
         settings.oddities.check()?;
         let public = settings
@@ -126,32 +165,22 @@ impl Emulator {
             .map(|index| PublicIndex::new(index, settings.remember_public_for))
             .transpose()?;
         let store = Store::open(settings.dir.clone(), settings.clock.clone()).await?;
-        let repository = make_world(&store, &settings).await?;
+        let repository = create_world(&store, &settings).await?;
         if settings.seed {
             seed::publish(&store, &repository).await.map_err(OpenError::Seed)?;
         }
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(EmulatorState {
             store,
             clock: settings.clock,
             oddities: Switchboard::new(settings.oddities),
-            stats: Stats::default(),
+            stats: RequestStats::default(),
             region: settings.region,
             default_domain: settings.domain,
             data_address: OnceLock::new(),
         });
-        let control = Control::new(Arc::clone(&shared), settings.control);
+        let control = ControlService::new(Arc::clone(&shared), settings.control);
         let data = DataPlane::new(Arc::clone(&shared), public, tasks.clone());
         Ok(Self { shared, control, data, repository, tasks })
-    }
-
-    /// What both planes share: store, clock, switches, counters.
-    pub fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    /// The control plane, for tests that inject its errors.
-    pub fn control(&self) -> &Control {
-        &self.control
     }
 
     /// The default world's repository.
@@ -159,24 +188,49 @@ impl Emulator {
         &self.repository
     }
 
-    /// Serves the data plane until the tasks are stopped, and says where.
+    /// The endpoint of [`Emulator::repository`] with its final slash, known once the data plane is served.
+    pub fn repository_endpoint(&self) -> String {
+        self.shared.repository_endpoint(&self.repository)
+    }
+
+    /// The switches, which both planes read at every request.
+    pub fn oddities(&self) -> &Switchboard {
+        &self.shared.oddities
+    }
+
+    /// The errors that operations of the control plane return next.
+    pub fn faults(&self) -> &FaultQueue {
+        self.control.faults()
+    }
+
+    /// How often each kind of request came since the emulator was opened or the counters were reset.
+    pub fn stats(&self) -> StatsSnapshot {
+        self.shared.stats.snapshot()
+    }
+
+    /// The calendar; shifting it lets tokens and sessions expire.
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// Serves the data plane until the tasks are stopped, and returns its address.
     pub fn serve_data(&self, listener: TcpListener) -> io::Result<SocketAddr> {
         let address = listener.local_addr()?;
         // The first listener's address is the one that endpoints name.
         let _ = self.shared.data_address.set(address);
-        self.serve("emulator-data", listener, self.data.router());
+        self.serve("emulator-data", listener, data::router(self.data.clone()));
         Ok(address)
     }
 
-    /// Serves the control plane until the tasks are stopped, and says where.
+    /// Serves the control plane until the tasks are stopped, and returns its address.
     pub fn serve_control(&self, listener: TcpListener) -> io::Result<SocketAddr> {
         let address = listener.local_addr()?;
         self.serve("emulator-control", listener, control::router(self.control.clone()));
         Ok(address)
     }
 
-    /// A token without the detour over the control plane, for tests and for lines to paste.
-    pub async fn issue_token(&self, allowed: Allowed, lifetime: Duration) -> Result<Issued, StoreError> {
+    /// Issues a token for the default domain without a call to the control plane.
+    pub async fn issue_token(&self, allowed: AllowedActions, lifetime: Duration) -> Result<IssuedToken, StoreError> {
         let domain = self.shared.default_domain.clone();
         let principal = format!("arn:aws:iam::{}:user/administrator", domain.owner);
         self.shared.store.issue_token(domain, principal, allowed, lifetime).await
@@ -192,14 +246,14 @@ impl Emulator {
             let served =
                 axum::serve(listener, service).with_graceful_shutdown(async move { stopping.stopping().await });
             if let Err(error) = served.await {
-                tracing::error!(%error, "a listener of the emulator fails");
+                tracing::error!(%error, "a listener of the emulator failed");
             }
         });
     }
 }
 
 /// Creates the default domain and its two repositories where they are missing.
-async fn make_world(store: &Store, settings: &EmulatorSettings) -> Result<RepositoryKey, StoreError> {
+async fn create_world(store: &Store, settings: &EmulatorSettings) -> Result<RepositoryKey, StoreError> {
     let domain = &settings.domain;
     if store.domain(domain).is_err() {
         let (region, owner) = (&settings.region, &domain.owner);
@@ -221,7 +275,7 @@ async fn make_world(store: &Store, settings: &EmulatorSettings) -> Result<Reposi
     }
     let open = store.repository(&public)?;
     if settings.public_index.is_some() && open.external_connection.is_none() && open.upstreams.is_empty() {
-        let connection = Some(Some(PUBLIC_CONNECTION.to_owned()));
+        let connection = ConnectionChange::Connect(PUBLIC_CONNECTION.to_owned());
         let change = RepositoryChange { external_connection: connection, ..RepositoryChange::default() };
         store.change_repository(public, change).await?;
     }

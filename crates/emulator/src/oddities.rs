@@ -1,15 +1,14 @@
 //! The service's oddities and faults as switches: set at the start by flags, changed at run time by tests.
 //!
-//! The defaults are the service on a good day. Every field says what it does when it is turned.
+//! The defaults are the service on a good day. The doc line of every field is its flag's help text. `switchboard` holds
+//! the switches of a running emulator.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use wheelport_runtime::HumanDuration;
 
 /// All switches, as flags and as JSON of the admin endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
@@ -25,13 +24,13 @@ pub struct Oddities {
     pub json: bool,
     /// Answer requests for an asset that is not imported yet with 404 until this long after the first one
     #[arg(long, value_name = "DURATION", default_value_t)]
-    pub cold_404: Span,
+    pub cold_404: HumanDuration,
     /// Answer 429 without Retry-After above this many requests in a second; 0 is off
     #[arg(long, value_name = "PER-SECOND", default_value_t = 0)]
     pub throttle: u32,
     /// Answer the first N of every M requests with the error status, as N/M; 0/0 is off
     #[arg(long, value_name = "N/M", default_value_t)]
-    pub error_burst: Burst,
+    pub error_burst: ErrorBurst,
     /// The status of error bursts: 500 or 503
     #[arg(long, value_name = "STATUS", default_value_t = 500)]
     pub error_status: u16,
@@ -47,7 +46,7 @@ pub struct Oddities {
     pub slow_body: u64,
     /// Break the connection after this many bytes of an asset body, the first K times, as BYTES:K; 0:0 is off
     #[arg(long, value_name = "BYTES:K", default_value_t)]
-    pub cut_body: Cut,
+    pub cut_body: BodyCut,
     /// How pages spell the addresses of files: relative, packages (`../../packages/…`) or absolute
     #[arg(long, value_name = "FORM", default_value = "relative")]
     pub urls: UrlForm,
@@ -80,53 +79,48 @@ pub struct Oddities {
     pub asset_limit: u64,
     /// New packages and versions appear in control plane lists only after this long
     #[arg(long, value_name = "DURATION", default_value_t)]
-    pub list_lag: Span,
+    pub list_lag: HumanDuration,
     /// New files appear on pages only after this long
     #[arg(long, value_name = "DURATION", default_value_t)]
-    pub index_lag: Span,
+    pub index_lag: HumanDuration,
     /// Every token lives this many seconds, whatever was asked for
     #[arg(long, value_name = "SECONDS")]
     #[serde(default)]
     pub token_lifetime: Option<u64>,
-    /// Wait this long before every answer
+    /// Wait this long before every response
     #[arg(long, value_name = "DURATION", default_value_t)]
-    pub latency: Span,
+    pub latency: HumanDuration,
 }
 
 /// How pages spell the addresses of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum UrlForm {
-    /// `VERSION/FILE`
+    /// `VERSION/FILE`, relative to the page.
     Relative,
-    /// `../../packages/NAME/VERSION/FILE`
+    /// `../../packages/NAME/VERSION/FILE`, relative to the page.
     Packages,
-    /// With scheme and host.
+    /// The address with scheme and host.
     Absolute,
 }
 
-/// A duration, written like `1500ms` or `2m 30s`.
+/// N failures in every M requests, written `N/M`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Span(pub Duration);
-
-/// N failures in every M requests.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Burst {
-    /// How many fail.
+pub struct ErrorBurst {
+    /// How many requests in a round fail.
     pub failures: u64,
-    /// Of how many.
+    /// How many requests make a round.
     pub of: u64,
 }
 
-/// Cut a body after some bytes, some times.
+/// A cut of response bodies after some bytes, written `BYTES:TIMES`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Cut {
-    /// Bytes that still go out.
+pub struct BodyCut {
+    /// Bytes that are sent before the cut.
     pub after: u64,
-    /// How many bodies are cut.
+    /// How many bodies are cut before all are sent completely.
     pub times: u64,
 }
 
@@ -149,15 +143,7 @@ fn pair(text: &str, separator: char) -> Result<(u64, u64), InvalidOddity> {
         .ok_or_else(|| InvalidOddity(format!("expected two numbers with '{separator}' between them")))
 }
 
-impl FromStr for Span {
-    type Err = InvalidOddity;
-
-    fn from_str(text: &str) -> Result<Self, InvalidOddity> {
-        humantime::parse_duration(text).map(Self).map_err(|error| InvalidOddity(error.to_string()))
-    }
-}
-
-impl FromStr for Burst {
+impl FromStr for ErrorBurst {
     type Err = InvalidOddity;
 
     fn from_str(text: &str) -> Result<Self, InvalidOddity> {
@@ -165,7 +151,7 @@ impl FromStr for Burst {
     }
 }
 
-impl FromStr for Cut {
+impl FromStr for BodyCut {
     type Err = InvalidOddity;
 
     fn from_str(text: &str) -> Result<Self, InvalidOddity> {
@@ -173,19 +159,13 @@ impl FromStr for Cut {
     }
 }
 
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", humantime::format_duration(self.0))
-    }
-}
-
-impl fmt::Display for Burst {
+impl fmt::Display for ErrorBurst {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.failures, self.of)
     }
 }
 
-impl fmt::Display for Cut {
+impl fmt::Display for BodyCut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.after, self.times)
     }
@@ -209,21 +189,21 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(Span, Burst, Cut);
+as_text!(ErrorBurst, BodyCut);
 
 impl Default for Oddities {
     fn default() -> Self {
         Self {
             bad_token: 401,
             json: true,
-            cold_404: Span::default(),
+            cold_404: HumanDuration::default(),
             throttle: 0,
-            error_burst: Burst::default(),
+            error_burst: ErrorBurst::default(),
             error_status: 500,
             head_range_cold_500: false,
             redirect_assets: None,
             slow_body: 0,
-            cut_body: Cut::default(),
+            cut_body: BodyCut::default(),
             urls: UrlForm::Relative,
             sizes: true,
             upload_time: true,
@@ -234,10 +214,10 @@ impl Default for Oddities {
             same_bytes: 200,
             blocked: 403,
             asset_limit: 5 << 30,
-            list_lag: Span::default(),
-            index_lag: Span::default(),
+            list_lag: HumanDuration::default(),
+            index_lag: HumanDuration::default(),
             token_lifetime: None,
-            latency: Span::default(),
+            latency: HumanDuration::default(),
         }
     }
 }
@@ -271,101 +251,25 @@ impl Oddities {
     }
 }
 
-/// The switches as they stand now, with what they count. Cheap to clone; clones share both.
-#[derive(Clone)]
-pub struct Switchboard {
-    now: Arc<RwLock<Arc<Oddities>>>,
-    counters: Arc<Mutex<Counters>>,
-}
-
-struct Counters {
-    window: Option<Instant>,
-    in_window: u32,
-    requests: u64,
-    cuts: u64,
-}
-
-/// A fault that befalls a request before anything else is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// 429 without Retry-After
-    Throttled,
-    /// The status of error bursts.
-    Broken(u16),
-}
-
-impl Switchboard {
-    /// A board with these settings.
-    pub fn new(oddities: Oddities) -> Self {
-        let counters = Counters { window: None, in_window: 0, requests: 0, cuts: 0 };
-        Self { now: Arc::new(RwLock::new(Arc::new(oddities))), counters: Arc::new(Mutex::new(counters)) }
-    }
-
-    /// The settings of this moment.
-    pub fn get(&self) -> Arc<Oddities> {
-        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// New settings; what was counted starts anew.
-    pub fn set(&self, oddities: Oddities) {
-        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(oddities);
-        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        *counters = Counters { window: None, in_window: 0, requests: 0, cuts: 0 };
-    }
-
-    /// Counts a request and says what befalls it. `now` is the moment it arrived.
-    pub fn fault(&self, now: Instant) -> Option<Fault> {
-        let oddities = self.get();
-        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        if oddities.throttle > 0 {
-            let fresh = counters.window.is_none_or(|start| now.duration_since(start) >= Duration::from_secs(1));
-            if fresh {
-                counters.window = Some(now);
-                counters.in_window = 0;
-            }
-            counters.in_window += 1;
-            if counters.in_window > oddities.throttle {
-                return Some(Fault::Throttled);
-            }
-        }
-        if oddities.error_burst.of > 0 {
-            let position = counters.requests % oddities.error_burst.of;
-            counters.requests += 1;
-            if position < oddities.error_burst.failures {
-                return Some(Fault::Broken(oddities.error_status));
-            }
-        }
-        None
-    }
-
-    /// After how many bytes the body that begins now breaks, if it does.
-    pub fn cut(&self) -> Option<u64> {
-        let cut = self.get().cut_body;
-        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        (counters.cuts < cut.times).then(|| {
-            counters.cuts += 1;
-            cut.after
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[derive(clap::Parser)]
-    struct Command {
+    struct TestCommand {
         #[command(flatten)]
         oddities: Oddities,
     }
 
     #[test]
     fn flags_without_values_are_the_default() {
-        let parsed = <Command as clap::Parser>::parse_from(["emulate"]);
+        let parsed = <TestCommand as clap::Parser>::parse_from(["emulate"]);
         assert_eq!(parsed.oddities, Oddities::default());
-        let parsed = <Command as clap::Parser>::parse_from(["emulate", "--json", "off", "--cut-body", "10:2"]);
+        let parsed = <TestCommand as clap::Parser>::parse_from(["emulate", "--json", "off", "--cut-body", "10:2"]);
         assert!(!parsed.oddities.json);
-        assert_eq!(parsed.oddities.cut_body, Cut { after: 10, times: 2 });
+        assert_eq!(parsed.oddities.cut_body, BodyCut { after: 10, times: 2 });
     }
 
     #[test]
@@ -377,25 +281,5 @@ mod tests {
         assert_eq!(changed.token_lifetime, Some(5));
         assert!(over(r#"{"bad_token": 418}"#).is_err());
         assert!(over(r#"{"no_such_switch": 1}"#).is_err());
-    }
-
-    #[test]
-    fn faults_come_in_their_proportion() {
-        let board = Switchboard::new(Oddities { error_burst: Burst { failures: 2, of: 5 }, ..Oddities::default() });
-        let start = Instant::now();
-        let faults: Vec<bool> = (0..10).map(|_| board.fault(start).is_some()).collect();
-        let round = [true, true, false, false, false];
-        assert_eq!(faults, [round, round].concat());
-
-        board.set(Oddities { throttle: 2, ..Oddities::default() });
-        let faults: Vec<_> = (0..3).map(|_| board.fault(start)).collect();
-        assert_eq!(faults, [None, None, Some(Fault::Throttled)]);
-        assert_eq!(board.fault(start + Duration::from_secs(1)), None);
-    }
-
-    #[test]
-    fn only_the_first_bodies_are_cut() {
-        let board = Switchboard::new(Oddities { cut_body: Cut { after: 7, times: 1 }, ..Oddities::default() });
-        assert_eq!((board.cut(), board.cut()), (Some(7), None));
     }
 }

@@ -1,14 +1,16 @@
 //! The external connection: a small client for one public simple index, whose address is a setting.
 //!
-//! It reads pages on demand, remembers each for a while, and opens files for import. When the index is down a
-//! remembered page stays usable; what to do without one is the data plane's decision.
+//! It reads pages on demand, keeps each for a while, and opens files for import. When the index is down a
+//! remembered page stays usable; the data plane decides what to do without one.
 
 use std::collections::HashMap;
 use std::io::Read as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION, USER_AGENT};
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -18,6 +20,7 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
@@ -28,9 +31,9 @@ use wheelport_index::{Page, ProjectName};
 const PAGE_LIMIT: usize = 128 << 20;
 /// Redirects followed for one request.
 const REDIRECTS: usize = 5;
-/// How long an answer's headers, and a whole page, may take.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// Pages remembered at most; past that all are forgotten.
+/// How long the headers of a response, and a complete page, may take.
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// The most pages kept; a page beyond that clears the table.
 const REMEMBERED: usize = 1024;
 const PAGE_TYPES: &str =
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1";
@@ -72,51 +75,51 @@ impl std::fmt::Debug for IndexAddress {
 
 /// A public index. Cheap to clone.
 #[derive(Clone)]
-pub struct PublicIndex {
-    inner: Arc<Inner>,
+pub(crate) struct PublicIndex {
+    inner: Arc<PublicIndexInner>,
 }
 
-struct Inner {
+struct PublicIndexInner {
     base: Url,
     credentials: Option<HeaderValue>,
     remember_for: Duration,
     client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
-    pages: Mutex<HashMap<ProjectName, Remembered>>,
+    pages: Mutex<HashMap<ProjectName, RememberedPage>>,
     requests: AtomicU64,
 }
 
 #[derive(Clone)]
-struct Remembered {
+struct RememberedPage {
     at: Instant,
     page: Option<Arc<Page>>,
 }
 
-/// Why the public index did not help.
+/// Why the public index is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum PublicError {
     /// The setting is not an `http` or `https` address, or the machine has no certificate roots.
     #[error("the public index cannot be used: {0}")]
     Setting(String),
-    /// No answer, or a broken one.
-    #[error("the public index does not answer: {0}")]
+    /// There is no response, or a broken one.
+    #[error("the public index is unreachable: {0}")]
     Unreachable(String),
-    /// An answer that does not help.
-    #[error("the public index answers {0}")]
+    /// The status is neither success nor a missing project.
+    #[error("the public index responds with {0}")]
     Status(StatusCode),
-    /// A page nobody can read.
-    #[error("the public index sends an unreadable page: {0}")]
+    /// The page cannot be parsed.
+    #[error("the page of the public index is unreadable: {0}")]
     Malformed(String),
 }
 
 impl PublicIndex {
     /// A client for the index whose project pages are at `base` + `NAME/`.
-    pub fn new(address: IndexAddress, remember_for: Duration) -> Result<Self, PublicError> {
+    pub(crate) fn new(address: IndexAddress, remember_for: Duration) -> Result<Self, PublicError> {
         let IndexAddress(mut base) = address;
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
         let credentials = basic(&base);
-        // What the address says about users must not reach records, logs or the request line.
+        // User and password must not reach records, logs or the request line.
         let _ = base.set_username("");
         let _ = base.set_password(None);
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
@@ -126,15 +129,21 @@ impl PublicIndex {
             .enable_http1()
             .build();
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        let inner =
-            Inner { base, credentials, remember_for, client, pages: Mutex::default(), requests: AtomicU64::new(0) };
+        let inner = PublicIndexInner {
+            base,
+            credentials,
+            remember_for,
+            client,
+            pages: Mutex::default(),
+            requests: AtomicU64::new(0),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// A project's page, `None` where the index does not know it. A remembered page is used while it is young, and
-    /// after that where the index fails.
-    pub async fn page(&self, name: &ProjectName) -> Result<Option<Arc<Page>>, PublicError> {
-        let remembered = self.pages().get(name).cloned();
+    /// after that when the index fails.
+    pub(crate) async fn page(&self, name: &ProjectName) -> Result<Option<Arc<Page>>, PublicError> {
+        let remembered = self.inner.pages.lock().get(name).cloned();
         if let Some(known) = &remembered
             && known.at.elapsed() < self.inner.remember_for
         {
@@ -142,11 +151,11 @@ impl PublicIndex {
         }
         match self.fetch(name).await {
             Ok(page) => {
-                let mut pages = self.pages();
+                let mut pages = self.inner.pages.lock();
                 if pages.len() >= REMEMBERED {
                     pages.clear();
                 }
-                pages.insert(name.clone(), Remembered { at: Instant::now(), page: page.clone() });
+                pages.insert(name.clone(), RememberedPage { at: Instant::now(), page: page.clone() });
                 Ok(page)
             }
             Err(error) => match remembered.and_then(|known| known.page) {
@@ -160,18 +169,14 @@ impl PublicIndex {
     }
 
     /// Opens a file for reading from its start.
-    pub async fn open(&self, source: &Url) -> Result<Response<Incoming>, PublicError> {
+    pub(crate) async fn open(&self, source: &Url) -> Result<Response<Incoming>, PublicError> {
         let (response, _) = self.get(source.clone(), "*/*", "identity").await?;
         if response.status() == StatusCode::OK { Ok(response) } else { Err(PublicError::Status(response.status())) }
     }
 
-    /// Requests sent since this was last asked.
-    pub fn take_requests(&self) -> u64 {
+    /// Requests sent since the last call of this function.
+    pub(crate) fn take_requests(&self) -> u64 {
         self.inner.requests.swap(0, Ordering::Relaxed)
-    }
-
-    fn pages(&self) -> std::sync::MutexGuard<'_, HashMap<ProjectName, Remembered>> {
-        self.inner.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn fetch(&self, name: &ProjectName) -> Result<Option<Arc<Page>>, PublicError> {
@@ -190,7 +195,7 @@ impl PublicIndex {
         let form = if header(CONTENT_TYPE).contains("json") { Form::Json } else { Form::Html };
         let gzipped = header(CONTENT_ENCODING).eq_ignore_ascii_case("gzip");
         let reading = Limited::new(response.into_body(), PAGE_LIMIT).collect();
-        let body = timeout(PATIENCE, reading)
+        let body = timeout(TIMEOUT, reading)
             .await
             .map_err(|_| PublicError::Unreachable("the page takes too long".to_owned()))?
             .map_err(|error| PublicError::Unreachable(error.to_string()))?
@@ -205,7 +210,7 @@ impl PublicIndex {
         Ok(Some(Arc::new(page)))
     }
 
-    /// One GET with redirects; credentials of the address go along to its own host only.
+    /// One GET with redirects; the credentials of the address are sent to its own origin only.
     async fn get(
         &self,
         mut url: Url,
@@ -225,9 +230,9 @@ impl PublicIndex {
             }
             let request = request.body(Empty::new()).map_err(|error| unreachable(&error))?;
             self.inner.requests.fetch_add(1, Ordering::Relaxed);
-            let response = timeout(PATIENCE, self.inner.client.request(request))
+            let response = timeout(TIMEOUT, self.inner.client.request(request))
                 .await
-                .map_err(|_| PublicError::Unreachable("no answer in time".to_owned()))?
+                .map_err(|_| PublicError::Unreachable("no response in time".to_owned()))?
                 .map_err(|error| unreachable(&error))?;
             let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             match (response.status().is_redirection(), location) {
@@ -272,7 +277,7 @@ fn basic(base: &Url) -> Option<HeaderValue> {
         return None;
     }
     let pair = format!("{}:{password}", decode(base.username()));
-    let mut value = HeaderValue::from_str(&format!("Basic {}", aws_smithy_types::base64::encode(pair))).ok()?;
+    let mut value = HeaderValue::from_str(&format!("Basic {}", BASE64.encode(pair))).ok()?;
     value.set_sensitive(true);
     Some(value)
 }

@@ -7,16 +7,18 @@
 use std::fmt::Write as _;
 use std::io::{Cursor, Write as _};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
-use super::store::{NewAsset, Published, Refused, RepositoryKey, Store, VersionMetadata, base64url};
+use crate::store::{NewAsset, PublishOutcome, PublishRefusal, RepositoryKey, Store, VersionMetadata};
 use wheelport_index::{FileName, ProjectName, Sha256};
 
 const LICENSE: &str = "MIT OR Apache-2.0";
 const REQUIRES_PYTHON: &str = ">=3.8";
 
 /// One version of a sample package.
-struct Sample {
+struct SamplePackage {
     /// `wheelport-hello`
     name: &'static str,
     /// `wheelport_hello`, as file names and imports spell it.
@@ -53,8 +55,8 @@ def greeting(name: str, loud: bool = False) -> str:
     return text.upper() if loud else text
 "#;
 
-const SAMPLES: [Sample; 4] = [
-    Sample {
+const SAMPLES: [SamplePackage; 4] = [
+    SamplePackage {
         name: "wheelport-greeting",
         module: "wheelport_greeting",
         version: "1.0.0",
@@ -64,7 +66,7 @@ const SAMPLES: [Sample; 4] = [
         extras: &[],
         script: None,
     },
-    Sample {
+    SamplePackage {
         name: "wheelport-greeting",
         module: "wheelport_greeting",
         version: "1.1.0",
@@ -74,7 +76,7 @@ const SAMPLES: [Sample; 4] = [
         extras: &[],
         script: None,
     },
-    Sample {
+    SamplePackage {
         name: "wheelport-hello",
         module: "wheelport_hello",
         version: "1.0.0",
@@ -84,7 +86,7 @@ const SAMPLES: [Sample; 4] = [
         extras: &[],
         script: Some("wheelport-hello = wheelport_hello:main"),
     },
-    Sample {
+    SamplePackage {
         name: "wheelport-hello",
         module: "wheelport_hello",
         version: "1.1.0",
@@ -96,7 +98,7 @@ const SAMPLES: [Sample; 4] = [
     },
 ];
 
-/// The build backend inside the source distributions: it zips what is there.
+/// The build backend inside the source distributions: it zips the files beside it.
 const BACKEND: &str = r#"import base64, hashlib, os, zipfile
 
 
@@ -128,17 +130,17 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 "#;
 const PYPROJECT: &str = "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n";
 
-/// Publishes what is missing of the samples.
-pub async fn publish(store: &Store, repository: &RepositoryKey) -> Result<(), String> {
+/// Publishes the samples that are missing.
+pub(crate) async fn publish(store: &Store, repository: &RepositoryKey) -> Result<(), String> {
     for sample in &SAMPLES {
         for (file, bytes) in [sample.wheel(), sample.sdist()] {
             let mut writer = store.blobs().create().await.map_err(|error| error.to_string())?;
             writer.write(&bytes).await.map_err(|error| error.to_string())?;
             let spooled = writer.finish().await.map_err(|error| error.to_string())?;
             match store.publish(repository.clone(), sample.asset(&file)?, spooled).await {
-                Ok(Published::Created | Published::Unchanged) => {}
-                Err(Refused::Store(error)) => return Err(error.to_string()),
-                // Somebody changed the sample on purpose; theirs stays.
+                Ok(PublishOutcome::Created | PublishOutcome::Unchanged) => {}
+                Err(PublishRefusal::Store(error)) => return Err(error.to_string()),
+                // A user changed the sample on purpose; that version stays.
                 Err(refused) => tracing::debug!(file, %refused, "a sample is left as it is"),
             }
         }
@@ -146,7 +148,7 @@ pub async fn publish(store: &Store, repository: &RepositoryKey) -> Result<(), St
     Ok(())
 }
 
-impl Sample {
+impl SamplePackage {
     fn stem(&self) -> String {
         format!("{}-{}", self.module, self.version)
     }
@@ -206,7 +208,7 @@ impl Sample {
         let mut files = self.files();
         let mut record = String::new();
         for (path, text) in &files {
-            let digest = base64url(&Sha256::of(text.as_bytes()).0);
+            let digest = URL_SAFE_NO_PAD.encode(Sha256::of(text.as_bytes()).0);
             let _ = writeln!(record, "{path},sha256={digest},{}", text.len());
         }
         let path = format!("{}.dist-info/RECORD", self.stem());

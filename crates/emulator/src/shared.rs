@@ -2,36 +2,34 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
-use super::oddities::Switchboard;
-use super::store::{DomainKey, RepositoryKey, Store};
+use crate::store::{DomainKey, RepositoryKey, Store};
+use crate::switchboard::Switchboard;
 use wheelport_runtime::Clock;
 
-/// The common ground of the planes; held in an `Arc`.
-pub struct Shared {
-    /// Everything that is kept.
-    pub store: Store,
+/// The state behind the planes; held in an `Arc`.
+pub(crate) struct EmulatorState {
+    pub(crate) store: Store,
     /// The calendar, which tests may shift.
-    pub clock: Clock,
-    /// The oddities as they stand now.
-    pub oddities: Switchboard,
-    /// What was asked for.
-    pub stats: Stats,
+    pub(crate) clock: Clock,
+    pub(crate) oddities: Switchboard,
+    pub(crate) stats: RequestStats,
     /// The region both planes pretend to be in.
-    pub region: String,
-    /// The domain that paths without a domain mean.
-    pub default_domain: DomainKey,
-    /// Where the data plane listens; known once it does.
-    pub data_address: OnceLock<SocketAddr>,
+    pub(crate) region: String,
+    /// The domain of paths that name none.
+    pub(crate) default_domain: DomainKey,
+    /// Where the data plane listens; set when it starts to.
+    pub(crate) data_address: OnceLock<SocketAddr>,
 }
 
-impl Shared {
+impl EmulatorState {
     /// The repository's endpoint for `pypi` as a client of this emulator reaches it, with its final slash: the short
     /// form for the default domain, the form of private endpoints (`/pypi/d/DOMAIN-OWNER/REPO/`) for every other.
-    pub fn repository_endpoint(&self, key: &RepositoryKey) -> String {
+    pub(crate) fn repository_endpoint(&self, key: &RepositoryKey) -> String {
         let origin = self.data_origin();
         if key.domain == self.default_domain {
             format!("{origin}/pypi/{}/", key.name)
@@ -40,8 +38,8 @@ impl Shared {
         }
     }
 
-    /// `http://HOST:PORT` of the data plane; a listener on every address is reached over loopback.
-    pub fn data_origin(&self) -> String {
+    /// `http://HOST:PORT` of the data plane; loopback stands for a listener on every address.
+    pub(crate) fn data_origin(&self) -> String {
         let Some(mut address) = self.data_address.get().copied() else {
             return "http://127.0.0.1".to_owned();
         };
@@ -52,19 +50,19 @@ impl Shared {
     }
 }
 
-/// Requests by kind, and bytes of assets sent. The kinds are fixed words of the planes, such as `page` or
+/// Counts requests by kind, and bytes of assets sent. The kinds are fixed words of the planes, such as `page` or
 /// `GetAuthorizationToken`.
 #[derive(Default)]
-pub struct Stats {
-    counted: Mutex<Counted>,
+pub(crate) struct RequestStats {
+    counters: Mutex<StatsSnapshot>,
 }
 
-/// The counters of one moment.
+/// The counters of an emulator at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Counted {
-    /// Requests by kind.
+pub struct StatsSnapshot {
+    /// Requests by kind, such as `page`, `asset`, `upload` or the name of an operation.
     pub requests: BTreeMap<&'static str, u64>,
-    /// Answers by status code.
+    /// Responses by status code.
     pub statuses: BTreeMap<u16, u64>,
     /// Bytes of asset bodies sent.
     pub asset_bytes: u64,
@@ -72,38 +70,36 @@ pub struct Counted {
     pub public_requests: u64,
 }
 
-impl Stats {
-    /// Counts one request.
-    pub fn request(&self, kind: &'static str) {
-        *self.lock().requests.entry(kind).or_default() += 1;
+impl RequestStats {
+    pub(crate) fn request(&self, kind: &'static str) {
+        *self.counters.lock().requests.entry(kind).or_default() += 1;
     }
 
-    /// Counts one answer.
-    pub fn status(&self, status: u16) {
-        *self.lock().statuses.entry(status).or_default() += 1;
+    pub(crate) fn status(&self, status: u16) {
+        *self.counters.lock().statuses.entry(status).or_default() += 1;
     }
 
-    /// Counts bytes of an asset body.
-    pub fn asset_bytes(&self, bytes: u64) {
-        self.lock().asset_bytes += bytes;
+    pub(crate) fn asset_bytes(&self, bytes: u64) {
+        self.counters.lock().asset_bytes += bytes;
     }
 
-    /// Counts requests to the public index.
-    pub fn public_requests(&self, requests: u64) {
-        self.lock().public_requests += requests;
+    pub(crate) fn public_requests(&self, requests: u64) {
+        self.counters.lock().public_requests += requests;
     }
 
-    /// The counters now.
-    pub fn snapshot(&self) -> Counted {
-        self.lock().clone()
+    pub(crate) fn snapshot(&self) -> StatsSnapshot {
+        self.counters.lock().clone()
     }
 
-    /// Starts counting anew.
-    pub fn reset(&self) {
-        *self.lock() = Counted::default();
+    /// Sets every counter to zero.
+    pub(crate) fn reset(&self) {
+        *self.counters.lock() = StatsSnapshot::default();
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Counted> {
-        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A random request id in the form of a UUID.
+pub(crate) fn request_id() -> String {
+    let bits = fastrand::u128(..);
+    let text = format!("{bits:032x}");
+    format!("{}-{}-4{}-a{}-{}", &text[..8], &text[8..12], &text[13..16], &text[17..20], &text[20..])
 }

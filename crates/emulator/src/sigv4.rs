@@ -1,8 +1,8 @@
 //! AWS Signature Version 4, from the service's side: reads who claims to have signed a request and checks the claim.
 //!
 //! Written from AWS's description of the algorithm and independent of the SDK's signer, so that a mistake in one is not
-//! hidden by the same mistake in the other. Pure: knows no principals, reads no clock, makes no answers;
-//! `control::gate` joins it with both and turns a [`SignatureError`] into the service's words.
+//! hidden by the same mistake in the other. Pure: knows no principals, reads no clock, writes no response;
+//! `control::authentication` adds these and turns a [`SignatureError`] into the service's error.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::request::Parts;
@@ -11,16 +11,16 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::calendar;
+use crate::calendar;
 use wheelport_index::digest::hex;
 
 /// How far a signer's clock may be off, in seconds.
-pub const TOLERANCE: u64 = 300;
-/// The longest life of a signature in a query, in seconds.
+pub(crate) const TOLERANCE: u64 = 300;
+/// The longest lifetime of a presigned request, in seconds.
 const LONGEST_PRESIGNED: u64 = 7 * 86_400;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
-/// The characters that stay as they are in a canonical path or query.
+/// Encodes all but the characters that a canonical path or query keeps as they are.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 const RESERVED_IN_PATH: &AsciiSet = &RESERVED.remove(b'/');
 
@@ -33,7 +33,7 @@ pub enum SignatureError {
     /// Parts of the signature are missing or malformed.
     #[error("{0}")]
     Incomplete(String),
-    /// The signature, or the digest of the body, is another one.
+    /// The signature, or the digest of the body, does not match.
     #[error(
         "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
     )]
@@ -46,11 +46,10 @@ pub enum SignatureError {
     Expired {
         /// The stamp of the signature.
         signed: String,
-        /// The oldest stamp that is still good.
+        /// The oldest stamp that is still valid.
         earliest: String,
         /// The stamp of this moment.
         now: String,
-        /// The tolerance.
         minutes: u64,
     },
     /// Signed in the future.
@@ -58,21 +57,20 @@ pub enum SignatureError {
     NotYet {
         /// The stamp of the signature.
         signed: String,
-        /// The newest stamp that is good already.
+        /// The newest stamp that is already valid.
         latest: String,
         /// The stamp of this moment.
         now: String,
-        /// The tolerance.
         minutes: u64,
     },
 }
 
-/// What a request says about its signature; nothing of it is proven before [`Claim::verify`].
+/// What a request says about its signature; nothing of it is proven before [`SignatureClaim::verify`].
 #[derive(Debug, Clone)]
-pub struct Claim {
-    /// The access key that is said to have signed.
+pub(crate) struct SignatureClaim {
+    /// The access key that the request names.
     pub access_key: String,
-    /// The session token that came along.
+    /// The session token that the request carries.
     pub session_token: Option<String>,
     /// The region of the scope.
     pub region: String,
@@ -81,15 +79,15 @@ pub struct Claim {
     day: String,
     stamp: String,
     signed_at: u64,
-    /// Life of a signature in the query; header signatures live for [`TOLERANCE`].
+    /// Lifetime of a signature in the query; a signature in a header lives for [`TOLERANCE`].
     presigned_for: Option<u64>,
     signed_headers: Vec<String>,
     signature: String,
 }
 
-impl Claim {
+impl SignatureClaim {
     /// Reads the claim from the `Authorization` header or, for a presigned request, from the query.
-    pub fn read(parts: &Parts) -> Result<Self, SignatureError> {
+    pub(crate) fn read(parts: &Parts) -> Result<Self, SignatureError> {
         match header(parts, "authorization") {
             Some(authorization) => Self::from_header(parts, &authorization),
             None => Self::from_query(parts),
@@ -174,7 +172,7 @@ impl Claim {
     }
 
     /// Checks the moment of signing against `now`, both in seconds since the epoch.
-    pub fn check_time(&self, now: u64) -> Result<(), SignatureError> {
+    pub(crate) fn check_time(&self, now: u64) -> Result<(), SignatureError> {
         let life = self.presigned_for.unwrap_or(TOLERANCE);
         if self.signed_at + life < now {
             return Err(SignatureError::Expired {
@@ -196,7 +194,7 @@ impl Claim {
     }
 
     /// Proves that the holder of `secret` signed this request with this body.
-    pub fn verify(&self, parts: &Parts, body: &[u8], secret: &SecretString) -> Result<(), SignatureError> {
+    pub(crate) fn verify(&self, parts: &Parts, body: &[u8], secret: &SecretString) -> Result<(), SignatureError> {
         if !self.signed_headers.iter().any(|name| name == "host") {
             return Err(SignatureError::Incomplete(
                 "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.".to_owned(),
@@ -243,7 +241,7 @@ fn header(parts: &Parts, name: &str) -> Option<String> {
     parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-/// All values of a header, trimmed, inner runs of white space as one blank, joined by commas.
+/// All values of a header, trimmed, each run of white space as one space, joined by commas.
 fn canonical_header(parts: &Parts, name: &str) -> Option<String> {
     let values: Vec<String> = parts
         .headers
@@ -255,7 +253,7 @@ fn canonical_header(parts: &Parts, name: &str) -> Option<String> {
 }
 
 /// The pairs of the query, decoded. A plus sign stands for itself here, as in every AWS signer.
-pub fn query_pairs(parts: &Parts) -> Vec<(String, String)> {
+pub(crate) fn query_pairs(parts: &Parts) -> Vec<(String, String)> {
     let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let pairs = parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
     pairs
@@ -277,7 +275,7 @@ fn canonical_query(parts: &Parts) -> String {
     pairs.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("&")
 }
 
-/// The body's digest as the signer meant it; a digest that is announced must be true.
+/// The body's digest as it was signed; a digest in the headers must be the true one.
 fn payload_digest(parts: &Parts, body: &[u8]) -> Result<String, SignatureError> {
     let actual = hex(&Sha256::digest(body));
     match header(parts, "x-amz-content-sha256") {
@@ -314,7 +312,7 @@ mod tests {
     }
 
     fn verify(parts: &Parts, body: &[u8]) -> Result<(), SignatureError> {
-        Claim::read(parts)?.verify(parts, body, &SECRET.into())
+        SignatureClaim::read(parts)?.verify(parts, body, &SECRET.into())
     }
 
     #[test]
@@ -326,14 +324,14 @@ mod tests {
             let parts = request(target, signature);
             assert_eq!(verify(&parts, b""), Ok(()), "{target}");
             assert_eq!(verify(&parts, b"other"), Err(SignatureError::Mismatch), "{target}");
-            let claim = Claim::read(&parts).expect("the claim is complete");
+            let claim = SignatureClaim::read(&parts).expect("the claim is complete");
             assert_eq!(claim.verify(&parts, b"", &"wrong".into()), Err(SignatureError::Mismatch));
         }
     }
 
     #[test]
     fn the_clock_may_be_off_by_five_minutes_either_way() {
-        let claim = Claim::read(&request("/", "00")).expect("the claim is complete");
+        let claim = SignatureClaim::read(&request("/", "00")).expect("the claim is complete");
         for now in [SIGNED_AT - TOLERANCE, SIGNED_AT, SIGNED_AT + TOLERANCE] {
             assert_eq!(claim.check_time(now), Ok(()));
         }
@@ -350,10 +348,10 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let bare = http::Request::get("/").body(()).expect("a well-formed request").into_parts().0;
-        assert_eq!(Claim::read(&bare).map(|_| ()), Err(SignatureError::Missing));
+        assert_eq!(SignatureClaim::read(&bare).map(|_| ()), Err(SignatureError::Missing));
 
         let mut parts = request("/", "");
-        let error = Claim::read(&parts).expect_err("an empty signature").to_string();
+        let error = SignatureClaim::read(&parts).expect_err("an empty signature").to_string();
         assert!(error.contains("'Signature'"), "{error}");
 
         parts.headers.remove("x-amz-date");
@@ -361,11 +359,11 @@ mod tests {
             "authorization",
             "AWS4-HMAC-SHA256 Credential=A, SignedHeaders=host, Signature=00".parse().expect("a header"),
         );
-        let error = Claim::read(&parts).expect_err("no date").to_string();
+        let error = SignatureClaim::read(&parts).expect_err("no date").to_string();
         assert!(error.contains("'X-Amz-Date'"), "{error}");
 
         parts.headers.insert("x-amz-date", "20150830T123600Z".parse().expect("a header"));
-        let error = Claim::read(&parts).expect_err("a short credential").to_string();
+        let error = SignatureClaim::read(&parts).expect_err("a short credential").to_string();
         assert!(error.contains("5 slash-delimited"), "{error}");
     }
 

@@ -8,9 +8,12 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use self::support::{Answer, PublicFake, World, upload_form};
-use super::Oddities;
-use super::store::{Allowed, NewRepository, Restriction, Restrictions, VersionStatus, VersionsAction, VersionsRequest};
+use self::support::{FakeIndex, TestResponse, TestWorld, upload_form};
+use crate::Oddities;
+use crate::store::{
+    AllowedActions, NewRepository, OriginRestriction, OriginRestrictions, VersionStatus, VersionsAction,
+    VersionsRequest,
+};
 use wheelport_index::ProjectName;
 
 const HELLO: &str = "/pypi/python/simple/wheelport-hello/";
@@ -22,8 +25,8 @@ fn name(text: &str) -> ProjectName {
 }
 
 #[tokio::test]
-async fn the_list_is_missing_for_everybody_and_the_rest_needs_a_token() {
-    let world = World::new().await;
+async fn the_list_is_missing_and_the_rest_needs_a_token() {
+    let world = TestWorld::new().await;
     let list = world.anonymous(Method::GET, "/pypi/python/simple/").await;
     assert_eq!(list.status, StatusCode::NOT_FOUND);
     let page = world.anonymous(Method::GET, HELLO).await;
@@ -40,7 +43,7 @@ async fn the_list_is_missing_for_everybody_and_the_rest_needs_a_token() {
 
 #[tokio::test]
 async fn tokens_end_by_the_clock_and_survive_a_restart() {
-    let world = World::new().await;
+    let world = TestWorld::new().await;
     assert_eq!(world.get(HELLO).await.status, StatusCode::OK);
     let world = world.restarted().await;
     assert_eq!(world.get(HELLO).await.status, StatusCode::OK, "the same token, the same packages");
@@ -51,8 +54,8 @@ async fn tokens_end_by_the_clock_and_survive_a_restart() {
 
 #[tokio::test]
 async fn rights_are_asked_for_by_their_names() {
-    let world = World::new().await;
-    let only = |action: &str| Allowed::Only(BTreeSet::from([action.to_owned()]));
+    let world = TestWorld::new().await;
+    let only = |action: &str| AllowedActions::Only(BTreeSet::from([action.to_owned()]));
     let reader = world.token(only("codeartifact:Read*")).await;
     let publisher = world.token(only("codeartifact:PublishPackageVersion")).await;
     let reads = world.with_credentials(Method::GET, HELLO, &format!("aws:{reader}")).await;
@@ -66,7 +69,7 @@ async fn rights_are_asked_for_by_their_names() {
 
 #[tokio::test]
 async fn pages_come_in_every_spelling_without_redirects() {
-    let world = World::new().await;
+    let world = TestWorld::new().await;
     for path in [HELLO, "/pypi/python/simple/wheelport-hello", "/pypi/python/simple/Wheelport_Hello/"] {
         let html = world.get(path).await;
         assert_eq!((html.status, html.header("content-type")), (StatusCode::OK, "text/html; charset=UTF-8"));
@@ -85,18 +88,18 @@ async fn pages_come_in_every_spelling_without_redirects() {
 }
 
 #[tokio::test]
-async fn files_come_whole_or_as_a_range_and_without_validators() {
-    let world = World::new().await;
-    let whole = world.get(WHEEL).await;
-    assert_eq!((whole.status, whole.header("content-type")), (StatusCode::OK, "application/octet-stream"));
-    assert_eq!((whole.header("etag"), whole.header("last-modified")), ("", ""));
+async fn files_come_complete_or_as_a_range_and_without_validators() {
+    let world = TestWorld::new().await;
+    let complete = world.get(WHEEL).await;
+    assert_eq!((complete.status, complete.header("content-type")), (StatusCode::OK, "application/octet-stream"));
+    assert_eq!((complete.header("etag"), complete.header("last-modified")), ("", ""));
     let head = world.send(Method::HEAD, WHEEL, &[], Vec::new()).await;
-    assert_eq!(head.header("content-length"), whole.body.len().to_string());
+    assert_eq!(head.header("content-length"), complete.body.len().to_string());
     let range = |text| [("range", text)];
     let part = world.send(Method::GET, WHEEL, &range("bytes=2-5"), Vec::new()).await;
     assert_eq!(part.status, StatusCode::PARTIAL_CONTENT);
-    assert_eq!(part.header("content-range"), format!("bytes 2-5/{}", whole.body.len()));
-    assert_eq!(part.body, whole.body[2..6]);
+    assert_eq!(part.header("content-range"), format!("bytes 2-5/{}", complete.body.len()));
+    assert_eq!(part.body, complete.body[2..6]);
     let beyond = world.send(Method::GET, WHEEL, &range("bytes=999999-"), Vec::new()).await;
     assert_eq!(beyond.status, StatusCode::RANGE_NOT_SATISFIABLE);
     assert_eq!(world.get(&format!("{WHEEL}.metadata")).await.status, StatusCode::NOT_FOUND);
@@ -106,7 +109,7 @@ async fn files_come_whole_or_as_a_range_and_without_validators() {
     assert_eq!(ignored.header("etag").len(), 66);
 }
 
-async fn upload(world: &World, path: &str, version: &str, content: &[u8]) -> Answer {
+async fn upload(world: &TestWorld, path: &str, version: &str, content: &[u8]) -> TestResponse {
     let file = format!("corp_tool-{version}.tar.gz");
     let fields = [("name", "Corp.Tool"), ("version", version), ("requires_python", ">=3.9"), ("summary", "A tool")];
     let (content_type, body) = upload_form(&fields, &file, content);
@@ -115,7 +118,7 @@ async fn upload(world: &World, path: &str, version: &str, content: &[u8]) -> Ans
 
 #[tokio::test]
 async fn an_upload_is_seen_at_once_and_never_replaced() {
-    let world = World::new().await;
+    let world = TestWorld::new().await;
     assert_eq!(upload(&world, "/pypi/python/", "1.0", b"first").await.status, StatusCode::OK);
     let page = world.get_as("/pypi/python/simple/corp-tool/", JSON).await.json();
     assert_eq!(page["files"][0]["requires-python"], ">=3.9");
@@ -134,8 +137,8 @@ async fn an_upload_is_seen_at_once_and_never_replaced() {
 
 #[tokio::test]
 async fn states_and_origin_controls_rule_pages_files_and_uploads() {
-    let world = World::new().await;
-    let (store, key) = (&world.emulator.shared().store, world.emulator.repository().clone());
+    let world = TestWorld::new().await;
+    let (store, key) = (&world.emulator.shared.store, world.emulator.repository().clone());
     upload(&world, "/pypi/python/", "1.0", b"first").await;
     let page = "/pypi/python/simple/corp-tool/";
     let file = "/pypi/python/simple/corp-tool/1.0/corp_tool-1.0.tar.gz";
@@ -156,7 +159,7 @@ async fn states_and_origin_controls_rule_pages_files_and_uploads() {
     assert!(back.successful.is_empty(), "disposed is final: {back:?}");
     change(VersionsAction::Delete).await;
     assert_eq!(upload(&world, "/pypi/python/", "1.0", b"other").await.status, StatusCode::OK);
-    let closed = Restrictions { publish: Restriction::Block, upstream: Restriction::Block };
+    let closed = OriginRestrictions { publish: OriginRestriction::Block, upstream: OriginRestriction::Block };
     store.set_restrictions(key.clone(), name("corp-tool"), closed).await.expect("the package exists");
     assert_eq!(upload(&world, "/pypi/python/", "2.0", b"x").await.status, StatusCode::FORBIDDEN);
     world.set(&json!({"blocked": 409})).await;
@@ -165,8 +168,8 @@ async fn states_and_origin_controls_rule_pages_files_and_uploads() {
 
 #[tokio::test]
 async fn a_version_of_an_upstream_is_served_retained_and_not_published_over() {
-    let world = World::new().await;
-    let store = &world.emulator.shared().store;
+    let world = TestWorld::new().await;
+    let store = &world.emulator.shared.store;
     let python = world.emulator.repository().clone();
     let team = python.domain.repository("team");
     let new =
@@ -184,11 +187,11 @@ async fn a_version_of_an_upstream_is_served_retained_and_not_published_over() {
 
 #[tokio::test]
 async fn a_public_file_is_imported_when_it_is_asked_for_and_stays_when_the_index_is_gone() {
-    let public = PublicFake::start().await;
+    let public = FakeIndex::start().await;
     public.file("flask", "flask-3.0.tar.gz", b"flask bytes");
     public.file("flask", "flask-3.1.tar.gz", b"newer flask");
-    let world = World::with_public(&public, Oddities::default()).await;
-    let store = &world.emulator.shared().store;
+    let world = TestWorld::with_public(&public, Oddities::default()).await;
+    let store = &world.emulator.shared.store;
     let python = world.emulator.repository().clone();
     let owner = python.domain.repository("public-store");
     let page = world.get_as("/pypi/python/simple/Flask/", JSON).await.json();
@@ -217,7 +220,7 @@ async fn a_public_file_is_imported_when_it_is_asked_for_and_stays_when_the_index
     assert_eq!(new.status, StatusCode::SERVICE_UNAVAILABLE);
 }
 
-async fn upload_public(world: &World, version: &str) -> Answer {
+async fn upload_public(world: &TestWorld, version: &str) -> TestResponse {
     let fields = [("name", "flask"), ("version", version)];
     let (content_type, body) = upload_form(&fields, &format!("flask-{version}.zip"), b"mine");
     world.send(Method::POST, "/pypi/python/", &[("content-type", &content_type)], body).await
@@ -225,19 +228,19 @@ async fn upload_public(world: &World, version: &str) -> Answer {
 
 #[tokio::test]
 async fn a_public_version_cannot_be_published_over() {
-    let public = PublicFake::start().await;
+    let public = FakeIndex::start().await;
     public.file("flask", "flask-3.0.tar.gz", b"flask bytes");
-    let world = World::with_public(&public, Oddities::default()).await;
+    let world = TestWorld::with_public(&public, Oddities::default()).await;
     assert_eq!(upload_public(&world, "3.0").await.status, StatusCode::CONFLICT);
     assert_eq!(upload_public(&world, "3.0.post1").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn an_import_with_the_wrong_digest_breaks_and_leaves_nothing() {
-    let public = PublicFake::start().await;
+    let public = FakeIndex::start().await;
     public.file("flask", "flask-3.0.tar.gz", b"flask bytes");
     public.swap("flask-3.0.tar.gz", b"other bytes");
-    let world = World::with_public(&public, Oddities::default()).await;
+    let world = TestWorld::with_public(&public, Oddities::default()).await;
     let file = "/pypi/python/simple/flask/3.0/flask-3.0.tar.gz";
     assert!(world.try_get(file).await.is_err(), "a body that ends cleanly would be believed");
     public.swap("flask-3.0.tar.gz", b"flask bytes");
@@ -246,9 +249,9 @@ async fn an_import_with_the_wrong_digest_breaks_and_leaves_nothing() {
 
 #[tokio::test]
 async fn cold_files_show_their_oddities() {
-    let public = PublicFake::start().await;
+    let public = FakeIndex::start().await;
     public.file("flask", "flask-3.0.tar.gz", b"flask bytes");
-    let world = World::with_public(&public, Oddities::default()).await;
+    let world = TestWorld::with_public(&public, Oddities::default()).await;
     let file = "/pypi/python/simple/flask/3.0/flask-3.0.tar.gz";
     world.set(&json!({"cold_404": "1h", "head_range_cold_500": true})).await;
     assert_eq!(world.get(file).await.status, StatusCode::NOT_FOUND);
@@ -264,7 +267,7 @@ async fn cold_files_show_their_oddities() {
 
 #[tokio::test]
 async fn bodies_are_cut_and_requests_fail_as_often_as_asked() {
-    let world = World::new().await;
+    let world = TestWorld::new().await;
     world.set(&json!({"cut_body": "10:1"})).await;
     assert!(world.try_get(WHEEL).await.is_err());
     assert_eq!(world.get(WHEEL).await.status, StatusCode::OK);
@@ -286,13 +289,13 @@ async fn bodies_are_cut_and_requests_fail_as_often_as_asked() {
 
 #[tokio::test]
 async fn a_redirect_leads_to_a_host_that_wants_no_credentials() {
-    let world = World::new().await;
-    let whole = world.get(WHEEL).await;
+    let world = TestWorld::new().await;
+    let complete = world.get(WHEEL).await;
     world.set(&json!({"redirect_assets": "127.0.0.1:0"})).await;
     let redirect = world.get(WHEEL).await;
     assert_eq!(redirect.status, StatusCode::TEMPORARY_REDIRECT);
     let location = redirect.header("location").to_owned();
-    assert_eq!(world.absolute(&location, &[]).await.body, whole.body);
+    assert_eq!(world.absolute(&location, &[]).await.body, complete.body);
     let twice = world.absolute(&location, &[("authorization", "Bearer x")]).await;
     assert_eq!(twice.status, StatusCode::BAD_REQUEST);
     assert!(twice.text().contains("Only one auth mechanism allowed"));
@@ -302,20 +305,20 @@ async fn a_redirect_leads_to_a_host_that_wants_no_credentials() {
 
 #[tokio::test]
 async fn counters_tell_what_was_asked_for() {
-    let world = World::new().await;
+    let world = TestWorld::new().await;
     world.get(HELLO).await;
-    let whole = world.get(WHEEL).await;
+    let complete = world.get(WHEEL).await;
     let stats = world.anonymous(Method::GET, "/_emulator/stats").await.json();
     assert_eq!(stats["requests"], json!({"asset": 1, "page": 1}));
-    assert_eq!(stats["asset_bytes"], whole.body.len());
+    assert_eq!(stats["asset_bytes"], complete.body.len());
     assert_eq!(stats["statuses"], json!({"200": 2}));
 }
 
 #[tokio::test]
 async fn new_files_wait_for_the_index_lag() {
-    let world = World::new().await;
+    let world = TestWorld::new().await;
     world.set(&json!({"index_lag": "30m"})).await;
     assert_eq!(world.get(HELLO).await.status, StatusCode::NOT_FOUND);
-    world.emulator.shared().clock.shift(i64::try_from(Duration::from_secs(1801).as_secs()).expect("small"));
+    world.emulator.shared.clock.shift(i64::try_from(Duration::from_secs(1801).as_secs()).expect("small"));
     assert_eq!(world.get(HELLO).await.status, StatusCode::OK);
 }

@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::call::Call;
-use super::fault::Fault;
-use super::{Inner, shape, tags};
+use super::call::OperationCall;
+use super::fault::CallFault;
+use super::state::ControlState;
+use super::{shape, tags};
 use crate::store::{Domain, NewDomain, StoreError};
 
-pub(super) async fn create(control: &Inner, call: &Call) -> Result<Value, Fault> {
+pub(super) async fn create(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     let mut key = call.domain()?;
     key.owner.clone_from(&call.caller.account);
     let region = control.region();
@@ -19,15 +20,15 @@ pub(super) async fn create(control: &Inner, call: &Call) -> Result<Value, Fault>
     Ok(json!({"domain": shape::domain(&domain, region, "Active", 0, 0)}))
 }
 
-pub(super) fn describe(control: &Inner, call: &Call) -> Result<Value, Fault> {
+pub(super) fn describe(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     let domain = control.store().domain(&call.domain()?)?;
     let totals = control.store().domain_totals(&domain.key)?;
     let region = control.region();
     Ok(json!({"domain": shape::domain(&domain, region, "Active", totals.repositories, totals.asset_bytes)}))
 }
 
-/// A domain that is not there counts as deleted: the operation is idempotent and has no such error.
-pub(super) async fn delete(control: &Inner, call: &Call) -> Result<Value, Fault> {
+/// A missing domain counts as deleted: the operation is idempotent and has no error for it.
+pub(super) async fn delete(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     let key = call.domain()?;
     match control.store().delete_domain(key).await {
         Ok(domain) => Ok(json!({"domain": shape::domain(&domain, control.region(), "Deleted", 0, 0)})),
@@ -36,7 +37,7 @@ pub(super) async fn delete(control: &Inner, call: &Call) -> Result<Value, Fault>
     }
 }
 
-pub(super) fn list(control: &Inner, call: &Call) -> Result<Value, Fault> {
+pub(super) fn list(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     let paging = call.paging()?;
     let own = |domain: &Domain| domain.key.owner == call.caller.account;
     let (domains, next) = paging.cut(control.store().domains().into_iter().filter(own));

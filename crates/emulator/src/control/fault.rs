@@ -1,7 +1,7 @@
 //! The service's errors: code, status, and the members their shapes have, written the rest-json way.
 //!
 //! Shapes and status numbers are those of the service model 2018-09-22; the signature errors are those that every
-//! service of this protocol gives. `sts` writes the same faults as XML.
+//! service of this protocol returns. `sts` writes the same faults as XML.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -10,14 +10,14 @@ use serde_json::{Map, Value};
 use crate::sigv4::SignatureError;
 use crate::store::StoreError;
 
-/// One error answer.
+/// An error response of the control plane or of STS.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// The status number.
+pub struct CallFault {
+    /// The status code of the response.
     pub status: StatusCode,
     /// The code by which SDKs tell errors apart, such as `ResourceNotFoundException`.
     pub code: &'static str,
-    /// A sentence for a person.
+    /// A sentence for the reader of a log.
     pub message: String,
     /// Further members of the shape: `resourceId`, `resourceType`, `reason`.
     members: Vec<(&'static str, String)>,
@@ -25,7 +25,7 @@ pub struct Fault {
     retry_after: Option<u32>,
 }
 
-impl Fault {
+impl CallFault {
     /// Any error, by its parts.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), members: Vec::new(), retry_after: None }
@@ -60,7 +60,7 @@ impl Fault {
         fault
     }
 
-    /// Something broke on the service's side.
+    /// The service itself failed.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException", message)
     }
@@ -82,7 +82,7 @@ impl Fault {
     }
 }
 
-impl From<SignatureError> for Fault {
+impl From<SignatureError> for CallFault {
     fn from(error: SignatureError) -> Self {
         let message = error.to_string();
         let (status, code) = match error {
@@ -97,7 +97,7 @@ impl From<SignatureError> for Fault {
     }
 }
 
-impl From<StoreError> for Fault {
+impl From<StoreError> for CallFault {
     fn from(error: StoreError) -> Self {
         let message = error.to_string();
         match error {
@@ -123,7 +123,7 @@ impl From<StoreError> for Fault {
     }
 }
 
-impl IntoResponse for Fault {
+impl IntoResponse for CallFault {
     fn into_response(self) -> Response {
         let mut body = Map::new();
         body.insert("__type".to_owned(), Value::from(self.code));

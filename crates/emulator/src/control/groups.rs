@@ -1,16 +1,17 @@
-//! Package groups, as far as a domain has them without anybody's doing: the root group `/*`, which allows everything
-//! and holds every package. Other groups cannot be made here.
+//! Package groups, as far as every domain has them: the root group `/*`, which allows everything and holds every
+//! package. Other groups cannot be created.
 
 use serde_json::{Value, json};
 
-use super::call::Call;
-use super::fault::Fault;
-use super::{Inner, shape};
+use super::call::OperationCall;
+use super::fault::CallFault;
+use super::shape;
+use super::state::ControlState;
 use crate::store::Domain;
 
 const ROOT: &str = "/*";
 
-fn root(control: &Inner, domain: &Domain) -> Value {
+fn root(control: &ControlState, domain: &Domain) -> Value {
     let (key, region) = (&domain.key, control.region());
     let allowed = json!({"mode": "ALLOW", "effectiveMode": "ALLOW"});
     json!({
@@ -25,24 +26,24 @@ fn root(control: &Inner, domain: &Domain) -> Value {
     })
 }
 
-pub(super) fn list(control: &Inner, call: &Call) -> Result<Value, Fault> {
+pub(super) fn list(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     let domain = control.store().domain(&call.domain()?)?;
     let fits = ROOT.starts_with(call.text("prefix").unwrap_or_default());
     let (groups, next) = call.paging()?.cut(fits.then(|| root(control, &domain)));
     Ok(shape::listing("packageGroups", groups, next))
 }
 
-pub(super) fn describe(control: &Inner, call: &Call) -> Result<Value, Fault> {
+pub(super) fn describe(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     let domain = control.store().domain(&call.domain()?)?;
     let pattern = call.required("package-group")?;
     if pattern != ROOT {
         let message = format!("Package group not found. PackageGroup: {pattern}");
-        return Err(Fault::not_found(message, "package", pattern));
+        return Err(CallFault::not_found(message, "package", pattern));
     }
     Ok(json!({"packageGroup": root(control, &domain)}))
 }
 
-pub(super) fn associated(control: &Inner, call: &Call) -> Result<Value, Fault> {
+pub(super) fn associated(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     let domain = control.store().domain(&call.domain()?)?;
     call.package()?;
     Ok(json!({"packageGroup": root(control, &domain), "associationType": "STRONG"}))

@@ -1,8 +1,8 @@
 //! Who may call the emulated services: access keys, the principals behind them, and the roles that can be assumed.
 //!
-//! Users come from the settings and stay in memory; sessions of roles are kept by the store until they end. Without
+//! Users come from the settings and stay in memory; the store keeps sessions of roles until they expire. Without
 //! settings there is one administrator ([`DEFAULT_ACCESS_KEY`]) and every role may be assumed; settings add principals
-//! and roles with fewer rights, so that each denial can be provoked.
+//! and roles with fewer rights, so that a test can provoke each denial.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,13 +11,13 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use subtle::ConstantTimeEq as _;
 
-use super::fault::Fault;
-use crate::access::Decision;
-use crate::store::{Allowed, Principal, Store, StoreError};
+use super::fault::CallFault;
+use crate::access::AccessDecision;
+use crate::store::{AllowedActions, Principal, Store, StoreError};
 
 /// The access key of the administrator every emulator knows.
 pub const DEFAULT_ACCESS_KEY: &str = "AKIAEMULATOR00000000";
-/// Its secret, which protects nothing.
+/// The secret key of that administrator, which protects nothing.
 pub const DEFAULT_SECRET_KEY: &str = "wheelport-emulator-secret-key-0000000000";
 /// The account the administrator belongs to.
 pub const DEFAULT_ACCOUNT: &str = "111122223333";
@@ -40,23 +40,24 @@ pub const DEFAULT_ACCOUNT: &str = "111122223333";
 pub struct IdentitySettings {
     /// Users with an access key of their own.
     pub principals: Vec<PrincipalSettings>,
-    /// Roles with conditions or fewer rights. A role that is not named here may be assumed by anyone and may do all.
+    /// Roles with conditions or fewer rights. Any principal may assume a role that is not
+    /// named here, and the role may do everything.
     pub roles: Vec<RoleSettings>,
-    /// When set, the only web identity token that is accepted; else every well-formed one is.
+    /// When set, the only web identity token that is accepted; otherwise every well-formed one is.
     #[serde(deserialize_with = "some_secret")]
     pub web_identity_token: Option<SecretString>,
 }
 
-/// One user.
+/// A user with an access key.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrincipalSettings {
-    /// The access key id.
+    /// The id of the access key.
     pub access_key: String,
     /// The secret access key.
     #[serde(deserialize_with = "secret")]
     pub secret_key: SecretString,
-    /// Twelve digits.
+    /// The account number: twelve digits.
     #[serde(default = "default_account")]
     pub account: String,
     /// The user's name in its ARN.
@@ -65,18 +66,18 @@ pub struct PrincipalSettings {
     pub actions: Option<BTreeSet<String>>,
 }
 
-/// One role.
+/// A role that principals may assume.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoleSettings {
-    /// `arn:aws:iam::ACCOUNT:role/NAME`
+    /// The ARN: `arn:aws:iam::ACCOUNT:role/NAME`.
     pub arn: String,
     /// The external id a caller must name.
     pub external_id: Option<String>,
     /// Whether a caller must name an MFA device and its code.
     #[serde(default)]
     pub mfa_required: bool,
-    /// As for principals.
+    /// The allowed actions, as for principals.
     pub actions: Option<BTreeSet<String>>,
 }
 
@@ -92,39 +93,37 @@ fn some_secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secr
     secret(deserializer).map(Some)
 }
 
-fn allowed(actions: Option<&BTreeSet<String>>) -> Allowed {
-    actions.map_or(Allowed::All, |actions| Allowed::Only(actions.clone()))
+fn allowed(actions: Option<&BTreeSet<String>>) -> AllowedActions {
+    actions.map_or(AllowedActions::All, |actions| AllowedActions::Only(actions.clone()))
 }
 
-/// Refuses what a principal's own rights do not allow.
-pub fn authorize(principal: &Principal, action: &str, resource: &str) -> Result<(), Fault> {
+/// Refuses an action that the principal's own rights do not allow.
+pub(super) fn authorize(principal: &Principal, action: &str, resource: &str) -> Result<(), CallFault> {
     if principal.allowed.allows(action) {
         return Ok(());
     }
-    let refusal = Decision::NotInIdentityPolicy.refusal(&principal.arn, action, resource);
-    Err(Fault::denied(refusal.unwrap_or_default()))
+    let refusal = AccessDecision::NotInIdentityPolicy.refusal(&principal.arn, action, resource);
+    Err(CallFault::denied(refusal.unwrap_or_default()))
 }
 
-/// Who a session of a role acts as.
-pub struct SessionOf {
-    /// The role's account.
+/// The principal that a new session acts as.
+pub(super) struct NewSession {
     pub account: String,
     /// `arn:aws:sts::…:assumed-role/…/…`
     pub arn: String,
-    /// What it may do.
-    pub allowed: Allowed,
+    pub allowed: AllowedActions,
 }
 
-/// All keys and roles.
-pub struct Identities {
+/// The known keys and roles.
+pub(super) struct Identities {
     users: HashMap<String, Principal>,
     store: Store,
     settings: IdentitySettings,
 }
 
 impl Identities {
-    /// The default administrator, what the settings add, and the sessions in the store.
-    pub fn new(settings: IdentitySettings, store: Store) -> Self {
+    /// The default administrator, the principals of the settings, and the sessions in the store.
+    pub(super) fn new(settings: IdentitySettings, store: Store) -> Self {
         let administrator = PrincipalSettings {
             access_key: DEFAULT_ACCESS_KEY.to_owned(),
             secret_key: DEFAULT_SECRET_KEY.into(),
@@ -137,10 +136,10 @@ impl Identities {
         Self { users, store, settings }
     }
 
-    /// The principal with this access key, if the session token fits and the session lasts.
-    pub fn find(&self, access_key: &str, session_token: Option<&str>, now: u64) -> Result<Principal, Fault> {
+    /// The principal with this access key, if the session token matches and the session has not expired.
+    pub(super) fn find(&self, access_key: &str, session_token: Option<&str>, now: u64) -> Result<Principal, CallFault> {
         let unknown = || {
-            Fault::new(
+            CallFault::new(
                 StatusCode::FORBIDDEN,
                 "UnrecognizedClientException",
                 "The security token included in the request is invalid.",
@@ -157,7 +156,7 @@ impl Identities {
             return Err(unknown());
         }
         if principal.expires.is_some_and(|expires| expires <= now) {
-            return Err(Fault::new(
+            return Err(CallFault::new(
                 StatusCode::FORBIDDEN,
                 "ExpiredTokenException",
                 "The security token included in the request is expired",
@@ -167,22 +166,22 @@ impl Identities {
     }
 
     /// The settings of a role, if it has any.
-    pub fn role(&self, arn: &str) -> Option<&RoleSettings> {
+    pub(super) fn role(&self, arn: &str) -> Option<&RoleSettings> {
         self.settings.roles.iter().find(|role| role.arn == arn)
     }
 
     /// The only web identity token accepted, if one is set.
-    pub fn web_identity_token(&self) -> Option<&SecretString> {
+    pub(super) fn web_identity_token(&self) -> Option<&SecretString> {
         self.settings.web_identity_token.as_ref()
     }
 
     /// What a session of this role may do.
-    pub fn allowed_to(&self, role: &str) -> Allowed {
+    pub(super) fn allowed_to(&self, role: &str) -> AllowedActions {
         allowed(self.role(role).and_then(|role| role.actions.as_ref()))
     }
 
-    /// Makes keys that work until `expires`, in seconds since the epoch.
-    pub async fn open_session(&self, of: SessionOf, expires: u64) -> Result<Principal, StoreError> {
+    /// Creates keys that work until `expires`, in seconds since the epoch.
+    pub(super) async fn open_session(&self, of: NewSession, expires: u64) -> Result<Principal, StoreError> {
         let session = Principal {
             access_key_id: format!("ASIA{}", random_text(16, true)),
             secret_access_key: random_text(40, false).into(),
@@ -210,7 +209,7 @@ fn principal(user: &PrincipalSettings) -> Principal {
 }
 
 /// The unique id that IAM would give to a user or to the role of a session: stable, derived from the ARN.
-pub fn unique_id(arn: &str) -> String {
+pub(super) fn unique_id(arn: &str) -> String {
     let digest = |text: &str| wheelport_index::Sha256::of(text.as_bytes()).to_string().to_uppercase();
     match arn.split_once(":assumed-role/").and_then(|(_, rest)| rest.split_once('/')) {
         Some((role, session)) => format!("AROA{}:{session}", &digest(role)[..17]),
@@ -237,10 +236,10 @@ mod tests {
     #[tokio::test]
     async fn session_keys_need_their_token_and_end() {
         let (_dir, identities) = identities("{}").await;
-        let of = SessionOf {
+        let of = NewSession {
             account: DEFAULT_ACCOUNT.to_owned(),
             arn: "arn:aws:sts::111122223333:assumed-role/reader/test".to_owned(),
-            allowed: Allowed::All,
+            allowed: AllowedActions::All,
         };
         let session = identities.open_session(of, 100).await.expect("the store works");
         let code = |token: Option<&str>, now| {

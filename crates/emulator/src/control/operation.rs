@@ -6,7 +6,7 @@ use http::Method;
 
 macro_rules! operations {
     ($($name:ident = $method:ident $path:literal,)*) => {
-        /// One operation of the control plane.
+        /// An operation of the control plane.
         #[expect(missing_docs, reason = "the names are the service model's own")]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Operation {
@@ -22,7 +22,7 @@ macro_rules! operations {
                 }
             }
 
-            /// The service model's name.
+            /// The operation's name in the service model.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($name),)*

@@ -4,7 +4,9 @@
 
 use serde_json::{Value, json};
 
-use crate::store::{Asset, Domain, DomainKey, Origin, Package, Policy, Repository, Restrictions, Version};
+use crate::store::{
+    Asset, Domain, DomainKey, OriginRestrictions, Package, PackageVersion, Repository, ResourcePolicy, VersionOrigin,
+};
 use wheelport_index::ProjectName;
 
 /// The shape without the members that are null.
@@ -16,13 +18,13 @@ fn present(mut shape: Value) -> Value {
 }
 
 /// One page of a listing.
-pub fn listing(name: &str, entries: Vec<Value>, next: Option<String>) -> Value {
+pub(super) fn listing(name: &str, entries: Vec<Value>, next: Option<String>) -> Value {
     let members = [(name, Value::Array(entries))].into_iter();
     members.chain(next.map(|next| ("nextToken", next.into()))).collect()
 }
 
 /// `DomainSummary`
-pub fn domain_summary(domain: &Domain, region: &str, status: &str) -> Value {
+pub(super) fn domain_summary(domain: &Domain, region: &str, status: &str) -> Value {
     json!({
         "name": domain.key.name,
         "owner": domain.key.owner,
@@ -34,7 +36,7 @@ pub fn domain_summary(domain: &Domain, region: &str, status: &str) -> Value {
 }
 
 /// `DomainDescription`: the summary, and how much the domain holds.
-pub fn domain(domain: &Domain, region: &str, status: &str, repositories: usize, bytes: u64) -> Value {
+pub(super) fn domain(domain: &Domain, region: &str, status: &str, repositories: usize, bytes: u64) -> Value {
     let mut shape = domain_summary(domain, region, status);
     shape["repositoryCount"] = repositories.into();
     shape["assetSizeBytes"] = bytes.into();
@@ -43,7 +45,7 @@ pub fn domain(domain: &Domain, region: &str, status: &str, repositories: usize, 
 }
 
 /// `RepositorySummary`
-pub fn repository_summary(domain: &DomainKey, repository: &Repository, region: &str) -> Value {
+pub(super) fn repository_summary(domain: &DomainKey, repository: &Repository, region: &str) -> Value {
     present(json!({
         "name": repository.name,
         "administratorAccount": repository.administrator_account,
@@ -56,7 +58,7 @@ pub fn repository_summary(domain: &DomainKey, repository: &Repository, region: &
 }
 
 /// `RepositoryDescription`: the summary, and where packages come from.
-pub fn repository(domain: &DomainKey, repository: &Repository, region: &str) -> Value {
+pub(super) fn repository(domain: &DomainKey, repository: &Repository, region: &str) -> Value {
     let mut shape = repository_summary(domain, repository, region);
     let upstreams = repository.upstreams.iter().map(|name| json!({"repositoryName": name}));
     shape["upstreams"] = upstreams.collect();
@@ -69,12 +71,12 @@ pub fn repository(domain: &DomainKey, repository: &Repository, region: &str) -> 
 }
 
 /// `ResourcePolicy`
-pub fn policy(resource_arn: &str, policy: &Policy) -> Value {
+pub(super) fn policy(resource_arn: &str, policy: &ResourcePolicy) -> Value {
     json!({"resourceArn": resource_arn, "revision": policy.revision, "document": policy.document})
 }
 
 /// `PackageOriginConfiguration`
-pub fn origin_configuration(restrictions: Restrictions) -> Value {
+pub(super) fn origin_configuration(restrictions: OriginRestrictions) -> Value {
     json!({"restrictions": {
         "publish": restrictions.publish.as_str(),
         "upstream": restrictions.upstream.as_str(),
@@ -82,7 +84,7 @@ pub fn origin_configuration(restrictions: Restrictions) -> Value {
 }
 
 /// `PackageSummary`
-pub fn package_summary(package: &Package) -> Value {
+pub(super) fn package_summary(package: &Package) -> Value {
     json!({
         "format": "pypi",
         "package": package.name.as_str(),
@@ -91,7 +93,7 @@ pub fn package_summary(package: &Package) -> Value {
 }
 
 /// `PackageDescription`
-pub fn package(package: &Package) -> Value {
+pub(super) fn package(package: &Package) -> Value {
     json!({
         "format": "pypi",
         "name": package.name.as_str(),
@@ -99,16 +101,16 @@ pub fn package(package: &Package) -> Value {
     })
 }
 
-fn origin(origin: &Origin) -> Value {
+fn origin(origin: &VersionOrigin) -> Value {
     let entry = match origin {
-        Origin::Internal { repository } => json!({"repositoryName": repository}),
-        Origin::External { connection } => json!({"externalConnectionName": connection}),
+        VersionOrigin::Internal { repository } => json!({"repositoryName": repository}),
+        VersionOrigin::External { connection } => json!({"externalConnectionName": connection}),
     };
     json!({"domainEntryPoint": entry, "originType": origin.kind()})
 }
 
 /// `PackageVersionSummary`
-pub fn version_summary(version: &Version) -> Value {
+pub(super) fn version_summary(version: &PackageVersion) -> Value {
     json!({
         "version": version.version,
         "revision": version.revision,
@@ -118,7 +120,7 @@ pub fn version_summary(version: &Version) -> Value {
 }
 
 /// `PackageVersionDescription`
-pub fn version(package: &ProjectName, version: &Version) -> Value {
+pub(super) fn version(package: &ProjectName, version: &PackageVersion) -> Value {
     let metadata = &version.metadata;
     let licenses: Value = metadata.licenses.iter().map(|name| json!({"name": name})).collect();
     present(json!({
@@ -137,8 +139,8 @@ pub fn version(package: &ProjectName, version: &Version) -> Value {
     }))
 }
 
-/// The members by which every answer about one version begins.
-pub fn about_version(package: &ProjectName, version: &Version) -> Value {
+/// The first members of every response about one version.
+pub(super) fn about_version(package: &ProjectName, version: &PackageVersion) -> Value {
     json!({
         "format": "pypi",
         "package": package.as_str(),
@@ -148,7 +150,7 @@ pub fn about_version(package: &ProjectName, version: &Version) -> Value {
 }
 
 /// `AssetSummary`
-pub fn asset(asset: &Asset) -> Value {
+pub(super) fn asset(asset: &Asset) -> Value {
     let hashes = present(json!({
         "MD5": asset.hashes.md5,
         "SHA-1": asset.hashes.sha1,
@@ -163,7 +165,7 @@ pub fn asset(asset: &Asset) -> Value {
 }
 
 /// `PackageDependency` of one `Requires-Dist` entry; `None` if it does not begin with a name.
-pub fn dependency(requirement: &str) -> Option<Value> {
+pub(super) fn dependency(requirement: &str) -> Option<Value> {
     let end = requirement
         .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')))
         .unwrap_or(requirement.len());

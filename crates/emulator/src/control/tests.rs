@@ -15,23 +15,24 @@ use aws_sdk_codeartifact::types::{
 use aws_types::region::Region;
 
 use super::*;
-use crate::oddities::{Oddities, Switchboard};
-use crate::shared::Stats;
-use crate::store::{DomainKey, NewAsset, NewDomain, NewRepository, VersionMetadata};
+use crate::oddities::Oddities;
+use crate::shared::RequestStats;
+use crate::store::{DomainKey, NewAsset, NewDomain, NewRepository, Store, TokenVerdict, VersionMetadata};
+use crate::switchboard::Switchboard;
 use wheelport_index::{FileName, ProjectName};
 use wheelport_runtime::{Clock, Tasks};
 
 /// A control plane on a free port, with the domain `acme` and the repository `python` in it.
-struct Emulated {
+struct TestControl {
     url: String,
     clock: Clock,
-    shared: Arc<Shared>,
-    control: Control,
+    shared: Arc<EmulatorState>,
+    control: ControlService,
     tasks: Tasks,
     _dir: tempfile::TempDir,
 }
 
-impl Drop for Emulated {
+impl Drop for TestControl {
     fn drop(&mut self) {
         self.tasks.stop();
     }
@@ -41,7 +42,7 @@ fn acme() -> DomainKey {
     DomainKey::new(DEFAULT_ACCOUNT, "acme")
 }
 
-async fn emulated(settings: ControlSettings) -> Emulated {
+async fn emulated(settings: ControlSettings) -> TestControl {
     let dir = tempfile::tempdir().expect("a directory");
     let clock = Clock::system();
     let store = Store::open(dir.path().to_owned(), clock.clone()).await.expect("a new store");
@@ -56,16 +57,16 @@ async fn emulated(settings: ControlSettings) -> Emulated {
     store.create_repository(python).await.expect("a new repository");
     let data_address = OnceLock::new();
     data_address.get_or_init(|| ([127, 0, 0, 1], 4321).into());
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(EmulatorState {
         store,
         clock: clock.clone(),
         oddities: Switchboard::new(Oddities::default()),
-        stats: Stats::default(),
+        stats: RequestStats::default(),
         region: "eu-central-1".to_owned(),
         default_domain: DomainKey::new(DEFAULT_ACCOUNT, "other"),
         data_address,
     });
-    let control = Control::new(Arc::clone(&shared), settings);
+    let control = ControlService::new(Arc::clone(&shared), settings);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     let tasks = Tasks::new();
@@ -73,10 +74,10 @@ async fn emulated(settings: ControlSettings) -> Emulated {
     tasks.spawn_loop("control", async move {
         axum::serve(listener, service).await.expect("serving does not fail");
     });
-    Emulated { url, clock, shared, control, tasks, _dir: dir }
+    TestControl { url, clock, shared, control, tasks, _dir: dir }
 }
 
-async fn plain() -> Emulated {
+async fn plain() -> TestControl {
     emulated(ControlSettings::default()).await
 }
 
@@ -84,7 +85,7 @@ fn administrator() -> Credentials {
     Credentials::new(DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY, None, None, "test")
 }
 
-impl Emulated {
+impl TestControl {
     fn client(&self) -> Client {
         self.client_of(administrator())
     }
@@ -148,17 +149,17 @@ async fn a_token_lives_as_long_as_asked() {
     let emulated = plain().await;
     let client = emulated.client();
     for (asked, expected) in [(None, 43_200), (Some(900), 900), (Some(43_200), 43_200)] {
-        let answer = client.get_authorization_token().domain("acme").set_duration_seconds(asked).send().await;
-        let answer = answer.expect("a token");
-        let life = answer.expiration().map(DateTime::secs).unwrap_or_default()
+        let response = client.get_authorization_token().domain("acme").set_duration_seconds(asked).send().await;
+        let response = response.expect("a token");
+        let life = response.expiration().map(DateTime::secs).unwrap_or_default()
             - i64::try_from(emulated.clock.unix_seconds()).expect("far future");
         assert!((expected - 2..=expected).contains(&life), "{asked:?}: {life}");
-        let token = answer.authorization_token().unwrap_or_default();
-        assert!(matches!(emulated.shared.store.verify_token(token), crate::store::Verdict::Valid(_)));
+        let token = response.authorization_token().unwrap_or_default();
+        assert!(matches!(emulated.shared.store.verify_token(token), TokenVerdict::Valid(_)));
     }
     for asked in [0, 1, 899, 43_201] {
-        let answer = client.get_authorization_token().domain("acme").duration_seconds(asked).send().await;
-        assert_eq!(refusal(answer).0, "ValidationException", "{asked}");
+        let response = client.get_authorization_token().domain("acme").duration_seconds(asked).send().await;
+        assert_eq!(refusal(response).0, "ValidationException", "{asked}");
     }
     let unknown = client.get_authorization_token().domain("nowhere").send().await;
     assert!(
@@ -169,7 +170,7 @@ async fn a_token_lives_as_long_as_asked() {
     );
 }
 
-/// `into_service_error` panics for other kinds; tests want to look.
+/// Like `into_service_error`, but without the panic for other kinds.
 trait IntoServiceError<E> {
     fn into_service_error_opt(self) -> Option<E>;
 }
@@ -217,14 +218,14 @@ async fn a_session_of_a_role_signs_until_it_ends() {
 async fn wrong_keys_and_clocks_are_told_apart() {
     let emulated = plain().await;
     let stranger = Credentials::new("AKIASTRANGER", "secret", None, None, "test");
-    let answer = emulated.client_of(stranger).list_domains().send().await;
-    assert_eq!(refusal(answer).0, "UnrecognizedClientException");
+    let response = emulated.client_of(stranger).list_domains().send().await;
+    assert_eq!(refusal(response).0, "UnrecognizedClientException");
 
     let wrong = Credentials::new(DEFAULT_ACCESS_KEY, "secret", None, None, "test");
-    let answer = emulated.client_of(wrong.clone()).list_domains().send().await;
-    assert_eq!(refusal(answer).0, "InvalidSignatureException");
-    let answer = emulated.sts(wrong).get_caller_identity().send().await;
-    assert_eq!(refusal(answer).0, "SignatureDoesNotMatch");
+    let response = emulated.client_of(wrong.clone()).list_domains().send().await;
+    assert_eq!(refusal(response).0, "InvalidSignatureException");
+    let response = emulated.sts(wrong).get_caller_identity().send().await;
+    assert_eq!(refusal(response).0, "SignatureDoesNotMatch");
 
     emulated.clock.shift(3600);
     let late = emulated.client().list_domains().send().await;
@@ -281,8 +282,8 @@ async fn each_missing_right_is_named() {
         let identities = serde_json::from_value(principals).expect("valid settings");
         let emulated = emulated(ControlSettings { identities, ..ControlSettings::default() }).await;
         let client = emulated.client_of(Credentials::new("AKIALIMITED", "s", None, None, "test"));
-        let answer = client.get_authorization_token().domain("acme").send().await;
-        let (code, message) = refusal(answer);
+        let response = client.get_authorization_token().domain("acme").send().await;
+        let (code, message) = refusal(response);
         assert_eq!(code, "AccessDeniedException");
         assert!(message.contains(&format!("is not authorized to perform: {missing} on resource: ")), "{message}");
     }
@@ -293,8 +294,8 @@ async fn injected_faults_come_once_and_in_order() {
     let emulated = plain().await;
     let client = emulated.client();
     let faults = emulated.control.faults();
-    faults.inject(Operation::GetAuthorizationToken, Fault::throttling(7));
-    faults.inject(Operation::GetAuthorizationToken, Fault::internal("Internal server error"));
+    faults.inject(Operation::GetAuthorizationToken, CallFault::throttling(7));
+    faults.inject(Operation::GetAuthorizationToken, CallFault::internal("Internal server error"));
     let ask = || client.get_authorization_token().domain("acme").send();
     let throttled = ask().await.err().and_then(SdkError::into_service_error_opt).expect("a refusal");
     let aws_sdk_codeartifact::operation::get_authorization_token::GetAuthorizationTokenError::ThrottlingException(
@@ -360,7 +361,7 @@ async fn an_endpoint_is_the_emulators_own_address() {
         let client = emulated.client();
         async move {
             let ask = client.get_repository_endpoint().domain("acme").repository("python").format(format);
-            ask.send().await.map(|answer| answer.repository_endpoint.unwrap_or_default())
+            ask.send().await.map(|response| response.repository_endpoint.unwrap_or_default())
         }
     };
     let url = ask(PackageFormat::Pypi).await.expect("an address");
@@ -418,7 +419,7 @@ async fn packages_are_listed_page_by_page() {
     assert_eq!(blocked.packages()[0].package(), Some("gamma"));
 
     let oddities = Oddities { list_lag: "1h".parse().expect("a duration"), ..Oddities::default() };
-    emulated.shared.oddities.set(oddities);
+    emulated.shared.oddities.set(oddities).expect("valid statuses");
     assert!(list().send().await.expect("listed").packages().is_empty());
 }
 

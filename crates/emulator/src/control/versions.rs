@@ -1,7 +1,7 @@
 //! Versions: list, describe, assets, readme, dependencies, and the changes of many at once.
 //!
-//! Reads see only what the repository itself retains, as with the service; upstreams are searched by the data plane and
-//! by a copy with `includeFromUpstream`.
+//! As in the service, reads see only the versions that the repository itself retains; the data plane and a copy with
+//! `includeFromUpstream` search upstreams, too.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -12,32 +12,34 @@ use http::header;
 use serde_json::{Map, Value, json};
 use tokio_util::io::ReaderStream;
 
-use super::call::{Call, absent, not_one_of};
-use super::fault::Fault;
+use super::call::{OperationCall, absent, not_one_of};
+use super::fault::CallFault;
 use super::packages::named;
-use super::{Inner, shape};
+use super::shape;
+use super::state::ControlState;
 use crate::store::{
-    Asset, CopyRequest, Version, VersionErrorCode, VersionStatus, VersionsAction, VersionsOutcome, VersionsRequest,
+    Asset, CopyRequest, PackageVersion, VersionErrorCode, VersionStatus, VersionsAction, VersionsOutcome,
+    VersionsRequest,
 };
 use wheelport_index::{FileName, ProjectName};
 
 const STATUSES: [&str; 6] = ["Published", "Unfinished", "Unlisted", "Archived", "Disposed", "Deleted"];
 const ORIGINS: [&str; 3] = ["INTERNAL", "EXTERNAL", "UNKNOWN"];
 
-fn status(word: Option<&str>, name: &str) -> Result<Option<VersionStatus>, Fault> {
+fn status(word: Option<&str>, name: &str) -> Result<Option<VersionStatus>, CallFault> {
     let Some(word) = word else { return Ok(None) };
     VersionStatus::from_str(word).map(Some).map_err(|_| not_one_of(word, name, &STATUSES))
 }
 
 /// The one version a call names.
-fn one(control: &Inner, call: &Call) -> Result<(ProjectName, Version), Fault> {
+fn one(control: &ControlState, call: &OperationCall) -> Result<(ProjectName, PackageVersion), CallFault> {
     let wanted = call.version()?;
     let (key, package) = named(control, call)?;
     let version = control.store().version(&key, &package, wanted)?;
     Ok((package, version))
 }
 
-pub(super) fn list(control: &Inner, call: &Call) -> Result<Value, Fault> {
+pub(super) fn list(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     let (key, name) = named(control, call)?;
     let paging = call.paging()?;
     let wanted = status(call.text("status"), "status")?;
@@ -51,7 +53,7 @@ pub(super) fn list(control: &Inner, call: &Call) -> Result<Value, Fault> {
     }
     let package = control.store().package(&key, &name)?;
     let visible = control.listed_until();
-    let mut versions: Vec<&Version> = package.versions.values().collect();
+    let mut versions: Vec<&PackageVersion> = package.versions.values().collect();
     versions.retain(|version| version.published <= visible);
     let display = versions.iter().filter(|version| version.status == VersionStatus::Published);
     let display = display.max_by_key(|version| version.published).map(|version| version.version.clone());
@@ -64,65 +66,65 @@ pub(super) fn list(control: &Inner, call: &Call) -> Result<Value, Fault> {
     }
     let (page, next) = paging.cut(versions);
     let summaries = page.into_iter().map(shape::version_summary).collect();
-    let mut answer = shape::listing("versions", summaries, next);
-    answer["format"] = "pypi".into();
-    answer["package"] = name.as_str().into();
+    let mut response = shape::listing("versions", summaries, next);
+    response["format"] = "pypi".into();
+    response["package"] = name.as_str().into();
     if let Some(display) = display {
-        answer["defaultDisplayVersion"] = display.into();
+        response["defaultDisplayVersion"] = display.into();
     }
-    Ok(answer)
+    Ok(response)
 }
 
-pub(super) fn describe(control: &Inner, call: &Call) -> Result<Value, Fault> {
+pub(super) fn describe(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     let (package, version) = one(control, call)?;
     Ok(json!({"packageVersion": shape::version(&package, &version)}))
 }
 
-/// One listing about one version: what it is about, then the entries.
-fn listing_of(call: &Call, about: Value, name: &str, entries: Vec<Value>) -> Result<Value, Fault> {
+/// A listing about one version: the version, then the entries.
+fn listing_of(call: &OperationCall, about: Value, name: &str, entries: Vec<Value>) -> Result<Value, CallFault> {
     let (page, next) = call.paging()?.cut(entries);
-    let mut answer = about;
-    if let (Some(members), Value::Object(listing)) = (answer.as_object_mut(), shape::listing(name, page, next)) {
+    let mut response = about;
+    if let (Some(members), Value::Object(listing)) = (response.as_object_mut(), shape::listing(name, page, next)) {
         members.extend(listing);
     }
-    Ok(answer)
+    Ok(response)
 }
 
-pub(super) fn assets(control: &Inner, call: &Call) -> Result<Value, Fault> {
+pub(super) fn assets(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     let (package, version) = one(control, call)?;
     let entries = version.assets.values().map(shape::asset).collect();
     listing_of(call, shape::about_version(&package, &version), "assets", entries)
 }
 
-pub(super) fn dependencies(control: &Inner, call: &Call) -> Result<Value, Fault> {
+pub(super) fn dependencies(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     let (package, version) = one(control, call)?;
     let entries = version.metadata.requires_dist.iter().filter_map(|one| shape::dependency(one)).collect();
     listing_of(call, shape::about_version(&package, &version), "dependencies", entries)
 }
 
-pub(super) fn readme(control: &Inner, call: &Call) -> Result<Value, Fault> {
+pub(super) fn readme(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     let (package, version) = one(control, call)?;
-    let mut answer = shape::about_version(&package, &version);
+    let mut response = shape::about_version(&package, &version);
     let readme = version.metadata.description.ok_or_else(|| {
         let message = format!("Readme not found for version {} of {package}", version.version);
-        Fault::not_found(message, "package-version", version.version)
+        CallFault::not_found(message, "package-version", version.version)
     })?;
-    answer["readme"] = readme.into();
-    Ok(answer)
+    response["readme"] = readme.into();
+    Ok(response)
 }
 
 /// The bytes of an asset, streamed from disk.
-pub(super) async fn asset(control: &Inner, call: &Call) -> Result<Response, Fault> {
+pub(super) async fn asset(control: &ControlState, call: &OperationCall) -> Result<Response, CallFault> {
     let (_, version) = one(control, call)?;
     let wanted = call.required("asset")?;
-    let not_found = || Fault::not_found(format!("Asset not found: {wanted}"), "asset", wanted);
+    let not_found = || CallFault::not_found(format!("Asset not found: {wanted}"), "asset", wanted);
     if call.text("revision").is_some_and(|revision| revision != version.revision) {
         let message = format!("The revision of version {} is {}", version.version, version.revision);
-        return Err(Fault::not_found(message, "package-version", version.version));
+        return Err(CallFault::not_found(message, "package-version", version.version));
     }
     if !version.status.is_downloadable() {
         let message = format!("Version {} is {}", version.version, version.status.as_str());
-        return Err(Fault::not_found(message, "package-version", version.version));
+        return Err(CallFault::not_found(message, "package-version", version.version));
     }
     let name = FileName::parse(wanted).map_err(|_| not_found())?;
     let blob = version.assets.get(&name).and_then(Asset::blob).ok_or_else(not_found)?;
@@ -137,7 +139,7 @@ pub(super) async fn asset(control: &Inner, call: &Call) -> Result<Response, Faul
     Ok((headers, Body::from_stream(ReaderStream::new(file))).into_response())
 }
 
-pub(super) async fn set_status(control: &Inner, call: &Call) -> Result<Value, Fault> {
+pub(super) async fn set_status(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     let target = call.body_text("targetStatus").ok_or_else(|| absent("targetStatus"))?;
     let target = status(Some(target), "targetStatus")?.ok_or_else(|| absent("targetStatus"))?;
     if !matches!(target, VersionStatus::Published | VersionStatus::Unlisted | VersionStatus::Archived) {
@@ -146,15 +148,15 @@ pub(super) async fn set_status(control: &Inner, call: &Call) -> Result<Value, Fa
     change(control, call, VersionsAction::SetStatus(target)).await
 }
 
-pub(super) async fn dispose(control: &Inner, call: &Call) -> Result<Value, Fault> {
+pub(super) async fn dispose(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     change(control, call, VersionsAction::Dispose).await
 }
 
-pub(super) async fn delete(control: &Inner, call: &Call) -> Result<Value, Fault> {
+pub(super) async fn delete(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     change(control, call, VersionsAction::Delete).await
 }
 
-async fn change(control: &Inner, call: &Call, action: VersionsAction) -> Result<Value, Fault> {
+async fn change(control: &ControlState, call: &OperationCall, action: VersionsAction) -> Result<Value, CallFault> {
     let versions = call.versions()?.ok_or_else(|| absent("versions"))?;
     let request = VersionsRequest {
         versions,
@@ -166,11 +168,11 @@ async fn change(control: &Inner, call: &Call, action: VersionsAction) -> Result<
     Ok(outcome(&control.store().change_versions(key, package, request).await?))
 }
 
-fn revisions(call: &Call) -> Result<Option<BTreeMap<String, String>>, Fault> {
+fn revisions(call: &OperationCall) -> Result<Option<BTreeMap<String, String>>, CallFault> {
     let Some(map) = call.body("versionRevisions") else { return Ok(None) };
     serde_json::from_value(map.clone())
         .map(Some)
-        .map_err(|_| Fault::unreadable("'versionRevisions' is not a map of strings"))
+        .map_err(|_| CallFault::unreadable("'versionRevisions' is not a map of strings"))
 }
 
 fn outcome(outcome: &VersionsOutcome) -> Value {
@@ -191,16 +193,16 @@ fn outcome(outcome: &VersionsOutcome) -> Value {
     json!({"successfulVersions": successful, "failedVersions": failed})
 }
 
-pub(super) async fn copy(control: &Inner, call: &Call) -> Result<Value, Fault> {
+pub(super) async fn copy(control: &ControlState, call: &OperationCall) -> Result<Value, CallFault> {
     let source = call.repository_named("source-repository")?;
     let destination = call.repository_named("destination-repository")?;
     if source == destination {
-        return Err(Fault::validation("Source and destination repository must differ"));
+        return Err(CallFault::validation("Source and destination repository must differ"));
     }
     let wanted: BTreeMap<String, Option<String>> = match (call.versions()?, revisions(call)?) {
         (Some(versions), None) => versions.into_iter().map(|version| (version, None)).collect(),
         (None, Some(revisions)) => revisions.into_iter().map(|(name, one)| (name, Some(one))).collect(),
-        _ => return Err(Fault::validation("Exactly one of versions and versionRevisions must be given")),
+        _ => return Err(CallFault::validation("Exactly one of versions and versionRevisions must be given")),
     };
     let flag = |name: &str| call.body(name).and_then(Value::as_bool).unwrap_or_default();
     let package = call.package()?;
@@ -234,11 +236,11 @@ pub(super) async fn copy(control: &Inner, call: &Call) -> Result<Value, Fault> {
 }
 
 /// The service takes the `generic` format only, and the emulator keeps the `pypi` format only.
-pub(super) fn publish(call: &Call) -> Result<Value, Fault> {
+pub(super) fn publish(call: &OperationCall) -> Result<Value, CallFault> {
     call.repository()?;
     call.version()?;
     Err(match call.format()? {
-        "generic" => Fault::not_emulated("PublishPackageVersion for the generic format"),
-        other => Fault::validation(format!("PublishPackageVersion does not support the format {other}")),
+        "generic" => CallFault::not_emulated("PublishPackageVersion for the generic format"),
+        other => CallFault::validation(format!("PublishPackageVersion does not support the format {other}")),
     })
 }

@@ -5,28 +5,24 @@ use percent_encoding::percent_decode_str;
 use crate::store::{DomainKey, RepositoryKey};
 use wheelport_index::{FileName, ProjectName};
 
-/// What is asked for.
+/// What a path of the data plane names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum RequestTarget {
     /// The endpoint itself, where uploads go.
     Endpoint,
     /// The project list, which the service does not have.
     List,
-    /// A project's page.
     Page(ProjectName),
-    /// A file.
     Asset {
-        /// The project.
         project: ProjectName,
         /// The version, as the path spells it.
         version: String,
-        /// The file name.
         file: FileName,
     },
 }
 
-/// Reads host and path; `None` is something the service does not have.
-pub(super) fn read(host: Option<&str>, path: &str, default: &DomainKey) -> Option<(RepositoryKey, Target)> {
+/// Reads host and path; `None` for a path that the service does not have.
+pub(super) fn read(host: Option<&str>, path: &str, default: &DomainKey) -> Option<(RepositoryKey, RequestTarget)> {
     let decode = |part: &str| percent_decode_str(part).decode_utf8().ok().map(std::borrow::Cow::into_owned);
     let parts: Vec<String> = path.strip_prefix("/pypi/")?.split('/').map(decode).collect::<Option<_>>()?;
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
@@ -36,10 +32,10 @@ pub(super) fn read(host: Option<&str>, path: &str, default: &DomainKey) -> Optio
     };
     let (repository, rest) = parts.split_first()?;
     let target = match rest {
-        [] | [""] => Target::Endpoint,
-        ["simple"] | ["simple", ""] => Target::List,
-        ["simple", name] | ["simple", name, ""] => Target::Page(ProjectName::parse(name).ok()?),
-        ["simple" | "packages", name, version, file] => Target::Asset {
+        [] | [""] => RequestTarget::Endpoint,
+        ["simple"] | ["simple", ""] => RequestTarget::List,
+        ["simple", name] | ["simple", name, ""] => RequestTarget::Page(ProjectName::parse(name).ok()?),
+        ["simple" | "packages", name, version, file] => RequestTarget::Asset {
             project: ProjectName::parse(name).ok()?,
             version: (*version).to_owned(),
             file: FileName::parse(file).ok()?,
@@ -63,13 +59,13 @@ mod tests {
         DomainKey::new("111122223333", "demo")
     }
 
-    fn shown(host: Option<&str>, path: &str) -> Option<(String, Target)> {
+    fn shown(host: Option<&str>, path: &str) -> Option<(String, RequestTarget)> {
         read(host, path, &default()).map(|(key, target)| (key.to_string(), target))
     }
 
     #[test]
     fn all_three_ways_to_name_a_domain_are_understood() {
-        let page = |name| Target::Page(ProjectName::parse(name).expect("a name"));
+        let page = |name| RequestTarget::Page(ProjectName::parse(name).expect("a name"));
         let in_demo = Some(("demo-111122223333/python".to_owned(), page("a-b")));
         assert_eq!(shown(Some("127.0.0.1:8081"), "/pypi/python/simple/A_b"), in_demo);
         let other = Some(("my-corp-444455556666/python".to_owned(), page("a-b")));
@@ -82,10 +78,10 @@ mod tests {
     #[test]
     fn targets_are_told_apart() {
         for (path, target) in [
-            ("/pypi/python", Some(Target::Endpoint)),
-            ("/pypi/python/", Some(Target::Endpoint)),
-            ("/pypi/python/simple", Some(Target::List)),
-            ("/pypi/python/simple/", Some(Target::List)),
+            ("/pypi/python", Some(RequestTarget::Endpoint)),
+            ("/pypi/python/", Some(RequestTarget::Endpoint)),
+            ("/pypi/python/simple", Some(RequestTarget::List)),
+            ("/pypi/python/simple/", Some(RequestTarget::List)),
             ("/pypi/python/flask/json", None),
             ("/pypi/python/simple/a/1.0/..", None),
             ("/simple/a/", None),
@@ -93,7 +89,7 @@ mod tests {
             assert_eq!(shown(None, path).map(|(_, target)| target), target, "{path}");
         }
         let asset = shown(None, "/pypi/python/simple/torch/2.1.0%2Bcu118/torch-2.1.0%2Bcu118.tar.gz");
-        let Some((_, Target::Asset { version, file, .. })) = asset else { panic!("an asset, not {asset:?}") };
+        let Some((_, RequestTarget::Asset { version, file, .. })) = asset else { panic!("an asset, not {asset:?}") };
         assert_eq!((version.as_str(), file.as_str()), ("2.1.0+cu118", "torch-2.1.0+cu118.tar.gz"));
     }
 }

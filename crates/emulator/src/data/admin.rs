@@ -1,4 +1,4 @@
-//! The emulator's own endpoint for tests: switches, counters, clock. Only for callers on this machine.
+//! The emulator's own endpoint for tests: switches, counters, clock. Only clients on loopback may use it.
 
 use std::net::SocketAddr;
 
@@ -7,31 +7,31 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{DataPlane, reply};
+use super::plane::DataPlane;
+use super::response;
 
 const BODY_LIMIT: usize = 64 << 10;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Shift {
+struct ClockShift {
     shift_seconds: i64,
 }
 
-/// Answers below `/_emulator/`.
-pub(super) async fn answer(plane: &DataPlane, request: Request) -> Response {
+/// The response to a request below `/_emulator/`.
+pub(super) async fn respond(plane: &DataPlane, request: Request) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| *address);
     if !peer.is_some_and(|address| address.ip().to_canonical().is_loopback()) {
-        return reply::not_found("Not found");
+        return response::not_found("Not found");
     }
-    let (head, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, BODY_LIMIT).collect().await.map(http_body_util::Collected::to_bytes) else {
-        return reply::message(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large");
+        return response::message(StatusCode::PAYLOAD_TOO_LARGE, "The body is too large");
     };
-    let shared = plane.shared();
-    match (head.method, head.uri.path()) {
+    let shared = &plane.shared;
+    match (parts.method, parts.uri.path()) {
         (Method::GET, "/_emulator/oddities") => shown(&*shared.oddities.get()),
         (Method::POST, "/_emulator/oddities") => set_oddities(plane, &body),
         (Method::GET, "/_emulator/stats") => shown(&shared.stats.snapshot()),
@@ -39,36 +39,33 @@ pub(super) async fn answer(plane: &DataPlane, request: Request) -> Response {
             shared.stats.reset();
             shown(&shared.stats.snapshot())
         }
-        (Method::POST, "/_emulator/clock") => match serde_json::from_slice::<Shift>(&body) {
+        (Method::POST, "/_emulator/clock") => match serde_json::from_slice::<ClockShift>(&body) {
             Ok(shift) => {
                 shared.clock.shift(shift.shift_seconds);
                 shown(&serde_json::json!({ "unix_seconds": shared.clock.unix_seconds() }))
             }
-            Err(error) => reply::message(StatusCode::BAD_REQUEST, &error.to_string()),
+            Err(error) => response::message(StatusCode::BAD_REQUEST, &error.to_string()),
         },
         (Method::DELETE, "/_emulator/tokens") => match shared.store.revoke_tokens().await {
             Ok(()) => shown(&serde_json::json!({})),
-            Err(error) => reply::store_error(&error),
+            Err(error) => response::store_error(&error),
         },
-        _ => reply::not_found("Not found"),
+        _ => response::not_found("Not found"),
     }
 }
 
 fn set_oddities(plane: &DataPlane, body: &Bytes) -> Response {
-    let board = &plane.shared().oddities;
-    let merged = serde_json::from_slice(body)
-        .map_err(|error| error.to_string())
-        .and_then(|over| board.get().merged(over).map_err(|error| error.to_string()));
-    match merged {
-        Ok(oddities) => {
-            board.set(oddities);
-            shown(&*board.get())
-        }
-        Err(text) => reply::message(StatusCode::BAD_REQUEST, &text),
+    let board = &plane.shared.oddities;
+    let changed = serde_json::from_slice(body).map_err(|error| error.to_string()).and_then(|over| {
+        board.get().merged(over).and_then(|merged| board.set(merged)).map_err(|error| error.to_string())
+    });
+    match changed {
+        Ok(()) => shown(&*board.get()),
+        Err(text) => response::message(StatusCode::BAD_REQUEST, &text),
     }
 }
 
 fn shown(value: &impl Serialize) -> Response {
     let body = serde_json::to_vec(value).expect("counters and switches have only text keys");
-    reply::with_type(StatusCode::OK, "application/json", body)
+    response::with_type(StatusCode::OK, "application/json", body)
 }

@@ -1,28 +1,29 @@
-//! Who asks: the token in an `Authorization` header, as Basic with user `aws` or as Bearer.
+//! Which token a client presents in an `Authorization` header, as Basic with user `aws` or as Bearer.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::store::{DomainKey, Grant, Store, Verdict};
+use crate::store::{DomainKey, Store, TokenGrant, TokenVerdict};
 
-/// May a request go on?
+/// Whether a request carries a valid token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Admission {
-    /// With this grant.
-    Granted(Grant),
-    /// Nothing was presented.
+pub(super) enum TokenCheck {
+    Granted(TokenGrant),
+    /// The request has no credentials.
     Missing,
-    /// What was presented is not worth anything (any more, or here).
+    /// The token is unknown, expired, or for another domain.
     Bad,
 }
 
-/// Looks at the credentials of a request for a domain.
-pub(super) fn admit(store: &Store, headers: &HeaderMap, domain: &DomainKey) -> Admission {
-    let Some(value) = headers.get(AUTHORIZATION) else { return Admission::Missing };
-    let Some(token) = value.to_str().ok().and_then(presented) else { return Admission::Bad };
+/// Checks the credentials of a request for a domain.
+pub(super) fn admit(store: &Store, headers: &HeaderMap, domain: &DomainKey) -> TokenCheck {
+    let Some(value) = headers.get(AUTHORIZATION) else { return TokenCheck::Missing };
+    let Some(token) = value.to_str().ok().and_then(presented) else { return TokenCheck::Bad };
     match store.verify_token(&token) {
-        Verdict::Valid(grant) if grant.domain == *domain => Admission::Granted(grant),
-        Verdict::Valid(_) | Verdict::Expired | Verdict::Unknown => Admission::Bad,
+        TokenVerdict::Valid(grant) if grant.domain == *domain => TokenCheck::Granted(grant),
+        TokenVerdict::Valid(_) | TokenVerdict::Expired | TokenVerdict::Unknown => TokenCheck::Bad,
     }
 }
 
@@ -34,7 +35,7 @@ fn presented(header: &str) -> Option<String> {
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let pair = String::from_utf8(aws_smithy_types::base64::decode(rest.trim()).ok()?).ok()?;
+    let pair = String::from_utf8(BASE64.decode(rest.trim()).ok()?).ok()?;
     let (user, token) = pair.split_once(':')?;
     (user == "aws").then(|| token.to_owned())
 }
@@ -45,7 +46,7 @@ mod tests {
 
     #[test]
     fn both_schemes_present_a_token_and_only_for_the_user_aws() {
-        let basic = |pair: &str| format!("Basic {}", aws_smithy_types::base64::encode(pair));
+        let basic = |pair: &str| format!("Basic {}", BASE64.encode(pair));
         assert_eq!(presented(&basic("aws:a.b.c")), Some("a.b.c".to_owned()));
         assert_eq!(presented("bearer a.b.c"), Some("a.b.c".to_owned()));
         assert_eq!(presented(&basic("bob:a.b.c")), None);

@@ -1,55 +1,62 @@
-//! Imports: the bytes of a public file on their way to the disk, and at the same time to the client that asked first.
+//! Imports: the bytes of a public file on their way to the disk, and at the same time to the first client that asked.
 //!
 //! An import belongs to the emulator's tasks, so a client that leaves does not end it. One import per file runs at a
-//! time; whoever comes later waits for its end and is served from disk.
+//! time; later requests wait for its end and are served from disk.
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use tokio::sync::{mpsc, oneshot, watch};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use url::Url;
 
-use super::{DataPlane, metadata};
-use crate::public::PublicError;
-use crate::store::{AssetHashes, Came, RepositoryKey, Spooled, StoreError};
+use super::wheel_metadata;
+use crate::public::{PublicError, PublicIndex};
+use crate::shared::EmulatorState;
+use crate::store::{AssetHashes, FetchedAsset, RepositoryKey, SpooledBlob, StoreError};
 use wheelport_index::{FileName, ProjectName};
+use wheelport_runtime::{Joined, Role, SingleFlight, Tasks};
 
-/// Pieces that wait for a slow client.
+/// Chunks that may wait for a slow client.
 const QUEUE: usize = 16;
-/// Moments of first requests that are remembered at most.
+/// First requests that are remembered at most.
 const REMEMBERED: usize = 10_000;
 
-/// What is under way, and when cold versions were first asked for.
-#[derive(Default)]
-pub(super) struct Imports {
-    running: Mutex<HashMap<Url, watch::Receiver<bool>>>,
-    first_asked: Mutex<HashMap<(RepositoryKey, ProjectName, String), Instant>>,
+/// Imports files from the public index. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Importer {
+    inner: Arc<ImporterInner>,
+}
+
+struct ImporterInner {
+    shared: Arc<EmulatorState>,
+    public: Option<PublicIndex>,
+    tasks: Tasks,
+    running: SingleFlight<Url, Joined<()>>,
+    /// When each cold version was first requested.
+    first_requests: Mutex<HashMap<(RepositoryKey, ProjectName, String), Instant>>,
 }
 
 /// A file to import.
 #[derive(Clone)]
-pub(super) struct Import {
-    /// Where it is.
-    pub source: Url,
+pub(super) struct ImportJob {
+    pub(super) source: Url,
     /// The SHA-256 the public index names.
-    pub sha256: Option<String>,
-    /// Repositories that record it.
-    pub repositories: Vec<RepositoryKey>,
-    /// The project.
-    pub project: ProjectName,
-    /// The version.
-    pub version: String,
-    /// The file name.
-    pub file: FileName,
+    pub(super) sha256: Option<String>,
+    /// The repositories that record the file.
+    pub(super) repositories: Vec<RepositoryKey>,
+    pub(super) project: ProjectName,
+    pub(super) version: String,
+    pub(super) file: FileName,
 }
 
-/// How an import begins for the one who asks.
-pub(super) enum Begun {
-    /// It passes its bytes on: their number where known, and the pieces.
+/// How an import begins for its caller.
+pub(super) enum ImportStart {
+    /// The bytes pass through to the caller: their number where known, and the chunks.
     Streaming(Option<u64>, mpsc::Receiver<io::Result<Bytes>>),
     /// The file is on disk now, or the import failed; look again.
     Finished,
@@ -59,7 +66,7 @@ pub(super) enum Begun {
 enum ImportError {
     #[error(transparent)]
     Public(#[from] PublicError),
-    #[error("the public index breaks off: {0}")]
+    #[error("the public index broke off the body: {0}")]
     Broken(String),
     #[error("the bytes do not have the digest that the public index names")]
     Digest,
@@ -67,134 +74,119 @@ enum ImportError {
     Store(#[from] StoreError),
 }
 
-impl Imports {
-    /// When a version was first asked for in a repository; this moment, if it is now.
-    pub(super) fn first_asked(&self, key: &RepositoryKey, project: &ProjectName, version: &str) -> Instant {
-        let mut asked = self.first_asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if asked.len() >= REMEMBERED {
-            asked.clear();
-        }
-        *asked.entry((key.clone(), project.clone(), version.to_owned())).or_insert_with(Instant::now)
+impl Importer {
+    pub(super) fn new(shared: Arc<EmulatorState>, public: Option<PublicIndex>, tasks: Tasks) -> Self {
+        let (running, first_requests) = (SingleFlight::default(), Mutex::default());
+        Self { inner: Arc::new(ImporterInner { shared, public, tasks, running, first_requests }) }
     }
-}
 
-impl DataPlane {
-    /// Begins an import and passes its bytes on, or waits for the one that runs.
-    pub(super) async fn import(&self, import: Import) -> Result<Begun, PublicError> {
-        let finished = {
-            let mut running = self.inner.imports.running.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(finished) = running.get(&import.source) {
-                Err(finished.clone())
-            } else {
-                let (finish, finished) = watch::channel(false);
-                running.insert(import.source.clone(), finished);
-                Ok(finish)
-            }
-        };
-        let finish = match finished {
-            Ok(finish) => finish,
-            Err(mut finished) => {
-                // The sender is dropped only after it said so, or with its task; both are an end.
-                let _ = finished.wait_for(|done| *done).await;
-                return Ok(Begun::Finished);
-            }
-        };
+    /// When a version was first requested from a repository; now, if this is the first request.
+    pub(super) fn first_request(&self, key: &RepositoryKey, project: &ProjectName, version: &str) -> Instant {
+        let mut first_requests = self.inner.first_requests.lock();
+        if first_requests.len() >= REMEMBERED {
+            first_requests.clear();
+        }
+        *first_requests.entry((key.clone(), project.clone(), version.to_owned())).or_insert_with(Instant::now)
+    }
+
+    /// Starts an import and streams its bytes, or waits for the one under way.
+    pub(super) async fn import(&self, job: ImportJob) -> Result<ImportStart, PublicError> {
         let (opened, opening) = oneshot::channel();
-        let (feed, pieces) = mpsc::channel(QUEUE);
-        let plane = self.clone();
-        self.inner.tasks.spawn("emulator-import", async move {
-            let result = plane.run_import(&import, opened, feed).await;
-            if let Err(error) = result {
-                tracing::warn!(project = %import.project, file = %import.file, %error, "import failed");
-            }
-            let mut running = plane.inner.imports.running.lock().unwrap_or_else(PoisonError::into_inner);
-            running.remove(&import.source);
-            finish.send_replace(true);
-        });
+        let (feed, chunks) = mpsc::channel(QUEUE);
+        let importer = self.clone();
+        let (source, tasks) = (job.source.clone(), &self.inner.tasks);
+        let work = move || async move { importer.run(&job, opened, feed).await };
+        let (joined, role) = self.inner.running.run(source, tasks, "emulator-import", work);
+        if role == Role::Follower {
+            // An import that ends without an outcome has ended, too.
+            let _ = joined.finished().await;
+            return Ok(ImportStart::Finished);
+        }
         match opening.await {
-            Ok(Ok(length)) => Ok(Begun::Streaming(length, pieces)),
+            Ok(Ok(length)) => Ok(ImportStart::Streaming(length, chunks)),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(PublicError::Unreachable("the import ended early".to_owned())),
         }
     }
 
-    /// Imports completely before it returns, for answers that need the whole file.
-    pub(super) async fn import_whole(&self, import: Import) -> Result<(), PublicError> {
-        if let Begun::Streaming(_, mut pieces) = self.import(import).await? {
-            while let Some(piece) = pieces.recv().await {
-                piece.map_err(|error| PublicError::Unreachable(error.to_string()))?;
+    /// Imports the complete file before it returns, for responses that need all of it.
+    pub(super) async fn import_complete(&self, job: ImportJob) -> Result<(), PublicError> {
+        if let ImportStart::Streaming(_, mut chunks) = self.import(job).await? {
+            while let Some(chunk) = chunks.recv().await {
+                chunk.map_err(|error| PublicError::Unreachable(error.to_string()))?;
             }
         }
         Ok(())
     }
 
-    async fn run_import(
+    async fn run(
         &self,
-        import: &Import,
+        job: &ImportJob,
         opened: oneshot::Sender<Result<Option<u64>, PublicError>>,
         feed: mpsc::Sender<io::Result<Bytes>>,
-    ) -> Result<(), ImportError> {
-        let Some(public) = &self.inner.public else {
-            let _ = opened.send(Err(PublicError::Setting("there is no external connection".to_owned())));
-            return Ok(());
-        };
-        let response = public.open(&import.source).await;
-        self.shared().stats.public_requests(public.take_requests());
-        let response = match response {
+    ) {
+        let response = match self.open(&job.source).await {
             Ok(response) => response,
             Err(error) => {
                 let _ = opened.send(Err(error));
-                return Ok(());
+                return;
             }
         };
-        let length = http_body::Body::size_hint(response.body()).exact();
-        let _ = opened.send(Ok(length));
-        let result = self.copy(import, response.into_body(), &feed).await;
-        if let Err(error) = &result {
+        let _ = opened.send(Ok(http_body::Body::size_hint(response.body()).exact()));
+        if let Err(error) = self.copy(job, response.into_body(), &feed).await {
+            tracing::warn!(project = %job.project, file = %job.file, %error, "import failed");
             // The client must see a broken body, never one that ends cleanly.
             let _ = feed.send(Err(io::Error::other(error.to_string()))).await;
         }
-        result
     }
 
-    /// Copies body to disk and feed. The last piece reaches the client only after the file is recorded, so a client
+    async fn open(&self, source: &Url) -> Result<http::Response<hyper::body::Incoming>, PublicError> {
+        let Some(public) = &self.inner.public else {
+            return Err(PublicError::Setting("there is no external connection".to_owned()));
+        };
+        let response = public.open(source).await;
+        self.inner.shared.stats.public_requests(public.take_requests());
+        response
+    }
+
+    /// Copies the body to disk and feed. The last chunk reaches the client only after the file is recorded, so a client
     /// that has everything finds the file warm.
     async fn copy(
         &self,
-        import: &Import,
+        job: &ImportJob,
         mut body: hyper::body::Incoming,
         feed: &mpsc::Sender<io::Result<Bytes>>,
     ) -> Result<(), ImportError> {
-        let mut writer = self.shared().store.blobs().create().await?;
+        let mut writer = self.inner.shared.store.blobs().create().await?;
         let mut held: Option<Bytes> = None;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| ImportError::Broken(error.to_string()))?;
-            let Ok(piece) = frame.into_data() else { continue };
-            writer.write(&piece).await?;
-            if let Some(earlier) = held.replace(piece) {
+            let Ok(chunk) = frame.into_data() else { continue };
+            writer.write(&chunk).await?;
+            if let Some(earlier) = held.replace(chunk) {
                 // A client that left does not stop the import.
                 let _ = feed.send(Ok(earlier)).await;
             }
         }
-        self.record(import, writer.finish().await?).await?;
+        self.record(job, writer.finish().await?).await?;
         if let Some(last) = held {
             let _ = feed.send(Ok(last)).await;
         }
         Ok(())
     }
 
-    async fn record(&self, import: &Import, spooled: Spooled) -> Result<(), ImportError> {
-        if import.sha256.as_ref().is_some_and(|expected| *expected != spooled.sha256.to_string()) {
+    async fn record(&self, job: &ImportJob, spooled: SpooledBlob) -> Result<(), ImportError> {
+        if job.sha256.as_ref().is_some_and(|expected| *expected != spooled.sha256.to_string()) {
             return Err(ImportError::Digest);
         }
         let (hashes, size): (AssetHashes, u64) = (spooled.hashes.clone(), spooled.size);
-        let says = metadata::of_wheel(spooled.path().to_owned(), &import.file).await;
-        let metadata = says.map(|says| says.metadata);
-        spooled.keep().await?;
-        for repository in &import.repositories {
-            let Import { project, version, file, .. } = import.clone();
-            let came = Came { version, file, hashes: hashes.clone(), size, metadata: metadata.clone() };
-            self.shared().store.asset_came(repository.clone(), project, came).await?;
+        let wheel = wheel_metadata::of_wheel(spooled.path().to_owned(), &job.file).await;
+        let metadata = wheel.map(|wheel| wheel.metadata);
+        spooled.commit().await?;
+        for repository in &job.repositories {
+            let ImportJob { project, version, file, .. } = job.clone();
+            let fetched = FetchedAsset { version, file, hashes: hashes.clone(), size, metadata: metadata.clone() };
+            self.inner.shared.store.record_fetched(repository.clone(), project, fetched).await?;
         }
         Ok(())
     }

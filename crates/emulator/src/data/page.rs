@@ -1,4 +1,4 @@
-//! The emulator's own page writer and negotiation: byte for byte the shapes that the service sends.
+//! The emulator's own page writer and negotiation: byte for byte what the service sends.
 //!
 //! These differ from the proxy's pages on purpose, so nothing is shared with the proxy's renderer.
 
@@ -6,25 +6,23 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::view::View;
+use super::view::ProjectView;
 use crate::oddities::{Oddities, UrlForm};
-use crate::store::{Asset, AssetHashes, Origin, Timestamp, Version};
+use crate::store::{Asset, AssetHashes, PackageVersion, Timestamp, VersionOrigin};
 use wheelport_index::render::Escaped;
 use wheelport_index::{ProjectName, Yanked};
 
 /// The written form of a page, with its content type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    /// PEP 691
+pub(super) enum PageFormat {
+    /// JSON as in PEP 691.
     Json,
     /// HTML under its versioned type.
     VersionedHtml,
-    /// HTML.
     Html,
 }
 
-impl Form {
-    /// The `Content-Type`.
+impl PageFormat {
     pub(super) fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/vnd.pypi.simple.v1+json",
@@ -35,15 +33,19 @@ impl Form {
 }
 
 /// The form an `Accept` header asks for; `None` is 406.
-pub(super) fn negotiate(accept: Option<&str>, json_on: bool) -> Option<Form> {
-    let Some(accept) = accept.filter(|text| !text.trim().is_empty()) else { return Some(Form::Html) };
-    let mut best: Option<(f32, Form)> = None;
+pub(super) fn negotiate(accept: Option<&str>, json_on: bool) -> Option<PageFormat> {
+    let Some(accept) = accept.filter(|text| !text.trim().is_empty()) else { return Some(PageFormat::Html) };
+    let mut best: Option<(f32, PageFormat)> = None;
     for entry in accept.split(',') {
         let mut parts = entry.split(';').map(str::trim);
         let form = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
-            "application/vnd.pypi.simple.v1+json" | "application/vnd.pypi.simple.latest+json" if json_on => Form::Json,
-            "application/vnd.pypi.simple.v1+html" | "application/vnd.pypi.simple.latest+html" => Form::VersionedHtml,
-            "text/html" | "text/*" | "*/*" => Form::Html,
+            "application/vnd.pypi.simple.v1+json" | "application/vnd.pypi.simple.latest+json" if json_on => {
+                PageFormat::Json
+            }
+            "application/vnd.pypi.simple.v1+html" | "application/vnd.pypi.simple.latest+html" => {
+                PageFormat::VersionedHtml
+            }
+            "text/html" | "text/*" | "*/*" => PageFormat::Html,
             _ => continue,
         };
         let quality =
@@ -55,11 +57,9 @@ pub(super) fn negotiate(accept: Option<&str>, json_on: bool) -> Option<Form> {
     best.map(|(_, form)| form)
 }
 
-/// What the writer needs besides the versions.
-pub(super) struct Setting<'a> {
-    /// The project.
+/// What a page depends on besides the versions.
+pub(super) struct PageContext<'a> {
     pub project: &'a ProjectName,
-    /// The switches.
     pub oddities: &'a Oddities,
     /// This moment; published files younger than the index lag are left out.
     pub now: Timestamp,
@@ -67,15 +67,15 @@ pub(super) struct Setting<'a> {
     pub page_url: &'a str,
 }
 
-impl Setting<'_> {
-    fn is_visible(&self, version: &Version, asset: &Asset) -> bool {
+impl PageContext<'_> {
+    fn is_visible(&self, version: &PackageVersion, asset: &Asset) -> bool {
         let lag = u64::try_from(self.oddities.index_lag.0.as_millis()).unwrap_or(u64::MAX);
-        let hosted = matches!(version.origin, Origin::Internal { .. });
+        let hosted = matches!(version.origin, VersionOrigin::Internal { .. });
         let lag = if hosted { lag } else { 0 };
         version.status.is_listed() && asset.recorded.0.saturating_add(lag) <= self.now.0
     }
 
-    fn address(&self, version: &Version, asset: &Asset) -> String {
+    fn address(&self, version: &PackageVersion, asset: &Asset) -> String {
         let path = format!("{}/{}", escape_path(&version.version), escape_path(asset.name.as_str()));
         match self.oddities.urls {
             UrlForm::Relative => path,
@@ -85,24 +85,26 @@ impl Setting<'_> {
     }
 }
 
-/// The files of a page in the order the service lists them, or `None` where nothing is to be seen.
-pub(super) fn visible<'a>(view: &'a View, setting: &Setting<'_>) -> Option<Vec<(&'a Version, &'a Asset)>> {
+/// The files of a page in the order the service lists them, or `None` if there is none to show.
+pub(super) fn visible<'a>(
+    view: &'a ProjectView,
+    context: &PageContext<'_>,
+) -> Option<Vec<(&'a PackageVersion, &'a Asset)>> {
     let files: Vec<_> = view
         .values()
         .flat_map(|found| found.version.assets.values().map(|asset| (&found.version, asset)))
-        .filter(|(version, asset)| setting.is_visible(version, asset))
+        .filter(|(version, asset)| context.is_visible(version, asset))
         .collect();
     (!files.is_empty()).then_some(files)
 }
 
-/// The HTML page.
-pub(super) fn html(files: &[(&Version, &Asset)], setting: &Setting<'_>) -> String {
-    let name = setting.project;
+pub(super) fn html(files: &[(&PackageVersion, &Asset)], context: &PageContext<'_>) -> String {
+    let name = context.project;
     let mut page = format!(
         "<!DOCTYPE html>\n<html>\n<head>\n    <title>Links for {name}</title>\n</head>\n<body>\n    <h1>Links for {name}</h1>\n"
     );
     for (version, asset) in files {
-        let _ = write!(page, "    <a href=\"{}", escape(&setting.address(version, asset)));
+        let _ = write!(page, "    <a href=\"{}", escape(&context.address(version, asset)));
         if let Some(digest) = &asset.hashes.sha256 {
             let _ = write!(page, "#sha256={digest}");
         }
@@ -118,7 +120,7 @@ pub(super) fn html(files: &[(&Version, &Asset)], setting: &Setting<'_>) -> Strin
                 let _ = write!(page, " data-yanked=\"{}\"", escape(reason));
             }
         }
-        if let (true, Some(time)) = (setting.oddities.html_upload_time, &asset.upload_time) {
+        if let (true, Some(time)) = (context.oddities.html_upload_time, &asset.upload_time) {
             let _ = write!(page, " data-upload-time=\"{}\"", escape(time));
         }
         let _ = write!(page, " >{}</a>\n    <br/>\n", escape(asset.name.as_str()));
@@ -127,26 +129,25 @@ pub(super) fn html(files: &[(&Version, &Asset)], setting: &Setting<'_>) -> Strin
     page
 }
 
-/// The JSON page.
-pub(super) fn json(files: &[(&Version, &Asset)], setting: &Setting<'_>) -> Vec<u8> {
+pub(super) fn json(files: &[(&PackageVersion, &Asset)], context: &PageContext<'_>) -> Vec<u8> {
     let mut versions: Vec<&str> = files.iter().map(|(version, _)| version.version.as_str()).collect();
     versions.dedup();
-    let files: Vec<Value> = files.iter().map(|(version, asset)| entry(version, asset, setting)).collect();
+    let files: Vec<Value> = files.iter().map(|(version, asset)| entry(version, asset, context)).collect();
     let page = json!({
         "meta": {"api-version": "1.1"},
-        "name": setting.project.as_str(),
+        "name": context.project.as_str(),
         "versions": versions,
         "files": files,
     });
     page.to_string().into_bytes()
 }
 
-fn entry(version: &Version, asset: &Asset, setting: &Setting<'_>) -> Value {
-    let hosted = matches!(version.origin, Origin::Internal { .. });
+fn entry(version: &PackageVersion, asset: &Asset, context: &PageContext<'_>) -> Value {
+    let hosted = matches!(version.origin, VersionOrigin::Internal { .. });
     let mut hashes = Map::new();
     let AssetHashes { sha256, md5, sha512, .. } = &asset.hashes;
     for (name, digest, shown) in
-        [("sha256", sha256, true), ("md5", md5, true), ("sha512", sha512, hosted && setting.oddities.sha512)]
+        [("sha256", sha256, true), ("md5", md5, true), ("sha512", sha512, hosted && context.oddities.sha512)]
     {
         if let (Some(digest), true) = (digest, shown) {
             hashes.insert(name.to_owned(), digest.clone().into());
@@ -154,15 +155,15 @@ fn entry(version: &Version, asset: &Asset, setting: &Setting<'_>) -> Value {
     }
     let mut file = Map::new();
     file.insert("filename".to_owned(), asset.name.as_str().into());
-    file.insert("url".to_owned(), setting.address(version, asset).into());
+    file.insert("url".to_owned(), context.address(version, asset).into());
     file.insert("hashes".to_owned(), hashes.into());
     if let Some(requires) = &asset.requires_python {
         file.insert("requires-python".to_owned(), requires.clone().into());
     }
-    if let (true, Some(size)) = (setting.oddities.sizes, asset.size) {
+    if let (true, Some(size)) = (context.oddities.sizes, asset.size) {
         file.insert("size".to_owned(), size.into());
     }
-    if let (true, Some(time)) = (setting.oddities.upload_time, &asset.upload_time) {
+    if let (true, Some(time)) = (context.oddities.upload_time, &asset.upload_time) {
         file.insert("upload-time".to_owned(), time.clone().into());
     }
     let yanked = match &asset.yanked {
@@ -205,22 +206,22 @@ mod tests {
     fn accept_is_negotiated_as_documented() {
         let latest = "application/vnd.pypi.simple.latest+json";
         for (accept, form) in [
-            (None, Some(Form::Html)),
-            (Some(""), Some(Form::Html)),
-            (Some("*/*"), Some(Form::Html)),
-            (Some(PIP), Some(Form::Json)),
-            (Some(latest), Some(Form::Json)),
-            (Some("application/vnd.pypi.simple.latest+html"), Some(Form::VersionedHtml)),
+            (None, Some(PageFormat::Html)),
+            (Some(""), Some(PageFormat::Html)),
+            (Some("*/*"), Some(PageFormat::Html)),
+            (Some(PIP), Some(PageFormat::Json)),
+            (Some(latest), Some(PageFormat::Json)),
+            (Some("application/vnd.pypi.simple.latest+html"), Some(PageFormat::VersionedHtml)),
             (Some("text/html;q=0, application/json"), None),
             (Some("application/json"), None),
         ] {
             assert_eq!(negotiate(accept, true), form, "{accept:?}");
         }
-        assert_eq!(negotiate(Some(PIP), false), Some(Form::VersionedHtml));
+        assert_eq!(negotiate(Some(PIP), false), Some(PageFormat::VersionedHtml));
         assert_eq!(negotiate(Some(latest), false), None);
     }
 
-    fn flask() -> (Version, Asset) {
+    fn flask() -> (PackageVersion, Asset) {
         let asset = Asset {
             name: FileName::parse("flask-3.0.1.tar.gz").expect("a file name"),
             size: Some(7),
@@ -237,21 +238,21 @@ mod tests {
             source: None,
             stored: false,
         };
-        let version = Version {
+        let version = PackageVersion {
             version: "3.0.1".to_owned(),
             revision: String::new(),
             status: VersionStatus::Published,
             published: Timestamp(0),
-            origin: Origin::External { connection: "public:pypi".to_owned() },
+            origin: VersionOrigin::External { connection: "public:pypi".to_owned() },
             metadata: VersionMetadata::default(),
             assets: BTreeMap::new(),
         };
         (version, asset)
     }
 
-    fn setting<'a>(project: &'a ProjectName, oddities: &'a Oddities) -> Setting<'a> {
+    fn context<'a>(project: &'a ProjectName, oddities: &'a Oddities) -> PageContext<'a> {
         let page_url = "http://h/pypi/r/simple/flask/";
-        Setting { project, oddities, now: Timestamp(1), page_url }
+        PageContext { project, oddities, now: Timestamp(1), page_url }
     }
 
     #[test]
@@ -270,7 +271,7 @@ mod tests {
 </body>
 </html>
 "#;
-        assert_eq!(html(&[(&version, &asset)], &setting(&project, &oddities)), expected);
+        assert_eq!(html(&[(&version, &asset)], &context(&project, &oddities)), expected);
     }
 
     #[test]
@@ -278,11 +279,11 @@ mod tests {
         let (mut version, asset) = flask();
         let (project, mut oddities) = (ProjectName::parse("flask").expect("a name"), Oddities::default());
         let imported = r#"{"meta":{"api-version":"1.1"},"name":"flask","versions":["3.0.1"],"files":[{"filename":"flask-3.0.1.tar.gz","url":"3.0.1/flask-3.0.1.tar.gz","hashes":{"sha256":"6489","md5":"aa"},"requires-python":">=3.8","size":7,"upload-time":"2024-01-18T19:00:00.000000Z","yanked":false}]}"#;
-        let text = |version: &Version, oddities: &Oddities| {
-            String::from_utf8(json(&[(version, &asset)], &setting(&project, oddities))).unwrap_or_default()
+        let text = |version: &PackageVersion, oddities: &Oddities| {
+            String::from_utf8(json(&[(version, &asset)], &context(&project, oddities))).unwrap_or_default()
         };
         assert_eq!(text(&version, &oddities), imported);
-        version.origin = Origin::Internal { repository: "r".to_owned() };
+        version.origin = VersionOrigin::Internal { repository: "r".to_owned() };
         assert!(text(&version, &oddities).contains(r#""hashes":{"sha256":"6489","md5":"aa","sha512":"cc"}"#));
         oddities.urls = UrlForm::Packages;
         oddities.sizes = false;

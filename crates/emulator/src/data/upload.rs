@@ -7,50 +7,52 @@ use axum::extract::{FromRequest as _, Multipart, Request};
 use axum::response::Response;
 use http::StatusCode;
 
-use super::{DataPlane, metadata, reply};
+use super::plane::DataPlane;
+use super::{response, wheel_metadata};
 use crate::store::{
-    NewAsset, Published, Refused, RepositoryKey, Restriction, Restrictions, Spooled, StoreError, VersionMetadata,
+    NewAsset, OriginRestriction, OriginRestrictions, PublishOutcome, PublishRefusal, RepositoryKey, SpooledBlob,
+    StoreError, VersionMetadata,
 };
 use wheelport_index::{FileName, ProjectName};
 
 /// The longest text field, in bytes.
 const FIELD_LIMIT: usize = 4 << 20;
-/// Text fields of one form at most.
+/// The most fields of one form.
 const FIELDS_LIMIT: usize = 4096;
 
 /// The parts of an upload form.
 #[derive(Default)]
-struct Form {
+struct ReceivedForm {
     fields: BTreeMap<String, Vec<String>>,
-    file: Option<(FileName, Spooled)>,
+    file: Option<(FileName, SpooledBlob)>,
 }
 
 /// Why an upload is refused.
-enum Rejection {
-    /// With this status and sentence.
+enum UploadRejection {
+    /// Refused with this status and sentence.
     Because(StatusCode, String),
-    /// The store said no.
+    /// The store refused it, or failed.
     Store(StoreError),
 }
 
-impl From<StoreError> for Rejection {
+impl From<StoreError> for UploadRejection {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-impl From<MultipartError> for Rejection {
+impl From<MultipartError> for UploadRejection {
     fn from(error: MultipartError) -> Self {
         Self::Because(error.status(), error.body_text())
     }
 }
 
-fn bad(text: impl Into<String>) -> Rejection {
-    Rejection::Because(StatusCode::BAD_REQUEST, text.into())
+fn bad(text: impl Into<String>) -> UploadRejection {
+    UploadRejection::Because(StatusCode::BAD_REQUEST, text.into())
 }
 
-/// Answers a POST to a repository's endpoint.
-pub(super) async fn answer(plane: &DataPlane, key: RepositoryKey, request: Request) -> Response {
+/// The response to a POST to a repository's endpoint.
+pub(super) async fn respond(plane: &DataPlane, key: RepositoryKey, request: Request) -> Response {
     let result = async {
         let form = Multipart::from_request(request, &()).await.map_err(|error| bad(error.body_text()))?;
         let form = read(plane, form).await?;
@@ -59,13 +61,13 @@ pub(super) async fn answer(plane: &DataPlane, key: RepositoryKey, request: Reque
     .await;
     match result {
         Ok(()) => Response::default(),
-        Err(Rejection::Because(status, text)) => reply::message(status, &text),
-        Err(Rejection::Store(error)) => reply::store_error(&error),
+        Err(UploadRejection::Because(status, text)) => response::message(status, &text),
+        Err(UploadRejection::Store(error)) => response::store_error(&error),
     }
 }
 
-async fn read(plane: &DataPlane, mut multipart: Multipart) -> Result<Form, Rejection> {
-    let mut form = Form::default();
+async fn read(plane: &DataPlane, mut multipart: Multipart) -> Result<ReceivedForm, UploadRejection> {
+    let mut form = ReceivedForm::default();
     let mut count = 0;
     while let Some(field) = multipart.next_field().await? {
         count += 1;
@@ -83,33 +85,33 @@ async fn read(plane: &DataPlane, mut multipart: Multipart) -> Result<Form, Rejec
     Ok(form)
 }
 
-async fn text(mut field: Field<'_>) -> Result<String, Rejection> {
+async fn text(mut field: Field<'_>) -> Result<String, UploadRejection> {
     let mut bytes = Vec::new();
-    while let Some(piece) = field.chunk().await? {
-        if bytes.len() + piece.len() > FIELD_LIMIT {
+    while let Some(chunk) = field.chunk().await? {
+        if bytes.len() + chunk.len() > FIELD_LIMIT {
             return Err(bad("A field of the form is too long"));
         }
-        bytes.extend_from_slice(&piece);
+        bytes.extend_from_slice(&chunk);
     }
     String::from_utf8(bytes).map_err(|_| bad("A field of the form is not UTF-8"))
 }
 
-async fn spool(plane: &DataPlane, mut field: Field<'_>) -> Result<(FileName, Spooled), Rejection> {
+async fn spool(plane: &DataPlane, mut field: Field<'_>) -> Result<(FileName, SpooledBlob), UploadRejection> {
     let name = field.file_name().and_then(|name| FileName::parse(name).ok());
     let name = name.ok_or_else(|| bad("The file name is not valid"))?;
-    let limit = plane.shared().oddities.get().asset_limit;
-    let mut writer = plane.shared().store.blobs().create().await?;
-    while let Some(piece) = field.chunk().await? {
-        if writer.length() + piece.len() as u64 > limit {
+    let limit = plane.shared.oddities.get().asset_limit;
+    let mut writer = plane.shared.store.blobs().create().await?;
+    while let Some(chunk) = field.chunk().await? {
+        if writer.length() + chunk.len() as u64 > limit {
             let text = format!("The asset is larger than {limit} bytes");
-            return Err(Rejection::Because(StatusCode::PAYLOAD_TOO_LARGE, text));
+            return Err(UploadRejection::Because(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
-        writer.write(&piece).await?;
+        writer.write(&chunk).await?;
     }
     Ok((name, writer.finish().await?))
 }
 
-impl Form {
+impl ReceivedForm {
     fn get(&self, name: &str) -> Option<&str> {
         let value = self.fields.get(name)?.first()?.as_str();
         (!value.is_empty() && value != "UNKNOWN").then_some(value)
@@ -132,14 +134,14 @@ impl Form {
     }
 }
 
-/// The address of a project URL whose label means the source.
+/// The URL of a `Project-URL` line whose label means the source.
 fn source_repository(line: &str) -> Option<String> {
     let (label, url) = line.split_once(',')?;
     matches!(label.trim().to_ascii_lowercase().as_str(), "source" | "source code" | "repository" | "github")
         .then(|| url.trim().to_owned())
 }
 
-async fn publish(plane: &DataPlane, key: RepositoryKey, mut form: Form) -> Result<(), Rejection> {
+async fn publish(plane: &DataPlane, key: RepositoryKey, mut form: ReceivedForm) -> Result<(), UploadRejection> {
     if form.get(":action") != Some("file_upload") {
         return Err(bad("The form's :action is not file_upload"));
     }
@@ -161,26 +163,28 @@ async fn publish(plane: &DataPlane, key: RepositoryKey, mut form: Form) -> Resul
         name,
     };
     complete_from_wheel(&mut new, &bytes).await;
-    let oddities = plane.shared().oddities.get();
+    let oddities = plane.shared.oddities.get();
     guard_upstreams(plane, &key, &new).await?;
-    match plane.shared().store.publish(key, new, bytes).await {
-        Ok(Published::Unchanged) if oddities.same_bytes == 409 => {
-            Err(Rejection::Because(StatusCode::CONFLICT, "The asset already exists".to_owned()))
+    match plane.shared.store.publish(key, new, bytes).await {
+        Ok(PublishOutcome::Unchanged) if oddities.same_bytes == 409 => {
+            Err(UploadRejection::Because(StatusCode::CONFLICT, "The asset already exists".to_owned()))
         }
         Ok(_) => Ok(()),
-        Err(Refused::Store(error)) => Err(error.into()),
+        Err(PublishRefusal::Store(error)) => Err(error.into()),
         Err(refused) => {
             let status = match refused {
-                Refused::Blocked(_) => StatusCode::from_u16(oddities.blocked).unwrap_or(StatusCode::FORBIDDEN),
-                Refused::TooManyAssets => StatusCode::BAD_REQUEST,
-                Refused::OtherBytes(_) | Refused::State { .. } | Refused::Store(_) => StatusCode::CONFLICT,
+                PublishRefusal::Blocked(_) => StatusCode::from_u16(oddities.blocked).unwrap_or(StatusCode::FORBIDDEN),
+                PublishRefusal::TooManyAssets => StatusCode::BAD_REQUEST,
+                PublishRefusal::OtherBytes(_) | PublishRefusal::State { .. } | PublishRefusal::Store(_) => {
+                    StatusCode::CONFLICT
+                }
             };
-            Err(Rejection::Because(status, refused.to_string()))
+            Err(UploadRejection::Because(status, refused.to_string()))
         }
     }
 }
 
-fn check_digests(form: &Form, bytes: &Spooled) -> Result<(), Rejection> {
+fn check_digests(form: &ReceivedForm, bytes: &SpooledBlob) -> Result<(), UploadRejection> {
     for (field, found) in [("sha256_digest", &bytes.hashes.sha256), ("md5_digest", &bytes.hashes.md5)] {
         if let (Some(said), Some(found)) = (form.get(field), found)
             && !said.eq_ignore_ascii_case(found)
@@ -191,9 +195,9 @@ fn check_digests(form: &Form, bytes: &Spooled) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Fills what the form left out from a wheel's own metadata; a file that is no readable wheel stays as the form says.
-async fn complete_from_wheel(new: &mut NewAsset, bytes: &Spooled) {
-    let Some(says) = metadata::of_wheel(bytes.path().to_owned(), &new.name).await else { return };
+/// Completes the form from a wheel's own metadata; a file that is not a readable wheel keeps the form's values.
+async fn complete_from_wheel(new: &mut NewAsset, bytes: &SpooledBlob) {
+    let Some(says) = wheel_metadata::of_wheel(bytes.path().to_owned(), &new.name).await else { return };
     new.requires_python = new.requires_python.take().or(says.requires_python);
     let (form, wheel) = (&mut new.metadata, says.metadata);
     form.summary = form.summary.take().or(wheel.summary);
@@ -207,14 +211,14 @@ async fn complete_from_wheel(new: &mut NewAsset, bytes: &Spooled) {
     }
 }
 
-/// Refuses a version that an upstream or the public index has, unless the origin controls keep those out. A public index
-/// that does not answer refuses nothing.
-async fn guard_upstreams(plane: &DataPlane, key: &RepositoryKey, new: &NewAsset) -> Result<(), Rejection> {
-    let own = plane.shared().store.package(key, &new.project).ok();
-    // A package that takes no publishing at all is refused by the store, with its own status.
+/// Refuses a version that an upstream or the public index has, unless the origin controls keep those out. A public
+/// index that is unreachable refuses nothing.
+async fn guard_upstreams(plane: &DataPlane, key: &RepositoryKey, new: &NewAsset) -> Result<(), UploadRejection> {
+    let own = plane.shared.store.package(key, &new.project).ok();
+    // If the package accepts no publishing at all, the store refuses it, with its own status.
     let closed = own.as_ref().is_some_and(|package| {
-        let Restrictions { publish, upstream } = package.restrictions;
-        publish == Restriction::Block || upstream == Restriction::Block
+        let OriginRestrictions { publish, upstream } = package.restrictions;
+        publish == OriginRestriction::Block || upstream == OriginRestriction::Block
     });
     let present = own.as_ref().is_some_and(|package| package.versions.contains_key(&new.version));
     if closed || present {
@@ -224,7 +228,7 @@ async fn guard_upstreams(plane: &DataPlane, key: &RepositoryKey, new: &NewAsset)
     match view.get(&new.version) {
         Some(found) if !found.own => {
             let text = format!("Version {} of {} exists in an upstream", new.version, new.project);
-            Err(Rejection::Because(StatusCode::CONFLICT, text))
+            Err(UploadRejection::Because(StatusCode::CONFLICT, text))
         }
         _ => Ok(()),
     }

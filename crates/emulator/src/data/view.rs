@@ -1,54 +1,55 @@
 //! What one repository shows of a project: its own versions, those of its upstreams, and the public index's.
 //!
-//! The first repository in search order that has a version decides about it. Only an imported version keeps taking its
-//! list of files and yank marks from further behind, as long as it is published or unlisted everywhere on the way.
+//! The first repository in search order that has a version decides about it. Only an imported version continues to take
+//! its list of files and yank marks from further behind, as long as it is published or unlisted everywhere on the way.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use crate::store::{
-    Asset, AssetHashes, Layer, Origin, PUBLIC_CONNECTION, Timestamp, Version, VersionMetadata, VersionStatus,
+    Asset, AssetHashes, PUBLIC_CONNECTION, PackageVersion, RepositoryLayer, Timestamp, VersionMetadata, VersionOrigin,
+    VersionStatus,
 };
 use wheelport_index::Page;
 
-/// One version as a look-up found it.
+/// A version in the view of one repository.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
-    /// The record: retained, or made up from the public index's page.
-    pub version: Version,
-    /// The repositories that shall retain it once a file is asked for, besides the one that was asked.
+pub(super) struct ViewedVersion {
+    /// The record: retained, or derived from the public index's page.
+    pub version: PackageVersion,
+    /// The repository that owns the connection it came through; it retains the version, too, once a file is requested.
     pub connected: Option<String>,
-    /// Whether the repository that was asked retains it already.
+    /// Whether the requested repository retains it already.
     pub own: bool,
 }
 
 /// All versions by their spelling.
-pub(super) type View = BTreeMap<String, Found>;
+pub(super) type ProjectView = BTreeMap<String, ViewedVersion>;
 
 /// Joins the layers, and behind the connected one the public page.
-pub(super) fn join(layers: &[Layer], public: Option<&Page>, now: Timestamp) -> View {
-    let mut view = View::new();
+pub(super) fn join(layers: &[RepositoryLayer], public: Option<&Page>, now: Timestamp) -> ProjectView {
+    let mut view = ProjectView::new();
     for (position, layer) in layers.iter().enumerate() {
         for version in layer.package.iter().flat_map(|package| package.versions.values()) {
             let connected = layer.connected.then(|| layer.repository.clone());
-            add(&mut view, Found { version: version.clone(), connected, own: position == 0 });
+            add(&mut view, ViewedVersion { version: version.clone(), connected, own: position == 0 });
         }
         if let (true, Some(page)) = (layer.connected, public) {
             for version in public_versions(page, now) {
-                add(&mut view, Found { version, connected: Some(layer.repository.clone()), own: false });
+                add(&mut view, ViewedVersion { version, connected: Some(layer.repository.clone()), own: false });
             }
         }
     }
     view
 }
 
-fn add(view: &mut View, found: Found) {
+fn add(view: &mut ProjectView, found: ViewedVersion) {
     match view.entry(found.version.version.clone()) {
         Entry::Vacant(place) => drop(place.insert(found)),
         Entry::Occupied(mut place) => {
             let first = place.get_mut();
-            let both_imported = matches!(first.version.origin, Origin::External { .. })
-                && matches!(found.version.origin, Origin::External { .. });
+            let both_imported = matches!(first.version.origin, VersionOrigin::External { .. })
+                && matches!(found.version.origin, VersionOrigin::External { .. });
             let both_live = first.version.status.is_downloadable() && found.version.status.is_downloadable();
             if both_imported && both_live {
                 take_over(&mut first.version, found.version);
@@ -58,8 +59,8 @@ fn add(view: &mut View, found: Found) {
     }
 }
 
-/// Takes the list of files and marks from `newer`; bytes that are here stay known.
-fn take_over(version: &mut Version, newer: Version) {
+/// Takes the list of files and marks from `newer`; files whose bytes are stored stay so.
+fn take_over(version: &mut PackageVersion, newer: PackageVersion) {
     for (name, mut asset) in newer.assets {
         if let Some(known) = version.assets.get(&name)
             && known.stored
@@ -71,16 +72,16 @@ fn take_over(version: &mut Version, newer: Version) {
     }
 }
 
-fn public_versions(page: &Page, now: Timestamp) -> impl Iterator<Item = Version> {
-    let mut versions: BTreeMap<String, Version> = BTreeMap::new();
+fn public_versions(page: &Page, now: Timestamp) -> impl Iterator<Item = PackageVersion> {
+    let mut versions: BTreeMap<String, PackageVersion> = BTreeMap::new();
     for file in &page.files {
         let spelling = file.version.as_str().to_owned();
-        let version = versions.entry(spelling.clone()).or_insert_with(|| Version {
+        let version = versions.entry(spelling.clone()).or_insert_with(|| PackageVersion {
             version: spelling,
             revision: String::new(),
             status: VersionStatus::Published,
             published: now,
-            origin: Origin::External { connection: PUBLIC_CONNECTION.to_owned() },
+            origin: VersionOrigin::External { connection: PUBLIC_CONNECTION.to_owned() },
             metadata: VersionMetadata::default(),
             assets: BTreeMap::new(),
         });
@@ -112,7 +113,7 @@ fn public_versions(page: &Page, now: Timestamp) -> impl Iterator<Item = Version>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Package, Restrictions};
+    use crate::store::{OriginRestrictions, Package};
     use wheelport_index::{FileName, ProjectName, Yanked};
 
     fn asset(name: &str, stored: bool, yanked: Yanked) -> Asset {
@@ -129,8 +130,8 @@ mod tests {
         }
     }
 
-    fn layer(repository: &str, status: VersionStatus, origin: Origin, assets: Vec<Asset>) -> Layer {
-        let version = Version {
+    fn layer(repository: &str, status: VersionStatus, origin: VersionOrigin, assets: Vec<Asset>) -> RepositoryLayer {
+        let version = PackageVersion {
             version: "1.0".to_owned(),
             revision: String::new(),
             status,
@@ -141,14 +142,14 @@ mod tests {
         };
         let package = Package {
             name: ProjectName::parse("p").expect("a name"),
-            restrictions: Restrictions::IMPORTED,
+            restrictions: OriginRestrictions::IMPORTED,
             versions: [("1.0".to_owned(), version)].into(),
         };
-        Layer { repository: repository.to_owned(), package: Some(package), connected: false }
+        RepositoryLayer { repository: repository.to_owned(), package: Some(package), connected: false }
     }
 
-    fn external() -> Origin {
-        Origin::External { connection: PUBLIC_CONNECTION.to_owned() }
+    fn external() -> VersionOrigin {
+        VersionOrigin::External { connection: PUBLIC_CONNECTION.to_owned() }
     }
 
     #[test]
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn a_published_or_archived_version_hides_what_is_behind() {
         for (status, origin) in [
-            (VersionStatus::Published, Origin::Internal { repository: "a".to_owned() }),
+            (VersionStatus::Published, VersionOrigin::Internal { repository: "a".to_owned() }),
             (VersionStatus::Archived, external()),
         ] {
             let near = layer("a", status, origin, vec![asset("p-1.0.tar.gz", true, Yanked::No)]);

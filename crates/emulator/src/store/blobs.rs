@@ -1,4 +1,4 @@
-//! The bytes of assets: files named by their SHA-256, written through a hasher, never whole in memory.
+//! The bytes of assets: files named by their SHA-256, written through a hasher, never completely in memory.
 
 use std::fs as blocking_fs;
 use std::io;
@@ -9,6 +9,7 @@ use sha2::Digest as _;
 use tokio::fs;
 use tokio::io::AsyncWriteExt as _;
 
+use super::blocking::blocking;
 use super::disk::gone_is_fine;
 use super::error::StoreError;
 use super::model::AssetHashes;
@@ -17,14 +18,14 @@ use wheelport_index::digest::hex;
 
 /// Content-addressed files. Cheap to clone.
 #[derive(Clone)]
-pub struct Blobs {
+pub(crate) struct BlobFiles {
     directory: PathBuf,
     temporary: PathBuf,
 }
 
-/// All digests an asset carries, fed at once.
+/// Computes all digests of an asset in one pass.
 #[derive(Default)]
-pub struct Digests {
+pub(super) struct AssetDigester {
     md5: md5::Md5,
     sha1: sha1::Sha1,
     sha256: sha2::Sha256,
@@ -33,48 +34,45 @@ pub struct Digests {
 }
 
 /// A file that is being written; dropping it removes what was written.
-pub struct BlobWriter {
-    blobs: Blobs,
+pub(crate) struct BlobWriter {
+    blobs: BlobFiles,
     path: tempfile::TempPath,
     file: fs::File,
-    digests: Digests,
+    digests: AssetDigester,
 }
 
-/// Bytes that are complete on disk but not yet at their address; dropping it removes them.
-pub struct Spooled {
-    blobs: Blobs,
+/// Bytes that are complete on disk but not committed to their address; dropping it removes them.
+pub(crate) struct SpooledBlob {
+    blobs: BlobFiles,
     path: tempfile::TempPath,
-    /// The SHA-256.
     pub sha256: Sha256,
-    /// All digests.
     pub hashes: AssetHashes,
-    /// The length in bytes.
     pub size: u64,
 }
 
-impl Blobs {
+impl BlobFiles {
     pub(super) fn new(directory: PathBuf, temporary: PathBuf) -> Self {
         Self { directory, temporary }
     }
 
     /// Begins a new file.
-    pub async fn create(&self) -> Result<BlobWriter, StoreError> {
+    pub(crate) async fn create(&self) -> Result<BlobWriter, StoreError> {
         let path = self.temporary.join(format!("{:016x}.part", fastrand::u64(..)));
         let file = fs::File::create(&path).await.map_err(StoreError::disk(&path))?;
         let path = tempfile::TempPath::try_from_path(&path).map_err(StoreError::disk(&path))?;
-        Ok(BlobWriter { blobs: self.clone(), path, file, digests: Digests::default() })
+        Ok(BlobWriter { blobs: self.clone(), path, file, digests: AssetDigester::default() })
     }
 
     /// Opens bytes for reading, with their length.
-    pub async fn open(&self, digest: &Sha256) -> Result<(fs::File, u64), StoreError> {
+    pub(crate) async fn open(&self, digest: &Sha256) -> Result<(fs::File, u64), StoreError> {
         let path = self.path(digest);
         let file = fs::File::open(&path).await.map_err(StoreError::disk(&path))?;
         let length = file.metadata().await.map_err(StoreError::disk(&path))?.len();
         Ok((file, length))
     }
 
-    /// Where bytes lie, for readers that need a path.
-    pub fn path(&self, digest: &Sha256) -> PathBuf {
+    /// The path of the bytes with this digest.
+    pub(crate) fn path(&self, digest: &Sha256) -> PathBuf {
         let name = digest.to_string();
         self.directory.join(&name[..2]).join(name)
     }
@@ -85,9 +83,8 @@ impl Blobs {
     }
 }
 
-impl Digests {
-    /// Feeds more bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
+impl AssetDigester {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
         self.md5.update(bytes);
         self.sha1.update(bytes);
         self.sha256.update(bytes);
@@ -108,19 +105,18 @@ impl Digests {
 }
 
 impl BlobWriter {
-    /// Appends bytes.
-    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.digests.update(bytes);
         self.file.write_all(bytes).await.map_err(StoreError::disk(&*self.path))
     }
 
     /// How many bytes have been written.
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.digests.length
     }
 
-    /// Ends the file and names its digests.
-    pub async fn finish(mut self) -> Result<Spooled, StoreError> {
+    /// Syncs the file and computes its digests.
+    pub(crate) async fn finish(mut self) -> Result<SpooledBlob, StoreError> {
         let flushed: io::Result<()> = async {
             self.file.flush().await?;
             self.file.sync_data().await
@@ -128,20 +124,20 @@ impl BlobWriter {
         .await;
         flushed.map_err(StoreError::disk(&*self.path))?;
         let (sha256, hashes, size) = self.digests.finish();
-        Ok(Spooled { blobs: self.blobs, path: self.path, sha256, hashes, size })
+        Ok(SpooledBlob { blobs: self.blobs, path: self.path, sha256, hashes, size })
     }
 }
 
-impl Spooled {
-    /// Where the bytes lie until they are kept.
-    pub fn path(&self) -> &std::path::Path {
+impl SpooledBlob {
+    /// Where the bytes are until they are committed.
+    pub(crate) fn path(&self) -> &std::path::Path {
         &self.path
     }
 
-    /// Moves the bytes to their address, where they stay.
-    pub async fn keep(self) -> Result<(), StoreError> {
+    /// Moves the bytes to their address.
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
         let target = self.blobs.path(&self.sha256);
-        super::blocking(move || {
+        blocking(move || {
             if let Some(directory) = target.parent() {
                 blocking_fs::create_dir_all(directory).map_err(StoreError::disk(directory))?;
             }

@@ -1,4 +1,4 @@
-//! The files of the store: where each document lies, how it is read at the start, how it is replaced.
+//! The files of the store: where each document is, how it is read at the start, how it is replaced.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,15 +11,15 @@ use serde::{Deserialize, Serialize};
 use super::error::StoreError;
 use super::keys::DomainKey;
 use super::model::{Domain, Package, Repository};
-use super::{DomainState, RepositoryState, Touched, World};
+use super::records::{DirtyRecord, DomainState, RepositoryState, StoreRecords};
 
-/// Where things lie below the store's directory.
+/// The paths below the store's directory.
 #[derive(Clone)]
-pub(super) struct Layout {
+pub(super) struct StoreLayout {
     root: PathBuf,
 }
 
-/// `domain.json`
+/// The contents of `domain.json`.
 #[derive(Serialize, Deserialize)]
 struct DomainDocument {
     domain: Domain,
@@ -27,13 +27,13 @@ struct DomainDocument {
 }
 
 /// One pending change of the file system.
-pub(super) enum Document {
+pub(super) enum FileChange {
     Write { path: PathBuf, temporary: PathBuf, bytes: Vec<u8> },
     RemoveFile(PathBuf),
     RemoveDirectory(PathBuf),
 }
 
-impl Layout {
+impl StoreLayout {
     /// Creates the directories and empties the temporary one.
     pub(super) fn prepare(root: PathBuf) -> Result<Self, StoreError> {
         let layout = Self { root };
@@ -45,10 +45,6 @@ impl Layout {
             fs::create_dir_all(&directory).map_err(StoreError::disk(&directory))?;
         }
         Ok(layout)
-    }
-
-    pub(super) fn root(&self) -> &Path {
-        &self.root
     }
 
     pub(super) fn assets(&self) -> PathBuf {
@@ -72,7 +68,7 @@ impl Layout {
     }
 
     /// A document directly below the root.
-    pub(super) fn top(&self, name: &str, value: &impl Serialize) -> Document {
+    pub(super) fn top(&self, name: &str, value: &impl Serialize) -> FileChange {
         self.write(self.root.join(name), value)
     }
 
@@ -81,16 +77,16 @@ impl Layout {
         read(&self.root.join(name))
     }
 
-    fn write(&self, path: PathBuf, value: &impl Serialize) -> Document {
+    fn write(&self, path: PathBuf, value: &impl Serialize) -> FileChange {
         let bytes = serde_json::to_vec_pretty(value).expect("the records have only text keys");
         let name = format!("{:016x}.json", fastrand::u64(..));
-        Document::Write { temporary: self.temporary().join(name), path, bytes }
+        FileChange::Write { temporary: self.temporary().join(name), path, bytes }
     }
 }
 
-impl Document {
-    /// Carries the change out.
-    pub(super) fn store(self) -> Result<(), StoreError> {
+impl FileChange {
+    /// Applies the change to the disk.
+    pub(super) fn apply(self) -> Result<(), StoreError> {
         match self {
             Self::Write { path, temporary, bytes } => {
                 replace(&path, &temporary, &bytes).map_err(StoreError::disk(path))
@@ -118,29 +114,29 @@ pub(super) fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// The document for something that changed: its new text, or its removal where it is gone.
-pub(super) fn document(layout: &Layout, world: &World, touched: &Touched) -> Document {
-    match touched {
-        Touched::Domain(key) => match world.domains.get(key) {
+/// The change of the file system for a dirty record: its new text, or its removal where the record is gone.
+pub(super) fn file_change(layout: &StoreLayout, records: &StoreRecords, dirty: &DirtyRecord) -> FileChange {
+    match dirty {
+        DirtyRecord::Domain(key) => match records.domains.get(key) {
             Some(state) => {
                 let repositories = state.repositories.values().map(|state| state.repository.clone()).collect();
                 let document = DomainDocument { domain: state.domain.clone(), repositories };
                 layout.write(layout.domain(key).join("domain.json"), &document)
             }
-            None => Document::RemoveDirectory(layout.domain(key)),
+            None => FileChange::RemoveDirectory(layout.domain(key)),
         },
-        Touched::Repository(key) => Document::RemoveDirectory(layout.packages(&key.domain, &key.name)),
-        Touched::Package(key, name) => {
+        DirtyRecord::Repository(key) => FileChange::RemoveDirectory(layout.packages(&key.domain, &key.name)),
+        DirtyRecord::Package(key, name) => {
             let path = layout.packages(&key.domain, &key.name).join(format!("{name}.json"));
-            let package = world.repository(key).ok().and_then(|state| state.packages.get(name));
-            package.map_or(Document::RemoveFile(path.clone()), |package| layout.write(path, package))
+            let package = records.repository(key).ok().and_then(|state| state.packages.get(name));
+            package.map_or(FileChange::RemoveFile(path.clone()), |package| layout.write(path, package))
         }
     }
 }
 
-/// Reads everything; a domain directory without its document is the rest of an interrupted removal and is skipped.
-pub(super) fn load(layout: &Layout) -> Result<World, StoreError> {
-    let mut world = World::default();
+/// Reads everything; a domain directory without its document is left from an interrupted removal and is skipped.
+pub(super) fn load(layout: &StoreLayout) -> Result<StoreRecords, StoreError> {
+    let mut records = StoreRecords::default();
     for owner in entries(&layout.domains())? {
         for directory in entries(&owner)? {
             let Some(document) = read::<DomainDocument>(&directory.join("domain.json"))? else { continue };
@@ -150,10 +146,10 @@ pub(super) fn load(layout: &Layout) -> Result<World, StoreError> {
                 let packages = load_packages(&layout.packages(&key, &repository.name))?;
                 repositories.insert(repository.name.clone(), RepositoryState { repository, packages });
             }
-            world.domains.insert(key, DomainState { domain: document.domain, repositories });
+            records.domains.insert(key, DomainState { domain: document.domain, repositories });
         }
     }
-    Ok(world)
+    Ok(records)
 }
 
 fn load_packages(directory: &Path) -> Result<BTreeMap<wheelport_index::ProjectName, Package>, StoreError> {

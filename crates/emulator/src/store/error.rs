@@ -1,4 +1,4 @@
-//! What the store can refuse, in the service's nouns and without HTTP.
+//! Why the store refuses something, in the service's terms and without HTTP.
 
 use std::fmt;
 use std::io;
@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 /// The kinds of resource an error can be about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Noun {
-    /// A domain.
+pub enum ResourceKind {
+    /// A domain of one account.
     Domain,
-    /// A repository.
+    /// A repository of a domain.
     Repository,
-    /// A package.
+    /// A package in a repository.
     Package,
     /// A version of a package.
     PackageVersion,
@@ -19,7 +19,7 @@ pub enum Noun {
     Asset,
 }
 
-impl Noun {
+impl ResourceKind {
     /// The service model's `resourceType`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -32,39 +32,39 @@ impl Noun {
     }
 }
 
-impl fmt::Display for Noun {
+impl fmt::Display for ResourceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// Why the store did not do something.
+/// Why the store refuses or fails to do something.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is no such thing.
+    /// The resource does not exist.
     #[error("{kind} not found: {id}")]
     NotFound {
-        /// What was looked for.
-        kind: Noun,
-        /// Its name.
+        /// The kind of resource that is missing.
+        kind: ResourceKind,
+        /// The name of the resource.
         id: String,
     },
-    /// It is there already, or in a state that forbids the change.
+    /// The resource exists already, or its state forbids the change.
     #[error("{message}")]
     Conflict {
-        /// What stands in the way.
-        kind: Noun,
-        /// Its name.
+        /// The kind of resource that conflicts.
+        kind: ResourceKind,
+        /// The name of the resource.
         id: String,
         /// A sentence for the caller.
         message: String,
     },
-    /// One more would be too many.
+    /// A quota of the service is exhausted.
     #[error("{message}")]
     Quota {
-        /// What there are too many of.
-        kind: Noun,
-        /// The name of what would be one too many.
+        /// The kind of resource there are too many of.
+        kind: ResourceKind,
+        /// The name of the resource that was refused.
         id: String,
         /// A sentence for the caller.
         message: String,
@@ -72,26 +72,26 @@ pub enum StoreError {
     /// A value is outside its grammar.
     #[error("{0}")]
     Validation(String),
-    /// The disk failed.
+    /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     Disk {
-        /// Which file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// What the operating system says.
         source: io::Error,
     },
 }
 
 impl StoreError {
-    pub(super) fn not_found(kind: Noun, id: impl fmt::Display) -> Self {
+    pub(super) fn not_found(kind: ResourceKind, id: impl fmt::Display) -> Self {
         Self::NotFound { kind, id: id.to_string() }
     }
 
-    pub(super) fn conflict(kind: Noun, id: impl fmt::Display, message: impl Into<String>) -> Self {
+    pub(super) fn conflict(kind: ResourceKind, id: impl fmt::Display, message: impl Into<String>) -> Self {
         Self::Conflict { kind, id: id.to_string(), message: message.into() }
     }
 
-    pub(super) fn quota(kind: Noun, id: impl fmt::Display, message: impl Into<String>) -> Self {
+    pub(super) fn quota(kind: ResourceKind, id: impl fmt::Display, message: impl Into<String>) -> Self {
         Self::Quota { kind, id: id.to_string(), message: message.into() }
     }
 

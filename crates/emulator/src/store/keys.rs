@@ -4,14 +4,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use wheelport_index::ProjectName;
-
 /// What identifies a domain: the owner's account and the name. Its text is `NAME-OWNER`, as in host names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DomainKey {
-    /// Twelve digits.
+    /// The owner's account: twelve digits.
     pub owner: String,
-    /// `[a-z][a-z0-9-]{0,48}[a-z0-9]`
+    /// The name: `[a-z][a-z0-9-]{0,48}[a-z0-9]`.
     pub name: String,
 }
 
@@ -32,7 +30,7 @@ impl DomainKey {
         RepositoryKey { domain: self.clone(), name: name.into() }
     }
 
-    /// `arn:aws:codeartifact:REGION:OWNER:domain/NAME`
+    /// The ARN: `arn:aws:codeartifact:REGION:OWNER:domain/NAME`.
     pub fn arn(&self, region: &str) -> String {
         format!("arn:aws:codeartifact:{region}:{}:domain/{}", self.owner, self.name)
     }
@@ -44,26 +42,20 @@ impl fmt::Display for DomainKey {
     }
 }
 
-/// What identifies a repository.
+/// What identifies a repository: its domain and its name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RepositoryKey {
     /// The domain it is in.
     pub domain: DomainKey,
-    /// `[A-Za-z0-9][A-Za-z0-9._-]{1,99}`
+    /// The name: `[A-Za-z0-9][A-Za-z0-9._-]{1,99}`.
     pub name: String,
 }
 
 impl RepositoryKey {
-    /// `arn:aws:codeartifact:REGION:OWNER:repository/DOMAIN/NAME`
+    /// The ARN: `arn:aws:codeartifact:REGION:OWNER:repository/DOMAIN/NAME`.
     pub fn arn(&self, region: &str) -> String {
         let DomainKey { owner, name: domain } = &self.domain;
         format!("arn:aws:codeartifact:{region}:{owner}:repository/{domain}/{}", self.name)
-    }
-
-    /// `arn:aws:codeartifact:REGION:OWNER:package/DOMAIN/NAME/pypi//PACKAGE`
-    pub fn package_arn(&self, region: &str, package: &ProjectName) -> String {
-        let DomainKey { owner, name: domain } = &self.domain;
-        format!("arn:aws:codeartifact:{region}:{owner}:package/{domain}/{}/pypi//{package}", self.name)
     }
 }
 
@@ -74,12 +66,12 @@ impl fmt::Display for RepositoryKey {
 }
 
 /// Whether this is an account number.
-pub fn is_account(text: &str) -> bool {
+pub(crate) fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether this is a valid domain name.
-pub fn is_domain_name(text: &str) -> bool {
+pub(crate) fn is_domain_name(text: &str) -> bool {
     let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = text.as_bytes();
     (2..=50).contains(&bytes.len())
@@ -89,7 +81,7 @@ pub fn is_domain_name(text: &str) -> bool {
 }
 
 /// Whether this is a valid repository name.
-pub fn is_repository_name(text: &str) -> bool {
+pub(crate) fn is_repository_name(text: &str) -> bool {
     let bytes = text.as_bytes();
     (2..=100).contains(&bytes.len())
         && bytes[0].is_ascii_alphanumeric()

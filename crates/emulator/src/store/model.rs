@@ -11,19 +11,22 @@ use url::Url;
 use super::keys::DomainKey;
 use wheelport_index::{FileName, ProjectName, Sha256, Yanked};
 
+/// The one external connection there is for this format.
+pub(crate) const PUBLIC_CONNECTION: &str = "public:pypi";
+
 /// Milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Timestamp(pub u64);
+pub(crate) struct Timestamp(pub u64);
 
 impl Timestamp {
     /// Seconds since the epoch, as the control plane writes times.
     #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit into 52 bits")]
-    pub fn seconds(self) -> f64 {
+    pub(crate) fn seconds(self) -> f64 {
         self.0 as f64 / 1000.0
     }
 
     /// `yyyy-mm-ddThh:mm:ss.ffffffZ`, as the simple index writes times (PEP 700).
-    pub fn rfc3339(self) -> String {
+    pub(crate) fn rfc3339(self) -> String {
         let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(self.0);
         humantime::format_rfc3339_micros(time).to_string()
     }
@@ -31,7 +34,7 @@ impl Timestamp {
 
 /// A resource policy document with the revision that optimistic updates name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Policy {
+pub(crate) struct ResourcePolicy {
     /// Changes with every put.
     pub revision: String,
     /// The JSON text as it was given, at most 7168 bytes.
@@ -40,32 +43,26 @@ pub struct Policy {
 
 /// A domain without its repositories.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Domain {
-    /// Owner and name.
+pub(crate) struct Domain {
     pub key: DomainKey,
     /// The ARN of the key that encrypts it.
     pub encryption_key: String,
-    /// When it was created.
     pub created: Timestamp,
-    /// Its permissions policy.
     #[serde(default)]
-    pub policy: Option<Policy>,
-    /// Its tags.
+    pub policy: Option<ResourcePolicy>,
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
 }
 
 /// A repository without its packages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Repository {
+pub(crate) struct Repository {
     /// The name within its domain.
     pub name: String,
     /// The account that manages it.
     pub administrator_account: String,
-    /// What it is for.
     #[serde(default)]
     pub description: Option<String>,
-    /// When it was created.
     pub created: Timestamp,
     /// Upstream repositories of the same domain in order of priority, at most ten.
     #[serde(default)]
@@ -73,27 +70,22 @@ pub struct Repository {
     /// `public:pypi`, never together with upstreams.
     #[serde(default)]
     pub external_connection: Option<String>,
-    /// Its permissions policy.
     #[serde(default)]
-    pub policy: Option<Policy>,
-    /// Its tags.
+    pub policy: Option<ResourcePolicy>,
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
 }
 
-/// One origin restriction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum Restriction {
-    /// May come this way.
+pub(crate) enum OriginRestriction {
     Allow,
-    /// May not.
     Block,
 }
 
-impl Restriction {
+impl OriginRestriction {
     /// `ALLOW` or `BLOCK`.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Allow => "ALLOW",
             Self::Block => "BLOCK",
@@ -101,7 +93,7 @@ impl Restriction {
     }
 }
 
-impl FromStr for Restriction {
+impl FromStr for OriginRestriction {
     type Err = UnknownWord;
 
     fn from_str(text: &str) -> Result<Self, UnknownWord> {
@@ -116,57 +108,54 @@ impl FromStr for Restriction {
 /// A word outside an enumeration of the service model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not one of the words allowed here")]
-pub struct UnknownWord;
+pub(crate) struct UnknownWord;
 
 /// A package's origin controls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Restrictions {
+pub(crate) struct OriginRestrictions {
     /// May versions be published directly?
-    pub publish: Restriction,
+    pub publish: OriginRestriction,
     /// May versions come from upstreams and the external connection?
-    pub upstream: Restriction,
+    pub upstream: OriginRestriction,
 }
 
-impl Restrictions {
+impl OriginRestrictions {
     /// What a package gets whose first version was published.
-    pub const PUBLISHED: Self = Self { publish: Restriction::Allow, upstream: Restriction::Block };
+    pub(crate) const PUBLISHED: Self = Self { publish: OriginRestriction::Allow, upstream: OriginRestriction::Block };
     /// What a package gets whose first version was imported.
-    pub const IMPORTED: Self = Self { publish: Restriction::Block, upstream: Restriction::Allow };
+    pub(crate) const IMPORTED: Self = Self { publish: OriginRestriction::Block, upstream: OriginRestriction::Allow };
 }
 
 /// A package in one repository, with every version that is retained there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Package {
+pub(crate) struct Package {
     /// The normalised name.
     #[serde(with = "project_name")]
     pub name: ProjectName,
-    /// The origin controls.
-    pub restrictions: Restrictions,
+    pub restrictions: OriginRestrictions,
     /// Versions by their spelling; may be empty when only the controls were set.
     #[serde(default)]
-    pub versions: BTreeMap<String, Version>,
+    pub versions: BTreeMap<String, PackageVersion>,
 }
 
-/// A version's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum VersionStatus {
-    /// Listed and downloadable.
+pub(crate) enum VersionStatus {
+    /// Both listed and downloadable.
     Published,
-    /// In the making; not for the `pypi` format.
+    /// Incomplete; the `pypi` format never has it.
     Unfinished,
     /// Not listed, still downloadable.
     Unlisted,
     /// Neither listed nor downloadable; may come back.
     Archived,
-    /// Bytes gone; final.
+    /// The bytes are gone for good.
     Disposed,
-    /// Only ever an answer: the version is gone and may be published again.
+    /// Never stored, only returned: the version is gone and may be published again.
     Deleted,
 }
 
 impl VersionStatus {
-    /// The service model's word.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Published => "Published",
             Self::Unfinished => "Unfinished",
@@ -177,13 +166,13 @@ impl VersionStatus {
         }
     }
 
-    /// Whether the version's files stand on the project's page.
-    pub fn is_listed(self) -> bool {
+    /// Whether the version's files are on the project's page.
+    pub(crate) fn is_listed(self) -> bool {
         self == Self::Published
     }
 
     /// Whether the version's files can be downloaded.
-    pub fn is_downloadable(self) -> bool {
+    pub(crate) fn is_downloadable(self) -> bool {
         matches!(self, Self::Published | Self::Unlisted)
     }
 }
@@ -201,22 +190,19 @@ impl FromStr for VersionStatus {
 
 /// Where a version came into the domain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Origin {
+pub(crate) enum VersionOrigin {
     /// Published directly to this repository (`originType` INTERNAL).
-    Internal {
-        /// The repository's name.
-        repository: String,
-    },
+    Internal { repository: String },
     /// Imported through this external connection (`originType` EXTERNAL).
     External {
-        /// `public:pypi`
+        /// Always `public:pypi` in this emulator.
         connection: String,
     },
 }
 
-impl Origin {
+impl VersionOrigin {
     /// `INTERNAL` or `EXTERNAL`.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Internal { .. } => "INTERNAL",
             Self::External { .. } => "EXTERNAL",
@@ -224,13 +210,11 @@ impl Origin {
     }
 }
 
-/// What a version's core metadata says.
+/// The core metadata of a version, as far as the service returns it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VersionMetadata {
-    /// `Summary`
+pub(crate) struct VersionMetadata {
     #[serde(default)]
     pub summary: Option<String>,
-    /// `Home-page`
     #[serde(default)]
     pub home_page: Option<String>,
     /// The source repository among the project URLs.
@@ -249,27 +233,26 @@ pub struct VersionMetadata {
 
 /// One version of a package in one repository.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Version {
+pub(crate) struct PackageVersion {
     /// As the publisher spelled it.
     pub version: String,
     /// Changes with every change of the assets.
     pub revision: String,
-    /// The state.
     pub status: VersionStatus,
     /// When it was published here or imported.
     pub published: Timestamp,
     /// Where it came from.
-    pub origin: Origin,
-    /// What its metadata says; empty for imported versions whose bytes never came.
+    pub origin: VersionOrigin,
+    /// The core metadata; empty for imported versions whose bytes were never fetched.
     #[serde(default)]
     pub metadata: VersionMetadata,
     /// Its files by name.
     pub assets: BTreeMap<FileName, Asset>,
 }
 
-impl Version {
-    /// Computes the revision anew from the assets' names and digests; call after every change of `assets`.
-    pub fn renew_revision(&mut self) {
+impl PackageVersion {
+    /// Computes the revision from the names and digests of the assets; call it after every change of `assets`.
+    pub(crate) fn renew_revision(&mut self) {
         use std::fmt::Write as _;
         let mut text = format!("{}\n", self.version);
         for asset in self.assets.values() {
@@ -284,36 +267,30 @@ impl Version {
 /// The digests of an asset, lower-case hexadecimal. An imported asset whose bytes have not been fetched yet has only
 /// those that the public index named.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AssetHashes {
-    /// MD5
+pub(crate) struct AssetHashes {
     #[serde(default)]
     pub md5: Option<String>,
-    /// SHA-1
     #[serde(default)]
     pub sha1: Option<String>,
-    /// SHA-256
     #[serde(default)]
     pub sha256: Option<String>,
-    /// SHA-512
     #[serde(default)]
     pub sha512: Option<String>,
 }
 
 /// One file of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asset {
+pub(crate) struct Asset {
     /// The file name, as uploaded.
     pub name: FileName,
     /// Size in bytes, where known.
     pub size: Option<u64>,
-    /// The digests known.
     pub hashes: AssetHashes,
     /// When this record was made; lags count from it.
     pub recorded: Timestamp,
     /// Upload time as PEP 700 writes it: here for hosted files, at the public index for imported ones.
     #[serde(default)]
     pub upload_time: Option<String>,
-    /// `requires-python`
     #[serde(default)]
     pub requires_python: Option<String>,
     /// The yank mark; only imported files can have one.
@@ -328,21 +305,21 @@ pub struct Asset {
 
 impl Asset {
     /// The address of the bytes in the blob store, if they are there.
-    pub fn blob(&self) -> Option<Sha256> {
+    pub(crate) fn blob(&self) -> Option<Sha256> {
         self.stored.then(|| self.hashes.sha256.as_deref()?.parse().ok()).flatten()
     }
 }
 
-/// Which actions a principal may do.
+/// The actions that a principal may perform.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Allowed {
-    /// Everything.
+pub enum AllowedActions {
+    /// Every action is allowed.
     All,
     /// These actions, such as `codeartifact:ReadFromRepository`; a final `*` matches any rest.
     Only(BTreeSet<String>),
 }
 
-impl Allowed {
+impl AllowedActions {
     /// Whether an action, such as `codeartifact:PublishPackageVersion`, is allowed.
     pub fn allows(&self, action: &str) -> bool {
         match self {
@@ -360,11 +337,11 @@ mod project_name {
 
     use wheelport_index::ProjectName;
 
-    pub fn serialize<S: Serializer>(name: &ProjectName, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(name: &ProjectName, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(name.as_str())
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ProjectName, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ProjectName, D::Error> {
         let text = String::deserialize(deserializer)?;
         ProjectName::parse(&text).map_err(serde::de::Error::custom)
     }

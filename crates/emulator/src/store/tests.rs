@@ -1,8 +1,11 @@
-//! What the store refuses, and what it still knows after it was opened anew.
+//! What the store refuses, and what it still knows after it is opened again.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::*;
+use wheelport_index::ProjectName;
+use wheelport_runtime::Clock;
 
 async fn store(dir: &Path) -> Store {
     Store::open(dir.to_owned(), Clock::system()).await.expect("a writable directory")
@@ -46,9 +49,9 @@ async fn names_quotas_and_duplicates_are_checked() {
     }
     assert!(matches!(store.create_domain(new_domain("more")).await, Err(StoreError::Quota { .. })));
     let unknown = store.create_repository(new_repository("bb", &["cc"])).await;
-    assert!(matches!(unknown, Err(StoreError::NotFound { kind: Noun::Repository, .. })));
+    assert!(matches!(unknown, Err(StoreError::NotFound { kind: ResourceKind::Repository, .. })));
     let full = store.delete_domain(demo()).await;
-    assert!(matches!(full, Err(StoreError::Conflict { kind: Noun::Domain, .. })));
+    assert!(matches!(full, Err(StoreError::Conflict { kind: ResourceKind::Domain, .. })));
 }
 
 #[tokio::test]
@@ -56,7 +59,7 @@ async fn upstreams_and_an_external_connection_exclude_each_other() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = with_repositories(dir.path(), &[("aa", &[]), ("bb", &["aa"])]).await;
     let connect = |name: &str| {
-        let connection = Some(Some(name.to_owned()));
+        let connection = ConnectionChange::Connect(name.to_owned());
         RepositoryChange { external_connection: connection, ..RepositoryChange::default() }
     };
     let (aa, bb) = (demo().repository("aa"), demo().repository("bb"));
@@ -75,15 +78,15 @@ async fn the_search_is_depth_first_in_order_and_each_repository_once() {
     let repositories: &[(&str, &[&str])] =
         &[("base", &[]), ("left", &["base"]), ("right", &["base"]), ("top", &["left", "right"])];
     let store = with_repositories(dir.path(), repositories).await;
-    let names = |order: Vec<String>| order.join(" ");
-    let order = store.search_order(&demo().repository("top")).expect("it exists");
-    assert_eq!(names(order.into_iter().map(|one| one.name).collect()), "top left base right");
     let name = ProjectName::parse("p").expect("a name");
-    let block = Restrictions { publish: Restriction::Allow, upstream: Restriction::Block };
+    let order = || {
+        let layers = store.layers(&demo().repository("top"), &name).expect("it exists");
+        layers.into_iter().map(|layer| layer.repository).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(order(), "top left base right");
+    let block = OriginRestrictions { publish: OriginRestriction::Allow, upstream: OriginRestriction::Block };
     store.set_restrictions(demo().repository("left"), name.clone(), block).await.expect("it exists");
-    let layers = store.layers(&demo().repository("top"), &name).expect("it exists");
-    let layers = layers.into_iter().map(|layer| layer.repository).collect();
-    assert_eq!(names(layers), "top left right base", "left lets nothing through");
+    assert_eq!(order(), "top left right base", "left lets nothing through");
     store.delete_repository(demo().repository("left")).await.expect("it exists");
     assert_eq!(store.repository(&demo().repository("top")).expect("it exists").upstreams, ["right"]);
 }
@@ -112,7 +115,7 @@ async fn everything_is_there_again_and_half_written_files_are_not() {
     let second = store(dir.path()).await;
     let package = second.package(&key, &name).expect("published before");
     assert_eq!(package, first.package(&key, &name).expect("published before"));
-    assert_eq!(package.restrictions, Restrictions::PUBLISHED);
+    assert_eq!(package.restrictions, OriginRestrictions::PUBLISHED);
     assert!(second.blobs().path(&digest).exists() && !leftover.exists());
     second.delete_package(key.clone(), name.clone()).await.expect("it is there");
     assert!(!second.blobs().path(&digest).exists(), "nothing refers to the bytes any more");

@@ -1,119 +1,97 @@
-//! Authorization tokens: issued with an end, checked against the emulator's clock, remembered across restarts.
+//! Authorization tokens: issued for a limited time, checked against the emulator's clock, remembered across restarts.
 //!
 //! A token looks like the service's: five base64url segments, of which the first is a clear JSON header with `exp`.
-//! Only its SHA-256 is kept.
+//! Only its SHA-256 is stored.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::RwLock;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::disk::Layout;
+use super::disk::{FileChange, StoreLayout};
 use super::error::StoreError;
 use super::keys::DomainKey;
-use super::model::Allowed;
-use super::{Store, blocking, lock};
+use super::model::AllowedActions;
 use wheelport_index::Sha256;
 
 const DOCUMENT: &str = "tokens.json";
-/// How long an ended token is remembered, so that it is called expired and not unknown.
+/// How long an expired token is remembered in seconds, so that it counts as expired and not as unknown.
 const REMEMBER_ENDED: u64 = 24 * 3600;
 
-/// What a token stands for.
+/// The rights that a token conveys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Grant {
-    /// The domain it opens.
+pub(crate) struct TokenGrant {
     pub domain: DomainKey,
     /// The ARN of the principal it was issued to.
     pub principal: String,
-    /// What that principal may do.
-    pub allowed: Allowed,
-    /// Its end, in seconds since the epoch.
+    pub allowed: AllowedActions,
+    /// When it expires, in seconds since the epoch.
     pub expires: u64,
 }
 
-/// A token as it leaves the service, once.
-pub struct Issued {
-    /// Its text.
+/// A token to issue. That the domain exists and the lifetime is allowed is checked before.
+pub(super) struct NewToken {
+    pub(super) domain: DomainKey,
+    pub(super) principal: String,
+    pub(super) allowed: AllowedActions,
+    pub(super) lifetime: Duration,
+}
+
+/// A token as the service returns it. The emulator keeps only its digest.
+pub struct IssuedToken {
+    /// The text that clients present.
     pub token: SecretString,
-    /// Its end, in seconds since the epoch.
+    /// When it expires, in seconds since the epoch.
     pub expires: u64,
 }
 
-/// What a token text is worth now.
+/// Whether a token text is valid now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// It stands for this.
-    Valid(Grant),
-    /// It did once.
+pub(crate) enum TokenVerdict {
+    Valid(TokenGrant),
     Expired,
-    /// Never issued here.
     Unknown,
 }
 
-pub(super) struct Tokens {
-    grants: RwLock<BTreeMap<String, Grant>>,
+/// The tokens issued, by the SHA-256 of their text.
+pub(super) struct TokenTable {
+    grants: RwLock<BTreeMap<String, TokenGrant>>,
 }
 
-impl Tokens {
-    pub(super) fn load(layout: &Layout) -> Result<Self, StoreError> {
+impl TokenTable {
+    pub(super) fn load(layout: &StoreLayout) -> Result<Self, StoreError> {
         Ok(Self { grants: RwLock::new(layout.read_top(DOCUMENT)?.unwrap_or_default()) })
     }
-}
 
-impl Store {
-    /// Issues a token for a domain; whether the domain exists and the lifetime is allowed is the caller's question.
-    pub async fn issue_token(
-        &self,
-        domain: DomainKey,
-        principal: String,
-        allowed: Allowed,
-        lifetime: Duration,
-    ) -> Result<Issued, StoreError> {
-        let store = self.clone();
-        blocking(move || {
-            let _writer = lock(&store.inner.writer);
-            let now = store.clock().unix_seconds();
-            let expires = now + lifetime.as_secs();
-            let text = token_text(now, expires);
-            let grant = Grant { domain, principal, allowed, expires };
-            let document = {
-                let mut grants = store.inner.tokens.grants.write().unwrap_or_else(PoisonError::into_inner);
-                grants.retain(|_, grant| grant.expires + REMEMBER_ENDED > now);
-                grants.insert(Sha256::of(text.as_bytes()).to_string(), grant);
-                store.inner.layout.top(DOCUMENT, &*grants)
-            };
-            document.store()?;
-            Ok(Issued { token: text.into(), expires })
-        })
-        .await
+    /// Issues a token, and returns the change that records it on disk.
+    pub(super) fn issue(&self, layout: &StoreLayout, new: NewToken, now: u64) -> (IssuedToken, FileChange) {
+        let NewToken { domain, principal, allowed, lifetime } = new;
+        let expires = now + lifetime.as_secs();
+        let text = token_text(now, expires);
+        let grant = TokenGrant { domain, principal, allowed, expires };
+        let mut grants = self.grants.write();
+        grants.retain(|_, grant| grant.expires + REMEMBER_ENDED > now);
+        grants.insert(Sha256::of(text.as_bytes()).to_string(), grant);
+        (IssuedToken { token: text.into(), expires }, layout.top(DOCUMENT, &*grants))
     }
 
-    /// What a token text is worth by the store's clock.
-    pub fn verify_token(&self, text: &str) -> Verdict {
-        let grants = self.inner.tokens.grants.read().unwrap_or_else(PoisonError::into_inner);
-        match grants.get(&Sha256::of(text.as_bytes()).to_string()) {
-            None => Verdict::Unknown,
-            Some(grant) if grant.expires <= self.clock().unix_seconds() => Verdict::Expired,
-            Some(grant) => Verdict::Valid(grant.clone()),
+    pub(super) fn verify(&self, text: &str, now: u64) -> TokenVerdict {
+        match self.grants.read().get(&Sha256::of(text.as_bytes()).to_string()) {
+            None => TokenVerdict::Unknown,
+            Some(grant) if grant.expires <= now => TokenVerdict::Expired,
+            Some(grant) => TokenVerdict::Valid(grant.clone()),
         }
     }
 
-    /// Makes every token issued so far unknown, as if the principal's rights had been withdrawn.
-    pub async fn revoke_tokens(&self) -> Result<(), StoreError> {
-        let store = self.clone();
-        blocking(move || {
-            let _writer = lock(&store.inner.writer);
-            let document = {
-                let mut grants = store.inner.tokens.grants.write().unwrap_or_else(PoisonError::into_inner);
-                grants.clear();
-                store.inner.layout.top(DOCUMENT, &*grants)
-            };
-            document.store()
-        })
-        .await
+    /// Forgets all tokens, and returns the change that records it on disk.
+    pub(super) fn revoke_all(&self, layout: &StoreLayout) -> FileChange {
+        let mut grants = self.grants.write();
+        grants.clear();
+        layout.top(DOCUMENT, &*grants)
     }
 }
 
@@ -126,7 +104,7 @@ fn token_text(issued: u64, expires: u64) -> String {
     );
     let ciphertext = random_text(fastrand::usize(1400..=2000));
     let (key, iv, tag) = (random_text(22), random_text(16), random_text(22));
-    format!("{}.{key}.{iv}.{ciphertext}.{tag}", base64url(header.as_bytes()))
+    format!("{}.{key}.{iv}.{ciphertext}.{tag}", URL_SAFE_NO_PAD.encode(header))
 }
 
 /// Random characters of the base64url alphabet, from a generator that an attacker cannot predict.
@@ -136,23 +114,8 @@ fn random_text(length: usize) -> String {
         .secure_random
         .fill(&mut bytes)
         .expect("the operating system has randomness");
-    bytes.into_iter().map(|byte| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()])).collect()
-}
-
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-/// base64url without padding (RFC 4648 section 5).
-pub fn base64url(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let mut group = [0; 3];
-        group[..chunk.len()].copy_from_slice(chunk);
-        let bits = u32::from_be_bytes([0, group[0], group[1], group[2]]);
-        for position in 0..=chunk.len() {
-            let index = (bits >> (18 - 6 * position)) & 0x3f;
-            text.push(char::from(ALPHABET[index as usize]));
-        }
-    }
+    let mut text = URL_SAFE_NO_PAD.encode(bytes);
+    text.truncate(length);
     text
 }
 
@@ -161,19 +124,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64url_is_the_standards() {
-        for (plain, coded) in
-            [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foob", "Zm9vYg"), ("\u{3ff}?", "z78_")]
-        {
-            assert_eq!(base64url(plain.as_bytes()), coded, "{plain}");
-        }
-    }
-
-    #[test]
     fn a_token_looks_like_the_services() {
         let text = token_text(1_603_644_440, 1_603_687_640);
         assert!((1500..=2560).contains(&text.len()), "{}", text.len());
         assert_eq!(text.split('.').count(), 5);
-        assert!(text.starts_with(&base64url(br#"{"ver":1,"isu":1603644440,"enc":"A128GCM","tag":""#)[..60]));
+        assert!(
+            text.starts_with(&URL_SAFE_NO_PAD.encode(br#"{"ver":1,"isu":1603644440,"enc":"A128GCM","tag":""#)[..60])
+        );
     }
 }

@@ -1,84 +1,76 @@
-//! Changes of many versions at once, with one answer for each: states, dispose, delete, copy.
+//! Changes of many versions at once, with one result for each: states, dispose, delete, copy.
 
 use std::collections::BTreeMap;
 
-use super::Store;
-use super::error::{Noun, StoreError};
+use super::base::Store;
+use super::error::{ResourceKind, StoreError};
 use super::keys::RepositoryKey;
-use super::model::{Package, Restrictions, Version, VersionStatus};
+use super::model::{OriginRestrictions, Package, PackageVersion, VersionStatus};
 use wheelport_index::ProjectName;
 
-/// Why one version of many was not changed.
+/// Why one of several versions was not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VersionErrorCode {
-    /// The target is there already.
+pub(crate) enum VersionErrorCode {
+    /// The destination has the version already.
     AlreadyExists,
-    /// Another revision than the caller's.
+    /// The revision is not the one that the caller expects.
     MismatchedRevision,
-    /// Another status than the caller's.
+    /// The status is not the one that the caller expects.
     MismatchedStatus,
     /// The state does not allow this change.
     NotAllowed,
-    /// No such version.
     NotFound,
-    /// Left out because another one failed.
-    Skipped,
 }
 
 impl VersionErrorCode {
-    /// The service model's word.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::AlreadyExists => "ALREADY_EXISTS",
             Self::MismatchedRevision => "MISMATCHED_REVISION",
             Self::MismatchedStatus => "MISMATCHED_STATUS",
             Self::NotAllowed => "NOT_ALLOWED",
             Self::NotFound => "NOT_FOUND",
-            Self::Skipped => "SKIPPED",
         }
     }
 }
 
-/// What shall happen to each of the versions.
+/// What to do with each of the versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VersionsAction {
-    /// A new state: Published, Unlisted or Archived.
+pub(crate) enum VersionsAction {
+    /// Set a new state: Published, Unlisted or Archived.
     SetStatus(VersionStatus),
-    /// The bytes go, the record stays.
+    /// Remove the bytes, keep the record.
     Dispose,
-    /// The record goes; the version may be published again.
+    /// Remove the record; the version may be published again.
     Delete,
 }
 
 /// A change of many versions of one package.
 #[derive(Debug, Clone)]
-pub struct VersionsRequest {
-    /// Which versions.
+pub(crate) struct VersionsRequest {
     pub versions: Vec<String>,
-    /// The revisions the caller believes to be there, by version.
+    /// The revisions that the caller expects, by version.
     pub revisions: BTreeMap<String, String>,
-    /// The status the caller believes all of them to have.
+    /// The status that the caller expects of all of them.
     pub expected: Option<VersionStatus>,
-    /// What to do.
     pub action: VersionsAction,
 }
 
 /// A copy of versions between two repositories of one domain.
 #[derive(Debug, Clone)]
-pub struct CopyRequest {
-    /// Where they are.
+pub(crate) struct CopyRequest {
     pub source: RepositoryKey,
-    /// Where they shall be; the same domain.
+    /// The repository to copy to, in the same domain.
     pub destination: RepositoryKey,
-    /// Which versions, with the revision the caller believes to be there.
+    /// The versions to copy, with the revision that the caller expects.
     pub versions: BTreeMap<String, Option<String>>,
     /// Replace what the destination has.
     pub allow_overwrite: bool,
 }
 
-/// What became of each version.
+/// The result for each version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VersionsOutcome {
+pub(crate) struct VersionsOutcome {
     /// Revision and status afterwards, by version.
     pub successful: BTreeMap<String, (String, VersionStatus)>,
     /// Code and sentence, by version.
@@ -96,7 +88,7 @@ impl VersionsOutcome {
 
 impl Store {
     /// Changes many versions, each by itself.
-    pub async fn change_versions(
+    pub(crate) async fn change_versions(
         &self,
         key: RepositoryKey,
         name: ProjectName,
@@ -104,7 +96,7 @@ impl Store {
     ) -> Result<VersionsOutcome, StoreError> {
         let id = name.clone();
         self.change_package(key, name, move |package, _| {
-            let package = package.as_mut().ok_or_else(|| StoreError::not_found(Noun::Package, id))?;
+            let package = package.as_mut().ok_or_else(|| StoreError::not_found(ResourceKind::Package, id))?;
             let mut outcome = VersionsOutcome::default();
             for version in &request.versions {
                 let result = change_one(package, version, &request);
@@ -116,13 +108,17 @@ impl Store {
     }
 
     /// Copies versions, each by itself; the bytes are shared.
-    pub async fn copy_versions(&self, name: ProjectName, request: CopyRequest) -> Result<VersionsOutcome, StoreError> {
+    pub(crate) async fn copy_versions(
+        &self,
+        name: ProjectName,
+        request: CopyRequest,
+    ) -> Result<VersionsOutcome, StoreError> {
         let source = self.package(&request.source, &name)?;
         let fresh = name.clone();
         self.change_package(request.destination.clone(), name, move |package, _| {
             let target = package.get_or_insert_with(|| Package {
                 name: fresh,
-                restrictions: Restrictions::PUBLISHED,
+                restrictions: OriginRestrictions::PUBLISHED,
                 versions: BTreeMap::new(),
             });
             let mut outcome = VersionsOutcome::default();
@@ -139,9 +135,9 @@ impl Store {
     }
 }
 
-type OneResult = Result<(String, VersionStatus), (VersionErrorCode, String)>;
+type VersionResult = Result<(String, VersionStatus), (VersionErrorCode, String)>;
 
-fn change_one(package: &mut Package, name: &str, request: &VersionsRequest) -> OneResult {
+fn change_one(package: &mut Package, name: &str, request: &VersionsRequest) -> VersionResult {
     let Some(version) = package.versions.get_mut(name) else {
         return Err((VersionErrorCode::NotFound, format!("Package version {name} not found")));
     };
@@ -162,7 +158,7 @@ fn change_one(package: &mut Package, name: &str, request: &VersionsRequest) -> O
 }
 
 fn check_expectations(
-    version: &Version,
+    version: &PackageVersion,
     revision: Option<&str>,
     status: Option<VersionStatus>,
 ) -> Result<(), (VersionErrorCode, String)> {
@@ -181,7 +177,7 @@ fn check_expectations(
     Ok(())
 }
 
-fn set_status(version: &mut Version, target: VersionStatus) -> OneResult {
+fn set_status(version: &mut PackageVersion, target: VersionStatus) -> VersionResult {
     let reachable = matches!(target, VersionStatus::Published | VersionStatus::Unlisted | VersionStatus::Archived);
     if !reachable || version.status == VersionStatus::Disposed {
         let (from, to) = (version.status.as_str(), target.as_str());
@@ -191,7 +187,13 @@ fn set_status(version: &mut Version, target: VersionStatus) -> OneResult {
     Ok((version.revision.clone(), target))
 }
 
-fn copy_one(source: &Package, target: &mut Package, name: &str, revision: Option<&str>, overwrite: bool) -> OneResult {
+fn copy_one(
+    source: &Package,
+    target: &mut Package,
+    name: &str,
+    revision: Option<&str>,
+    overwrite: bool,
+) -> VersionResult {
     let Some(version) = source.versions.get(name) else {
         return Err((VersionErrorCode::NotFound, format!("Package version {name} not found")));
     };

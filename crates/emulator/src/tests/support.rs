@@ -1,31 +1,32 @@
 //! Builders and roles for the emulator's tests: a world with a client, and a public index that can be changed.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use parking_lot::Mutex;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use crate::public::IndexAddress;
-use crate::store::Allowed;
-use crate::{Emulator, EmulatorSettings, Oddities};
+use crate::{AllowedActions, Emulator, EmulatorSettings, IndexAddress, Oddities};
 use wheelport_index::Sha256;
 use wheelport_runtime::Tasks;
 
-/// An open emulator with its data plane on a port, and somebody who holds a token.
-pub(super) struct World {
+/// An open emulator with its data plane on a port, and a client with a token.
+pub(super) struct TestWorld {
     pub emulator: Emulator,
     dir: TempDir,
     tasks: Tasks,
@@ -35,15 +36,14 @@ pub(super) struct World {
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
-/// A whole answer.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct TestResponse {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-impl Answer {
+impl TestResponse {
     /// A header's text; empty where it is missing.
     pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
@@ -58,12 +58,12 @@ impl Answer {
     }
 }
 
-impl World {
+impl TestWorld {
     pub(super) async fn new() -> Self {
         Self::open(tempfile::tempdir().expect("a directory"), None, Oddities::default()).await.with_token().await
     }
 
-    pub(super) async fn with_public(public: &PublicFake, oddities: Oddities) -> Self {
+    pub(super) async fn with_public(public: &FakeIndex, oddities: Oddities) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         Self::open(dir, Some(public.index.clone()), oddities).await.with_token().await
     }
@@ -71,7 +71,7 @@ impl World {
     /// Ends this emulator and opens another one on the same directory; the client keeps its token.
     pub(super) async fn restarted(self) -> Self {
         assert!(self.tasks.join(Duration::from_secs(10)).await, "the emulator stops");
-        let (token, oddities) = (self.token, (*self.emulator.shared().oddities.get()).clone());
+        let (token, oddities) = (self.token, (*self.emulator.oddities().get()).clone());
         Self { token, ..Self::open(self.dir, self.public_index, oddities).await }
     }
 
@@ -92,73 +92,79 @@ impl World {
     }
 
     async fn with_token(self) -> Self {
-        let token = self.token(Allowed::All).await;
+        let token = self.token(AllowedActions::All).await;
         Self { token, ..self }
     }
 
     /// The text of a new token that lives twelve hours.
-    pub(super) async fn token(&self, allowed: Allowed) -> String {
+    pub(super) async fn token(&self, allowed: AllowedActions) -> String {
         let issued = self.emulator.issue_token(allowed, Duration::from_hours(12)).await;
         issued.expect("the store is writable").token.expose_secret().to_owned()
     }
 
     /// A GET with the token.
-    pub(super) async fn get(&self, path: &str) -> Answer {
+    pub(super) async fn get(&self, path: &str) -> TestResponse {
         self.send(Method::GET, path, &[], Vec::new()).await
     }
 
     /// A GET with the token and an `Accept`.
-    pub(super) async fn get_as(&self, path: &str, accept: &str) -> Answer {
+    pub(super) async fn get_as(&self, path: &str, accept: &str) -> TestResponse {
         self.send(Method::GET, path, &[("accept", accept)], Vec::new()).await
     }
 
     /// A GET with the token whose body may break.
-    pub(super) async fn try_get(&self, path: &str) -> Result<Answer, String> {
+    pub(super) async fn try_get(&self, path: &str) -> Result<TestResponse, String> {
         let headers = [("authorization", format!("Bearer {}", self.token))];
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         self.request(Method::GET, &format!("{}{path}", self.origin), &headers, Vec::new()).await
     }
 
     /// Any request with the token.
-    pub(super) async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> TestResponse {
         let token = format!("Bearer {}", self.token);
         let headers = [&[("authorization", token.as_str())], headers].concat();
-        let answer = self.request(method, &format!("{}{path}", self.origin), &headers, body).await;
-        answer.expect("a whole answer")
+        let response = self.request(method, &format!("{}{path}", self.origin), &headers, body).await;
+        response.expect("a complete response")
     }
 
     /// A request with Basic credentials, `user:password`.
-    pub(super) async fn with_credentials(&self, method: Method, path: &str, pair: &str) -> Answer {
-        let basic = format!("Basic {}", aws_smithy_types::base64::encode(pair));
+    pub(super) async fn with_credentials(&self, method: Method, path: &str, pair: &str) -> TestResponse {
+        let basic = format!("Basic {}", BASE64.encode(pair));
         let url = format!("{}{path}", self.origin);
-        let answer = self.request(method, &url, &[("authorization", &basic)], Vec::new()).await;
-        answer.expect("a whole answer")
+        let response = self.request(method, &url, &[("authorization", &basic)], Vec::new()).await;
+        response.expect("a complete response")
     }
 
     /// A request without credentials.
-    pub(super) async fn anonymous(&self, method: Method, path: &str) -> Answer {
-        let answer = self.request(method, &format!("{}{path}", self.origin), &[], Vec::new()).await;
-        answer.expect("a whole answer")
+    pub(super) async fn anonymous(&self, method: Method, path: &str) -> TestResponse {
+        let response = self.request(method, &format!("{}{path}", self.origin), &[], Vec::new()).await;
+        response.expect("a complete response")
     }
 
     /// A GET of any address without the token.
-    pub(super) async fn absolute(&self, url: &str, headers: &[(&str, &str)]) -> Answer {
-        self.request(Method::GET, url, headers, Vec::new()).await.expect("a whole answer")
+    pub(super) async fn absolute(&self, url: &str, headers: &[(&str, &str)]) -> TestResponse {
+        self.request(Method::GET, url, headers, Vec::new()).await.expect("a complete response")
     }
 
-    pub(super) async fn post_json(&self, path: &str, body: &Value) -> Answer {
+    pub(super) async fn post_json(&self, path: &str, body: &Value) -> TestResponse {
         let url = format!("{}{path}", self.origin);
-        let answer = self.request(Method::POST, &url, &[], body.to_string().into_bytes()).await;
-        answer.expect("a whole answer")
+        let response = self.request(Method::POST, &url, &[], body.to_string().into_bytes()).await;
+        response.expect("a complete response")
     }
 
     /// Turns switches through the admin endpoint.
     pub(super) async fn set(&self, over: &Value) {
-        let answer = self.set_raw(over).await;
-        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        let response = self.set_raw(over).await;
+        assert_eq!(response.status, StatusCode::OK, "{response:?}");
     }
 
-    pub(super) async fn set_raw(&self, over: &Value) -> Answer {
+    pub(super) async fn set_raw(&self, over: &Value) -> TestResponse {
         self.post_json("/_emulator/oddities", over).await
     }
 
@@ -168,7 +174,7 @@ impl World {
         url: &str,
         headers: &[(&str, &str)],
         body: Vec<u8>,
-    ) -> Result<Answer, String> {
+    ) -> Result<TestResponse, String> {
         let request = headers
             .iter()
             .fold(Request::builder().method(method).uri(url), |request, header| request.header(header.0, header.1));
@@ -176,7 +182,7 @@ impl World {
         let response = self.client.request(request).await.map_err(|error| error.to_string())?;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
-        Ok(Answer { status: parts.status, headers: parts.headers, body })
+        Ok(TestResponse { status: parts.status, headers: parts.headers, body })
     }
 }
 
@@ -197,24 +203,24 @@ pub(super) fn upload_form(fields: &[(&str, &str)], file: &str, content: &[u8]) -
 }
 
 /// A public index of files that can be changed; its pages are JSON and its files are on the same host.
-pub(super) struct PublicFake {
+pub(super) struct FakeIndex {
     pub index: IndexAddress,
-    state: Arc<Mutex<PublicState>>,
+    state: Arc<Mutex<FakeIndexState>>,
     tasks: Tasks,
 }
 
 #[derive(Default)]
-struct PublicState {
+struct FakeIndexState {
     projects: BTreeMap<String, Vec<Value>>,
     files: BTreeMap<String, Vec<u8>>,
     stopped: bool,
 }
 
-type Shared = State<Arc<Mutex<PublicState>>>;
+type FakeState = State<Arc<Mutex<FakeIndexState>>>;
 
-impl PublicFake {
+impl FakeIndex {
     pub(super) async fn start() -> Self {
-        let state = Arc::new(Mutex::new(PublicState::default()));
+        let state = Arc::new(Mutex::new(FakeIndexState::default()));
         let router = Router::new()
             .route("/simple/{project}/", axum::routing::get(page))
             .route("/files/{file}", axum::routing::get(file))
@@ -229,8 +235,8 @@ impl PublicFake {
         Self { index, state, tasks }
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut PublicState) -> T) -> T {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, change: impl FnOnce(&mut FakeIndexState) -> T) -> T {
+        change(&mut self.state.lock())
     }
 
     /// Adds a file to a project.
@@ -254,7 +260,6 @@ impl PublicFake {
         self.with(|state| state.files.insert(file.to_owned(), bytes.to_owned()));
     }
 
-    /// Yanks a file.
     pub(super) fn yank(&self, project: &str, file: &str, reason: &str) {
         self.with(|state| {
             for entry in state.projects.entry(project.to_owned()).or_default() {
@@ -271,14 +276,14 @@ impl PublicFake {
     }
 }
 
-impl Drop for PublicFake {
+impl Drop for FakeIndex {
     fn drop(&mut self) {
         self.tasks.stop();
     }
 }
 
-async fn page(State(state): Shared, Path(project): Path<String>) -> Response {
-    let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+async fn page(State(state): FakeState, Path(project): Path<String>) -> Response {
+    let state = state.lock();
     match state.projects.get(&project) {
         _ if state.stopped => StatusCode::BAD_GATEWAY.into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
@@ -289,8 +294,8 @@ async fn page(State(state): Shared, Path(project): Path<String>) -> Response {
     }
 }
 
-async fn file(State(state): Shared, Path(file): Path<String>) -> Response {
-    let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+async fn file(State(state): FakeState, Path(file): Path<String>) -> Response {
+    let state = state.lock();
     match state.files.get(&file) {
         _ if state.stopped => StatusCode::BAD_GATEWAY.into_response(),
         None => StatusCode::NOT_FOUND.into_response(),

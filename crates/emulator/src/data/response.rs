@@ -1,4 +1,4 @@
-//! The answers that several requests share: short JSON messages, challenges, pages.
+//! The responses that several requests share: short JSON messages, challenges, pages.
 
 use std::io::Write as _;
 
@@ -24,7 +24,6 @@ pub(super) fn with_type(status: StatusCode, media_type: &'static str, body: impl
     response
 }
 
-/// 404
 pub(super) fn not_found(text: &str) -> Response {
     message(StatusCode::NOT_FOUND, text)
 }
@@ -39,20 +38,20 @@ pub(super) fn unauthorized(key: &RepositoryKey) -> Response {
     response
 }
 
-/// What a failure of the store looks like from outside.
+/// The response for an error of the store.
 pub(super) fn store_error(error: &StoreError) -> Response {
     match error {
         StoreError::NotFound { .. } => not_found(&error.to_string()),
         StoreError::Conflict { .. } => message(StatusCode::CONFLICT, &error.to_string()),
         StoreError::Quota { .. } | StoreError::Validation(_) => message(StatusCode::BAD_REQUEST, &error.to_string()),
         StoreError::Disk { .. } => {
-            tracing::error!(%error, "the emulator's store fails");
+            tracing::error!(%error, "the emulator's store failed");
             message(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error")
         }
     }
 }
 
-/// 200 with a page, compressed where the client takes gzip.
+/// 200 with a page, compressed if the client accepts gzip.
 pub(super) fn page(media_type: &'static str, body: Vec<u8>, accept_encoding: Option<&str>, head: bool) -> Response {
     let zipped = accept_encoding.is_some_and(|text| text.contains("gzip")).then(|| gzip(&body)).flatten();
     let encoded = zipped.is_some();

@@ -1,4 +1,4 @@
-//! The door of both emulated services: reads a bounded body, checks the signature, says who calls.
+//! Authentication for both emulated services: reads a bounded body, checks the signature, returns the principal.
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -6,40 +6,38 @@ use http::request::Parts;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 
-use super::fault::Fault;
+use super::fault::CallFault;
 use super::identity::Identities;
-use crate::sigv4::{Claim, SignatureError};
+use crate::sigv4::{SignatureClaim, SignatureError};
 use crate::store::Principal;
 
 /// The largest body read, in bytes.
 const MAX_BODY: usize = 8 << 20;
 
-/// The head and the whole body of a request.
-pub async fn read(request: Request<Body>) -> Result<(Parts, Bytes), Fault> {
+/// The headers and the complete body of a request.
+pub(super) async fn read(request: Request<Body>) -> Result<(Parts, Bytes), CallFault> {
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| {
-        Fault::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", "Request body is too large")
+        CallFault::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException", "Request body is too large")
     })?;
     Ok((parts, body.to_bytes()))
 }
 
-/// What a signature is checked against.
-pub struct Lock<'a> {
-    /// The keys known.
+/// Checks signatures against the known keys and the expected scope.
+pub(super) struct Authenticator<'a> {
     pub identities: &'a Identities,
     /// The service the scope must name.
     pub service: &'static str,
     /// The region the scope must name; any if `None`.
     pub region: Option<&'a str>,
-    /// Seconds since the epoch.
     pub now: u64,
 }
 
-impl Lock<'_> {
-    /// Who signed this request. The key is looked up before the time is checked and the time before the signature, as
-    /// the service does it: a caller with a wrong clock is told so even though its signature is another one, too.
-    pub fn admit(&self, parts: &Parts, body: &[u8]) -> Result<Principal, Fault> {
-        let claim = Claim::read(parts)?;
+impl Authenticator<'_> {
+    /// The principal that signed this request. As in the service, the key is looked up first, then the time is checked,
+    /// then the signature: a caller with a wrong clock learns of the clock even if its signature is wrong, too.
+    pub(super) fn authenticate(&self, parts: &Parts, body: &[u8]) -> Result<Principal, CallFault> {
+        let claim = SignatureClaim::read(parts)?;
         let principal = self.identities.find(&claim.access_key, claim.session_token.as_deref(), self.now)?;
         if claim.service != self.service {
             return Err(SignatureError::Scope(format!("correct service: '{}'.", self.service)).into());

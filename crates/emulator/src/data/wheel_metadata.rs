@@ -1,4 +1,4 @@
-//! What a wheel on disk says about itself, for records whose publisher said nothing.
+//! The core metadata of a wheel on disk, for records whose publisher gave none.
 
 use std::path::PathBuf;
 
@@ -6,15 +6,13 @@ use crate::store::VersionMetadata;
 use wheelport_index::{FileKind, FileName, wheel};
 
 /// What a wheel's core metadata says.
-pub(super) struct WheelSays {
-    /// `Requires-Python`
+pub(super) struct WheelMetadata {
     pub requires_python: Option<String>,
-    /// The rest.
     pub metadata: VersionMetadata,
 }
 
-/// Reads a wheel on a blocking thread; `None` for other kinds and for what cannot be read.
-pub(super) async fn of_wheel(path: PathBuf, name: &FileName) -> Option<WheelSays> {
+/// Reads a wheel on a blocking thread; `None` for other files and for unreadable ones.
+pub(super) async fn of_wheel(path: PathBuf, name: &FileName) -> Option<WheelMetadata> {
     if name.kind() != FileKind::Wheel {
         return None;
     }
@@ -31,7 +29,7 @@ pub(super) async fn of_wheel(path: PathBuf, name: &FileName) -> Option<WheelSays
         description: body(&bytes),
         requires_dist: fields.requires_dist,
     };
-    Some(WheelSays { requires_python: fields.requires_python, metadata })
+    Some(WheelMetadata { requires_python: fields.requires_python, metadata })
 }
 
 /// The text after the first empty line: the description of metadata version 2.1 and later.

@@ -1,10 +1,12 @@
-//! A stand-in for the Security Token Service: the query protocol, answers in XML.
+//! A stand-in for the Security Token Service: the query protocol with responses in XML.
 //!
-//! It hands out sessions that `sigv4` and `control` accept until they expire by the emulator's clock. Roles need no
-//! trust policy; conditions come from [`RoleSettings`](super::control::RoleSettings). May not touch the store.
+//! It hands out sessions that the control plane accepts until they expire by the emulator's clock. Roles need no
+//! trust policy; conditions come from [`RoleSettings`](super::RoleSettings). Knows nothing of packages.
 
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
@@ -12,31 +14,30 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 use subtle::ConstantTimeEq as _;
 
-use super::calendar;
-use super::control::fault::Fault;
-use super::control::gate::Lock;
-use super::control::identity::{Identities, SessionOf, authorize, unique_id};
-use super::sigv4::query_pairs;
-use super::store::Principal;
+use super::authentication::Authenticator;
+use super::call::{absent, mismatch};
+use super::fault::CallFault;
+use super::identity::{Identities, NewSession, authorize, unique_id};
+use crate::calendar;
+use crate::shared::request_id;
+use crate::sigv4::query_pairs;
+use crate::store::{Principal, is_account};
 
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
-/// One request to the service, with what it is answered from.
-pub struct Request<'a> {
-    /// The keys known.
+/// A request to STS, with the context to respond to it.
+pub(super) struct StsRequest<'a> {
     pub identities: &'a Identities,
     /// Seconds since the epoch.
     pub now: u64,
-    /// The head.
     pub parts: &'a Parts,
-    /// The body: a form, or nothing where the parameters stand in the query.
+    /// The body: a form, or empty if the parameters are in the query.
     pub body: &'a [u8],
 }
 
-/// Answers one request.
-pub async fn answer(request: &Request<'_>) -> Response<String> {
-    let request_id = super::control::request_id();
-    let parameters = Parameters::read(request.parts, request.body);
+pub(super) async fn respond(request: &StsRequest<'_>) -> Response<String> {
+    let request_id = request_id();
+    let parameters = StsParameters::read(request.parts, request.body);
     let action = parameters.get("Action").unwrap_or_default().to_owned();
     let (status, text) = match perform(request, &parameters, &action).await {
         Ok(result) => (
@@ -53,19 +54,20 @@ pub async fn answer(request: &Request<'_>) -> Response<String> {
     response
 }
 
-async fn perform(request: &Request<'_>, parameters: &Parameters, action: &str) -> Result<String, Fault> {
+async fn perform(request: &StsRequest<'_>, parameters: &StsParameters, action: &str) -> Result<String, CallFault> {
     if action == "AssumeRoleWithWebIdentity" {
         return assume_with_web_identity(request, parameters).await;
     }
-    let lock = Lock { identities: request.identities, service: "sts", region: None, now: request.now };
-    let caller = lock.admit(request.parts, request.body)?;
+    let authenticator =
+        Authenticator { identities: request.identities, service: "sts", region: None, now: request.now };
+    let caller = authenticator.authenticate(request.parts, request.body)?;
     match action {
         "GetCallerIdentity" => Ok(identity(&caller)),
         "GetSessionToken" => session_token(request, parameters, caller).await,
         "AssumeRole" => assume(request, parameters, &caller).await,
         other => {
             let message = format!("Could not find operation {other} for version 2011-06-15");
-            Err(Fault::new(StatusCode::BAD_REQUEST, "InvalidAction", message))
+            Err(CallFault::new(StatusCode::BAD_REQUEST, "InvalidAction", message))
         }
     }
 }
@@ -76,21 +78,25 @@ fn identity(principal: &Principal) -> String {
         + &element("Account", &principal.account)
 }
 
-async fn session_token(request: &Request<'_>, parameters: &Parameters, caller: Principal) -> Result<String, Fault> {
+async fn session_token(
+    request: &StsRequest<'_>,
+    parameters: &StsParameters,
+    caller: Principal,
+) -> Result<String, CallFault> {
     if caller.expires.is_some() {
-        return Err(Fault::new(
+        return Err(CallFault::new(
             StatusCode::FORBIDDEN,
             "AccessDeniedException",
             "Cannot call GetSessionToken with session credentials",
         ));
     }
     let life = parameters.duration(43_200, 129_600)?;
-    let of = SessionOf { account: caller.account, arn: caller.arn, allowed: caller.allowed };
+    let of = NewSession { account: caller.account, arn: caller.arn, allowed: caller.allowed };
     let session = request.identities.open_session(of, request.now + life).await?;
     Ok(credentials(&session))
 }
 
-async fn assume(request: &Request<'_>, parameters: &Parameters, caller: &Principal) -> Result<String, Fault> {
+async fn assume(request: &StsRequest<'_>, parameters: &StsParameters, caller: &Principal) -> Result<String, CallFault> {
     let role = parameters.role()?;
     let session_name = parameters.session_name()?;
     let life = parameters.duration(3600, 43_200)?;
@@ -106,7 +112,7 @@ async fn assume(request: &Request<'_>, parameters: &Parameters, caller: &Princip
         if !known_caller || (settings.mfa_required && !code_given) {
             let message =
                 format!("User: {} is not authorized to perform: {action} on resource: {}", caller.arn, role.arn);
-            return Err(Fault::new(StatusCode::FORBIDDEN, "AccessDeniedException", message));
+            return Err(CallFault::new(StatusCode::FORBIDDEN, "AccessDeniedException", message));
         }
     }
     let of = role.session(session_name, request.identities);
@@ -114,12 +120,12 @@ async fn assume(request: &Request<'_>, parameters: &Parameters, caller: &Princip
     Ok(credentials(&session) + &assumed_user(&session) + &element("PackedPolicySize", "0"))
 }
 
-async fn assume_with_web_identity(request: &Request<'_>, parameters: &Parameters) -> Result<String, Fault> {
+async fn assume_with_web_identity(request: &StsRequest<'_>, parameters: &StsParameters) -> Result<String, CallFault> {
     let role = parameters.role()?;
     let session_name = parameters.session_name()?;
     let life = parameters.duration(3600, 43_200)?;
     let token = parameters.required("WebIdentityToken")?;
-    let refuse = |message: &str| Fault::new(StatusCode::BAD_REQUEST, "InvalidIdentityToken", message);
+    let refuse = |message: &str| CallFault::new(StatusCode::BAD_REQUEST, "InvalidIdentityToken", message);
     let claims = web_identity_claims(token).ok_or_else(|| {
         refuse("The ID Token provided is not a valid JWT. (You may see this error if you sent an Access Token)")
     })?;
@@ -131,7 +137,7 @@ async fn assume_with_web_identity(request: &Request<'_>, parameters: &Parameters
     if let Some(end) = claims.get("exp").and_then(Value::as_u64).filter(|end| *end <= request.now) {
         let message =
             format!("Token expired: current date/time {} must be before the expiration date/time {end}", request.now);
-        return Err(Fault::new(StatusCode::BAD_REQUEST, "ExpiredTokenException", message));
+        return Err(CallFault::new(StatusCode::BAD_REQUEST, "ExpiredTokenException", message));
     }
     let claim = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
     let of = role.session(session_name, request.identities);
@@ -143,14 +149,12 @@ async fn assume_with_web_identity(request: &Request<'_>, parameters: &Parameters
         + &element("Audience", claim("aud")))
 }
 
-/// The claims of a compact signed token; the signature is not checked, for there is no identity provider to ask.
+/// The claims of a compact signed token. The signature is not checked, because there is no identity provider.
 fn web_identity_claims(token: &str) -> Option<Value> {
     let parts: Vec<&str> = token.split('.').collect();
     let [head, claims, signature] = parts[..] else { return None };
     let object = |part: &str| -> Option<Value> {
-        let mut text = part.replace('-', "+").replace('_', "/");
-        text.push_str(&"===="[..(4 - text.len() % 4) % 4]);
-        let bytes = aws_smithy_types::base64::decode(text).ok()?;
+        let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
         serde_json::from_slice(&bytes).ok().filter(Value::is_object)
     };
     object(head)?;
@@ -173,7 +177,7 @@ fn assumed_user(principal: &Principal) -> String {
     format!("<AssumedRoleUser>{id}{}</AssumedRoleUser>", element("Arn", &principal.arn))
 }
 
-fn error_document(fault: &Fault, request_id: &str) -> String {
+fn error_document(fault: &CallFault, request_id: &str) -> String {
     // The same errors have other names in this protocol.
     let code = match fault.code {
         "AccessDeniedException" => "AccessDenied",
@@ -208,16 +212,16 @@ fn element(name: &str, text: &str) -> String {
 }
 
 /// A role as a caller names it.
-struct Role<'a> {
+struct AssumableRole<'a> {
     arn: &'a str,
     account: &'a str,
     name: &'a str,
 }
 
-impl Role<'_> {
-    /// Who a session of this role acts as.
-    fn session(&self, name: &str, identities: &Identities) -> SessionOf {
-        SessionOf {
+impl AssumableRole<'_> {
+    /// The principal that a session of this role acts as.
+    fn session(&self, name: &str, identities: &Identities) -> NewSession {
+        NewSession {
             account: self.account.to_owned(),
             arn: format!("arn:aws:sts::{}:assumed-role/{}/{name}", self.account, self.name),
             allowed: identities.allowed_to(self.arn),
@@ -226,9 +230,9 @@ impl Role<'_> {
 }
 
 /// The parameters of a request, from its query and its form.
-struct Parameters(Vec<(String, String)>);
+struct StsParameters(Vec<(String, String)>);
 
-impl Parameters {
+impl StsParameters {
     fn read(parts: &Parts, body: &[u8]) -> Self {
         let form = url::form_urlencoded::parse(body);
         let form = form.map(|(name, value)| (name.into_owned(), value.into_owned()));
@@ -240,33 +244,33 @@ impl Parameters {
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    fn required(&self, name: &str) -> Result<&str, Fault> {
-        self.get(name).ok_or_else(|| super::control::call::absent(name))
+    fn required(&self, name: &str) -> Result<&str, CallFault> {
+        self.get(name).ok_or_else(|| absent(name))
     }
 
-    fn role(&self) -> Result<Role<'_>, Fault> {
+    fn role(&self) -> Result<AssumableRole<'_>, CallFault> {
         let arn = self.required("RoleArn")?;
         let parsed = arn.strip_prefix("arn:aws:iam::").and_then(|rest| rest.split_once(":role/"));
-        let parsed = parsed.filter(|(account, name)| super::store::is_account(account) && !name.is_empty());
-        let (account, path) = parsed.ok_or_else(|| Fault::validation(format!("{arn} is invalid")))?;
+        let parsed = parsed.filter(|(account, name)| is_account(account) && !name.is_empty());
+        let (account, path) = parsed.ok_or_else(|| CallFault::validation(format!("{arn} is invalid")))?;
         let name = path.rsplit('/').next().unwrap_or(path);
-        Ok(Role { arn, account, name })
+        Ok(AssumableRole { arn, account, name })
     }
 
-    fn session_name(&self) -> Result<&str, Fault> {
+    fn session_name(&self) -> Result<&str, CallFault> {
         let name = self.required("RoleSessionName")?;
         let valid = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
         if (2..=64).contains(&name.len()) && name.chars().all(valid) {
             return Ok(name);
         }
-        Err(super::control::call::mismatch(name, "roleSessionName", r"[\w+=,.@-]*"))
+        Err(mismatch(name, "roleSessionName", r"[\w+=,.@-]*"))
     }
 
-    fn duration(&self, default: u64, longest: u64) -> Result<u64, Fault> {
+    fn duration(&self, default: u64, longest: u64) -> Result<u64, CallFault> {
         let Some(text) = self.get("DurationSeconds") else { return Ok(default) };
         let seconds = text.parse().ok().filter(|seconds| (900..=longest).contains(seconds));
         seconds.ok_or_else(|| {
-            Fault::validation(format!(
+            CallFault::validation(format!(
                 "1 validation error detected: Value '{text}' at 'durationSeconds' failed to satisfy constraint: Member must be between 900 and {longest}"
             ))
         })

@@ -1,7 +1,7 @@
 //! Stand-ins for the two places where a workload on AWS finds its credentials: the container endpoint and the instance
 //! metadata service (version 2 only, so a client must fetch a session token first).
 //!
-//! Both hand out a session of one role, [`ROLE`]. They let the whole credential chain of an SDK be tried: set
+//! Both hand out a session of one role, [`ROLE`]. They exercise the complete credential chain of an SDK: set
 //! `AWS_CONTAINER_CREDENTIALS_FULL_URI` to `…/container-credentials`, or `AWS_EC2_METADATA_SERVICE_ENDPOINT` to the
 //! control listener's address.
 
@@ -10,27 +10,32 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use super::calendar;
-use super::control::identity::{DEFAULT_ACCOUNT, Identities, SessionOf};
-use super::store::{Principal, StoreError};
+use super::identity::{DEFAULT_ACCOUNT, Identities, NewSession};
+use crate::calendar;
+use crate::store::{Principal, StoreError};
 
 /// The name of the role whose sessions are handed out.
-pub const ROLE: &str = "workload";
-/// The life of a session, in seconds.
+pub(super) const ROLE: &str = "workload";
+/// The lifetime of a session, in seconds.
 const LIFETIME: u64 = 6 * 3600;
 const CREDENTIALS: &str = "/latest/meta-data/iam/security-credentials/";
-/// What the metadata service gives for a PUT and wants to see again. It guards against forwarded requests only.
+/// The session token that a PUT returns and later requests must carry. It guards against forwarded requests only.
 const SESSION: &str = "wheelport-emulator-metadata-session";
 const SESSION_HEADER: &str = "x-aws-ec2-metadata-token";
 const TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 
-/// Whether these stand-ins answer requests for this path.
-pub fn serves(path: &str) -> bool {
+/// Whether this path belongs to these stand-ins.
+pub(super) fn serves(path: &str) -> bool {
     path == "/container-credentials" || path.starts_with("/latest/")
 }
 
-/// Answers one request; `now` is in seconds since the epoch.
-pub async fn answer(identities: &Identities, region: &str, now: u64, parts: &http::request::Parts) -> Response<String> {
+/// The response to a request; `now` is in seconds since the epoch.
+pub(super) async fn respond(
+    identities: &Identities,
+    region: &str,
+    now: u64,
+    parts: &http::request::Parts,
+) -> Response<String> {
     let path = parts.uri.path();
     if path == "/container-credentials" {
         return credentials(identities, now).await;
@@ -58,7 +63,7 @@ pub async fn answer(identities: &Identities, region: &str, now: u64, parts: &htt
 }
 
 async fn credentials(identities: &Identities, now: u64) -> Response<String> {
-    let of = SessionOf {
+    let of = NewSession {
         account: DEFAULT_ACCOUNT.to_owned(),
         arn: format!("arn:aws:sts::{DEFAULT_ACCOUNT}:assumed-role/{ROLE}/i-00000000000000000"),
         allowed: identities.allowed_to(&format!("arn:aws:iam::{DEFAULT_ACCOUNT}:role/{ROLE}")),

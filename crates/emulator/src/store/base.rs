@@ -1,0 +1,120 @@
+//! The store itself: how it is opened, read and changed. Its operations are in the files named after what they change.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+
+use super::blobs::BlobFiles;
+use super::blocking::blocking;
+use super::disk::{self, FileChange, StoreLayout};
+use super::error::StoreError;
+use super::model::Timestamp;
+use super::principals::PrincipalTable;
+use super::records::{DirtyRecord, StoreRecords};
+use super::tokens::TokenTable;
+use wheelport_index::Sha256;
+use wheelport_runtime::Clock;
+
+/// The store. Cheap to clone; clones are the same store.
+#[derive(Clone)]
+pub(crate) struct Store {
+    pub(super) inner: Arc<StoreInner>,
+}
+
+pub(super) struct StoreInner {
+    pub(super) layout: StoreLayout,
+    pub(super) tokens: TokenTable,
+    pub(super) principals: PrincipalTable,
+    clock: Clock,
+    records: RwLock<StoreRecords>,
+    /// Held by the one change that is being applied and written.
+    writer: Mutex<()>,
+    blobs: BlobFiles,
+}
+
+impl Store {
+    /// Opens the directory, creates what is missing in it, reads the state and empties `temporary/`.
+    pub(crate) async fn open(dir: PathBuf, clock: Clock) -> Result<Self, StoreError> {
+        let inner = blocking(move || {
+            let layout = StoreLayout::prepare(dir)?;
+            Ok(StoreInner {
+                records: RwLock::new(disk::load(&layout)?),
+                writer: Mutex::new(()),
+                blobs: BlobFiles::new(layout.assets(), layout.temporary()),
+                tokens: TokenTable::load(&layout)?,
+                principals: PrincipalTable::load(&layout)?,
+                layout,
+                clock,
+            })
+        })
+        .await?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The bytes of assets.
+    pub(crate) fn blobs(&self) -> &BlobFiles {
+        &self.inner.blobs
+    }
+
+    /// This moment by the store's clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp(u64::try_from(self.inner.clock.since_epoch().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// This moment in seconds since the epoch, as tokens and sessions count.
+    pub(super) fn unix_seconds(&self) -> u64 {
+        self.inner.clock.unix_seconds()
+    }
+
+    pub(super) fn records(&self) -> RwLockReadGuard<'_, StoreRecords> {
+        self.inner.records.read()
+    }
+
+    /// Applies a change and writes the records it made dirty. `apply` must not alter anything when it returns an error.
+    pub(super) async fn change<T, F>(&self, apply: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut StoreRecords, Timestamp) -> Result<(T, Vec<DirtyRecord>), StoreError> + Send + 'static,
+    {
+        self.exclusively(move |store| {
+            let (result, changes) = {
+                let mut records = store.inner.records.write();
+                let (result, dirty) = apply(&mut records, store.now())?;
+                let layout = &store.inner.layout;
+                let changes: Vec<_> = dirty.iter().map(|record| disk::file_change(layout, &records, record)).collect();
+                (result, changes)
+            };
+            changes.into_iter().try_for_each(FileChange::apply)?;
+            Ok(result)
+        })
+        .await
+    }
+
+    /// Removes the bytes that no asset refers to any more.
+    pub(super) async fn forget_blobs(&self, candidates: BTreeSet<Sha256>) -> Result<(), StoreError> {
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        self.exclusively(move |store| {
+            let used: BTreeSet<Sha256> = store.records().blobs().collect();
+            candidates.difference(&used).try_for_each(|digest| store.inner.blobs.remove(digest))
+        })
+        .await
+    }
+
+    /// Runs `work` on a blocking thread while nothing else changes the store.
+    pub(super) async fn exclusively<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    {
+        let store = self.clone();
+        blocking(move || {
+            let _writer = store.inner.writer.lock();
+            work(&store)
+        })
+        .await
+    }
+}
