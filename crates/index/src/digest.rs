@@ -30,19 +30,15 @@ impl FromStr for Sha256 {
 
     fn from_str(text: &str) -> Result<Self, InvalidDigest> {
         let mut out = [0; 32];
-        decode_hex(text, &mut out)?;
+        hex::decode_to_slice(text, &mut out).map_err(|_| InvalidDigest)?;
         Ok(Self(out))
     }
 }
 
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 64];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
+        hex::encode_to_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
         f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
@@ -53,39 +49,9 @@ impl fmt::Debug for Sha256 {
     }
 }
 
-/// The value of each hexadecimal digit; more than fits into one for every other byte.
-#[expect(clippy::cast_possible_truncation, reason = "below 16")]
-const DIGIT_VALUES: [u8; 256] = {
-    let mut values = [0xff; 256];
-    let mut value = 0;
-    while value < 16 {
-        values[b"0123456789abcdef"[value] as usize] = value as u8;
-        values[b"0123456789ABCDEF"[value] as usize] = value as u8;
-        value += 1;
-    }
-    values
-};
-
-fn decode_hex(text: &str, out: &mut [u8]) -> Result<(), InvalidDigest> {
-    if text.len() != out.len() * 2 {
-        return Err(InvalidDigest);
-    }
-    let mut seen = 0;
-    for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let (high, low) = (DIGIT_VALUES[usize::from(pair[0])], DIGIT_VALUES[usize::from(pair[1])]);
-        seen |= high | low;
-        *byte = high << 4 | low & 15;
-    }
-    if seen < 16 { Ok(()) } else { Err(InvalidDigest) }
-}
-
 /// Lower-case hexadecimal text of some bytes.
 pub fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex::encode(bytes)
 }
 
 /// A digest algorithm that can be checked here, by the names of Python's `hashlib`.
@@ -269,6 +235,17 @@ mod tests {
         assert!(hashes.insert("shake_999", "abcd"));
         assert_eq!(hashes.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["sha256", "shake_999"]);
         assert_eq!(hashes.sha256(), Some(Sha256([0xab; 32])));
+    }
+
+    #[test]
+    fn a_sha256_is_read_in_either_case_and_written_in_lower_case() {
+        for digits in ["09afAF".repeat(11)[..64].to_owned(), "AF".repeat(32), "af".repeat(32)] {
+            assert_eq!(digits.parse::<Sha256>().map(|read| read.to_string()), Ok(digits.to_ascii_lowercase()));
+        }
+        let plain = "a".repeat(63);
+        for wrong in ["", &plain, &format!("{plain}g"), &format!("{plain}aa"), &format!("{}é", "a".repeat(62))] {
+            assert_eq!(wrong.parse::<Sha256>(), Err(InvalidDigest), "{wrong}");
+        }
     }
 
     #[test]
