@@ -24,7 +24,7 @@ use wheelport::web::guard::{HostPolicy, UploadPolicy};
 use wheelport::web::publishers::Publishers;
 use wheelport::web::targets::Targets;
 use wheelport::web::{Arrival, RouteSite, Site, at_hand, negotiate, respond};
-use wheelport_index::parse::{self, Form};
+use wheelport_index::parse::{self, PageFormat};
 use wheelport_index::{Page, ProjectName, Sha256, render};
 use wheelport_runtime::HumanDuration;
 use wheelport_runtime::{Clock, Tasks};
@@ -61,7 +61,7 @@ fn upstream_page(files: usize) -> Vec<u8> {
 
 fn parsed(body: &[u8]) -> Outcome<Page> {
     let base = Url::parse("https://index.example.org/pypi/python/simple/bench-page/")?;
-    Ok(parse::page(Form::Json, body, &base, &ProjectName::parse("bench-page")?)?)
+    Ok(parse::page(PageFormat::Json, body, &base, &ProjectName::parse("bench-page")?)?.page)
 }
 
 fn pages(criterion: &mut Criterion) {

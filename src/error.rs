@@ -7,10 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wheelport_index::filename::{FileName, InvalidComponent, VersionSegment};
-use wheelport_index::form::FormError;
-use wheelport_index::multipart::Fault;
-use wheelport_index::name::{InvalidName, ProjectName};
+use wheelport_index::{FileName, FormError, FormFault, InvalidComponent, InvalidName, ProjectName, VersionSegment};
 
 /// What went wrong. Cheap enough to clone that everybody who waits for one fill can have a copy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -276,8 +273,8 @@ impl From<AddressFault> for Error {
     }
 }
 
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
+impl From<FormFault> for Error {
+    fn from(fault: FormFault) -> Self {
         Self::UploadRefused { reason: fault.to_string() }
     }
 }

@@ -14,8 +14,7 @@ use tempfile::NamedTempFile;
 use super::disk::{Disk, Reservation, StorageError, addressed};
 use super::fill::Whole;
 use super::pieces::Pieces;
-use wheelport_index::digest::{Hashed, Hasher};
-use wheelport_index::{Hashes, Sha256};
+use wheelport_index::{Hashed, Hasher, Hashes, Sha256};
 
 /// How far ahead space is reserved for a file whose length upstream does not tell, in bytes.
 const RESERVE_STEP: u64 = 64 << 20;

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::disk::{FORMAT_FILE, KEPT, PUBLISHED};
-use wheelport_index::digest::Hasher;
+use wheelport_index::Hasher;
 
 /// What there is of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]

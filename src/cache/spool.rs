@@ -15,9 +15,7 @@ use sha2::{Digest as _, Sha256 as Sha256Hasher};
 use tempfile::NamedTempFile;
 
 use super::disk::{Disk, StorageError, addressed};
-use wheelport_index::Sha256;
-use wheelport_index::digest::hex;
-use wheelport_index::form::ContentDigests;
+use wheelport_index::{ContentDigests, Sha256, hex};
 
 /// An upload that is arriving.
 pub struct Spool {

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use super::upload::{Publication, Received};
 use crate::error::Error;
-use wheelport_index::Sha256;
-use wheelport_index::form::UploadForm;
+use wheelport_index::{Sha256, UploadForm};
 
 /// The target of the audit lines in the log; a filter such as `wheelport::audit=info` keeps them.
 pub const TARGET: &str = "wheelport::audit";

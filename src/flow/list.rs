@@ -15,8 +15,7 @@ use tokio::time::Instant;
 use super::{FAILURE_PAUSE, Flow, PATIENCE, Route, Served, Waiter, blocking, outcome, page};
 use crate::cache::{Coding, Decision, Policy, Rendering, Written};
 use crate::error::Error;
-use wheelport_index::page::ProjectList;
-use wheelport_index::{ProjectName, render};
+use wheelport_index::{ProjectList, ProjectName, render};
 
 /// How long a refusal is believed.
 const REFUSED_FOR: Duration = Duration::from_mins(1);

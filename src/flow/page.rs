@@ -264,7 +264,11 @@ impl Flow {
     async fn take_in(&self, key: &PageKey, reply: PageReply) -> Result<PageRecord, NotFetched> {
         let (flow, wanted) = (self.clone(), key.clone());
         let parsed = blocking(move || {
-            let page = parse::page(reply.form, &reply.body, &reply.url, &wanted.project)?;
+            let parse::ParsedPage { page, skipped } =
+                parse::page(reply.form, &reply.body, &reply.url, &wanted.project)?;
+            if skipped > 0 {
+                tracing::warn!(project = %wanted.project, skipped, "a page has entries that name no file with an address");
+            }
             let pages = &flow.shared.pages;
             let held = pages.get(&wanted);
             let mut announced = page.clone();

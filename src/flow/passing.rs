@@ -12,8 +12,7 @@ use super::{FileStream, Flow, OpenFile, Route, explain};
 use crate::cache::Expected;
 use crate::error::Error;
 use crate::upstream::{FileBody, FileRequest};
-use wheelport_index::FileAddress;
-use wheelport_index::digest::Hasher;
+use wheelport_index::{FileAddress, Hasher};
 
 /// A file on its way from upstream to one client.
 pub(super) struct Passing {

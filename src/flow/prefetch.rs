@@ -110,7 +110,7 @@ impl Flow {
         if !prefetches.is_on() || Priority::current() == Priority::Background {
             return;
         }
-        for project in wheel::needed_in_any_case(metadata) {
+        for project in wheel::unconditional_requirements(metadata) {
             let key = route.key(&project);
             if prefetches.remembers(&key) || !self.is_wanted(&key) {
                 continue;

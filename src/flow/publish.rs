@@ -23,10 +23,9 @@ use super::{Flow, Route, Waiter, blocking, unavailable};
 use crate::cache::{PageRecord, RepositoryId, Sidecar, Spooled, Stamp};
 use crate::error::{Cause, Error};
 use crate::upstream::{FileRequest, PublishError, PublishRequest, UpstreamError};
-use wheelport_index::digest::Hasher;
-use wheelport_index::form::UploadForm;
 use wheelport_index::wheel::metadata_headers;
 use wheelport_index::{Algorithm, CoreMetadata, File, FileAddress, FileKind, FileName, Hashes, Page, Sha256, Yanked};
+use wheelport_index::{Hasher, UploadForm};
 
 /// How long a publisher waits after its last byte; some give up after 10 s.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(9);

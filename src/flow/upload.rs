@@ -15,8 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{Flow, blocking, unavailable};
 use crate::cache::{Spool, Spooled, StorageError};
 use crate::error::{Cause, Error};
-use wheelport_index::form::{Fields, UploadForm};
-use wheelport_index::multipart::{Event, Parser, Part};
+use wheelport_index::{FormEvent, FormFields, FormParser, FormPart, UploadForm};
 use wheelport_runtime::{HumanDuration, Size};
 
 /// What boundaries and heads of a form may take besides the contents of its fields, in bytes.
@@ -84,7 +83,7 @@ impl Publication {
 
 /// An upload that is arriving. Dropping it leaves nothing behind.
 pub struct Receiving {
-    parser: Parser,
+    parser: FormParser,
     taking: Taking,
     content_type: HeaderValue,
     place: OwnedSemaphorePermit,
@@ -101,7 +100,7 @@ pub struct Received {
 struct Taking {
     settings: UploadSettings,
     spool: Spool,
-    fields: Fields,
+    fields: FormFields,
     part: Option<Current>,
     count: usize,
     text: u64,
@@ -118,13 +117,13 @@ impl Flow {
     /// Begins to receive a form of this content type.
     pub async fn receive(&self, content_type: HeaderValue) -> Result<Receiving, Error> {
         let text = content_type.to_str().unwrap_or_default();
-        let parser = Parser::new(text)?;
+        let parser = FormParser::new(text)?;
         let place = self.shared.upload_places.clone().try_acquire_owned();
         let place = place.map_err(|_| unavailable(Cause::Busy))?;
         let disk = self.shared.disk.clone();
         let spool = blocking(move || Spool::begin(&disk)).await?.map_err(|error| cannot_spool(&error))?;
         let settings = self.shared.uploads.clone();
-        let taking = Taking { settings, spool, fields: Fields::default(), part: None, count: 0, text: 0 };
+        let taking = Taking { settings, spool, fields: FormFields::default(), part: None, count: 0, text: 0 };
         Ok(Receiving { parser, taking, content_type, place })
     }
 
@@ -176,28 +175,28 @@ impl Received {
 }
 
 impl Taking {
-    fn event(&mut self, event: Event<'_>) -> Result<(), Error> {
+    fn event(&mut self, event: FormEvent<'_>) -> Result<(), Error> {
         match event {
-            Event::Begin(part) => self.begin(part),
-            Event::Data(data) => self.data(data),
-            Event::End => match self.part.take() {
+            FormEvent::Begin(part) => self.begin(part),
+            FormEvent::Data(data) => self.data(data),
+            FormEvent::End => match self.part.take() {
                 Some(Current::Field { name, value }) => Ok(self.fields.put(&name, value)?),
                 _ => Ok(()),
             },
         }
     }
 
-    fn begin(&mut self, part: Part) -> Result<(), Error> {
+    fn begin(&mut self, part: FormPart) -> Result<(), Error> {
         self.count += 1;
         if self.count > self.settings.max_fields {
             let reason = format!("the form has more than {} fields", self.settings.max_fields);
             return Err(Error::UploadRefused { reason });
         }
-        let Part { name, file_name } = part;
+        let FormPart { name, file_name } = part;
         self.part = Some(if name == "content" {
             self.fields.content(file_name)?;
             Current::Content
-        } else if Fields::wants(&name) {
+        } else if FormFields::wants(&name) {
             Current::Field { name, value: Vec::new() }
         } else {
             Current::Ignored

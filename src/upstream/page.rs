@@ -15,7 +15,7 @@ use super::error::{Malformed, Unavailability, UpstreamError};
 use super::exchange::{Answer, Exchange};
 use super::{Kind, Upstream};
 use wheelport_index::ProjectName;
-use wheelport_index::parse::Form;
+use wheelport_index::parse::PageFormat;
 
 const ANY_FORM: HeaderValue = HeaderValue::from_static(
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01",
@@ -31,7 +31,7 @@ const LONG_BODY: usize = 64 << 10;
 #[derive(Debug, Clone)]
 pub struct PageReply {
     /// Which form the body has.
-    pub form: Form,
+    pub form: PageFormat,
     /// The body, decompressed; bounded by [`ClientSettings::max_page_size`](super::ClientSettings::max_page_size).
     pub body: Bytes,
     /// Where it came from after redirects, with a final slash: what relative links are relative to.
@@ -112,9 +112,9 @@ impl Upstream {
         let body = Reader::new(response, self.settings(), counter, Some(held)).whole(limit).await?;
         let body = if is_gzip { decompress(body, limit).await? } else { body };
         let form = match announced {
-            Announced::Json => Form::Json,
-            Announced::Html => Form::Html,
-            Announced::PerhapsJson if body.trim_ascii_start().starts_with(b"{") => Form::Json,
+            Announced::Json => PageFormat::Json,
+            Announced::Html => PageFormat::Html,
+            Announced::PerhapsJson if body.trim_ascii_start().starts_with(b"{") => PageFormat::Json,
             Announced::PerhapsJson => return Err(Malformed::ContentType.into()),
         };
         url.set_query(None);

@@ -7,8 +7,7 @@ use http_body_util::BodyExt;
 
 use super::*;
 use crate::error::{AddressFault, Cause};
-use wheelport_index::filename::{FileName, VersionSegment};
-use wheelport_index::name::ProjectName;
+use wheelport_index::{FileName, ProjectName, VersionSegment};
 
 const HTTP_ID: &str = "01ABC";
 

@@ -1,6 +1,6 @@
 //! Core metadata out of a source distribution: the `PKG-INFO` in its top directory (PEP 625, PEP 643).
 //!
-//! Blocking and bounded, as [`super::wheel`] is: the caller runs it on a thread that may block.
+//! Blocking and bounded, as `wheel` is: the caller runs it on a thread that may block.
 
 use std::cell::Cell;
 use std::io::{self, Read, Seek};
@@ -9,7 +9,7 @@ use flate2::read::MultiGzDecoder;
 use tar::{Archive, EntryType};
 use zip::ZipArchive;
 
-use super::filename::FileName;
+use crate::filename::FileName;
 
 /// The largest `PKG-INFO` that is read, in bytes.
 const MAX_METADATA: u64 = 16 << 20;
@@ -27,7 +27,6 @@ pub enum SdistError {
     /// Neither `.tar.gz` nor `.zip`.
     #[error("a source distribution is a .tar.gz or .zip file")]
     Format,
-    /// The archive cannot be read.
     #[error("the source distribution is not a readable archive: {0}")]
     Archive(String),
     /// There is no `PKG-INFO` in its top directory.
@@ -45,7 +44,7 @@ struct LimitReached;
 
 impl From<io::Error> for SdistError {
     fn from(error: io::Error) -> Self {
-        if error.get_ref().is_some_and(|inner| inner.is::<LimitReached>()) {
+        if error.get_ref().is_some_and(|inner| inner.downcast_ref::<LimitReached>().is_some()) {
             Self::TooLarge
         } else {
             Self::Archive(error.to_string())
@@ -54,7 +53,7 @@ impl From<io::Error> for SdistError {
 }
 
 /// The bytes of `PKG-INFO` in the source distribution that is called `name`.
-pub fn core_metadata(file: impl Read + Seek, name: &FileName) -> Result<Vec<u8>, SdistError> {
+pub(crate) fn core_metadata(file: impl Read + Seek, name: &FileName) -> Result<Vec<u8>, SdistError> {
     let suffix = name.stem().map(|stem| &name.as_str()[stem.len()..]);
     match suffix {
         Some(".tar.gz" | ".tgz") => from_tar_gz(io::BufReader::with_capacity(1 << 16, file), MAX_UNPACKED),
@@ -87,8 +86,8 @@ fn bounded(reader: impl Read) -> Result<Vec<u8>, SdistError> {
     if bytes.len() as u64 > MAX_METADATA { Err(SdistError::TooLarge) } else { Ok(bytes) }
 }
 
-/// Searches a tar archive, in one gzip member or several, for the first `PKG-INFO` in a top directory. Build tools write
-/// it first or last, so this may unpack the whole archive, into nothing.
+/// Searches a tar archive, in one gzip member or several, for the first `PKG-INFO` in a top directory. Build tools
+/// write it first or last, so this may unpack the whole archive, into nothing.
 fn from_tar_gz(compressed: impl Read, max_unpacked: u64) -> Result<Vec<u8>, SdistError> {
     let (position, limit) = (Cell::new(0), Cell::new(MAX_MEMBER_HEADERS.min(max_unpacked)));
     let reader = MultiGzDecoder::new(compressed);
@@ -191,10 +190,6 @@ mod tests {
             .map_err(|error| error.to_string())
     }
 
-    fn found() -> Result<String, String> {
-        Ok("Name: a".to_owned())
-    }
-
     #[test]
     fn the_metadata_of_the_top_directory_is_found_wherever_it_stands() {
         for before in [
@@ -207,11 +202,14 @@ mod tests {
         ] {
             for name in ["a-1.0/PKG-INFO", "./a-1.0/PKG-INFO"] {
                 let after = file("b/PKG-INFO", b"later");
-                assert_eq!(read("a-1.0.tar.gz", packed(&[before.clone(), file(name, b"Name: a"), after])), found());
+                assert_eq!(
+                    read("a-1.0.tar.gz", packed(&[before.clone(), file(name, b"Name: a"), after])).as_deref(),
+                    Ok("Name: a")
+                );
             }
         }
         let old = member(Header::new_old(), "a-1.0/PKG-INFO", EntryType::Regular, b"Name: a");
-        assert_eq!(read("a-1.0.tgz", packed(&[old])), found());
+        assert_eq!(read("a-1.0.tgz", packed(&[old])).as_deref(), Ok("Name: a"));
     }
 
     #[test]
@@ -227,7 +225,7 @@ mod tests {
             long_name(&format!("{directory}/PKG-INFO")),
             gnu("aaa", b"Name: a"),
         ]);
-        assert_eq!(read("a-1.0.tar.gz", bytes), found());
+        assert_eq!(read("a-1.0.tar.gz", bytes).as_deref(), Ok("Name: a"));
     }
 
     #[test]
@@ -238,7 +236,7 @@ mod tests {
             pax(&[("comment", "x"), ("path", "a-1.0/PKG-INFO"), ("size", "7")]),
             file("shortened", b"Name: a, and more than its size"),
         ]);
-        assert_eq!(read("a-1.0.tar.gz", bytes), found());
+        assert_eq!(read("a-1.0.tar.gz", bytes).as_deref(), Ok("Name: a"));
     }
 
     #[test]
@@ -250,7 +248,10 @@ mod tests {
         gnu.sparse[0].numbytes.copy_from_slice(b"00000000002\0");
         gnu.realsize.copy_from_slice(b"20000000000\0");
         let sparse = member(header, "a-1.0/data.bin", EntryType::GNUSparse, b"xy");
-        assert_eq!(read("a-1.0.tar.gz", packed(&[sparse, file("a-1.0/PKG-INFO", b"Name: a")])), found());
+        assert_eq!(
+            read("a-1.0.tar.gz", packed(&[sparse, file("a-1.0/PKG-INFO", b"Name: a")])).as_deref(),
+            Ok("Name: a")
+        );
     }
 
     #[test]
@@ -264,7 +265,7 @@ mod tests {
             gzip(&[ended, &END[..]].concat()),
             b"what follows the archive does not matter".to_vec(),
         ];
-        assert_eq!(read("a-1.0.tar.gz", bytes.concat()), found());
+        assert_eq!(read("a-1.0.tar.gz", bytes.concat()).as_deref(), Ok("Name: a"));
     }
 
     /// A file without end: `beginning`, then `rest` again and again. Counts what is read of it.
@@ -366,6 +367,6 @@ mod tests {
             .and_then(|()| archive.write_all(b"Name: a").map_err(Into::into))
             .expect("memory can be written");
         let bytes = archive.finish().expect("memory can be written").into_inner();
-        assert_eq!(read("a-1.0.zip", bytes), found());
+        assert_eq!(read("a-1.0.zip", bytes).as_deref(), Ok("Name: a"));
     }
 }

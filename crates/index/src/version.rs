@@ -1,39 +1,37 @@
-//! The versions of a project: read out of its files, compared as PEP 440 says, and listed without gaps.
+//! The versions of a project: taken from its files, compared according to PEP 440, and listed without gaps.
 
 use std::collections::HashSet;
 use std::str::FromStr as _;
 
 use pep440_rs::Version;
 
-use super::address::UNKNOWN_VERSION;
-use super::page::{File, Page};
+use crate::address::UNKNOWN_VERSION;
+use crate::page::{File, Page};
 
-/// A version for comparing: two spellings of one PEP 440 version are equal, and a string that is no such version is
-/// equal only to itself.
+/// A version to compare: two spellings of one PEP 440 version are equal, and a string outside PEP 440 is equal only to
+/// itself.
 ///
 /// Strings outside PEP 440 sort before all versions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum VersionKey {
-    /// Not a PEP 440 version.
+pub(crate) enum VersionKey {
+    /// Outside PEP 440.
     Verbatim(Box<str>),
-    /// A PEP 440 version.
     Standard(Version),
 }
 
 impl VersionKey {
-    /// The key of a version's text.
-    pub fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         Version::from_str(text).map_or_else(|_| Self::Verbatim(text.into()), Self::Standard)
     }
 
     /// Whether an installer takes this version without being asked for pre-releases.
-    pub fn is_final(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         matches!(self, Self::Standard(version) if !version.any_prerelease())
     }
 }
 
-/// The version a file belongs to: what its name says, else the middle component of its address, if that says anything.
-pub fn of_file(file: &File) -> Option<String> {
+/// The version a file belongs to: the one in its name, else the middle component of its address, if that is known.
+pub(crate) fn of_file(file: &File) -> Option<String> {
     let named = file.name.distribution().map(|distribution| distribution.version);
     named.or_else(|| {
         let segment = file.version.as_str();
@@ -41,9 +39,9 @@ pub fn of_file(file: &File) -> Option<String> {
     })
 }
 
-/// All versions of a page: those upstream listed, then those of files that upstream's list does not cover, each once
-/// (PEP 700).
-pub fn listed(page: &Page) -> Vec<String> {
+/// All versions of a page (PEP 700): those upstream listed, then those of files that upstream's list does not cover,
+/// each once.
+pub(crate) fn listed(page: &Page) -> Vec<String> {
     let mut seen = HashSet::new();
     let upstream = page.versions.iter().flatten().cloned();
     upstream.chain(page.files.iter().filter_map(of_file)).filter(|text| seen.insert(VersionKey::of(text))).collect()
@@ -53,11 +51,13 @@ pub fn listed(page: &Page) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::ProjectName;
-    use crate::parse::{Form, page as parse_page};
+    use crate::parse::{PageFormat, page as parse_page};
 
     fn page(body: &str) -> Page {
         let base = url::Url::parse("https://index.example.org/simple/a/").expect("a valid address");
-        parse_page(Form::Json, body.as_bytes(), &base, &ProjectName::parse("a").expect("a valid name")).expect("a page")
+        parse_page(PageFormat::Json, body.as_bytes(), &base, &ProjectName::parse("a").expect("a valid name"))
+            .expect("a page")
+            .page
     }
 
     #[test]

@@ -220,7 +220,7 @@ impl Paging {
 
 /// The token is hexadecimal so that nobody takes it for a number to count with.
 fn write_token(start: usize) -> String {
-    wheelport_index::digest::hex(format!("from:{start}").as_bytes())
+    wheelport_index::hex(format!("from:{start}").as_bytes())
 }
 
 fn read_token(token: &str) -> Option<usize> {
