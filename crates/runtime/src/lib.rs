@@ -1,4 +1,4 @@
-//! What the proxy and the emulator both stand on: calendar time, tasks and their priority, single flight, and units of
+//! What the proxy and the emulator share: calendar time, tasks and their priority, single flight, and units of
 //! settings.
 //!
 //! Nothing here knows HTTP, AWS or the package index.

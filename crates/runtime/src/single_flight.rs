@@ -1,8 +1,8 @@
-//! Single flight: one piece of work per key at a time, whose outcome everyone shares who asked for it meanwhile.
+//! Single flight: at most one run of the work for a key at a time; callers that arrive meanwhile share its outcome.
 //!
 //! The work runs as a task of the process or in the leader's own task, never in a client's future, so a client that
-//! disconnects cancels nothing. The key is free again before followers see the outcome, and also when the leader
-//! panics.
+//! disconnects cancels nothing. The key is free again before followers see the outcome, and also after the
+//! leader panics.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -15,30 +15,33 @@ use tokio::sync::watch;
 
 use crate::Tasks;
 
-/// The flights under way, by key. `S` is what followers share: a [`Joined`] outcome, or something richer such as a file
-/// that is read while it grows. Cheap to clone.
+/// The running work, by key. `S` is what followers share: a [`Joined`] outcome, or something richer such as a file that
+/// they read while it grows. Cheap to clone.
 pub struct SingleFlight<K, S> {
     running: Arc<Mutex<HashMap<K, S>>>,
 }
 
+/// What followers share; and the guard of the key with what the leader needs, if the key was free.
+type Claim<K, S, L> = (S, Option<(KeyGuard<K, S>, L)>);
+
 /// Whether a call started the work or joined it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It started the work.
+    /// The call started the work.
     Leader,
-    /// The work was under way.
+    /// The work was already running.
     Follower,
 }
 
-/// What [`SingleFlight::enter`] found.
+/// What [`SingleFlight::enter`] returns.
 pub enum Entered<K: Hash + Eq, T> {
-    /// Nobody works on the key: the caller does now.
+    /// The key was free: the caller must do the work.
     Leader(Leader<K, T>),
-    /// Someone works on the key.
+    /// Another call does the work.
     Follower(Joined<T>),
 }
 
-/// The outcome of work that runs elsewhere, shared by all who wait for it.
+/// The outcome of work that runs elsewhere, shared by all its followers.
 #[derive(Debug)]
 pub struct Joined<T> {
     outcome: watch::Receiver<Option<T>>,
@@ -47,7 +50,7 @@ pub struct Joined<T> {
 /// Why there is no outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum JoinError {
-    /// The work takes longer than the caller waits. It goes on.
+    /// The work takes longer than the caller waits. It continues.
     #[error("the work takes longer than its caller waits")]
     Elapsed,
     /// The work ended without an outcome: it panicked, or the process is stopping.
@@ -55,9 +58,9 @@ pub enum JoinError {
     Lost,
 }
 
-/// The right to work on a key, and the duty to say what came of it. Dropping it frees the key without an outcome.
+/// The right to work on a key, and the duty to report the outcome. Dropping it frees the key without an outcome.
 pub struct Leader<K: Hash + Eq, T> {
-    key: Held<K, Joined<T>>,
+    key: KeyGuard<K, Joined<T>>,
     outcome: watch::Sender<Option<T>>,
 }
 
@@ -84,39 +87,39 @@ where
     K: Hash + Eq + Clone + Send + 'static,
     S: Clone + Send + 'static,
 {
-    /// Shares what is under way for `key`, or starts it as a task: `start` makes what is shared and the work.
+    /// Shares the work for `key`, or starts it as a task: `start` returns what followers share, and the work.
     pub fn share<F>(&self, key: K, tasks: &Tasks, name: &'static str, start: impl FnOnce() -> (S, F)) -> (S, Role)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (shared, lead) = self.hold(key, start);
-        let Some((held, work)) = lead else { return (shared, Role::Follower) };
+        let (shared, lead) = self.claim(key, start);
+        let Some((guard, work)) = lead else { return (shared, Role::Follower) };
         tasks.spawn(name, async move {
-            let _held = held;
+            let _guard = guard;
             work.await;
         });
         (shared, Role::Leader)
     }
 
-    /// How many flights are under way.
+    /// How many keys are taken.
     pub fn len(&self) -> usize {
         self.running.lock().len()
     }
 
-    /// Whether no flight is under way.
+    /// Whether all keys are free.
     pub fn is_empty(&self) -> bool {
         self.running.lock().is_empty()
     }
 
-    /// What is shared under `key`; with the key itself and the second half of what `begin` made, if it was free.
-    fn hold<L>(&self, key: K, begin: impl FnOnce() -> (S, L)) -> (S, Option<(Held<K, S>, L)>) {
+    /// Takes the key if it is free. `begin` returns what followers share, and what the leader needs.
+    fn claim<L>(&self, key: K, begin: impl FnOnce() -> (S, L)) -> Claim<K, S, L> {
         let mut running = self.running.lock();
         if let Some(shared) = running.get(&key) {
             return (shared.clone(), None);
         }
-        let (shared, leading) = begin();
+        let (shared, lead) = begin();
         running.insert(key.clone(), shared.clone());
-        (shared, Some((Held { running: Arc::clone(&self.running), key }, leading)))
+        (shared, Some((KeyGuard { running: Arc::clone(&self.running), key }, lead)))
     }
 }
 
@@ -130,7 +133,7 @@ where
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let (joined, lead) = self.hold(key, Joined::pending);
+        let (joined, lead) = self.claim(key, Joined::pending);
         let Some((key, outcome)) = lead else { return (joined, Role::Follower) };
         let (leader, work) = (Leader { key, outcome }, work());
         tasks.spawn(name, async move { leader.finish(work.await) });
@@ -139,7 +142,7 @@ where
 
     /// Joins the work for `key`, or makes the caller its leader, who works in its own task.
     pub fn enter(&self, key: K) -> Entered<K, T> {
-        match self.hold(key, Joined::pending) {
+        match self.claim(key, Joined::pending) {
             (_, Some((key, outcome))) => Entered::Leader(Leader { key, outcome }),
             (joined, None) => Entered::Follower(joined),
         }
@@ -147,7 +150,7 @@ where
 }
 
 impl<K: Hash + Eq, T> Leader<K, T> {
-    /// Frees the key and tells the followers.
+    /// Frees the key and gives the outcome to the followers.
     pub fn finish(self, outcome: T) {
         drop(self.key);
         self.outcome.send_replace(Some(outcome));
@@ -174,13 +177,13 @@ impl<T: Clone> Joined<T> {
     }
 }
 
-/// A key that is taken until this is dropped.
-struct Held<K: Hash + Eq, S> {
+/// Keeps a key taken until it is dropped.
+struct KeyGuard<K: Hash + Eq, S> {
     running: Arc<Mutex<HashMap<K, S>>>,
     key: K,
 }
 
-impl<K: Hash + Eq, S> Drop for Held<K, S> {
+impl<K: Hash + Eq, S> Drop for KeyGuard<K, S> {
     fn drop(&mut self) {
         self.running.lock().remove(&self.key);
     }
@@ -207,7 +210,7 @@ mod tests {
         assert_eq!((role, flights.len()), (Role::Follower, 1));
         let _ = release.send(());
         assert_eq!((first.finished().await, second.finished().await), (Ok(7), Ok(7)));
-        assert!(flights.is_empty(), "the key is free before anyone hears of the outcome");
+        assert!(flights.is_empty(), "the key is free before the followers see the outcome");
     }
 
     #[tokio::test]
@@ -234,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_too_long_leaves_the_work_running() {
+    async fn a_caller_that_gives_up_leaves_the_work_running() {
         let (flights, tasks) = (Flights::default(), Tasks::new());
         let (joined, _) = flights.run(1, &tasks, "test", || async {
             tokio::time::sleep(Duration::from_secs(10)).await;

@@ -1,4 +1,4 @@
-//! The owner of every task: what is started here has a name, a cancellation point and a join with a deadline.
+//! The owner of every task: each has a name, a cancellation point and a join with a deadline.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tracing::Instrument as _;
 
 use super::Priority;
 
-/// Starts tasks and joins them at the end of the process. Cheap to clone.
+/// Starts tasks and joins them when the process stops. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
@@ -17,13 +17,12 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// An owner without tasks.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Starts a task that ends by itself, such as a fill; the stop waits for it until its deadline. It works for whom its
-    /// starter works for.
+    /// Starts a task that ends by itself, such as a download; [`Tasks::join`] waits for it until its deadline. The task
+    /// has the priority of the task that starts it.
     #[expect(clippy::disallowed_methods, reason = "the one place that may start tasks")]
     pub fn spawn<F>(&self, name: &'static str, task: F)
     where
@@ -33,7 +32,7 @@ impl Tasks {
         drop(tokio::spawn(self.tracker.track_future(task)));
     }
 
-    /// Starts a loop that runs until the stop; it is dropped at its next await then.
+    /// Starts a loop that runs until the stop, which drops it at its next await.
     pub fn spawn_loop<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -63,7 +62,7 @@ impl Tasks {
         self.tracker.close();
     }
 
-    /// Begins the stop and waits for all tasks; says whether all of them ended before the deadline.
+    /// Begins the stop and waits for all tasks; returns whether all of them ended before the deadline.
     pub async fn join(&self, deadline: Duration) -> bool {
         self.stop();
         tokio::time::timeout(deadline, self.tracker.wait()).await.is_ok()
