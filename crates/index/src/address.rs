@@ -9,6 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use url::Url;
 
 use crate::filename::{FileName, VersionSegment};
+use crate::name::ProjectName;
 use crate::page::FileAddress;
 
 /// The middle component of the address of a file whose version is unknown.
@@ -61,14 +62,19 @@ pub(crate) fn last_component(url: &Url) -> Option<FileName> {
 }
 
 /// Where a file is: the middle component of its address here, and upstream's address if that is a different one.
-pub(crate) fn locate(page: &Url, mut url: Url, file: &FileName) -> (VersionSegment, Option<Url>) {
+pub(crate) fn locate(
+    page: &Url,
+    project: &ProjectName,
+    mut url: Url,
+    file: &FileName,
+) -> (VersionSegment, Option<Url>) {
     url.set_fragment(None);
     if let Some(version) = segment_below(page, &url, file) {
         return (version, None);
     }
     let version = file
-        .distribution()
-        .and_then(|distribution| VersionSegment::parse(&distribution.version).ok())
+        .version_of(project)
+        .and_then(|version| VersionSegment::parse(&version).ok())
         .or_else(|| parent_component(&url))
         .unwrap_or_else(|| VersionSegment::parse(UNKNOWN_VERSION).expect("the placeholder is a valid component"));
     (version, Some(url))
@@ -97,11 +103,15 @@ mod tests {
 
     const PAGE: &str = "https://index.example.org/pypi/python/simple/torch/";
 
+    fn project() -> ProjectName {
+        ProjectName::parse("torch").expect("a valid name")
+    }
+
     fn placed(link: &str, file: &str) -> (String, Option<String>) {
         let page = Url::parse(PAGE).expect("a valid address");
         let file = FileName::parse(file).expect("a valid name");
         let url = resolve(&page, link).expect("a web address");
-        let (version, url) = locate(&page, url, &file);
+        let (version, url) = locate(&page, &project(), url, &file);
         (version.to_string(), url.map(String::from))
     }
 
@@ -172,10 +182,10 @@ mod tests {
             let page = Url::parse(PAGE).expect("a valid address");
             let url = resolve(&page, &below_page(&version, &file)).expect("a web address");
             assert_eq!(last_component(&url), Some(file.clone()));
-            assert_eq!(locate(&page, url, &file), (version, None));
+            assert_eq!(locate(&page, &project(), url, &file), (version, None));
         }
         let address = FileAddress {
-            project: crate::ProjectName::parse("Torch").expect("a valid name"),
+            project: project(),
             version: VersionSegment::parse("2.0+cpu").expect("a valid component"),
             file: FileName::parse("torch 2.whl").expect("a valid name"),
         };

@@ -156,16 +156,33 @@ impl FileName {
             }
             FileKind::Sdist => {
                 let stem = self.stem()?;
-                let split = stem
-                    .match_indices('-')
-                    .map(|(at, _)| at)
-                    .rfind(|at| stem[at + 1..].starts_with(|c: char| c.is_ascii_digit() || c == 'v'))?;
+                let split =
+                    stem.match_indices('-').map(|(at, _)| at).rfind(|at| stem[at + 1..].starts_with(begins_version))?;
                 (&stem[..split], &stem[split + 1..])
             }
             FileKind::Other => return None,
         };
         Some(Distribution { project: ProjectName::parse(project).ok()?, version: version.to_owned(), kind })
     }
+
+    /// The version that the name announces for a file of this project; `None` if it follows neither specification.
+    ///
+    /// The project tells where an old sdist name with several hyphens splits: `cffi-1.0.2-2.tar.gz` is version `1.0.2-2`
+    /// of `cffi`, and [`FileName::distribution`] cannot know that.
+    pub(crate) fn version_of(&self, project: &ProjectName) -> Option<String> {
+        let stem = self.stem().unwrap_or_default();
+        let split = stem.match_indices('-').map(|(at, _)| (&stem[..at], &stem[at + 1..])).find(|(name, version)| {
+            version.starts_with(begins_version) && ProjectName::parse(name).is_ok_and(|name| name == *project)
+        });
+        match split {
+            Some((_, version)) => Some(version.to_owned()),
+            None => self.distribution().map(|distribution| distribution.version),
+        }
+    }
+}
+
+fn begins_version(first: char) -> bool {
+    first.is_ascii_digit() || first == 'v'
 }
 
 #[cfg(test)]
@@ -186,6 +203,25 @@ mod tests {
         assert_eq!(distribution("python-dateutil-2.9.0.tar.gz"), expect("python-dateutil", "2.9.0"));
         assert_eq!(distribution("not_a_wheel-1.0.whl"), None);
         assert_eq!(distribution("README.txt"), None);
+    }
+
+    #[test]
+    fn the_project_tells_where_an_old_name_splits() {
+        let version = |raw: &str, project: &str| {
+            let project = ProjectName::parse(project).expect("a valid name");
+            FileName::parse(raw).expect("a valid name").version_of(&project)
+        };
+        for (raw, project, expected) in [
+            ("cffi-1.0.2-2.tar.gz", "cffi", Some("1.0.2-2")),
+            ("Backports.Zoneinfo-0.2.1.zip", "backports-zoneinfo", Some("0.2.1")),
+            ("a-2-1.0.tar.gz", "a-2", Some("1.0")),
+            ("a-2-1.0-py3-none-any.whl", "a", Some("2")),
+            ("a-1.0-2-py3-none-any.whl", "a", Some("1.0")),
+            ("a-b-1.0.tar.gz", "a", Some("1.0")),
+            ("a-1.0.egg", "a", None),
+        ] {
+            assert_eq!(version(raw, project).as_deref(), expected, "{raw} of {project}");
+        }
     }
 
     #[test]

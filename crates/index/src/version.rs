@@ -6,6 +6,7 @@ use std::str::FromStr as _;
 use pep440_rs::Version;
 
 use crate::address::UNKNOWN_VERSION;
+use crate::name::ProjectName;
 use crate::page::{File, Page};
 
 /// A version to compare: two spellings of one PEP 440 version are equal, and a string outside PEP 440 is equal only to
@@ -31,9 +32,8 @@ impl VersionKey {
 }
 
 /// The version a file belongs to: the one in its name, else the middle component of its address, if that is known.
-pub(crate) fn of_file(file: &File) -> Option<String> {
-    let named = file.name.distribution().map(|distribution| distribution.version);
-    named.or_else(|| {
+pub(crate) fn of_file(file: &File, project: &ProjectName) -> Option<String> {
+    file.name.version_of(project).or_else(|| {
         let segment = file.version.as_str();
         (segment != UNKNOWN_VERSION).then(|| segment.to_owned())
     })
@@ -44,13 +44,15 @@ pub(crate) fn of_file(file: &File) -> Option<String> {
 pub(crate) fn listed(page: &Page) -> Vec<String> {
     let mut seen = HashSet::new();
     let upstream = page.versions.iter().flatten().cloned();
-    upstream.chain(page.files.iter().filter_map(of_file)).filter(|text| seen.insert(VersionKey::of(text))).collect()
+    upstream
+        .chain(page.files.iter().filter_map(|file| of_file(file, &page.name)))
+        .filter(|text| seen.insert(VersionKey::of(text)))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ProjectName;
     use crate::parse::{PageFormat, page as parse_page};
 
     fn page(body: &str) -> Page {
@@ -70,6 +72,20 @@ mod tests {
         assert!(VersionKey::of("1.0.post1").is_final() && VersionKey::of("1.0").is_final());
         assert!(!VersionKey::of("1.0rc1").is_final() && !VersionKey::of("1.dev0").is_final());
         assert!(!VersionKey::of("2004d").is_final());
+    }
+
+    #[test]
+    fn an_old_file_name_with_two_hyphens_adds_no_version() {
+        let body = r#"{"versions": ["1.0.2", "1.0.2.post2", "1.0.3"], "files": [
+            {"filename": "a-1.0.2.tar.gz", "url": "1.0.2/a-1.0.2.tar.gz"},
+            {"filename": "a-1.0.2-2.tar.gz", "url": "1.0.2.post2/a-1.0.2-2.tar.gz"},
+            {"filename": "a-1.0.3.tar.gz", "url": "1.0.3/a-1.0.3.tar.gz"}]}"#;
+        let page = page(body);
+        assert_eq!(listed(&page), ["1.0.2", "1.0.2.post2", "1.0.3"]);
+        let legacy = crate::render::legacy_json(&page, None, "https://index.example.org/simple/a/").expect("a version");
+        let legacy: serde_json::Value = serde_json::from_slice(&legacy).expect("it is JSON");
+        assert_eq!(legacy["info"]["version"], "1.0.3");
+        assert_eq!(legacy["releases"]["1.0.2.post2"][0]["filename"], "a-1.0.2-2.tar.gz");
     }
 
     #[test]

@@ -28,7 +28,7 @@ const MAX_HEADING: usize = 256;
 const OTHER_ENDINGS: [&str; 8] = [".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg", ".asc", ".tar"];
 
 pub(super) fn read(body: &[u8], base: &Url, name: &ProjectName) -> Result<ParsedPage, ParseError> {
-    let mut reader = HtmlReader::new(base);
+    let mut reader = HtmlReader::new(base, name);
     let mut emitter = CallbackEmitter::new(|event: CallbackEvent<'_>, _: Span<()>| -> Option<Infallible> {
         reader.event(&event);
         None
@@ -36,7 +36,7 @@ pub(super) fn read(body: &[u8], base: &Url, name: &ProjectName) -> Result<Parsed
     // Links inside scripts, styles and the title are text.
     emitter.naively_switch_states(true);
     let Ok(()) = Tokenizer::new_with_emitter(body, emitter).finish();
-    reader.finish(name)
+    reader.finish()
 }
 
 /// The tags that matter.
@@ -88,6 +88,7 @@ impl Attributes {
 
 struct HtmlReader<'a> {
     page: &'a Url,
+    project: &'a ProjectName,
     /// Where relative links start from, if a `base` element says so.
     links_from: Option<Url>,
     tag: Option<Tag>,
@@ -102,9 +103,10 @@ struct HtmlReader<'a> {
 }
 
 impl<'a> HtmlReader<'a> {
-    fn new(page: &'a Url) -> Self {
+    fn new(page: &'a Url, project: &'a ProjectName) -> Self {
         Self {
             page,
+            project,
             links_from: None,
             tag: None,
             attributes: Attributes::default(),
@@ -198,7 +200,7 @@ impl<'a> HtmlReader<'a> {
         if !is_file {
             return None;
         }
-        let (version, url) = address::locate(self.page, url, &name);
+        let (version, url) = address::locate(self.page, self.project, url, &name);
         let text = |key: &str| attributes.get(key).and_then(non_empty);
         Some(File {
             name,
@@ -223,7 +225,7 @@ impl<'a> HtmlReader<'a> {
         })
     }
 
-    fn finish(self, name: &ProjectName) -> Result<ParsedPage, ParseError> {
+    fn finish(self) -> Result<ParsedPage, ParseError> {
         let marked = self.version.is_some()
             || self.heading.lines().any(|line| {
                 line.trim_start().get(..HEADING.len()).is_some_and(|start| start.eq_ignore_ascii_case(HEADING))
@@ -236,12 +238,12 @@ impl<'a> HtmlReader<'a> {
         if files.is_empty() && self.anchors > 0 {
             return Err(ParseError::NotAnIndex("it has links, but none of them is a file"));
         }
-        if !marked && !files.iter().any(|file| belongs_to(&file.name, name)) {
+        if !marked && !files.iter().any(|file| belongs_to(&file.name, self.project)) {
             return Err(ParseError::NotAnIndex("it neither calls itself one nor links a file of the project"));
         }
         let status = self.status.and_then(|status| project_status(&status, self.status_reason.as_deref()));
         let page = Page {
-            name: name.clone(),
+            name: self.project.clone(),
             api_version,
             versions: None,
             files,

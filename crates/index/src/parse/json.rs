@@ -23,7 +23,7 @@ pub(super) fn read(body: &[u8], base: &Url, name: &ProjectName) -> Result<Parsed
     }
     let malformed = |error: serde_json::Error| ParseError::Json { line: error.line(), column: error.column() };
     let mut source = serde_json::Deserializer::from_slice(body);
-    let draft = DraftSeed { base }.deserialize(&mut source).map_err(malformed)?;
+    let draft = DraftSeed { base, name }.deserialize(&mut source).map_err(malformed)?;
     source.end().map_err(malformed)?;
     finish(draft, name)
 }
@@ -61,6 +61,7 @@ struct Draft {
 
 struct DraftSeed<'a> {
     base: &'a Url,
+    name: &'a ProjectName,
 }
 
 impl<'de> DeserializeSeed<'de> for DraftSeed<'_> {
@@ -82,7 +83,7 @@ impl<'de> Visitor<'de> for DraftSeed<'_> {
         let mut draft = Draft::default();
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
-                "files" => draft.files = Some(map.next_value_seed(FilesSeed { base: self.base })?),
+                "files" => draft.files = Some(map.next_value_seed(FilesSeed { base: self.base, name: self.name })?),
                 "meta" => {
                     if let Value::Object(meta) = map.next_value()? {
                         draft.meta = meta;
@@ -105,6 +106,7 @@ impl<'de> Visitor<'de> for DraftSeed<'_> {
 
 struct FilesSeed<'a> {
     base: &'a Url,
+    name: &'a ProjectName,
 }
 
 impl<'de> DeserializeSeed<'de> for FilesSeed<'_> {
@@ -127,7 +129,7 @@ impl<'de> Visitor<'de> for FilesSeed<'_> {
         while !files.too_many {
             let Some(value) = seq.next_element::<Value>()? else { return Ok(files) };
             files.add(match value {
-                Value::Object(entry) => file(entry, self.base),
+                Value::Object(entry) => file(entry, self.base, self.name),
                 _ => None,
             });
         }
@@ -167,14 +169,14 @@ fn versions(value: Value) -> Option<Vec<String>> {
 }
 
 /// One file, or `None` if the entry names no file with an address.
-fn file(entry: Map<String, Value>, base: &Url) -> Option<File> {
+fn file(entry: Map<String, Value>, base: &Url, project: &ProjectName) -> Option<File> {
     let link = entry.get("url")?.as_str()?;
     let url = address::resolve(base, link)?;
     let name = match entry.get("filename") {
         Some(value) => FileName::parse(value.as_str()?).ok()?,
         None => address::last_component(&url)?,
     };
-    let (version, url) = address::locate(base, url, &name);
+    let (version, url) = address::locate(base, project, url, &name);
     let mut file = File {
         name,
         version,
