@@ -35,7 +35,6 @@ pub enum FormFault {
 /// What the headers of a part say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FormPart {
-    /// The field's name.
     pub name: String,
     /// The name of the file, if the part is one.
     pub file_name: Option<String>,
@@ -60,7 +59,6 @@ enum State {
     Finished,
 }
 
-/// Parses one form.
 pub struct FormParser {
     /// CRLF, two hyphens, the boundary.
     delimiter: Finder<'static>,
