@@ -18,7 +18,7 @@ use wheelport::flow::{Error, Flow, ProjectSource, Route, UploadSettings};
 use wheelport::telemetry::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
 use wheelport::web::{HostPolicy, PeerInfo, Publishers, RouteSite, Site, SiteParts, UploadPolicy, handle};
-use wheelport_index::parse::{self, Form};
+use wheelport_index::parse::{self, PageFormat};
 use wheelport_index::{Page, ProjectName, Sha256, render};
 use wheelport_runtime::{Clock, HumanDuration, Tasks};
 
@@ -54,7 +54,7 @@ fn upstream_page(files: usize) -> Vec<u8> {
 
 fn parsed(body: &[u8]) -> Outcome<Page> {
     let base = Url::parse("https://index.example.org/pypi/python/simple/bench-page/")?;
-    Ok(parse::page(Form::Json, body, &base, &ProjectName::parse("bench-page")?)?)
+    Ok(parse::page(PageFormat::Json, body, &base, &ProjectName::parse("bench-page")?)?.page)
 }
 
 fn pages(criterion: &mut Criterion) {

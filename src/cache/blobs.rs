@@ -14,7 +14,7 @@ use super::blob::{Blob, Complete, Expected, Mismatch};
 use super::buffer_pool::BufferPool;
 use super::disk::{Disk, addressed};
 use super::space::{Reservation, StorageError};
-use wheelport_index::digest::{Hashed, Hasher};
+use wheelport_index::{Hashed, Hasher};
 use wheelport_index::{Hashes, Sha256};
 
 /// How far ahead space is reserved for a file of unknown length, in bytes.

@@ -7,7 +7,7 @@ use foldhash::quality::RandomState;
 use serde::Serialize;
 
 use super::records::Content;
-use wheelport_index::digest::Hasher;
+use wheelport_index::Hasher;
 use wheelport_index::{File, FileAddress, FileName, Page, ProjectList, Sha256};
 
 /// What one file of a page weighs in memory besides its own strings, in bytes: a rounded measurement.

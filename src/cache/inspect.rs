@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::disk::{FORMAT_FILE, PUBLISHED};
 use super::space::EVICTABLE;
-use wheelport_index::digest::Hasher;
+use wheelport_index::Hasher;
 
 /// The files of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]

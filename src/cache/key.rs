@@ -26,11 +26,8 @@ impl RepositoryId {
     /// The identity of a repository, from its parts as configured.
     pub fn new(parts: &[&str]) -> Self {
         let label: String = parts.iter().flat_map(|part| part.chars().chain(['_'])).filter(char::is_ascii).collect();
-        let readable: String = label
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
-            .take(READABLE)
-            .collect();
+        let readable: String =
+            label.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).take(READABLE).collect();
         // Two repositories with the same readable label are still two.
         let exact = Sha256::of(parts.join("\0").as_bytes()).to_string();
         Self(format!("{}-{}", readable.trim_end_matches('_'), &exact[..EXACT]).into())

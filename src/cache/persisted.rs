@@ -50,11 +50,7 @@ impl PersistedIndex {
 
     /// Reads a document with its age. Blocking. A damaged copy, or one that `belongs` rejects, is removed and counts
     /// as missing.
-    pub fn load<D: DeserializeOwned>(
-        &self,
-        path: &Path,
-        belongs: impl FnOnce(&D) -> bool,
-    ) -> Option<(D, FetchedAt)> {
+    pub fn load<D: DeserializeOwned>(&self, path: &Path, belongs: impl FnOnce(&D) -> bool) -> Option<(D, FetchedAt)> {
         let record = self.disk.read_record(path).ok()?;
         match decode(&record) {
             Ok(Persisted { fetched, document }) if belongs(&document) => {

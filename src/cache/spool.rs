@@ -16,9 +16,9 @@ use tempfile::NamedTempFile;
 
 use super::disk::{Disk, addressed};
 use super::space::StorageError;
+use wheelport_index::ContentDigests;
 use wheelport_index::Sha256;
-use wheelport_index::digest::hex;
-use wheelport_index::form::ContentDigests;
+use wheelport_index::hex;
 
 /// An upload that is arriving.
 pub struct Spool {

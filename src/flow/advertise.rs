@@ -40,7 +40,7 @@ fn can_extract(file: &File, largest: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{Disk, CoreMetadataRecord};
+    use crate::cache::{CoreMetadataRecord, Disk};
     use wheelport_index::{FileName, Page, ProjectName, Sha256, VersionSegment};
     use wheelport_runtime::Clock;
 

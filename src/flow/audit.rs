@@ -5,10 +5,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::upload::{Publication, Received};
 use super::Error;
+use super::upload::{Publication, Received};
 use wheelport_index::Sha256;
-use wheelport_index::form::UploadForm;
+use wheelport_index::UploadForm;
 
 /// The target of the audit lines in the log; a filter such as `wheelport::audit=info` keeps them.
 pub const TARGET: &str = "wheelport::audit";

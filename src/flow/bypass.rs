@@ -13,7 +13,7 @@ use super::{Error, FileStream, Route};
 use crate::cache::Expected;
 use crate::upstream::{FileBody, FileRequest};
 use wheelport_index::FileAddress;
-use wheelport_index::digest::Hasher;
+use wheelport_index::Hasher;
 
 /// A file on its way from upstream to one client.
 pub(super) struct Bypass {

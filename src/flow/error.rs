@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::upstream::{Unavailability, UpstreamError};
-use wheelport_index::filename::{FileName, VersionSegment};
-use wheelport_index::form::FormError;
-use wheelport_index::multipart::Fault;
-use wheelport_index::name::ProjectName;
+use wheelport_index::FormError;
+use wheelport_index::FormFault;
+use wheelport_index::ProjectName;
+use wheelport_index::{FileName, VersionSegment};
 use wheelport_runtime::{JoinError, Panicked};
 
 /// The longest wait that upstream can ask of a client through us.
@@ -244,8 +244,8 @@ impl From<Panicked> for Error {
     }
 }
 
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
+impl From<FormFault> for Error {
+    fn from(fault: FormFault) -> Self {
         Self::UploadRefused { reason: fault.to_string() }
     }
 }

@@ -133,9 +133,7 @@ impl<S: IndexSource> IndexCache<S> {
         let inner = Inner {
             source,
             records: Records::new(memory),
-            negative: moka::sync::Cache::builder()
-                .max_capacity(MAX_NEGATIVE)
-                .build_with_hasher(RandomState::default()),
+            negative: moka::sync::Cache::builder().max_capacity(MAX_NEGATIVE).build_with_hasher(RandomState::default()),
             lifetimes,
             loads: SingleFlight::default(),
             fetches: SingleFlight::default(),

@@ -119,9 +119,8 @@ impl Flow {
         clock: Clock,
         tasks: Tasks,
     ) -> Self {
-        let lifetimes = |policy| {
-            Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO }
-        };
+        let lifetimes =
+            |policy| Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO };
         let persisted = || PersistedIndex::new(Arc::clone(&disk), clock.clone());
         let (blobs, store) = (Blobs::new(Arc::clone(&disk)), MetadataStore::new(Arc::clone(&disk)));
         let list_memory = memory / 100 * LIST_SHARE;
@@ -133,8 +132,7 @@ impl Flow {
         };
         let pages = PageService::new(source, memory - list_memory, lifetimes(settings.policy()), tasks.clone());
         let source = ListSource { persisted: persisted() };
-        let lists =
-            ProjectListService::new(source, list_memory, lifetimes(settings.list_policy()), tasks.clone());
+        let lists = ProjectListService::new(source, list_memory, lifetimes(settings.list_policy()), tasks.clone());
         let extractor = MetadataExtractor::new(pages.clone(), blobs.clone(), store.clone(), tasks.clone());
         let files = FileService::new(pages.clone(), blobs.clone(), extractor.clone(), tasks.clone());
         let prefetcher = Prefetcher::new(pages.clone(), tasks.clone(), settings.prefetch);

@@ -160,7 +160,10 @@ impl IndexCache<PageSource> {
     async fn take_in(&self, key: &PageKey, reply: PageReply) -> Result<Record<PageContent>, FetchError> {
         let (cache, key) = (self.clone(), key.clone());
         let parsed = blocking(move || {
-            let page = parse::page(reply.form, &reply.body, &reply.url, &key.project)?;
+            let parse::ParsedPage { page, skipped } = parse::page(reply.format, &reply.body, &reply.url, &key.project)?;
+            if skipped > 0 {
+                tracing::warn!(project = %key.project, skipped, "entries of a page could not be read and are left out");
+            }
             let held = cache.records().get(&key);
             let mut advertised = page.clone();
             cache.source().advertise(&mut advertised.files);

@@ -100,7 +100,7 @@ impl Prefetcher {
         if !self.is_on() || Priority::current() == Priority::Background {
             return;
         }
-        for project in wheel::needed_in_any_case(metadata) {
+        for project in wheel::unconditional_requirements(metadata) {
             let key = route.key(&project);
             if self.is_recent(&key) || !self.inner.pages.cache().needs_fetch(&key) {
                 continue;

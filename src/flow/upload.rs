@@ -17,8 +17,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::publish::PublishService;
 use super::{Cause, Error, unavailable};
 use crate::cache::{Spool, Spooled, StorageError};
-use wheelport_index::form::{Fields, UploadForm};
-use wheelport_index::multipart::{Event, Parser, Part};
+use wheelport_index::{FormEvent, FormParser, FormPart};
+use wheelport_index::{FormFields, UploadForm};
 use wheelport_runtime::{HumanDuration, Size, blocking};
 
 /// What boundaries and heads of a form may take besides the contents of its fields, in bytes.
@@ -32,7 +32,7 @@ pub struct UploadSettings {
     pub max_file_size: Size,
     /// What all other fields of a form may have together.
     pub max_fields_size: Size,
-    /// Fields of a form at most.
+    /// FormFields of a form at most.
     pub max_fields: usize,
     /// Uploads received at once; more are told to come back.
     pub max_at_once: usize,
@@ -86,7 +86,7 @@ impl Publication {
 
 /// An upload that is arriving. Dropping it leaves nothing behind.
 pub struct Receiving {
-    parser: Parser,
+    parser: FormParser,
     reader: FormReader,
     content_type: HeaderValue,
     permit: OwnedSemaphorePermit,
@@ -103,7 +103,7 @@ pub struct Received {
 struct FormReader {
     settings: UploadSettings,
     spool: Spool,
-    fields: Fields,
+    fields: FormFields,
     part: Option<CurrentPart>,
     count: usize,
     text: u64,
@@ -120,13 +120,13 @@ impl PublishService {
     /// Begins to receive a form of this content type.
     pub async fn receive(&self, content_type: HeaderValue) -> Result<Receiving, Error> {
         let text = content_type.to_str().unwrap_or_default();
-        let parser = Parser::new(text)?;
+        let parser = FormParser::new(text)?;
         let permit = Arc::clone(&self.inner.receiving).try_acquire_owned();
         let permit = permit.map_err(|_| unavailable(Cause::Busy))?;
         let disk = Arc::clone(&self.inner.disk);
         let spool = blocking(move || Spool::begin(&disk)).await?.map_err(|error| cannot_spool(&error))?;
         let settings = self.inner.settings.clone();
-        let reader = FormReader { settings, spool, fields: Fields::default(), part: None, count: 0, text: 0 };
+        let reader = FormReader { settings, spool, fields: FormFields::default(), part: None, count: 0, text: 0 };
         Ok(Receiving { parser, reader, content_type, permit })
     }
 
@@ -178,28 +178,28 @@ impl Received {
 }
 
 impl FormReader {
-    fn event(&mut self, event: Event<'_>) -> Result<(), Error> {
+    fn event(&mut self, event: FormEvent<'_>) -> Result<(), Error> {
         match event {
-            Event::Begin(part) => self.begin(part),
-            Event::Data(data) => self.data(data),
-            Event::End => match self.part.take() {
+            FormEvent::Begin(part) => self.begin(part),
+            FormEvent::Data(data) => self.data(data),
+            FormEvent::End => match self.part.take() {
                 Some(CurrentPart::Field { name, value }) => Ok(self.fields.put(&name, value)?),
                 _ => Ok(()),
             },
         }
     }
 
-    fn begin(&mut self, part: Part) -> Result<(), Error> {
+    fn begin(&mut self, part: FormPart) -> Result<(), Error> {
         self.count += 1;
         if self.count > self.settings.max_fields {
             let reason = format!("the form has more than {} fields", self.settings.max_fields);
             return Err(Error::UploadRefused { reason });
         }
-        let Part { name, file_name } = part;
+        let FormPart { name, file_name } = part;
         self.part = Some(if name == "content" {
             self.fields.content(file_name)?;
             CurrentPart::Content
-        } else if Fields::wants(&name) {
+        } else if FormFields::wants(&name) {
             CurrentPart::Field { name, value: Vec::new() }
         } else {
             CurrentPart::Ignored

@@ -1,4 +1,4 @@
-//! Pages: request JSON, accept HTML where upstream has no JSON, and return decompressed bytes of a known form.
+//! Pages: request JSON, accept HTML where upstream has no JSON, and return decompressed bytes of a known format.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::error::{Malformed, Unavailability, UpstreamError};
 use super::exchange::{Exchange, UsableResponse};
 use super::{RequestKind, Upstream};
 use wheelport_index::ProjectName;
-use wheelport_index::parse::Form;
+use wheelport_index::parse::PageFormat;
 
 const ANY_FORM: HeaderValue = HeaderValue::from_static(
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01",
@@ -29,7 +29,7 @@ const LONG_BODY: usize = 64 << 10;
 /// A project's page as upstream sent it.
 #[derive(Debug, Clone)]
 pub struct PageReply {
-    pub form: Form,
+    pub format: PageFormat,
     /// The body, decompressed; bounded by [`ClientSettings::max_page_size`](super::ClientSettings::max_page_size).
     pub body: Bytes,
     /// The address it came from after redirects, with a final slash: the base of relative links.
@@ -109,15 +109,15 @@ impl Upstream {
         let counter = self.inner.metrics.bytes(&self.inner.label, RequestKind::Page.as_str());
         let body = BodyReader::new(response, self.settings(), counter, Some(permit)).collect(limit).await?;
         let body = if is_gzip { decompress(body, limit).await? } else { body };
-        let form = match content_type {
-            PageContentType::Json => Form::Json,
-            PageContentType::Html => Form::Html,
-            PageContentType::PerhapsJson if body.trim_ascii_start().starts_with(b"{") => Form::Json,
+        let format = match content_type {
+            PageContentType::Json => PageFormat::Json,
+            PageContentType::Html => PageFormat::Html,
+            PageContentType::PerhapsJson if body.trim_ascii_start().starts_with(b"{") => PageFormat::Json,
             PageContentType::PerhapsJson => return Err(Malformed::ContentType.into()),
         };
         url.set_query(None);
         add_final_slash(&mut url);
-        Ok(PageReply { form, body, url })
+        Ok(PageReply { format, body, url })
     }
 
     fn is_html_only(&self) -> bool {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_content_type_decides_the_form() {
+    fn the_content_type_decides_the_format() {
         let of = |value: &'static str| {
             page_content_type(&HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(value))]))
         };

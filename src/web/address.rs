@@ -30,10 +30,10 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 
 use super::refusal::{AddressFault, Refusal};
+use wheelport_index::FileAddress;
+use wheelport_index::ProjectName;
 use wheelport_index::excerpt;
-use wheelport_index::filename::{FileKind, FileName, InvalidComponent, VersionSegment};
-use wheelport_index::name::ProjectName;
-use wheelport_index::page::FileAddress;
+use wheelport_index::{FileKind, FileName, InvalidComponent, VersionSegment};
 
 /// The longest path read, in bytes: three components of the longest kind, every byte escaped, and the rest around.
 pub const MAX_LENGTH: usize = 4096;

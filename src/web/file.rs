@@ -49,8 +49,8 @@ impl FoundFile {
             OpenFile::Described { length, sha256 } => (Some(*length), Some(*sha256)),
         };
         let binary = HeaderValue::from_static("application/octet-stream");
-        let representation =
-            Representation::immutable(binary, length, sha256).with(CONTENT_DISPOSITION, disposition(&self.address.file));
+        let representation = Representation::immutable(binary, length, sha256)
+            .with(CONTENT_DISPOSITION, disposition(&self.address.file));
         let served = self.served();
         representation.respond(context, Some(served), |selection| self.body(site, selection))
     }

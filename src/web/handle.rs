@@ -59,10 +59,7 @@ pub(super) enum Finding {
 
 impl Finding {
     /// What a service found, as it came or as `found` makes it.
-    pub(super) fn from_lookup<T: 'static>(
-        lookup: Lookup<T>,
-        found: impl FnOnce(T) -> Found + Send + 'static,
-    ) -> Self {
+    pub(super) fn from_lookup<T: 'static>(lookup: Lookup<T>, found: impl FnOnce(T) -> Found + Send + 'static) -> Self {
         match lookup {
             Lookup::Hit(hit) => Self::Now(Ok(found(hit))),
             Lookup::Miss(miss) => Self::Later(Box::pin(async move { Ok(found(miss.await?)) })),

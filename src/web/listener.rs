@@ -83,9 +83,7 @@ impl Service<hyper::Request<Incoming>> for ConnectionService {
         let request = request.map(received);
         match &self.handler {
             Handler::Proxy(site) => match handle(site, self.peer, request) {
-                Either::Left(now) => {
-                    Either::Left(ready(Ok(now.into_inner().map(|body| body.until_done(responding)))))
-                }
+                Either::Left(now) => Either::Left(ready(Ok(now.into_inner().map(|body| body.until_done(responding))))),
                 Either::Right(later) => {
                     Either::Right(later.map(|response| Ok(response.map(|body| body.until_done(responding)))).boxed())
                 }

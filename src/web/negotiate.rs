@@ -35,7 +35,6 @@ impl Format {
             Self::TextHtml => "text/html; charset=utf-8",
         })
     }
-
 }
 
 /// The content coding of a response (RFC 9110, 8.4.1).
@@ -89,14 +88,18 @@ fn format<'a>(accept: impl IntoIterator<Item = &'a str>) -> Result<Format, Refus
     }
     // Equal wishes: what is named goes before what a wildcard covers. Among the named, `text/html` is the last resort
     // (PEP 691); among the covered it is the first, for the sake of clients that read nothing else.
-    [(json.rank(), 2, 0, Format::Json), (html_v1.rank(), 1, 1, Format::HtmlV1), (text_html.rank(), 0, 2, Format::TextHtml)]
-        .into_iter()
-        .filter(|((quality, _), ..)| *quality > 0)
-        .max_by_key(|((quality, named), among_named, among_covered, _)| {
-            (*quality, *named, if *named { *among_named } else { *among_covered })
-        })
-        .map(|(.., form)| form)
-        .ok_or(Refusal::NotAcceptable)
+    [
+        (json.rank(), 2, 0, Format::Json),
+        (html_v1.rank(), 1, 1, Format::HtmlV1),
+        (text_html.rank(), 0, 2, Format::TextHtml),
+    ]
+    .into_iter()
+    .filter(|((quality, _), ..)| *quality > 0)
+    .max_by_key(|((quality, named), among_named, among_covered, _)| {
+        (*quality, *named, if *named { *among_named } else { *among_covered })
+    })
+    .map(|(.., form)| form)
+    .ok_or(Refusal::NotAcceptable)
 }
 
 /// The coding for all values of `Accept-Encoding`. Whoever says nothing gets the identity, and so does whoever

@@ -6,8 +6,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, VARY,
-    WWW_AUTHENTICATE,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
+    VARY, WWW_AUTHENTICATE,
 };
 use http::{Method, StatusCode};
 use hyper::ext::ReasonPhrase;
@@ -63,10 +63,9 @@ impl Problem {
 
 const fn status_of_refusal(refusal: &Refusal) -> StatusCode {
     match refusal {
-        Refusal::NoSuchRoute { .. }
-        | Refusal::NoDefaultRoute
-        | Refusal::NothingHere
-        | Refusal::NotOffered { .. } => StatusCode::NOT_FOUND,
+        Refusal::NoSuchRoute { .. } | Refusal::NoDefaultRoute | Refusal::NothingHere | Refusal::NotOffered { .. } => {
+            StatusCode::NOT_FOUND
+        }
         Refusal::BadAddress { .. } | Refusal::BadRequest { .. } | Refusal::BadHost => StatusCode::BAD_REQUEST,
         Refusal::UploadUnauthorized => StatusCode::UNAUTHORIZED,
         Refusal::CrossSite | Refusal::UploadOff { .. } | Refusal::UploadForbidden { .. } => StatusCode::FORBIDDEN,

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 
-use super::*;
 use super::super::refusal::AddressFault;
+use super::*;
 use crate::flow::Cause;
-use wheelport_index::filename::{FileName, VersionSegment};
-use wheelport_index::name::ProjectName;
+use wheelport_index::ProjectName;
+use wheelport_index::{FileName, VersionSegment};
 
 fn project() -> ProjectName {
     ProjectName::parse("flask").expect("a name")
@@ -62,12 +62,7 @@ fn table() -> Vec<Row> {
         (Error::NoSuchFile { project: project(), file: file() }.into(), 404, "no-such-file", &[]),
         (Error::NoCoreMetadata { file: file() }.into(), 404, "no-core-metadata", &[]),
         (Error::ListNotOffered { reason: "the role may not list packages" }.into(), 404, "list-not-offered", &[]),
-        (
-            Error::Denied { action: "codeartifact:ReadFromRepository" }.into(),
-            403,
-            "denied",
-            &[],
-        ),
+        (Error::Denied { action: "codeartifact:ReadFromRepository" }.into(), 403, "denied", &[]),
         (unavailable(Cause::Token), 503, "unavailable-token", retry),
         (unavailable(Cause::Connect), 503, "unavailable-connect", retry),
         (unavailable(Cause::Timeout), 503, "unavailable-timeout", retry),
@@ -82,11 +77,21 @@ fn table() -> Vec<Row> {
         (Refusal::BadAddress { fault: AddressFault::Percent }.into(), 400, "bad-address", &[]),
         (Refusal::BadRequest { fault: "it has no form" }.into(), 400, "bad-request", &[]),
         (Refusal::NotAcceptable.into(), 406, "not-acceptable", &[]),
-        (Refusal::MethodNotAllowed { allowed: "GET, HEAD" }.into(), 405, "method-not-allowed", &[("allow", "GET, HEAD")]),
+        (
+            Refusal::MethodNotAllowed { allowed: "GET, HEAD" }.into(),
+            405,
+            "method-not-allowed",
+            &[("allow", "GET, HEAD")],
+        ),
         (Refusal::BadHost.into(), 400, "bad-host", &[]),
         (Refusal::HostNotAllowed { host: "evil.example".to_owned() }.into(), 421, "host-not-allowed", &[]),
         (Refusal::CrossSite.into(), 403, "cross-site", &[]),
-        (Refusal::RangeNotSatisfiable { length: 7 }.into(), 416, "range-not-satisfiable", &[("content-range", "bytes */7")]),
+        (
+            Refusal::RangeNotSatisfiable { length: 7 }.into(),
+            416,
+            "range-not-satisfiable",
+            &[("content-range", "bytes */7")],
+        ),
         (Refusal::UploadOff { route: "pypi".into() }.into(), 403, "upload-off", &[]),
         (
             Refusal::UploadUnauthorized.into(),

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
+use wheelport_index::InvalidComponent;
+use wheelport_index::InvalidName;
 use wheelport_index::ProjectName;
-use wheelport_index::filename::InvalidComponent;
-use wheelport_index::name::InvalidName;
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

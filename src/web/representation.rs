@@ -231,9 +231,7 @@ impl Representations {
     pub(super) fn new(memory: u64, tasks: Tasks) -> Self {
         let rendered = moka::sync::Cache::builder()
             .max_capacity(memory)
-            .weigher(|_, document: &Arc<Document>| {
-                u32::try_from(document.bytes.len() + OVERHEAD).unwrap_or(u32::MAX)
-            })
+            .weigher(|_, document: &Arc<Document>| u32::try_from(document.bytes.len() + OVERHEAD).unwrap_or(u32::MAX))
             .build_with_hasher(RandomState::default());
         Self { rendered, rendering: SingleFlight::default(), tasks }
     }

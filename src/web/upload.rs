@@ -120,11 +120,7 @@ impl Upload {
 }
 
 /// Who publishes, as far as that is known; `None` where uploads are anonymous.
-fn permitted<'a>(
-    site: &'a Site,
-    route: &RouteSite,
-    credentials: &HeaderMap,
-) -> Result<Option<&'a Publisher>, Refusal> {
+fn permitted<'a>(site: &'a Site, route: &RouteSite, credentials: &HeaderMap) -> Result<Option<&'a Publisher>, Refusal> {
     let name = &route.route.name;
     match route.upload {
         UploadPolicy::Off => Err(Refusal::UploadOff { route: Arc::clone(name) }),

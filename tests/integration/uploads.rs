@@ -336,7 +336,7 @@ async fn every_size_is_bounded() {
     let field = Form::of(&Sample::wheel()).with("description", &"x".repeat(3_000));
     assert!(ask(&proxy, field.bytes()).send().await.expect(413).text().contains("fields of a form"));
     let head = Form::of(&Sample::wheel()).with(&"n".repeat(9_000), "x");
-    assert!(ask(&proxy, head.bytes()).send().await.expect(400).text().contains("head of a form field"));
+    assert!(ask(&proxy, head.bytes()).send().await.expect(400).text().contains("headers of a form field"));
     // A length that cannot be right is refused before a byte of it is read.
     let raw = format!(
         "POST / HTTP/1.1\r\nhost: {}\r\nexpect: 100-continue\r\ncontent-type: {}\r\ncontent-length: 99999999999\r\n\

@@ -13,7 +13,7 @@ use wheelport::upstream::{
     Client, ClientSettings, Endpoint, FileReply, FileRequest, Malformed, RedirectHost, Resume, Unavailability,
     Upstream, UpstreamError,
 };
-use wheelport_index::parse::Form;
+use wheelport_index::parse::PageFormat;
 use wheelport_index::{FileAddress, FileName, ProjectName, VersionSegment};
 use wheelport_runtime::{HumanDuration, Priority, Size, Tasks};
 
@@ -139,7 +139,7 @@ async fn a_page_is_asked_for_as_json_with_the_token_and_a_final_slash() {
     let stage = Stage::new().await;
     stage.scripted.on(PAGE, page_reply());
     let reply = stage.route.page(&project()).await.expect("a page");
-    assert_eq!((reply.form, &reply.body[..]), (Form::Json, b"{}".as_slice()));
+    assert_eq!((reply.format, &reply.body[..]), (PageFormat::Json, b"{}".as_slice()));
     assert_eq!(reply.url.as_str(), stage.scripted.url("/pypi/r/simple/a-b/"));
     let [seen] = &stage.scripted.requests()[..] else { panic!("one request is enough") };
     let mut headers = seen.headers.clone();
@@ -170,7 +170,7 @@ async fn an_upstream_without_json_is_asked_twice_once_and_then_for_html() {
     );
     for requests in [2, 3, 4] {
         let reply = stage.route.page(&project()).await.expect("a page");
-        assert_eq!(reply.form, Form::Html);
+        assert_eq!(reply.format, PageFormat::Html);
         assert_eq!(stage.asked(PAGE), requests);
     }
     let stubborn = Stage::new().await;

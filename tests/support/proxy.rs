@@ -19,8 +19,8 @@ use wheelport::config::{RouteSettings, ServerSettings, Settings};
 use wheelport::control::{AwsSettings, DomainName, EmulatorAccess, RegionName, RepositoryName};
 use wheelport::flow::UploadSettings;
 use wheelport::upstream::ClientSettings;
-use wheelport::web::UploadPolicy;
 use wheelport::web::Publishers;
+use wheelport::web::UploadPolicy;
 use wheelport_runtime::HumanDuration;
 use wheelport_runtime::{Clock, Tasks};
 

@@ -7,8 +7,7 @@ use std::io::{Cursor, Write as _};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::Digest as _;
-use wheelport_index::Sha256;
-use wheelport_index::digest::hex;
+use wheelport_index::{Sha256, hex};
 use zip::write::{SimpleFileOptions, ZipWriter};
 
 use super::scripted::{Reply, Scripted};

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use url::Url;
 
-use wheelport_index::parse::{self, Form};
+use wheelport_index::parse::{self, PageFormat};
 use wheelport_index::{Page, ProjectName};
 
 /// The largest page read, before and after decoding.
@@ -192,7 +192,7 @@ impl PublicIndex {
             other => return Err(PublicError::Status(other)),
         }
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let form = if header(CONTENT_TYPE).contains("json") { Form::Json } else { Form::Html };
+        let form = if header(CONTENT_TYPE).contains("json") { PageFormat::Json } else { PageFormat::Html };
         let gzipped = header(CONTENT_ENCODING).eq_ignore_ascii_case("gzip");
         let reading = Limited::new(response.into_body(), PAGE_LIMIT).collect();
         let body = timeout(TIMEOUT, reading)
@@ -204,7 +204,7 @@ impl PublicIndex {
         let parsing = tokio::task::spawn_blocking(move || {
             let body = if gzipped { gunzip(&body)? } else { body.to_vec() };
             let page = parse::page(form, &body, &url, &name);
-            page.map(|page| located(page, &url)).map_err(|error| PublicError::Malformed(error.to_string()))
+            page.map(|parsed| located(parsed.page, &url)).map_err(|error| PublicError::Malformed(error.to_string()))
         });
         let page = parsing.await.map_err(|error| PublicError::Malformed(error.to_string()))??;
         Ok(Some(Arc::new(page)))

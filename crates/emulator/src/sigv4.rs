@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::calendar;
-use wheelport_index::digest::hex;
+use wheelport_index::hex;
 
 /// How far a signer's clock may be off, in seconds.
 pub(crate) const TOLERANCE: u64 = 300;

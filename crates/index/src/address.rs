@@ -1,21 +1,22 @@
 //! Addresses of files: what a page's link means to us, and the relative link that we write.
 //!
-//! CodeArtifact keeps a file at `{page}{version}/{file}`, and so do we. A link of another shape is remembered whole, and
-//! the file gets an address of our shape all the same.
+//! CodeArtifact keeps a file at `{page}{version}/{file}`, and so do we. A link of another shape is stored as it is, and
+//! the file still gets an address of our shape.
 
 use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use url::Url;
 
-use super::filename::{FileName, VersionSegment};
-use super::page::FileAddress;
+use crate::filename::{FileName, VersionSegment};
+use crate::name::ProjectName;
+use crate::page::FileAddress;
 
-/// The middle component of a file whose version nobody can tell.
-pub const UNKNOWN_VERSION: &str = "-";
+/// The middle component of the address of a file whose version is unknown.
+pub(crate) const UNKNOWN_VERSION: &str = "-";
 
-/// What is escaped in a path component: all but the unreserved characters and those sub-delimiters that clients repeat
-/// as they are (`+` and `!` stand in versions). The colon is legal in a path, yet in front of the first slash of a
+/// The characters that a path component escapes: all but the unreserved ones and those sub-delimiters that clients
+/// repeat unescaped (versions contain `+` and `!`). A colon is legal in a path, but before the first slash of a
 /// relative link it would end a scheme.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -32,13 +33,12 @@ const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'$')
     .remove(b'*');
 
-/// One path component, percent-encoded.
-pub fn encode_component(raw: &str) -> impl fmt::Display + '_ {
+fn encode_component(raw: &str) -> impl fmt::Display + '_ {
     utf8_percent_encode(raw, COMPONENT)
 }
 
 /// The link from a project's page to one of its files: `{version}/{file}`, percent-encoded.
-pub fn below_page(version: &VersionSegment, file: &FileName) -> String {
+pub(crate) fn below_page(version: &VersionSegment, file: &FileName) -> String {
     format!("{}/{}", encode_component(version.as_str()), encode_component(file.as_str()))
 }
 
@@ -49,27 +49,32 @@ impl FileAddress {
     }
 }
 
-/// What a link means, read against the address that relative links count from. Only web addresses are files.
-pub(super) fn resolve(against: &Url, link: &str) -> Option<Url> {
+/// Resolves a link against the address that relative links start from; `None` unless it is a web address.
+pub(crate) fn resolve(against: &Url, link: &str) -> Option<Url> {
     let url = against.join(link).ok()?;
     matches!(url.scheme(), "http" | "https").then_some(url)
 }
 
 /// The last path component of an address, decoded; `None` if it names no file.
-pub(super) fn last_component(url: &Url) -> Option<FileName> {
+pub(crate) fn last_component(url: &Url) -> Option<FileName> {
     let raw = url.path_segments()?.next_back()?;
     FileName::parse(&percent_decode_str(raw).decode_utf8().ok()?).ok()
 }
 
-/// Where a file is kept: the middle component of its address here, and upstream's address if it is another one.
-pub(super) fn place(page: &Url, mut url: Url, file: &FileName) -> (VersionSegment, Option<Url>) {
+/// Where a file is: the middle component of its address here, and upstream's address if that is a different one.
+pub(crate) fn locate(
+    page: &Url,
+    project: &ProjectName,
+    mut url: Url,
+    file: &FileName,
+) -> (VersionSegment, Option<Url>) {
     url.set_fragment(None);
     if let Some(version) = segment_below(page, &url, file) {
         return (version, None);
     }
     let version = file
-        .distribution()
-        .and_then(|distribution| VersionSegment::parse(&distribution.version).ok())
+        .version_of(project)
+        .and_then(|version| VersionSegment::parse(&version).ok())
         .or_else(|| parent_component(&url))
         .unwrap_or_else(|| VersionSegment::parse(UNKNOWN_VERSION).expect("the placeholder is a valid component"));
     (version, Some(url))
@@ -98,11 +103,15 @@ mod tests {
 
     const PAGE: &str = "https://index.example.org/pypi/python/simple/torch/";
 
+    fn project() -> ProjectName {
+        ProjectName::parse("torch").expect("a valid name")
+    }
+
     fn placed(link: &str, file: &str) -> (String, Option<String>) {
         let page = Url::parse(PAGE).expect("a valid address");
         let file = FileName::parse(file).expect("a valid name");
         let url = resolve(&page, link).expect("a web address");
-        let (version, url) = place(&page, url, &file);
+        let (version, url) = locate(&page, &project(), url, &file);
         (version.to_string(), url.map(String::from))
     }
 
@@ -120,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_link_is_kept_whole_and_the_file_gets_an_address_here() {
+    fn any_other_link_is_stored_as_it_is_and_the_file_gets_an_address_here() {
         let elsewhere = |version: &str, url: &str| (version.to_owned(), Some(url.to_owned()));
         for (link, file, expected) in [
             (
@@ -166,17 +175,17 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_we_write_means_the_same_file_again() {
+    fn a_link_that_we_write_resolves_to_the_same_file() {
         for (version, file) in [("1!2.0+a", "a b(1)+é&';.whl"), ("x:y", "a:b.zip"), ("-", "@$*,=~.egg")] {
             let version = VersionSegment::parse(version).expect("a valid component");
             let file = FileName::parse(file).expect("a valid name");
             let page = Url::parse(PAGE).expect("a valid address");
             let url = resolve(&page, &below_page(&version, &file)).expect("a web address");
             assert_eq!(last_component(&url), Some(file.clone()));
-            assert_eq!(place(&page, url, &file), (version, None));
+            assert_eq!(locate(&page, &project(), url, &file), (version, None));
         }
         let address = FileAddress {
-            project: super::super::ProjectName::parse("Torch").expect("a valid name"),
+            project: project(),
             version: VersionSegment::parse("2.0+cpu").expect("a valid component"),
             file: FileName::parse("torch 2.whl").expect("a valid name"),
         };

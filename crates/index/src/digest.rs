@@ -19,7 +19,6 @@ pub struct Sha256(pub [u8; 32]);
 pub struct InvalidDigest;
 
 impl Sha256 {
-    /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
     }
@@ -30,19 +29,15 @@ impl FromStr for Sha256 {
 
     fn from_str(text: &str) -> Result<Self, InvalidDigest> {
         let mut out = [0; 32];
-        decode_hex(text, &mut out)?;
+        hex::decode_to_slice(text, &mut out).map_err(|_| InvalidDigest)?;
         Ok(Self(out))
     }
 }
 
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 64];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
+        hex::encode_to_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
         f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
@@ -53,60 +48,26 @@ impl fmt::Debug for Sha256 {
     }
 }
 
-/// The value of each hexadecimal digit; more than fits into one for every other byte.
-#[expect(clippy::cast_possible_truncation, reason = "below 16")]
-const DIGIT_VALUES: [u8; 256] = {
-    let mut values = [0xff; 256];
-    let mut value = 0;
-    while value < 16 {
-        values[b"0123456789abcdef"[value] as usize] = value as u8;
-        values[b"0123456789ABCDEF"[value] as usize] = value as u8;
-        value += 1;
-    }
-    values
-};
-
-fn decode_hex(text: &str, out: &mut [u8]) -> Result<(), InvalidDigest> {
-    if text.len() != out.len() * 2 {
-        return Err(InvalidDigest);
-    }
-    let mut seen = 0;
-    for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let (high, low) = (DIGIT_VALUES[usize::from(pair[0])], DIGIT_VALUES[usize::from(pair[1])]);
-        seen |= high | low;
-        *byte = high << 4 | low & 15;
-    }
-    if seen < 16 { Ok(()) } else { Err(InvalidDigest) }
-}
-
-/// Lower-case hexadecimal text of some bytes.
+/// Writes bytes as lower-case hexadecimal text.
 pub fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex::encode(bytes)
 }
 
-/// A digest algorithm that can be checked here, by the names of Python's `hashlib`.
+/// A digest algorithm that we can verify, by the names of Python's `hashlib`.
 ///
 /// Ordered from weakest to strongest, so that the greatest one present is the one to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
-    /// `md5`
     Md5,
-    /// `blake2b_256`, the 256-bit `BLAKE2b` of upload forms
+    /// `blake2b_256`, the 256-bit `BLAKE2b` of upload forms.
     Blake2b256,
-    /// `sha256`
     Sha256,
-    /// `sha384`
     Sha384,
-    /// `sha512`
     Sha512,
 }
 
 impl Algorithm {
-    /// The algorithm an index means by `name`, or `None` for one that cannot be checked here.
+    /// The algorithm an index means by `name`, or `None` if we cannot verify it.
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "md5" => Self::Md5,
@@ -131,13 +92,13 @@ impl Algorithm {
 
 /// The digests an index gives for one file: algorithm name to lower-case hexadecimal text, in the index's order.
 ///
-/// Algorithms that are unknown here are kept, so that they reach the client; a known algorithm is kept only with a
-/// value of its right length and alphabet (clients refuse a whole page for one malformed digest).
+/// A digest of an unknown algorithm stays in the list, so that it reaches the client. A digest of a known algorithm
+/// must have that algorithm's length and alphabet, because clients refuse a whole page for one malformed digest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hashes(Vec<(Box<str>, Box<str>)>);
 
 impl Hashes {
-    /// Adds a digest, unless it is malformed or the algorithm is there already. Says whether it was added.
+    /// Adds a digest, unless it is malformed or the list has one of that algorithm. Returns whether it was added.
     pub fn insert(&mut self, algorithm: &str, value: &str) -> bool {
         let value = value.to_ascii_lowercase();
         let well_formed = !value.is_empty()
@@ -164,7 +125,7 @@ impl Hashes {
         self.get("sha256").and_then(|text| text.parse().ok())
     }
 
-    /// The strongest digest that can be checked here.
+    /// The strongest digest that we can verify.
     pub fn strongest(&self) -> Option<(Algorithm, &str)> {
         self.iter().filter_map(|(name, value)| Some((Algorithm::from_name(name)?, value))).max()
     }
@@ -174,80 +135,77 @@ impl Hashes {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// Hashes a stream of bytes: always SHA-256, and one more algorithm where the index names a stronger or other one.
+/// Hashes a stream of bytes: always with SHA-256, and with one more algorithm if the caller names one.
 pub struct Hasher {
     sha256: sha2::Sha256,
-    other: Option<Other>,
+    second: Option<SecondHasher>,
 }
 
-enum Other {
+enum SecondHasher {
     Md5(Md5),
     Blake2b256(Box<Blake2b<U32>>),
     Sha384(Box<Sha384>),
     Sha512(Box<Sha512>),
 }
 
-/// What a [`Hasher`] found.
+/// The digests that a [`Hasher`] computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hashed {
-    /// The SHA-256 of everything fed.
     pub sha256: Sha256,
-    /// The digest of the additional algorithm in lower-case hexadecimal, if one was asked for.
-    pub other: Option<(Algorithm, String)>,
+    /// The second algorithm and its digest in lower-case hexadecimal, if the caller named one.
+    pub second: Option<(Algorithm, String)>,
 }
 
 impl Hasher {
-    /// A hasher for SHA-256 and, if it is another one, `also`.
+    /// A hasher for SHA-256 and, if it is a different algorithm, `also`.
     pub fn new(also: Option<Algorithm>) -> Self {
-        let other = match also {
+        let second = match also {
             None | Some(Algorithm::Sha256) => None,
-            Some(Algorithm::Md5) => Some(Other::Md5(Md5::new())),
-            Some(Algorithm::Blake2b256) => Some(Other::Blake2b256(Box::default())),
-            Some(Algorithm::Sha384) => Some(Other::Sha384(Box::default())),
-            Some(Algorithm::Sha512) => Some(Other::Sha512(Box::default())),
+            Some(Algorithm::Md5) => Some(SecondHasher::Md5(Md5::new())),
+            Some(Algorithm::Blake2b256) => Some(SecondHasher::Blake2b256(Box::default())),
+            Some(Algorithm::Sha384) => Some(SecondHasher::Sha384(Box::default())),
+            Some(Algorithm::Sha512) => Some(SecondHasher::Sha512(Box::default())),
         };
-        Self { sha256: sha2::Sha256::new(), other }
+        Self { sha256: sha2::Sha256::new(), second }
     }
 
-    /// Feeds more bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
-        match &mut self.other {
+        match &mut self.second {
             None => {}
-            Some(Other::Md5(hasher)) => hasher.update(bytes),
-            Some(Other::Blake2b256(hasher)) => hasher.update(bytes),
-            Some(Other::Sha384(hasher)) => hasher.update(bytes),
-            Some(Other::Sha512(hasher)) => hasher.update(bytes),
+            Some(SecondHasher::Md5(hasher)) => hasher.update(bytes),
+            Some(SecondHasher::Blake2b256(hasher)) => hasher.update(bytes),
+            Some(SecondHasher::Sha384(hasher)) => hasher.update(bytes),
+            Some(SecondHasher::Sha512(hasher)) => hasher.update(bytes),
         }
     }
 
-    /// The digests of everything fed.
+    /// The digests of all bytes so far.
     pub fn finish(self) -> Hashed {
-        let other = self.other.map(|other| match other {
-            Other::Md5(hasher) => (Algorithm::Md5, hex(&hasher.finalize())),
-            Other::Blake2b256(hasher) => (Algorithm::Blake2b256, hex(&hasher.finalize())),
-            Other::Sha384(hasher) => (Algorithm::Sha384, hex(&hasher.finalize())),
-            Other::Sha512(hasher) => (Algorithm::Sha512, hex(&hasher.finalize())),
+        let second = self.second.map(|hasher| match hasher {
+            SecondHasher::Md5(hasher) => (Algorithm::Md5, hex(&hasher.finalize())),
+            SecondHasher::Blake2b256(hasher) => (Algorithm::Blake2b256, hex(&hasher.finalize())),
+            SecondHasher::Sha384(hasher) => (Algorithm::Sha384, hex(&hasher.finalize())),
+            SecondHasher::Sha512(hasher) => (Algorithm::Sha512, hex(&hasher.finalize())),
         });
-        Hashed { sha256: Sha256(self.sha256.finalize().into()), other }
+        Hashed { sha256: Sha256(self.sha256.finalize().into()), second }
     }
 }
 
 impl Hashed {
-    /// Whether this agrees with what the index said: `None` where the index names nothing that was hashed here.
+    /// Whether these digests agree with the index's; `None` if the index names no algorithm that was computed.
     pub fn agrees_with(&self, hashes: &Hashes) -> Option<bool> {
         let sha256 = hashes.sha256().map(|expected| expected == self.sha256);
-        let other = self.other.as_ref().and_then(|(algorithm, value)| {
+        let second = self.second.as_ref().and_then(|(algorithm, value)| {
             let expected = hashes.iter().find(|(name, _)| Algorithm::from_name(name) == Some(*algorithm))?;
             Some(expected.1 == value)
         });
-        match (sha256, other) {
+        match (sha256, second) {
             (None, None) => None,
             (first, second) => Some(first.unwrap_or(true) && second.unwrap_or(true)),
         }
@@ -269,6 +227,17 @@ mod tests {
         assert!(hashes.insert("shake_999", "abcd"));
         assert_eq!(hashes.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["sha256", "shake_999"]);
         assert_eq!(hashes.sha256(), Some(Sha256([0xab; 32])));
+    }
+
+    #[test]
+    fn a_sha256_is_read_in_either_case_and_written_in_lower_case() {
+        for digits in ["09afAF".repeat(11)[..64].to_owned(), "AF".repeat(32), "af".repeat(32)] {
+            assert_eq!(digits.parse::<Sha256>().map(|read| read.to_string()), Ok(digits.to_ascii_lowercase()));
+        }
+        let plain = "a".repeat(63);
+        for wrong in ["", &plain, &format!("{plain}g"), &format!("{plain}aa"), &format!("{}é", "a".repeat(62))] {
+            assert_eq!(wrong.parse::<Sha256>(), Err(InvalidDigest), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,16 +1,16 @@
-//! Strings from outside, made fit for an error text or a log line: bounded, and without control characters.
+//! Strings from outside, made safe for an error text or a log line: bounded, and without control characters.
 
 use std::borrow::Cow;
 
-/// The longest excerpt of a string from outside that an error repeats, in characters.
+/// The longest excerpt of a string from outside that an error quotes, in characters.
 const LONGEST_EXCERPT: usize = 80;
 
-/// A bounded copy of a string from outside, for an error that repeats it.
+/// A bounded copy of a string from outside, for an error that quotes it.
 pub fn excerpt(raw: &str) -> String {
     shortened(raw, LONGEST_EXCERPT).into_owned()
 }
 
-/// At most `longest` characters of a string from outside, without control characters; `…` marks what is missing.
+/// At most `longest` characters of a string from outside, without control characters; `…` marks the cut.
 pub fn shortened(raw: &str, longest: usize) -> Cow<'_, str> {
     // One pass without branches: nearly all strings are plain.
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~');

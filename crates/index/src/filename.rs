@@ -1,26 +1,26 @@
 //! File names of distributions, and the version segment of a file's address.
 //!
-//! A page may list files whose names nobody can parse (new wheel formats, odd sdists); they are listed and served like
-//! all others, so [`FileName`] only guarantees that the name is one safe path component. What the name says about
-//! project and version is a second question, answered by [`FileName::distribution`].
+//! A page may list files whose names follow no known pattern (new wheel formats, odd sdists). They are listed and
+//! served like all others, so [`FileName`] only guarantees that the name is one safe path component. What the name says
+//! about project and version is a separate question, which [`FileName::distribution`] answers.
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::name::ProjectName;
+use crate::name::ProjectName;
 
 /// The longest file name and version segment accepted, in bytes.
-pub const MAX_LENGTH: usize = 255;
+const MAX_LENGTH: usize = 255;
 
 /// A file name: one path component without separators, control characters or a leading dot. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FileName(Arc<str>);
 
-/// The path component that stands between project and file name in CodeArtifact's addresses, usually the version.
-/// Cheap to clone. It is an address, not a version to compare.
+/// The path component between project and file name in CodeArtifact's addresses, usually the version. Cheap to clone.
+/// It is part of an address, not a version to compare.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct VersionSegment(Arc<str>);
@@ -28,15 +28,14 @@ pub struct VersionSegment(Arc<str>);
 /// A string that cannot be one component of a file's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidComponent {
-    /// Empty, or longer than [`MAX_LENGTH`] bytes.
+    /// Empty, or longer than 255 bytes.
     #[error("must have between 1 and {MAX_LENGTH} characters")]
     Length,
-    /// `/`, `\`, a control character, or one that has no place in an address.
+    /// A slash, a backslash, a control character, or another one that an address must not contain.
     #[error(
         "must not contain a slash, backslash, percent sign, quote, angle bracket, white space at an edge or control character"
     )]
     Character,
-    /// Begins with a dot.
     #[error("must not begin with a dot")]
     LeadingDot,
 }
@@ -60,13 +59,12 @@ fn check_component(raw: &str) -> Result<(), InvalidComponent> {
 macro_rules! component {
     ($type:ident) => {
         impl $type {
-            /// Reads one path component, already percent-decoded.
+            /// Parses one path component, already percent-decoded.
             pub fn parse(raw: &str) -> Result<Self, InvalidComponent> {
                 check_component(raw)?;
                 Ok(Self(raw.into()))
             }
 
-            /// The component as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -103,7 +101,7 @@ macro_rules! component {
 component!(FileName);
 component!(VersionSegment);
 
-/// What kind of distribution a file name announces.
+/// The kind of distribution that a file name announces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// `….whl`
@@ -114,14 +112,13 @@ pub enum FileKind {
     Other,
 }
 
-/// What a parsable file name says.
+/// The project and version that a file name announces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Distribution {
-    /// The project, normalised.
     pub project: ProjectName,
     /// The version as the file name spells it.
     pub version: String,
-    /// Wheel or sdist.
+    /// Never [`FileKind::Other`].
     pub kind: FileKind,
 }
 
@@ -144,11 +141,11 @@ impl FileName {
         SDIST_SUFFIXES.iter().find_map(|suffix| self.0.strip_suffix(suffix))
     }
 
-    /// Project and version, as the specifications "Binary distribution format" and "Source distribution file name" lay
-    /// the name out; `None` where the name follows neither.
+    /// Project and version, as the specifications "Binary distribution format" and "Source distribution file name"
+    /// define them; `None` if the name follows neither.
     ///
-    /// An old sdist name may hold a hyphen in project or version; then the split is taken at the last hyphen that is
-    /// followed by a digit.
+    /// An old sdist name may have a hyphen in the project or the version. The version then begins after the last hyphen
+    /// before a digit or a `v`.
     pub fn distribution(&self) -> Option<Distribution> {
         let kind = self.kind();
         let (project, version) = match kind {
@@ -159,16 +156,33 @@ impl FileName {
             }
             FileKind::Sdist => {
                 let stem = self.stem()?;
-                let split = stem
-                    .match_indices('-')
-                    .map(|(at, _)| at)
-                    .rfind(|at| stem[at + 1..].starts_with(|c: char| c.is_ascii_digit() || c == 'v'))?;
+                let split =
+                    stem.match_indices('-').map(|(at, _)| at).rfind(|at| stem[at + 1..].starts_with(begins_version))?;
                 (&stem[..split], &stem[split + 1..])
             }
             FileKind::Other => return None,
         };
         Some(Distribution { project: ProjectName::parse(project).ok()?, version: version.to_owned(), kind })
     }
+
+    /// The version that the name announces for a file of this project; `None` if it follows neither specification.
+    ///
+    /// The project tells where an old sdist name with several hyphens splits: `cffi-1.0.2-2.tar.gz` is version `1.0.2-2`
+    /// of `cffi`, and [`FileName::distribution`] cannot know that.
+    pub(crate) fn version_of(&self, project: &ProjectName) -> Option<String> {
+        let stem = self.stem().unwrap_or_default();
+        let split = stem.match_indices('-').map(|(at, _)| (&stem[..at], &stem[at + 1..])).find(|(name, version)| {
+            version.starts_with(begins_version) && ProjectName::parse(name).is_ok_and(|name| name == *project)
+        });
+        match split {
+            Some((_, version)) => Some(version.to_owned()),
+            None => self.distribution().map(|distribution| distribution.version),
+        }
+    }
+}
+
+fn begins_version(first: char) -> bool {
+    first.is_ascii_digit() || first == 'v'
 }
 
 #[cfg(test)]
@@ -181,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn names_say_project_and_version() {
+    fn names_announce_project_and_version() {
         let expect = |project: &str, version: &str| Some((project.to_owned(), version.to_owned()));
         assert_eq!(distribution("Flask-0.1.tar.gz"), expect("flask", "0.1"));
         assert_eq!(distribution("zope.interface-5.0-py3-none-any.whl"), expect("zope-interface", "5.0"));
@@ -192,7 +206,26 @@ mod tests {
     }
 
     #[test]
-    fn what_could_leave_its_directory_is_refused() {
+    fn the_project_tells_where_an_old_name_splits() {
+        let version = |raw: &str, project: &str| {
+            let project = ProjectName::parse(project).expect("a valid name");
+            FileName::parse(raw).expect("a valid name").version_of(&project)
+        };
+        for (raw, project, expected) in [
+            ("cffi-1.0.2-2.tar.gz", "cffi", Some("1.0.2-2")),
+            ("Backports.Zoneinfo-0.2.1.zip", "backports-zoneinfo", Some("0.2.1")),
+            ("a-2-1.0.tar.gz", "a-2", Some("1.0")),
+            ("a-2-1.0-py3-none-any.whl", "a", Some("2")),
+            ("a-1.0-2-py3-none-any.whl", "a", Some("1.0")),
+            ("a-b-1.0.tar.gz", "a", Some("1.0")),
+            ("a-1.0.egg", "a", None),
+        ] {
+            assert_eq!(version(raw, project).as_deref(), expected, "{raw} of {project}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_could_leave_its_directory_is_refused() {
         for raw in ["", "..", ".hidden", "a/b", "a\\b", "a%2fb", "a\0b", "a\nb", " a", "a\"b", &"x".repeat(256)] {
             assert!(FileName::parse(raw).is_err(), "{raw:?}");
         }

@@ -1,49 +1,48 @@
-//! The form of an upload: its fields, and the rules they have to keep before anybody believes the file.
+//! The form of an upload: its fields, and the rules that they must follow before we trust the file.
 //!
-//! Pure. The fields are those of the index's upload API as publishing tools send them; whatever is not needed here is
-//! passed over, because the form goes on as it came. A field that decides something may stand only once: the
-//! repository reads the same bytes, and must not find another answer in them.
+//! The fields are those of PyPI's upload API as publishing tools send them. Fields that are not needed here are
+//! ignored, because the form is forwarded unchanged. A field that decides something may occur only once: the repository
+//! reads the same bytes and must not read another value from them.
 
-use super::digest::Sha256;
-use super::excerpt::excerpt;
-use super::filename::{FileKind, FileName, InvalidComponent, VersionSegment};
-use super::name::{InvalidName, ProjectName};
-use super::sdist::{self, SdistError};
-use super::version::VersionKey;
-use super::wheel::{self, CoreFields, WheelError};
 use std::io::{Read, Seek};
 
-/// What old tools send for a field that has no value.
-const FILLERS: [&str; 3] = ["", "UNKNOWN", "None"];
+use crate::digest::Sha256;
+use crate::excerpt::excerpt;
+use crate::filename::{FileKind, FileName, InvalidComponent, VersionSegment};
+use crate::name::{InvalidName, ProjectName};
+use crate::sdist::{self, SdistError};
+use crate::version::VersionKey;
+use crate::wheel::{self, CoreFields, WheelError};
+
+/// What old tools send for a field without a value.
+const PLACEHOLDERS: [&str; 3] = ["", "UNKNOWN", "None"];
 
 /// Why an upload is refused. The text is a clause that the publisher sees.
 #[derive(Debug, thiserror::Error)]
 pub enum FormError {
-    /// A field that has to be there is missing or empty.
+    /// A required field is missing or empty.
     #[error("the form has no field '{0}'")]
     Missing(&'static str),
-    /// A field that decides something stands twice.
+    /// A field that decides something occurs twice.
     #[error("the form has the field '{0}' twice")]
     Twice(&'static str),
     /// A field that decides something is not UTF-8.
     #[error("the field '{0}' is not UTF-8")]
     Encoding(&'static str),
-    /// Something else than publishing a file is asked for.
-    #[error("':action' is '{0}'; only 'file_upload' is offered, and a project needs no registration")]
+    /// The form asks for something other than publishing a file.
+    #[error("':action' is '{0}'; only 'file_upload' is supported, and a project needs no registration")]
     Action(String),
     /// Another version of the upload API.
-    #[error("'protocol_version' is '{0}'; only 1 is known")]
+    #[error("'protocol_version' is '{0}'; only 1 is supported")]
     Protocol(String),
-    /// Not a project name.
     #[error("the project name '{0}' is not valid: {1}")]
     Project(String, InvalidName),
-    /// Not a version that could stand in an address.
+    /// A version that cannot be part of an address.
     #[error("the version '{0}' is not valid: it {1}")]
     Version(String, InvalidComponent),
     /// `content` has no file name.
     #[error("the field 'content' has no file name")]
     NoFileName,
-    /// Not a file name.
     #[error("the file name '{0}' is not valid: it {1}")]
     FileName(String, InvalidComponent),
     /// Neither a wheel nor a source distribution.
@@ -51,32 +50,27 @@ pub enum FormError {
     Format(FileName),
     /// `filetype` and file name disagree.
     #[error("'filetype' is '{said}', but the file name '{file}' says otherwise")]
-    FileType {
-        /// The field.
-        said: String,
-        /// The name.
-        file: FileName,
-    },
+    FileType { said: String, file: FileName },
     /// The file name is for another project or version.
     #[error("the file name '{file}' does not belong to version {version} of project '{project}'")]
     OtherFile {
-        /// The name.
         file: FileName,
         /// The project of the form.
         project: ProjectName,
         /// The version of the form.
         version: String,
     },
-    /// No digest at all.
     #[error("the form has no digest of the file (sha256_digest, blake2_256_digest or md5_digest)")]
     NoDigest,
-    /// A digest is not the file's.
-    #[error("the field '{0}' is not the digest of the file that arrived; it was damaged on its way or is another file")]
+    /// A digest of the form is not the digest of the file.
+    #[error(
+        "the field '{0}' is not the digest of the file that arrived; the file was damaged in transit or is a different one"
+    )]
     Digest(&'static str),
-    /// The wheel's own metadata.
+    /// The metadata of the wheel cannot be read.
     #[error(transparent)]
     Wheel(#[from] WheelError),
-    /// The source distribution's own metadata.
+    /// The metadata of the source distribution cannot be read.
     #[error(transparent)]
     Sdist(#[from] SdistError),
     /// The file's own metadata is for another project or version.
@@ -91,51 +85,48 @@ pub enum FormError {
     },
 }
 
-/// The fields that are read; each may stand once.
+/// The fields that we read; each may occur once.
 const FIELDS: [&str; 8] =
     [":action", "protocol_version", "name", "version", "filetype", "md5_digest", "sha256_digest", "blake2_256_digest"];
 
-/// The fields as they arrive.
+/// Collects the fields as they arrive.
 #[derive(Debug, Default)]
-pub struct Fields {
+pub struct FormFields {
     values: [Option<String>; FIELDS.len()],
     has_content: bool,
     file_name: Option<String>,
 }
 
-/// A form whose fields keep the rules.
+/// A form whose fields follow the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadForm {
-    /// The project.
     pub project: ProjectName,
     /// The version as the form spells it.
     pub version: VersionSegment,
-    /// The file.
     pub file: FileName,
-    /// Wheel or source distribution.
+    /// Never [`FileKind::Other`].
     pub kind: FileKind,
-    /// The digests that the form names, in lower-case hexadecimal.
+    /// The digests of the form, by the names of their fields, in lower-case hexadecimal.
     pub digests: Vec<(&'static str, String)>,
 }
 
 /// The digests of the bytes that arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentDigests {
-    /// SHA-256
     pub sha256: Sha256,
-    /// MD5 in hexadecimal.
+    /// In lower-case hexadecimal.
     pub md5: String,
-    /// The 256-bit `BLAKE2b` in hexadecimal.
+    /// In lower-case hexadecimal.
     pub blake2b_256: String,
 }
 
-impl Fields {
-    /// Whether the value of this field is read.
+impl FormFields {
+    /// Whether we read the value of this field.
     pub fn wants(name: &str) -> bool {
         FIELDS.contains(&name)
     }
 
-    /// Takes the value of a field; others than the wanted ones are passed over.
+    /// Stores the value of a field; ignores fields that we do not read.
     pub fn put(&mut self, name: &str, value: Vec<u8>) -> Result<(), FormError> {
         let Some(position) = FIELDS.iter().position(|known| *known == name) else { return Ok(()) };
         let value = String::from_utf8(value).map_err(|_| FormError::Encoding(FIELDS[position]))?;
@@ -145,7 +136,7 @@ impl Fields {
         }
     }
 
-    /// The part `content` has begun.
+    /// Notes that the part `content` has begun.
     pub fn content(&mut self, file_name: Option<String>) -> Result<(), FormError> {
         if std::mem::replace(&mut self.has_content, true) {
             return Err(FormError::Twice("content"));
@@ -157,25 +148,25 @@ impl Fields {
     fn get(&self, name: &'static str) -> Option<&str> {
         let position = FIELDS.iter().position(|known| *known == name)?;
         let value = self.values[position].as_deref()?.trim();
-        (!FILLERS.contains(&value)).then_some(value)
+        (!PLACEHOLDERS.contains(&value)).then_some(value)
     }
 
-    fn need(&self, name: &'static str) -> Result<&str, FormError> {
+    fn require(&self, name: &'static str) -> Result<&str, FormError> {
         self.get(name).ok_or(FormError::Missing(name))
     }
 
-    /// Reads the fields, once all of them are there.
+    /// Checks the fields once all of them have arrived.
     pub fn check(&self) -> Result<UploadForm, FormError> {
-        let action = self.need(":action")?;
+        let action = self.require(":action")?;
         if action != "file_upload" {
             return Err(FormError::Action(excerpt(action)));
         }
         if let Some(other) = self.get("protocol_version").filter(|version| *version != "1") {
             return Err(FormError::Protocol(excerpt(other)));
         }
-        let name = self.need("name")?;
+        let name = self.require("name")?;
         let project = ProjectName::parse(name).map_err(|error| FormError::Project(excerpt(name), error))?;
-        let version = self.need("version")?;
+        let version = self.require("version")?;
         let segment = VersionSegment::parse(version).map_err(|error| FormError::Version(excerpt(version), error))?;
         if !self.has_content {
             return Err(FormError::Missing("content"));
@@ -183,7 +174,7 @@ impl Fields {
         let raw = self.file_name.as_deref().filter(|raw| !raw.is_empty()).ok_or(FormError::NoFileName)?;
         let file = FileName::parse(raw).map_err(|error| FormError::FileName(excerpt(raw), error))?;
         let kind = file.kind();
-        let filetype = self.need("filetype")?;
+        let filetype = self.require("filetype")?;
         match (kind, filetype) {
             (FileKind::Wheel, "bdist_wheel") | (FileKind::Sdist, "sdist") => {}
             (FileKind::Other, _) => return Err(FormError::Format(file)),
@@ -203,8 +194,8 @@ impl Fields {
     }
 }
 
-/// Whether a file name is one for this version of this project. An old name of a source distribution can be split in
-/// more than one way; any way that fits is good.
+/// Whether a file name is for this version of this project. An old name of a source distribution can be split in more
+/// than one way; one that fits is enough.
 fn belongs(file: &FileName, project: &ProjectName, version: &str) -> bool {
     let version = VersionKey::of(version);
     let fits = |name: &str, number: &str| {
@@ -218,10 +209,10 @@ fn belongs(file: &FileName, project: &ProjectName, version: &str) -> bool {
 }
 
 impl UploadForm {
-    /// Whether the digests of the form are those of the bytes.
+    /// Compares the digests of the form with those of the bytes.
     ///
-    /// One old tool writes a 512-bit digest into the field for 256 bits. That one is not looked at as long as another
-    /// digest vouches for the bytes.
+    /// One old tool writes a 512-bit digest into the field for 256 bits. We ignore it if another digest vouches for the
+    /// bytes.
     pub fn check_digests(&self, found: &ContentDigests) -> Result<(), FormError> {
         let mut vouched = false;
         for (name, said) in &self.digests {
@@ -239,7 +230,7 @@ impl UploadForm {
         if vouched { Ok(()) } else { Err(FormError::NoDigest) }
     }
 
-    /// Opens the file and compares its own metadata with the form. Blocking. Returns the bytes of the metadata.
+    /// Opens the file, compares its own metadata with the form, and returns the bytes of the metadata. Blocking.
     pub fn check_content(&self, content: impl Read + Seek) -> Result<Vec<u8>, FormError> {
         let metadata = match self.kind {
             FileKind::Wheel => wheel::core_metadata(content, &self.file)?,
@@ -262,7 +253,7 @@ impl UploadForm {
 /// A bounded, printable copy of what a publisher sent.
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::*;
 
     const GOOD: [(&str, &str); 6] = [
         (":action", "file_upload"),
@@ -274,7 +265,7 @@ mod tests {
     ];
 
     fn form(changes: &[(&str, &str)], file: Option<&str>) -> Result<UploadForm, FormError> {
-        let mut fields = Fields::default();
+        let mut fields = FormFields::default();
         for (name, value) in GOOD {
             let value = changes.iter().find(|(changed, _)| *changed == name).map_or(value, |(_, value)| value);
             fields.put(name, value.as_bytes().to_vec())?;
@@ -317,7 +308,7 @@ mod tests {
             (&[("filetype", "")], wheel, "no field 'filetype'"),
             (&[("sha256_digest", "None")], wheel, "no digest"),
             (&[(":action", "submit")], wheel, "needs no registration"),
-            (&[("protocol_version", "2")], wheel, "only 1 is known"),
+            (&[("protocol_version", "2")], wheel, "only 1 is supported"),
             (&[("name", "../x")], wheel, "project name '../x'"),
             (&[("version", "1/0")], wheel, "version '1/0'"),
             (&[], None, "no file name"),
@@ -337,8 +328,8 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_decides_stands_once() {
-        let mut fields = Fields::default();
+    fn a_field_that_decides_something_occurs_once() {
+        let mut fields = FormFields::default();
         fields.put("name", b"a".to_vec()).expect("the first");
         fields.put("classifiers", b"a".to_vec()).expect("anything");
         fields.put("classifiers", b"b".to_vec()).expect("anything");

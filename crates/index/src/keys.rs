@@ -1,15 +1,15 @@
-//! The keys and attributes that the model owns. What upstream says under other names passes through untouched; under
-//! these names only the model speaks, so that a client never meets an ill-typed one.
+//! The keys and attributes that the model owns. Values under other names pass through unchanged; values under these
+//! names come only from the model, so that a client never sees an ill-typed one.
 
 /// Keys of the JSON page.
-pub(super) const PAGE: [&str; 5] = ["meta", "name", "project-status", "versions", "files"];
+pub(crate) const PAGE: [&str; 5] = ["meta", "name", "project-status", "versions", "files"];
 
 /// Keys of `meta`.
-pub(super) const META: [&str; 1] = ["api-version"];
+pub(crate) const META: [&str; 1] = ["api-version"];
 
-/// Keys of a file in JSON. The last two spell `core-metadata` as PEP 658 had it and as one index does; in JSON they are
-/// read, never written, because an installer exists that fails on the first (PEP 714).
-pub(super) const FILE: [&str; 12] = [
+/// Keys of a file in JSON. The last two are `core-metadata` as PEP 658 spelled it and as one index does. In JSON they
+/// are read but never written, because some versions of pip fail on the first (PEP 714).
+pub(crate) const FILE: [&str; 12] = [
     "filename",
     "url",
     "hashes",
@@ -36,7 +36,7 @@ const ATTRIBUTES: [&str; 7] = [
 ];
 
 /// Whether this is a well-formed `data-` attribute that the model does not own.
-pub(super) fn is_foreign_attribute(name: &str) -> bool {
+pub(crate) fn is_foreign_attribute(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_' | b'.');
     name.len() > "data-".len() && name.starts_with("data-") && name.bytes().all(plain) && !ATTRIBUTES.contains(&name)
 }

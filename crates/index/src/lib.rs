@@ -1,26 +1,31 @@
-//! The vocabulary of the Python package index: names, file names, digests, pages and their two written forms.
+//! The vocabulary of the Python package index (PyPI's simple API and its upload API): names, file names, digests, pages
+//! and their two formats, upload forms, and the metadata inside wheels and source distributions.
 //!
-//! Pure: no I/O, no clock, no async. Strings from outside become these types at the edge, and nothing behind
-//! the edge looks at a raw string again. Both the proxy and the emulator build on this module.
+//! Pure: no clock and no async, and no I/O but reading the file that the caller hands in. Strings from outside become
+//! these types at the edge, and nothing behind the edge looks at a raw string again. Both the proxy and the emulator
+//! build on this crate.
 
-pub mod address;
-pub mod digest;
+mod address;
+mod digest;
 mod excerpt;
-pub mod filename;
-pub mod form;
+mod filename;
+mod form;
 mod keys;
 pub mod media;
-pub mod multipart;
-pub mod name;
-pub mod page;
+mod multipart;
+mod name;
+mod page;
 pub mod parse;
 pub mod render;
-pub mod sdist;
-pub mod version;
+mod sdist;
+mod version;
 pub mod wheel;
 
-pub use digest::{Algorithm, Hashes, Sha256};
+pub use digest::{Algorithm, Hashed, Hasher, Hashes, InvalidDigest, Sha256, hex};
 pub use excerpt::{excerpt, shortened};
-pub use filename::{Distribution, FileKind, FileName, VersionSegment};
-pub use name::ProjectName;
+pub use filename::{Distribution, FileKind, FileName, InvalidComponent, VersionSegment};
+pub use form::{ContentDigests, FormError, FormFields, UploadForm};
+pub use multipart::{FormEvent, FormFault, FormParser, FormPart};
+pub use name::{InvalidName, ProjectName};
 pub use page::{CoreMetadata, File, FileAddress, Page, ProjectList, ProjectStatus, Yanked};
+pub use sdist::SdistError;

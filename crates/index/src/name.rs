@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 /// The longest project name accepted, in bytes; CodeArtifact allows 255.
-pub const MAX_LENGTH: usize = 255;
+const MAX_LENGTH: usize = 255;
 
 /// A project name in normalised form: lower case, runs of `.`, `-` and `_` written as one `-`.
 ///
@@ -21,22 +21,21 @@ pub struct ProjectName(Arc<str>);
 /// Why a string is not a project name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
-    /// The empty string.
     #[error("a project name must not be empty")]
     Empty,
-    /// More than [`MAX_LENGTH`] bytes.
+    /// More than 255 bytes.
     #[error("a project name must not be longer than {MAX_LENGTH} characters")]
     TooLong,
     /// A character outside letters, digits, `.`, `-` and `_`.
     #[error("a project name consists of ASCII letters, digits, '.', '-' and '_'")]
     Character,
-    /// Begins or ends with something else than a letter or digit.
+    /// Begins or ends with a separator.
     #[error("a project name begins and ends with a letter or digit")]
     Edge,
 }
 
 impl ProjectName {
-    /// Reads any valid spelling of a name and normalises it.
+    /// Parses any valid spelling of a name and normalises it.
     pub fn parse(raw: &str) -> Result<Self, InvalidName> {
         if raw.is_empty() {
             return Err(InvalidName::Empty);
@@ -65,7 +64,6 @@ impl ProjectName {
         Ok(Self(normalised.into()))
     }
 
-    /// The normalised spelling.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -117,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_name_is_refused() {
+    fn invalid_names_are_refused() {
         for (raw, reason) in [
             ("", InvalidName::Empty),
             ("-a", InvalidName::Edge),

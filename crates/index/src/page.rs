@@ -1,7 +1,7 @@
 //! The model of one project's page: everything the index says about the project's files.
 //!
-//! One record, two written forms: `parse` fills it from upstream HTML or JSON, `render` writes either form from it.
-//! What this model does not understand travels along in `extra`, so that nothing is lost between JSON in and JSON out.
+//! One record, two formats: `parse` reads it from upstream's HTML or JSON, `render` writes either format. Keys that the
+//! model does not know travel along in `extra`, so that nothing is lost between JSON in and JSON out.
 
 use std::collections::HashMap;
 
@@ -10,33 +10,30 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::digest::Hashes;
-use super::filename::{FileName, VersionSegment};
-use super::name::ProjectName;
+use crate::digest::Hashes;
+use crate::filename::{FileName, VersionSegment};
+use crate::name::ProjectName;
 
 /// The address of a file below a project's page: `{project}/{version}/{file}`, CodeArtifact's own layout.
 ///
-/// It can be fetched without having seen the page, and it stays the same for as long as the file exists.
+/// A client can fetch it without the page, and it stays the same as long as the file exists.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FileAddress {
-    /// The project.
     pub project: ProjectName,
     /// The middle component, usually the version.
     pub version: VersionSegment,
-    /// The file name.
     pub file: FileName,
 }
 
 /// One project's page (PEP 503, 691, 700).
 ///
-/// The serde form is for keeping a page on disk; it is not the JSON of the simple API, which is `render`'s.
+/// The serde form is for a page on disk. It is not the JSON of the simple API, which `render` writes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Page {
-    /// The project, normalised.
     pub name: ProjectName,
-    /// The `meta.api-version` upstream declared, as (major, minor); (1, 0) where it declared none.
+    /// The `meta.api-version` upstream declared, as (major, minor); (1, 0) if it declared none.
     pub api_version: (u16, u16),
-    /// The versions upstream listed (PEP 700), in its order; `None` where it listed none.
+    /// The versions upstream listed (PEP 700), in its order; `None` if it listed none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versions: Option<Vec<String>>,
     /// Every file, in upstream's order. File names are unique: the first entry of a name wins.
@@ -47,7 +44,7 @@ pub struct Page {
     /// Unknown keys of `meta`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub meta_extra: Map<String, Value>,
-    /// Unknown keys of the page.
+    /// Unknown keys of the page itself.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,
 }
@@ -55,14 +52,12 @@ pub struct Page {
 /// One file of a page.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct File {
-    /// The file name.
     pub name: FileName,
     /// The middle component of the file's address here.
     pub version: VersionSegment,
-    /// Where upstream keeps the file, if that is not at its address below the page.
+    /// Upstream's address of the file, unless that is `{version}/{file}` below the page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<Url>,
-    /// The digests; may be empty.
     pub hashes: Hashes,
     /// `requires-python`, verbatim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,10 +68,10 @@ pub struct File {
     /// The upload time (PEP 700), only if it is a valid `yyyy-mm-ddThh:mm:ss[.ffffff]Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload_time: Option<String>,
-    /// Whether the file is yanked (PEP 592).
+    /// The yank mark (PEP 592).
     #[serde(default, skip_serializing_if = "Yanked::is_no")]
     pub yanked: Yanked,
-    /// What upstream says of the file's core metadata (PEP 658, 714).
+    /// What upstream says about the file's core metadata (PEP 658, 714).
     #[serde(default, skip_serializing_if = "CoreMetadata::is_absent")]
     pub core_metadata: CoreMetadata,
     /// Whether upstream says that a detached signature exists (PEP 503).
@@ -93,36 +88,32 @@ pub struct File {
 /// The yank mark of a file (PEP 592).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Yanked {
-    /// Not yanked.
     #[default]
     No,
-    /// Yanked without a reason.
+    /// Without a reason.
     Yes,
-    /// Yanked for a reason, never empty.
+    /// With a reason, never empty.
     Because(String),
 }
 
 impl Yanked {
-    /// Whether the file is not yanked.
     pub fn is_no(&self) -> bool {
         *self == Self::No
     }
 }
 
-/// What is known about a file's core metadata (PEP 658, 714).
+/// What the index announces about a file's core metadata (PEP 658, 714).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CoreMetadata {
-    /// Nothing is announced.
     #[default]
     Absent,
-    /// It can be fetched; its digest is not known yet.
+    /// A client can fetch it; its digest is unknown.
     Available,
-    /// It can be fetched and has these digests.
+    /// A client can fetch it, and it has these digests.
     Hashed(Hashes),
 }
 
 impl CoreMetadata {
-    /// Whether nothing is announced.
     pub fn is_absent(&self) -> bool {
         *self == Self::Absent
     }
@@ -131,9 +122,8 @@ impl CoreMetadata {
 /// The status of a project (PEP 792).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProjectStatus {
-    /// `active`, `archived`, `quarantined`, `deprecated`, or a word to come.
+    /// `active`, `archived`, `quarantined`, `deprecated`, or a future one.
     pub status: String,
-    /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -141,12 +131,11 @@ pub struct ProjectStatus {
 /// The project list (PEP 503 root page, PEP 691).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProjectList {
-    /// Every project, sorted.
+    /// In ascending order.
     pub projects: Vec<ProjectName>,
 }
 
 impl Page {
-    /// A page without any file.
     pub fn empty(name: ProjectName) -> Self {
         Self {
             name,
@@ -165,17 +154,17 @@ impl Page {
     }
 }
 
-/// `null` and absence are two different things here.
+/// Keeps `null` and absence apart.
 mod explicit_null {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     #[allow(clippy::ref_option, clippy::option_option, reason = "serde calls it with this shape")]
-    pub fn serialize<S: Serializer>(value: &Option<Option<String>>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(value: &Option<Option<String>>, serializer: S) -> Result<S::Ok, S::Error> {
         value.as_ref().and_then(Option::as_ref).serialize(serializer)
     }
 
     #[allow(clippy::option_option, reason = "the outer level says that the key was there")]
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
         Option::<String>::deserialize(deserializer).map(Some)
     }
 }

@@ -1,21 +1,25 @@
 //! Core metadata out of a source distribution: the `PKG-INFO` in its top directory (PEP 625, PEP 643).
 //!
-//! Blocking and bounded, as [`super::wheel`] is: the caller puts it on a thread where it may read.
+//! Blocking and bounded, as `wheel` is: the caller runs it on a thread that may block.
 
+use std::cell::Cell;
 use std::io::{self, Read, Seek};
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
+use tar::{Archive, EntryType};
 use zip::ZipArchive;
 
-use super::filename::FileName;
+use crate::filename::FileName;
 
 /// The largest `PKG-INFO` that is read, in bytes.
-pub const MAX_METADATA: u64 = 16 << 20;
-/// The most entries looked at.
-const MAX_ENTRIES: usize = 200_000;
-/// How far into the unpacked archive is looked, in bytes.
+const MAX_METADATA: u64 = 16 << 20;
+/// The most members of a tar archive that are looked at.
+const MAX_MEMBERS: usize = 200_000;
+/// How much of an archive is unpacked in search of its `PKG-INFO`, in bytes.
 const MAX_UNPACKED: u64 = 64 << 30;
-const BLOCK: usize = 512;
+/// The most that the headers of one member may take, in bytes: pax records, GNU long names and sparse maps. The tar
+/// reader holds them in memory.
+const MAX_MEMBER_HEADERS: u64 = 1 << 20;
 
 /// Why no metadata can be taken from a source distribution.
 #[derive(Debug, thiserror::Error)]
@@ -23,49 +27,52 @@ pub enum SdistError {
     /// Neither `.tar.gz` nor `.zip`.
     #[error("a source distribution is a .tar.gz or .zip file")]
     Format,
-    /// The archive cannot be read.
     #[error("the source distribution is not a readable archive: {0}")]
     Archive(String),
     /// There is no `PKG-INFO` in its top directory.
     #[error("the source distribution has no PKG-INFO in its top directory")]
     Missing,
-    /// Larger than [`MAX_METADATA`], or behind too much else.
-    #[error("the PKG-INFO of the source distribution is larger than {MAX_METADATA} bytes or cannot be reached")]
+    /// `PKG-INFO` is too large, or the archive is too large to search for it.
+    #[error("the source distribution is too large to read its PKG-INFO, which may have {MAX_METADATA} bytes")]
     TooLarge,
 }
 
+/// A [`Meter`] refused to read on.
+#[derive(Debug, thiserror::Error)]
+#[error("the archive is too large")]
+struct LimitReached;
+
 impl From<io::Error> for SdistError {
     fn from(error: io::Error) -> Self {
-        Self::Archive(error.to_string())
+        if error.get_ref().is_some_and(|inner| inner.downcast_ref::<LimitReached>().is_some()) {
+            Self::TooLarge
+        } else {
+            Self::Archive(error.to_string())
+        }
     }
 }
 
 /// The bytes of `PKG-INFO` in the source distribution that is called `name`.
-pub fn core_metadata(file: impl Read + Seek, name: &FileName) -> Result<Vec<u8>, SdistError> {
+pub(crate) fn core_metadata(file: impl Read + Seek, name: &FileName) -> Result<Vec<u8>, SdistError> {
     let suffix = name.stem().map(|stem| &name.as_str()[stem.len()..]);
     match suffix {
-        Some(".tar.gz" | ".tgz") => {
-            from_tar(GzDecoder::new(io::BufReader::with_capacity(1 << 16, file)).take(MAX_UNPACKED))
-        }
+        Some(".tar.gz" | ".tgz") => from_tar_gz(io::BufReader::with_capacity(1 << 16, file), MAX_UNPACKED),
         Some(".zip") => from_zip(file),
         _ => Err(SdistError::Format),
     }
 }
 
 /// Whether a path is `{directory}/PKG-INFO`.
-fn is_metadata(path: &str) -> bool {
-    let path = path.strip_prefix("./").unwrap_or(path);
-    path.split_once('/').is_some_and(|(directory, file)| !directory.is_empty() && file == "PKG-INFO")
+fn is_metadata(path: &[u8]) -> bool {
+    let path = path.strip_prefix(b"./").unwrap_or(path);
+    path.strip_suffix(b"/PKG-INFO").is_some_and(|directory| !directory.is_empty() && !directory.contains(&b'/'))
 }
 
 fn from_zip(file: impl Read + Seek) -> Result<Vec<u8>, SdistError> {
     let unreadable = |error: zip::result::ZipError| SdistError::Archive(error.to_string());
     let mut archive = ZipArchive::new(file).map_err(unreadable)?;
-    let mut positions = archive
-        .file_names_raw()
-        .enumerate()
-        .filter(|(_, raw)| std::str::from_utf8(raw).is_ok_and(is_metadata))
-        .map(|(position, _)| position);
+    let mut positions =
+        archive.file_names_raw().enumerate().filter(|(_, raw)| is_metadata(raw)).map(|(position, _)| position);
     let (Some(position), None) = (positions.next(), positions.next()) else {
         return Err(SdistError::Missing);
     };
@@ -79,126 +86,101 @@ fn bounded(reader: impl Read) -> Result<Vec<u8>, SdistError> {
     if bytes.len() as u64 > MAX_METADATA { Err(SdistError::TooLarge) } else { Ok(bytes) }
 }
 
-/// Looks through a tar archive (POSIX ustar and pax, and the GNU form of long names) up to the first `PKG-INFO` in a
-/// top directory. Build tools write it first or last, so the whole archive may have to be unpacked, into nothing.
-fn from_tar(mut tar: impl Read) -> Result<Vec<u8>, SdistError> {
-    let mut long_name = None;
-    for _ in 0..MAX_ENTRIES {
-        let mut header = [0; BLOCK];
-        tar.read_exact(&mut header)?;
-        if header.iter().all(|byte| *byte == 0) {
-            return Err(SdistError::Missing);
+/// Searches a tar archive, in one gzip member or several, for the first `PKG-INFO` in a top directory. Build tools
+/// write it first or last, so this may unpack the whole archive, into nothing.
+fn from_tar_gz(compressed: impl Read, max_unpacked: u64) -> Result<Vec<u8>, SdistError> {
+    let (position, limit) = (Cell::new(0), Cell::new(MAX_MEMBER_HEADERS.min(max_unpacked)));
+    let reader = MultiGzDecoder::new(compressed);
+    let mut archive = Archive::new(Meter { reader, position: &position, limit: &limit });
+    for (number, entry) in archive.entries()?.enumerate() {
+        let mut entry = entry?;
+        if number == MAX_MEMBERS {
+            return Err(SdistError::TooLarge);
         }
-        let entry = Header::read(&header).ok_or_else(|| SdistError::Archive("a tar header is damaged".to_owned()))?;
-        let padded = entry.size.div_ceil(BLOCK as u64) * BLOCK as u64;
-        match entry.kind {
-            b'L' | b'x' => {
-                let bytes = contents(&mut tar, entry.size, padded)?;
-                let name = if entry.kind == b'x' { pax_path(&bytes) } else { Some(until_zero(&bytes)) };
-                long_name = name.or(long_name);
-            }
-            b'0' | 0 | b'7' if is_metadata(long_name.as_deref().unwrap_or(&entry.name)) => {
-                return contents(&mut tar, entry.size, padded);
-            }
-            _ => {
-                long_name = None;
-                let skipped = io::copy(&mut (&mut tar).take(padded), &mut io::sink())?;
-                if skipped != padded {
-                    return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-                }
-            }
+        let kind = entry.header().entry_type();
+        // A sparse member is larger than the bytes that the archive holds for it.
+        let stored = if kind == EntryType::GNUSparse { entry.header().entry_size()? } else { entry.size() };
+        // The tar reader has read this member's headers. It may skip the content and read the headers of the next one.
+        limit.set(position.get().saturating_add(stored).saturating_add(MAX_MEMBER_HEADERS).min(max_unpacked));
+        let is_file = matches!(kind, EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse);
+        if is_file && is_metadata(&entry.path_bytes()) {
+            let size = entry.size();
+            let bytes = bounded(&mut entry)?;
+            // The tar reader takes the end of the archive for the end of the member.
+            return if bytes.len() as u64 == size {
+                Ok(bytes)
+            } else {
+                Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
+            };
         }
     }
-    Err(SdistError::TooLarge)
+    Err(SdistError::Missing)
 }
 
-fn contents(tar: &mut impl Read, size: u64, padded: u64) -> Result<Vec<u8>, SdistError> {
-    if size > MAX_METADATA {
-        return Err(SdistError::TooLarge);
-    }
-    let mut bytes = Vec::new();
-    tar.take(padded).read_to_end(&mut bytes)?;
-    if (bytes.len() as u64) < size {
-        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-    }
-    bytes.truncate(usize::try_from(size).unwrap_or(usize::MAX));
-    Ok(bytes)
+/// Reads up to a limit that may be raised meanwhile, and fails beyond it.
+struct Meter<'a, R> {
+    reader: R,
+    position: &'a Cell<u64>,
+    limit: &'a Cell<u64>,
 }
 
-struct Header {
-    name: String,
-    size: u64,
-    kind: u8,
-}
-
-impl Header {
-    fn read(block: &[u8; BLOCK]) -> Option<Self> {
-        let sum: u64 = block
-            .iter()
-            .enumerate()
-            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u64::from(*byte) })
-            .sum();
-        if octal(&block[148..156])? != sum {
-            return None;
+impl<R: Read> Read for Meter<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let allowed = self.limit.get().saturating_sub(self.position.get());
+        let length = buffer.len().min(usize::try_from(allowed).unwrap_or(usize::MAX));
+        if length == 0 && !buffer.is_empty() {
+            return Err(io::Error::other(LimitReached));
         }
-        let mut name = until_zero(&block[..100]);
-        if &block[257..262] == b"ustar" && block[263..265] == *b"00" && block[345] != 0 {
-            name = format!("{}/{name}", until_zero(&block[345..500]));
-        }
-        Some(Self { name, size: octal(&block[124..136])?, kind: block[156] })
+        let read = self.reader.read(&mut buffer[..length])?;
+        self.position.set(self.position.get() + read as u64);
+        Ok(read)
     }
-}
-
-fn until_zero(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
-}
-
-/// A number of a header: octal text. The binary form is only used above 8 GiB, which no file here has.
-fn octal(field: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(field).ok()?.trim_matches(['\0', ' ']);
-    u64::from_str_radix(text, 8).ok()
-}
-
-/// The `path` record of a pax header: `LENGTH path=VALUE\n`.
-fn pax_path(mut records: &[u8]) -> Option<String> {
-    while !records.is_empty() {
-        let space = records.iter().position(|byte| *byte == b' ')?;
-        let length: usize = std::str::from_utf8(&records[..space]).ok()?.parse().ok()?;
-        let record = records.get(space + 1..length)?.strip_suffix(b"\n")?;
-        if let Some(path) = record.strip_prefix(b"path=") {
-            return String::from_utf8(path.to_vec()).ok();
-        }
-        records = &records[length..];
-    }
-    None
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{Cursor, Write as _};
 
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use tar::Header;
+
     use super::*;
 
-    fn entry(name: &str, kind: u8, data: &[u8]) -> Vec<u8> {
-        let mut block = [0_u8; BLOCK];
-        block[..name.len()].copy_from_slice(name.as_bytes());
-        block[124..135].copy_from_slice(format!("{:011o}", data.len()).as_bytes());
-        block[156] = kind;
-        block[148..156].fill(b' ');
-        let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();
-        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-        let mut bytes = block.to_vec();
-        bytes.extend_from_slice(data);
-        bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+    /// A member with a header of its own.
+    fn member(mut header: Header, name: &str, kind: EntryType, data: &[u8]) -> Vec<u8> {
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(kind);
+        header.set_size(data.len() as u64);
+        header.set_cksum();
+        let mut bytes = [header.as_bytes(), data].concat();
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
         bytes
     }
 
-    fn packed(entries: &[Vec<u8>]) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(&entries.concat()).expect("memory can be written");
-        encoder.write_all(&[0; 2 * BLOCK]).expect("memory can be written");
+    fn file(name: &str, data: &[u8]) -> Vec<u8> {
+        member(Header::new_ustar(), name, EntryType::Regular, data)
+    }
+
+    fn pax(records: &[(&str, &str)]) -> Vec<u8> {
+        let mut archive = tar::Builder::new(Vec::new());
+        archive.append_pax_extensions(records.iter().map(|(key, value)| (*key, value.as_bytes()))).expect("memory");
+        let mut bytes = archive.into_inner().expect("memory");
+        bytes.truncate(bytes.len() - END.len());
+        bytes
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).expect("memory can be written");
         encoder.finish().expect("memory can be written")
+    }
+
+    /// The two empty blocks that end an archive.
+    const END: [u8; 1024] = [0; 1024];
+
+    fn packed(members: &[Vec<u8>]) -> Vec<u8> {
+        gzip(&[&members.concat(), &END[..]].concat())
     }
 
     fn read(name: &str, bytes: Vec<u8>) -> Result<String, String> {
@@ -210,30 +192,171 @@ mod tests {
 
     #[test]
     fn the_metadata_of_the_top_directory_is_found_wherever_it_stands() {
-        let long = format!("a-1.0/{}", "x".repeat(200));
-        let pax = format!("23 path=a-1.0/PKG-INFO\n{} path=a-1.0/PKG-INFO\n", 0);
+        for before in [
+            member(Header::new_ustar(), "a-1.0/", EntryType::Directory, b""),
+            member(Header::new_ustar(), "global", EntryType::XGlobalHeader, b"18 comment=abcdef\n"),
+            member(Header::new_ustar(), "a-1.0/PKG-INFO", EntryType::Symlink, b""),
+            file("a-1.0/a.egg-info/PKG-INFO", b"wrong"),
+            file("PKG-INFO", b"wrong"),
+            file("a-1.0/setup.py", &[b'x'; 5000]),
+        ] {
+            for name in ["a-1.0/PKG-INFO", "./a-1.0/PKG-INFO"] {
+                let after = file("b/PKG-INFO", b"later");
+                assert_eq!(
+                    read("a-1.0.tar.gz", packed(&[before.clone(), file(name, b"Name: a"), after])).as_deref(),
+                    Ok("Name: a")
+                );
+            }
+        }
+        let old = member(Header::new_old(), "a-1.0/PKG-INFO", EntryType::Regular, b"Name: a");
+        assert_eq!(read("a-1.0.tgz", packed(&[old])).as_deref(), Ok("Name: a"));
+    }
+
+    #[test]
+    fn a_gnu_long_name_is_the_name_of_the_next_member() {
+        let long_name = |name: &str| {
+            member(Header::new_gnu(), "././@LongLink", EntryType::GNULongName, format!("{name}\0").as_bytes())
+        };
+        let gnu = |name: &str, data| member(Header::new_gnu(), name, EntryType::Regular, data);
+        let directory = "a".repeat(200);
         let bytes = packed(&[
-            entry("a-1.0/", b'5', b""),
-            entry("a-1.0/a.egg-info/PKG-INFO", b'0', b"wrong"),
-            entry("././@LongLink", b'L', long.as_bytes()),
-            entry("a-1.0/PKG-INFO", b'0', b"not me: my name is the long one"),
-            entry("PaxHeader", b'x', &pax.as_bytes()[..23]),
-            entry("shortened", b'0', b"Name: a"),
+            long_name(&format!("a-1.0/{directory}/PKG-INFO")),
+            gnu("a-1.0/PKG-INFO", b"its name is the long one"),
+            long_name(&format!("{directory}/PKG-INFO")),
+            gnu("aaa", b"Name: a"),
         ]);
-        assert_eq!(read("a-1.0.tar.gz", bytes), Ok("Name: a".to_owned()));
+        assert_eq!(read("a-1.0.tar.gz", bytes).as_deref(), Ok("Name: a"));
+    }
+
+    #[test]
+    fn a_pax_path_is_the_name_of_the_next_member_and_a_pax_size_its_size() {
+        let bytes = packed(&[
+            pax(&[("mtime", "1.5"), ("path", "a-1.0/é/PKG-INFO")]),
+            file("a-1.0/PKG-INFO", b"its name is the other one"),
+            pax(&[("comment", "x"), ("path", "a-1.0/PKG-INFO"), ("size", "7")]),
+            file("shortened", b"Name: a, and more than its size"),
+        ]);
+        assert_eq!(read("a-1.0.tar.gz", bytes).as_deref(), Ok("Name: a"));
+    }
+
+    #[test]
+    fn a_sparse_member_is_passed_over_by_what_is_stored_of_it() {
+        let mut header = Header::new_gnu();
+        let gnu = header.as_gnu_mut().expect("it is one");
+        // Two bytes at the end of a file of a tebibyte.
+        gnu.sparse[0].offset.copy_from_slice(b"17777777776\0");
+        gnu.sparse[0].numbytes.copy_from_slice(b"00000000002\0");
+        gnu.realsize.copy_from_slice(b"20000000000\0");
+        let sparse = member(header, "a-1.0/data.bin", EntryType::GNUSparse, b"xy");
+        assert_eq!(
+            read("a-1.0.tar.gz", packed(&[sparse, file("a-1.0/PKG-INFO", b"Name: a")])).as_deref(),
+            Ok("Name: a")
+        );
+    }
+
+    #[test]
+    fn the_archive_goes_on_in_further_gzip_members() {
+        let metadata = file("a-1.0/PKG-INFO", b"Name: a");
+        let (begun, ended) = metadata.split_at(515);
+        let bytes = [
+            gzip(&file("a-1.0/setup.py", &[b'x'; 5000])),
+            gzip(b""),
+            gzip(begun),
+            gzip(&[ended, &END[..]].concat()),
+            b"what follows the archive does not matter".to_vec(),
+        ];
+        assert_eq!(read("a-1.0.tar.gz", bytes.concat()).as_deref(), Ok("Name: a"));
+    }
+
+    /// A file without end: `beginning`, then `rest` again and again. Counts what is read of it.
+    struct Endless {
+        beginning: Cursor<Vec<u8>>,
+        rest: Vec<u8>,
+        read: u64,
+    }
+
+    impl Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let mut read = self.beginning.read(buffer)?;
+            if read == 0 {
+                self.beginning = Cursor::new(self.rest.clone());
+                read = self.beginning.read(buffer)?;
+            }
+            self.read += read as u64;
+            Ok(read)
+        }
+    }
+
+    /// How many bytes of the file are read before the archive is refused for its size.
+    fn refused_after(beginning: &[u8], rest: &[u8], max_unpacked: u64) -> u64 {
+        let mut file = Endless { beginning: Cursor::new(gzip(beginning)), rest: gzip(rest), read: 0 };
+        let refused = from_tar_gz(&mut file, max_unpacked);
+        assert!(matches!(refused, Err(SdistError::TooLarge)), "{refused:?}");
+        file.read
+    }
+
+    #[test]
+    fn an_archive_that_inflates_without_end_is_refused_after_bounded_work() {
+        let header = |kind, size| {
+            let mut header = Header::new_gnu();
+            header.as_old_mut().name[..14].copy_from_slice(b"a-1.0/PKG-INFO");
+            header.set_entry_type(kind);
+            header.set_size(size);
+            header.set_cksum();
+            header
+        };
+        let zeros = vec![0; 1 << 20];
+        // What 16 MiB of zeros and the buffer of the decoder take.
+        let bound = 17 * gzip(&zeros).len() as u64 + (32 << 10);
+        let (anything, endless) = (8 << 20, 1 << 50);
+
+        let read = refused_after(header(EntryType::Directory, endless).as_bytes(), &zeros, anything);
+        assert!(read < bound, "one member without end: {read}");
+        let read = refused_after(header(EntryType::Regular, endless).as_bytes(), &zeros, MAX_UNPACKED);
+        assert!(read < bound, "a PKG-INFO without end: {read}");
+        for kind in [EntryType::XHeader, EntryType::GNULongName, EntryType::GNULongLink] {
+            let read = refused_after(header(kind, endless).as_bytes(), &zeros, MAX_UNPACKED);
+            assert!(read < bound, "member headers without end: {read}");
+        }
+        let members = file("a-1.0/setup.py", b"x").repeat(1000);
+        let read = refused_after(b"", &members, anything);
+        assert!(read < 10 * gzip(&members).len() as u64 + (32 << 10), "members without end: {read}");
+
+        let mut sparse = header(EntryType::GNUSparse, 0);
+        sparse.as_gnu_mut().expect("it is one").set_is_extended(true);
+        sparse.set_cksum();
+        let mut map = tar::GnuExtSparseHeader::new();
+        map.isextended = [1];
+        let read = refused_after(sparse.as_bytes(), &map.as_bytes().repeat(1000), MAX_UNPACKED);
+        assert!(read < bound, "a sparse map without end: {read}");
+    }
+
+    #[test]
+    fn a_sparse_file_of_zeros_is_not_read_as_metadata() {
+        let mut header = Header::new_gnu();
+        header.as_gnu_mut().expect("it is one").realsize.copy_from_slice(b"20000000000\0");
+        header.as_gnu_mut().expect("it is one").sparse[0].offset.copy_from_slice(b"20000000000\0");
+        header.as_gnu_mut().expect("it is one").sparse[0].numbytes.copy_from_slice(b"00000000000\0");
+        let sparse = member(header, "a-1.0/PKG-INFO", EntryType::GNUSparse, b"");
+        assert!(read("a-1.0.tar.gz", packed(&[sparse])).is_err_and(|text| text.contains("too large")));
     }
 
     #[test]
     fn what_is_none_or_broken_is_said() {
-        let whole = packed(&[entry("a-1.0/setup.py", b'0', &[b'x'; 5000])]);
-        assert!(read("a-1.0.tar.gz", whole.clone()).is_err_and(|text| text.contains("no PKG-INFO")));
-        assert!(read("a-1.0.tar.gz", whole[..whole.len() / 2].to_vec()).is_err_and(|text| text.contains("readable")));
+        let complete = packed(&[file("a-1.0/setup.py", &[b'x'; 5000])]);
+        assert!(read("a-1.0.tar.gz", complete.clone()).is_err_and(|text| text.contains("no PKG-INFO")));
+        let half = complete[..complete.len() / 2].to_vec();
+        assert!(read("a-1.0.tar.gz", half).is_err_and(|text| text.contains("readable")));
         assert!(read("a-1.0.tar.gz", b"hello".to_vec()).is_err_and(|text| text.contains("readable")));
         assert!(read("a-1.0.zip", b"hello".to_vec()).is_err_and(|text| text.contains("readable")));
         assert!(read("a-1.0.tar.xz", Vec::new()).is_err_and(|text| text.contains(".tar.gz")));
-        let mut damaged = entry("a-1.0/PKG-INFO", b'0', b"x");
+        let mut damaged = file("a-1.0/PKG-INFO", b"x");
         damaged[0] = b'b';
-        assert!(read("a-1.0.tar.gz", packed(&[damaged])).is_err_and(|text| text.contains("damaged")));
+        assert!(read("a-1.0.tar.gz", packed(&[damaged])).is_err_and(|text| text.contains("checksum")));
+        for name in ["a-1.0/PKG-INFO", "a-1.0/setup.py"] {
+            let cut = gzip(&file(name, &[b'x'; 5000])[..2000]);
+            assert!(read("a-1.0.tar.gz", cut).is_err_and(|text| text.contains("readable")), "{name}");
+        }
     }
 
     #[test]
@@ -244,6 +367,6 @@ mod tests {
             .and_then(|()| archive.write_all(b"Name: a").map_err(Into::into))
             .expect("memory can be written");
         let bytes = archive.finish().expect("memory can be written").into_inner();
-        assert_eq!(read("a-1.0.zip", bytes), Ok("Name: a".to_owned()));
+        assert_eq!(read("a-1.0.zip", bytes).as_deref(), Ok("Name: a"));
     }
 }

@@ -1,63 +1,65 @@
-//! The versions of a project: read out of its files, compared as PEP 440 says, and listed without gaps.
+//! The versions of a project: taken from its files, compared according to PEP 440, and listed without gaps.
 
 use std::collections::HashSet;
 use std::str::FromStr as _;
 
 use pep440_rs::Version;
 
-use super::address::UNKNOWN_VERSION;
-use super::page::{File, Page};
+use crate::address::UNKNOWN_VERSION;
+use crate::name::ProjectName;
+use crate::page::{File, Page};
 
-/// A version for comparing: two spellings of one PEP 440 version are equal, and a string that is no such version is
-/// equal only to itself.
+/// A version to compare: two spellings of one PEP 440 version are equal, and a string outside PEP 440 is equal only to
+/// itself.
 ///
 /// Strings outside PEP 440 sort before all versions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum VersionKey {
-    /// Not a PEP 440 version.
+pub(crate) enum VersionKey {
+    /// Outside PEP 440.
     Verbatim(Box<str>),
-    /// A PEP 440 version.
     Standard(Version),
 }
 
 impl VersionKey {
-    /// The key of a version's text.
-    pub fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         Version::from_str(text).map_or_else(|_| Self::Verbatim(text.into()), Self::Standard)
     }
 
     /// Whether an installer takes this version without being asked for pre-releases.
-    pub fn is_final(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         matches!(self, Self::Standard(version) if !version.any_prerelease())
     }
 }
 
-/// The version a file belongs to: what its name says, else the middle component of its address, if that says anything.
-pub fn of_file(file: &File) -> Option<String> {
-    let named = file.name.distribution().map(|distribution| distribution.version);
-    named.or_else(|| {
+/// The version a file belongs to: the one in its name, else the middle component of its address, if that is known.
+pub(crate) fn of_file(file: &File, project: &ProjectName) -> Option<String> {
+    file.name.version_of(project).or_else(|| {
         let segment = file.version.as_str();
         (segment != UNKNOWN_VERSION).then(|| segment.to_owned())
     })
 }
 
-/// All versions of a page: those upstream listed, then those of files that upstream's list does not cover, each once
-/// (PEP 700).
-pub fn listed(page: &Page) -> Vec<String> {
+/// All versions of a page (PEP 700): those upstream listed, then those of files that upstream's list does not cover,
+/// each once.
+pub(crate) fn listed(page: &Page) -> Vec<String> {
     let mut seen = HashSet::new();
     let upstream = page.versions.iter().flatten().cloned();
-    upstream.chain(page.files.iter().filter_map(of_file)).filter(|text| seen.insert(VersionKey::of(text))).collect()
+    upstream
+        .chain(page.files.iter().filter_map(|file| of_file(file, &page.name)))
+        .filter(|text| seen.insert(VersionKey::of(text)))
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ProjectName;
-    use crate::parse::{Form, page as parse_page};
+    use crate::parse::{PageFormat, page as parse_page};
 
     fn page(body: &str) -> Page {
         let base = url::Url::parse("https://index.example.org/simple/a/").expect("a valid address");
-        parse_page(Form::Json, body.as_bytes(), &base, &ProjectName::parse("a").expect("a valid name")).expect("a page")
+        parse_page(PageFormat::Json, body.as_bytes(), &base, &ProjectName::parse("a").expect("a valid name"))
+            .expect("a page")
+            .page
     }
 
     #[test]
@@ -70,6 +72,20 @@ mod tests {
         assert!(VersionKey::of("1.0.post1").is_final() && VersionKey::of("1.0").is_final());
         assert!(!VersionKey::of("1.0rc1").is_final() && !VersionKey::of("1.dev0").is_final());
         assert!(!VersionKey::of("2004d").is_final());
+    }
+
+    #[test]
+    fn an_old_file_name_with_two_hyphens_adds_no_version() {
+        let body = r#"{"versions": ["1.0.2", "1.0.2.post2", "1.0.3"], "files": [
+            {"filename": "a-1.0.2.tar.gz", "url": "1.0.2/a-1.0.2.tar.gz"},
+            {"filename": "a-1.0.2-2.tar.gz", "url": "1.0.2.post2/a-1.0.2-2.tar.gz"},
+            {"filename": "a-1.0.3.tar.gz", "url": "1.0.3/a-1.0.3.tar.gz"}]}"#;
+        let page = page(body);
+        assert_eq!(listed(&page), ["1.0.2", "1.0.2.post2", "1.0.3"]);
+        let legacy = crate::render::legacy_json(&page, None, "https://index.example.org/simple/a/").expect("a version");
+        let legacy: serde_json::Value = serde_json::from_slice(&legacy).expect("it is JSON");
+        assert_eq!(legacy["info"]["version"], "1.0.3");
+        assert_eq!(legacy["releases"]["1.0.2.post2"][0]["filename"], "a-1.0.2-2.tar.gz");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Core metadata out of a wheel (PEP 427, PEP 658), and its header fields.
 //!
-//! Blocking and bounded: the caller puts it on a thread where it may read. The bytes come back unmodified, because
-//! clients compare them with a digest and installers with the wheel's own copy. A wheel that is in any doubt gets no
-//! metadata of ours; clients then read the wheel itself.
+//! Blocking and bounded: the caller runs it on a thread that may block. The bytes come back unmodified, because clients
+//! compare them with a digest, and installers compare them with the wheel's own copy. We extract no metadata from an
+//! ambiguous wheel; clients then read the wheel itself.
 
 use std::io::{ErrorKind, Read, Seek};
 use std::str;
@@ -10,17 +10,17 @@ use std::str;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::filename::{Distribution, FileKind, FileName};
-use super::name::ProjectName;
-use super::version::VersionKey;
+use crate::filename::{Distribution, FileKind, FileName};
+use crate::name::ProjectName;
+use crate::version::VersionKey;
 
 /// The largest `METADATA` that is read, in bytes.
-pub const MAX_METADATA: u64 = 16 * 1024 * 1024;
+const MAX_METADATA: u64 = 16 << 20;
 /// How many times larger than its compressed form `METADATA` may be; above this it is a decompression bomb. Deflate
-/// cannot exceed about 1030, prose stays below 20.
-pub const MAX_RATIO: u64 = 200;
+/// cannot exceed about 1030, and prose stays below 20.
+const MAX_RATIO: u64 = 200;
 /// The most entries of a wheel.
-pub const MAX_ENTRIES: usize = 200_000;
+const MAX_ENTRIES: usize = 200_000;
 
 const METADATA_FILE: &str = "METADATA";
 const DIST_INFO: &str = ".dist-info";
@@ -37,7 +37,6 @@ pub enum WheelError {
     /// Not a ZIP archive, or a broken one.
     #[error("the wheel is not a readable ZIP archive: {0}")]
     Archive(String),
-    /// More than [`MAX_ENTRIES`].
     #[error("the wheel has more than {MAX_ENTRIES} entries")]
     TooManyEntries,
     /// There is no `*.dist-info/METADATA`.
@@ -46,11 +45,12 @@ pub enum WheelError {
     /// More than one entry could be meant.
     #[error("the wheel has several entries that could be its metadata")]
     Ambiguous,
-    /// The metadata is encrypted.
     #[error("the metadata of the wheel is encrypted")]
     Encrypted,
-    /// Beyond [`MAX_METADATA`] or [`MAX_RATIO`].
-    #[error("the metadata of the wheel is larger than {MAX_METADATA} bytes or compressed beyond reason")]
+    /// The metadata is too large, in itself or compared with its compressed form.
+    #[error(
+        "the metadata of the wheel is larger than {MAX_METADATA} bytes, or implausibly larger than its compressed form"
+    )]
     TooLarge,
     /// The metadata is for another project or version than the file name.
     #[error("the metadata of the wheel names {found:?} as its {field}; its file name says {expected:?}")]
@@ -59,7 +59,7 @@ pub enum WheelError {
         field: &'static str,
         /// What the file name says.
         expected: String,
-        /// What the metadata says; empty where it says nothing.
+        /// What the metadata says; empty if it has no such field.
         found: String,
     },
 }
@@ -75,8 +75,8 @@ impl From<ZipError> for WheelError {
 
 /// The bytes of `METADATA` in the wheel that is called `name`.
 ///
-/// Its directory is the one that agrees with the file name after normalisation; a wheel with a single `.dist-info` of
-/// another spelling is accepted too, as long as the metadata itself agrees.
+/// Its directory is the one that agrees with the file name after normalisation. A single `.dist-info` directory of
+/// another name will do as well, if the metadata itself agrees.
 pub fn core_metadata(file: impl Read + Seek, name: &FileName) -> Result<Vec<u8>, WheelError> {
     let Some(expected) = name.distribution().filter(|distribution| distribution.kind == FileKind::Wheel) else {
         return Err(WheelError::NotAWheel(name.clone()));
@@ -111,7 +111,7 @@ where
         (None, None, []) => return Err(WheelError::Missing),
         _ => return Err(WheelError::Ambiguous),
     };
-    // Of two entries with one name the archive shows one, and nobody knows which of them another reader takes.
+    // Of two entries with one name, the archive shows one; another reader may take the other one.
     if archive.has_duplicate_names() {
         return Err(WheelError::Ambiguous);
     }
@@ -131,7 +131,8 @@ fn read_entry<R: Read + Seek>(archive: &mut ZipArchive<R>, position: usize) -> R
     if entry.encrypted() {
         return Err(WheelError::Encrypted);
     }
-    // The sizes are the archive's own claim: good for refusing early, so the reader below is limited as well.
+    // The sizes are only what the archive claims. They allow an early refusal; the limit on the reader is what
+    // protects.
     let (size, compressed) = (entry.size(), entry.compressed_size());
     let limit = MAX_METADATA.min(compressed.max(1).saturating_mul(MAX_RATIO));
     if size > limit {
@@ -166,33 +167,25 @@ fn agree(metadata: &[u8], expected: &Distribution) -> Result<(), WheelError> {
     Ok(())
 }
 
-/// The fields of core metadata that are of use here. Of a field that may stand once, the first one counts.
+/// The fields of core metadata that we use. Of a field that may occur once, the first one counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CoreFields {
-    /// `Metadata-Version`
     pub metadata_version: Option<String>,
-    /// `Name`, as written.
+    /// Not normalised.
     pub name: Option<String>,
-    /// `Version`, as written.
+    /// Not normalised.
     pub version: Option<String>,
-    /// `Summary`
     pub summary: Option<String>,
-    /// `Home-page`
     pub home_page: Option<String>,
-    /// `License-Expression`
     pub license_expression: Option<String>,
-    /// `License`
     pub license: Option<String>,
-    /// `Requires-Python`
     pub requires_python: Option<String>,
-    /// Every `Requires-Dist`.
     pub requires_dist: Vec<String>,
-    /// Every `Provides-Extra`.
     pub provides_extra: Vec<String>,
 }
 
-/// Reads the header fields of core metadata: lines of `Name: value`, continued by lines that begin with white space, up
-/// to the first empty line. Unknown fields and lines of another shape are passed over.
+/// Parses the header fields of core metadata: lines of `Name: value`, continued by lines that begin with white space,
+/// up to the first empty line. Unknown fields and malformed lines are ignored.
 pub fn metadata_headers(metadata: &[u8]) -> CoreFields {
     let mut fields = CoreFields::default();
     let mut current: Option<(String, String)> = None;
@@ -208,15 +201,15 @@ pub fn metadata_headers(metadata: &[u8]) -> CoreFields {
             }
             continue;
         }
-        fields.take(current.take());
+        fields.set(current.take());
         current = line.split_once(':').map(|(key, value)| (key.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    fields.take(current);
+    fields.set(current);
     fields
 }
 
 impl CoreFields {
-    fn take(&mut self, header: Option<(String, String)>) {
+    fn set(&mut self, header: Option<(String, String)>) {
         let Some((key, value)) = header else { return };
         let single = match key.as_str() {
             "metadata-version" => &mut self.metadata_version,
@@ -235,35 +228,35 @@ impl CoreFields {
     }
 }
 
-/// How much of core metadata is looked at for what is needed, in bytes.
-const NEEDS_WITHIN: usize = 64 << 10;
-/// How many needed projects are told at most.
-const MOST_NEEDED: usize = 64;
+/// How much of core metadata is searched for requirements, in bytes.
+const REQUIREMENTS_WITHIN: usize = 64 << 10;
+/// The most requirements that are returned.
+const MAX_REQUIREMENTS: usize = 64;
 
-/// The projects that whoever installs a distribution with this core metadata needs in any case: those that a
-/// `Requires-Dist` names with no marker after it, and not by an address of their own (PEP 508). Who wrote the metadata may
-/// mean ill, so only its beginning is read and only the first of them are told.
-pub fn needed_in_any_case(metadata: &[u8]) -> Vec<ProjectName> {
-    let beginning = match metadata.get(..NEEDS_WITHIN) {
+/// The projects that every installation of a distribution with this core metadata needs: those that a `Requires-Dist`
+/// names without a marker and without an address of their own (PEP 508). The metadata may be hostile, so the function
+/// reads only its beginning and returns only the first of them.
+pub fn unconditional_requirements(metadata: &[u8]) -> Vec<ProjectName> {
+    let prefix = match metadata.get(..REQUIREMENTS_WITHIN) {
         None => metadata,
-        // The last line may be cut off.
+        // The last line may be incomplete.
         Some(cut) => &cut[..cut.iter().rposition(|byte| *byte == b'\n').unwrap_or(0)],
     };
-    let mut needed = Vec::new();
-    for requirement in metadata_headers(beginning).requires_dist {
+    let mut projects = Vec::new();
+    for requirement in metadata_headers(prefix).requires_dist {
         let end = requirement.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '-' | '_'));
         let name = ProjectName::parse(&requirement[..end.unwrap_or(requirement.len())]);
         if let Ok(name) = name
             && !requirement.contains([';', '@'])
-            && !needed.contains(&name)
+            && !projects.contains(&name)
         {
-            needed.push(name);
+            projects.push(name);
         }
-        if needed.len() == MOST_NEEDED {
+        if projects.len() == MAX_REQUIREMENTS {
             break;
         }
     }
-    needed
+    projects
 }
 
 #[cfg(test)]

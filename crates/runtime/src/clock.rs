@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The one source of calendar time. Cheap to clone; clones share what [`Clock::shift`] did.
+/// The one source of calendar time. Cheap to clone; clones share the offset that [`Clock::shift`] sets.
 #[derive(Clone, Default)]
 pub struct Clock {
     shift_seconds: Arc<AtomicI64>,
 }
 
 impl Clock {
-    /// The machine's clock.
     pub fn system() -> Self {
         Self::default()
     }
@@ -36,7 +35,7 @@ impl Clock {
         UNIX_EPOCH + self.since_epoch()
     }
 
-    /// Moves this clock and its clones by some seconds; the emulator and tests let tokens expire this way.
+    /// Moves this clock and its clones by some seconds, so that the emulator and tests can let tokens expire.
     pub fn shift(&self, seconds: i64) {
         self.shift_seconds.fetch_add(seconds, Ordering::Relaxed);
     }

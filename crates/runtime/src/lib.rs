@@ -1,4 +1,4 @@
-//! What the proxy and the emulator both stand on: calendar time, tasks and their priority, single flight, and units of
+//! What the proxy and the emulator share: calendar time, tasks and their priority, single flight, and units of
 //! settings.
 //!
 //! Nothing here knows HTTP, AWS or the package index.
@@ -13,8 +13,8 @@ mod units;
 
 pub use blocking::{Panicked, blocking};
 pub use clock::Clock;
-pub use priority::Priority;
 pub use joined::{JoinError, Joined};
+pub use priority::Priority;
 pub use single_flight::{Entered, Leader, Role, SingleFlight};
 pub use tasks::Tasks;
 pub use units::{HumanDuration, InvalidDuration, InvalidSize, Size};

@@ -1,8 +1,9 @@
-//! For whom work is done, so that what is scarce can be shared fairly between those who wait for it.
+//! Which client the running work is for, so that limited resources are shared fairly between clients.
 //!
-//! The caller is a property of the task: the inbound edge sets it for each request, [`Tasks`](super::Tasks) hands it on
-//! to what a request starts, and whoever shares something out asks for it with [`Priority::current`]. A fill that many
-//! clients wait for therefore counts for the one that started it. It decides about turns alone, never about rights.
+//! The priority is a property of the task. The inbound edge sets it for each request, [`Tasks`](super::Tasks) passes it
+//! on to the tasks that a request starts, and a queue reads it with [`Priority::current`]. A download that many clients
+//! wait for therefore counts for the client that started it. The priority decides only the order of work, never
+//! permissions.
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,18 +12,18 @@ tokio::task_local! {
     static CURRENT: Priority;
 }
 
-/// For whom work is done.
+/// Which client work is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Priority {
     /// A client, known by its address.
     Client(IpAddr),
-    /// Nobody waits for it.
+    /// No client waits for it.
     Background,
 }
 
 impl Priority {
-    /// The client at this address. A client with IPv6 has a whole network of 64 bits to choose addresses from, so the
-    /// network counts.
+    /// The client at this address. An IPv6 client can choose any address of its 64-bit network, so the network
+    /// identifies it.
     pub fn client(address: IpAddr) -> Self {
         Self::Client(match address {
             IpAddr::V4(_) => address,
@@ -33,19 +34,19 @@ impl Priority {
         })
     }
 
-    /// For whom the running task works; what no request has started is done for nobody.
+    /// The priority of the running task: [`Priority::Background`] unless a request started it.
     pub fn current() -> Self {
-        CURRENT.try_with(|caller| *caller).unwrap_or(Self::Background)
+        CURRENT.try_with(|priority| *priority).unwrap_or(Self::Background)
     }
 
-    /// Does a piece of work for this caller.
+    /// Runs a future with this priority.
     pub fn serve<T>(self, work: impl Future<Output = T>) -> impl Future<Output = T> {
         CURRENT.scope(self, work)
     }
 
-    /// Starts something for this caller.
-    pub fn start<T>(self, starting: impl FnOnce() -> T) -> T {
-        CURRENT.sync_scope(self, starting)
+    /// Calls a function with this priority.
+    pub fn start<T>(self, call: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, call)
     }
 }
 
@@ -68,7 +69,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_request_starts_is_done_for_its_client() {
+    async fn what_a_request_starts_runs_for_its_client() {
         assert_eq!(Priority::current(), Priority::Background);
         let tasks = Tasks::new();
         let seen_by_a_task = async || {
@@ -78,9 +79,12 @@ mod tests {
             });
             seen.await.expect("the task ran")
         };
-        let asking = client("10.0.0.1");
-        assert_eq!(asking.serve(seen_by_a_task()).await, asking);
-        assert_eq!(asking.serve(async { Priority::Background.start(Priority::current) }).await, Priority::Background);
+        let requesting = client("10.0.0.1");
+        assert_eq!(requesting.serve(seen_by_a_task()).await, requesting);
+        assert_eq!(
+            requesting.serve(async { Priority::Background.start(Priority::current) }).await,
+            Priority::Background
+        );
         assert_eq!(seen_by_a_task().await, Priority::Background);
     }
 }

@@ -1,7 +1,7 @@
 //! Durations and sizes as people write them: `60s`, `10m`, `12h`, `64MiB`, `50GiB`.
 //!
-//! Settings hold [`HumanDuration`] and [`Size`], so that every setting reads and prints the same way. A bare number is not a
-//! duration, because nobody can tell seconds from milliseconds; it is a size, in bytes.
+//! Settings hold [`HumanDuration`] and [`Size`], so that every setting reads and prints the same way. A bare number is
+//! not a duration, because it could mean seconds or milliseconds; it is a size, in bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,23 +23,20 @@ pub struct Size(pub u64);
 #[error("`{0}` is not a duration; write a number and a unit, such as `30s`, `10m`, `12h` or `7d`")]
 pub struct InvalidDuration(String);
 
-/// A string that is not a size.
+/// A string that is not a number of bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a size; write a number and a unit, such as `512KiB`, `64MiB` or `50GiB`")]
 pub struct InvalidSize(String);
 
 impl HumanDuration {
-    /// Whole seconds.
     pub const fn secs(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
 
-    /// Whole milliseconds.
     pub const fn millis(milliseconds: u64) -> Self {
         Self(Duration::from_millis(milliseconds))
     }
 
-    /// The duration.
     pub const fn get(self) -> Duration {
         self.0
     }
@@ -60,12 +57,12 @@ impl fmt::Display for HumanDuration {
 }
 
 impl From<HumanDuration> for Duration {
-    fn from(span: HumanDuration) -> Self {
-        span.0
+    fn from(duration: HumanDuration) -> Self {
+        duration.0
     }
 }
 
-/// Names of the units, the smallest first; binary units first, so that they are the ones printed.
+/// Binary units before decimal ones, and each in ascending order; sizes are printed in binary units.
 const SIZE_UNITS: [(&str, u64); 9] = [
     ("B", 1),
     ("KiB", 1 << 10),
@@ -79,12 +76,10 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 ];
 
 impl Size {
-    /// Mebibytes.
     pub const fn mib(count: u64) -> Self {
         Self(count << 20)
     }
 
-    /// Gibibytes.
     pub const fn gib(count: u64) -> Self {
         Self(count << 30)
     }
@@ -133,9 +128,9 @@ impl Serialize for HumanDuration {
 
 impl<'de> Deserialize<'de> for HumanDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SpanVisitor;
+        struct DurationVisitor;
 
-        impl Visitor<'_> for SpanVisitor {
+        impl Visitor<'_> for DurationVisitor {
             type Value = HumanDuration;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,7 +142,7 @@ impl<'de> Deserialize<'de> for HumanDuration {
             }
         }
 
-        deserializer.deserialize_any(SpanVisitor)
+        deserializer.deserialize_any(DurationVisitor)
     }
 }
 
@@ -194,10 +189,10 @@ mod tests {
         for (text, seconds, printed) in
             [("60s", 60, "1m"), ("10m", 600, "10m"), ("12h", 43_200, "12h"), ("7d", 604_800, "7days")]
         {
-            let span: HumanDuration = text.parse().expect(text);
-            assert_eq!(span, HumanDuration::secs(seconds));
-            assert_eq!(span.to_string(), printed);
-            assert_eq!(printed.parse(), Ok(span), "what is printed can be read again");
+            let duration: HumanDuration = text.parse().expect(text);
+            assert_eq!(duration, HumanDuration::secs(seconds));
+            assert_eq!(duration.to_string(), printed);
+            assert_eq!(printed.parse(), Ok(duration), "what is printed can be read again");
         }
         assert_eq!("250ms".parse(), Ok(HumanDuration::millis(250)));
         for wrong in ["", "60", "ten", "-1s", "1 parsec"] {

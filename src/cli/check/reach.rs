@@ -1,7 +1,7 @@
 //! Reaching the data plane: proxy variables, and one page read exactly as the proxy would read it.
 
 use crate::upstream::{PageReply, Unavailability, UpstreamError};
-use wheelport_index::parse::Form;
+use wheelport_index::parse::PageFormat;
 
 use super::{Environment, Finding};
 
@@ -25,8 +25,8 @@ pub(super) fn judge(outcome: Result<PageReply, UpstreamError>, project: &str, li
     const STEP: &str = "read";
     let error = match outcome {
         Ok(page) => {
-            let form = if page.form == Form::Json { "JSON" } else { "HTML" };
-            return Finding::ok(STEP, format!("page of `{project}`: {} bytes of {form}", page.body.len()));
+            let format = if page.format == PageFormat::Json { "JSON" } else { "HTML" };
+            return Finding::ok(STEP, format!("page of `{project}`: {} bytes of {format}", page.body.len()));
         }
         Err(error) => error,
     };
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn every_answer_to_a_read_has_its_meaning() {
         let url = Url::parse("https://x.invalid/pypi/r/simple/x/").expect("valid");
-        let page = PageReply { form: Form::Json, body: Bytes::from_static(b"0123456789"), url };
+        let page = PageReply { format: PageFormat::Json, body: Bytes::from_static(b"0123456789"), url };
         for (outcome, listed, expected, words) in [
             (Ok(page), true, Status::Ok, "10 bytes of JSON"),
             (Err(UpstreamError::NotFound), true, Status::Warn, "although the repository lists it"),

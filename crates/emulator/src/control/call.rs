@@ -215,7 +215,7 @@ impl Paging {
 
 /// The token is hexadecimal so that no client mistakes it for an offset to compute with.
 fn write_token(start: usize) -> String {
-    wheelport_index::digest::hex(format!("from:{start}").as_bytes())
+    wheelport_index::hex(format!("from:{start}").as_bytes())
 }
 
 fn read_token(token: &str) -> Option<usize> {

@@ -13,8 +13,7 @@ use super::blocking::blocking;
 use super::disk::gone_is_fine;
 use super::error::StoreError;
 use super::model::AssetHashes;
-use wheelport_index::Sha256;
-use wheelport_index::digest::hex;
+use wheelport_index::{Sha256, hex};
 
 /// Content-addressed files. Cheap to clone.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
-//! The HTML form (PEP 503, 592, 629, 658, 714, 740, 792), with CodeArtifact's `data-upload-time`.
+//! The HTML format (PEP 503, 592, 629, 658, 714, 740, 792), with CodeArtifact's `data-upload-time`.
 //!
-//! HTML says less clearly than JSON what it is, so a page counts as an index page only if it calls itself one (title or
-//! heading `Links for …`, or the version mark of PEP 629), or if it links a distribution of the very project.
+//! Any web page is HTML, so a page counts as an index page only if it calls itself one (title or heading `Links for …`,
+//! or the version mark of PEP 629), or if it links a distribution of this project.
 
 use std::convert::Infallible;
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    Files, MAX_ATTRIBUTE, MAX_ATTRIBUTES, ParseError, Parsed, announced, api_version, non_empty, project_status,
+    Files, MAX_ATTRIBUTE, MAX_ATTRIBUTES, ParseError, ParsedPage, announced, api_version, non_empty, project_status,
     provenance, yanked,
 };
 use crate::address;
@@ -20,15 +20,15 @@ use crate::filename::{FileKind, FileName};
 use crate::name::ProjectName;
 use crate::page::{CoreMetadata, File, Page, Yanked};
 
-/// What a page of links calls itself.
+/// How the title of an index page begins, in lower case.
 const HEADING: &str = "links for";
-/// How much of title and heading is kept, in bytes.
+/// How much of title and heading is read, in bytes.
 const MAX_HEADING: usize = 256;
-/// Endings of files that are neither wheels nor source distributions and yet have been on indexes.
+/// Endings of files that are neither wheels nor source distributions, but occur on indexes.
 const OTHER_ENDINGS: [&str; 8] = [".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg", ".asc", ".tar"];
 
-pub(super) fn read(body: &[u8], base: &Url, name: &ProjectName) -> Result<Parsed, ParseError> {
-    let mut reader = Reader::new(base);
+pub(super) fn read(body: &[u8], base: &Url, name: &ProjectName) -> Result<ParsedPage, ParseError> {
+    let mut reader = HtmlReader::new(base, name);
     let mut emitter = CallbackEmitter::new(|event: CallbackEvent<'_>, _: Span<()>| -> Option<Infallible> {
         reader.event(&event);
         None
@@ -36,7 +36,7 @@ pub(super) fn read(body: &[u8], base: &Url, name: &ProjectName) -> Result<Parsed
     // Links inside scripts, styles and the title are text.
     emitter.naively_switch_states(true);
     let Ok(()) = Tokenizer::new_with_emitter(body, emitter).finish();
-    reader.finish(name)
+    reader.finish()
 }
 
 /// The tags that matter.
@@ -52,7 +52,7 @@ enum Tag {
 #[derive(Default)]
 struct Attributes {
     list: Vec<(String, String)>,
-    /// The value to come belongs to an attribute that is not kept.
+    /// The next value belongs to an attribute beyond the bound.
     ignore_value: bool,
 }
 
@@ -86,9 +86,10 @@ impl Attributes {
     }
 }
 
-struct Reader<'a> {
+struct HtmlReader<'a> {
     page: &'a Url,
-    /// What relative links count from, once a `base` element said so.
+    project: &'a ProjectName,
+    /// Where relative links start from, if a `base` element says so.
     links_from: Option<Url>,
     tag: Option<Tag>,
     attributes: Attributes,
@@ -101,10 +102,11 @@ struct Reader<'a> {
     files: Files,
 }
 
-impl<'a> Reader<'a> {
-    fn new(page: &'a Url) -> Self {
+impl<'a> HtmlReader<'a> {
+    fn new(page: &'a Url, project: &'a ProjectName) -> Self {
         Self {
             page,
+            project,
             links_from: None,
             tag: None,
             attributes: Attributes::default(),
@@ -185,7 +187,7 @@ impl<'a> Reader<'a> {
         self.files.add(file);
     }
 
-    /// The file an anchor links, or `None` where it links something else.
+    /// The file that an anchor links, or `None` if it links something else.
     fn file(&self, href: &str) -> Option<File> {
         let url = address::resolve(self.links_from.as_ref().unwrap_or(self.page), href)?;
         let name = address::last_component(&url)?;
@@ -198,7 +200,7 @@ impl<'a> Reader<'a> {
         if !is_file {
             return None;
         }
-        let (version, url) = address::place(self.page, url, &name);
+        let (version, url) = address::locate(self.page, self.project, url, &name);
         let text = |key: &str| attributes.get(key).and_then(non_empty);
         Some(File {
             name,
@@ -223,7 +225,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn finish(self, name: &ProjectName) -> Result<Parsed, ParseError> {
+    fn finish(self) -> Result<ParsedPage, ParseError> {
         let marked = self.version.is_some()
             || self.heading.lines().any(|line| {
                 line.trim_start().get(..HEADING.len()).is_some_and(|start| start.eq_ignore_ascii_case(HEADING))
@@ -234,14 +236,14 @@ impl<'a> Reader<'a> {
             return Err(ParseError::TooManyFiles);
         }
         if files.is_empty() && self.anchors > 0 {
-            return Err(ParseError::NotAnIndex("it has links, and none of them is a file"));
+            return Err(ParseError::NotAnIndex("it has links, but none of them is a file"));
         }
-        if !marked && !files.iter().any(|file| belongs_to(&file.name, name)) {
-            return Err(ParseError::NotAnIndex("it neither says that it is one nor links a file of the project"));
+        if !marked && !files.iter().any(|file| belongs_to(&file.name, self.project)) {
+            return Err(ParseError::NotAnIndex("it neither calls itself one nor links a file of the project"));
         }
         let status = self.status.and_then(|status| project_status(&status, self.status_reason.as_deref()));
         let page = Page {
-            name: name.clone(),
+            name: self.project.clone(),
             api_version,
             versions: None,
             files,
@@ -249,7 +251,7 @@ impl<'a> Reader<'a> {
             meta_extra: Map::new(),
             extra: Map::new(),
         };
-        Ok(Parsed { page, skipped })
+        Ok(ParsedPage { page, skipped })
     }
 }
 
@@ -266,7 +268,7 @@ fn fragment_hashes(fragment: &str) -> Hashes {
     hashes
 }
 
-/// `true`, or one digest as `sha256=…`; `None` for a value that says nothing.
+/// `true`, or one digest as `sha256=…`; `None` for a meaningless value.
 fn core_metadata(value: &str) -> Option<CoreMetadata> {
     match value {
         "" => None,
@@ -276,7 +278,7 @@ fn core_metadata(value: &str) -> Option<CoreMetadata> {
     }
 }
 
-/// The `data-` attributes that nobody here knows, under their full names.
+/// The `data-` attributes that the model does not know, under their full names.
 fn extra(attributes: &Attributes) -> Map<String, Value> {
     let mut extra = Map::new();
     for (key, value) in &attributes.list {

@@ -1,6 +1,6 @@
-//! The JSON form (PEP 691, 700, 708, 714, 740, 792).
+//! The JSON format (PEP 691, 700, 708, 714, 740, 792).
 //!
-//! Files are read one after the other, so that a page of many thousand files is never in memory as a tree of values.
+//! Files are parsed one by one, so that a page of many thousand files is never in memory as a tree of values.
 
 use std::fmt;
 
@@ -8,25 +8,27 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{Files, MAX_DEPTH, ParseError, Parsed, announced, api_version, project_status, provenance, text, yanked};
+use super::{
+    Files, MAX_DEPTH, ParseError, ParsedPage, announced, api_version, project_status, provenance, text, yanked,
+};
 use crate::address;
 use crate::digest::Hashes;
 use crate::filename::FileName;
 use crate::name::ProjectName;
 use crate::page::{CoreMetadata, File, Page, Yanked};
 
-pub(super) fn read(body: &[u8], base: &Url, name: &ProjectName) -> Result<Parsed, ParseError> {
+pub(super) fn read(body: &[u8], base: &Url, name: &ProjectName) -> Result<ParsedPage, ParseError> {
     if nests_too_deep(body) {
         return Err(ParseError::TooDeep);
     }
     let malformed = |error: serde_json::Error| ParseError::Json { line: error.line(), column: error.column() };
     let mut source = serde_json::Deserializer::from_slice(body);
-    let draft = DraftSeed { base }.deserialize(&mut source).map_err(malformed)?;
+    let draft = DraftSeed { base, name }.deserialize(&mut source).map_err(malformed)?;
     source.end().map_err(malformed)?;
     finish(draft, name)
 }
 
-/// One pass over the bytes is cheaper than keeping count while reading, and serde's own limit is higher.
+/// A separate pass over the bytes is cheaper than counting while parsing, and serde's own limit is higher.
 fn nests_too_deep(body: &[u8]) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in body {
@@ -47,7 +49,7 @@ fn nests_too_deep(body: &[u8]) -> bool {
     false
 }
 
-/// The top level as it was read.
+/// The top level of the page, not yet interpreted.
 #[derive(Default)]
 struct Draft {
     files: Option<Files>,
@@ -59,6 +61,7 @@ struct Draft {
 
 struct DraftSeed<'a> {
     base: &'a Url,
+    name: &'a ProjectName,
 }
 
 impl<'de> DeserializeSeed<'de> for DraftSeed<'_> {
@@ -80,7 +83,7 @@ impl<'de> Visitor<'de> for DraftSeed<'_> {
         let mut draft = Draft::default();
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
-                "files" => draft.files = Some(map.next_value_seed(FilesSeed { base: self.base })?),
+                "files" => draft.files = Some(map.next_value_seed(FilesSeed { base: self.base, name: self.name })?),
                 "meta" => {
                     if let Value::Object(meta) = map.next_value()? {
                         draft.meta = meta;
@@ -88,7 +91,7 @@ impl<'de> Visitor<'de> for DraftSeed<'_> {
                 }
                 "versions" => draft.versions = versions(map.next_value()?),
                 "project-status" => draft.status = map.next_value()?,
-                // The name is ours to say: it is the one that was asked for.
+                // The name is the one that we asked for, whatever the page says.
                 "name" => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -103,6 +106,7 @@ impl<'de> Visitor<'de> for DraftSeed<'_> {
 
 struct FilesSeed<'a> {
     base: &'a Url,
+    name: &'a ProjectName,
 }
 
 impl<'de> DeserializeSeed<'de> for FilesSeed<'_> {
@@ -125,7 +129,7 @@ impl<'de> Visitor<'de> for FilesSeed<'_> {
         while !files.too_many {
             let Some(value) = seq.next_element::<Value>()? else { return Ok(files) };
             files.add(match value {
-                Value::Object(entry) => file(entry, self.base),
+                Value::Object(entry) => file(entry, self.base, self.name),
                 _ => None,
             });
         }
@@ -134,7 +138,7 @@ impl<'de> Visitor<'de> for FilesSeed<'_> {
     }
 }
 
-fn finish(draft: Draft, name: &ProjectName) -> Result<Parsed, ParseError> {
+fn finish(draft: Draft, name: &ProjectName) -> Result<ParsedPage, ParseError> {
     let Draft { files, mut meta, versions, status, extra } = draft;
     let api_version = match meta.shift_remove("api-version") {
         Some(Value::String(text)) => api_version(&text)?,
@@ -154,25 +158,25 @@ fn finish(draft: Draft, name: &ProjectName) -> Result<Parsed, ParseError> {
         _ => None,
     };
     let page = Page { name: name.clone(), api_version, versions, files: files.list, status, meta_extra: meta, extra };
-    Ok(Parsed { page, skipped: files.skipped })
+    Ok(ParsedPage { page, skipped: files.skipped })
 }
 
-/// The version list without what is no text and without repetitions; `None` where it is no list.
+/// The strings of the version list, without repetitions; `None` if it is not a list.
 fn versions(value: Value) -> Option<Vec<String>> {
     let Value::Array(values) = value else { return None };
     let mut seen = std::collections::HashSet::new();
     Some(values.iter().filter_map(text).filter(|version| seen.insert(version.clone())).collect())
 }
 
-/// One file, or `None` where the entry names none that can be addressed.
-fn file(entry: Map<String, Value>, base: &Url) -> Option<File> {
+/// One file, or `None` if the entry names no file with an address.
+fn file(entry: Map<String, Value>, base: &Url, project: &ProjectName) -> Option<File> {
     let link = entry.get("url")?.as_str()?;
     let url = address::resolve(base, link)?;
     let name = match entry.get("filename") {
         Some(value) => FileName::parse(value.as_str()?).ok()?,
         None => address::last_component(&url)?,
     };
-    let (version, url) = address::place(base, url, &name);
+    let (version, url) = address::locate(base, project, url, &name);
     let mut file = File {
         name,
         version,
@@ -197,7 +201,7 @@ fn file(entry: Map<String, Value>, base: &Url) -> Option<File> {
     Some(file)
 }
 
-/// Takes over what one key says, if it is well-typed. The last of equal keys wins, as in every JSON reader.
+/// Sets the field that one key is for, if the value has its type. The last of equal keys wins, as in most JSON parsers.
 fn set(file: &mut File, key: String, value: Value) {
     match key.as_str() {
         "filename" | "url" | "core-metadata" | "dist-info-metadata" | "data-dist-info-metadata" => {}
@@ -236,7 +240,7 @@ fn hashes(value: &Value) -> Hashes {
     hashes
 }
 
-/// `None` for a value that says nothing, so that the next spelling of the key may speak.
+/// `None` for a meaningless value, so that the next spelling of the key counts.
 fn core_metadata(value: &Value) -> Option<CoreMetadata> {
     match value {
         Value::Bool(true) => Some(CoreMetadata::Available),

@@ -1,9 +1,9 @@
 //! From upstream's page, JSON or HTML, to the model.
 //!
-//! Lenient with single fields, strict with the whole: what is ill-formed in one field is left out, so that no client
-//! stumbles over it, and a file that cannot be addressed is skipped and counted; but an answer that is no index page at
-//! all (a log-in page, an empty body) is an error, because an empty page would tell clients that nothing exists.
-//! What this module does not know is kept, see [`Page::extra`] and [`File::extra`].
+//! Lenient with fields, strict with the page. An ill-formed field is left out, so that no client fails on it. An entry
+//! that names no file with an address is skipped and counted ([`ParsedPage::skipped`]). A response that is not an index
+//! page at all (a log-in page, an empty body) is an error, because an empty page would tell clients that nothing
+//! exists. Unknown keys are kept, see [`Page::extra`] and [`File::extra`].
 
 mod html;
 mod json;
@@ -14,35 +14,35 @@ use std::collections::HashSet;
 use serde_json::Value;
 use url::Url;
 
-use super::digest::Hashes;
-use super::filename::FileName;
-use super::name::ProjectName;
-use super::page::{CoreMetadata, File, Page, ProjectStatus, Yanked};
+use crate::digest::Hashes;
+use crate::filename::FileName;
+use crate::name::ProjectName;
+use crate::page::{CoreMetadata, File, Page, ProjectStatus, Yanked};
 
 /// The most files of one page.
-pub const MAX_FILES: usize = 200_000;
+const MAX_FILES: usize = 200_000;
 /// The deepest nesting of a JSON page.
-pub const MAX_DEPTH: usize = 32;
-/// The longest value of an HTML attribute that is read, in bytes; a longer one counts as empty.
-pub const MAX_ATTRIBUTE: usize = 8 * 1024;
-/// The most attributes of an HTML tag that are read; the rest is ignored.
-pub const MAX_ATTRIBUTES: usize = 32;
-/// The highest major version of the simple API that is understood (PEP 629).
-pub const MAX_MAJOR: u16 = 1;
-/// The status of a project none of whose files may be offered, whatever the page lists (PEP 792).
+const MAX_DEPTH: usize = 32;
+/// The longest value of an HTML attribute, in bytes; a longer one counts as empty.
+const MAX_ATTRIBUTE: usize = 8 * 1024;
+/// The most attributes of an HTML tag; the rest is ignored.
+const MAX_ATTRIBUTES: usize = 32;
+/// The highest major version of the simple API that we understand (PEP 629).
+const MAX_MAJOR: u16 = 1;
+/// The status of a project whose files must not be offered, whatever the page lists (PEP 792).
 const QUARANTINED: &str = "quarantined";
 
-/// The two written forms of a page.
+/// The two formats of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Form {
+pub enum PageFormat {
     /// PEP 691.
     Json,
     /// PEP 503.
     Html,
 }
 
-impl Form {
-    /// The form's name in logs and metrics.
+impl PageFormat {
+    /// The format's name in logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Json => "json",
@@ -51,63 +51,50 @@ impl Form {
     }
 }
 
-/// Why an answer is not a page. Never quotes the answer.
+/// Why a response is not a page. Never quotes the response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     /// Nothing, or only white space.
-    #[error("the answer is empty")]
+    #[error("the response is empty")]
     Empty,
     /// Not JSON, or JSON of another shape.
-    #[error("the answer is not the JSON of an index page (line {line}, column {column})")]
+    #[error("the response is not the JSON of an index page (line {line}, column {column})")]
     Json {
-        /// Where reading ended, from 1.
+        /// Where the parser stopped, from 1.
         line: usize,
-        /// Where reading ended, from 1.
+        /// Where the parser stopped, from 1.
         column: usize,
     },
-    /// Readable, but something else than an index page.
-    #[error("the answer is not an index page: {0}")]
+    /// Readable, but not an index page.
+    #[error("the response is not an index page: {0}")]
     NotAnIndex(&'static str),
     /// An incompatible version of the simple API.
-    #[error("the index speaks version {major}.{minor} of the simple API; the highest understood is {MAX_MAJOR}.x")]
-    Version {
-        /// Before the dot.
-        major: u16,
-        /// After the dot.
-        minor: u16,
-    },
-    /// More than [`MAX_FILES`].
+    #[error("the index speaks version {major}.{minor} of the simple API; the highest supported is {MAX_MAJOR}.x")]
+    Version { major: u16, minor: u16 },
     #[error("the page lists more than {MAX_FILES} files")]
     TooManyFiles,
-    /// Nested more than [`MAX_DEPTH`] levels.
     #[error("the page nests deeper than {MAX_DEPTH} levels")]
     TooDeep,
 }
 
-/// A page, and what was lost on the way.
+/// A page, and how much of it was lost.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Parsed {
-    /// The page.
+pub struct ParsedPage {
     pub page: Page,
-    /// How many entries were left out because they name no file that can be addressed. A second entry of the same file
-    /// name does not count.
+    /// How many entries were left out because they name no file with an address. A second entry of one file name does
+    /// not count. In HTML, links to something other than a file count as well.
     pub skipped: usize,
 }
 
-/// Reads a page. `base` is the address the answer came from, with its final slash.
-pub fn page(form: Form, body: &[u8], base: &Url, name: &ProjectName) -> Result<Page, ParseError> {
-    parsed(form, body, base, name).map(|parsed| parsed.page)
-}
-
-/// Reads a page as [`page`] does, and says how many entries it had to leave out.
-pub fn parsed(form: Form, body: &[u8], base: &Url, name: &ProjectName) -> Result<Parsed, ParseError> {
+/// Parses a page. `base` is the address the response came from, with its final slash.
+pub fn page(format: PageFormat, body: &[u8], base: &Url, name: &ProjectName) -> Result<ParsedPage, ParseError> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(ParseError::Empty);
     }
-    let mut parsed = match form {
-        Form::Json => json::read(body, base, name),
-        Form::Html => html::read(body, base, name),
+    let mut parsed = match format {
+        PageFormat::Json => json::read(body, base, name),
+        PageFormat::Html => html::read(body, base, name),
     }?;
     if parsed.page.status.as_ref().is_some_and(|status| status.status == QUARANTINED) {
         parsed.page.files.clear();
@@ -115,7 +102,7 @@ pub fn parsed(form: Form, body: &[u8], base: &Url, name: &ProjectName) -> Result
     Ok(parsed)
 }
 
-/// The files read so far.
+/// The files so far.
 #[derive(Default)]
 struct Files {
     list: Vec<File>,
@@ -125,7 +112,7 @@ struct Files {
 }
 
 impl Files {
-    /// Takes one entry; the first of a name wins.
+    /// Adds one entry; the first of a name wins.
     fn add(&mut self, file: Option<File>) {
         let Some(file) = file else {
             self.skipped += 1;
@@ -139,7 +126,7 @@ impl Files {
     }
 }
 
-/// The version text of PEP 629; one that says nothing counts as 1.0, as an absent one does.
+/// Parses the version of PEP 629; one that is not a version counts as 1.0, like an absent one.
 fn api_version(text: &str) -> Result<(u16, u16), ParseError> {
     let (major, minor) = text.trim().split_once('.').unwrap_or((text.trim(), "0"));
     let Ok(major) = major.parse() else { return Ok((1, 0)) };
@@ -150,22 +137,21 @@ fn api_version(text: &str) -> Result<(u16, u16), ParseError> {
     Ok((major, minor))
 }
 
-/// A text that is there and says something.
 fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// The yank mark from its text; an empty one is a mark without a reason.
+/// The yank mark from its text; an empty text is a mark without a reason.
 fn yanked(reason: &str) -> Yanked {
     non_empty(reason).map_or(Yanked::Yes, Yanked::Because)
 }
 
-/// The provenance address: clients want an absolute one.
+/// The provenance address, which clients require to be absolute.
 fn provenance(text: &str) -> Option<String> {
     Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https")).then(|| text.to_owned())
 }
 
-/// Announced core metadata with these digests, of which none may have been usable.
+/// Announced core metadata with these digests; there may be none.
 fn announced(hashes: Hashes) -> CoreMetadata {
     if hashes.is_empty() { CoreMetadata::Available } else { CoreMetadata::Hashed(hashes) }
 }

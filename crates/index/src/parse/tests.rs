@@ -1,4 +1,4 @@
-//! One story per oddity that an index has been seen to send, or that an attacker would.
+//! One story for each oddity that an index has been seen to send, or that an attacker would.
 
 use serde_json::json;
 
@@ -12,12 +12,12 @@ fn base() -> Url {
     Url::parse(BASE).expect("a valid address")
 }
 
-fn read(form: Form, body: &str) -> Result<Parsed, ParseError> {
-    parsed(form, body.as_bytes(), &base(), &ProjectName::parse("Flask").expect("a valid name"))
+fn read(format: PageFormat, body: &str) -> Result<ParsedPage, ParseError> {
+    page(format, body.as_bytes(), &base(), &ProjectName::parse("Flask").expect("a valid name"))
 }
 
-fn from_json(body: &Value) -> Parsed {
-    read(Form::Json, &body.to_string()).expect("a page")
+fn from_json(body: &Value) -> ParsedPage {
+    read(PageFormat::Json, &body.to_string()).expect("a page")
 }
 
 /// A page of one file with these additional keys.
@@ -30,8 +30,8 @@ fn json_file(keys: &Value) -> File {
     parsed.page.files.into_iter().next().expect("one file")
 }
 
-fn from_html(body: &str) -> Parsed {
-    read(Form::Html, &format!("<!DOCTYPE html><title>Links for flask</title>{body}")).expect("a page")
+fn from_html(body: &str) -> ParsedPage {
+    read(PageFormat::Html, &format!("<!DOCTYPE html><title>Links for flask</title>{body}")).expect("a page")
 }
 
 /// A page of one anchor with these additional attributes.
@@ -41,7 +41,7 @@ fn html_file(attributes: &str) -> File {
     parsed.page.files.into_iter().next().expect("one file")
 }
 
-fn names(parsed: &Parsed) -> Vec<&str> {
+fn names(parsed: &ParsedPage) -> Vec<&str> {
     parsed.page.files.iter().map(|file| file.name.as_str()).collect()
 }
 
@@ -61,7 +61,7 @@ fn the_html_of_codeartifact_is_read_in_full() {
          <a href=\"3.0.1/flask-3.0.1.tar.gz#sha256={DIGEST}\" data-requires-python=\"&gt;=3.8\" data-gpg-sig=\"false\" \
          data-upload-time=\"2024-01-18T10:00:00Z\">flask-3.0.1.tar.gz</a>\n    <br/>\n</body>\n</html>\n"
     );
-    let Parsed { page, skipped } = read(Form::Html, &body).expect("a page");
+    let ParsedPage { page, skipped } = read(PageFormat::Html, &body).expect("a page");
     assert_eq!((page.name.as_str(), page.api_version, page.versions, skipped), ("flask", (1, 0), None, 0));
     let [first, second] = page.files.as_slice() else { panic!("two files") };
     assert_eq!((first.name.as_str(), first.version.as_str(), &first.url), ("Flask-0.1.tar.gz", "0.1", &None));
@@ -73,7 +73,7 @@ fn the_html_of_codeartifact_is_read_in_full() {
 
 #[test]
 fn the_json_of_codeartifact_is_read_in_full() {
-    let Parsed { page, skipped } = from_json(&json!({
+    let ParsedPage { page, skipped } = from_json(&json!({
         "meta": {"api-version": "1.1", "_last-serial": 7}, "name": "flask", "versions": ["3.0.1"], "later": {"a": [null]},
         "files": [{"filename": "flask-3.0.1.tar.gz", "url": "3.0.1/flask-3.0.1.tar.gz",
             "hashes": {"sha256": DIGEST, "md5": "00".repeat(16)}, "requires-python": ">=3.8", "size": 64928,
@@ -242,7 +242,7 @@ fn the_first_entry_of_a_name_wins() {
 }
 
 #[test]
-fn entries_that_no_address_can_be_made_of_are_skipped_and_counted() {
+fn entries_without_an_address_are_skipped_and_counted() {
     let parsed = from_json(&json!({"files": [
         null, 5, "text", [], {}, {"filename": "a.whl"}, {"filename": "a.whl", "url": null},
         {"filename": "../../etc/passwd", "url": "x"}, {"filename": "a/b.whl", "url": "1/b.whl"},
@@ -291,9 +291,9 @@ fn the_version_mark_is_believed_and_a_higher_major_refused() {
         ("2", Err(ParseError::Version { major: 2, minor: 0 })),
     ] {
         let json = json!({"meta": {"api-version": text}, "files": []}).to_string();
-        assert_eq!(read(Form::Json, &json).map(|parsed| parsed.page.api_version), expected, "{text}");
+        assert_eq!(read(PageFormat::Json, &json).map(|parsed| parsed.page.api_version), expected, "{text}");
         let html = format!("<meta content='{text}' name='pypi:repository-version'>");
-        assert_eq!(read(Form::Html, &html).map(|parsed| parsed.page.api_version), expected, "{text}");
+        assert_eq!(read(PageFormat::Html, &html).map(|parsed| parsed.page.api_version), expected, "{text}");
     }
 }
 
@@ -310,18 +310,18 @@ fn the_status_of_a_project_is_read_and_quarantine_hides_files() {
 }
 
 #[test]
-fn what_is_no_index_page_is_an_error() {
-    let not_an_index = |form, body: &str| matches!(read(form, body), Err(ParseError::NotAnIndex(_)));
+fn a_response_that_is_not_an_index_page_is_an_error() {
+    let not_an_index = |format, body: &str| matches!(read(format, body), Err(ParseError::NotAnIndex(_)));
     for body in ["", "  \n", "\u{feff}"] {
-        assert_eq!(read(Form::Json, body), Err(ParseError::Empty));
-        assert_eq!(read(Form::Html, body), Err(ParseError::Empty));
+        assert_eq!(read(PageFormat::Json, body), Err(ParseError::Empty));
+        assert_eq!(read(PageFormat::Html, body), Err(ParseError::Empty));
     }
     for body in ["[]", "null", "\"files\"", "{", "{\"files\": null}", "{\"files\": {}}", "{\"files\": []} x", "<html>"]
     {
-        assert!(matches!(read(Form::Json, body), Err(ParseError::Json { .. })), "{body}");
+        assert!(matches!(read(PageFormat::Json, body), Err(ParseError::Json { .. })), "{body}");
     }
     for body in ["{}", "{\"message\": \"Forbidden\"}", "{\"meta\": {\"api-version\": \"1.0\"}}"] {
-        assert!(not_an_index(Form::Json, body), "{body}");
+        assert!(not_an_index(PageFormat::Json, body), "{body}");
     }
     for body in [
         "<html><title>Log in</title><form action=/login></form></html>",
@@ -331,7 +331,7 @@ fn what_is_no_index_page_is_an_error() {
         "plain text",
         "{\"files\": []}",
     ] {
-        assert!(not_an_index(Form::Html, body), "{body}");
+        assert!(not_an_index(PageFormat::Html, body), "{body}");
     }
 }
 
@@ -344,19 +344,19 @@ fn an_index_page_is_known_by_its_mark_or_by_its_files() {
         "<meta name=pypi:repository-version content=1.0>",
         "\u{feff}<!doctype html><title>Links for flask</title>",
     ] {
-        assert_eq!(read(Form::Html, body).map(|parsed| parsed.page.files.len()), Ok(0), "{body}");
+        assert_eq!(read(PageFormat::Html, body).map(|parsed| parsed.page.files.len()), Ok(0), "{body}");
     }
     let listing = "<title>Index of /flask</title><a href='../'>up</a><a href='flask-1.0.tar.gz'>flask</a>";
-    assert_eq!(read(Form::Html, listing).map(|parsed| parsed.page.files.len()), Ok(1));
+    assert_eq!(read(PageFormat::Html, listing).map(|parsed| parsed.page.files.len()), Ok(1));
 }
 
 #[test]
 fn size_and_depth_are_bounded() {
     let nested = |levels: usize| format!("{{\"files\": [], \"x\": {}{}}}", "[".repeat(levels), "]".repeat(levels));
-    assert!(read(Form::Json, &nested(MAX_DEPTH - 1)).is_ok());
-    assert_eq!(read(Form::Json, &nested(MAX_DEPTH)), Err(ParseError::TooDeep));
+    assert!(read(PageFormat::Json, &nested(MAX_DEPTH - 1)).is_ok());
+    assert_eq!(read(PageFormat::Json, &nested(MAX_DEPTH)), Err(ParseError::TooDeep));
     let brackets_in_text = json!({"files": [], "x": "[\"\\[".repeat(MAX_DEPTH)}).to_string();
-    assert!(read(Form::Json, &brackets_in_text).is_ok());
+    assert!(read(PageFormat::Json, &brackets_in_text).is_ok());
 
     let entries = |count: usize| {
         let list: Vec<String> = (0..count)
@@ -364,10 +364,10 @@ fn size_and_depth_are_bounded() {
             .collect();
         format!("{{\"files\": [{}]}}", list.join(","))
     };
-    assert_eq!(read(Form::Json, &entries(MAX_FILES)).map(|parsed| parsed.page.files.len()), Ok(MAX_FILES));
-    assert_eq!(read(Form::Json, &entries(MAX_FILES + 2)), Err(ParseError::TooManyFiles));
+    assert_eq!(read(PageFormat::Json, &entries(MAX_FILES)).map(|parsed| parsed.page.files.len()), Ok(MAX_FILES));
+    assert_eq!(read(PageFormat::Json, &entries(MAX_FILES + 2)), Err(ParseError::TooManyFiles));
     let anchors: Vec<String> = (0..=MAX_FILES).map(|number| format!("<a href=1/a{number}.whl>")).collect();
-    assert_eq!(read(Form::Html, &anchors.concat()), Err(ParseError::TooManyFiles));
+    assert_eq!(read(PageFormat::Html, &anchors.concat()), Err(ParseError::TooManyFiles));
 }
 
 #[test]

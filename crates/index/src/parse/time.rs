@@ -1,7 +1,7 @@
-//! The upload time of PEP 700: pass on what every client can read, nothing else.
+//! The upload time of PEP 700: only what every client can parse is passed on.
 
-/// Reads `yyyy-mm-ddThh:mm:ss[.f…]` in UTC (`Z` or `+00:00`) and writes it as PEP 700 has it: no fraction or six digits
-/// of it, and `Z`. `None` for anything else: clients refuse a page for one wrong time.
+/// Parses `yyyy-mm-ddThh:mm:ss[.f…]` in UTC (`Z` or `+00:00`) and writes it as PEP 700 has it: without a fraction or
+/// with six digits, and with `Z`. `None` for anything else, because clients refuse a page for one wrong time.
 pub(super) fn upload_time(raw: &str) -> Option<String> {
     let time = raw.strip_suffix('Z').or_else(|| raw.strip_suffix("+00:00"))?;
     let (seconds, fraction) = match time.split_once('.') {

@@ -1,4 +1,4 @@
-//! The HTML form (PEP 503, 592, 629, 658, 714, 740, 792) of pages and of the project list.
+//! The HTML format (PEP 503, 592, 629, 658, 714, 740, 792) of pages and of the project list.
 
 use std::fmt::{self, Write as _};
 
@@ -14,7 +14,6 @@ pub fn html(page: &Page) -> Vec<u8> {
     finished(write_page(page))
 }
 
-/// The project list as HTML.
 pub fn list_html(list: &ProjectList) -> Vec<u8> {
     finished(write_list(list))
 }
@@ -23,8 +22,8 @@ fn finished(written: Result<String, fmt::Error>) -> Vec<u8> {
     written.expect("writing to a string cannot fail").into_bytes()
 }
 
-/// Text for HTML, as content and within double or single quotes alike: the one place that escapes. Control characters,
-/// which HTML cannot hold in any spelling, become blanks.
+/// Escapes text for HTML, both as content and within double or single quotes. Control characters, which HTML cannot
+/// represent, become blanks.
 pub struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -75,8 +74,8 @@ fn attribute(out: &mut String, name: &str, value: &str) -> fmt::Result {
     write!(out, " {name}=\"{}\"", Escaped(value))
 }
 
-/// The version of the simple API that this page fulfils. What 1.1 added concerns JSON alone (PEP 700), and of what 1.2
-/// added nothing is written in HTML.
+/// The version of the simple API that this page complies with. Version 1.1 concerns only JSON (PEP 700), and we write
+/// nothing in HTML of what 1.2 added.
 fn api_version(page: &Page) -> &'static str {
     if page.status.is_some() {
         "1.4"
@@ -119,7 +118,7 @@ fn write_file(out: &mut String, file: &File) -> fmt::Result {
         CoreMetadata::Hashed(hashes) => Some(fragment(hashes).unwrap_or_else(|| "true".to_owned())),
     };
     if let Some(metadata) = metadata {
-        // The older spelling is for installers from before PEP 714; the two have to be equal.
+        // The older spelling is for installers from before PEP 714. The two must be equal.
         attribute(out, "data-core-metadata", &metadata)?;
         attribute(out, "data-dist-info-metadata", &metadata)?;
     }
@@ -146,7 +145,7 @@ fn write_list(list: &ProjectList) -> Result<String, fmt::Error> {
         "1.0",
         |_| Ok(()),
         |out| {
-            // A project's name is made of letters, digits and hyphens: nothing to escape.
+            // A normalised project name has only letters, digits and hyphens: nothing to escape.
             list.projects.iter().try_for_each(|name| writeln!(out, "<a href=\"{name}/\">{name}</a><br>"))
         },
     )

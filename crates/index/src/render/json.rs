@@ -1,4 +1,4 @@
-//! The JSON form (PEP 691, 700, 714, 740, 792) of pages and of the project list.
+//! The JSON format (PEP 691, 700, 714, 740, 792) of pages and of the project list.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
@@ -22,12 +22,12 @@ pub fn list_json(list: &ProjectList) -> Vec<u8> {
 }
 
 pub(super) fn to_bytes(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("writing to memory cannot fail, and every key is a text")
+    serde_json::to_vec(value).expect("writing to memory cannot fail, and every key is a string")
 }
 
-/// The version of the simple API whose duties this page fulfils, never a higher one.
+/// The highest version of the simple API that this page complies with.
 ///
-/// Each version requires what the ones before it require, and 1.1 requires the size of every file.
+/// Each version requires what earlier ones require, and 1.1 requires the size of every file.
 fn api_version(page: &Page) -> &'static str {
     if page.files.iter().any(|file| file.size.is_none()) {
         "1.0"
@@ -42,8 +42,8 @@ fn api_version(page: &Page) -> &'static str {
     }
 }
 
-/// Writes what upstream said beyond the model.
-fn foreign<M: SerializeMap>(map: &mut M, extra: &Map<String, Value>, owned: &[&str]) -> Result<(), M::Error> {
+/// Writes the keys that the model does not own.
+fn write_foreign<M: SerializeMap>(map: &mut M, extra: &Map<String, Value>, owned: &[&str]) -> Result<(), M::Error> {
     extra
         .iter()
         .filter(|(key, _)| !owned.contains(&key.as_str()))
@@ -63,7 +63,7 @@ impl Serialize for PageJson<'_> {
         }
         map.serialize_entry("versions", &version::listed(page))?;
         map.serialize_entry("files", &Each(&page.files, FileJson))?;
-        foreign(&mut map, &page.extra, &keys::PAGE)?;
+        write_foreign(&mut map, &page.extra, &keys::PAGE)?;
         map.end()
     }
 }
@@ -74,7 +74,7 @@ impl Serialize for MetaJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("api-version", api_version(self.0))?;
-        foreign(&mut map, &self.0.meta_extra, &keys::META)?;
+        write_foreign(&mut map, &self.0.meta_extra, &keys::META)?;
         map.end()
     }
 }
@@ -92,7 +92,7 @@ impl Serialize for StatusJson<'_> {
     }
 }
 
-/// A list whose elements are written through a wrapper.
+/// A list whose elements are serialised through a wrapper.
 struct Each<'a, T, F>(&'a [T], F);
 
 impl<'a, T, W: Serialize, F: Fn(&'a T) -> W> Serialize for Each<'a, T, F> {
@@ -139,7 +139,7 @@ impl Serialize for FileJson<'_> {
         if let Some(provenance) = &file.provenance {
             map.serialize_entry("provenance", provenance)?;
         }
-        foreign(&mut map, &file.extra, &keys::FILE)?;
+        write_foreign(&mut map, &file.extra, &keys::FILE)?;
         map.end()
     }
 }

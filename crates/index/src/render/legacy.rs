@@ -1,6 +1,6 @@
-//! The JSON interface that is older than the simple API: what tools that look up digests read of it.
+//! The JSON interface that is older than the simple API: the part that tools read to look up digests.
 //!
-//! The shape is `{info, releases, urls}`; what only a package's metadata could say is not there.
+//! The shape is `{info, releases, urls}`, without what only a package's metadata says.
 
 use std::collections::HashMap;
 
@@ -13,8 +13,8 @@ use crate::filename::FileKind;
 use crate::page::{File, Page, Yanked};
 use crate::version::{self, VersionKey};
 
-/// The answer for a project (`version` absent) or for one version of it; `None` where there is no such version.
-/// `files_base` is the address of the project's page, in front of `{version}/{file}`.
+/// The document of a project (`version` absent) or of one version of it; `None` if there is no such version.
+/// `files_base` is the address of the project's page, to which `{version}/{file}` is appended.
 pub fn legacy_json(page: &Page, version: Option<&str>, files_base: &str) -> Option<Vec<u8>> {
     let releases = Releases::of(page);
     let chosen = match version {
@@ -33,7 +33,7 @@ pub fn legacy_json(page: &Page, version: Option<&str>, files_base: &str) -> Opti
         .collect();
     let release = &releases.0[chosen];
     let (yanked, reason) = release.yanked();
-    let answer = json!({
+    let document = json!({
         "info": {
             "name": page.name.as_str(),
             "version": release.version,
@@ -44,7 +44,7 @@ pub fn legacy_json(page: &Page, version: Option<&str>, files_base: &str) -> Opti
         "releases": all,
         "urls": entries(&release.files),
     });
-    Some(to_bytes(&answer))
+    Some(to_bytes(&document))
 }
 
 struct Release<'a> {
@@ -77,7 +77,7 @@ impl<'a> Releases<'a> {
         let positions: HashMap<VersionKey, usize> =
             releases.iter().enumerate().map(|(position, release)| (release.key.clone(), position)).collect();
         for file in &page.files {
-            let position = version::of_file(file).and_then(|text| positions.get(&VersionKey::of(&text)));
+            let position = version::of_file(file, &page.name).and_then(|text| positions.get(&VersionKey::of(&text)));
             if let Some(position) = position {
                 releases[*position].files.push(file);
             }
@@ -90,8 +90,8 @@ impl<'a> Releases<'a> {
         self.0.iter().position(|release| release.key == key)
     }
 
-    /// The newest that an installer would take by itself: not yanked before yanked, final before pre-release, with files
-    /// before without.
+    /// The newest release that an installer would choose. It prefers, in this order, releases with files, releases that
+    /// are not yanked, and final releases.
     fn newest(&self) -> Option<usize> {
         let rank = |release: &Release<'_>| {
             (!release.files.is_empty(), !release.yanked().0, release.key.is_final(), release.key.clone())
@@ -102,10 +102,10 @@ impl<'a> Releases<'a> {
 
 fn entry(file: &File, base: &str) -> Value {
     let (package_type, python_version) = package_type(file);
-    // In the page's order: the same page is the same bytes each time.
+    // In the page's order, so that the same page gives the same bytes.
     let digests: Map<String, Value> =
         presentable(&file.hashes).map(|(algorithm, digest)| (algorithm.to_owned(), digest.into())).collect();
-    // pip escapes the `+` of every link that it reads, and pip-tools looks its links up among these addresses.
+    // pip escapes the `+` of every link, and pip-tools looks up pip's links among these addresses.
     let address = below_page(&file.version, &file.name).replace('+', "%2B");
     let mut entry = json!({
         "filename": file.name.as_str(),
@@ -129,7 +129,7 @@ fn entry(file: &File, base: &str) -> Value {
     entry
 }
 
-/// `packagetype` and `python_version` by the file's name.
+/// `packagetype` and `python_version`, from the file name.
 fn package_type(file: &File) -> (&'static str, &str) {
     let name = file.name.as_str();
     match file.name.kind() {

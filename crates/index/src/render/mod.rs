@@ -1,8 +1,8 @@
 //! From the model to what clients read: JSON and HTML pages, project lists, and the older JSON interface.
 //!
-//! All writers read one model, so the forms cannot disagree. Output is typed as strictly as the strictest client wants:
-//! an unknown value is left out, never null, except where null has a meaning of its own. Links are relative, so a page
-//! is the same bytes for every host name.
+//! All writers read one model, so the formats cannot disagree. The output satisfies the strictest client: an unknown
+//! value is left out, never null, unless null has a meaning of its own. Links are relative, so a page is the same bytes
+//! for every host name.
 
 mod html;
 mod json;
@@ -12,28 +12,28 @@ pub use html::{Escaped, html, list_html};
 pub use json::{json, list_json};
 pub use legacy::legacy_json;
 
-use super::digest::Hashes;
-use super::page::Page;
+use crate::digest::Hashes;
+use crate::page::Page;
 
-/// The digests that every installer knows by these names. One file whose only digest is another one makes an installer
-/// fail, while a file without digests is fine.
+/// The digests that every installer knows. Some installers fail on a file whose only digest is a different one, but
+/// accept a file without digests.
 const COMMON_ALGORITHMS: [&str; 6] = ["sha256", "sha512", "sha384", "md5", "sha224", "sha1"];
 
-/// The digests that are understood in the fragment of a link, best first.
+/// The digests that installers understand in the fragment of a link, best first.
 const FRAGMENT_ALGORITHMS: [&str; 4] = ["sha256", "sha512", "sha384", "md5"];
 
-/// The digests to show: all of them, if at least one is common.
+/// The digests to write: all of them, if at least one is common.
 fn presentable(hashes: &Hashes) -> impl Iterator<Item = (&str, &str)> {
     let usable = COMMON_ALGORITHMS.iter().any(|algorithm| hashes.get(algorithm).is_some());
     hashes.iter().filter(move |_| usable)
 }
 
-/// The one digest to show where there is room for one, as `sha256=…`.
+/// The one digest to write in a fragment, as `sha256=…`.
 fn fragment(hashes: &Hashes) -> Option<String> {
     FRAGMENT_ALGORITHMS.iter().find_map(|algorithm| hashes.get(algorithm).map(|digest| format!("{algorithm}={digest}")))
 }
 
-/// Whether the page uses what version 1.3 of the simple API brought (PEP 740).
+/// Whether the page uses what version 1.3 of the simple API added (PEP 740).
 fn has_provenance(page: &Page) -> bool {
     page.files.iter().any(|file| file.provenance.is_some())
 }

@@ -11,7 +11,7 @@ use crate::filename::{FileName, VersionSegment};
 use crate::keys;
 use crate::name::ProjectName;
 use crate::page::{CoreMetadata, File, Page, ProjectList, ProjectStatus, Yanked};
-use crate::parse::{self, Form};
+use crate::parse::{self, PageFormat};
 use crate::version;
 
 const DIGEST: &str = "9da884457e910bf0847d396cb4b778ad9f3c3d17db1c5997cb861937bd284237";
@@ -125,8 +125,9 @@ fn the_html_of_a_file_in_full_and_in_short() {
 #[test]
 fn the_announced_version_is_the_highest_that_the_keys_justify() {
     let versions = |page: &Page| {
-        let read = |form, body: &[u8]| parse::page(form, body, &base(), &project()).expect("a page").api_version.1;
-        (read(Form::Json, &json(page)), read(Form::Html, &html(page)))
+        let read =
+            |format, body: &[u8]| parse::page(format, body, &base(), &project()).expect("a page").page.api_version.1;
+        (read(PageFormat::Json, &json(page)), read(PageFormat::Html, &html(page)))
     };
     let mut sized = file("friendly-bard-0.9.tar.gz", "0.9");
     sized.size = Some(1);
@@ -435,14 +436,14 @@ proptest! {
 
     #[test]
     fn json_brings_back_the_same_page(page in some_page()) {
-        let mut read = parse::page(Form::Json, &json(&page), &base(), &project()).expect("our own page");
+        let mut read = parse::page(PageFormat::Json, &json(&page), &base(), &project()).expect("our own page").page;
         read.api_version = page.api_version;
         prop_assert_eq!(read, through_json(&page));
     }
 
     #[test]
     fn html_brings_back_what_it_can_carry(page in some_page()) {
-        let mut read = parse::page(Form::Html, &html(&page), &base(), &project()).expect("our own page");
+        let mut read = parse::page(PageFormat::Html, &html(&page), &base(), &project()).expect("our own page").page;
         read.api_version = page.api_version;
         prop_assert_eq!(read, through_html(&page));
     }
@@ -483,17 +484,17 @@ proptest! {
 
     #[test]
     fn both_forms_list_the_same_files_in_the_same_order(page in some_page()) {
-        let names = |form, body: &[u8]| {
-            let read = parse::page(form, body, &base(), &project()).expect("our own page");
+        let names = |format, body: &[u8]| {
+            let read = parse::page(format, body, &base(), &project()).expect("our own page").page;
             read.files.into_iter().map(|file| (file.name, file.version)).collect::<Vec<_>>()
         };
-        prop_assert_eq!(names(Form::Json, &json(&page)), names(Form::Html, &html(&page)));
+        prop_assert_eq!(names(PageFormat::Json, &json(&page)), names(PageFormat::Html, &html(&page)));
     }
 
     #[test]
-    fn no_input_breaks_the_parser(body in hostile(), form in prop_oneof![Just(Form::Json), Just(Form::Html)]) {
-        let _ = parse::page(form, body.as_bytes(), &base(), &project());
-        let _ = parse::page(form, format!("<h1>Links for</h1><a href=\"{body}\" data-x='{body}'>").as_bytes(), &base(), &project());
-        let _ = parse::page(form, json!({"files": [{"filename": body, "url": body}]}).to_string().as_bytes(), &base(), &project());
+    fn no_input_breaks_the_parser(body in hostile(), format in prop_oneof![Just(PageFormat::Json), Just(PageFormat::Html)]) {
+        let _ = parse::page(format, body.as_bytes(), &base(), &project());
+        let _ = parse::page(format, format!("<h1>Links for</h1><a href=\"{body}\" data-x='{body}'>").as_bytes(), &base(), &project());
+        let _ = parse::page(format, json!({"files": [{"filename": body, "url": body}]}).to_string().as_bytes(), &base(), &project());
     }
 }

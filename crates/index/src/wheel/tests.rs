@@ -48,7 +48,7 @@ fn a_single_directory_of_another_spelling_will_do_and_of_several_the_agreeing_on
 }
 
 #[test]
-fn doubt_is_an_error() {
+fn an_ambiguous_wheel_is_an_error() {
     let two_spellings = wheel(&[
         ("friendly_bard-1.0.dist-info/METADATA", METADATA),
         ("Friendly_Bard-1.0.dist-info/METADATA", METADATA),
@@ -109,8 +109,8 @@ fn bombs_and_damage_are_refused() {
     let at = damaged.windows(4).position(|text| text == b"Bard").expect("it is stored as it is");
     damaged[at] = b'b';
     assert!(matches!(read(Cursor::new(damaged)), Err(WheelError::Archive(_))), "the checksum does not fit");
-    let whole = wheel(&[(path, METADATA)]).into_inner();
-    assert!(matches!(read(Cursor::new(whole[..whole.len() - 9].to_vec())), Err(WheelError::Archive(_))));
+    let complete = wheel(&[(path, METADATA)]).into_inner();
+    assert!(matches!(read(Cursor::new(complete[..complete.len() - 9].to_vec())), Err(WheelError::Archive(_))));
 
     let mut encrypted = wheel(&[(path, METADATA)]).into_inner();
     for (signature, flags) in [(b"PK\x03\x04", 6), (b"PK\x01\x02", 8)] {
@@ -148,22 +148,22 @@ fn header_fields_are_read_up_to_the_empty_line() {
 }
 
 #[test]
-fn what_is_needed_in_any_case_has_no_marker_and_no_address_of_its_own() {
-    let needed = needed_in_any_case(
+fn an_unconditional_requirement_has_no_marker_and_no_address_of_its_own() {
+    let required = unconditional_requirements(
         b"Name: x\nRequires-Dist: A.b (>=1,<2)\nRequires-Dist: c[extra]>=1\nRequires-Dist: d;python_version<'3'\n\
           Requires-Dist: e ; extra == 'x'\nRequires-Dist: f @ https://files.example.org/f.whl\nRequires-Dist: a_B!=3\n\
           Requires-Dist: -\nRequires-Dist: g\nRequires-Dist: h\n  >=2\n\nRequires-Dist: body\n",
     );
-    let names: Vec<_> = needed.iter().map(ProjectName::as_str).collect();
+    let names: Vec<_> = required.iter().map(ProjectName::as_str).collect();
     assert_eq!(names, ["a-b", "c", "g", "h"]);
 }
 
 #[test]
-fn metadata_that_needs_everything_is_not_read_to_its_end() {
+fn metadata_that_requires_everything_is_not_read_to_its_end() {
     let many: Vec<_> = (0..1000).map(|number| format!("Requires-Dist: n{number}\n")).collect();
-    assert_eq!(needed_in_any_case(many.concat().as_bytes()).len(), MOST_NEEDED);
-    let padding = format!("Description: {}\n", "x".repeat(NEEDS_WITHIN - 50));
+    assert_eq!(unconditional_requirements(many.concat().as_bytes()).len(), MAX_REQUIREMENTS);
+    let padding = format!("Description: {}\n", "x".repeat(REQUIREMENTS_WITHIN - 50));
     let cut = format!("{padding}Requires-Dist: a\nRequires-Dist: b-longer-name\n");
-    let names: Vec<_> = needed_in_any_case(cut.as_bytes()).iter().map(ToString::to_string).collect();
+    let names: Vec<_> = unconditional_requirements(cut.as_bytes()).iter().map(ToString::to_string).collect();
     assert_eq!(names, ["a"], "not a part of a name");
 }
