@@ -23,7 +23,8 @@ use wheelport_runtime::Clock;
 
 mod aws;
 mod directory;
-mod files;
+mod profile;
+mod profile_files;
 mod reach;
 mod repository;
 #[cfg(test)]

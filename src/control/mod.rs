@@ -10,7 +10,6 @@ mod connect;
 mod diagnose;
 mod endpoint;
 mod packages;
-pub mod profile;
 mod settings;
 mod skew;
 mod source;

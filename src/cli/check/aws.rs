@@ -1,7 +1,7 @@
 //! The steps about AWS that all routes with the same settings share: profile, credentials, identity, region.
 
-use super::{Environment, Finding, Status, files};
-use crate::control::profile::{ProfileFinding, Severity, inspect};
+use super::profile::{ProfileFinding, Severity, inspect};
+use super::{Environment, Finding, Status, profile_files};
 use crate::control::{AwsSettings, ControlPlane};
 use crate::token::MintErrorKind;
 use wheelport_runtime::Clock;
@@ -12,7 +12,7 @@ pub(super) async fn steps(
     environment: Environment<'_>,
     clock: &Clock,
 ) -> Vec<Finding> {
-    let inspection = files::gather(settings.profile.as_deref(), environment, clock);
+    let inspection = profile_files::gather(settings.profile.as_deref(), environment, clock);
     let selected = inspection.selected.clone();
     let mistakes = inspect(&inspection);
     let found = control.credentials().await;
