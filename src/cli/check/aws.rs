@@ -1,7 +1,9 @@
 //! The steps about AWS that all routes with the same settings share: profile, credentials, identity, region.
 
 use super::profile::{ProfileFinding, Severity, inspect};
-use super::{Environment, Finding, Status, profile_files};
+use super::profile_files;
+use super::report::{Finding, Status};
+use super::target::Environment;
 use crate::control::{AwsSettings, ControlPlane};
 use crate::token::MintErrorKind;
 use wheelport_runtime::Clock;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Environment;
 use super::profile::{Inspection, TextFile};
+use super::target::Environment;
 use wheelport_runtime::Clock;
 
 /// Larger files are none of a person's.

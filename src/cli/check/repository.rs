@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::aws::remedy;
-use super::{CheckTarget, Finding, reach};
+use super::data_plane;
+use super::report::Finding;
+use super::target::CheckTarget;
 use crate::control::{ControlPlane, DomainId, SKEW_ALARM, SKEW_WARNING};
 use crate::token::{KeeperSettings, MintErrorKind, TokenError, TokenHandle, keep};
 use crate::upstream::{Client, Endpoint, Upstream};
@@ -124,7 +126,7 @@ async fn read(upstream: &Upstream, listed: Option<&str>) -> Finding {
         Some(name) => name,
         None => ProjectName::parse(SOME_PROJECT).expect("the constant is a name"),
     };
-    reach::judge(upstream.page(&name).await, name.as_str(), is_listed)
+    data_plane::judge(upstream.page(&name).await, name.as_str(), is_listed)
 }
 
 /// There is no question to AWS that would prove this right without publishing, so none is asked.
@@ -147,7 +149,7 @@ fn upload(target: &CheckTarget, domain: &DomainId) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::check::Status;
+    use crate::cli::check::report::Status;
 
     #[test]
     fn a_clock_is_judged_by_both_limits() {

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock, statfs, statvfs};
 
-use super::{CacheTarget, Finding};
+use super::report::Finding;
+use super::target::CacheTarget;
 use wheelport_runtime::Size;
 
 const STEP: &str = "cache";
@@ -143,7 +144,7 @@ fn is_remote(kind: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::check::Status;
+    use crate::cli::check::report::Status;
 
     #[test]
     fn a_usable_directory_is_created_and_left_as_it_was() {

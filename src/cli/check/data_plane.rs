@@ -3,7 +3,8 @@
 use crate::upstream::{PageReply, Unavailability, UpstreamError};
 use wheelport_index::parse::Form;
 
-use super::{Environment, Finding};
+use super::report::Finding;
+use super::target::Environment;
 
 /// Proxy variables are set but not read here; the AWS SDK does not read them either.
 pub(super) fn proxy_variables(environment: Environment<'_>, configured: bool) -> Option<Finding> {
@@ -91,7 +92,7 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::cli::check::Status;
+    use crate::cli::check::report::Status;
 
     fn down(reason: Unavailability) -> Result<PageReply, UpstreamError> {
         Err(UpstreamError::unavailable(reason))
