@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod error;
 pub mod flow;
+mod redact;
 pub mod telemetry;
 pub mod token;
 pub mod upstream;

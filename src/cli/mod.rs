@@ -75,6 +75,7 @@ impl Cli {
         self.logging.log.as_deref().unwrap_or(default)
     }
 
+    /// How log lines look.
     pub fn log_format(&self) -> LogFormat {
         self.logging.log_format
     }

@@ -1,7 +1,7 @@
 //! A scripted AWS for tests: answers requests on loopback and remembers them.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -9,6 +9,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
 use wheelport_runtime::Tasks;
@@ -23,10 +24,10 @@ pub(crate) struct Seen {
     pub(crate) body: String,
 }
 
-/// What the stub answers: status, further headers, body.
+/// A scripted response: status, further headers, body.
 pub(crate) type Reply = (u16, Vec<(&'static str, String)>, String);
 
-/// A JSON answer without an error.
+/// A JSON response without an error.
 pub(crate) fn ok(body: &str) -> Reply {
     (200, vec![("content-type", "application/json".to_owned())], body.to_owned())
 }
@@ -37,7 +38,7 @@ pub(crate) fn error(status: u16, code: &str, message: &str) -> Reply {
     (status, headers, serde_json::json!({ "message": message }).to_string())
 }
 
-/// An XML answer as STS sends it.
+/// An XML response as STS sends it.
 pub(crate) fn xml(status: u16, body: &str) -> Reply {
     (status, vec![("content-type", "text/xml".to_owned())], body.to_owned())
 }
@@ -60,7 +61,7 @@ impl Stub {
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen.lock().clone()
     }
 }
 
@@ -100,7 +101,7 @@ async fn respond(
         body: String::from_utf8_lossy(&body).into_owned(),
     };
     let (status, headers, body) = answer(&one);
-    seen.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+    seen.lock().push(one);
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(name, value);

@@ -11,6 +11,7 @@ use secrecy::ExposeSecret as _;
 use super::connect::{retries, time_limits};
 use super::stub::{Reply, Seen, Stub, error, ok, xml};
 use super::*;
+use crate::token::{MintError, MintErrorKind};
 use wheelport_runtime::Clock;
 
 const TOKEN_PATH: &str = "/v1/authorization-token?";
@@ -92,7 +93,7 @@ async fn a_token_for_the_session_sends_zero() {
 }
 
 #[tokio::test]
-async fn odd_answers_are_no_surprise() {
+async fn odd_responses_are_no_surprise() {
     for (body, expected) in [
         (r#"{"authorizationToken":"token-canary"}"#, Some(0)),
         (r#"{"authorizationToken":"token-canary","expiration":12}"#, Some(0)),
@@ -166,7 +167,7 @@ async fn refusals_are_classified() {
 }
 
 #[tokio::test]
-async fn throttling_carries_the_wish_of_the_service() {
+async fn throttling_carries_the_retry_after_of_the_service() {
     let (outcome, seen) = mint(|_| {
         let (status, mut headers, body) = error(429, "ThrottlingException", "Rate exceeded");
         headers.push(("retry-after", "1".to_owned()));
@@ -179,9 +180,9 @@ async fn throttling_carries_the_wish_of_the_service() {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_unreachable() {
+async fn an_address_without_a_server_is_unreachable() {
     let source = control("http://127.0.0.1:1").token_source(&domain(), TokenLifetime::default());
-    let failure = source.mint().await.map(drop).expect_err("nobody listens");
+    let failure = source.mint().await.map(drop).expect_err("no server listens");
     assert_eq!(failure.kind, MintErrorKind::Unreachable, "{failure}");
     assert!(failure.message.contains("refused"), "{failure}");
 }
@@ -359,7 +360,7 @@ async fn a_profile_of_the_settings_wins_over_keys_of_the_environment() {
 }
 
 #[tokio::test]
-async fn nobody_with_credentials_is_told_provider_by_provider() {
+async fn missing_credentials_are_explained_provider_by_provider() {
     let found = run(child(&[("AWS_REGION", "eu-central-1")])).await;
     assert!(found.contains("mint=Err(MintError { kind: NoCredentials"), "{found}");
     for provider in ["environment variables (", "profile files (", "web identity token (", "container credentials ("] {

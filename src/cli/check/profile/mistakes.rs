@@ -242,9 +242,9 @@ const DEFAULT_IGNORED: Mistake = Mistake {
 
 /// The finding about a flaw; an ignored section is an error if it hides the selected profile.
 pub(super) fn of_flaw(flaw: &Flaw, selected: &str) -> ProfileFinding {
-    let ignored = |mistake: Mistake, name: &str| match name == selected {
-        true => Mistake { severity: Severity::Error, ..mistake },
-        false => mistake,
+    let ignored = |mistake: Mistake, name: &str| {
+        let severity = if name == selected { Severity::Error } else { mistake.severity };
+        Mistake { severity, ..mistake }
     };
     match flaw {
         Flaw::BadLine(location) => BAD_LINE.found(None, location, ""),

@@ -16,7 +16,7 @@ mod tests {
     #[test]
     fn every_spelling_of_utc_is_the_same_time() {
         for text in ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00UTC", " 2026-01-01T00:00:00+00:00"] {
-            assert_eq!(parse(text), Some(Duration::from_secs(1_767_225_600)), "{text}");
+            assert_eq!(parse(text), Some(Duration::from_hours(490_896)), "{text}");
         }
         for text in ["", "soon", "1969-12-31T23:59:59Z"] {
             assert_eq!(parse(text), None, "{text}");
