@@ -42,7 +42,7 @@ enum HealthcheckError {
 /// Asks the server; prints its response only if it is not good.
 pub(super) async fn run(args: HealthcheckArgs) -> Result<Ended, CommandError> {
     let url = url_of(&args);
-    let Some(target) = Target::of(&url) else {
+    let Some(target) = HealthUrl::of(&url) else {
         return Err(CommandError::usage(HealthcheckError::Address(url)));
     };
     let response = tokio::time::timeout(Duration::from_secs(args.timeout), target.get()).await;
@@ -73,14 +73,14 @@ fn is_good(response: &str) -> bool {
     response.strip_prefix("HTTP/1.1 ").is_some_and(|rest| rest.starts_with('2'))
 }
 
-/// A URL taken apart.
-struct Target<'a> {
+/// A URL that can be asked, taken apart.
+struct HealthUrl<'a> {
     host: String,
     port: u16,
     url: &'a Url,
 }
 
-impl<'a> Target<'a> {
+impl<'a> HealthUrl<'a> {
     fn of(url: &'a Url) -> Option<Self> {
         if url.scheme() != "http" || !url.username().is_empty() || url.password().is_some() {
             return None;
@@ -139,7 +139,7 @@ mod tests {
             ("http://user@wheelport.internal/readyz", false),
             ("unix:/run/wheelport", false),
         ] {
-            assert_eq!(Target::of(&url.parse().expect("a URL")).is_some(), good, "{url}");
+            assert_eq!(HealthUrl::of(&url.parse().expect("a URL")).is_some(), good, "{url}");
         }
     }
 

@@ -115,13 +115,13 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct CommandLine {
         #[command(flatten)]
         args: IamPolicyArgs,
     }
 
     fn filled(line: &[&str]) -> (String, Vec<&'static str>) {
-        let line = Line::try_parse_from([&["iam-policy"], line].concat()).expect("the line is valid");
+        let line = CommandLine::try_parse_from([&["iam-policy"], line].concat()).expect("the line is valid");
         let placeholders = line.args.placeholders();
         let (text, missing) = fill(line.args.policy.text(), &placeholders);
         (text, missing.into_iter().map(|placeholder| placeholder.word).collect())

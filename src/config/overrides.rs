@@ -122,8 +122,8 @@ fn only_route(routes: &mut Vec<RouteTable>) -> Result<&mut RouteTable, ConfigErr
     }
 }
 
-fn replace<T>(setting: &mut Option<T>, over: Option<T>) {
-    if over.is_some() {
-        *setting = over;
+fn replace<T>(setting: &mut Option<T>, by: Option<T>) {
+    if by.is_some() {
+        *setting = by;
     }
 }

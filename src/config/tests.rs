@@ -1,11 +1,12 @@
 //! Settings from file contents and overrides: precedence, inheritance, refusals.
 
+use clap::Parser as _;
 use wheelport_runtime::Size;
 
 use super::file::ConfigurationFile;
 use super::load::compose;
 use super::*;
-use crate::control::{DomainName, RepositoryName};
+use crate::control::{AccountId, DomainName, RegionName, RepositoryName, RoleArn};
 use crate::web::guard::UploadPolicy;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -151,5 +152,49 @@ fn bounds_of_uploads_have_units() -> Outcome {
     let settings = from(&format!("[upload]\nmax_file_size = \"1GiB\"\n{ROUTE}"), Overrides::default())?;
     assert_eq!(settings.upload.max_file_size, Size::gib(1));
     assert!(refusal("[upload]\nmax_file = 1", Overrides::default()).contains("max_file"));
+    Ok(())
+}
+
+#[derive(clap::Parser)]
+struct CommandLineOfServe {
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+#[test]
+fn every_flag_reaches_its_setting() -> Outcome {
+    let line = [
+        "serve",
+        "--listen=127.0.0.1:2,127.0.0.1:3",
+        "--ops-listen=127.0.0.1:4",
+        "--domain=acme",
+        "--domain-owner=111122223333",
+        "--repository=python",
+        "--endpoint=https://repository.invalid/pypi/python/",
+        "--region=eu-central-1",
+        "--profile=packages",
+        "--role-arn=arn:aws:iam::111122223333:role/read",
+        "--upload=anonymous",
+        "--cache-dir=/var/cache/wheelport",
+        "--cache-max-size=2GiB",
+        "--public-url=https://packages.invalid/",
+        "--allowed-host=a.invalid",
+        "--allowed-host=b.invalid",
+    ];
+    let settings = from("", CommandLineOfServe::try_parse_from(line)?.overrides)?;
+    let route = &settings.routes[0];
+    assert_eq!(settings.listen, ["127.0.0.1:2".parse()?, "127.0.0.1:3".parse()?]);
+    assert_eq!(settings.ops_listen, Some("127.0.0.1:4".parse()?));
+    assert_eq!((route.domain.as_str(), route.repository.as_str()), ("acme", "python"));
+    assert_eq!(route.domain_owner.as_ref().map(AccountId::as_str), Some("111122223333"));
+    assert_eq!(route.endpoint.as_ref().and_then(url::Url::host_str), Some("repository.invalid"));
+    assert_eq!(route.upload, UploadPolicy::Anonymous);
+    assert_eq!(route.aws.region.as_ref().map(RegionName::as_str), Some("eu-central-1"));
+    assert_eq!(route.aws.profile.as_deref(), Some("packages"));
+    assert_eq!(route.aws.role_arn.as_ref().map(RoleArn::as_str), Some("arn:aws:iam::111122223333:role/read"));
+    assert_eq!(settings.cache_dir, std::path::Path::new("/var/cache/wheelport"));
+    assert_eq!(settings.cache.max_size, Size::gib(2));
+    assert_eq!(settings.server.public_url.as_ref().and_then(url::Url::host_str), Some("packages.invalid"));
+    assert_eq!(settings.server.allowed_hosts.len(), 2);
     Ok(())
 }

@@ -50,13 +50,13 @@ pub(crate) struct Stub {
 }
 
 impl Stub {
-    pub(crate) async fn start(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let seen = Arc::new(Mutex::new(Vec::new()));
         let tasks = Tasks::new();
-        let answer: Arc<dyn Fn(&Seen) -> Reply + Send + Sync> = Arc::new(answer);
-        tasks.spawn_loop("stub", accept(listener, Arc::clone(&seen), answer, tasks.clone()));
+        let script: Arc<dyn Fn(&Seen) -> Reply + Send + Sync> = Arc::new(script);
+        tasks.spawn_loop("stub", accept(listener, Arc::clone(&seen), script, tasks.clone()));
         Self { url, seen, tasks }
     }
 
@@ -74,12 +74,12 @@ impl Drop for Stub {
 async fn accept(
     listener: TcpListener,
     seen: Arc<Mutex<Vec<Seen>>>,
-    answer: Arc<dyn Fn(&Seen) -> Reply + Send + Sync>,
+    script: Arc<dyn Fn(&Seen) -> Reply + Send + Sync>,
     tasks: Tasks,
 ) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
-        let service = service_fn(move |request| respond(request, Arc::clone(&seen), Arc::clone(&answer)));
+        let (seen, script) = (Arc::clone(&seen), Arc::clone(&script));
+        let service = service_fn(move |request| respond(request, Arc::clone(&seen), Arc::clone(&script)));
         tasks.spawn_loop("stub connection", async move {
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
@@ -89,18 +89,18 @@ async fn accept(
 async fn respond(
     request: Request<Incoming>,
     seen: Arc<Mutex<Vec<Seen>>>,
-    answer: Arc<dyn Fn(&Seen) -> Reply + Send + Sync>,
+    script: Arc<dyn Fn(&Seen) -> Reply + Send + Sync>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (head, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let header = head.headers.get("authorization").and_then(|value| value.to_str().ok());
+    let header = parts.headers.get("authorization").and_then(|value| value.to_str().ok());
     let one = Seen {
-        method: head.method.to_string(),
-        target: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
+        method: parts.method.to_string(),
+        target: parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
         authorization: header.unwrap_or_default().to_owned(),
         body: String::from_utf8_lossy(&body).into_owned(),
     };
-    let (status, headers, body) = answer(&one);
+    let (status, headers, body) = script(&one);
     seen.lock().push(one);
     let mut response = Response::builder().status(status);
     for (name, value) in headers {

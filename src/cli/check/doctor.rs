@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::report::{Finding, Report, Status};
+use super::report::{Finding, Report, StepStatus};
 use super::target::{CacheTarget, CheckTarget, Environment};
 use super::{aws, cache_dir, data_plane, repository};
 use crate::config::Settings;
@@ -42,7 +42,7 @@ impl<'a> Doctor<'a> {
             let control = ControlPlane::connect(&target.aws).await;
             let usable = if seen.insert(&target.aws) {
                 let steps = aws::steps(&control, &target.aws, self.environment, &self.clock).await;
-                let usable = steps.iter().all(|step| step.status != Status::Fail);
+                let usable = steps.iter().all(|step| step.status != StepStatus::Fail);
                 findings.extend(steps);
                 usable
             } else {

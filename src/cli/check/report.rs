@@ -7,7 +7,7 @@ use serde::Serialize;
 /// How a step went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Status {
+pub(super) enum StepStatus {
     /// As it should be.
     Ok,
     /// Not looked at, because an earlier step failed.
@@ -18,7 +18,7 @@ pub(super) enum Status {
     Fail,
 }
 
-impl Status {
+impl StepStatus {
     /// The text for people; JSON has the same.
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ pub(super) struct Finding {
     pub(super) step: &'static str,
     /// `None` for what all routes share.
     pub(super) route: Option<String>,
-    pub(super) status: Status,
+    pub(super) status: StepStatus,
     /// One sentence.
     pub(super) summary: String,
     pub(super) remedy: Option<String>,
@@ -46,24 +46,24 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    pub(super) fn new(step: &'static str, status: Status, summary: impl Into<String>) -> Self {
+    pub(super) fn new(step: &'static str, status: StepStatus, summary: impl Into<String>) -> Self {
         Self { step, route: None, status, summary: summary.into(), remedy: None, details: Vec::new() }
     }
 
     pub(super) fn ok(step: &'static str, summary: impl Into<String>) -> Self {
-        Self::new(step, Status::Ok, summary)
+        Self::new(step, StepStatus::Ok, summary)
     }
 
     pub(super) fn warn(step: &'static str, summary: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { remedy: Some(remedy.into()), ..Self::new(step, Status::Warn, summary) }
+        Self { remedy: Some(remedy.into()), ..Self::new(step, StepStatus::Warn, summary) }
     }
 
     pub(super) fn fail(step: &'static str, summary: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { remedy: Some(remedy.into()), ..Self::new(step, Status::Fail, summary) }
+        Self { remedy: Some(remedy.into()), ..Self::new(step, StepStatus::Fail, summary) }
     }
 
     pub(super) fn skip(step: &'static str, because: &str) -> Self {
-        Self::new(step, Status::Skip, format!("not looked at, because {because}"))
+        Self::new(step, StepStatus::Skip, format!("not looked at, because {because}"))
     }
 
     pub(super) fn with_details(self, details: Vec<String>) -> Self {
@@ -86,7 +86,7 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(findings: Vec<Finding>) -> Self {
-        Self { ok: findings.iter().all(|finding| finding.status != Status::Fail), findings }
+        Self { ok: findings.iter().all(|finding| finding.status != StepStatus::Fail), findings }
     }
 
     /// A report for a configuration that cannot even be read.
@@ -109,8 +109,8 @@ impl Report {
             }
         }
         let count = |status| self.findings.iter().filter(|finding| finding.status == status).count();
-        let (failed, warned) = (count(Status::Fail), count(Status::Warn));
-        let _ = writeln!(text, "\n{failed} failed, {warned} to look at, {} fine", count(Status::Ok));
+        let (failed, warned) = (count(StepStatus::Fail), count(StepStatus::Warn));
+        let _ = writeln!(text, "\n{failed} failed, {warned} to look at, {} fine", count(StepStatus::Ok));
         text
     }
 

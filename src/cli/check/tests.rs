@@ -123,7 +123,7 @@ async fn missing_rights_are_named_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_missing_bearer_right_is_told_and_the_rest_is_skipped() {
+async fn a_missing_bearer_right_is_named_and_the_rest_is_skipped() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let stub = Stub::start(|seen| {
         if seen.target.starts_with("/v1/authorization-token") {

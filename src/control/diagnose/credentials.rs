@@ -105,7 +105,7 @@ fn assume_role(error: &ServiceError) -> ControlError {
         ),
         "IDPCommunicationError" | "IDPCommunicationErrorException" => (
             MintErrorKind::Unreachable,
-            "AWS could not reach the identity provider of the web identity token; the call will be repeated".to_owned(),
+            "AWS could not reach the identity provider of the web identity token; the proxy will try again".to_owned(),
         ),
         "Throttling" | "ThrottlingException" => (MintErrorKind::Throttled, "AWS throttles STS".to_owned()),
         _ => {

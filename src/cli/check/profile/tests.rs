@@ -241,8 +241,8 @@ fn single_sign_on_needs_a_session_that_lives() {
     assert_eq!(sso(&token("\"expiresAt\":\"2099-01-01T00:00:00Z\"")), []);
     assert_eq!(sso(&token("\"expiresAt\":\"2099-01-01T00:00:00UTC\"")), []);
     assert_eq!(sso(&token("\"expiresAt\":\"2020-01-01T00:00:00Z\",\"refreshToken\":\"canary\"")), []);
-    let over = [is(Severity::Error, "sso_expired", "s", "config:2")];
-    assert_eq!(sso(&token("\"expiresAt\":\"2020-01-01T00:00:00Z\"")), over);
+    let expired = [is(Severity::Error, "sso_expired", "s", "config:2")];
+    assert_eq!(sso(&token("\"expiresAt\":\"2020-01-01T00:00:00Z\"")), expired);
     let out = [is(Severity::Error, "sso_signed_out", "s", "config:2")];
     assert_eq!(
         sso(
