@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod flow;
+mod redact;
 pub mod telemetry;
 pub mod token;
 pub mod upstream;

@@ -166,13 +166,13 @@ struct Projects {
 impl ProjectSource for Projects {
     fn projects(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
         Box::pin(async move {
-            self.plane.list_packages(&self.domain, &self.repository).await.map_err(|error| explain(&error))
+            self.plane.list_packages(&self.domain, &self.repository).await.map_err(|error| list_error(&error))
         })
     }
 }
 
 /// What a failed `ListPackages` means for a request.
-fn explain(error: &ControlError) -> Error {
+fn list_error(error: &ControlError) -> Error {
     tracing::warn!(%error, "ListPackages failed");
     let cause = match error.kind {
         MintErrorKind::Denied => {

@@ -9,9 +9,10 @@ use std::time::Duration;
 use clap::Args;
 use tokio::net::TcpListener;
 
-use super::{CommandError, Ended, public_index, signals};
+use super::outcome::{CommandError, Ended};
+use super::{public_index, signals};
 use crate::app::App;
-use crate::config::{Overrides, Settings};
+use crate::config::{Overrides, RepositoryOverrides, Settings};
 use crate::control::{AccountId, DomainName, EmulatorAccess, InvalidSetting, RegionName, RepositoryName};
 use crate::web::UploadPolicy;
 use wheelport_emulator::{DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY, Emulator, EmulatorSettings, IndexAddress};
@@ -20,61 +21,69 @@ use wheelport_runtime::{Clock, Tasks};
 /// How long the emulator's connections may take to end.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Arguments of `demo`.
 #[derive(Debug, Clone, Args)]
-pub struct DemoArgs {
+pub(super) struct DemoArgs {
     /// Address of the proxy; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS", env = "WHEELPORT_LISTEN", default_value = "127.0.0.1:8080")]
-    pub listen: SocketAddr,
+    listen: SocketAddr,
     /// Where the emulator's packages and the cache are kept; a temporary directory otherwise
     #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
+    dir: Option<PathBuf>,
     /// Serve public packages too, from this simple index; without a value from the one pip or uv are configured for
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
-    pub public_index: Option<String>,
+    public_index: Option<String>,
 }
 
 /// Runs proxy and emulator until a signal.
-pub async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
+pub(super) async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
     let public_index =
         args.public_index.as_deref().map(public_index::named).transpose().map_err(CommandError::usage)?;
     let stop = signals::until_stopped().map_err(CommandError::start)?;
+    // Deletes the directory when it is dropped, so it lives until the end.
     let (_temporary, dir) = directory(args.dir.as_deref()).map_err(CommandError::start)?;
     let emulator_tasks = Tasks::new();
-    let settings =
+    let world =
         EmulatorSettings { public_index: public_index.clone(), ..EmulatorSettings::new(dir.join("codeartifact")) };
-    let world = (settings.domain.clone(), settings.repository.clone(), settings.region.clone());
-    let emulator = Emulator::open(settings, emulator_tasks.clone()).await.map_err(CommandError::start)?;
+    let emulator = Emulator::open(world.clone(), emulator_tasks.clone()).await.map_err(CommandError::start)?;
     emulator.serve_data(loopback().await?).map_err(CommandError::start)?;
     let control = emulator.serve_control(loopback().await?).map_err(CommandError::start)?;
 
-    let upload = upload(args.listen);
-    let over = |(domain, repository, region): (wheelport_emulator::DomainKey, String, String)| {
-        Ok::<_, InvalidSetting>(Overrides {
-            listen: vec![args.listen],
-            domain: Some(DomainName::parse(&domain.name)?),
-            domain_owner: Some(AccountId::parse(&domain.owner)?),
-            repository: Some(RepositoryName::parse(&repository)?),
-            region: Some(RegionName::parse(&region)?),
-            upload: Some(upload),
-            cache_dir: Some(dir.join("cache")),
-            emulator: Some(EmulatorAccess {
-                endpoint: format!("http://{control}"),
-                keys: (DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY),
-            }),
-            ..Overrides::default()
-        })
-    };
-    let settings = Settings::load(over(world).map_err(CommandError::usage)?).map_err(CommandError::usage)?;
+    let overrides = overrides(&args, &world, &dir, control).map_err(CommandError::usage)?;
+    let settings = Settings::load(overrides).map_err(CommandError::usage)?;
     let app = Box::pin(App::start(settings, Clock::system(), Tasks::new())).await.map_err(CommandError::start)?;
     for address in &app.addresses {
-        let publish = upload != UploadPolicy::Off;
+        let publish = upload_policy(args.listen) != UploadPolicy::Off;
         let text = greeting(reachable(*address), public_index.as_ref(), args.dir.as_deref(), publish);
         let mut out = std::io::stdout().lock();
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CommandError::start)?;
     }
     let well = app.run(stop).await;
     Ok(if emulator_tasks.join(DRAIN).await && well { Ended::Well } else { Ended::Badly })
+}
+
+/// What `serve` would be told to serve the emulator's repository.
+fn overrides(
+    args: &DemoArgs,
+    world: &EmulatorSettings,
+    dir: &Path,
+    control: SocketAddr,
+) -> Result<Overrides, InvalidSetting> {
+    Ok(Overrides {
+        listen: vec![args.listen],
+        repository: RepositoryOverrides {
+            domain: Some(DomainName::parse(&world.domain.name)?),
+            domain_owner: Some(AccountId::parse(&world.domain.owner)?),
+            name: Some(RepositoryName::parse(&world.repository)?),
+        },
+        region: Some(RegionName::parse(&world.region)?),
+        upload: Some(upload_policy(args.listen)),
+        cache_dir: Some(dir.join("cache")),
+        emulator: Some(EmulatorAccess {
+            endpoint: format!("http://{control}"),
+            keys: (DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY),
+        }),
+        ..Overrides::default()
+    })
 }
 
 fn directory(given: Option<&Path>) -> std::io::Result<(Option<tempfile::TempDir>, PathBuf)> {
@@ -86,8 +95,9 @@ fn directory(given: Option<&Path>) -> std::io::Result<(Option<tempfile::TempDir>
     Ok((Some(temporary), dir))
 }
 
-/// On loopback whoever tries the demo may publish. In a container it listens to others too, and nobody may.
-fn upload(listen: SocketAddr) -> UploadPolicy {
+/// On loopback only the person who tries the demo can connect, and may publish. In a container it listens to others
+/// too, and publishing is off.
+fn upload_policy(listen: SocketAddr) -> UploadPolicy {
     if listen.ip().is_loopback() { UploadPolicy::Anonymous } else { UploadPolicy::Off }
 }
 
@@ -110,7 +120,8 @@ fn greeting(address: SocketAddr, public_index: Option<&IndexAddress>, dir: Optio
     let _ = writeln!(text, "wheelport demo listens on http://{address}  (open it in a browser)");
     let _ = writeln!(
         text,
-        "An emulated CodeArtifact domain is behind it, with two sample packages: wheelport-hello, which needs wheelport-greeting."
+        "An emulated CodeArtifact domain is behind it, with two sample packages: wheelport-hello, which needs \
+         wheelport-greeting."
     );
     let _ = match public_index {
         Some(index) => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
+use super::outcome::Ended;
 use super::public_index::{self, PublicIndexError};
 use super::signals;
 use wheelport_emulator::{
@@ -18,103 +19,98 @@ use wheelport_runtime::{Clock, Tasks};
 /// How long open connections may take to end.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// The arguments of `wheelport emulate`.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Args {
+pub(super) struct EmulateArgs {
     /// Where the data plane listens; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
-    pub listen: SocketAddr,
+    listen: SocketAddr,
     /// Where the control plane listens; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8082")]
-    pub control_listen: SocketAddr,
+    control_listen: SocketAddr,
     /// Where everything is kept; a temporary directory otherwise
     #[arg(long, value_name = "PATH")]
-    pub dir: Option<PathBuf>,
+    dir: Option<PathBuf>,
     /// The simple index behind the external connection; else the one that pip or uv are configured for
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
-    pub public_index: Option<String>,
+    public_index: Option<String>,
     /// Do without a public index even where pip or uv are configured for one
     #[arg(long, conflicts_with = "public_index")]
-    pub no_public_index: bool,
+    no_public_index: bool,
     /// How long a page of the public index is remembered, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    pub remember_public_for: u64,
+    remember_public_for: u64,
     /// The domain to begin with
     #[arg(long, value_name = "NAME", default_value = "demo")]
-    pub domain: String,
+    domain: String,
     /// The account that owns it
     #[arg(long, value_name = "ACCOUNT", default_value = "111122223333")]
-    pub domain_owner: String,
+    domain_owner: String,
     /// The repository to begin with
     #[arg(long, value_name = "NAME", default_value = "python")]
-    pub repository: String,
+    repository: String,
     /// The region to pretend to be in
     #[arg(long, value_name = "REGION", default_value = "eu-central-1")]
-    pub region: String,
+    region: String,
     /// A TOML file with more principals and roles
     #[arg(long, value_name = "PATH")]
-    pub identities: Option<PathBuf>,
+    identities: Option<PathBuf>,
     /// Do without the sample packages
     #[arg(long)]
-    pub no_seed: bool,
-    /// The service's oddities and faults.
+    no_seed: bool,
     #[command(flatten)]
-    pub oddities: Oddities,
+    oddities: Oddities,
 }
 
 /// Why `emulate` ends early.
 #[derive(Debug, thiserror::Error)]
-pub enum EmulateError {
-    /// An address cannot be listened on.
+pub(super) enum EmulateError {
     #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// Which one.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The temporary directory.
+    Listen { address: SocketAddr, source: io::Error },
     #[error("cannot make a temporary directory: {0}")]
     Temporary(io::Error),
-    /// The file of identities.
     #[error("{}: {message}", path.display())]
-    Identities {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
-    /// The emulator.
+    Identities { path: PathBuf, message: String },
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The public index.
     #[error(transparent)]
     PublicIndex(#[from] PublicIndexError),
-    /// The signals cannot be listened to.
     #[error("cannot wait for signals: {0}")]
     Signals(io::Error),
 }
 
-/// Runs the emulator until a signal comes.
-pub async fn run(args: Args, tasks: Tasks) -> Result<(), EmulateError> {
+/// Runs the emulator until a signal.
+pub(super) async fn run(args: EmulateArgs) -> Result<Ended, EmulateError> {
+    // Deletes the directory when it is dropped, so it lives until the end.
     let temporary = match &args.dir {
         Some(_) => None,
         None => Some(tempfile::tempdir().map_err(EmulateError::Temporary)?),
     };
     let dir = args.dir.clone().or_else(|| temporary.as_ref().map(|temporary| temporary.path().to_owned()));
-    let dir = dir.unwrap_or_default();
-    let public_index = if args.no_public_index {
-        None
-    } else {
-        args.public_index
-            .as_deref()
-            .map_or_else(|| Ok(public_index::configured()), |given| public_index::named(given).map(Some))?
-    };
+    let settings = settings(&args, dir.unwrap_or_default())?;
+    let (dir, public_index) = (settings.dir.clone(), settings.public_index.clone());
     let data = bind(args.listen).await?;
     let control = bind(args.control_listen).await?;
+    let tasks = Tasks::new();
+    let emulator = Emulator::open(settings, tasks.clone()).await?;
+    let data = emulator.serve_data(data).map_err(listen_error(args.listen))?;
+    let control = emulator.serve_control(control).map_err(listen_error(args.control_listen))?;
+    println!("{}", banner(&emulator, &args, &dir, data, control, public_index.as_ref()));
+    signals::until_stopped().map_err(EmulateError::Signals)?.await;
+    if !tasks.join(DRAIN).await {
+        tracing::warn!("some connections did not end in time");
+    }
+    Ok(Ended::Well)
+}
+
+fn settings(args: &EmulateArgs, dir: PathBuf) -> Result<EmulatorSettings, EmulateError> {
+    let public_index = match args.public_index.as_deref() {
+        _ if args.no_public_index => None,
+        Some(given) => Some(public_index::named(given)?),
+        None => public_index::configured(),
+    };
     let identities = args.identities.as_deref().map(read_identities).transpose()?.unwrap_or_default();
-    let settings = EmulatorSettings {
-        public_index: public_index.clone(),
+    Ok(EmulatorSettings {
+        public_index,
         remember_public_for: Duration::from_secs(args.remember_public_for),
         domain: DomainKey::new(&args.domain_owner, &args.domain),
         region: args.region.clone(),
@@ -123,22 +119,16 @@ pub async fn run(args: Args, tasks: Tasks) -> Result<(), EmulateError> {
         oddities: args.oddities.clone(),
         clock: Clock::system(),
         control: ControlSettings { identities, ..ControlSettings::default() },
-        ..EmulatorSettings::new(dir.clone())
-    };
-    let emulator = Emulator::open(settings, tasks.clone()).await?;
-    let listening = |source| EmulateError::Listen { address: args.listen, source };
-    let data = emulator.serve_data(data).map_err(listening)?;
-    let control = emulator.serve_control(control).map_err(listening)?;
-    println!("{}", banner(&emulator, &args, &dir, data, control, public_index.as_ref()));
-    signals::until_stopped().map_err(EmulateError::Signals)?.await;
-    if !tasks.join(DRAIN).await {
-        tracing::warn!("some connections did not end in time");
-    }
-    Ok(())
+        ..EmulatorSettings::new(dir)
+    })
+}
+
+fn listen_error(address: SocketAddr) -> impl FnOnce(io::Error) -> EmulateError {
+    move |source| EmulateError::Listen { address, source }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, EmulateError> {
-    TcpListener::bind(address).await.map_err(|source| EmulateError::Listen { address, source })
+    TcpListener::bind(address).await.map_err(listen_error(address))
 }
 
 fn read_identities(path: &Path) -> Result<IdentitySettings, EmulateError> {
@@ -150,7 +140,7 @@ fn read_identities(path: &Path) -> Result<IdentitySettings, EmulateError> {
 /// What a person needs to try it. The keys protect nothing: they are the same in every emulator.
 fn banner(
     emulator: &Emulator,
-    args: &Args,
+    args: &EmulateArgs,
     dir: &Path,
     data: SocketAddr,
     control: SocketAddr,
@@ -161,7 +151,7 @@ fn banner(
         Some(index) => format!("public index  {index}"),
         None => "public index  none; only what is published here can be installed".to_owned(),
     };
-    let Args { domain, domain_owner, region, repository, .. } = args;
+    let EmulateArgs { domain, domain_owner, region, repository, .. } = args;
     format!(
         "data plane    http://{data}  (repository endpoint {endpoint})
 control plane http://{control}

@@ -6,19 +6,17 @@ use std::path::{Path, PathBuf};
 use clap::{Args, CommandFactory as _, Subcommand, ValueEnum as _};
 use clap_complete::Shell;
 
-use super::{Cli, CommandError, Ended};
+use super::Cli;
+use super::outcome::{CommandError, Ended};
 
-/// Arguments of `generate`.
 #[derive(Debug, Args)]
-pub struct GenerateArgs {
-    /// What to make.
+pub(super) struct GenerateArgs {
     #[command(subcommand)]
-    pub what: What,
+    artifact: Artifact,
 }
 
-/// What can be made.
 #[derive(Debug, Subcommand)]
-pub enum What {
+enum Artifact {
     /// Completions for one shell to standard output, or for all of them into a directory
     Completions {
         /// The shell
@@ -36,23 +34,22 @@ pub enum What {
     },
 }
 
-/// Makes it.
-pub fn run(args: &GenerateArgs) -> Result<Ended, CommandError> {
-    let made = match &args.what {
-        What::Completions { dir: Some(dir), .. } => completions_into(dir),
-        What::Completions { shell, dir: None } => print(|out| {
+pub(super) fn run(args: &GenerateArgs) -> Result<Ended, CommandError> {
+    let made = match &args.artifact {
+        Artifact::Completions { dir: Some(dir), .. } => completions_into(dir),
+        Artifact::Completions { shell, dir: None } => print(|out| {
             if let Some(shell) = shell {
                 clap_complete::generate(*shell, &mut Cli::command(), "wheelport", out);
             }
             Ok(())
         }),
-        What::Man { dir: Some(dir) } => man_into(dir),
-        What::Man { dir: None } => print(|out| clap_mangen::Man::new(Cli::command()).render(out)),
+        Artifact::Man { dir: Some(dir) } => man_into(dir),
+        Artifact::Man { dir: None } => print(|out| clap_mangen::Man::new(Cli::command()).render(out)),
     };
     made.map(|()| Ended::Well).map_err(CommandError::start)
 }
 
-/// Makes the text first: a reader that has enough of a pipe is no reason to panic.
+/// Makes the whole text first: the generators panic when they write to a closed pipe.
 fn print(make: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> std::io::Result<()> {
     let mut text = Vec::new();
     make(&mut text)?;

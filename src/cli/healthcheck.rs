@@ -1,9 +1,9 @@
 //! `wheelport healthcheck`: asks a running server how it is, for container engines that can only start a program.
 //!
-//! One plain HTTP request over a connection of its own; it needs no configuration, no AWS and no shell. It decides nothing:
-//! the server's status is the answer.
+//! One plain HTTP request over a connection of its own; it needs no configuration, no AWS and no shell. The
+//! server's status alone decides.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
@@ -11,60 +11,56 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use url::{Host, Url};
 
-use super::{CommandError, Ended};
+use super::outcome::{CommandError, Ended};
+use crate::config::DEFAULT_LISTEN;
 
-/// Where `serve` listens if nobody says otherwise.
-const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-/// The most that is read of an answer; a reason is shorter.
-const LONGEST: u64 = 64 * 1024;
+/// The most that is read of a response; a reason is shorter.
+const MAX_RESPONSE: u64 = 64 * 1024;
 
-/// Arguments of `healthcheck`.
 #[derive(Debug, Clone, Args)]
-pub struct HealthcheckArgs {
+pub(super) struct HealthcheckArgs {
     /// What to ask, http only; wins over --listen [default: /healthz at the address of --listen]
     #[arg(long, value_name = "URL", conflicts_with = "ready")]
-    pub url: Option<Url>,
+    url: Option<Url>,
     /// Ask whether traffic may come (/readyz) and not only whether the process is alive
     #[arg(long)]
-    pub ready: bool,
+    ready: bool,
     /// Where the server listens; the first one is asked, and over loopback if it is every address [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS", env = "WHEELPORT_LISTEN", value_delimiter = ',')]
-    pub listen: Vec<SocketAddr>,
+    listen: Vec<SocketAddr>,
     /// How long everything together may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3)]
-    pub timeout: u64,
+    timeout: u64,
 }
 
-/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum HealthcheckError {
-    /// Not an address that can be asked.
+enum HealthcheckError {
     #[error("`{0}` cannot be asked: it has to be http://HOST:PORT/PATH")]
     Address(Url),
 }
 
-/// Asks; prints the answer only if it is not good.
-pub async fn run(args: HealthcheckArgs) -> Result<Ended, CommandError> {
-    let url = address(&args);
-    let Some(target) = Target::of(&url) else {
+/// Asks the server; prints its response only if it is not good.
+pub(super) async fn run(args: HealthcheckArgs) -> Result<Ended, CommandError> {
+    let url = url_of(&args);
+    let Some(target) = HealthUrl::of(&url) else {
         return Err(CommandError::usage(HealthcheckError::Address(url)));
     };
-    let answer = tokio::time::timeout(Duration::from_secs(args.timeout), target.ask()).await;
-    let trouble = match answer {
-        Ok(Ok(answer)) if is_good(&answer) => return Ok(Ended::Well),
-        Ok(Ok(answer)) => format!("{url} answers: {}", answer.trim()),
+    let response = tokio::time::timeout(Duration::from_secs(args.timeout), target.get()).await;
+    let problem = match response {
+        Ok(Ok(response)) if is_good(&response) => return Ok(Ended::Well),
+        Ok(Ok(response)) => format!("{url} answers: {}", response.trim()),
         Ok(Err(error)) => format!("{url} does not answer: {error}"),
         Err(_) => format!("{url} does not answer within {} s", args.timeout),
     };
-    println!("{trouble}");
+    println!("{problem}");
     Ok(Ended::Badly)
 }
 
-fn address(args: &HealthcheckArgs) -> Url {
+fn url_of(args: &HealthcheckArgs) -> Url {
     if let Some(url) = &args.url {
         return url.clone();
     }
-    let mut at = args.listen.first().copied().unwrap_or(DEFAULT);
+    let mut at = args.listen.first().copied().unwrap_or(DEFAULT_LISTEN);
     if at.ip().is_unspecified() {
         at.set_ip(if at.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
     }
@@ -73,18 +69,18 @@ fn address(args: &HealthcheckArgs) -> Url {
 }
 
 /// Whether the status line says 2xx.
-fn is_good(answer: &str) -> bool {
-    answer.strip_prefix("HTTP/1.1 ").is_some_and(|rest| rest.starts_with('2'))
+fn is_good(response: &str) -> bool {
+    response.strip_prefix("HTTP/1.1 ").is_some_and(|rest| rest.starts_with('2'))
 }
 
-/// A URL taken apart.
-struct Target<'a> {
+/// A URL that can be asked, taken apart.
+struct HealthUrl<'a> {
     host: String,
     port: u16,
     url: &'a Url,
 }
 
-impl<'a> Target<'a> {
+impl<'a> HealthUrl<'a> {
     fn of(url: &'a Url) -> Option<Self> {
         if url.scheme() != "http" || !url.username().is_empty() || url.password().is_some() {
             return None;
@@ -97,7 +93,7 @@ impl<'a> Target<'a> {
         Some(Self { host, port: url.port_or_known_default()?, url })
     }
 
-    async fn ask(&self) -> std::io::Result<String> {
+    async fn get(&self) -> std::io::Result<String> {
         let mut connection = TcpStream::connect((self.host.as_str(), self.port)).await?;
         let authority = &self.url[url::Position::BeforeHost..url::Position::AfterPort];
         let path = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
@@ -105,9 +101,9 @@ impl<'a> Target<'a> {
             "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: wheelport-healthcheck\r\nConnection: close\r\n\r\n"
         );
         connection.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        connection.take(LONGEST).read_to_end(&mut answer).await?;
-        Ok(String::from_utf8_lossy(&answer).into_owned())
+        let mut response = Vec::new();
+        connection.take(MAX_RESPONSE).read_to_end(&mut response).await?;
+        Ok(String::from_utf8_lossy(&response).into_owned())
     }
 }
 
@@ -130,9 +126,9 @@ mod tests {
             (vec!["[::]:8081"], "http://[::1]:8081/healthz"),
             (vec!["192.0.2.7:80", "0.0.0.0:8081"], "http://192.0.2.7/healthz"),
         ] {
-            assert_eq!(address(&args(&listen)).as_str(), asked);
+            assert_eq!(url_of(&args(&listen)).as_str(), asked);
         }
-        assert_eq!(address(&HealthcheckArgs { ready: true, ..args(&[]) }).path(), "/readyz");
+        assert_eq!(url_of(&HealthcheckArgs { ready: true, ..args(&[]) }).path(), "/readyz");
     }
 
     #[test]
@@ -140,26 +136,26 @@ mod tests {
         for (url, good) in [
             ("http://[::1]:8080/readyz", true),
             ("https://wheelport.internal/readyz", false),
-            ("http://somebody@wheelport.internal/readyz", false),
+            ("http://user@wheelport.internal/readyz", false),
             ("unix:/run/wheelport", false),
         ] {
-            assert_eq!(Target::of(&url.parse().expect("a URL")).is_some(), good, "{url}");
+            assert_eq!(HealthUrl::of(&url.parse().expect("a URL")).is_some(), good, "{url}");
         }
     }
 
-    /// Asks a server that answers so; gives what was asked too.
-    async fn asked(answer: &'static str) -> (Ended, String) {
+    /// Asks a server that sends this response; gives the request too.
+    async fn asked(response: &'static str) -> (Ended, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let at = listener.local_addr().expect("an address").to_string();
         let serve = async move {
             let (mut connection, _) = listener.accept().await.expect("a connection");
             let mut request = vec![0; 1024];
             let length = connection.read(&mut request).await.expect("a request");
-            connection.write_all(answer.as_bytes()).await.expect("room for an answer");
+            connection.write_all(response.as_bytes()).await.expect("room for a response");
             String::from_utf8_lossy(&request[..length]).into_owned()
         };
         let (ended, request) = tokio::join!(run(args(&[&at])), serve);
-        (ended.expect("an answer"), request)
+        (ended.expect("a verdict"), request)
     }
 
     #[tokio::test]
@@ -172,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_there_is_bad() {
+    async fn an_address_without_a_server_is_bad() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let at = listener.local_addr().expect("an address").to_string();
         drop(listener);

@@ -1,40 +1,35 @@
 //! `wheelport iam-policy`: the least that AWS has to allow, as a policy to attach.
 //!
-//! The policies are the files of `deploy/iam`; this command fills in their words in capitals. It reaches nothing.
+//! The policies are the files of `deploy/iam`; this command fills in their words in capitals. It makes no request.
 
 use std::io::Write as _;
 
 use clap::{Args, ValueEnum};
 
-use super::{CommandError, Ended};
+use super::outcome::{CommandError, Ended};
+use crate::config::RepositoryOverrides;
 use crate::control::{AccountId, DomainName, RegionName, RepositoryName};
 
-/// Arguments of `iam-policy`.
 #[derive(Debug, Clone, Args)]
-pub struct IamPolicyArgs {
+// The policies know no account by themselves, so the default that `serve` names does not hold here.
+#[command(mut_arg("domain_owner", |owner| owner.help("Account that owns the domain, twelve digits")))]
+pub(super) struct IamPolicyArgs {
     /// Which policy
-    #[arg(value_enum, default_value_t = Policy::Read)]
-    pub policy: Policy,
-    /// The `CodeArtifact` domain
-    #[arg(long, value_name = "NAME", env = "WHEELPORT_DOMAIN")]
-    pub domain: Option<DomainName>,
-    /// The account that owns the domain
-    #[arg(long, value_name = "ACCOUNT", env = "WHEELPORT_DOMAIN_OWNER")]
-    pub domain_owner: Option<AccountId>,
-    /// The repository
-    #[arg(long, value_name = "NAME", env = "WHEELPORT_REPOSITORY")]
-    pub repository: Option<RepositoryName>,
-    /// The region of the domain
+    #[arg(value_enum, default_value_t = PolicyTemplate::Read)]
+    policy: PolicyTemplate,
+    #[command(flatten)]
+    repository: RepositoryOverrides,
+    /// Region of the domain
     #[arg(long, value_name = "REGION", env = "AWS_REGION")]
-    pub region: Option<RegionName>,
+    region: Option<RegionName>,
     /// The other account, for the cross-account policies
     #[arg(long, value_name = "ACCOUNT")]
-    pub reader: Option<AccountId>,
+    reader: Option<AccountId>,
 }
 
 /// What the policy is for and where it is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Policy {
+enum PolicyTemplate {
     /// For Wheelport's role: install
     Read,
     /// For Wheelport's role: install and publish
@@ -45,8 +40,8 @@ pub enum Policy {
     CrossAccountRepository,
 }
 
-impl Policy {
-    fn template(self) -> &'static str {
+impl PolicyTemplate {
+    fn text(self) -> &'static str {
         match self {
             Self::Read => include_str!("../../deploy/iam/read.json"),
             Self::Publish => include_str!("../../deploy/iam/publish.json"),
@@ -68,33 +63,34 @@ impl IamPolicyArgs {
         let placeholder = |word, flag, value| Placeholder { word, flag, value };
         [
             placeholder("REGION", "--region", self.region.as_ref().map(RegionName::as_str)),
-            placeholder("ACCOUNT", "--domain-owner", self.domain_owner.as_ref().map(AccountId::as_str)),
-            placeholder("DOMAIN", "--domain", self.domain.as_ref().map(DomainName::as_str)),
-            placeholder("REPOSITORY", "--repository", self.repository.as_ref().map(RepositoryName::as_str)),
+            placeholder("ACCOUNT", "--domain-owner", self.repository.domain_owner.as_ref().map(AccountId::as_str)),
+            placeholder("DOMAIN", "--domain", self.repository.domain.as_ref().map(DomainName::as_str)),
+            placeholder("REPOSITORY", "--repository", self.repository.name.as_ref().map(RepositoryName::as_str)),
             placeholder("READER", "--reader", self.reader.as_ref().map(AccountId::as_str)),
         ]
     }
 }
 
-/// Prints the policy; says on standard error what is still to be filled in.
-pub fn run(args: &IamPolicyArgs) -> Result<Ended, CommandError> {
+/// Prints the policy; names on standard error the words that still need a value.
+pub(super) fn run(args: &IamPolicyArgs) -> Result<Ended, CommandError> {
     let placeholders = args.placeholders();
-    let (text, missing) = fill(args.policy.template(), &placeholders);
+    let (text, missing) = fill(args.policy.text(), &placeholders);
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CommandError::start)?;
     if !missing.is_empty() {
-        let flags: Vec<String> = missing.iter().map(|hole| format!("{} ({})", hole.word, hole.flag)).collect();
+        let flags: Vec<String> =
+            missing.iter().map(|placeholder| format!("{} ({})", placeholder.word, placeholder.flag)).collect();
         writeln!(std::io::stderr(), "Still to be filled in: {}", flags.join(", ")).map_err(CommandError::start)?;
     }
     Ok(Ended::Well)
 }
 
-/// Replaces whole words in one pass, so that a repository may be called `DOMAIN`; with them, those without a value.
+/// Replaces wplaceholder words in one pass, so that a repository may be called `DOMAIN`; with them, those without a value.
 fn fill<'a>(template: &str, placeholders: &'a [Placeholder<'a>]) -> (String, Vec<&'a Placeholder<'a>>) {
     let mut text = String::with_capacity(template.len() + 128);
     let mut missing: Vec<&Placeholder<'_>> = Vec::new();
-    for piece in template.split_inclusive(|c: char| !c.is_ascii_uppercase()) {
-        let word = piece.trim_end_matches(|c: char| !c.is_ascii_uppercase());
+    for token in template.split_inclusive(|c: char| !c.is_ascii_uppercase()) {
+        let word = token.trim_end_matches(|c: char| !c.is_ascii_uppercase());
         let found = placeholders.iter().find(|placeholder| placeholder.word == word);
         match found.map(|placeholder| (placeholder, placeholder.value)) {
             Some((_, Some(value))) => text.push_str(value),
@@ -106,7 +102,7 @@ fn fill<'a>(template: &str, placeholders: &'a [Placeholder<'a>]) -> (String, Vec
             }
             None => text.push_str(word),
         }
-        text.push_str(&piece[word.len()..]);
+        text.push_str(&token[word.len()..]);
     }
     (text, missing)
 }
@@ -119,21 +115,21 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct CommandLine {
         #[command(flatten)]
         args: IamPolicyArgs,
     }
 
     fn filled(line: &[&str]) -> (String, Vec<&'static str>) {
-        let line = Line::try_parse_from([&["iam-policy"], line].concat()).expect("the line is valid");
+        let line = CommandLine::try_parse_from([&["iam-policy"], line].concat()).expect("the line is valid");
         let placeholders = line.args.placeholders();
-        let (text, missing) = fill(line.args.policy.template(), &placeholders);
-        (text, missing.into_iter().map(|hole| hole.word).collect())
+        let (text, missing) = fill(line.args.policy.text(), &placeholders);
+        (text, missing.into_iter().map(|placeholder| placeholder.word).collect())
     }
 
     #[test]
     fn every_policy_is_filled_in_and_stays_json() {
-        for policy in Policy::value_variants() {
+        for policy in PolicyTemplate::value_variants() {
             let name = policy.to_possible_value().expect("no policy is hidden");
             let (text, missing) = filled(&[
                 name.get_name(),

@@ -1,56 +1,57 @@
 //! The command line: one file per command. Parses arguments and environment, calls the composition root, prints.
 //!
-//! The argument parser is one of the two readers of the environment (the AWS SDK is the other).
+//! The argument parser is one of the two readers of the environment (the AWS SDK is the other). [`run`] is the one way
+//! into every command. The doc comments of arguments and commands are their help texts.
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::Overrides;
 use crate::telemetry::LogFormat;
 
-pub mod cache;
-pub mod check;
-pub mod demo;
-pub mod emulate;
-pub mod generate;
-pub mod healthcheck;
-pub mod iam_policy;
-pub mod public_index;
-pub mod serve;
-pub mod signals;
+mod cache;
+mod check;
+mod demo;
+mod emulate;
+mod generate;
+mod healthcheck;
+mod iam_policy;
+mod outcome;
+mod public_index;
+mod serve;
+mod signals;
+
+pub use outcome::{CommandError, Ended};
 
 /// A credential-free Python package index and upload target in front of AWS CodeArtifact.
 #[derive(Debug, Parser)]
 #[command(name = "wheelport", version, about, propagate_version = true)]
 pub struct Cli {
-    /// How logs look.
     #[command(flatten)]
-    pub logging: Logging,
-    /// What to do.
+    logging: Logging,
     #[command(subcommand)]
-    pub command: Command,
+    command: Command,
 }
 
-/// Logging options of every command.
 #[derive(Debug, Args)]
-pub struct Logging {
+struct Logging {
     /// What is logged: a level (error, warn, info, debug, trace), or levels by module as in `wheelport::flow=debug,info`
     #[arg(long, global = true, value_name = "FILTER", env = "WHEELPORT_LOG")]
-    pub log: Option<String>,
+    log: Option<String>,
     /// How log lines look
     #[arg(long, global = true, value_name = "FORMAT", env = "WHEELPORT_LOG_FORMAT", default_value = "auto")]
-    pub log_format: LogFormat,
+    log_format: LogFormat,
 }
 
-/// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+enum Command {
     /// Serve CodeArtifact repositories
-    Serve(Box<serve::ServeArgs>),
+    Serve(Box<Overrides>),
     /// Try everything without AWS: the proxy and an emulator with sample packages, on loopback
     Demo(demo::DemoArgs),
     /// Find out what is wrong with configuration, credentials, permissions, network and cache directory
     Check(Box<check::CheckArgs>),
     /// Emulate CodeArtifact alone, for tests and for trying SDKs, Terraform and CI jobs
-    Emulate(Box<emulate::Args>),
+    Emulate(Box<emulate::EmulateArgs>),
     /// Look at, verify or empty a cache directory
     Cache(cache::CacheArgs),
     /// Print the least that AWS has to allow, as a policy to attach
@@ -62,42 +63,34 @@ pub enum Command {
     Generate(generate::GenerateArgs),
 }
 
-/// How a command ended; becomes the exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// 0
-    Well,
-    /// 1: it ran and found or met something wrong.
-    Badly,
-}
-
-/// Why a command did not run.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    /// Exit code 2: arguments or configuration.
-    #[error(transparent)]
-    Usage(Box<dyn std::error::Error + Send + Sync>),
-    /// Exit code 1: it could not start.
-    #[error(transparent)]
-    Start(Box<dyn std::error::Error + Send + Sync>),
-}
-
-impl CommandError {
-    /// An error of arguments or configuration.
-    pub fn usage(error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self::Usage(Box::new(error))
+impl Cli {
+    /// What is logged: servers log what they do; other commands print their result and log only what goes wrong.
+    pub fn log_filter(&self) -> &str {
+        let default = match &self.command {
+            Command::Serve(_) | Command::Emulate(_) => "info",
+            Command::Demo(_) | Command::Cache(_) | Command::Generate(_) | Command::IamPolicy(_) => "warn",
+            // Everything they meet is in their report.
+            Command::Check(_) | Command::Healthcheck(_) => "off",
+        };
+        self.logging.log.as_deref().unwrap_or(default)
     }
 
-    /// A failure to start.
-    pub fn start(error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self::Start(Box::new(error))
+    /// How log lines look.
+    pub fn log_format(&self) -> LogFormat {
+        self.logging.log_format
     }
+}
 
-    /// The exit code.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Usage(_) => 2,
-            Self::Start(_) => 1,
-        }
+/// Runs the command until it ends by itself or a signal ends it.
+pub async fn run(cli: Cli) -> Result<Ended, CommandError> {
+    match cli.command {
+        Command::Serve(overrides) => Box::pin(serve::run(*overrides)).await,
+        Command::Demo(args) => Box::pin(demo::run(args)).await,
+        Command::Check(args) => Box::pin(check::run(*args)).await,
+        Command::Emulate(args) => Box::pin(emulate::run(*args)).await.map_err(CommandError::start),
+        Command::Cache(args) => cache::run(&args),
+        Command::IamPolicy(args) => iam_policy::run(&args),
+        Command::Healthcheck(args) => healthcheck::run(args).await,
+        Command::Generate(args) => generate::run(&args),
     }
 }

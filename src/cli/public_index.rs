@@ -8,19 +8,19 @@ use wheelport_emulator::IndexAddress;
 
 /// Why there is no public index although one was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PublicIndexError {
+pub(super) enum PublicIndexError {
     /// None is named, configured, or known to an installed tool.
     #[error(
-        "--public-index was given without a value, and neither PIP_INDEX_URL, UV_DEFAULT_INDEX, pip's configuration nor an installed pip or uv names an index; give its URL"
+        "--public-index was given without a value, and neither PIP_INDEX_URL, UV_DEFAULT_INDEX, pip's configuration nor \
+         an installed pip or uv names an index; give its URL"
     )]
     Unknown,
-    /// Not a URL.
     #[error("`{0}` is not the URL of a simple index")]
     Invalid(String),
 }
 
 /// The index of the option's value; without a value the one that is configured, or that pip or uv use by default.
-pub fn named(value: &str) -> Result<IndexAddress, PublicIndexError> {
+pub(super) fn named(value: &str) -> Result<IndexAddress, PublicIndexError> {
     if value.is_empty() {
         return configured().or_else(built_in).ok_or(PublicIndexError::Unknown);
     }
@@ -55,7 +55,7 @@ fn default_in_help(help: &str) -> Option<IndexAddress> {
 }
 
 /// The public index that pip or uv are configured for on this machine, if any.
-pub fn configured() -> Option<IndexAddress> {
+pub(super) fn configured() -> Option<IndexAddress> {
     #[expect(clippy::disallowed_methods, reason = "the one place of the emulator that reads the environment")]
     let environment = |name: &str| std::env::var(name).ok();
     find_public_index(environment, |path| std::fs::read_to_string(path).ok())

@@ -5,7 +5,7 @@ use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Waits for the first signal. A second one ends the process at once, for people who are in a hurry.
-pub fn until_stopped() -> io::Result<impl Future<Output = ()>> {
+pub(super) fn until_stopped() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -13,8 +13,8 @@ pub fn until_stopped() -> io::Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        // A thread of the runtime that outlives the drain; there is nothing to join.
-        #[expect(clippy::disallowed_methods, reason = "it ends the process and cannot be awaited by anybody")]
+        // Outlives the drain: without it a second signal would have no effect.
+        #[expect(clippy::disallowed_methods, reason = "it ends the process, so nothing can join it")]
         drop(tokio::spawn(async move {
             tokio::select! {
                 _ = terminate.recv() => {}

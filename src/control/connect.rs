@@ -1,10 +1,11 @@
 //! The connection to AWS: whose credentials, which region, which time limits.
 //!
 //! Building it never fails; what is missing shows in the first call. The SDK reads profile files once and keeps
-//! its first error for good, so after a failure that a person may have repaired the whole configuration is read anew.
+//! its first error for good, so after a failure that a person may have repaired the whole configuration is read
+//! again.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use aws_config::profile::ProfileFileCredentialsProvider;
@@ -13,14 +14,16 @@ use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
 use aws_credential_types::credential_feature::AwsCredentialFeature;
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 
-use super::diagnose;
-use aws_credential_types::Credentials;
+use parking_lot::RwLock;
 
+use super::diagnose;
+use super::error::{Call, ControlError};
+use super::settings::{AwsSettings, RegionName};
 use super::skew::SkewWatch;
-use super::{AwsSettings, Call, ControlError, RegionName};
 use crate::token::MintErrorKind;
 use wheelport_runtime::Clock;
 
@@ -33,65 +36,64 @@ const ROLE_SESSION_NAME: &str = "wheelport";
 
 /// One way into AWS: one per (profile, region, role, external id). Cheap to clone.
 #[derive(Clone)]
-pub struct ControlPlane {
-    inner: Arc<Inner>,
+pub(crate) struct ControlPlane {
+    connection: Arc<Connection>,
 }
 
-struct Inner {
+struct Connection {
     settings: AwsSettings,
     session: RwLock<SdkConfig>,
-    /// The credentials failed; the next call reads the configuration anew.
+    /// The credentials failed; the next call reads the configuration again.
     outdated: AtomicBool,
     skew: SkewWatch,
 }
 
 /// Credentials as far as they may be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CredentialsFound {
+pub(crate) struct CredentialsFound {
     /// Which provider of the chain had them.
-    pub provider: String,
-    /// When they end, if they do.
-    pub expires: Option<SystemTime>,
+    pub(crate) provider: String,
+    /// When they expire, if they do.
+    pub(crate) expires: Option<SystemTime>,
 }
 
-/// Who AWS thinks we are.
+/// Whom AWS takes us for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CallerIdentity {
-    /// The twelve digits.
-    pub account: String,
+pub(crate) struct CallerIdentity {
+    pub(crate) account: String,
     /// The ARN of the user or of the role session.
-    pub arn: String,
+    pub(crate) arn: String,
 }
 
 impl ControlPlane {
     /// Builds the configuration from settings and the standard AWS chain; never fails for lack of credentials.
-    pub async fn connect(settings: &AwsSettings) -> Self {
+    pub(crate) async fn connect(settings: &AwsSettings) -> Self {
         Self::assemble(settings.clone(), load(settings).await, Clock::system())
     }
 
     pub(super) fn assemble(settings: AwsSettings, session: SdkConfig, clock: Clock) -> Self {
-        let inner = Inner {
+        let connection = Connection {
             settings,
             session: RwLock::new(session),
             outdated: AtomicBool::new(false),
             skew: SkewWatch::new(clock),
         };
-        Self { inner: Arc::new(inner) }
+        Self { connection: Arc::new(connection) }
     }
 
     /// The region of the settings or of the AWS chain.
-    pub fn region(&self) -> Option<RegionName> {
-        let session = self.inner.session.read().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn region(&self) -> Option<RegionName> {
+        let session = self.connection.session.read();
         session.region().and_then(|region| RegionName::parse(region.as_ref()).ok())
     }
 
-    /// Seconds that this machine's clock is ahead of AWS's by AWS's last answer; negative if it is behind.
-    pub fn clock_skew(&self) -> Option<i64> {
-        self.inner.skew.seconds()
+    /// Seconds that this machine's clock is ahead of AWS's by AWS's last response; negative if it is behind.
+    pub(crate) fn clock_skew(&self) -> Option<i64> {
+        self.connection.skew.seconds()
     }
 
-    /// Looks for credentials now, and says who had them.
-    pub async fn credentials(&self) -> Result<CredentialsFound, ControlError> {
+    /// Looks for credentials now, and says which provider had them.
+    pub(crate) async fn credentials(&self) -> Result<CredentialsFound, ControlError> {
         let session = self.session().await;
         let provider = session.credentials_provider().ok_or_else(diagnose::no_provider)?;
         let limit = OPERATION_LIMIT + Duration::from_secs(5);
@@ -100,24 +102,25 @@ impl ControlPlane {
             Ok(Ok(credentials)) => {
                 let features = credentials.get_property::<Vec<AwsCredentialFeature>>();
                 Ok(CredentialsFound {
-                    provider: diagnose::provider_name(features.map_or(&[], Vec::as_slice)),
+                    provider: diagnose::provider_names(features.map_or(&[], Vec::as_slice)),
                     expires: credentials.expiry(),
                 })
             }
-            Ok(Err(error)) => Err(self.note(diagnose::credentials(&error))),
+            Ok(Err(error)) => Err(self.noted(diagnose::credentials(&error))),
             Err(_) => Err(diagnose::too_slow()),
         }
     }
 
-    /// Asks STS who we are; every identity may do that.
-    pub async fn caller_identity(&self) -> Result<CallerIdentity, ControlError> {
+    /// Asks STS who we are; every identity may do so.
+    pub(crate) async fn caller_identity(&self) -> Result<CallerIdentity, ControlError> {
         let session = self.session().await;
-        let configuration = aws_sdk_sts::config::Builder::from(&session).interceptor(self.inner.skew.clone()).build();
-        let answer = aws_sdk_sts::Client::from_conf(configuration).get_caller_identity().send().await;
-        let answer = answer.map_err(|error| self.explain(&error, Call::GetCallerIdentity, "STS"))?;
+        let configuration =
+            aws_sdk_sts::config::Builder::from(&session).interceptor(self.connection.skew.clone()).build();
+        let response = aws_sdk_sts::Client::from_conf(configuration).get_caller_identity().send().await;
+        let response = response.map_err(|error| self.failed(&error, Call::GetCallerIdentity, "STS"))?;
         Ok(CallerIdentity {
-            account: answer.account().unwrap_or_default().to_owned(),
-            arn: answer.arn().unwrap_or_default().to_owned(),
+            account: response.account().unwrap_or_default().to_owned(),
+            arn: response.arn().unwrap_or_default().to_owned(),
         })
     }
 
@@ -126,26 +129,26 @@ impl ControlPlane {
         let session = self.session().await;
         let configuration = aws_sdk_codeartifact::config::Builder::from(&session)
             .region(Region::new(region.as_str().to_owned()))
-            .interceptor(self.inner.skew.clone())
+            .interceptor(self.connection.skew.clone())
             .build();
         aws_sdk_codeartifact::Client::from_conf(configuration)
     }
 
     /// The configuration to use now.
     pub(super) async fn session(&self) -> SdkConfig {
-        if self.inner.outdated.swap(false, Ordering::Relaxed) {
-            let session = load(&self.inner.settings).await;
-            *self.inner.session.write().unwrap_or_else(PoisonError::into_inner) = session;
+        if self.connection.outdated.swap(false, Ordering::Relaxed) {
+            let session = load(&self.connection.settings).await;
+            *self.connection.session.write() = session;
         }
-        self.inner.session.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.connection.session.read().clone()
     }
 
     pub(super) fn skew(&self) -> &SkewWatch {
-        &self.inner.skew
+        &self.connection.skew
     }
 
-    /// Puts a failed call into our words.
-    pub(super) fn explain<E>(
+    /// What a failed call becomes; the next call reads the configuration again if credentials were to blame.
+    pub(super) fn failed<E>(
         &self,
         error: &aws_sdk_codeartifact::error::SdkError<E>,
         call: Call,
@@ -154,12 +157,12 @@ impl ControlPlane {
     where
         E: aws_sdk_codeartifact::error::ProvideErrorMetadata + std::error::Error + 'static,
     {
-        self.note(diagnose::sdk(error, call, subject, self.clock_skew()))
+        self.noted(diagnose::failed_call(error, call, subject, self.clock_skew()))
     }
 
-    fn note(&self, error: ControlError) -> ControlError {
+    fn noted(&self, error: ControlError) -> ControlError {
         if error.kind == MintErrorKind::NoCredentials {
-            self.inner.outdated.store(true, Ordering::Relaxed);
+            self.connection.outdated.store(true, Ordering::Relaxed);
         }
         error
     }
@@ -167,7 +170,7 @@ impl ControlPlane {
 
 impl std::fmt::Debug for ControlPlane {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ControlPlane({:?})", self.inner.settings)
+        write!(f, "ControlPlane({:?})", self.connection.settings)
     }
 }
 

@@ -5,7 +5,9 @@ use aws_sdk_codeartifact::types::{EndpointType, PackageFormat};
 use aws_types::service_config::ServiceConfigKey;
 use url::Url;
 
-use super::{Call, ControlError, ControlPlane, DomainId, RepositoryName};
+use super::connect::ControlPlane;
+use super::error::{Call, ControlError};
+use super::settings::{DomainId, RepositoryName};
 use crate::token::MintErrorKind;
 
 impl ControlPlane {
@@ -13,7 +15,7 @@ impl ControlPlane {
     ///
     /// Derived without a call, and so without the permission for it, if the owner is known and nothing unusual is
     /// configured; else `GetRepositoryEndpoint` is asked.
-    pub async fn repository_endpoint(
+    pub(crate) async fn repository_endpoint(
         &self,
         domain: &DomainId,
         repository: &RepositoryName,
@@ -26,7 +28,7 @@ impl ControlPlane {
         {
             return Ok(url);
         }
-        let answer = self
+        let response = self
             .client(&domain.region)
             .await
             .get_repository_endpoint()
@@ -38,9 +40,9 @@ impl ControlPlane {
             .send()
             .await
             .map_err(|error| {
-                self.explain(&error, Call::GetRepositoryEndpoint, &format!("repository {repository} in {domain}"))
+                self.failed(&error, Call::GetRepositoryEndpoint, &format!("repository {repository} in {domain}"))
             })?;
-        read(answer.repository_endpoint().unwrap_or_default())
+        parse(response.repository_endpoint().unwrap_or_default())
     }
 }
 
@@ -53,20 +55,18 @@ fn derive(domain: &DomainId, repository: &RepositoryName) -> Option<Url> {
     Url::parse(&format!("https://{name}-{owner}.d.codeartifact.{region}.amazonaws.com/pypi/{repository}/")).ok()
 }
 
-fn read(answer: &str) -> Result<Url, ControlError> {
-    let with_slash = if answer.ends_with('/') { answer.to_owned() } else { format!("{answer}/") };
+fn parse(endpoint: &str) -> Result<Url, ControlError> {
+    let with_slash = if endpoint.ends_with('/') { endpoint.to_owned() } else { format!("{endpoint}/") };
     match Url::parse(&with_slash) {
         Ok(url) if matches!(url.scheme(), "https" | "http") && url.query().is_none() => Ok(url),
-        _ => Err(ControlError {
-            kind: MintErrorKind::Other,
-            message: "CodeArtifact answered GetRepositoryEndpoint without a usable address".to_owned(),
-            code: None,
-            retry_after: None,
-        }),
+        _ => Err(ControlError::new(
+            MintErrorKind::Other,
+            "CodeArtifact answered GetRepositoryEndpoint without a usable address",
+        )),
     }
 }
 
-/// Whether somebody pointed the SDK somewhere else, for CodeArtifact or for everything.
+/// Whether a setting points the SDK somewhere else, for CodeArtifact or for everything.
 fn has_custom_endpoint(session: &SdkConfig) -> bool {
     let key =
         ServiceConfigKey::builder().service_id("codeartifact").env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
@@ -99,12 +99,12 @@ mod tests {
     }
 
     #[test]
-    fn an_answered_address_always_ends_with_a_slash() {
+    fn an_endpoint_always_ends_with_a_slash() {
         for raw in ["https://x.invalid/pypi/r", "https://x.invalid/pypi/r/"] {
-            assert_eq!(read(raw).map(String::from).as_deref(), Ok("https://x.invalid/pypi/r/"));
+            assert_eq!(parse(raw).map(String::from).as_deref(), Ok("https://x.invalid/pypi/r/"));
         }
         for bad in ["", "pypi/r", "file:///etc", "https://x.invalid/?a=b"] {
-            assert!(read(bad).is_err(), "{bad}");
+            assert!(parse(bad).is_err(), "{bad}");
         }
     }
 }

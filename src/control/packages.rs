@@ -2,18 +2,20 @@
 
 use aws_sdk_codeartifact::types::PackageFormat;
 
-use super::{Call, ControlError, ControlPlane, DomainId, RepositoryName};
+use super::connect::ControlPlane;
+use super::error::{Call, ControlError};
+use super::settings::{DomainId, RepositoryName};
 use crate::token::MintErrorKind;
 
-/// No list is longer; what goes beyond is an error, because half a list would look like a whole one.
-pub const MAX_PACKAGES: usize = 1_000_000;
+/// A longer list is an error, because half a list would look like a complete one.
+const MAX_PACKAGES: usize = 1_000_000;
 const PAGE: i32 = 1_000;
-/// Empty pages with a next page are legal, an endless row of them is not.
+/// Empty pages with a next page are legal; an endless row of them is not.
 const MAX_PAGES: usize = 5_000;
 
 impl ControlPlane {
-    /// All pages of `ListPackages` for Python: what is kept in this repository, not what its upstreams could give.
-    pub async fn list_packages(
+    /// All pages of `ListPackages` for Python: what this repository keeps, not what its upstreams could give.
+    pub(crate) async fn list_packages(
         &self,
         domain: &DomainId,
         repository: &RepositoryName,
@@ -32,16 +34,14 @@ impl ControlPlane {
                 None => return Ok(names),
             }
         }
-        Err(ControlError {
-            kind: MintErrorKind::Other,
-            message: format!("repository {repository} has more than {MAX_PACKAGES} packages, or its list has no end"),
-            code: None,
-            retry_after: None,
-        })
+        Err(ControlError::new(
+            MintErrorKind::Other,
+            format!("repository {repository} has more than {MAX_PACKAGES} packages, or its list has no end"),
+        ))
     }
 
     /// The first page of the list, to find out whether it may be read.
-    pub async fn some_packages(
+    pub(crate) async fn some_packages(
         &self,
         domain: &DomainId,
         repository: &RepositoryName,
@@ -57,7 +57,7 @@ impl ControlPlane {
         repository: &RepositoryName,
         next: Option<String>,
     ) -> Result<(Vec<String>, Option<String>), ControlError> {
-        let answer = client
+        let response = client
             .list_packages()
             .domain(domain.name.as_str())
             .set_domain_owner(domain.owner.as_ref().map(ToString::to_string))
@@ -68,10 +68,10 @@ impl ControlPlane {
             .send()
             .await
             .map_err(|error| {
-                self.explain(&error, Call::ListPackages, &format!("repository {repository} in {domain}"))
+                self.failed(&error, Call::ListPackages, &format!("repository {repository} in {domain}"))
             })?;
-        let following = answer.next_token.filter(|following| Some(following) != next.as_ref());
-        let names = answer.packages.unwrap_or_default().into_iter().filter_map(|package| package.package);
+        let following = response.next_token.filter(|following| Some(following) != next.as_ref());
+        let names = response.packages.unwrap_or_default().into_iter().filter_map(|package| package.package);
         Ok((names.collect(), following))
     }
 }

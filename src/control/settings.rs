@@ -24,7 +24,7 @@ pub struct AwsSettings {
     pub external_id: Option<String>,
     /// How long tokens are asked to live.
     pub token_lifetime: TokenLifetime,
-    /// An emulator to ask instead of AWS; not a setting of people, who have `AWS_ENDPOINT_URL` for that.
+    /// An emulator to ask instead of AWS; no setting for people, who have `AWS_ENDPOINT_URL` for that.
     #[serde(skip)]
     pub emulator: Option<EmulatorAccess>,
 }
@@ -32,7 +32,7 @@ pub struct AwsSettings {
 /// The way into an emulator of this program.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EmulatorAccess {
-    /// Where its control plane listens.
+    /// The URL of its control plane.
     pub endpoint: String,
     /// Its access key id and secret key; they are the same in every emulator and protect nothing.
     pub keys: (&'static str, &'static str),
@@ -41,27 +41,21 @@ pub struct EmulatorAccess {
 /// Why a setting is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSetting {
-    /// A domain name outside the service's grammar.
     #[error(
         "`{0}` is no domain name: 2 to 50 lower-case letters, digits and hyphens, beginning with a letter \
          and not ending with a hyphen"
     )]
     Domain(String),
-    /// A repository name outside the service's grammar.
     #[error(
         "`{0}` is no repository name: 2 to 100 letters, digits, `.`, `-` and `_`, beginning with a letter or digit"
     )]
     Repository(String),
-    /// An account number that is not twelve digits.
     #[error("`{0}` is no AWS account: twelve digits")]
     Account(String),
-    /// Something that does not look like a region.
     #[error("`{0}` is no AWS region, for example `eu-central-1`")]
     Region(String),
-    /// Something that is not the name of a role.
     #[error("`{0}` is no role, for example `arn:aws:iam::111122223333:role/wheelport-read`")]
     Role(String),
-    /// A lifetime outside the service's limits.
     #[error("`{0}` is no token lifetime: a duration from 15m to 12h, or `session`")]
     Lifetime(String),
 }
@@ -79,7 +73,6 @@ macro_rules! text_newtype {
                 if $check(raw) { Ok(Self(raw.to_owned())) } else { Err(InvalidSetting::$error(raw.to_owned())) }
             }
 
-            /// The text as given.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -183,13 +176,11 @@ fn is_role(raw: &str) -> bool {
 
 /// A domain as calls address it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct DomainId {
-    /// Its name.
-    pub name: DomainName,
+pub(crate) struct DomainId {
+    pub(crate) name: DomainName,
     /// The account that owns it; without it AWS takes the caller's.
-    pub owner: Option<AccountId>,
-    /// Where it is.
-    pub region: RegionName,
+    pub(crate) owner: Option<AccountId>,
+    pub(crate) region: RegionName,
 }
 
 impl fmt::Display for DomainId {
@@ -213,15 +204,15 @@ pub enum TokenLifetime {
 
 impl TokenLifetime {
     /// What the call's `duration` says, in seconds: 0 means the session.
-    pub fn seconds(self) -> i64 {
+    pub(crate) fn seconds(self) -> i64 {
         match self {
             Self::Fixed(life) => i64::try_from(life.as_secs()).unwrap_or(i64::MAX),
             Self::Session => 0,
         }
     }
 
-    /// What the keeper compares answers with.
-    pub fn asked(self) -> Option<Duration> {
+    /// What the keeper compares the real lifetime with.
+    pub(crate) fn asked(self) -> Option<Duration> {
         match self {
             Self::Fixed(life) => Some(life),
             Self::Session => None,
@@ -230,7 +221,7 @@ impl TokenLifetime {
 }
 
 impl Default for TokenLifetime {
-    /// Twelve hours: renewed every two, so ten hours are in hand whenever AWS has trouble.
+    /// Twelve hours: renewed every two, so about ten hours are left if AWS has an outage.
     fn default() -> Self {
         Self::Fixed(MAX_LIFETIME)
     }

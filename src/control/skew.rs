@@ -1,4 +1,4 @@
-//! How far this machine's clock is from AWS's, read off the `Date` of every answer.
+//! How far this machine's clock is from AWS's, read off the `Date` of every response.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,14 +10,14 @@ use aws_sdk_codeartifact::error::BoxError;
 
 use wheelport_runtime::Clock;
 
-/// Seconds of difference that are worth a warning.
-pub const SKEW_WARNING: u64 = 60;
-/// Seconds of difference from which signatures are in danger; AWS tolerates about five minutes.
-pub const SKEW_ALARM: u64 = 240;
+/// A difference that is worth a warning, in seconds.
+pub(crate) const SKEW_WARNING: u64 = 60;
+/// A difference that endangers signatures, in seconds; AWS tolerates about five minutes.
+pub(crate) const SKEW_ALARM: u64 = 240;
 
 const UNKNOWN: i64 = i64::MIN;
 
-/// Watches answers; clones share what was seen last.
+/// Watches responses; clones share what was seen last.
 #[derive(Clone, Debug)]
 pub(super) struct SkewWatch {
     clock: Clock,

@@ -7,10 +7,12 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 
-use super::{Call, ControlError, ControlPlane, DomainId, TokenLifetime};
+use super::connect::ControlPlane;
+use super::error::{Call, ControlError};
+use super::settings::{DomainId, TokenLifetime};
 use crate::token::{MintError, MintErrorKind, Minted, TokenSource};
 
-struct Authorization {
+struct AuthorizationSource {
     control: ControlPlane,
     domain: DomainId,
     lifetime: TokenLifetime,
@@ -18,45 +20,44 @@ struct Authorization {
 
 impl ControlPlane {
     /// Where the tokens of one domain come from.
-    pub fn token_source(&self, domain: &DomainId, lifetime: TokenLifetime) -> Arc<dyn TokenSource> {
-        Arc::new(Authorization { control: self.clone(), domain: domain.clone(), lifetime })
+    pub(crate) fn token_source(&self, domain: &DomainId, lifetime: TokenLifetime) -> Arc<dyn TokenSource> {
+        Arc::new(AuthorizationSource { control: self.clone(), domain: domain.clone(), lifetime })
     }
 }
 
-impl TokenSource for Authorization {
+impl TokenSource for AuthorizationSource {
     fn mint(&self) -> BoxFuture<'_, Result<Minted, MintError>> {
-        async { self.ask().await.map_err(MintError::from) }.boxed()
+        async { self.request().await.map_err(MintError::from) }.boxed()
     }
 }
 
-impl Authorization {
-    async fn ask(&self) -> Result<Minted, ControlError> {
+impl AuthorizationSource {
+    async fn request(&self) -> Result<Minted, ControlError> {
         let client = self.control.client(&self.domain.region).await;
-        let answer = client
+        let response = client
             .get_authorization_token()
             .domain(self.domain.name.as_str())
             .set_domain_owner(self.domain.owner.as_ref().map(ToString::to_string))
             .duration_seconds(self.lifetime.seconds())
             .send()
             .await
-            .map_err(|error| self.control.explain(&error, Call::GetAuthorizationToken, &self.domain.to_string()))?;
-        let ends = answer.expiration().map(aws_sdk_codeartifact::primitives::DateTime::secs);
-        let secret = answer.authorization_token.filter(|token| is_header_text(token)).ok_or(ControlError {
-            kind: MintErrorKind::Other,
-            message: "CodeArtifact answered without a usable token; is the configured endpoint really CodeArtifact?"
-                .to_owned(),
-            code: None,
-            retry_after: None,
+            .map_err(|error| self.control.failed(&error, Call::GetAuthorizationToken, &self.domain.to_string()))?;
+        let ends = response.expiration().map(aws_sdk_codeartifact::primitives::DateTime::secs);
+        let secret = response.authorization_token.filter(|token| is_header_text(token)).ok_or_else(|| {
+            ControlError::new(
+                MintErrorKind::Other,
+                "CodeArtifact answered without a usable token; is the configured endpoint really CodeArtifact?",
+            )
         })?;
         Ok(Minted {
             secret: SecretString::from(secret),
-            // By AWS's own clock where its answer had a date: ours may be wrong.
+            // By AWS's own clock if its response had a date: ours may be wrong.
             lifetime: lifetime(ends, self.control.skew().aws_now()),
         })
     }
 }
 
-/// Life left, or zero where the answer makes no sense; the keeper decides what to make of that.
+/// The life left, or zero if the response makes no sense; the keeper decides what follows from that.
 fn lifetime(ends: Option<i64>, now: i64) -> Duration {
     let left = ends.map_or(0, |ends| ends.saturating_sub(now));
     Duration::from_secs(u64::try_from(left).unwrap_or(0))

@@ -11,6 +11,7 @@ use secrecy::ExposeSecret as _;
 use super::connect::{retries, time_limits};
 use super::stub::{Reply, Seen, Stub, error, ok, xml};
 use super::*;
+use crate::token::{MintError, MintErrorKind};
 use wheelport_runtime::Clock;
 
 const TOKEN_PATH: &str = "/v1/authorization-token?";
@@ -54,13 +55,13 @@ impl aws_sdk_codeartifact::config::AsyncSleep for TokioSleep {
     }
 }
 
-fn token_answer(seconds: u64) -> Reply {
+fn token_response(seconds: u64) -> Reply {
     let ends = Clock::system().unix_seconds() + seconds;
     ok(&format!("{{\"authorizationToken\":\"token-canary\",\"expiration\":{ends}.25}}"))
 }
 
-async fn mint(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> (Result<u64, MintError>, Vec<Seen>) {
-    let stub = Stub::start(answer).await;
+async fn mint(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> (Result<u64, MintError>, Vec<Seen>) {
+    let stub = Stub::start(script).await;
     let source = control(&stub.url).token_source(&domain(), TokenLifetime::default());
     let outcome = source.mint().await.map(|minted| {
         assert_eq!(minted.secret.expose_secret(), "token-canary");
@@ -71,7 +72,7 @@ async fn mint(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> (Resul
 
 #[tokio::test]
 async fn a_token_is_asked_for_as_the_service_model_says() {
-    let (life, seen) = mint(|_| token_answer(43_200)).await;
+    let (life, seen) = mint(|_| token_response(43_200)).await;
     assert!((43_190..=43_201).contains(&life.expect("minted")));
     let [request] = &seen[..] else { panic!("{seen:?}") };
     assert_eq!(request.method, "POST");
@@ -85,14 +86,14 @@ async fn a_token_is_asked_for_as_the_service_model_says() {
 
 #[tokio::test]
 async fn a_token_for_the_session_sends_zero() {
-    let stub = Stub::start(|_| token_answer(1_000)).await;
+    let stub = Stub::start(|_| token_response(1_000)).await;
     let source = control(&stub.url).token_source(&domain(), TokenLifetime::Session);
     source.mint().await.map(drop).expect("minted");
     assert!(stub.seen()[0].target.contains("duration=0"), "{:?}", stub.seen());
 }
 
 #[tokio::test]
-async fn odd_answers_are_no_surprise() {
+async fn odd_responses_are_no_surprise() {
     for (body, expected) in [
         (r#"{"authorizationToken":"token-canary"}"#, Some(0)),
         (r#"{"authorizationToken":"token-canary","expiration":12}"#, Some(0)),
@@ -110,7 +111,7 @@ async fn odd_answers_are_no_surprise() {
 async fn the_life_is_counted_by_the_clock_of_aws() {
     let (life, _) = mint(|_| {
         let there = Clock::system().now() + Duration::from_hours(24);
-        let (status, mut headers, body) = token_answer(24 * 3_600 + 43_200);
+        let (status, mut headers, body) = token_response(24 * 3_600 + 43_200);
         headers.push(("date", httpdate::fmt_http_date(there)));
         (status, headers, body)
     })
@@ -166,7 +167,7 @@ async fn refusals_are_classified() {
 }
 
 #[tokio::test]
-async fn throttling_carries_the_wish_of_the_service() {
+async fn throttling_carries_the_retry_after_of_the_service() {
     let (outcome, seen) = mint(|_| {
         let (status, mut headers, body) = error(429, "ThrottlingException", "Rate exceeded");
         headers.push(("retry-after", "1".to_owned()));
@@ -179,9 +180,9 @@ async fn throttling_carries_the_wish_of_the_service() {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_unreachable() {
+async fn an_address_without_a_server_is_unreachable() {
     let source = control("http://127.0.0.1:1").token_source(&domain(), TokenLifetime::default());
-    let failure = source.mint().await.map(drop).expect_err("nobody listens");
+    let failure = source.mint().await.map(drop).expect_err("no server listens");
     assert_eq!(failure.kind, MintErrorKind::Unreachable, "{failure}");
     assert!(failure.message.contains("refused"), "{failure}");
 }
@@ -205,7 +206,7 @@ async fn a_wrong_clock_is_noticed_and_named() {
 #[tokio::test]
 async fn a_custom_endpoint_is_asked_for_the_repository() {
     let stub = Stub::start(|_| ok(r#"{"repositoryEndpoint":"http://127.0.0.1:9/pypi/python"}"#)).await;
-    let url = control(&stub.url).repository_endpoint(&domain(), &repository()).await.expect("answered");
+    let url = control(&stub.url).repository_endpoint(&domain(), &repository()).await.expect("a response");
     assert_eq!(url.as_str(), "http://127.0.0.1:9/pypi/python/");
     let seen = stub.seen();
     assert!(seen[0].target.starts_with("/v1/repository/endpoint?"), "{seen:?}");
@@ -239,7 +240,7 @@ async fn a_list_that_names_the_same_page_again_ends() {
 #[tokio::test]
 async fn sts_says_who_we_are() {
     let stub = Stub::start(|_| xml(200, IDENTITY)).await;
-    let identity = control(&stub.url).caller_identity().await.expect("answered");
+    let identity = control(&stub.url).caller_identity().await.expect("a response");
     assert_eq!(
         (identity.account.as_str(), identity.arn.as_str()),
         ("111122223333", "arn:aws:iam::111122223333:user/x")
@@ -288,7 +289,7 @@ fn aws(seen: &Seen) -> Reply {
         );
     }
     match seen.target.as_str() {
-        target if target.starts_with(TOKEN_PATH) => token_answer(43_200),
+        target if target.starts_with(TOKEN_PATH) => token_response(43_200),
         target if target.starts_with("/v1/repository/endpoint") => {
             ok(r#"{"repositoryEndpoint":"http://127.0.0.1:9/pypi/python/"}"#)
         }
@@ -359,7 +360,7 @@ async fn a_profile_of_the_settings_wins_over_keys_of_the_environment() {
 }
 
 #[tokio::test]
-async fn nobody_with_credentials_is_told_provider_by_provider() {
+async fn missing_credentials_are_explained_provider_by_provider() {
     let found = run(child(&[("AWS_REGION", "eu-central-1")])).await;
     assert!(found.contains("mint=Err(MintError { kind: NoCredentials"), "{found}");
     for provider in ["environment variables (", "profile files (", "web identity token (", "container credentials ("] {

@@ -4,6 +4,7 @@
 //! what is repeated of them is free of accounts, ARNs and addresses.
 
 use super::{Cause, Error, unavailable};
+use crate::redact::hide_infrastructure;
 use crate::upstream::PublishError;
 use wheelport_index::ProjectName;
 
@@ -78,14 +79,7 @@ fn conflict(message: Option<&str>, project: &ProjectName, version: &str) -> Stri
 
 /// `: message`, without anything that only the operator may know.
 fn repeated(message: Option<&str>) -> String {
-    let secret = |word: &str| {
-        word.contains("://")
-            || word.contains("arn:")
-            || word.as_bytes().windows(12).any(|window| window.iter().all(u8::is_ascii_digit))
-    };
-    let words = message.unwrap_or_default().split_whitespace();
-    let told: Vec<&str> = words.map(|word| if secret(word) { "…" } else { word }).collect();
-    let told: String = told.join(" ").chars().filter(|c| !c.is_control()).take(LONGEST).collect();
+    let told = hide_infrastructure(message.unwrap_or_default(), LONGEST);
     let told = told.trim_end_matches('.');
     if told.is_empty() { String::new() } else { format!(": {told}") }
 }

@@ -1,7 +1,9 @@
 //! The steps about AWS that all routes with the same settings share: profile, credentials, identity, region.
 
-use super::{Environment, Finding, Status, files};
-use crate::control::profile::{ProfileFinding, Severity, inspect};
+use super::profile::{ProfileFinding, Severity, inspect};
+use super::profile_files;
+use super::report::{Finding, StepStatus};
+use super::target::Environment;
 use crate::control::{AwsSettings, ControlPlane};
 use crate::token::MintErrorKind;
 use wheelport_runtime::Clock;
@@ -12,7 +14,7 @@ pub(super) async fn steps(
     environment: Environment<'_>,
     clock: &Clock,
 ) -> Vec<Finding> {
-    let inspection = files::gather(settings.profile.as_deref(), environment, clock);
+    let inspection = profile_files::gather(settings.profile.as_deref(), environment, clock);
     let selected = inspection.selected.clone();
     let mistakes = inspect(&inspection);
     let found = control.credentials().await;
@@ -36,16 +38,16 @@ pub(super) async fn steps(
     steps
 }
 
-/// Mistakes weigh less if there are credentials all the same.
+/// Mistakes weigh less if the chain found credentials in spite of them.
 fn profile(mistakes: &[ProfileFinding], selected: Option<&str>, usable: bool) -> Option<Finding> {
     let name = selected.unwrap_or("default");
     let Some(worst) = mistakes.first() else {
         return selected.map(|name| Finding::ok("profile", format!("profile `{name}` has no known mistake")));
     };
     let status = match worst.severity {
-        Severity::Error if !usable => Status::Fail,
-        Severity::Error | Severity::Warning => Status::Warn,
-        Severity::Note => Status::Ok,
+        Severity::Error if !usable => StepStatus::Fail,
+        Severity::Error | Severity::Warning => StepStatus::Warn,
+        Severity::Note => StepStatus::Ok,
     };
     let mut details = Vec::new();
     for mistake in mistakes {
@@ -57,10 +59,10 @@ fn profile(mistakes: &[ProfileFinding], selected: Option<&str>, usable: bool) ->
         details.push(format!("  remedy: {}", mistake.remedy));
     }
     let summary = match status {
-        Status::Ok => format!("profile `{name}`: remarks only"),
+        StepStatus::Ok => format!("profile `{name}`: remarks only"),
         _ => worst.what.clone(),
     };
-    let remedy = (status != Status::Ok).then(|| worst.remedy.clone());
+    let remedy = (status != StepStatus::Ok).then(|| worst.remedy.clone());
     Some(Finding { remedy, ..Finding::new("profile", status, summary).with_details(details) })
 }
 
@@ -169,21 +171,21 @@ mod tests {
     #[test]
     fn a_mistake_fails_only_if_it_costs_the_credentials() {
         for (severity, usable, status) in [
-            (Severity::Error, false, Status::Fail),
-            (Severity::Error, true, Status::Warn),
-            (Severity::Warning, false, Status::Warn),
-            (Severity::Note, false, Status::Ok),
+            (Severity::Error, false, StepStatus::Fail),
+            (Severity::Error, true, StepStatus::Warn),
+            (Severity::Warning, false, StepStatus::Warn),
+            (Severity::Note, false, StepStatus::Ok),
         ] {
             let finding = profile(&[mistake(severity)], Some("mfa"), usable).expect("there is a mistake");
             assert_eq!(finding.status, status, "{severity:?} {usable}");
             assert!(finding.details[0].starts_with("/home/u/.aws/config:7: what"), "{finding:?}");
         }
         assert_eq!(profile(&[], None, true), None);
-        assert_eq!(profile(&[], Some("p"), true).map(|finding| finding.status), Some(Status::Ok));
+        assert_eq!(profile(&[], Some("p"), true).map(|finding| finding.status), Some(StepStatus::Ok));
     }
 
     #[test]
-    fn the_chain_is_told_in_its_order() {
+    fn the_chain_is_listed_in_its_order() {
         let environment = |name: &str| (name == "AWS_ACCESS_KEY_ID").then(|| "canary".to_owned());
         let lines = others(&AwsSettings::default(), &environment, None);
         assert!(lines[0].contains("only one of"), "{lines:?}");

@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::aws::remedy;
-use super::{CheckTarget, Finding, reach};
+use super::data_plane;
+use super::report::Finding;
+use super::target::CheckTarget;
 use crate::control::{ControlPlane, DomainId, SKEW_ALARM, SKEW_WARNING};
 use crate::token::{KeeperSettings, MintErrorKind, TokenError, TokenHandle, keep};
 use crate::upstream::{Client, Endpoint, Upstream};
@@ -84,7 +86,7 @@ async fn endpoint(control: &ControlPlane, target: &CheckTarget, domain: &DomainI
 
 fn clock(skew: Option<i64>) -> Finding {
     const STEP: &str = "clock";
-    let Some(seconds) = skew else { return Finding::skip(STEP, "no answer of AWS showed its time") };
+    let Some(seconds) = skew else { return Finding::skip(STEP, "no response of AWS showed its time") };
     let direction = if seconds > 0 { "ahead of" } else { "behind" };
     let summary = format!("{} s {direction} AWS's clock", seconds.unsigned_abs());
     match seconds.unsigned_abs() {
@@ -124,7 +126,7 @@ async fn read(upstream: &Upstream, listed: Option<&str>) -> Finding {
         Some(name) => name,
         None => ProjectName::parse(SOME_PROJECT).expect("the constant is a name"),
     };
-    reach::judge(upstream.page(&name).await, name.as_str(), is_listed)
+    data_plane::judge(upstream.page(&name).await, name.as_str(), is_listed)
 }
 
 /// There is no question to AWS that would prove this right without publishing, so none is asked.
@@ -147,16 +149,16 @@ fn upload(target: &CheckTarget, domain: &DomainId) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::check::Status;
+    use crate::cli::check::report::StepStatus;
 
     #[test]
     fn a_clock_is_judged_by_both_limits() {
         for (skew, expected) in [
-            (None, Status::Skip),
-            (Some(0), Status::Ok),
-            (Some(-60), Status::Ok),
-            (Some(61), Status::Warn),
-            (Some(-241), Status::Fail),
+            (None, StepStatus::Skip),
+            (Some(0), StepStatus::Ok),
+            (Some(-60), StepStatus::Ok),
+            (Some(61), StepStatus::Warn),
+            (Some(-241), StepStatus::Fail),
         ] {
             assert_eq!(clock(skew).status, expected, "{skew:?}");
         }

@@ -1,4 +1,4 @@
-//! Credentials that could not be had: who was asked, what each said, and what to do.
+//! Missing credentials: which providers were asked, what each said, and what to do.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -10,92 +10,92 @@ use aws_sdk_codeartifact::error::ProvideErrorMetadata;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 
-use super::{Answer, causes, failure, finish, safe, signing, text_of};
-use crate::control::ControlError;
+use super::causes::{causes, said, text_of};
+use super::refusal::{ServiceError, signing};
+use crate::control::error::ControlError;
 use crate::token::MintErrorKind;
 
-/// Credentials that could not be had.
+/// What an error of the credentials chain means.
 pub(in crate::control) fn credentials(error: &CredentialsError) -> ControlError {
     if let Some(chain) = causes(error).find_map(|cause| cause.downcast_ref::<ProviderChainError<CredentialsError>>()) {
         return nothing_found(chain);
     }
-    if let Some(answer) = causes(error).find_map(role_answer) {
-        return assume_role(&answer);
+    if let Some(error) = causes(error).find_map(sts_error) {
+        return assume_role(&error);
     }
-    let text = match safe(&reason(error)) {
+    let text = match said(&reason(error)) {
         text if text.is_empty() => "the profile has none that this program can use".to_owned(),
         text => text,
     };
     let text = text.trim_start_matches("ProfileFile provider could not be built: ").to_owned();
     let lower = text.to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     match error {
         CredentialsError::ProviderTimedOut(_) => too_slow(),
         CredentialsError::InvalidConfiguration(_) => {
-            failure(MintErrorKind::NoCredentials, format!("the AWS configuration cannot be used: {text}"))
+            ControlError::new(MintErrorKind::NoCredentials, format!("the AWS configuration cannot be used: {text}"))
         }
-        CredentialsError::CredentialsNotLoaded(_) => failure(
+        CredentialsError::CredentialsNotLoaded(_) => ControlError::new(
             MintErrorKind::NoCredentials,
             format!("no AWS credentials: {text}; `wheelport check` inspects the profile"),
         ),
-        _ if lower.contains("imds is disabled") || lower.contains("imds") && lower.contains("forbidden") => failure(
+        _ if says(&["imds is disabled"]) || says(&["imds"]) && says(&["forbidden"]) => ControlError::new(
             MintErrorKind::NoCredentials,
             "no AWS credentials found: nothing is configured, and the EC2 metadata service refuses to give any; give \
-             this machine, container or pod a role, or set a profile"
-                .to_owned(),
+             this machine, container or pod a role, or set a profile",
         ),
-        _ if lower.contains("sso") || lower.contains("token has expired") || lower.contains("cached token") => failure(
+        _ if says(&["sso", "token has expired", "cached token"]) => ControlError::new(
             MintErrorKind::NoCredentials,
-            format!("the single sign-on session is missing or over: run `aws sso login`, or use a role ({text})"),
+            format!(
+                "the single sign-on session is missing or has expired: run `aws sso login`, or use a role ({text})"
+            ),
         ),
-        _ if ["timed out", "timeout", "connect", "dispatch", "io error", "imds"].iter().any(|w| lower.contains(w)) => {
-            failure(
-                MintErrorKind::Unreachable,
-                format!(
-                    "the credentials provider could not be reached; in a container on EC2 check the metadata hop \
+        _ if says(&["timed out", "timeout", "connect", "dispatch", "io error", "imds"]) => ControlError::new(
+            MintErrorKind::Unreachable,
+            format!(
+                "the credentials provider could not be reached; in a container on EC2 check the metadata hop \
                      limit (2), or give the pod a role of its own ({text})"
-                ),
-            )
-        }
-        _ => failure(MintErrorKind::NoCredentials, format!("the credentials provider failed: {text}")),
+            ),
+        ),
+        _ => ControlError::new(MintErrorKind::NoCredentials, format!("the credentials provider failed: {text}")),
     }
 }
 
 pub(in crate::control) fn too_slow() -> ControlError {
-    failure(
+    ControlError::new(
         MintErrorKind::Unreachable,
-        "no credentials in time: a metadata service or STS does not answer; in a container on EC2 check the metadata \
-         hop limit (2)"
-            .to_owned(),
+        "no credentials in time: a metadata service or STS does not respond; in a container on EC2 check the metadata \
+         hop limit (2)",
     )
 }
 
 pub(in crate::control) fn no_provider() -> ControlError {
-    failure(MintErrorKind::NoCredentials, "the AWS chain has no credentials provider".to_owned())
+    ControlError::new(MintErrorKind::NoCredentials, "the AWS chain has no credentials provider")
 }
 
-/// Nobody in the chain had credentials: says who was asked and what each said.
+/// No provider of the chain had credentials: names each one and what it said.
 fn nothing_found(chain: &ProviderChainError<CredentialsError>) -> ControlError {
     let mut message = "no AWS credentials found. Asked: ".to_owned();
     for (index, attempt) in chain.attempts().iter().enumerate() {
         let separator = if index == 0 { "" } else { "; " };
-        let why = match safe(&reason(attempt.error())) {
+        let why = match said(&reason(attempt.error())) {
             why if why.is_empty() => "nothing usable".to_owned(),
             why => why,
         };
         let _ = write!(message, "{separator}{} ({why})", chain_word(attempt.name()));
     }
     message.push_str(". Give this machine, container or pod a role, or set a profile; `wheelport check` says more");
-    failure(MintErrorKind::NoCredentials, message)
+    ControlError::new(MintErrorKind::NoCredentials, message)
 }
 
-fn assume_role(answer: &Answer) -> ControlError {
-    let said = safe(&answer.message);
-    let (kind, message) = match answer.code.as_str() {
+fn assume_role(error: &ServiceError) -> ControlError {
+    let text = said(&error.message);
+    let (kind, message) = match error.code.as_str() {
         "AccessDenied" | "AccessDeniedException" => (
             MintErrorKind::Denied,
             format!(
                 "AWS denies assuming the role: its trust policy has to name this principal, `external_id` has to \
-                 agree, and a demand for MFA cannot be met here. AWS says: {said}"
+                 agree, and a demand for MFA cannot be met here. AWS says: {text}"
             ),
         ),
         "InvalidIdentityToken" | "InvalidIdentityTokenException" => (
@@ -105,24 +105,24 @@ fn assume_role(answer: &Answer) -> ControlError {
         ),
         "IDPCommunicationError" | "IDPCommunicationErrorException" => (
             MintErrorKind::Unreachable,
-            "AWS could not reach the identity provider of the web identity token; it will be tried again".to_owned(),
+            "AWS could not reach the identity provider of the web identity token; the proxy will try again".to_owned(),
         ),
         "Throttling" | "ThrottlingException" => (MintErrorKind::Throttled, "AWS throttles STS".to_owned()),
         _ => {
-            return signing(answer).unwrap_or_else(|| {
-                let kind = if answer.status >= 500 { MintErrorKind::Unreachable } else { MintErrorKind::NoCredentials };
-                finish(kind, format!("assuming the role failed ({})", safe(&answer.code)), answer)
+            return signing(error).unwrap_or_else(|| {
+                let kind = if error.status >= 500 { MintErrorKind::Unreachable } else { MintErrorKind::NoCredentials };
+                error.becomes(kind, format!("assuming the role failed ({})", said(&error.code)))
             });
         }
     };
-    finish(kind, message, answer)
+    error.becomes(kind, message)
 }
 
-/// STS's answer, if this cause is one.
-fn role_answer(cause: &(dyn Error + 'static)) -> Option<Answer> {
-    fn read(error: &dyn ProvideErrorMetadata) -> Option<Answer> {
+/// STS's refusal, if this cause is one.
+fn sts_error(cause: &(dyn Error + 'static)) -> Option<ServiceError> {
+    fn read(error: &dyn ProvideErrorMetadata) -> Option<ServiceError> {
         let code = error.code()?.to_owned();
-        Some(Answer { code, message: error.message().unwrap_or_default().to_owned(), ..Answer::default() })
+        Some(ServiceError { code, message: error.message().unwrap_or_default().to_owned(), ..ServiceError::default() })
     }
     if let Some(error) = cause.downcast_ref::<AssumeRoleError>() {
         return read(error);
@@ -130,8 +130,8 @@ fn role_answer(cause: &(dyn Error + 'static)) -> Option<Answer> {
     read(cause.downcast_ref::<AssumeRoleWithWebIdentityError>()?)
 }
 
-/// The chain's last word about where credentials came from, for people.
-pub(in crate::control) fn provider_name(features: &[AwsCredentialFeature]) -> String {
+/// Where the chain found credentials, for people.
+pub(in crate::control) fn provider_names(features: &[AwsCredentialFeature]) -> String {
     use AwsCredentialFeature as F;
     let word = |feature: &F| {
         Some(match feature {
@@ -187,7 +187,7 @@ mod tests {
             ("PackedPolicyTooLarge", MintErrorKind::NoCredentials),
         ] {
             assert_eq!(
-                assume_role(&Answer { status: 400, code: code.to_owned(), ..Answer::default() }).kind,
+                assume_role(&ServiceError { status: 400, code: code.to_owned(), ..ServiceError::default() }).kind,
                 kind,
                 "{code}"
             );

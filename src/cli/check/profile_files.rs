@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Environment;
-use crate::control::profile::{ConfigFile, Inspection};
+use super::profile::{Inspection, TextFile};
+use super::target::Environment;
 use wheelport_runtime::Clock;
 
 /// Larger files are none of a person's.
@@ -27,13 +27,13 @@ pub(super) fn gather(profile: Option<&str>, environment: Environment<'_>, clock:
     }
 }
 
-fn read(path: &Path) -> Option<ConfigFile> {
+fn read(path: &Path) -> Option<TextFile> {
     let size = fs::metadata(path).ok()?.len();
     let text = if size <= MAX_SIZE { fs::read_to_string(path).ok()? } else { return None };
-    Some(ConfigFile { path: path.display().to_string(), text })
+    Some(TextFile { path: path.display().to_string(), text })
 }
 
-fn cached(directory: &Path) -> Vec<ConfigFile> {
+fn cached(directory: &Path) -> Vec<TextFile> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
     paths

@@ -1,4 +1,4 @@
-//! The cache directory: can it be written, is there room, is it a file system that suits, who else uses it.
+//! The cache directory: whether it can be written, its room, its file system, and the processes that use it.
 
 use std::fs::{self, File};
 use std::io;
@@ -6,7 +6,8 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock, statfs, statvfs};
 
-use super::{CacheTarget, Finding};
+use super::report::Finding;
+use super::target::CacheTarget;
 use wheelport_runtime::Size;
 
 const STEP: &str = "cache";
@@ -30,7 +31,14 @@ pub(super) fn step(target: &CacheTarget) -> Finding {
     }
     let kind = file_system(dir);
     details.extend(kind.map(|kind| format!("file system: {kind}")));
-    let finding = match (kind, room(dir)) {
+    judge(target, kind, room(dir)).with_details(details)
+}
+
+/// What a writable directory on this kind of file system is good for; `room` is bytes free and bytes used.
+fn judge(target: &CacheTarget, kind: Option<&str>, room: io::Result<(u64, u64)>) -> Finding {
+    let shown = target.dir.display();
+    let most = Size(target.max_size);
+    match (kind, room) {
         (Some(kind), _) if is_remote(kind) => Finding::warn(
             STEP,
             format!("{shown} is on {kind}: locks and renames over a network may be slow or unreliable"),
@@ -43,31 +51,22 @@ pub(super) fn step(target: &CacheTarget) -> Finding {
         ),
         (_, Ok((free, used))) if free.saturating_add(used) < target.max_size => Finding::warn(
             STEP,
-            format!(
-                "{shown} may hold {}, but {} used and {} free make less",
-                Size(target.max_size),
-                about(used),
-                about(free)
-            ),
+            format!("{shown} may hold {most}, but {} used and {} free make less", about(used), about(free)),
             "lower --cache-max-size or give the file system more room",
         ),
         (_, Ok((free, used))) => {
-            let most = Size(target.max_size);
-            Finding::ok(
-                STEP,
-                format!("{shown}: writable, {} used of at most {most}, {} free", about(used), about(free)),
-            )
+            let summary = format!("{shown}: writable, {} used of at most {most}, {} free", about(used), about(free));
+            Finding::ok(STEP, summary)
         }
         (_, Err(error)) => Finding::warn(
             STEP,
             format!("{shown} is writable, but its free space is not known: {error}"),
             "look at the file system with df",
         ),
-    };
-    finding.with_details(details)
+    }
 }
 
-/// Rounded down, because nobody reads single bytes.
+/// Rounded down, because single bytes say nothing.
 fn about(bytes: u64) -> Size {
     let unit = [1 << 30, 1 << 20, 1 << 10].into_iter().find(|unit| bytes >= unit * 10).unwrap_or(1);
     Size(bytes / unit * unit)
@@ -143,14 +142,14 @@ fn is_remote(kind: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::check::Status;
+    use crate::cli::check::report::StepStatus;
 
     #[test]
     fn a_usable_directory_is_created_and_left_as_it_was() {
         let root = tempfile::tempdir().expect("a temporary directory");
         let target = CacheTarget { dir: root.path().join("a/b"), max_size: 1 };
         let finding = step(&target);
-        assert_ne!(finding.status, Status::Fail, "{finding:?}");
+        assert_ne!(finding.status, StepStatus::Fail, "{finding:?}");
         assert_eq!(fs::read_dir(&target.dir).expect("created").count(), 0);
     }
 
@@ -160,7 +159,7 @@ mod tests {
         let dir = root.path().join("file");
         fs::write(&dir, "x").expect("written");
         let finding = step(&CacheTarget { dir, max_size: 1 });
-        assert_eq!(finding.status, Status::Fail);
+        assert_eq!(finding.status, StepStatus::Fail);
         assert!(finding.remedy.is_some_and(|remedy| remedy.contains("--cache-dir")));
     }
 
@@ -172,7 +171,7 @@ mod tests {
         let lock = File::create(part.join("lock")).expect("created");
         flock(&lock, FlockOperation::NonBlockingLockExclusive).expect("free");
         let finding = step(&CacheTarget { dir: root.path().to_owned(), max_size: u64::MAX });
-        assert_eq!(finding.status, Status::Warn);
+        assert_eq!(finding.status, StepStatus::Warn);
         assert!(finding.details.iter().any(|line| line.starts_with("1 running")), "{finding:?}");
     }
 }

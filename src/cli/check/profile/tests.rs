@@ -6,7 +6,7 @@ use super::*;
 
 fn inspection(config: &str, selected: &str) -> Inspection {
     Inspection {
-        config: Some(ConfigFile { path: "config".to_owned(), text: config.to_owned() }),
+        config: Some(TextFile { path: "config".to_owned(), text: config.to_owned() }),
         selected: Some(selected.to_owned()),
         now: Duration::from_hours(500_000),
         ..Inspection::default()
@@ -14,7 +14,7 @@ fn inspection(config: &str, selected: &str) -> Inspection {
 }
 
 fn with_credentials(config: &str, credentials: &str, selected: &str) -> Inspection {
-    let credentials = ConfigFile { path: "credentials".to_owned(), text: credentials.to_owned() };
+    let credentials = TextFile { path: "credentials".to_owned(), text: credentials.to_owned() };
     Inspection { credentials: Some(credentials), ..inspection(config, selected) }
 }
 
@@ -109,7 +109,7 @@ fn row_7_source_profile_that_does_not_exist() {
 fn row_8_selected_profile_that_does_not_exist() {
     let findings = inspect(&inspection(BASE, "nope"));
     assert_eq!(short(&findings), [is(Severity::Error, "profile_missing", "nope", "config:0")]);
-    assert_eq!(inspect(&Inspection::default()), [], "nobody has to have a default profile");
+    assert_eq!(inspect(&Inspection::default()), [], "a default profile is optional");
     assert_eq!(short(&inspect(&inspection("", "default"))), []);
 }
 
@@ -158,7 +158,7 @@ fn circles_end() {
 }
 
 #[test]
-fn half_keys_and_keys_that_are_over() {
+fn half_keys_and_expired_keys() {
     for (text, code, line) in [
         ("[profile p]\naws_access_key_id = AKIDEXAMPLE\n", "partial_keys", 2),
         ("[profile p]\naws_secret_access_key = s\n", "partial_keys", 2),
@@ -230,7 +230,7 @@ const SSO: &str = "[profile s]\nsso_session = corp\nsso_account_id = 11112222333
 
 fn sso(cached: &str) -> Vec<(Severity, &'static str, String, String)> {
     let mut inspection = inspection(SSO, "s");
-    inspection.sso_cache.push(ConfigFile { path: "cache".to_owned(), text: cached.to_owned() });
+    inspection.sso_cache.push(TextFile { path: "cache".to_owned(), text: cached.to_owned() });
     short(&inspect(&inspection))
 }
 
@@ -241,8 +241,8 @@ fn single_sign_on_needs_a_session_that_lives() {
     assert_eq!(sso(&token("\"expiresAt\":\"2099-01-01T00:00:00Z\"")), []);
     assert_eq!(sso(&token("\"expiresAt\":\"2099-01-01T00:00:00UTC\"")), []);
     assert_eq!(sso(&token("\"expiresAt\":\"2020-01-01T00:00:00Z\",\"refreshToken\":\"canary\"")), []);
-    let over = [is(Severity::Error, "sso_expired", "s", "config:2")];
-    assert_eq!(sso(&token("\"expiresAt\":\"2020-01-01T00:00:00Z\"")), over);
+    let expired = [is(Severity::Error, "sso_expired", "s", "config:2")];
+    assert_eq!(sso(&token("\"expiresAt\":\"2020-01-01T00:00:00Z\"")), expired);
     let out = [is(Severity::Error, "sso_signed_out", "s", "config:2")];
     assert_eq!(
         sso(

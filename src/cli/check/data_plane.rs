@@ -3,7 +3,8 @@
 use crate::upstream::{PageReply, Unavailability, UpstreamError};
 use wheelport_index::parse::PageFormat;
 
-use super::{Environment, Finding};
+use super::report::Finding;
+use super::target::Environment;
 
 /// Proxy variables are set but not read here; the AWS SDK does not read them either.
 pub(super) fn proxy_variables(environment: Environment<'_>, configured: bool) -> Option<Finding> {
@@ -20,7 +21,7 @@ pub(super) fn proxy_variables(environment: Environment<'_>, configured: bool) ->
     ))
 }
 
-/// What the answer to a page means; `listed` if the repository's own list names the project.
+/// What the outcome of reading a page means; `listed` if the repository's own list names the project.
 pub(super) fn judge(outcome: Result<PageReply, UpstreamError>, project: &str, listed: bool) -> Finding {
     const STEP: &str = "read";
     let error = match outcome {
@@ -38,7 +39,7 @@ pub(super) fn judge(outcome: Result<PageReply, UpstreamError>, project: &str, li
         ),
         UpstreamError::NotFound => Finding::warn(
             STEP,
-            format!("404 for `{project}`: the endpoint answers, but whether reading works is not proven"),
+            format!("404 for `{project}`: the endpoint responds, but that does not prove that reading works"),
             "harmless if the repository is empty and has no public upstream; else check the repository's name",
         ),
         UpstreamError::Denied { message } => Finding::fail(
@@ -70,7 +71,7 @@ fn unavailable(reason: Unavailability) -> Finding {
         ),
         Unavailability::Timeout => Finding::fail(
             STEP,
-            "the endpoint did not answer in time",
+            "the endpoint did not respond in time",
             "check routes, security groups and the VPC endpoint `codeartifact.repositories`",
         ),
         Unavailability::Throttled => {
@@ -78,10 +79,12 @@ fn unavailable(reason: Unavailability) -> Finding {
         }
         Unavailability::Redirect => Finding::warn(
             STEP,
-            "the endpoint redirects to a place that is not allowed",
+            "the endpoint redirects to a host that is not allowed",
             "check that `endpoint` is the repository itself",
         ),
-        other => Finding::fail(STEP, format!("the endpoint could not answer: {other}"), "try again in a moment"),
+        other => {
+            Finding::fail(STEP, format!("the endpoint could not serve the page: {other}"), "try again in a moment")
+        }
     }
 }
 
@@ -91,7 +94,7 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::cli::check::Status;
+    use crate::cli::check::report::StepStatus;
 
     fn down(reason: Unavailability) -> Result<PageReply, UpstreamError> {
         Err(UpstreamError::unavailable(reason))
@@ -107,21 +110,21 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_to_a_read_has_its_meaning() {
+    fn every_outcome_of_a_read_has_its_meaning() {
         let url = Url::parse("https://x.invalid/pypi/r/simple/x/").expect("valid");
         let page = PageReply { format: PageFormat::Json, body: Bytes::from_static(b"0123456789"), url };
         for (outcome, listed, expected, words) in [
-            (Ok(page), true, Status::Ok, "10 bytes of JSON"),
-            (Err(UpstreamError::NotFound), true, Status::Warn, "although the repository lists it"),
-            (Err(UpstreamError::NotFound), false, Status::Warn, "not proven"),
-            (Err(UpstreamError::Denied { message: None }), true, Status::Fail, "may not read"),
-            (down(Unavailability::Token), true, Status::Fail, "refuses tokens"),
-            (down(Unavailability::Connect), true, Status::Fail, "no connection"),
-            (down(Unavailability::Timeout), true, Status::Fail, "in time"),
-            (down(Unavailability::Throttled), true, Status::Warn, "throttles"),
-            (down(Unavailability::Redirect), true, Status::Warn, "redirects"),
-            (down(Unavailability::ServerError), true, Status::Fail, "server-error"),
-            (Err(UpstreamError::TooLarge { limit: 5 }), true, Status::Fail, "5 bytes"),
+            (Ok(page), true, StepStatus::Ok, "10 bytes of JSON"),
+            (Err(UpstreamError::NotFound), true, StepStatus::Warn, "although the repository lists it"),
+            (Err(UpstreamError::NotFound), false, StepStatus::Warn, "does not prove"),
+            (Err(UpstreamError::Denied { message: None }), true, StepStatus::Fail, "may not read"),
+            (down(Unavailability::Token), true, StepStatus::Fail, "refuses tokens"),
+            (down(Unavailability::Connect), true, StepStatus::Fail, "no connection"),
+            (down(Unavailability::Timeout), true, StepStatus::Fail, "in time"),
+            (down(Unavailability::Throttled), true, StepStatus::Warn, "throttles"),
+            (down(Unavailability::Redirect), true, StepStatus::Warn, "redirects"),
+            (down(Unavailability::ServerError), true, StepStatus::Fail, "server_error"),
+            (Err(UpstreamError::TooLarge { limit: 5 }), true, StepStatus::Fail, "5 bytes"),
         ] {
             let finding = judge(outcome, "x", listed);
             assert_eq!(finding.status, expected, "{finding:?}");

@@ -1,0 +1,15 @@
+//! Why there are no usable settings.
+
+use std::io;
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("the configuration file {} cannot be read: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("the configuration file {}: {source}", path.display())]
+    Malformed { path: PathBuf, source: Box<toml::de::Error> },
+    /// Settings that do not fit together.
+    #[error("{0}")]
+    Inconsistent(String),
+}

@@ -1,0 +1,43 @@
+//! From file and overrides to settings: read, override, complete, check.
+
+use std::path::PathBuf;
+
+use super::check::check;
+use super::error::ConfigError;
+use super::file::{self, ConfigurationFile};
+use super::overrides::Overrides;
+use super::routes;
+use super::settings::{DEFAULT_LISTEN, Settings};
+use crate::web::Publishers;
+
+const DEFAULT_CACHE_DIR: &str = "wheelport-cache";
+
+impl Settings {
+    /// Reads the file, if one is named, and puts flags and environment over it.
+    pub(crate) fn load(overrides: Overrides) -> Result<Self, ConfigError> {
+        let file = match &overrides.config {
+            Some(path) => file::read(path)?,
+            None => ConfigurationFile::default(),
+        };
+        compose(file, overrides)
+    }
+}
+
+pub(super) fn compose(mut file: ConfigurationFile, overrides: Overrides) -> Result<Settings, ConfigError> {
+    overrides.apply(&mut file)?;
+    let (routes, default_route) = routes::complete(file.route, &file.aws)?;
+    let settings = Settings {
+        listen: if file.listen.is_empty() { vec![DEFAULT_LISTEN] } else { file.listen },
+        ops_listen: file.ops_listen,
+        routes,
+        default_route,
+        cache_dir: file.cache.dir.take().unwrap_or_else(|| PathBuf::from(DEFAULT_CACHE_DIR)),
+        cache: file.cache,
+        server: file.server,
+        upstream: file.upstream,
+        upload: file.upload,
+        publishers: Publishers::new(file.publisher).map_err(ConfigError::Inconsistent)?,
+    };
+    check(&settings)?;
+    Ok(settings)
+}

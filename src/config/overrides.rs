@@ -1,0 +1,129 @@
+//! Flags and environment variables, and how they change what the configuration file says.
+//!
+//! The commands that need settings flatten [`Overrides`] into their arguments. The doc comments are the help texts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use url::Url;
+
+use super::error::ConfigError;
+use super::file::{ConfigurationFile, RouteTable};
+use crate::control::{AccountId, DomainName, EmulatorAccess, RegionName, RepositoryName, RoleArn};
+use crate::web::{HostPattern, UploadPolicy};
+use wheelport_runtime::Size;
+
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Overrides {
+    /// Configuration file (TOML); needed for several repositories
+    #[arg(long, value_name = "FILE", env = "WHEELPORT_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Address to serve on, repeatable; port 0 picks a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS", env = "WHEELPORT_LISTEN", value_delimiter = ',')]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Address for metrics, status and purge; without it they are off
+    #[arg(long, value_name = "ADDRESS", env = "WHEELPORT_OPS_LISTEN")]
+    pub(crate) ops_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) repository: RepositoryOverrides,
+    /// Repository endpoint, if it is not the one CodeArtifact gives (such as a VPC endpoint's own host)
+    #[arg(long, value_name = "URL", env = "WHEELPORT_ENDPOINT")]
+    pub(crate) endpoint: Option<Url>,
+    /// AWS region [default: as in every AWS tool]
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Option<RegionName>,
+    /// AWS profile [default: as in every AWS tool]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// Role to assume with the AWS credentials found
+    #[arg(long, value_name = "ARN", env = "WHEELPORT_ROLE_ARN")]
+    pub(crate) role_arn: Option<RoleArn>,
+    /// Who may publish
+    #[arg(long, value_name = "WHO", env = "WHEELPORT_UPLOAD")]
+    pub(crate) upload: Option<UploadPolicy>,
+    /// Directory for cached pages, files and core metadata [default: ./wheelport-cache]
+    #[arg(long, value_name = "DIR", env = "WHEELPORT_CACHE_DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Size that directory is kept below, such as 50GiB [default: 10GiB]
+    #[arg(long, value_name = "SIZE", env = "WHEELPORT_CACHE_MAX_SIZE")]
+    pub(crate) cache_max_size: Option<Size>,
+    /// Address under which clients reach this server, where texts need an absolute one
+    #[arg(long, value_name = "URL", env = "WHEELPORT_PUBLIC_URL")]
+    pub(crate) public_url: Option<Url>,
+    /// Host name to answer to, repeatable; `*.example.org` and `*` work too
+    #[arg(long = "allowed-host", value_name = "HOST", env = "WHEELPORT_ALLOWED_HOSTS", value_delimiter = ',')]
+    pub(crate) allowed_hosts: Vec<HostPattern>,
+    // The emulator of `wheelport demo`; no flag of its own.
+    #[arg(skip)]
+    pub(crate) emulator: Option<EmulatorAccess>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct RepositoryOverrides {
+    /// CodeArtifact domain
+    #[arg(long, value_name = "NAME", env = "WHEELPORT_DOMAIN")]
+    pub(crate) domain: Option<DomainName>,
+    /// Account that owns the domain, twelve digits [default: the account of the credentials]
+    #[arg(long, value_name = "ACCOUNT", env = "WHEELPORT_DOMAIN_OWNER")]
+    pub(crate) domain_owner: Option<AccountId>,
+    /// CodeArtifact repository
+    #[arg(id = "repository", long = "repository", value_name = "NAME", env = "WHEELPORT_REPOSITORY")]
+    pub(crate) name: Option<RepositoryName>,
+}
+
+impl Overrides {
+    /// Puts flags and environment over the file.
+    pub(super) fn apply(self, file: &mut ConfigurationFile) -> Result<(), ConfigError> {
+        if self.names_a_repository() {
+            let route = only_route(&mut file.route)?;
+            replace(&mut route.domain, self.repository.domain);
+            replace(&mut route.domain_owner, self.repository.domain_owner);
+            replace(&mut route.repository, self.repository.name);
+            replace(&mut route.endpoint, self.endpoint);
+            route.upload = self.upload.unwrap_or(route.upload);
+        }
+        replace(&mut file.aws.profile, self.profile);
+        replace(&mut file.aws.region, self.region);
+        replace(&mut file.aws.role_arn, self.role_arn);
+        file.aws.emulator = self.emulator;
+        if !self.listen.is_empty() {
+            file.listen = self.listen;
+        }
+        replace(&mut file.ops_listen, self.ops_listen);
+        replace(&mut file.cache.dir, self.cache_dir);
+        file.cache.max_size = self.cache_max_size.unwrap_or(file.cache.max_size);
+        replace(&mut file.server.public_url, self.public_url);
+        file.server.allowed_hosts.extend(self.allowed_hosts);
+        Ok(())
+    }
+
+    fn names_a_repository(&self) -> bool {
+        self.repository.domain.is_some()
+            || self.repository.domain_owner.is_some()
+            || self.repository.name.is_some()
+            || self.endpoint.is_some()
+            || self.upload.is_some()
+    }
+}
+
+/// The one route that flags can mean; a file without a route gets one.
+fn only_route(routes: &mut Vec<RouteTable>) -> Result<&mut RouteTable, ConfigError> {
+    if routes.is_empty() {
+        routes.push(RouteTable { default: true, ..RouteTable::default() });
+    }
+    match routes.as_mut_slice() {
+        [route] => Ok(route),
+        _ => Err(ConfigError::Inconsistent(
+            "the configuration file has several [[route]] tables, so domain, repository and upload are set there and \
+             not by flags or WHEELPORT_ variables"
+                .to_owned(),
+        )),
+    }
+}
+
+fn replace<T>(setting: &mut Option<T>, by: Option<T>) {
+    if by.is_some() {
+        *setting = by;
+    }
+}

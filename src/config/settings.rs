@@ -1,0 +1,99 @@
+//! What the proxy runs with: every setting has a valid value.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use url::Url;
+
+use crate::cache::CacheSettings;
+use crate::control::{AccountId, AwsSettings, DomainName, RepositoryName};
+use crate::flow::UploadSettings;
+use crate::upstream::ClientSettings;
+use crate::web::Publishers;
+use crate::web::{Cidr, HostPattern, UploadPolicy};
+use wheelport_runtime::HumanDuration;
+
+/// Where the proxy listens unless it is told otherwise.
+pub(crate) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// Everything `wheelport serve` needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Addresses of the proxy.
+    pub listen: Vec<SocketAddr>,
+    /// Address for metrics and status; without it neither is served.
+    pub ops_listen: Option<SocketAddr>,
+    /// The served repositories.
+    pub routes: Vec<RouteSettings>,
+    /// The position of the default route.
+    pub default_route: Option<usize>,
+    pub cache: CacheSettings,
+    pub cache_dir: PathBuf,
+    pub server: ServerSettings,
+    pub upstream: ClientSettings,
+    /// Limits of uploads.
+    pub upload: UploadSettings,
+    /// Who may publish with a token.
+    pub publishers: Publishers,
+}
+
+/// One served repository.
+#[derive(Debug, Clone)]
+pub struct RouteSettings {
+    /// The name in addresses.
+    pub name: Arc<str>,
+    pub domain: DomainName,
+    /// The account that owns the domain.
+    pub domain_owner: Option<AccountId>,
+    pub repository: RepositoryName,
+    /// The repository's endpoint, if it is not the one that CodeArtifact gives.
+    pub endpoint: Option<Url>,
+    /// Who may publish.
+    pub upload: UploadPolicy,
+    /// How to reach AWS.
+    pub aws: AwsSettings,
+    /// How to reach AWS for publishing, if another role does that.
+    pub publish_aws: Option<AwsSettings>,
+}
+
+/// The `[server]` table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerSettings {
+    /// The address under which clients reach the proxy; only for texts that need an absolute one.
+    pub public_url: Option<Url>,
+    /// Host names it answers to, besides those that are always allowed.
+    pub allowed_hosts: Vec<HostPattern>,
+    /// Proxies whose forwarded headers are believed.
+    pub trusted_proxies: Vec<Cidr>,
+    /// Further connections wait until one ends.
+    pub max_connections: usize,
+    /// How long a connection may stay open without a byte of a request.
+    pub idle_timeout: HumanDuration,
+    /// How long a client may take from the first byte of a request to the end of its headers.
+    pub header_timeout: HumanDuration,
+    /// How long a client may go without taking a byte of a response.
+    pub write_timeout: HumanDuration,
+    /// How long the process waits for unfinished responses before it ends.
+    pub drain_timeout: HumanDuration,
+    /// How long the proxy still accepts requests after SIGTERM, while readiness already fails.
+    pub drain_delay: HumanDuration,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            public_url: None,
+            allowed_hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            max_connections: 10_000,
+            idle_timeout: HumanDuration::secs(75),
+            header_timeout: HumanDuration::secs(10),
+            write_timeout: HumanDuration::secs(60),
+            drain_timeout: HumanDuration::secs(50),
+            drain_delay: HumanDuration::secs(0),
+        }
+    }
+}

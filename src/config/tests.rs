@@ -1,0 +1,200 @@
+//! Settings from file contents and overrides: precedence, inheritance, refusals.
+
+use clap::Parser as _;
+use wheelport_runtime::Size;
+
+use super::file::ConfigurationFile;
+use super::load::compose;
+use super::*;
+use crate::control::{AccountId, DomainName, RegionName, RepositoryName, RoleArn};
+use crate::web::UploadPolicy;
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn from(text: &str, over: Overrides) -> Result<Settings, Box<dyn std::error::Error>> {
+    Ok(compose(toml::from_str::<ConfigurationFile>(text)?, over)?)
+}
+
+fn refusal(text: &str, over: Overrides) -> String {
+    from(text, over).map_or_else(|error| error.to_string(), |settings| format!("accepted: {settings:?}"))
+}
+
+fn flags(domain: &str, repository: &str) -> Result<Overrides, Box<dyn std::error::Error>> {
+    let repository = RepositoryOverrides {
+        domain: Some(DomainName::parse(domain)?),
+        name: Some(RepositoryName::parse(repository)?),
+        ..RepositoryOverrides::default()
+    };
+    Ok(Overrides { repository, ..Overrides::default() })
+}
+
+const TWO_ROUTES: &str = r#"
+    listen = ["127.0.0.1:8080", "[::1]:8080"]
+    [aws]
+    region = "eu-central-1"
+    token_lifetime = "1h"
+    [[route]]
+    name = "pypi"
+    domain = "acme"
+    domain_owner = "111122223333"
+    repository = "python"
+    default = true
+    [[route]]
+    name = "data"
+    domain = "acme-data"
+    repository = "wheels"
+    region = "us-east-1"
+    role_arn = "arn:aws:iam::111122223333:role/read"
+    [cache]
+    max_size = "50GiB"
+    fresh_for = "30s"
+"#;
+
+#[test]
+fn flags_alone_make_one_default_route() -> Outcome {
+    let settings = from("", flags("acme", "python")?)?;
+    assert_eq!(settings.default_route, Some(0));
+    assert_eq!(&*settings.routes[0].name, "python");
+    assert_eq!(settings.listen, [DEFAULT_LISTEN]);
+    Ok(())
+}
+
+#[test]
+fn routes_inherit_from_the_aws_table_and_may_differ() -> Outcome {
+    let settings = from(TWO_ROUTES, Overrides::default())?;
+    let region = |at: usize| settings.routes[at].aws.region.as_ref().map(|region| region.as_str().to_owned());
+    assert_eq!((region(0).as_deref(), region(1).as_deref()), (Some("eu-central-1"), Some("us-east-1")));
+    assert_eq!(settings.default_route, Some(0));
+    assert_eq!(settings.listen.len(), 2);
+    assert_eq!(settings.cache.max_size, Size::gib(50));
+    Ok(())
+}
+
+#[test]
+fn a_flag_wins_over_the_file() -> Outcome {
+    let file = "listen = \"127.0.0.1:1\"\n[[route]]\ndomain = \"acme\"\nrepository = \"python\"\nname = \"mine\"";
+    let over = Overrides { listen: vec!["127.0.0.1:2".parse()?], ..flags("other", "python")? };
+    let settings = from(file, over)?;
+    assert_eq!(settings.routes[0].domain.as_str(), "other");
+    assert_eq!(&*settings.routes[0].name, "mine");
+    assert_eq!(settings.listen, ["127.0.0.1:2".parse()?]);
+    Ok(())
+}
+
+#[test]
+fn unknown_keys_are_named_with_their_line() {
+    let text = refusal("\n\nlisten_on = \"127.0.0.1:1\"", Overrides::default());
+    assert!(text.contains("listen_on") && text.contains("line 3"), "{text}");
+    let text = refusal("[cache]\nmax_siz = \"1GiB\"", Overrides::default());
+    assert!(text.contains("max_siz") && text.contains("line 2"), "{text}");
+}
+
+#[test]
+fn what_does_not_fit_together_says_what_to_do() -> Outcome {
+    for (file, over, part) in [
+        ("", Overrides::default(), "wheelport demo"),
+        (TWO_ROUTES, flags("acme", "python")?, "several [[route]]"),
+        ("[[route]]\ndomain = \"acme\"", Overrides::default(), "WHEELPORT_REPOSITORY"),
+        ("[[route]]\nrepository = \"r1\"", Overrides::default(), "WHEELPORT_DOMAIN"),
+        ("[[route]]\ndomain = \"acme\"\nrepository = \"r1\"\nname = \"a/b\"", Overrides::default(), "letters"),
+        ("[cache]\nmax_size = \"1MiB\"", flags("acme", "python")?, "64MiB"),
+    ] {
+        let text = refusal(file, over);
+        assert!(text.contains(part), "{text}");
+    }
+    Ok(())
+}
+
+const ROUTE: &str = "[[route]]\nname = \"main\"\ndomain = \"acme\"\nrepository = \"r1\"\n";
+const ROLE: &str = "publish_role_arn = \"arn:aws:iam::111122223333:role/publish\"\n";
+
+fn publisher(more: &str) -> String {
+    format!("[[publisher]]\nname = \"ci\"\ntoken_sha256 = \"{}\"\n{more}", "0".repeat(64))
+}
+
+#[test]
+fn publishing_is_off_unless_it_is_asked_for() -> Outcome {
+    assert_eq!(from(ROUTE, Overrides::default())?.routes[0].upload, UploadPolicy::Off);
+    let asked = Overrides { upload: Some(UploadPolicy::Anonymous), ..Overrides::default() };
+    assert_eq!(from(ROUTE, asked)?.routes[0].upload, UploadPolicy::Anonymous);
+    Ok(())
+}
+
+#[test]
+fn a_route_with_tokens_has_a_publisher_with_a_token() -> Outcome {
+    let token = format!("{ROUTE}upload = \"token\"\n");
+    let with = |more: &str| format!("{token}{}", publisher(more));
+    for (file, part) in [
+        (token.clone(), "sha256sum"),
+        (with("routes = [\"other\"]"), "[[publisher]]"),
+        (with("routes = [\"main\", \"other\"]"), "`other`, which is not configured"),
+        (format!("{ROUTE}{ROLE}"), "publish_role_arn is of no use"),
+    ] {
+        let text = refusal(&file, Overrides::default());
+        assert!(text.contains(part), "{text}");
+    }
+    let settings = from(&with("projects = [\"acme-*\"]"), Overrides::default())?;
+    assert!(settings.publishers.has_any_for("main"));
+    Ok(())
+}
+
+#[test]
+fn another_role_may_do_the_publishing() -> Outcome {
+    let settings = from(&format!("{ROUTE}upload = \"anonymous\"\n{ROLE}"), Overrides::default())?;
+    let route = &settings.routes[0];
+    let role = route.publish_aws.as_ref().and_then(|aws| aws.role_arn.clone());
+    assert!(role.is_some() && route.aws.role_arn.is_none());
+    Ok(())
+}
+
+#[test]
+fn bounds_of_uploads_have_units() -> Outcome {
+    let settings = from(&format!("[upload]\nmax_file_size = \"1GiB\"\n{ROUTE}"), Overrides::default())?;
+    assert_eq!(settings.upload.max_file_size, Size::gib(1));
+    assert!(refusal("[upload]\nmax_file = 1", Overrides::default()).contains("max_file"));
+    Ok(())
+}
+
+#[derive(clap::Parser)]
+struct CommandLineOfServe {
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+#[test]
+fn every_flag_reaches_its_setting() -> Outcome {
+    let line = [
+        "serve",
+        "--listen=127.0.0.1:2,127.0.0.1:3",
+        "--ops-listen=127.0.0.1:4",
+        "--domain=acme",
+        "--domain-owner=111122223333",
+        "--repository=python",
+        "--endpoint=https://repository.invalid/pypi/python/",
+        "--region=eu-central-1",
+        "--profile=packages",
+        "--role-arn=arn:aws:iam::111122223333:role/read",
+        "--upload=anonymous",
+        "--cache-dir=/var/cache/wheelport",
+        "--cache-max-size=2GiB",
+        "--public-url=https://packages.invalid/",
+        "--allowed-host=a.invalid",
+        "--allowed-host=b.invalid",
+    ];
+    let settings = from("", CommandLineOfServe::try_parse_from(line)?.overrides)?;
+    let route = &settings.routes[0];
+    assert_eq!(settings.listen, ["127.0.0.1:2".parse()?, "127.0.0.1:3".parse()?]);
+    assert_eq!(settings.ops_listen, Some("127.0.0.1:4".parse()?));
+    assert_eq!((route.domain.as_str(), route.repository.as_str()), ("acme", "python"));
+    assert_eq!(route.domain_owner.as_ref().map(AccountId::as_str), Some("111122223333"));
+    assert_eq!(route.endpoint.as_ref().and_then(url::Url::host_str), Some("repository.invalid"));
+    assert_eq!(route.upload, UploadPolicy::Anonymous);
+    assert_eq!(route.aws.region.as_ref().map(RegionName::as_str), Some("eu-central-1"));
+    assert_eq!(route.aws.profile.as_deref(), Some("packages"));
+    assert_eq!(route.aws.role_arn.as_ref().map(RoleArn::as_str), Some("arn:aws:iam::111122223333:role/read"));
+    assert_eq!(settings.cache_dir, std::path::Path::new("/var/cache/wheelport"));
+    assert_eq!(settings.cache.max_size, Size::gib(2));
+    assert_eq!(settings.server.public_url.as_ref().and_then(url::Url::host_str), Some("packages.invalid"));
+    assert_eq!(settings.server.allowed_hosts.len(), 2);
+    Ok(())
+}

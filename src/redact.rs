@@ -1,0 +1,109 @@
+//! Hides what must not be repeated of texts that other services wrote.
+//!
+//! Each function returns one line of bounded length without control characters. Hiding comes before shortening,
+//! because half a secret no longer looks like one.
+
+use wheelport_index::shortened;
+
+/// For logs and for the operator: hides what looks like a key or a token.
+pub(crate) fn hide_secrets(text: &str, max_chars: usize) -> String {
+    one_line(text, max_chars, |word| {
+        let mut shown = String::with_capacity(word.len());
+        for part in word.split_inclusive(SEPARATORS) {
+            let (value, separator) = part.split_at(part.find(SEPARATORS).unwrap_or(part.len()));
+            shown.push_str(if looks_secret(value) { "[hidden]" } else { value });
+            shown.push_str(separator);
+        }
+        shown
+    })
+}
+
+/// For clients: hides addresses, ARNs and account numbers, which concern only the operator.
+pub(crate) fn hide_infrastructure(text: &str, max_chars: usize) -> String {
+    one_line(text, max_chars, |word| if names_infrastructure(word) { "…".to_owned() } else { word.to_owned() })
+}
+
+/// What stands between a value and its name or its neighbours.
+const SEPARATORS: [char; 4] = [':', '"', '\'', ','];
+const MIN_KEY_ID: usize = 16;
+/// Secret access keys have forty characters, session tokens more.
+const MIN_SECRET: usize = 40;
+const ACCOUNT_DIGITS: usize = 12;
+
+fn one_line(text: &str, max_chars: usize, redact: impl Fn(&str) -> String) -> String {
+    let printable = |word: &str| word.chars().filter(|letter| !letter.is_control()).collect::<String>();
+    let words = text.split_whitespace().map(printable).filter(|word| !word.is_empty());
+    let line: Vec<String> = words.map(|word| redact(&word)).collect();
+    shortened(&line.join(" "), max_chars).into_owned()
+}
+
+fn looks_secret(value: &str) -> bool {
+    is_key_id(value) || is_random(value)
+}
+
+fn is_key_id(value: &str) -> bool {
+    value.len() >= MIN_KEY_ID
+        && ["AKIA", "ASIA"].iter().any(|prefix| value.starts_with(prefix))
+        && value.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+}
+
+/// Long and mixed as only machines write; the names of roles may be as long.
+fn is_random(value: &str) -> bool {
+    value.len() >= MIN_SECRET
+        && !value.contains("role/")
+        && value.bytes().any(|byte| byte.is_ascii_uppercase())
+        && value.bytes().any(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=_.-".contains(&byte))
+}
+
+fn names_infrastructure(word: &str) -> bool {
+    let is_account = |window: &[u8]| window.iter().all(u8::is_ascii_digit);
+    word.contains("://") || word.contains("arn:") || word.as_bytes().windows(ACCOUNT_DIGITS).any(is_account)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEYx";
+
+    #[test]
+    fn keys_and_tokens_are_hidden_and_the_rest_stays() {
+        for (text, expected) in [
+            ("", ""),
+            ("Rate exceeded", "Rate exceeded"),
+            ("failed\nwith\tAKIAIOSFODNN7EXAMPLE", "failed with [hidden]"),
+            ("AKIA\u{7}IOSFODNN7EXAMPLE", "[hidden]"),
+            ("AKIDEXAMPLE", "AKIDEXAMPLE"),
+            (&format!("key=:{SECRET}"), "key=:[hidden]"),
+            (&format!("{{\"token\":\"{SECRET}\",\"a\":1}}"), "{\"token\":\"[hidden]\",\"a\":1}"),
+            (
+                "arn:aws:sts::111122223333:assumed-role/Some-Quite-Long-Role-Name-Of-A-Team/session",
+                "arn:aws:sts::111122223333:assumed-role/Some-Quite-Long-Role-Name-Of-A-Team/session",
+            ),
+        ] {
+            assert_eq!(hide_secrets(text, 400), expected);
+        }
+    }
+
+    #[test]
+    fn addresses_arns_and_accounts_are_hidden_from_clients() {
+        for (text, expected) in [
+            ("", ""),
+            ("a version has at most 350 assets.", "a version has at most 350 assets."),
+            ("User: arn:aws:sts::111122223333:x in 111122223333", "User: … in …"),
+            ("at https://host.example/ failed\u{7}", "at … failed"),
+            ("account-111122223333/x", "…"),
+            ("1111\u{7}22223333", "…"),
+            ("build 20260101", "build 20260101"),
+        ] {
+            assert_eq!(hide_infrastructure(text, 300), expected);
+        }
+    }
+
+    #[test]
+    fn a_secret_is_hidden_before_the_text_is_shortened() {
+        assert_eq!(hide_secrets(&format!("key {SECRET}"), 10), "key [hidde…");
+        assert_eq!(hide_secrets("word word", 4), "word…");
+    }
+}
