@@ -46,8 +46,13 @@ def test_the_bill_of_materials_has_what_is_locked() -> None:
     checksums = {f"pkg:cargo/{package['name']}@{package['version']}": package.get("checksum") for package in locked}
     found = {entry["purl"]: entry for entry in document["components"]}
     assert len(found) == len(document["components"]) > 100
+    members = {tomllib.loads(path.read_text())["package"]["name"] for path in (ROOT / "crates").glob("*/Cargo.toml")}
     for purl, entry in found.items():
-        assert entry["hashes"][0]["content"] == checksums[purl], purl
+        # Our own crates come from no registry, so nothing but their version says what they are.
+        if entry["name"] in members:
+            assert "hashes" not in entry, purl
+        else:
+            assert entry["hashes"][0]["content"] == checksums[purl], purl
         assert entry["licenses"][0]["expression"], purl
     direct = tomllib.loads((ROOT / "Cargo.toml").read_text())["dependencies"]
     assert set(direct) <= {entry["name"] for entry in found.values()}
