@@ -3,12 +3,14 @@
 //!
 //! Nothing here knows HTTP, AWS or the package index.
 
+mod blocking;
 mod clock;
 mod priority;
 mod single_flight;
 mod tasks;
 mod units;
 
+pub use blocking::{Panicked, blocking};
 pub use clock::Clock;
 pub use priority::Priority;
 pub use single_flight::{Entered, JoinError, Joined, Leader, Role, SingleFlight};
