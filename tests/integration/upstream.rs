@@ -3,9 +3,11 @@
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use parking_lot::Mutex;
+use tokio::time::Instant;
 use url::Url;
 use wheelport::upstream::{
     Client, ClientSettings, Endpoint, FileReply, FileRequest, HostPattern, Malformed, Resume, Unavailability, Upstream,
@@ -728,18 +730,17 @@ async fn a_proxy_sees_the_target_and_its_own_credentials_only() {
 
 /// What was logged by this thread, at every level, by everybody.
 #[derive(Clone, Default)]
-struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     fn text(&self) -> String {
-        let bytes = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        String::from_utf8_lossy(&bytes).into_owned()
+        String::from_utf8_lossy(&self.0.lock()).into_owned()
     }
 }
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
