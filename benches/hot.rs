@@ -17,7 +17,7 @@ use url::Url;
 use wheelport::cache::{CacheSettings, Disk, PageKey, Pages, RepositoryId};
 use wheelport::error::Error;
 use wheelport::flow::{Flow, ProjectSource, Route, UploadSettings};
-use wheelport::telemetry::metrics::Metrics;
+use wheelport::telemetry::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
 use wheelport::web::address::{RouteId, RouteNames};
 use wheelport::web::guard::{HostPolicy, UploadPolicy};

@@ -10,7 +10,7 @@ use crate::cache::Disk;
 use crate::cache::open_files::IDLE;
 use crate::config::{RouteSettings, Settings};
 use crate::flow::{Flow, Route};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::Metrics;
 use crate::upstream::{Client, ClientError};
 use crate::web::address::{RouteId, RouteNames};
 use crate::web::guard::{HostPolicy, UploadPolicy};

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use wheelport::cli::{self, Cli, Command, CommandError, Ended};
-use wheelport::telemetry::logging as telemetry;
+use wheelport::telemetry;
 use wheelport_runtime::Tasks;
 
 fn main() -> ExitCode {

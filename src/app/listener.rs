@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::config::ServerSettings;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::Metrics;
 use crate::web::body::{AnswerBody, Turns};
 use crate::web::{self, Arrival, Response, Site};
 use wheelport_runtime::Tasks;

@@ -4,7 +4,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::telemetry::logging::LogFormat;
+use crate::telemetry::LogFormat;
 
 pub mod cache;
 pub mod check;

@@ -1,30 +1,28 @@
 //! Logs: one line per event, as JSON or for people, to standard error.
 //!
-//! A logging thread does the writing: a blocked pipe drops lines and never holds a request. The AWS SDK and hyper are
-//! kept at `info` whatever is asked for, because their finer levels print headers and bodies, and those hold secrets.
+//! Threads append their lines to one queue in memory, and a logging thread writes them: under load, one system call
+//! writes many. A blocked pipe drops lines and never holds a request. The AWS SDK and hyper stay at `info` whatever the
+//! filter says, because their finer levels print headers and bodies, and those hold secrets.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::mem;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Bytes of lines that may wait to be written, and as many again of lines about answers.
-const QUEUE: usize = 4 << 20;
-/// Bytes of lines about answers that one thread may have waiting.
-const OWN_QUEUE: usize = QUEUE / 4;
-/// What the writer keeps allocated between two writes, in bytes.
-const GATHERED: usize = 64 << 10;
-/// How long lines are gathered before they are written.
-const GATHER: Duration = Duration::from_millis(5);
-/// The target of the lines about answers, one for every request.
-pub const ACCESS: &str = "wheelport::web::account";
-/// Set when the log is JSON.
-static JSON_LINES: OnceLock<JsonLines> = OnceLock::new();
+/// Bytes of lines that may wait to be written.
+const MAX_QUEUED: usize = 4 << 20;
+/// Bytes that a buffer keeps allocated between two writes.
+const KEPT_CAPACITY: usize = 64 << 10;
+/// How long the logging thread gathers lines before it writes them.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(5);
+/// The target of the access log, which has a line for every request.
+pub const ACCESS_TARGET: &str = "wheelport::web::account";
 /// Crates whose finer levels would print secrets or framing.
 const KEPT_AT_INFO: [&str; 12] = [
     "aws_config",
@@ -53,7 +51,6 @@ pub enum LogFormat {
     Human,
 }
 
-/// A log filter that cannot be understood.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a log filter: write a level such as info or debug, or `wheelport=debug,info`")]
 pub struct InvalidFilter(String);
@@ -65,56 +62,67 @@ pub fn start(format: LogFormat, filter: &str) -> Result<Flush, InvalidFilter> {
     for target in KEPT_AT_INFO {
         directives = directives.add_directive(format!("{target}=info").parse().map_err(|_| invalid())?);
     }
-    let (lines, flush) = Lines::start();
+    let (lines, flush) = LogSink::start();
     let human = match format {
         LogFormat::Auto => io::stderr().is_terminal(),
         LogFormat::Json => false,
         LogFormat::Human => true,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(directives).with_writer(lines.clone());
+    let builder = tracing_subscriber::fmt().with_env_filter(directives).with_writer(lines);
     if human {
         builder.with_ansi(io::stderr().is_terminal()).with_target(false).init();
     } else {
-        let json = builder.json().flatten_event(true).with_current_span(true).with_span_list(false);
-        json.init();
-        let _ = JSON_LINES.set(JsonLines { lines, access: tracing::enabled!(target: ACCESS, tracing::Level::INFO) });
+        builder.json().flatten_event(true).with_current_span(true).with_span_list(false).init();
     }
     Ok(flush)
 }
 
-/// The way to a log of JSON lines.
-pub(super) struct JsonLines {
-    lines: Lines,
-    /// Whether it is to have lines about answers.
-    pub(super) access: bool,
+/// Lines that wait to be written, in their order.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    /// The logging thread waits here: for a first line, and, while it gathers, for the end.
+    changed: Condvar,
 }
 
-/// The way to the log, if it is JSON.
-pub(super) fn json_lines() -> Option<&'static JsonLines> {
-    JSON_LINES.get()
+#[derive(Default)]
+struct QueueState {
+    bytes: Vec<u8>,
+    is_closed: bool,
 }
 
-thread_local! {
-    /// This thread's lines about answers. One shelf for all would be fought over by all.
-    static OWN: Arc<Shelf> = {
-        let shelf = Arc::<Shelf>::default();
-        if let Some(JsonLines { lines, .. }) = json_lines() {
-            lines.queue.owned().push(Arc::clone(&shelf));
+impl Queue {
+    /// Appends a line, or drops it if too many wait. The last one may go beyond the limit.
+    fn push(&self, line: &[u8]) {
+        let mut state = self.state.lock();
+        if state.bytes.len() >= MAX_QUEUED {
+            return;
         }
-        shelf
-    };
-}
+        let is_first = state.bytes.is_empty();
+        state.bytes.extend_from_slice(line);
+        drop(state);
+        if is_first {
+            self.changed.notify_one();
+        }
+    }
 
-impl JsonLines {
-    /// Has a line about an answer written behind this thread's earlier ones; it is dropped if too many wait.
-    pub(super) fn push(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        OWN.with(|own| self.lines.queue.push(own, OWN_QUEUE, write));
+    fn close(&self) {
+        self.state.lock().is_closed = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits for lines and moves them all into the empty buffer. Returns false once the queue is closed and empty.
+    fn take(&self, lines: &mut Vec<u8>) -> bool {
+        let mut state = self.state.lock();
+        self.changed.wait_while(&mut state, |state| state.bytes.is_empty() && !state.is_closed);
+        self.changed.wait_while_for(&mut state, |state| !state.is_closed, FLUSH_INTERVAL);
+        mem::swap(&mut state.bytes, lines);
+        !lines.is_empty()
     }
 }
 
-/// The way to the logging thread.
-#[derive(Clone)]
-struct Lines {
+/// Puts lines into the queue of the logging thread.
+struct LogSink {
     queue: Arc<Queue>,
 }
 
@@ -124,148 +132,52 @@ pub struct Flush {
     done: Receiver<()>,
 }
 
-/// Lines, one behind the other.
-type Shelf = Mutex<Vec<u8>>;
-
-/// Lines that wait to be written. Those of one thread stay in their order, and so do all but those about answers.
-#[derive(Default)]
-struct Queue {
-    common: Shelf,
-    /// The lines about answers, by thread.
-    owned: Mutex<Vec<Arc<Shelf>>>,
-    /// Whether the writer has to be woken. Set before it looks at the shelves for the last time, so that a line that it
-    /// does not see there is put by somebody who sees this.
-    asleep: AtomicBool,
-    closed: AtomicBool,
-    writer: OnceLock<Thread>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Queue {
-    fn owned(&self) -> MutexGuard<'_, Vec<Arc<Shelf>>> {
-        lock(&self.owned)
-    }
-
-    /// Adds to a shelf unless it is full. What is added may go beyond the limit.
-    fn push(&self, shelf: &Shelf, limit: usize, write: impl FnOnce(&mut Vec<u8>)) {
-        {
-            let mut bytes = lock(shelf);
-            if bytes.len() >= limit {
-                return;
-            }
-            write(&mut bytes);
-        }
-        if self.asleep.load(Ordering::Relaxed) {
-            self.wake();
-        }
-    }
-
-    #[cold]
-    fn wake(&self) {
-        if self.asleep.swap(false, Ordering::Relaxed)
-            && let Some(writer) = self.writer.get()
-        {
-            writer.unpark();
-        }
-    }
-
-    fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        if let Some(writer) = self.writer.get() {
-            writer.unpark();
-        }
-    }
-
-    /// Whether nothing waits.
-    fn is_empty(&self) -> bool {
-        lock(&self.common).is_empty() && self.owned().iter().all(|shelf| lock(shelf).is_empty())
-    }
-
-    /// Takes what waits, and forgets the shelves of threads that have ended.
-    fn collect(&self, taken: &mut Vec<u8>) {
-        let mut empty = |shelf: &Shelf| {
-            let mut bytes = lock(shelf);
-            taken.append(&mut bytes);
-            bytes.shrink_to(GATHERED);
-        };
-        empty(&self.common);
-        self.owned().retain(|shelf| {
-            let ended = Arc::strong_count(shelf) == 1;
-            empty(shelf);
-            !ended
-        });
-    }
-
-    /// Waits for lines and takes them all; nothing once the queue is closed and empty.
-    fn take(&self, taken: &mut Vec<u8>) -> bool {
-        taken.clear();
-        taken.shrink_to(GATHERED);
-        let closed = || self.closed.load(Ordering::Acquire);
-        loop {
-            self.asleep.store(true, Ordering::Relaxed);
-            if closed() || !self.is_empty() {
-                break;
-            }
-            thread::park();
-        }
-        self.asleep.store(false, Ordering::Relaxed);
-        if !closed() {
-            // Under load many lines come at once, and one system call writes them all.
-            thread::sleep(GATHER);
-        }
-        self.collect(taken);
-        !taken.is_empty()
-    }
-}
-
-impl Lines {
+impl LogSink {
     fn start() -> (Self, Flush) {
         let queue = Arc::new(Queue::default());
         let (finished, done) = sync_channel(1);
-        let reading = Arc::clone(&queue);
+        let written = Arc::clone(&queue);
         // A thread of its own, not a task: it must also write while the runtime stops.
         let spawned = thread::Builder::new().name("log".to_owned()).spawn(move || {
             let mut lines = Vec::new();
-            while reading.take(&mut lines) {
+            while written.take(&mut lines) {
                 let _ = io::stderr().write_all(&lines);
+                lines.clear();
+                lines.shrink_to(KEPT_CAPACITY);
             }
             let _ = finished.send(());
         });
-        if let Ok(writer) = spawned {
-            let _ = queue.writer.set(writer.thread().clone());
-        }
+        // Without the thread nothing is logged; the process serves all the same.
+        drop(spawned);
         (Self { queue: Arc::clone(&queue) }, Flush { queue, done })
     }
 }
 
 impl Drop for Flush {
     fn drop(&mut self) {
-        const LONGEST: Duration = Duration::from_secs(1);
+        const DEADLINE: Duration = Duration::from_secs(1);
         self.queue.close();
-        let _ = self.done.recv_timeout(LONGEST);
+        let _ = self.done.recv_timeout(DEADLINE);
     }
 }
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line<'a>;
+impl<'a> MakeWriter<'a> for LogSink {
+    type Writer = QueueWriter<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line { queue: &self.queue }
+    fn make_writer(&'a self) -> QueueWriter<'a> {
+        QueueWriter { queue: &self.queue }
     }
 }
 
-/// Takes one event, which comes whole.
-struct Line<'a> {
+/// Takes one event; `tracing_subscriber` writes each with one call.
+struct QueueWriter<'a> {
     queue: &'a Queue,
 }
 
-impl Write for Line<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.queue.push(&self.queue.common, QUEUE, |waiting| waiting.extend_from_slice(bytes));
-        Ok(bytes.len())
+impl Write for QueueWriter<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.queue.push(line);
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -277,40 +189,21 @@ impl Write for Line<'_> {
 mod tests {
     use super::*;
 
-    impl Queue {
-        fn say(&self, shelf: &Shelf, line: &str) {
-            self.push(shelf, QUEUE, |waiting| waiting.extend_from_slice(line.as_bytes()));
-        }
-    }
-
     #[test]
     fn lines_are_taken_together_in_order_until_the_queue_is_closed() {
         let queue = Queue::default();
-        queue.say(&queue.common, "one\n");
-        queue.say(&queue.common, "two\n");
+        queue.push(b"one\n");
+        queue.push(b"two\n");
         let mut taken = Vec::new();
         assert!(queue.take(&mut taken));
         assert_eq!(taken, b"one\ntwo\n");
-        queue.say(&queue.common, "three\n");
+        taken.clear();
+        queue.push(b"three\n");
         queue.close();
         assert!(queue.take(&mut taken));
         assert_eq!(taken, b"three\n");
+        taken.clear();
         assert!(!queue.take(&mut taken));
-    }
-
-    #[test]
-    fn lines_of_threads_that_have_ended_are_still_taken() {
-        let queue = Queue::default();
-        let (ended, living) = (Arc::<Shelf>::default(), Arc::<Shelf>::default());
-        queue.owned().extend([Arc::clone(&ended), Arc::clone(&living)]);
-        queue.say(&ended, "ended\n");
-        queue.say(&living, "living\n");
-        drop(ended);
-        queue.close();
-        let mut taken = Vec::new();
-        assert!(queue.take(&mut taken));
-        assert_eq!(taken, b"ended\nliving\n");
-        assert_eq!(queue.owned().len(), 1, "the shelf of a thread that has ended is forgotten");
     }
 
     #[test]
@@ -321,12 +214,11 @@ mod tests {
         let writer = thread::spawn(move || {
             let mut bytes = Vec::new();
             while reading.take(&mut bytes) {
-                let _ = taken.send(bytes.clone());
+                let _ = taken.send(mem::take(&mut bytes));
             }
         });
-        queue.writer.set(writer.thread().clone()).expect("it has not started before");
         for number in 0..200 {
-            queue.say(&queue.common, &number.to_string());
+            queue.push(number.to_string().as_bytes());
             let line = lines.recv_timeout(Duration::from_secs(10)).expect("the writer was woken");
             assert_eq!(line, number.to_string().as_bytes());
         }
@@ -335,11 +227,12 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_takes_is_bounded() {
+    fn lines_that_wait_are_bounded() {
         let queue = Queue::default();
+        let line = "x".repeat(MAX_QUEUED / 2);
         for _ in 0..3 {
-            queue.say(&queue.common, &"x".repeat(QUEUE / 2));
+            queue.push(line.as_bytes());
         }
-        assert_eq!(lock(&queue.common).len(), QUEUE);
+        assert_eq!(queue.state.lock().bytes.len(), MAX_QUEUED);
     }
 }

@@ -1,7 +1,9 @@
-//! Metrics in the text format of Prometheus. Labels are routes, kinds and fixed words; never names, paths or clients.
+//! Metrics in the text format of OpenMetrics. Labels are routes, kinds and fixed words; never names, paths or clients.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -10,54 +12,55 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-/// The labels of a request.
+/// The labels of a response.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RequestLabels {
-    /// What was asked for: `page`, `file`, `metadata`, …
+pub struct ResponseLabels {
+    /// What the request asked for: `page`, `file`, `metadata`, …
     pub kind: &'static str,
-    /// The status.
     pub status: u16,
-    /// How the answer came about, or `none`.
+    /// How the response came about, or `none`.
     pub served: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KindLabels {
+struct RequestKindLabels {
     kind: &'static str,
 }
 
-/// Bucket bounds for the time to the head of an answer, in seconds.
+/// Bucket bounds for the time to the headers of a response, in seconds.
 #[derive(Clone, Debug)]
-struct HeadBuckets;
+struct HeaderTimeBuckets;
 
-impl MetricConstructor<Histogram> for HeadBuckets {
+impl MetricConstructor<Histogram> for HeaderTimeBuckets {
     fn new_metric(&self) -> Histogram {
         Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
     }
 }
 
-/// More kinds of answers than there usually are; the others are looked up every time.
-const KNOWN: usize = 64;
+/// Counts something that is under way, until it is dropped.
+#[derive(Debug)]
+pub struct GaugeGuard(Gauge);
 
-/// What is counted for answers with the same labels.
-#[derive(Clone)]
-struct Known {
-    labels: RequestLabels,
-    requests: Counter,
-    seconds: Histogram,
-    sent: Counter,
+impl GaugeGuard {
+    pub fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for GaugeGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// The metrics of the process. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
-    requests: Family<RequestLabels, Counter>,
-    seconds: Family<KindLabels, Histogram, HeadBuckets>,
-    sent: Family<KindLabels, Counter>,
-    /// The metrics of the answers there have been, in the order of their first time. Looking through them takes a
-    /// fraction of what hashing the labels three times would.
-    known: Arc<[OnceLock<Known>; KNOWN]>,
+    requests: Family<ResponseLabels, Counter>,
+    seconds: Family<RequestKindLabels, Histogram, HeaderTimeBuckets>,
+    sent: Family<RequestKindLabels, Counter>,
     /// Connections open now.
     pub connections: Gauge,
     /// Requests under way now, their bodies included.
@@ -67,65 +70,39 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("wheelport");
-        let metrics = Self {
-            registry: Arc::default(),
-            requests: Family::default(),
-            seconds: Family::new_with_constructor(HeadBuckets),
-            sent: Family::default(),
-            known: Arc::new(std::array::from_fn(|_| OnceLock::new())),
-            connections: Gauge::default(),
-            in_flight: Gauge::default(),
-        };
-        registry.register("requests", "Requests by what they asked for and what they got", metrics.requests.clone());
-        registry.register("request_seconds", "Time until the head of the answer", metrics.seconds.clone());
-        registry.register("sent_bytes", "Body bytes sent to clients", metrics.sent.clone());
-        registry.register("connections", "Open client connections", metrics.connections.clone());
-        registry.register("requests_in_flight", "Requests under way, bodies included", metrics.in_flight.clone());
-        Self { registry: Arc::new(Mutex::new(registry)), ..metrics }
+        let requests = Family::default();
+        registry.register("requests", "Requests by what they asked for and what they got", requests.clone());
+        let seconds = Family::new_with_constructor(HeaderTimeBuckets);
+        registry.register("request_seconds", "Time until the headers of the response", seconds.clone());
+        let sent = Family::default();
+        registry.register("sent_bytes", "Body bytes sent to clients", sent.clone());
+        let connections = Gauge::default();
+        registry.register("connections", "Open client connections", connections.clone());
+        let in_flight = Gauge::default();
+        registry.register("requests_in_flight", "Requests under way, bodies included", in_flight.clone());
+        Self { registry: Arc::new(Mutex::new(registry)), requests, seconds, sent, connections, in_flight }
     }
 }
 
 impl Metrics {
     /// Adds the metrics of another part.
     pub fn register(&self, add: impl FnOnce(&mut Registry)) {
-        add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+        add(&mut self.registry.lock());
     }
 
-    /// Counts an answered request with a body of `length` bytes; if that is not known yet, gives the counter for them.
-    pub fn answered(&self, labels: &RequestLabels, seconds: f64, length: Option<u64>) -> Option<Counter> {
-        let known = self.known.iter().find_map(|place| {
-            let known = place.get_or_init(|| self.look_up(labels));
-            (known.labels == *labels).then_some(known)
-        });
-        let looked_up = known.is_none().then(|| self.look_up(labels));
-        let known = known.or(looked_up.as_ref())?;
-        known.requests.inc();
-        known.seconds.observe(seconds);
-        match length {
-            Some(length) => {
-                known.sent.inc_by(length);
-                None
-            }
-            None => Some(known.sent.clone()),
-        }
+    /// Counts a response whose headers were ready after this time. Returns the counter for the bytes of its body.
+    pub fn responded(&self, labels: &ResponseLabels, elapsed: Duration) -> Counter {
+        let kind = RequestKindLabels { kind: labels.kind };
+        self.requests.get_or_create(labels).inc();
+        self.seconds.get_or_create(&kind).observe(elapsed.as_secs_f64());
+        self.sent.get_or_create_owned(&kind)
     }
 
-    fn look_up(&self, labels: &RequestLabels) -> Known {
-        let kind = KindLabels { kind: labels.kind };
-        Known {
-            labels: labels.clone(),
-            requests: self.requests.get_or_create_owned(labels),
-            seconds: self.seconds.get_or_create_owned(&kind),
-            sent: self.sent.get_or_create_owned(&kind),
-        }
-    }
-
-    /// Everything in Prometheus' text format.
+    /// Everything in OpenMetrics' text format.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        if encode(&mut text, &registry).is_err() {
-            tracing::error!("metrics could not be written");
+        if encode(&mut text, &self.registry.lock()).is_err() {
+            tracing::error!("cannot write the metrics");
         }
         text
     }
@@ -136,25 +113,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_answer_is_counted_under_its_own_labels_however_many_there_are() {
+    fn each_response_is_counted_under_its_own_labels() {
         let metrics = Metrics::default();
-        let many = u16::try_from(KNOWN + 5).unwrap_or(u16::MAX);
-        for length in [Some(10), None] {
-            for status in 0..many {
-                let labels = RequestLabels { kind: "page", status, served: "hit" };
-                if let Some(sent) = metrics.answered(&labels, 0.002, length) {
-                    assert_eq!(length, None, "it is counted already");
-                    sent.inc_by(10);
-                }
-            }
+        for (status, bytes) in [(200, 10), (200, 20), (304, 0)] {
+            let labels = ResponseLabels { kind: "page", status, served: "hit" };
+            metrics.responded(&labels, Duration::from_millis(2)).inc_by(bytes);
         }
         let text = metrics.text();
-        for status in 0..many {
-            let line = format!("wheelport_requests_total{{kind=\"page\",status=\"{status}\",served=\"hit\"}} 2\n");
-            assert!(text.contains(&line), "{line}");
+        for line in [
+            "wheelport_requests_total{kind=\"page\",status=\"200\",served=\"hit\"} 2\n",
+            "wheelport_requests_total{kind=\"page\",status=\"304\",served=\"hit\"} 1\n",
+            "wheelport_request_seconds_count{kind=\"page\"} 3\n",
+            "wheelport_sent_bytes_total{kind=\"page\"} 30\n",
+        ] {
+            assert!(text.contains(line), "{line}");
         }
-        let answers = 2 * u64::from(many);
-        assert!(text.contains(&format!("wheelport_request_seconds_count{{kind=\"page\"}} {answers}\n")));
-        assert!(text.contains(&format!("wheelport_sent_bytes_total{{kind=\"page\"}} {}\n", 10 * answers)));
+    }
+
+    #[test]
+    fn a_guard_counts_until_it_is_dropped() {
+        let metrics = Metrics::default();
+        let guards = [GaugeGuard::new(&metrics.in_flight), GaugeGuard::new(&metrics.in_flight)];
+        assert!(metrics.text().contains("wheelport_requests_in_flight 2\n"));
+        drop(guards);
+        assert!(metrics.text().contains("wheelport_requests_in_flight 0\n"));
     }
 }

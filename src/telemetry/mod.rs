@@ -1,5 +1,7 @@
-//! What the process tells about itself: metrics, and the log with its line for every request.
+//! What the process says about itself: metrics, and the log.
 
-pub mod access;
-pub mod logging;
-pub mod metrics;
+mod logging;
+mod metrics;
+
+pub use logging::{ACCESS_TARGET, Flush, InvalidFilter, LogFormat, start};
+pub use metrics::{GaugeGuard, Metrics, ResponseLabels};

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
 
 use axum::extract::Request;
 use http::{HeaderValue, Method, Uri};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::body::InFlight;
@@ -15,8 +15,7 @@ use super::headers::REQUEST_ID;
 use super::{Arrival, Response, Site, guard};
 use crate::error::Error;
 use crate::flow::Served;
-use crate::telemetry::access::AccessLine;
-use crate::telemetry::metrics::RequestLabels;
+use crate::telemetry::{ACCESS_TARGET, ResponseLabels};
 use wheelport_index::shortened;
 use wheelport_runtime::Priority;
 
@@ -106,46 +105,44 @@ impl Entry {
 
     /// Accounts for the answer.
     fn close(self, site: &Site, words: &Words<'_>, told: Told, in_flight: Option<InFlight>) -> Response {
-        let now = Instant::now();
-        let elapsed = now.saturating_duration_since(self.began);
+        let elapsed = self.began.elapsed();
         let Told { mut response, account } = told;
         if let Ok(value) = HeaderValue::from_str(self.id.as_str()) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
         let status = response.status().as_u16();
         let served = account.served.map_or("none", Served::as_str);
-        let labels = RequestLabels { kind: account.kind, status, served };
-        let length = response.body().length_at_hand();
-        let sent = site.metrics.answered(&labels, elapsed.as_secs_f64(), length);
+        let labels = ResponseLabels { kind: account.kind, status, served };
+        let sent = site.metrics.responded(&labels, elapsed);
         let (method, path) = (words.method.as_str(), words.uri.path());
         // Probes come every few seconds and say nothing.
         if account.kind == "health" {
             let (request, client) = (self.id.as_str(), self.client);
             tracing::debug!(request, %client, method, path, status, "answered");
-        } else if AccessLine::wanted() {
+        } else if tracing::enabled!(target: ACCESS_TARGET, tracing::Level::INFO) {
             let agent = words.agent.and_then(|value| value.to_str().ok());
             let agent = agent.map(|agent| shortened(agent, LONGEST_AGENT));
-            let line = AccessLine {
-                request: self.id.as_str(),
-                client: self.client,
+            tracing::info!(
+                target: ACCESS_TARGET,
+                request = self.id.as_str(),
+                client = %self.client,
                 method,
-                path: &shortened(path, LONGEST_PATH),
+                path = shortened(path, LONGEST_PATH).as_ref(),
                 status,
-                kind: account.kind,
+                kind = account.kind,
                 served,
-                error: account.error,
-                ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-                agent: agent.as_deref(),
-            };
-            line.log(now);
+                error = account.error,
+                ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+                agent = agent.as_deref(),
+                "answered"
+            );
         }
-        match sent {
-            Some(sent) => {
-                let in_flight = in_flight.unwrap_or_else(|| InFlight::begin(&site.metrics));
-                response.map(|body| body.counted(sent, in_flight))
-            }
-            None => response,
+        if let Some(length) = response.body().length_at_hand() {
+            sent.inc_by(length);
+            return response;
         }
+        let in_flight = in_flight.unwrap_or_else(|| InFlight::begin(&site.metrics));
+        response.map(|body| body.counted(sent, in_flight))
     }
 }
 

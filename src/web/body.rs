@@ -15,7 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::Response;
 use crate::flow::FileStream;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::Metrics;
 
 /// Room for what every answer of ours carries.
 pub const HEADERS: usize = 12;

@@ -51,7 +51,7 @@ use targets::{Target, Targets};
 
 use crate::error::Error;
 use crate::flow::{Flow, Route};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::Metrics;
 
 /// What every request may use.
 pub struct Site {

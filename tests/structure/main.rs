@@ -79,7 +79,7 @@ fn libraries_stay_in_their_rooms(tree: &Tree, document: &str) -> Vec<String> {
             let file = module.file.trim_start_matches("src/").trim_start_matches("crates/");
             let is_inside =
                 |place: &&str| file.strip_prefix(*place).is_some_and(|rest| rest.starts_with('/') || rest == ".rs");
-            if places.iter().any(|place| is_inside(place)) {
+            if places.iter().any(is_inside) {
                 continue;
             }
             let is_it = |first: &str| {
