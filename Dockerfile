@@ -13,16 +13,21 @@ ARG DEBIAN_RELEASE=bookworm
 FROM rust:${RUST_VERSION}-slim-${DEBIAN_RELEASE} AS build
 WORKDIR /build
 
-# Dependencies are a layer of their own: it is built anew only when the manifest or the lock file changes.
-# The benchmark stays empty: the manifest names it, so cargo wants to see it.
+# Dependencies are a layer of their own, which is rebuilt only when a manifest or the lock file changes. The workspace's
+# own crates are empty in it, and what cargo made of them is removed: cargo would otherwise take the real sources, whose
+# times may be older, for what it has just built. The benchmark stays empty: cargo expects it because the manifest names it.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir src benches \
+COPY crates/emulator/Cargo.toml ./crates/emulator/
+COPY crates/index/Cargo.toml ./crates/index/
+COPY crates/runtime/Cargo.toml ./crates/runtime/
+RUN mkdir src benches crates/emulator/src crates/index/src crates/runtime/src \
  && echo 'fn main() {}' > src/main.rs \
- && touch src/lib.rs benches/hot.rs \
+ && touch src/lib.rs benches/hot.rs crates/emulator/src/lib.rs crates/index/src/lib.rs crates/runtime/src/lib.rs \
  && cargo build --release --locked --bin wheelport \
- && rm -rf src target/release/wheelport target/release/deps/wheelport-* target/release/deps/libwheelport-* \
-      target/release/.fingerprint/wheelport-*
+ && rm -rf src crates/*/src target/release/.fingerprint/wheelport-* target/release/wheelport* target/release/libwheelport* \
+      target/release/deps/wheelport* target/release/deps/libwheelport*
 
+COPY crates ./crates
 COPY src ./src
 # policies that `wheelport iam-policy` prints
 COPY deploy/iam ./deploy/iam

@@ -259,7 +259,7 @@ fn child(variables: &[(&str, &str)]) -> Command {
 }
 
 async fn run(mut command: Command) -> String {
-    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("joined").expect("started");
+    let output = wheelport_runtime::blocking(move || command.output()).await.expect("joined").expect("started");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

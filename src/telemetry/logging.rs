@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Bytes of lines that may wait to be written.
@@ -58,8 +59,10 @@ pub struct InvalidFilter(String);
 pub fn start(format: LogFormat, filter: &str) -> Result<Flush, InvalidFilter> {
     let invalid = || InvalidFilter(filter.to_owned());
     let mut directives: EnvFilter = EnvFilter::builder().parse(filter).map_err(|_| invalid())?;
+    // A filter that asks for less than `info` gets less of these, too.
+    let level = directives.max_level_hint().unwrap_or(LevelFilter::INFO).min(LevelFilter::INFO);
     for target in KEPT_AT_INFO {
-        directives = directives.add_directive(format!("{target}=info").parse().map_err(|_| invalid())?);
+        directives = directives.add_directive(format!("{target}={level}").parse().map_err(|_| invalid())?);
     }
     let (lines, flush) = LogSink::start();
     let human = match format {

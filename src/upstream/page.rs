@@ -159,7 +159,7 @@ async fn decompress(body: Bytes, limit: u64) -> Result<Bytes, UpstreamError> {
         return gunzip(&body, limit);
     }
     // The task can only be lost with the whole runtime.
-    tokio::task::spawn_blocking(move || gunzip(&body, limit))
+    wheelport_runtime::blocking(move || gunzip(&body, limit))
         .await
         .unwrap_or(Err(UpstreamError::unavailable(Unavailability::Shutdown)))
 }

@@ -12,6 +12,7 @@ import pathlib
 import re
 import shlex
 import subprocess
+import tomllib
 
 import pytest
 
@@ -21,6 +22,8 @@ from wheels import wheel
 from world import World, get, wait_for
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+# The manifests of the workspace's members but the root's.
+MEMBERS = sorted((ROOT / "crates").glob("*/Cargo.toml"))
 # As the first container of an engine's default network has it.
 ADDRESS = "172.17.0.2"
 LOCAL = r"http://127\.0\.0\.1:\d+"
@@ -134,37 +137,61 @@ def test_there_are_stages_and_the_last_one_has_no_shell() -> None:
 
 def test_the_dependencies_are_a_layer_of_their_own() -> None:
     found = instructions()
-    sources = found.index(("COPY", "src ./src"))
+    sources = [found.index(("COPY", "src ./src")), found.index(("COPY", "crates ./crates"))]
     builds = [at for at, (keyword, rest) in enumerate(found) if keyword == "RUN" and "cargo build" in rest]
-    assert builds[0] < sources < builds[1]
-    copied = [rest for keyword, rest in found[:sources] if keyword == "COPY"]
-    assert copied == ["Cargo.toml Cargo.lock ./"]
+    assert builds[0] < min(sources) and max(sources) < builds[1]
+    copied = [rest for keyword, rest in found[: min(sources)] if keyword == "COPY"]
+    manifests = [path.relative_to(ROOT) for path in MEMBERS]
+    assert copied == ["Cargo.toml Cargo.lock ./", *(f"{path} ./{path.parent}/" for path in manifests)]
 
 
 def test_cargo_finds_what_the_manifest_names(tmp_path: pathlib.Path) -> None:
     """Both stages of the build, up to the point where cargo would begin to compile."""
     looks = 0
+    stale = [tmp_path / "target" / "release" / path for path in artifacts()]
     host = re.search(r"^host: (\S+)$", output(tool("rustc"), "-vV"), re.MULTILINE)[1]
     found = instructions()
     for keyword, rest in found[: found.index(("COPY", "--from=build /root-fs/ /"))]:
         if keyword == "COPY":
             *sources, target = rest.split()
-            (tmp_path / target).mkdir(parents=True, exist_ok=True) if target != "./" else None
+            (tmp_path / target).mkdir(parents=True, exist_ok=True)
             for source in sources:
-                output("cp", "-a", ROOT / source / ("." if (ROOT / source).is_dir() else ""), tmp_path / target)
+                # As an engine does it: of a folder, what is in it.
+                output("cp", "-a", f"{ROOT / source}/." if (ROOT / source).is_dir() else ROOT / source, tmp_path / target)
         if keyword == "RUN" and "cargo build" in rest:
             looks += 1
             step = re.sub(r"cargo build [^&]*", f"cargo fetch --locked --offline --target {host} ", rest)
+            if looks == 1:
+                for path in stale:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.touch()
             output(tool("sh"), "-ec", step, cwd=tmp_path)
+            left = [path for path in [*stale, *tmp_path.glob("crates/*/src/**/*.rs")] if looks == 1 and path.exists()]
+            assert not left, "the empty crates leave nothing that cargo could take for the real ones"
     assert looks == 2
+    for manifest in [ROOT / "Cargo.toml", *MEMBERS]:
+        library = manifest.parent.relative_to(ROOT) / "src" / "lib.rs"
+        assert (tmp_path / library).read_text() == (ROOT / library).read_text(), "the real sources are built"
+
+
+def artifacts() -> list[str]:
+    """What the first stage's build leaves of the workspace's own crates, by cargo's naming."""
+    names = [tomllib.loads(path.read_text())["package"]["name"] for path in [ROOT / "Cargo.toml", *MEMBERS]]
+    found = ["wheelport", "wheelport.d", "libwheelport.rlib"]
+    for name in names:
+        crate = name.replace("-", "_")
+        found += [f".fingerprint/{name}-0a1b/lib-{crate}", f"deps/lib{crate}-0a1b.rlib", f"deps/lib{crate}-0a1b.rmeta"]
+        found += [f"deps/{crate}-0a1b.d", f"deps/{crate}-0a1b"]
+    return found
 
 
 def test_what_is_copied_is_let_in() -> None:
     admitted = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = {part for keyword, rest in instructions() if keyword == "COPY" and "--from" not in rest for part in rest.split()[:-1]}
-    assert copied == admitted
+    assert {root for root in admitted for path in copied if pathlib.PurePath(path).is_relative_to(root)} == admitted
+    assert all(any(pathlib.PurePath(path).is_relative_to(root) for root in admitted) for path in copied)
     # What the sources include from elsewhere would be missing in the build.
-    for path in (ROOT / "src").rglob("*.rs"):
+    for path in [*(ROOT / "src").rglob("*.rs"), *(ROOT / "crates").rglob("*.rs")]:
         for name in re.findall(r'include_(?:str|bytes)!\(\s*"([^"]+)"', path.read_text()):
             included = (path.parent / name).resolve().relative_to(ROOT)
             assert any(included.is_relative_to(part) for part in copied), f"{path} includes {included}"

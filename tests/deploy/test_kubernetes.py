@@ -248,7 +248,7 @@ def test_the_chart_is_clean_and_can_be_packed(tmp_path: pathlib.Path) -> None:
 
 
 def test_one_version_everywhere() -> None:
-    cargo = tomllib.loads((KUBERNETES.parents[1] / "Cargo.toml").read_text())["package"]["version"]
+    cargo = tomllib.loads((KUBERNETES.parents[1] / "Cargo.toml").read_text())["workspace"]["package"]["version"]
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (cargo, cargo)
     for overlay in [*OVERLAYS, "try-out"]:

@@ -69,27 +69,7 @@ async fn a_start_that_fails_is_exit_code_1_with_what_to_do() {
         (["--cache-dir", blocked.as_str()], ["cannot be used", "--cache-dir"]),
         (["--cache-dir", strange.as_str()], ["another cache format", "wheelport cache clear"]),
     ] {
-        let kind = more[0];
-        let (endpoint, cache) = (world.upstream.url("/pypi/r/"), world.cache());
-        let mut arguments = vec![
-            "serve",
-            "--domain",
-            "acme",
-            "--repository",
-            "r1",
-            "--endpoint",
-            &endpoint,
-            "--region",
-            "eu-central-1",
-        ];
-        if kind != "--cache-dir" {
-            arguments.extend(["--cache-dir", &cache]);
-        }
-        if kind != "--listen" {
-            arguments.extend(["--listen", "127.0.0.1:0"]);
-        }
-        arguments.extend(more);
-        let outcome = Program::run(&arguments, &[]);
+        let outcome = world.serve(&more).ended();
         assert_eq!(outcome.code, Some(1), "{more:?}: {outcome:?}");
         assert!(parts.iter().all(|part| outcome.err.contains(part)), "{more:?}: {outcome:?}");
     }

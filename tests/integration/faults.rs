@@ -1,13 +1,14 @@
 //! An error is not an absence: whatever fails between here and the repository, nobody hears "not found", and nobody
 //! gets an empty page.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
+use tokio::time::Instant;
 use wheelport_runtime::HumanDuration;
 
-use crate::support::client::{Answer, JSON, until};
+use crate::support::client::{JSON, Response, until};
 use crate::support::proxy::{Builder, MINT, Proxy, control_plane, refusal};
 use crate::support::scripted::{Gate, Reply};
 use crate::support::wheels::{PAGE, Sample, document, html, list, page, publish};
@@ -74,7 +75,7 @@ fn no_pages() -> Vec<(&'static str, Reply)> {
 }
 
 #[track_caller]
-fn says_come_back(what: &str, answer: &Answer) {
+fn says_come_back(what: &str, answer: &Response) {
     assert_eq!((answer.status, answer.complete), (503, true), "{what}: {answer:?}");
     let wait: u64 = answer.header("retry-after").and_then(|wait| wait.parse().ok()).expect(what);
     assert!((1..=60).contains(&wait), "{what}: {wait} s");

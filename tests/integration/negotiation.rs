@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::io::Read as _;
 
-use crate::support::client::{Answer, HTML_V1, JSON};
+use crate::support::client::{HTML_V1, JSON, Response};
 use crate::support::proxy::Proxy;
 use crate::support::wheels::{PAGE, Sample, list, publish};
 
 const HERE: &str = "/simple/a-b/";
 
-fn decoded(answer: &Answer) -> Vec<u8> {
+fn decoded(answer: &Response) -> Vec<u8> {
     let mut plain = Vec::new();
     let body = &answer.body[..];
     let read = match answer.header("content-encoding") {

@@ -10,7 +10,7 @@ use wheelport::web::{PublisherTable, Publishers};
 use wheelport_index::Sha256;
 use wheelport_runtime::{HumanDuration, Size};
 
-use crate::support::client::{Answer, Ask, soon, until};
+use crate::support::client::{Ask, Response, soon, until};
 use crate::support::forms::{BOUNDARY, Between, Form, content_type};
 use crate::support::proxy::{Builder, CANARY, Proxy};
 use crate::support::scripted::{Gate, Reply, Scripted};
@@ -35,7 +35,7 @@ fn ask(proxy: &Proxy, form: impl Into<Bytes>) -> Ask {
     proxy.client().ask("POST", "/").header("content-type", &content_type()).body(form)
 }
 
-async fn upload(proxy: &Proxy, sample: &Sample) -> Answer {
+async fn upload(proxy: &Proxy, sample: &Sample) -> Response {
     ask(proxy, Form::of(sample).bytes()).send().await
 }
 

@@ -3,10 +3,11 @@
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use url::Url;
 use wheelport::token::TokenHandle;
 use wheelport::upstream::{

@@ -1,9 +1,7 @@
-//! A client that shows an answer as it came: status, reason, every header, and whether the body ended or broke off.
+//! A client that shows a response as it came: status, reason, every header, and whether the body ended or broke off.
 //!
 //! HTTP/1.1 over one plain connection per request, so that a test sees framing and can leave in the middle. Every wait
 //! has a deadline; a test that hangs fails.
-
-#![allow(dead_code, reason = "each test uses its part of it")]
 
 use std::fmt;
 use std::future::Future;
@@ -71,17 +69,17 @@ impl Client {
     pub async fn raw(self, bytes: &[u8]) -> String {
         let conversation = async {
             let mut socket = TcpStream::connect(self.0).await?;
-            // Who is refused early may find the connection closed while writing; the answer tells.
+            // A client that is refused early may find the connection closed while it writes; the response says why.
             let _ = socket.write_all(bytes).await;
-            let mut answer = Vec::new();
-            // A reset after the answer is an end like another.
-            match socket.read_to_end(&mut answer).await {
-                Err(error) if answer.is_empty() => Err(error),
-                _ => Ok(answer),
+            let mut response = Vec::new();
+            // A reset after the response is an end like another.
+            match socket.read_to_end(&mut response).await {
+                Err(error) if response.is_empty() => Err(error),
+                _ => Ok(response),
             }
         };
-        let answer = soon("the end of a raw conversation", conversation).await.expect("loopback works");
-        String::from_utf8_lossy(&answer).into_owned()
+        let response = soon("the end of a raw conversation", conversation).await.expect("loopback works");
+        String::from_utf8_lossy(&response).into_owned()
     }
 }
 
@@ -106,13 +104,12 @@ impl Ask {
         self
     }
 
-    /// The whole answer.
-    pub async fn send(self) -> Answer {
+    /// The complete response.
+    pub async fn send(self) -> Response {
         self.open().await.finish().await
     }
 
-    /// Sends it and asserts that no clean answer comes: the connection ends before the head or in the middle of the
-    /// body.
+    /// Sends it and asserts that no clean response comes: the connection ends before the headers or in mid-body.
     pub async fn expect_broken(self) {
         let what = format!("{} {}", self.method, self.target);
         if let Ok(opened) = soon(&what, self.begin()).await {
@@ -120,7 +117,7 @@ impl Ask {
         }
     }
 
-    /// The head of the answer; the body has to be read.
+    /// The headers of the response; the body has to be read.
     pub async fn open(self) -> Opened {
         let what = format!("{} {}", self.method, self.target);
         soon(&format!("the head of {what}"), self.begin()).await.unwrap_or_else(|error| panic!("{what}: {error}"))
@@ -153,7 +150,7 @@ enum Framing {
     UntilClosed,
 }
 
-/// An answer whose body is still coming. Dropping it leaves in the middle.
+/// A response whose body is still coming. Dropping it leaves in the middle.
 #[derive(Debug)]
 pub struct Opened {
     /// The status code.
@@ -237,7 +234,7 @@ impl Opened {
     }
 
     /// Reads to the end, whichever it is.
-    pub async fn finish(mut self) -> Answer {
+    pub async fn finish(mut self) -> Response {
         let reading = async {
             while !self.ended && !matches!(self.framing, Framing::Length(length) if self.raw.len() >= length) {
                 if self.framing == Framing::Chunked && self.body().1 {
@@ -249,7 +246,7 @@ impl Opened {
         soon("the end of a body", reading).await;
         let (body, complete) = self.body();
         let Self { status, reason, headers, .. } = self;
-        Answer { status, reason, headers, body: body.into(), complete }
+        Response { status, reason, headers, body: body.into(), complete }
     }
 }
 
@@ -275,9 +272,9 @@ fn dechunk(mut raw: &[u8]) -> (Vec<u8>, bool) {
     }
 }
 
-/// An answer that came to its end, or broke off.
+/// A response that came to its end, or broke off.
 #[derive(Clone)]
-pub struct Answer {
+pub struct Response {
     /// The status code.
     pub status: u16,
     /// The reason phrase.
@@ -290,7 +287,7 @@ pub struct Answer {
     pub complete: bool,
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { status, reason, headers, body, complete } = self;
         let beginning = String::from_utf8_lossy(&body[..body.len().min(400)]);
@@ -299,7 +296,7 @@ impl fmt::Debug for Answer {
     }
 }
 
-impl Answer {
+impl Response {
     /// The first value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.headers, name)
@@ -324,21 +321,21 @@ impl Answer {
         files.iter().map(|file| file["filename"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// Asserts the status and that the body is whole.
+    /// Asserts the status and that the body is complete.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!((self.status, self.complete), (status, true), "{self:?}");
         self
     }
 
-    /// Asserts that the answer began well and broke off.
+    /// Asserts that the response began well and broke off.
     #[track_caller]
     pub fn expect_broken(self) -> Self {
         assert_eq!((self.status, self.complete), (200, false), "{} bytes came", self.body.len());
         self
     }
 
-    /// Asserts the whole set of headers. `*` stands for any value. Every answer has a date and a request id; they are
+    /// Asserts the whole set of headers. `*` stands for any value. Every response has a date and a request id; they are
     /// looked at here and left out of `expected`.
     #[track_caller]
     pub fn expect_headers(&self, expected: &[(&str, &str)]) -> &Self {
@@ -361,7 +358,7 @@ impl Answer {
         self
     }
 
-    /// Asserts an answer that says "come back": 503 with a number of seconds, and no body that could be a page.
+    /// Asserts a response that says "come back": 503 with a number of seconds, and no body that could be a page.
     #[track_caller]
     pub fn expect_unavailable(&self, code: &str) -> &Self {
         assert_eq!((self.status, self.complete), (503, true), "{self:?}");

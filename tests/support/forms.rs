@@ -1,7 +1,5 @@
 //! Upload forms as publishing tools write them, and something that hangs up in the middle of an upload.
 
-#![allow(dead_code, reason = "each test uses its part of it")]
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

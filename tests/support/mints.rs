@@ -1,7 +1,5 @@
 //! A source of tokens that mints what a test tells it, and counts.
 
-#![allow(dead_code, reason = "each test uses its part of it")]
-
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

@@ -1,17 +1,17 @@
 //! The built program as a process of its own, with everything it prints.
 
-#![allow(dead_code, reason = "each test uses its part of it")]
-
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use super::client::{Client, until};
 use super::proxy::control_plane;
@@ -44,20 +44,20 @@ impl Printed {
     }
 
     fn change(&self, change: impl FnOnce(&mut (String, bool))) {
-        change(&mut self.0.0.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.0.0.lock());
         self.0.1.notify_all();
     }
 
     /// Waits until what is printed satisfies `found`, or until nothing more comes.
     fn wait<T>(&self, what: &str, found: impl Fn(&str, bool) -> Option<T>) -> T {
         let began = Instant::now();
-        let mut state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.0.lock();
         loop {
             if let Some(found) = found(&state.0, state.1) {
                 return found;
             }
             assert!(!state.1 && began.elapsed() < DEADLINE, "waited in vain for {what}; printed: {}", state.0);
-            state = self.0.1.wait_timeout(state, Duration::from_secs(1)).unwrap_or_else(PoisonError::into_inner).0;
+            self.0.1.wait_for(&mut state, Duration::from_secs(1));
         }
     }
 }
@@ -108,7 +108,7 @@ impl Program {
         Self { child, out, err, unread }
     }
 
-    /// From now on nobody reads its standard error, and the pipe fills up.
+    /// Stops reading its standard error, so that the pipe fills up.
     #[must_use]
     pub fn unread(self) -> Self {
         self.unread.store(true, Ordering::SeqCst);
@@ -151,21 +151,10 @@ impl Program {
 
     /// Waits for its end.
     pub fn ended(mut self) -> Outcome {
-        let status = self.wait();
-        let whole = |text: &str, ended: bool| ended.then(|| text.to_owned());
-        let (out, err) = (self.out.clone(), self.err.clone());
-        Outcome { code: status.code(), out: out.wait("the end", whole), err: err.wait("the end", whole) }
-    }
-
-    fn wait(&mut self) -> ExitStatus {
-        let began = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("our own child") {
-                return status;
-            }
-            assert!(began.elapsed() < DEADLINE, "the program does not end");
-            thread::sleep(Duration::from_millis(5));
-        }
+        // Its pipes close when it ends.
+        let complete = |text: &str, ended: bool| ended.then(|| text.to_owned());
+        let (out, err) = (self.out.wait("the end", complete), self.err.wait("the end", complete));
+        Outcome { code: self.child.wait().expect("our own child").code(), out, err }
     }
 }
 
@@ -191,26 +180,19 @@ impl World {
         self.dir.path().join("cache").display().to_string()
     }
 
-    /// `wheelport serve` in this world, with more arguments.
+    /// `wheelport serve` in this world. An option in `more` replaces the one of the same name.
     pub fn serve(&self, more: &[&str]) -> Program {
-        let (endpoint, cache) = (self.upstream.url("/pypi/r/"), self.cache());
-        let mut arguments = vec![
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--ops-listen",
-            "127.0.0.1:0",
-            "--domain",
-            "acme",
-            "--repository",
-            "r1",
-            "--endpoint",
-            &endpoint,
-            "--cache-dir",
-            &cache,
+        let (endpoint, cache, control) = (self.upstream.url("/pypi/r/"), self.cache(), self.control.url(""));
+        let options = [
+            ["--listen", "127.0.0.1:0"],
+            ["--ops-listen", "127.0.0.1:0"],
+            ["--domain", "acme"],
+            ["--repository", "r1"],
+            ["--endpoint", &endpoint],
+            ["--cache-dir", &cache],
         ];
-        arguments.extend(more);
-        let control = self.control.url("");
+        let own = options.iter().filter(|[name, _]| !more.contains(name)).flatten().copied();
+        let arguments: Vec<&str> = ["serve"].into_iter().chain(own).chain(more.iter().copied()).collect();
         Program::start(
             &arguments,
             &[

@@ -1,8 +1,6 @@
 //! The whole proxy in the test's own process, composed exactly as `wheelport serve` composes it: nothing is faked but
 //! what stands on the other side of a socket. The control plane that mints tokens and the repository are scripted.
 
-#![allow(dead_code, reason = "each test uses its part of it")]
-
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -326,7 +324,7 @@ impl Proxy {
         files_below(&self.dir.path().join("cache").join(part))
     }
 
-    /// Resolves when so many files are in a part of the cache directory: whoever has read a fetched file may be ahead of that.
+    /// Resolves when a part of the cache directory has this many files. A client may have read one before that.
     pub async fn kept_by(&self, part: &str, count: usize) -> Vec<PathBuf> {
         let kept = async || Some(self.kept(part)).filter(|files| files.len() == count);
         until(&format!("{count} files in {part}"), kept).await

@@ -12,20 +12,19 @@
 //! assert_eq!(upstream.requests_to("GET /slow").len(), 1);
 //! ```
 //!
-//! Every request is recorded with its headers and body. A path without a script is answered with 501, so that a test
+//! Every request is recorded with its headers and body. A path without a script gets a 501, so that a test
 //! notices it. Everything ends when the [`Scripted`] is dropped.
-
-#![allow(dead_code, reason = "each test uses its part of it")]
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -57,7 +56,7 @@ impl Seen {
     }
 }
 
-/// A gate at which an answer waits until the test opens it. Clones are the same gate.
+/// A gate at which a response waits until the test opens it. Clones are the same gate.
 #[derive(Debug, Clone)]
 pub struct Gate {
     open: watch::Sender<bool>,
@@ -75,12 +74,12 @@ impl Gate {
         self.open.send_replace(true);
     }
 
-    /// Resolves when an answer has come to this gate.
+    /// Resolves when a response has come to this gate.
     pub async fn reached(&self) {
         self.reached_by(1).await;
     }
 
-    /// Resolves when this many answers have come to this gate.
+    /// Resolves when this many responses have come to this gate.
     pub async fn reached_by(&self, count: usize) {
         let mut waiting = self.waiting.subscribe();
         let reached = super::client::soon("a gate", waiting.wait_for(|waiting| *waiting >= count));
@@ -103,16 +102,16 @@ enum Midway {
     Gate(Gate),
 }
 
-type Answering = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
+type Decide = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
 
-/// One scripted answer.
+/// One scripted response.
 #[derive(Clone)]
 pub struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
     body: Bytes,
     raw: Option<Bytes>,
-    answering: Option<Answering>,
+    decide: Option<Decide>,
     delay: Duration,
     gate: Option<Gate>,
     midway: Option<(usize, Midway)>,
@@ -130,7 +129,7 @@ impl Reply {
             headers: Vec::new(),
             body: Bytes::new(),
             raw: None,
-            answering: None,
+            decide: None,
             delay: Duration::ZERO,
             gate: None,
             midway: None,
@@ -152,14 +151,14 @@ impl Reply {
     }
 
     /// These bytes and nothing else, then the end of the connection; no bytes at all are a connection that closes
-    /// without an answer.
+    /// without a response.
     pub fn raw(bytes: impl Into<Bytes>) -> Self {
         Self { raw: Some(bytes.into()), ..Self::status(200) }
     }
 
-    /// An answer that depends on the request.
-    pub fn with(answering: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        Self { answering: Some(Arc::new(answering)), ..Self::status(200) }
+    /// A response that depends on the request.
+    pub fn with(decide: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self { decide: Some(Arc::new(decide)), ..Self::status(200) }
     }
 
     /// Adds a header.
@@ -211,10 +210,10 @@ impl Reply {
         self
     }
 
-    /// Sends the body in pieces with a pause after each.
+    /// Sends the body in chunks with a pause after each.
     #[must_use]
-    pub fn drip(mut self, piece: usize, pause: Duration) -> Self {
-        self.drip = Some((piece.max(1), pause));
+    pub fn drip(mut self, chunk: usize, pause: Duration) -> Self {
+        self.drip = Some((chunk.max(1), pause));
         self
     }
 
@@ -232,7 +231,7 @@ impl Reply {
         self
     }
 
-    /// Ends the connection after the answer, without having announced it.
+    /// Ends the connection after the response, without having announced it.
     #[must_use]
     pub fn close(mut self) -> Self {
         self.close = true;
@@ -272,19 +271,13 @@ impl Drop for Running {
 #[derive(Default)]
 struct State {
     scripts: Mutex<HashMap<String, Script>>,
-    seen: watch::Sender<Vec<Seen>>,
+    seen: Mutex<Vec<Seen>>,
     connections: AtomicUsize,
-    at_once: AtomicUsize,
-    most_at_once: AtomicUsize,
 }
 
 struct Script {
     replies: Vec<Reply>,
     next: usize,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Scripted {
@@ -343,13 +336,13 @@ impl Scripted {
     /// Answers such requests one after another with these replies; the last one repeats.
     pub fn on_each(&self, request: &str, replies: impl IntoIterator<Item = Reply>) -> &Self {
         let script = Script { replies: replies.into_iter().collect(), next: 0 };
-        lock(&self.state.scripts).insert(request.to_owned(), script);
+        self.state.scripts.lock().insert(request.to_owned(), script);
         self
     }
 
     /// Every request so far.
     pub fn requests(&self) -> Vec<Seen> {
-        self.state.seen.borrow().clone()
+        self.state.seen.lock().clone()
     }
 
     /// Every request so far of this method and path.
@@ -357,21 +350,9 @@ impl Scripted {
         self.requests().into_iter().filter(|seen| key(seen) == request).collect()
     }
 
-    /// Resolves when this many requests have arrived in all.
-    pub async fn arrived(&self, count: usize) {
-        let mut seen = self.state.seen.subscribe();
-        let arrived = super::client::soon("requests", seen.wait_for(|seen| seen.len() >= count));
-        drop(arrived.await.expect("the state exists"));
-    }
-
     /// Connections accepted so far.
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
-    }
-
-    /// The most requests that were being answered at the same time.
-    pub fn most_at_once(&self) -> usize {
-        self.state.most_at_once.load(Ordering::SeqCst)
     }
 }
 
@@ -389,12 +370,8 @@ impl State {
         let mut buffer = Vec::new();
         while let Some(seen) = read_request(&mut socket, &mut buffer).await? {
             let reply = self.reply_to(&seen);
-            self.seen.send_modify(|all| all.push(seen));
-            let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
-            self.most_at_once.fetch_max(now, Ordering::SeqCst);
-            let outcome = write_reply(&mut socket, reply).await;
-            self.at_once.fetch_sub(1, Ordering::SeqCst);
-            if !outcome? {
+            self.seen.lock().push(seen);
+            if !write_reply(&mut socket, reply).await? {
                 return socket.shutdown().await;
             }
         }
@@ -402,20 +379,20 @@ impl State {
     }
 
     fn reply_to(&self, seen: &Seen) -> Reply {
-        let mut scripts = lock(&self.scripts);
+        let mut scripts = self.scripts.lock();
         let Some(script) = scripts.get_mut(&key(seen)) else { return Reply::status(501) };
         let reply = script.replies.get(script.next).or(script.replies.last()).cloned();
         script.next += 1;
         drop(scripts);
         match reply {
-            Some(Reply { answering: Some(answering), .. }) => answering(seen),
+            Some(Reply { decide: Some(decide), .. }) => decide(seen),
             Some(reply) => reply,
             None => Reply::status(501),
         }
     }
 }
 
-/// Writes an answer; says whether the connection goes on.
+/// Writes a response; returns whether the connection stays open.
 async fn write_reply(socket: &mut impl Socket, reply: Reply) -> io::Result<bool> {
     tokio::time::sleep(reply.delay).await;
     if let Some(gate) = &reply.gate {
@@ -452,12 +429,12 @@ async fn write_reply(socket: &mut impl Socket, reply: Reply) -> io::Result<bool>
 }
 
 async fn write_body(socket: &mut impl Socket, reply: &Reply, bytes: &[u8]) -> io::Result<()> {
-    let (piece, pause) = reply.drip.unwrap_or((usize::MAX, Duration::ZERO));
-    for piece in bytes.chunks(piece) {
+    let (chunk, pause) = reply.drip.unwrap_or((usize::MAX, Duration::ZERO));
+    for chunk in bytes.chunks(chunk) {
         if reply.chunked {
-            socket.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).await?;
+            socket.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).await?;
         }
-        socket.write_all(piece).await?;
+        socket.write_all(chunk).await?;
         if reply.chunked {
             socket.write_all(b"\r\n").await?;
         }

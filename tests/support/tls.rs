@@ -1,6 +1,4 @@
-//! Certificates for servers on loopback; `tls/make.sh` makes them anew.
-
-#![allow(dead_code, reason = "each test uses its part of it")]
+//! Certificates for servers on loopback; `tls/make.sh` makes them again.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,7 +1,5 @@
 //! Packages as an upstream has them: wheels built in memory, files of any name, and the pages that list them.
 
-#![allow(dead_code, reason = "each test uses its part of it")]
-
 use std::io::{Cursor, Write as _};
 
 use bytes::Bytes;
@@ -49,7 +47,7 @@ impl Sample {
         Self::file(version, &format!("a_b-{version}-py3-none-any.whl"), bytes)
     }
 
-    /// The source distribution of a version: bytes that nobody looks into.
+    /// The source distribution of a version: bytes that nothing looks into.
     pub fn sdist(version: &str, length: usize) -> Self {
         let mut bytes = noise(length);
         // No two versions are the same bytes.

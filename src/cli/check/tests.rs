@@ -51,7 +51,7 @@ async fn visit(stub: Option<&Stub>, home: &Path, variables: &[(&str, &str)]) -> 
         command.env("AWS_ENDPOINT_URL", &stub.url).env("PROBE_ENDPOINT", format!("{}/pypi/python/", stub.url));
     }
     command.envs(variables.iter().copied());
-    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("joined").expect("started");
+    let output = wheelport_runtime::blocking(move || command.output()).await.expect("joined").expect("started");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!text.contains("canary"), "{text}");
     let json = text.split_once("BEGIN").and_then(|(_, rest)| rest.split_once("END")).expect("a report").0;
