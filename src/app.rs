@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use crate::cache::{Disk, OPEN_FILE_IDLE_TIMEOUT};
-use crate::config::{RouteSettings, Settings};
+use crate::config::{RouteSettings, ServerSettings, Settings};
 use crate::flow::{Flow, Route};
 use crate::telemetry::Metrics;
 use crate::upstream::{Client, ClientError};
-use crate::web::{HostPolicy, Listener, ListenerSettings, RouteSite, Site, SiteParts, UploadPolicy};
+use crate::web::{HostPolicy, Listener, ListenerSettings, RouteSite, Site, SiteParts, Timeouts, UploadPolicy};
 use wheelport_runtime::{Clock, Tasks, blocking};
 
 mod collect;
@@ -28,7 +28,8 @@ const RENDERED_SHARE: u64 = 60;
 pub enum StartError {
     /// The cache directory cannot be used.
     #[error(
-        "the cache directory {dir} cannot be used: {source}; choose another one with --cache-dir or make it writable for this user"
+        "the cache directory {dir} cannot be used: {source}; choose another one with --cache-dir or make it \
+         writable for this user"
     )]
     Cache {
         /// The directory.
@@ -107,9 +108,9 @@ impl App {
             memory: rendered_memory,
             tasks: tasks.clone(),
         }));
-        let collected = Collected::new(flow, Arc::clone(&site), routes);
+        let collected = Collected::new(flow, &site, routes);
         metrics.register(|registry| registry.register_collector(Box::new(collected)));
-        let limits = ListenerSettings::of(&settings.server);
+        let limits = listener_settings(&settings.server);
         let operations = operations.into_iter().map(|socket| Listener::operations(socket, &site, limits));
         let listeners =
             proxy.into_iter().map(|socket| Listener::proxy(socket, &site, limits)).chain(operations).collect();
@@ -144,6 +145,15 @@ impl App {
         }
         drained && ended
     }
+}
+
+fn listener_settings(server: &ServerSettings) -> ListenerSettings {
+    let timeouts = Timeouts {
+        idle: server.idle_timeout.get(),
+        header: server.header_timeout.get(),
+        write: server.write_timeout.get(),
+    };
+    ListenerSettings { max_connections: server.max_connections, timeouts }
 }
 
 async fn open_cache(settings: &Settings, clock: &Clock) -> Result<Arc<Disk>, StartError> {

@@ -1,6 +1,6 @@
 //! Metrics that are read when they are scraped: tokens, rates and the cache.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -16,14 +16,15 @@ type PerRoute = (&'static str, &'static str, Vec<(Arc<str>, f64)>);
 /// Reads tokens and the cache.
 pub(super) struct Collected {
     flow: Flow,
-    site: Arc<Site>,
+    /// Weak, because the site holds the registry that holds this.
+    site: Weak<Site>,
     routes: Vec<Arc<Route>>,
 }
 
 impl Collected {
     /// For these routes over this cache.
-    pub(super) fn new(flow: Flow, site: Arc<Site>, routes: Vec<Arc<Route>>) -> Self {
-        Self { flow, site, routes }
+    pub(super) fn new(flow: Flow, site: &Arc<Site>, routes: Vec<Arc<Route>>) -> Self {
+        Self { flow, site: Arc::downgrade(site), routes }
     }
 
     fn token_gauges(&self) -> Vec<PerRoute> {
@@ -84,7 +85,11 @@ impl Collector for Collected {
         }
         let figures = self.flow.figures();
         for (name, help, value) in [
-            ("cache_rendered_bytes", "Rendered documents in memory", self.site.rendered_bytes()),
+            (
+                "cache_rendered_bytes",
+                "Rendered documents in memory",
+                self.site.upgrade().map_or(0, |site| site.rendered_bytes()),
+            ),
             ("cache_records_bytes", "Records of the index in memory", figures.records),
             ("cache_disk_bytes", "Files kept in the cache directory", figures.disk),
             ("cache_disk_limit_bytes", "The size the cache directory is kept below", figures.disk_limit),

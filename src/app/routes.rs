@@ -177,7 +177,8 @@ fn list_error(error: &ControlError) -> Error {
     let cause = match error.kind {
         MintErrorKind::Denied => {
             return Error::ListNotOffered {
-                reason: "CodeArtifact's own index has none, and this server's AWS role may not call codeartifact:ListPackages",
+                reason: "CodeArtifact's own index has none, and this server's AWS role may not call \
+                         codeartifact:ListPackages",
             };
         }
         MintErrorKind::NotFound => {

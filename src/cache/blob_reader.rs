@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 use super::blob::Blob;
 use super::buffer_pool::{BUFFER_SIZE, Buffer, BufferPool};
 use super::download::{Download, DownloadFailure};
+use wheelport_runtime::blocking;
 
 /// Less than this many bytes are read in one go instead of buffer by buffer.
 const ONE_GO: usize = 128 << 10;
@@ -131,9 +132,7 @@ impl<E: Clone> BlobReader<E> {
             return Ok(buffer.into());
         }
         let file = Arc::clone(file);
-        tokio::task::spawn_blocking(move || read_from_disk(&file, position, length, buffer))
-            .await
-            .map_err(io::Error::other)?
+        blocking(move || read_from_disk(&file, position, length, buffer)).await.map_err(io::Error::other)?
     }
 
     /// Withholds the last byte of a range within a growing file until the complete file was verified, as the download

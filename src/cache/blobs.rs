@@ -46,7 +46,7 @@ impl Blobs {
         let file = File::open(self.disk.root().join(&relative)).ok()?;
         let found = self.disk.space().mark_used(&file).ok()?.len();
         if length.is_some_and(|length| length != found) {
-            tracing::warn!(%sha256, found, expected = length, "a cached file has the wrong length and is fetched again");
+            tracing::warn!(%sha256, found, length, "a cached file has the wrong length and is fetched again");
             let _ = self.disk.remove(&relative);
             return None;
         }

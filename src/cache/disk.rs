@@ -11,9 +11,9 @@
 //! ```
 //!
 //! Everything appears by rename of a complete temporary file, so readers never see a file half-written. Blobs,
-//! published records and `format` are synced before the rename, so a crash does not tear them either. Pages, metadata records
-//! and links are not synced: a crash may leave one empty or short; then its reader takes it for missing, and it is made
-//! again.
+//! published records and `format` are synced before the rename, so a crash does not tear them either. Pages, metadata
+//! records and links are not synced: a crash may leave one empty or short; then its reader takes it for missing, and it
+//! is made again.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
 
 use super::blob::{Expected, Mismatch};
 use super::blobs::{PartialBlob, VerifiedBlob};
 use super::download::{DownloadWriter, Started};
 use super::space::StorageError;
+use wheelport_runtime::{Blocking, blocking};
 
 /// Readers get a last batch longer than this before it is hashed; for a shorter one that only costs.
 const LONG_BATCH: usize = 128 << 10;
@@ -39,7 +39,7 @@ pub struct WritePipeline<E> {
 
 enum WriteState {
     Idle(Box<PartialBlob>),
-    Writing(JoinHandle<(Box<PartialBlob>, Result<(), WriteError>)>),
+    Writing(Blocking<(Box<PartialBlob>, Result<(), WriteError>)>),
     Failed(WriteError),
     Taken,
 }
@@ -63,7 +63,7 @@ impl<E: Send + Sync + 'static> WritePipeline<E> {
     pub async fn write(&mut self, batch: Vec<Bytes>) -> Result<(), WriteError> {
         let mut partial = self.take().await?;
         let (readers, length) = (Arc::clone(&self.readers), self.length);
-        self.state = WriteState::Writing(tokio::task::spawn_blocking(move || {
+        self.state = WriteState::Writing(blocking(move || {
             let outcome = append(&mut partial, &batch, length, |written| readers.written(written));
             (partial, outcome)
         }));
@@ -74,7 +74,7 @@ impl<E: Send + Sync + 'static> WritePipeline<E> {
     pub async fn finish(mut self, batch: Vec<Bytes>, expected: Expected) -> Result<VerifiedBlob, WriteError> {
         let mut partial = self.take().await?;
         let readers = self.readers;
-        let finishing = tokio::task::spawn_blocking(move || {
+        let finishing = blocking(move || {
             let long = batch.iter().map(Bytes::len).sum::<usize>() > LONG_BATCH;
             append(&mut partial, &batch, expected.length, |written| {
                 if long {

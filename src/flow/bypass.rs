@@ -3,20 +3,18 @@
 //! The last chunk of the file is withheld until the digest of everything agrees, so the whole of a wrong file never
 //! ends cleanly. A range that ends before the end of the file has been sent by then and is not covered by that.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
-use super::files::{FileService, OpenFile};
+use super::error::Error;
 use super::index_entry::IndexEntry;
-use super::{Error, FileStream, Route};
+use super::route::Route;
 use crate::cache::Expected;
 use crate::upstream::{FileBody, FileRequest};
 use wheelport_index::FileAddress;
 use wheelport_index::Hasher;
 
 /// A file on its way from upstream to one client.
-pub(super) struct Bypass {
+pub struct Bypass {
     body: FileBody,
     expected: Expected,
     hasher: Option<Hasher>,
@@ -28,15 +26,14 @@ pub(super) struct Bypass {
     mismatch: Error,
 }
 
-impl FileService {
+impl Bypass {
     /// Fetches a file for one client alone, from `start` on.
-    pub(super) async fn stream_uncached(
-        &self,
-        route: &Arc<Route>,
+    pub(super) async fn begin(
+        route: &Route,
         address: &FileAddress,
         entry: &IndexEntry,
         start: u64,
-    ) -> Result<OpenFile, Error> {
+    ) -> Result<Self, Error> {
         let gone = || Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() };
         let request =
             FileRequest { address: address.clone(), url: entry.url.clone(), resume: None, listed: entry.is_listed };
@@ -44,7 +41,7 @@ impl FileService {
         let reply = upstream.file(request).await.map_err(|error| Error::from_upstream(&error, gone))?;
         let length = entry.expected.length.or(reply.length);
         let algorithm = entry.expected.hashes.strongest().map(|(algorithm, _)| algorithm);
-        let bypass = Bypass {
+        Ok(Self {
             body: reply.body,
             expected: Expected { length, hashes: entry.expected.hashes.clone() },
             hasher: Some(Hasher::new(algorithm)),
@@ -53,13 +50,14 @@ impl FileService {
             start,
             end: None,
             mismatch: Error::Integrity { file: address.file.clone() },
-        };
-        let stream = Box::new(FileStream::bypass(bypass));
-        Ok(OpenFile::Bypass { stream, length, sha256: entry.sha256 })
+        })
     }
-}
 
-impl Bypass {
+    /// The length of the file in bytes, if known.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.expected.length
+    }
+
     pub(super) fn restrict(&mut self, start: u64, end: Option<u64>) {
         (self.start, self.end) = (start, end);
     }

@@ -1,27 +1,32 @@
 //! The download of one file: fetch, write, verify, commit, while readers follow.
 //!
-//! Receiving, writing and hashing overlap (`cache/write_pipeline.rs`). Readers wait for the verification and for nothing
-//! after it: while the file is synced and renamed, requests read it from where it was written.
+//! Receiving, writing and hashing overlap (`cache/write_pipeline.rs`). Readers wait for the verification and for
+//! nothing after it: while the file is synced and renamed, requests read it from where it was written.
 //!
 //! When upstream breaks off in the middle, the download resumes where it stopped, or starts over and skips the bytes it
 //! has; readers notice nothing. The bytes that they got are part of what is verified at the end, because the hash runs
 //! over the bytes as they were written.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
 
-use super::files::FileService;
-use super::index_entry::{IndexEntry, link_key};
-use super::{Cause, Error, Route, unavailable};
-use crate::cache::{Blob, PartialBlob, StorageError, VerifiedBlob, WriteError};
-use crate::upstream::{FileBody, FileReply, FileRequest, Resume, UpstreamError};
+use super::batch::{Next, gather, skip_bytes};
+use super::error::{Cause, Error, unavailable};
+use super::extract::MetadataExtractor;
+use super::index_entry::{IndexEntries, IndexEntry, link_key};
+use super::pages::PageService;
+use super::route::Route;
+use crate::cache::{Blob, Blobs, PartialBlob, RepositoryId, StorageError, VerifiedBlob, WriteError};
+use crate::upstream::{FileReply, FileRequest, Resume, UpstreamError};
 use wheelport_index::{FileAddress, FileKind};
-use wheelport_runtime::blocking;
+use wheelport_runtime::{Blocking, Role, SingleFlight, Tasks, blocking};
+
+/// A file while it is fetched.
+pub(super) type Download = crate::cache::Download<Error>;
 
 type Failure = crate::cache::DownloadFailure<Error>;
 type Pipeline = crate::cache::WritePipeline<Error>;
@@ -29,11 +34,9 @@ type Writer = crate::cache::DownloadWriter<Error>;
 
 /// How often a download asks upstream in all.
 const ATTEMPTS: u32 = 4;
-/// What is written to disk in one go at most, in bytes.
-const BATCH: usize = 1 << 20;
 /// How many files are synced and renamed at the same time; the others wait, already readable. How many can wait is
 /// bounded by the size of the cache, where each has its room reserved.
-pub(super) const COMMITS_AT_ONCE: usize = 32;
+const COMMITS_AT_ONCE: usize = 32;
 
 /// Why an attempt ended early.
 enum AttemptError {
@@ -43,13 +46,6 @@ enum AttemptError {
     Failed(Failure),
 }
 
-/// What follows a batch.
-enum Next {
-    More,
-    End,
-    Broken(UpstreamError),
-}
-
 impl From<StorageError> for AttemptError {
     fn from(error: StorageError) -> Self {
         Self::Failed(bypassed(&error))
@@ -57,11 +53,79 @@ impl From<StorageError> for AttemptError {
 }
 
 /// A temporary file that is made while upstream is asked.
-type Prepared = Option<BoxFuture<'static, Option<PartialBlob>>>;
+type Prepared = Option<Blocking<Option<PartialBlob>>>;
+
+/// The key of a download: which repository, which file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct DownloadKey {
+    repository: RepositoryId,
+    address: FileAddress,
+}
+
+/// Downloads files, one task per file. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Downloader {
+    inner: Arc<DownloaderInner>,
+}
+
+struct DownloaderInner {
+    pages: PageService,
+    entries: IndexEntries,
+    blobs: Blobs,
+    extractor: MetadataExtractor,
+    running: SingleFlight<DownloadKey, Download>,
+    /// Permits for downloads that are being committed.
+    committing: Semaphore,
+    /// Files that were served and could not be stored.
+    commit_failures: AtomicU64,
+    tasks: Tasks,
+}
+
+impl Downloader {
+    pub(super) fn new(
+        pages: PageService,
+        entries: IndexEntries,
+        blobs: Blobs,
+        extractor: MetadataExtractor,
+        tasks: Tasks,
+    ) -> Self {
+        let inner = DownloaderInner {
+            pages,
+            entries,
+            blobs,
+            extractor,
+            running: SingleFlight::default(),
+            committing: Semaphore::new(COMMITS_AT_ONCE),
+            commit_failures: AtomicU64::new(0),
+            tasks,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Starts or joins the download of a file.
+    pub(super) fn download(&self, route: &Arc<Route>, address: &FileAddress, entry: IndexEntry) -> (Download, Role) {
+        let key = DownloadKey { repository: route.repository.clone(), address: address.clone() };
+        let (inner, route, address) = (Arc::clone(&self.inner), Arc::clone(route), address.clone());
+        self.inner.running.share(key, &self.inner.tasks, "download file", || {
+            let (writer, download) = Writer::new();
+            (download, async move { DownloadTask::run(&inner, &route, &address, entry, writer).await })
+        })
+    }
+
+    /// Downloads under way, for metrics.
+    pub(super) fn running(&self) -> usize {
+        self.inner.running.len()
+    }
+
+    /// Files that were served and could not be stored, for metrics.
+    pub(super) fn commit_failures(&self) -> u64 {
+        self.inner.commit_failures.load(Ordering::Relaxed)
+    }
+}
 
 /// A download under way.
-pub(super) struct DownloadTask<'a> {
-    files: &'a FileService,
+struct DownloadTask<'a> {
+    downloader: &'a DownloaderInner,
     route: &'a Arc<Route>,
     address: &'a FileAddress,
     entry: IndexEntry,
@@ -74,19 +138,19 @@ pub(super) struct DownloadTask<'a> {
 impl DownloadTask<'_> {
     /// Downloads a file and reports to `writer`. Readers have the whole file before this ends: it is committed behind
     /// them.
-    pub(super) async fn run(
-        files: &FileService,
+    async fn run(
+        downloader: &DownloaderInner,
         route: &Arc<Route>,
         address: &FileAddress,
         entry: IndexEntry,
         writer: Writer,
     ) {
-        if let Some(blob) = stored_meanwhile(files, route, address, &entry).await {
+        if let Some(blob) = stored_meanwhile(downloader, route, address, &entry).await {
             return writer.stored_already(blob);
         }
         let writer = Arc::new(writer);
         let mut task = DownloadTask {
-            files,
+            downloader,
             route,
             address,
             entry,
@@ -101,7 +165,7 @@ impl DownloadTask<'_> {
                 tracing::info!(route = %route.name, file = %address.file, bytes = blob.length, "file fetched");
                 task.commit(verified).await;
                 if task.entry.is_listed && address.file.kind() == FileKind::Wheel {
-                    files.inner.extractor.extract_in_background(route, address, &blob);
+                    downloader.extractor.extract_in_background(route, address, &blob);
                 }
             }
             Err(failure) => {
@@ -144,10 +208,9 @@ impl DownloadTask<'_> {
 
     /// Makes a temporary file of known length while upstream is asked, if nothing has to be evicted for it.
     fn prepare(&self) -> Prepared {
-        let (blobs, hashes) = (self.files.inner.blobs.clone(), self.entry.expected.hashes.clone());
+        let (blobs, hashes) = (self.downloader.blobs.clone(), self.entry.expected.hashes.clone());
         let length = self.entry.expected.length?;
-        let preparing = blocking(move || blobs.try_begin(length, &hashes));
-        Some(preparing.map(|prepared| prepared.ok().flatten()).boxed())
+        Some(blocking(move || blobs.try_begin(length, &hashes)))
     }
 
     /// Bytes written so far, with those on their way.
@@ -207,10 +270,10 @@ impl DownloadTask<'_> {
             return Ok(());
         }
         let prepared = match prepared.take() {
-            Some(preparing) => preparing.await,
+            Some(preparing) => preparing.await.ok().flatten(),
             None => None,
         };
-        let (blobs, expected) = (self.files.inner.blobs.clone(), self.entry.expected.clone());
+        let (blobs, expected) = (self.downloader.blobs.clone(), self.entry.expected.clone());
         let partial = match prepared {
             Some(partial) => partial,
             None => blocking(move || blobs.begin(expected.length, &expected.hashes))
@@ -238,15 +301,15 @@ impl DownloadTask<'_> {
         let sha256 = verified.sha256;
         let link = self.entry.sha256.is_none().then(|| link_key(self.route, self.address, &self.entry)).flatten();
         // Helper threads have other work too, however slow the disk is.
-        let _permit = self.files.inner.committing.acquire().await;
-        let blobs = self.files.inner.blobs.clone();
+        let _permit = self.downloader.committing.acquire().await;
+        let blobs = self.downloader.blobs.clone();
         let committed = blocking(move || {
             verified.commit()?;
             link.map_or(Ok(()), |key| blobs.link(key, sha256))
         });
         let committed = committed.await.unwrap_or_else(|panicked| Err(std::io::Error::other(panicked)));
         if let Err(error) = committed {
-            self.files.inner.commit_failures.fetch_add(1, Ordering::Relaxed);
+            self.downloader.commit_failures.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(file = %self.address.file, %error, "a fetched file could not be stored");
         }
     }
@@ -275,7 +338,7 @@ impl DownloadTask<'_> {
     async fn meaning(&self, error: &UpstreamError) -> Error {
         let gone = || Error::NoSuchFile { project: self.address.project.clone(), file: self.address.file.clone() };
         if *error == UpstreamError::NotFound && self.entry.is_listed {
-            let pages = &self.files.inner.pages;
+            let pages = &self.downloader.pages;
             return match pages.younger_than(self.route, &self.address.project, Duration::from_secs(1)).await {
                 Ok(view) if view.content.file(&self.address.file).is_none() => gone(),
                 Ok(_) => unavailable(Cause::Upstream),
@@ -288,16 +351,16 @@ impl DownloadTask<'_> {
 
 /// The file, if another download ended between the look into the cache and the start of this one: it is open then.
 async fn stored_meanwhile(
-    files: &FileService,
+    downloader: &DownloaderInner,
     route: &Route,
     address: &FileAddress,
     entry: &IndexEntry,
 ) -> Option<Blob> {
     let sha256 = match entry.sha256 {
         Some(sha256) => sha256,
-        None => files.inner.entries.with_link(route, address, entry.clone()).await.ok()?.sha256?,
+        None => downloader.entries.with_link(route, address, entry.clone()).await.ok()?.sha256?,
     };
-    files.inner.blobs.get_open(sha256, entry.expected.length)
+    downloader.blobs.get_open(sha256, entry.expected.length)
 }
 
 fn internal(detail: &'static str) -> AttemptError {
@@ -307,49 +370,4 @@ fn internal(detail: &'static str) -> AttemptError {
 fn bypassed(error: &StorageError) -> Failure {
     tracing::warn!(%error, "a file cannot be stored and bypasses the cache");
     Failure::Storage
-}
-
-/// The next chunk, those that arrive while the batch before is still being written, and those that are there then. So
-/// the slower side decides how large a batch is: nothing waits while there is nothing to do, and few batches are made
-/// otherwise.
-async fn gather(body: &mut FileBody, pipeline: &mut Pipeline) -> (Vec<Bytes>, Next) {
-    let (mut batch, mut size, mut is_idle) = (Vec::new(), 0, false);
-    loop {
-        let next = if batch.is_empty() {
-            body.next().await
-        } else if is_idle {
-            let Some(next) = body.next().now_or_never() else { return (batch, Next::More) };
-            next
-        } else {
-            tokio::select! {
-                biased;
-                next = body.next() => next,
-                () = pipeline.idle() => {
-                    is_idle = true;
-                    continue;
-                }
-            }
-        };
-        match next {
-            Some(Ok(chunk)) => {
-                size += chunk.len();
-                batch.push(chunk);
-            }
-            Some(Err(error)) => return (batch, Next::Broken(error)),
-            None => return (batch, Next::End),
-        }
-        if size >= BATCH {
-            return (batch, Next::More);
-        }
-    }
-}
-
-/// Leaves out the first `skip` bytes, as far as they are in this batch.
-fn skip_bytes(batch: &mut Vec<Bytes>, skip: &mut u64) {
-    for chunk in &mut *batch {
-        let over = chunk.len().min(usize::try_from(*skip).unwrap_or(usize::MAX));
-        *skip -= over as u64;
-        let _ = chunk.split_to(over);
-    }
-    batch.retain(|chunk| !chunk.is_empty());
 }

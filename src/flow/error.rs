@@ -57,7 +57,8 @@ pub enum Error {
     },
     /// The permissions of this server's own role do not suffice.
     #[error(
-        "This server's AWS role lacks the permission '{action}' for this repository; its operator finds the details in the log and with 'wheelport check'."
+        "This server's AWS role lacks the permission '{action}' for this repository; its operator finds \
+         the details in the log and with 'wheelport check'."
     )]
     Denied {
         /// The missing action, such as `codeartifact:ReadFromRepository`.

@@ -1,29 +1,23 @@
-//! The file flow: what the index says of the file, the blob store, one download per file that all its readers follow.
+//! The file flow: what the index says of the file, the blob store, one download per file that its readers follow.
 //!
 //! ```text
 //! open ─► entry on the page (digest, length, upstream address) ─► stored? serve
-//!                                                                └ join the download, or start it ─► read while it grows
+//!                                                                └ join or start the download ─► read while it grows
 //! ```
 //!
 //! A file that no page lists (an unlisted version that a lock file still names) is fetched and passed on, but never
 //! stored: nothing vouches for its bytes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::Semaphore;
-
-use super::download::{self, DownloadTask};
-use super::extract::MetadataExtractor;
-use super::file_stream::FileStream;
+use super::bypass::Bypass;
+use super::download::{Download, Downloader};
+use super::file_stream::{Fallback, FileStream};
 use super::index_entry::{IndexEntries, IndexEntry};
 use super::{Cause, Error, Lookup, PageService, PageView, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
-use crate::cache::{Blob, BlobReader, Blobs, DownloadFailure, DownloadWriter, PageContent, RepositoryId, Started};
+use crate::cache::{Blob, BlobReader, Blobs, DownloadFailure, PageContent, Started};
 use wheelport_index::{FileAddress, Sha256};
-use wheelport_runtime::{Role, SingleFlight, Tasks, blocking};
-
-/// A file while it is fetched.
-pub(super) type Download = crate::cache::Download<Error>;
+use wheelport_runtime::{Priority, Role, blocking};
 
 /// An open file.
 pub enum OpenFile {
@@ -41,7 +35,7 @@ pub enum OpenFile {
     },
     /// The cache cannot take it: it is streamed without being stored.
     Bypass {
-        stream: Box<FileStream>,
+        bypass: Box<Bypass>,
         /// The length in bytes, if known.
         length: Option<u64>,
         /// The SHA-256, if the index names it.
@@ -55,45 +49,18 @@ pub enum OpenFile {
     },
 }
 
-/// The key of a download: which repository, which file.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct DownloadKey {
-    repository: RepositoryId,
-    address: FileAddress,
-}
-
 /// The files of all routes. Cheap to clone.
 #[derive(Clone)]
 pub struct FileService {
-    pub(super) inner: Arc<Inner>,
-}
-
-pub(super) struct Inner {
-    pub pages: PageService,
-    pub entries: IndexEntries,
-    pub blobs: Blobs,
-    pub extractor: MetadataExtractor,
-    downloads: SingleFlight<DownloadKey, Download>,
-    /// Permits for downloads that are being committed.
-    pub committing: Semaphore,
-    /// Files that were served and could not be stored.
-    pub commit_failures: AtomicU64,
-    tasks: Tasks,
+    pages: PageService,
+    entries: IndexEntries,
+    blobs: Blobs,
+    downloader: Downloader,
 }
 
 impl FileService {
-    pub(super) fn new(pages: PageService, blobs: Blobs, extractor: MetadataExtractor, tasks: Tasks) -> Self {
-        let inner = Inner {
-            entries: IndexEntries::new(pages.clone(), blobs.clone()),
-            pages,
-            blobs,
-            extractor,
-            downloads: SingleFlight::default(),
-            committing: Semaphore::new(download::COMMITS_AT_ONCE),
-            commit_failures: AtomicU64::new(0),
-            tasks,
-        };
-        Self { inner: Arc::new(inner) }
+    pub(super) fn new(pages: PageService, entries: IndexEntries, blobs: Blobs, downloader: Downloader) -> Self {
+        Self { pages, entries, blobs, downloader }
     }
 
     /// Opens a file. `needs_body` says whether a response about content with this digest carries bytes; where it does
@@ -104,7 +71,7 @@ impl FileService {
         address: &FileAddress,
         needs_body: impl FnOnce(Sha256) -> bool + Send + 'static,
     ) -> Lookup<OpenFile> {
-        let page = self.inner.pages.get(route, &address.project);
+        let page = self.pages.get(route, &address.project);
         if let Lookup::Hit(view) = &page
             && let Some(blob) = self.already_open(&view.content, address)
         {
@@ -117,7 +84,7 @@ impl FileService {
     /// A stored file that is open already.
     fn already_open(&self, page: &PageContent, address: &FileAddress) -> Option<Blob> {
         let file = page.listed(address)?;
-        self.inner.blobs.get_open(file.hashes.sha256()?, file.size)
+        self.blobs.get_open(file.hashes.sha256()?, file.size)
     }
 
     async fn open_missed(
@@ -137,7 +104,7 @@ impl FileService {
             return Ok(OpenFile::Described { length, sha256 });
         }
         let sha256 = entry.sha256;
-        let (mut download, role) = self.download(route, address, entry.clone());
+        let (mut download, role) = self.downloader.download(route, address, entry.clone());
         let started = tokio::time::timeout(REQUEST_TIMEOUT, download.started()).await;
         match (started.map_err(|_| unavailable(Cause::Timeout))?, download.blob()) {
             // Verified and about to be committed: as good as stored, and nothing has to look for its name.
@@ -145,10 +112,17 @@ impl FileService {
                 Ok(OpenFile::Stored(blob))
             }
             (Ok(started), _) => Ok(OpenFile::Growing { download, started, sha256, served: role_served(role) }),
-            (Err(DownloadFailure::Storage), _) => self.stream_uncached(route, address, &entry, 0).await,
+            (Err(DownloadFailure::Storage), _) => self.bypass(route, address, &entry).await,
             (Err(DownloadFailure::Upstream(error)), _) => Err(error),
             (Err(DownloadFailure::Abandoned), _) => Err(Error::internal("a download ended without an outcome")),
         }
+    }
+
+    /// A file that bypasses the cache.
+    async fn bypass(&self, route: &Route, address: &FileAddress, entry: &IndexEntry) -> Result<OpenFile, Error> {
+        let bypass = Box::new(Bypass::begin(route, address, entry, 0).await?);
+        let length = bypass.length();
+        Ok(OpenFile::Bypass { bypass, length, sha256: entry.sha256 })
     }
 
     /// The bytes of an open file from `start` to `end` (exclusive), or to its end; `None` where there are none.
@@ -160,23 +134,35 @@ impl FileService {
         start: u64,
         end: Option<u64>,
     ) -> Option<FileStream> {
-        let pool = || self.inner.blobs.buffers();
+        let buffers = self.blobs.buffers();
         match open {
             OpenFile::Stored(blob) => {
                 let end = end.unwrap_or(blob.length).min(blob.length);
-                Some(FileStream::cached(BlobReader::stored(&blob, start..end, pool()), self, route, address))
+                let reader = BlobReader::stored(&blob, start..end, buffers);
+                Some(FileStream::cached(reader, self.fallback(route, address)))
             }
             OpenFile::Growing { download, started, .. } => {
-                let end = end.or(started.length);
-                let reader = BlobReader::growing(download, started.file, start, end, pool());
-                Some(FileStream::cached(reader, self, route, address))
+                let reader = BlobReader::growing(download, started.file, start, end.or(started.length), buffers);
+                Some(FileStream::cached(reader, self.fallback(route, address)))
             }
-            OpenFile::Bypass { mut stream, .. } => {
-                stream.restrict(start, end);
-                Some(*stream)
-            }
+            OpenFile::Bypass { bypass, .. } => Some(FileStream::bypass(bypass, start, end)),
             OpenFile::Described { .. } => None,
         }
+    }
+
+    /// Where the rest of a file comes from when the cache cannot take all of it.
+    fn fallback(&self, route: &Arc<Route>, address: &FileAddress) -> Fallback {
+        let (files, route, address) = (self.clone(), Arc::clone(route), address.clone());
+        // A body is sent after the handler has returned, so its priority has to be set again.
+        let priority = Priority::current();
+        Box::new(move |position| {
+            let (files, route, address) = (files.clone(), Arc::clone(&route), address.clone());
+            Box::pin(priority.serve(async move {
+                let page = files.pages.get(&route, &address.project);
+                let entry = files.entry(&route, &address, page).await?;
+                Bypass::begin(&route, &address, &entry, position).await
+            }))
+        })
     }
 
     /// What the index says of a file, from its page.
@@ -186,33 +172,13 @@ impl FileService {
         address: &FileAddress,
         page: Lookup<PageView>,
     ) -> Result<IndexEntry, Error> {
-        self.inner.entries.find(route, address, page.wait().await).await
-    }
-
-    /// Starts or joins the download of a file.
-    pub(super) fn download(&self, route: &Arc<Route>, address: &FileAddress, entry: IndexEntry) -> (Download, Role) {
-        let key = DownloadKey { repository: route.repository.clone(), address: address.clone() };
-        let (files, route, address) = (self.clone(), Arc::clone(route), address.clone());
-        self.inner.downloads.share(key, &self.inner.tasks, "download file", || {
-            let (writer, download) = DownloadWriter::new();
-            (download, async move { DownloadTask::run(&files, &route, &address, entry, writer).await })
-        })
+        self.entries.find(route, address, page.wait().await).await
     }
 
     /// The blob of a file, if it is stored.
     async fn stored(&self, entry: &IndexEntry) -> Result<Option<Blob>, Error> {
         let Some(sha256) = entry.sha256 else { return Ok(None) };
-        let (blobs, length) = (self.inner.blobs.clone(), entry.expected.length);
+        let (blobs, length) = (self.blobs.clone(), entry.expected.length);
         Ok(blocking(move || blobs.get(sha256, length)).await?)
-    }
-
-    /// Downloads under way, for metrics.
-    pub(super) fn downloads_running(&self) -> usize {
-        self.inner.downloads.len()
-    }
-
-    /// Files that were served and could not be stored, for metrics.
-    pub(super) fn commit_failures(&self) -> u64 {
-        self.inner.commit_failures.load(Ordering::Relaxed)
     }
 }

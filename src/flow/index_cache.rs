@@ -282,7 +282,7 @@ impl<S: IndexSource> IndexCache<S> {
         })
     }
 
-    /// Starts the fetch of a record that no client has asked for, unless it is being fetched; `done` hears how it ended.
+    /// Starts the fetch of a record that no client has asked for, unless it is being fetched; `done` gets the outcome.
     pub(super) fn fetch_ahead(
         &self,
         route: &Arc<Route>,

@@ -1,9 +1,7 @@
-//! Project lists, which CodeArtifact's index does not have: from its `ListPackages` API, by the same mechanism as pages.
+//! Project lists, which CodeArtifact's index does not have: from its `ListPackages` API, cached like pages.
 
 use std::sync::Arc;
 use std::time::Duration;
-
-use futures_util::future::BoxFuture;
 
 use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, NegativeReason};
 use super::{Error, IndexView, Lookup, Route};
@@ -16,12 +14,6 @@ const REFUSED_FOR: Duration = Duration::from_mins(1);
 
 /// A project list and how the response came about.
 pub type ListView = IndexView<ListContent>;
-
-/// Where the names of a repository's projects come from.
-pub trait ProjectSource: Send + Sync + 'static {
-    /// All projects, in any order and spelling.
-    fn projects(&self) -> BoxFuture<'_, Result<Vec<String>, Error>>;
-}
 
 /// The project lists of all routes. Cheap to clone.
 #[derive(Clone)]

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use super::download::Downloader;
 use super::extract::MetadataExtractor;
-use super::files::FileService;
-use super::index_entry::IndexEntry;
+use super::index_entry::{IndexEntries, IndexEntry};
 use super::prefetch::Prefetcher;
 use super::{Cause, Error, Lookup, PageService, PageView, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
 use crate::cache::{Blob, Blobs, CachedMetadata, CoreMetadataRecord, DownloadFailure, MetadataStore, PageContent};
@@ -22,7 +22,8 @@ pub struct ServedMetadata {
 #[derive(Clone)]
 pub struct MetadataService {
     pub(super) pages: PageService,
-    pub(super) files: FileService,
+    pub(super) entries: IndexEntries,
+    pub(super) downloader: Downloader,
     pub(super) blobs: Blobs,
     pub(super) store: MetadataStore,
     pub(super) extractor: MetadataExtractor,
@@ -73,7 +74,7 @@ impl MetadataService {
         if address.file.kind() != FileKind::Wheel || address.file.distribution().is_none() {
             return Err(none());
         }
-        let entry = self.files.entry(route, address, page).await?;
+        let entry = self.entries.find(route, address, page.wait().await).await?;
         if !entry.is_listed {
             let gone = || Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() };
             return Err(entry.index_error.unwrap_or_else(gone));
@@ -119,7 +120,7 @@ impl MetadataService {
         entry: IndexEntry,
     ) -> Result<(Blob, Served), Error> {
         let lost = || Error::internal("a download ended without an outcome");
-        let (mut download, role) = self.files.download(route, address, entry);
+        let (mut download, role) = self.downloader.download(route, address, entry);
         let verified = tokio::time::timeout(REQUEST_TIMEOUT, download.verified()).await;
         match verified.map_err(|_| unavailable(Cause::Timeout))? {
             Ok(_) => Ok((download.blob().ok_or_else(lost)?, role_served(role))),

@@ -7,6 +7,7 @@
 
 mod advertise;
 mod audit;
+mod batch;
 mod bypass;
 mod download;
 mod error;
@@ -38,18 +39,22 @@ pub use error::{Cause, Error};
 pub use file_stream::FileStream;
 pub use files::{FileService, OpenFile};
 pub use index_cache::IndexView;
-pub use lists::{ListView, ProjectListService, ProjectSource};
+pub use lists::{ListView, ProjectListService};
 pub use lookup::Lookup;
 pub use metadata::{MetadataService, ServedMetadata};
 pub use pages::{PageService, PageView};
 pub use prefetch::PrefetchOutcome;
 pub use publish::PublishService;
-pub use route::Route;
+pub use route::{ProjectSource, Route};
 pub use upload::{Publication, Received, Receiving, UploadSettings};
 
+pub use crate::cache::{ListContent, PageContent};
+
+use download::Downloader;
 use error::unavailable;
 use extract::MetadataExtractor;
 use index_cache::Lifetimes;
+use index_entry::IndexEntries;
 use lists::ListSource;
 use pages::PageSource;
 use prefetch::Prefetcher;
@@ -105,6 +110,7 @@ pub struct Flow {
     pub files: FileService,
     pub metadata: MetadataService,
     pub publish: PublishService,
+    downloader: Downloader,
     prefetcher: Prefetcher,
     disk: Arc<Disk>,
 }
@@ -134,11 +140,15 @@ impl Flow {
         let source = ListSource { persisted: persisted() };
         let lists = ProjectListService::new(source, list_memory, lifetimes(settings.list_policy()), tasks.clone());
         let extractor = MetadataExtractor::new(pages.clone(), blobs.clone(), store.clone(), tasks.clone());
-        let files = FileService::new(pages.clone(), blobs.clone(), extractor.clone(), tasks.clone());
+        let entries = IndexEntries::new(pages.clone(), blobs.clone());
+        let downloader =
+            Downloader::new(pages.clone(), entries.clone(), blobs.clone(), extractor.clone(), tasks.clone());
+        let files = FileService::new(pages.clone(), entries.clone(), blobs.clone(), downloader.clone());
         let prefetcher = Prefetcher::new(pages.clone(), tasks.clone(), settings.prefetch);
         let metadata = MetadataService {
             pages: pages.clone(),
-            files: files.clone(),
+            entries,
+            downloader: downloader.clone(),
             blobs,
             store: store.clone(),
             extractor,
@@ -146,7 +156,7 @@ impl Flow {
             largest_wheel: disk.max_size(),
         };
         let publish = PublishService::new(pages.clone(), store, Arc::clone(&disk), uploads, clock, tasks);
-        Self { pages, lists, files, metadata, publish, prefetcher, disk }
+        Self { pages, lists, files, metadata, publish, downloader, prefetcher, disk }
     }
 
     /// Whether the cache directory can be written. Quick.
@@ -165,8 +175,8 @@ impl Flow {
             records: self.pages.bytes() + self.lists.bytes(),
             disk: self.disk.used(),
             disk_limit: self.disk.max_size(),
-            downloads: self.files.downloads_running() as u64,
-            commit_failures: self.files.commit_failures(),
+            downloads: self.downloader.running() as u64,
+            commit_failures: self.downloader.commit_failures(),
             prefetches: self.prefetcher.counts(),
         }
     }

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::audit::Attempt;
 use super::publish_refusal::refused;
-use super::upload::{Publication, Received, UploadSettings};
+use super::upload::{Publication, Received, Receiving, UploadReceiver, UploadSettings};
 use super::{Cause, Error, PageService, Route, unavailable};
 use crate::cache::{CoreMetadataRecord, Disk, MetadataStore, PageContent, RepositoryId, Spooled};
 use crate::upstream::{FileRequest, PublishError, PublishRequest, UpstreamError};
@@ -42,19 +42,16 @@ type Delivered = (Sha256, Result<Publication, Error>);
 /// Publishes into all routes. Cheap to clone.
 #[derive(Clone)]
 pub struct PublishService {
-    pub(super) inner: Arc<Inner>,
+    inner: Arc<PublishInner>,
 }
 
-pub(super) struct Inner {
-    pub pages: PageService,
-    pub metadata: MetadataStore,
-    pub disk: Arc<Disk>,
-    pub settings: UploadSettings,
-    /// Permits for uploads that are received at the same time.
-    pub receiving: Arc<Semaphore>,
-    pub clock: Clock,
-    pub deliveries: SingleFlight<UploadKey, Joined<Delivered>>,
-    pub tasks: Tasks,
+struct PublishInner {
+    pages: PageService,
+    metadata: MetadataStore,
+    receiver: UploadReceiver,
+    clock: Clock,
+    deliveries: SingleFlight<UploadKey, Joined<Delivered>>,
+    tasks: Tasks,
 }
 
 /// An upload that was checked.
@@ -85,9 +82,18 @@ impl PublishService {
         clock: Clock,
         tasks: Tasks,
     ) -> Self {
-        let permits = settings.max_at_once.clamp(1, Semaphore::MAX_PERMITS);
-        let (receiving, deliveries) = (Arc::new(Semaphore::new(permits)), SingleFlight::default());
-        Self { inner: Arc::new(Inner { pages, metadata, disk, settings, receiving, clock, deliveries, tasks }) }
+        let (receiver, deliveries) = (UploadReceiver::new(disk, settings), SingleFlight::default());
+        Self { inner: Arc::new(PublishInner { pages, metadata, receiver, clock, deliveries, tasks }) }
+    }
+
+    /// The bounds of uploads.
+    pub fn settings(&self) -> &UploadSettings {
+        self.inner.receiver.settings()
+    }
+
+    /// Begins to receive a form of this content type.
+    pub async fn receive(&self, content_type: HeaderValue) -> Result<Receiving, Error> {
+        self.inner.receiver.receive(content_type).await
     }
 
     /// Publishes a received upload. `Ok` says that the file is in the repository, and that the next reader finds it.
@@ -184,7 +190,7 @@ impl PublishService {
     }
 
     /// Whether the held page lists exactly this file, and upstream says so too when it is asked again. A file that is
-    /// listed only because it was published here a moment ago may have been deleted since, so it has to be at its address.
+    /// listed only because it was published here a moment ago may have been deleted since, so it must be there.
     async fn is_known(&self, route: &Arc<Route>, upload: &Upload) -> bool {
         let project = &upload.form.project;
         let held = self.inner.pages.held(route, project).await;
@@ -245,7 +251,7 @@ impl PublishService {
         if hasher.finish().sha256 == upload.spooled.digests.sha256 { Existing::Same } else { Existing::Other }
     }
 
-    /// Puts an accepted file into the cache, and its entry onto its page. A file that cannot be stored is fetched later.
+    /// Puts an accepted file into the cache, and its entry onto its page. What cannot be stored is fetched later.
     async fn make_visible(&self, route: &Arc<Route>, upload: Upload) -> Result<(), Error> {
         let key = route.key(&upload.form.project);
         // Brings a persisted page into memory, so that this page gets the entry.

@@ -3,13 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::{Cause, Error, ProjectSource, unavailable};
+use super::error::{Cause, Error, unavailable};
 use crate::cache::{PageKey, RepositoryId};
 use crate::token::TokenHandle;
 use crate::upstream::Upstream;
 use wheelport_index::ProjectName;
+
+/// Where the names of a repository's projects come from.
+pub trait ProjectSource: Send + Sync + 'static {
+    /// All projects, in any order and spelling.
+    fn projects(&self) -> BoxFuture<'_, Result<Vec<String>, Error>>;
+}
 
 /// One served repository.
 pub struct Route {

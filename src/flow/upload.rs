@@ -12,11 +12,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderValue;
 use serde::Deserialize;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::publish::PublishService;
 use super::{Cause, Error, unavailable};
-use crate::cache::{Spool, Spooled, StorageError};
+use crate::cache::{Disk, Spool, Spooled, StorageError};
 use wheelport_index::{FormEvent, FormParser, FormPart};
 use wheelport_index::{FormFields, UploadForm};
 use wheelport_runtime::{HumanDuration, Size, blocking};
@@ -116,23 +115,37 @@ enum CurrentPart {
     Ignored,
 }
 
-impl PublishService {
-    /// Begins to receive a form of this content type.
-    pub async fn receive(&self, content_type: HeaderValue) -> Result<Receiving, Error> {
-        let text = content_type.to_str().unwrap_or_default();
-        let parser = FormParser::new(text)?;
-        let permit = Arc::clone(&self.inner.receiving).try_acquire_owned();
-        let permit = permit.map_err(|_| unavailable(Cause::Busy))?;
-        let disk = Arc::clone(&self.inner.disk);
-        let spool = blocking(move || Spool::begin(&disk)).await?.map_err(|error| cannot_spool(&error))?;
-        let settings = self.inner.settings.clone();
-        let reader = FormReader { settings, spool, fields: FormFields::default(), part: None, count: 0, text: 0 };
-        Ok(Receiving { parser, reader, content_type, permit })
+/// Receives uploads into temporary files.
+pub(super) struct UploadReceiver {
+    disk: Arc<Disk>,
+    settings: UploadSettings,
+    /// Permits for uploads that are received at the same time.
+    permits: Arc<Semaphore>,
+}
+
+impl UploadReceiver {
+    pub(super) fn new(disk: Arc<Disk>, settings: UploadSettings) -> Self {
+        let permits = settings.max_at_once.clamp(1, Semaphore::MAX_PERMITS);
+        Self { disk, settings, permits: Arc::new(Semaphore::new(permits)) }
     }
 
     /// The bounds of uploads.
-    pub fn settings(&self) -> &UploadSettings {
-        &self.inner.settings
+    pub(super) fn settings(&self) -> &UploadSettings {
+        &self.settings
+    }
+
+    /// Begins to receive a form of this content type.
+    pub(super) async fn receive(&self, content_type: HeaderValue) -> Result<Receiving, Error> {
+        let text = content_type.to_str().unwrap_or_default();
+        let parser = FormParser::new(text)?;
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        let permit = permit.map_err(|_| unavailable(Cause::Busy))?;
+        let disk = Arc::clone(&self.disk);
+        let spool = blocking(move || Spool::begin(&disk)).await?.map_err(|error| cannot_spool(&error))?;
+        let settings = self.settings.clone();
+        let fields = FormFields::default();
+        let reader = FormReader { settings, spool, fields, part: None, count: 0, text: 0 };
+        Ok(Receiving { parser, reader, content_type, permit })
     }
 }
 

@@ -213,7 +213,9 @@ mod tests {
             let wanted: Option<Vec<u64>> = match (from, to) {
                 (None, None) => None,
                 (Some(from), Some(to)) if from > to => None,
-                (Some(from), to) => Some((0..length).filter(|at| *at >= from && to.is_none_or(|to| *at <= to)).collect()),
+                (Some(from), to) => {
+                    Some((0..length).filter(|at| *at >= from && to.is_none_or(|to| *at <= to)).collect())
+                }
                 (None, Some(suffix)) => Some((0..length).filter(|at| length - at <= suffix).collect()),
             };
             let got = match selection(&format!("bytes={}-{}", text(from), text(to)), length) {

@@ -10,7 +10,7 @@ use super::address::RouteId;
 use super::body::ResponseBody;
 use super::conditional::{Selection, none_match};
 use super::context::RequestContext;
-use super::handle::{Finding, Found};
+use super::finding::Finding;
 use super::headers::values;
 use super::problem::Problem;
 use super::representation::Representation;
@@ -26,11 +26,16 @@ pub(super) struct FoundFile {
 }
 
 impl FoundFile {
-    pub(super) fn find(site: &Arc<Site>, context: &RequestContext, route: RouteId, address: FileAddress) -> Finding {
+    pub(super) fn find(
+        site: &Arc<Site>,
+        context: &RequestContext,
+        route: RouteId,
+        address: FileAddress,
+    ) -> Finding<Self> {
         let route = Arc::clone(site.route(route));
         let needs_body = needs_body(context);
         let open = site.flow.files.open(&route, &address, needs_body);
-        Finding::from_lookup(open, |open| Found::File(Self { route, address, open }))
+        Finding::from(open).map(|open| Self { route, address, open })
     }
 
     pub(super) fn served(&self) -> Served {

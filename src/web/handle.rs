@@ -24,53 +24,32 @@ use super::address::{self, Address, Parsed};
 use super::body::ResponseBody;
 use super::context::{PeerInfo, RequestContext};
 use super::file::FoundFile;
+use super::finding::Finding;
 use super::guard::Host;
 use super::home;
-use super::index;
+use super::index::{self, FoundDocument};
 use super::ops;
 use super::problem::{self, Problem};
 use super::refusal::Refusal;
 use super::representation::{Document, Representation};
 use super::upload::{Upload, UploadedFile};
 use super::{Response, Site};
-use crate::flow::{Lookup, Served, ServedMetadata};
+use crate::flow::{Served, ServedMetadata};
 use crate::telemetry::GaugeGuard;
 use wheelport_runtime::Priority;
 
 /// A response that is there, or one that has to be waited for.
 pub type Handling = Either<Ready<Response>, BoxFuture<'static, Response>>;
 
-/// What a request finds. Each is turned into a response in one place, [`Found::respond`].
-pub(super) enum Found {
-    Document { document: Arc<Document>, served: Served },
+/// What a request finds. One place turns each into a response.
+enum Found {
+    Document(FoundDocument),
     File(FoundFile),
     Metadata(ServedMetadata),
     Uploaded(UploadedFile),
-    Home(Document),
+    Home(Box<Document>),
     Redirect { location: String },
     Health(http::Response<Body>),
-}
-
-/// What a look-up comes to: at once, or later.
-pub(super) enum Finding {
-    Now(Result<Found, Problem>),
-    Later(BoxFuture<'static, Result<Found, Problem>>),
-}
-
-impl Finding {
-    /// What a service found, as it came or as `found` makes it.
-    pub(super) fn from_lookup<T: 'static>(lookup: Lookup<T>, found: impl FnOnce(T) -> Found + Send + 'static) -> Self {
-        match lookup {
-            Lookup::Hit(hit) => Self::Now(Ok(found(hit))),
-            Lookup::Miss(miss) => Self::Later(Box::pin(async move { Ok(found(miss.await?)) })),
-        }
-    }
-}
-
-impl From<Problem> for Finding {
-    fn from(problem: Problem) -> Self {
-        Self::Now(Err(problem))
-    }
 }
 
 /// Handles a request.
@@ -95,7 +74,7 @@ pub fn handle(site: &Arc<Site>, peer: PeerInfo, request: http::Request<Body>) ->
 }
 
 /// Looks up what a request is about.
-fn find(site: &Arc<Site>, context: &mut RequestContext, credentials: HeaderMap, body: Body) -> Finding {
+fn find(site: &Arc<Site>, context: &mut RequestContext, credentials: HeaderMap, body: Body) -> Finding<Found> {
     if context.is_read()
         && let Some(health) = ops::health(site, context.path())
     {
@@ -103,13 +82,12 @@ fn find(site: &Arc<Site>, context: &mut RequestContext, credentials: HeaderMap, 
         return Finding::Now(Ok(Found::Health(health)));
     }
     match admit(site, context) {
-        Ok((host, Parsed { redirect: Some(location), .. })) if context.is_read() => {
-            let _ = host;
+        Ok((_, Parsed { redirect: Some(location), .. })) if context.is_read() => {
             Finding::Now(Ok(Found::Redirect { location }))
         }
         Ok((host, parsed)) if context.is_read() => find_to_read(site, context, &host, parsed.address),
         Ok((_, parsed)) => change(site, context, &parsed.address, credentials, body),
-        Err(refusal) => Problem::from(refusal).into(),
+        Err(refusal) => Finding::problem(refusal),
     }
 }
 
@@ -124,15 +102,19 @@ fn admit(site: &Site, context: &mut RequestContext) -> Result<(Host, Parsed), Re
     Ok((host, parsed))
 }
 
-fn find_to_read(site: &Arc<Site>, context: &RequestContext, host: &Host, address: Address) -> Finding {
+fn find_to_read(site: &Arc<Site>, context: &RequestContext, host: &Host, address: Address) -> Finding<Found> {
     match address {
-        Address::Home | Address::Upload { .. } => Finding::Now(Ok(Found::Home(home::document(site, context, host)))),
-        Address::List { route } => index::list(site, context, route),
-        Address::Page { route, project } => index::page(site, context, route, &project),
-        Address::Legacy { route, project, version } => index::legacy(site, context, host, route, project, version),
-        Address::File { route, file } => FoundFile::find(site, context, route, file),
+        Address::Home | Address::Upload { .. } => {
+            Finding::Now(Ok(Found::Home(Box::new(home::document(site, context, host)))))
+        }
+        Address::List { route } => index::list(site, context, route).map(Found::Document),
+        Address::Page { route, project } => index::page(site, context, route, &project).map(Found::Document),
+        Address::Legacy { route, project, version } => {
+            index::legacy(site, context, host, route, project, version).map(Found::Document)
+        }
+        Address::File { route, file } => FoundFile::find(site, context, route, file).map(Found::File),
         Address::Metadata { route, wheel } => {
-            Finding::from_lookup(site.flow.metadata.get(site.route(route), &wheel), Found::Metadata)
+            Finding::from(site.flow.metadata.get(site.route(route), &wheel)).map(Found::Metadata)
         }
     }
 }
@@ -144,22 +126,22 @@ fn change(
     address: &Address,
     credentials: HeaderMap,
     body: Body,
-) -> Finding {
+) -> Finding<Found> {
     let route = match address {
         Address::Home => site.names.default_route(),
         Address::Upload { route } => Ok(*route),
-        _ => return Problem::from(Refusal::MethodNotAllowed { allowed: "GET, HEAD" }).into(),
+        _ => return Finding::problem(Refusal::MethodNotAllowed { allowed: "GET, HEAD" }),
     };
     if context.method != Method::POST {
-        return Problem::from(Refusal::MethodNotAllowed { allowed: "GET, HEAD, POST" }).into();
+        return Finding::problem(Refusal::MethodNotAllowed { allowed: "GET, HEAD, POST" });
     }
     context.kind = "upload";
     match route {
         Ok(route) => {
             let upload = Upload::new(site, context, route, credentials, body);
-            Finding::Later(Box::pin(async move { Ok(Found::Uploaded(upload.receive_and_publish().await?)) }))
+            Finding::later(async move { Ok(Found::Uploaded(upload.receive_and_publish().await?)) })
         }
-        Err(refusal) => Problem::from(refusal).into(),
+        Err(refusal) => Finding::problem(refusal),
     }
 }
 
@@ -186,7 +168,7 @@ impl Found {
     /// How the response came about, where the cache has a part in it.
     fn served(&self) -> Option<Served> {
         match self {
-            Self::Document { served, .. } => Some(*served),
+            Self::Document(found) => Some(found.served),
             Self::File(file) => Some(file.served()),
             Self::Metadata(metadata) => Some(metadata.served),
             Self::Uploaded(_) | Self::Home(_) | Self::Redirect { .. } | Self::Health(_) => None,
@@ -195,7 +177,7 @@ impl Found {
 
     fn respond(self, site: &Site, context: &RequestContext) -> Result<Response, Problem> {
         match self {
-            Self::Document { document, served } => document.respond(context, Some(served)),
+            Self::Document(FoundDocument { document, served }) => document.respond(context, Some(served)),
             Self::File(file) => file.respond(site, context),
             Self::Metadata(ServedMetadata { metadata, served }) => {
                 let (length, sha256) = (metadata.bytes.len() as u64, metadata.sha256);

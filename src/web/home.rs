@@ -18,7 +18,8 @@ use wheelport_index::render::Escaped;
 
 /// The `Content-Security-Policy` of this page: its own style sheet, by digest, and nothing else.
 const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'sha256-oy3J/Px8QpLCvRdbf6j8G3HTUeh4kvXxatZV9hngNOI='; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "default-src 'none'; style-src 'sha256-gLtJXSOfJSPcmlymt9ae5oO5AggOeJbrqs+chZ0lcYU='; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'",
 );
 
 /// What may stand in a path segment as it is.
@@ -295,7 +296,8 @@ h2 { display: inline; font-size: 1.25rem; }
 h3 { margin: 1.5rem 0 .6rem; font-size: 1rem; }
 h4 { margin: 0 0 .4rem; font-size: .95rem; }
 small, footer { color: var(--soft); font-weight: normal; }
-pre { margin: 0; padding: .7rem .8rem; white-space: pre-wrap; overflow-wrap: anywhere; border-radius: .4rem; background: var(--code);
+pre { margin: 0; padding: .7rem .8rem; white-space: pre-wrap; overflow-wrap: anywhere; border-radius: .4rem;
+  background: var(--code);
   font: .84rem/1.5 ui-monospace, monospace; -webkit-user-select: all; user-select: all; }
 pre:focus-visible, summary:focus-visible { outline: 2px solid var(--accent); }
 .note { padding: .7rem 1rem; border-left: .25rem solid var(--accent); background: var(--card); }

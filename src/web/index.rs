@@ -5,32 +5,42 @@ use std::sync::Arc;
 use super::Site;
 use super::address::RouteId;
 use super::context::RequestContext;
+use super::finding::Finding;
 use super::guard::Host;
-use super::handle::{Finding, Found};
 use super::home;
 use super::negotiate::Negotiated;
-use super::problem::Problem;
 use super::representation::{Content, Document};
-use crate::flow::{Error, IndexView, Lookup, PageView};
+use crate::flow::{Error, IndexView, Lookup, PageContent, PageView, Served};
 use wheelport_index::{ProjectName, VersionSegment, render};
 use wheelport_runtime::blocking;
 
+/// A document of the index and how the response came about.
+pub(super) struct FoundDocument {
+    pub document: Arc<Document>,
+    pub served: Served,
+}
+
 /// A project's page.
-pub(super) fn page(site: &Arc<Site>, context: &RequestContext, route: RouteId, project: &ProjectName) -> Finding {
+pub(super) fn page(
+    site: &Arc<Site>,
+    context: &RequestContext,
+    route: RouteId,
+    project: &ProjectName,
+) -> Finding<FoundDocument> {
     match Negotiated::of(&context.headers) {
         Ok(negotiated) => {
             let page = site.flow.pages.get(site.route(route), project);
             document(site, negotiated, page, Content::Page)
         }
-        Err(refusal) => Problem::from(refusal).into(),
+        Err(refusal) => Finding::problem(refusal),
     }
 }
 
 /// The project list.
-pub(super) fn list(site: &Arc<Site>, context: &RequestContext, route: RouteId) -> Finding {
+pub(super) fn list(site: &Arc<Site>, context: &RequestContext, route: RouteId) -> Finding<FoundDocument> {
     match Negotiated::of(&context.headers) {
         Ok(negotiated) => document(site, negotiated, site.flow.lists.get(site.route(route)), Content::List),
-        Err(refusal) => Problem::from(refusal).into(),
+        Err(refusal) => Finding::problem(refusal),
     }
 }
 
@@ -40,23 +50,16 @@ fn document<C: Send + Sync + 'static>(
     negotiated: Negotiated,
     view: Lookup<IndexView<C>>,
     content: fn(Arc<C>) -> Content,
-) -> Finding {
-    let rendered = move |site: &Site, view: IndexView<C>| {
-        let served = view.served;
-        let found = move |document| Found::Document { document, served };
-        (site.representations.get(&content(view.content), negotiated), found)
+) -> Finding<FoundDocument> {
+    let render = move |site: &Site, view: IndexView<C>| {
+        let (document, served) = (site.representations.get(&content(view.content), negotiated), view.served);
+        Finding::from(document).map(move |document| FoundDocument { document, served })
     };
     match view {
-        Lookup::Hit(view) => {
-            let (document, found) = rendered(site, view);
-            Finding::from_lookup(document, found)
-        }
+        Lookup::Hit(view) => render(site, view),
         Lookup::Miss(view) => {
             let site = Arc::clone(site);
-            Finding::Later(Box::pin(async move {
-                let (document, found) = rendered(&site, view.await?);
-                Ok(found(document.wait().await?))
-            }))
+            Finding::later(async move { render(&site, view.await?).wait().await })
         }
     }
 }
@@ -70,24 +73,24 @@ pub(super) fn legacy(
     route: RouteId,
     project: ProjectName,
     version: Option<VersionSegment>,
-) -> Finding {
+) -> Finding<FoundDocument> {
     let route = Arc::clone(site.route(route));
     let prefix = index_prefix(context.path(), &route.name);
     let files = format!("{}{prefix}/simple/{project}/", home::base_url(site, context, host));
     let page = site.flow.pages.get(&route, &project);
-    Finding::Later(Box::pin(async move {
+    Finding::later(async move {
         let PageView { content, served, .. } = page.wait().await?;
         let document = render_legacy(content, version.clone(), files).await?;
         let document = document.ok_or_else(|| match version {
             Some(version) => Error::NoSuchVersion { project, version },
             None => Error::NoSuchProject { route: Arc::clone(&route.name), project },
         })?;
-        Ok(Found::Document { document: Arc::new(document), served })
-    }))
+        Ok(FoundDocument { document: Arc::new(document), served })
+    })
 }
 
 async fn render_legacy(
-    content: Arc<crate::cache::PageContent>,
+    content: Arc<PageContent>,
     version: Option<VersionSegment>,
     files: String,
 ) -> Result<Option<Document>, Error> {

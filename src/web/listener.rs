@@ -26,7 +26,6 @@ use super::context::PeerInfo;
 use super::handle::handle;
 use super::timeout_stream::{ConnectionPhase, TimeoutStream, Timeouts};
 use super::{Response, Site, ops};
-use crate::config::ServerSettings;
 use crate::telemetry::{GaugeGuard, Metrics};
 use wheelport_runtime::Tasks;
 
@@ -38,20 +37,9 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// Limits of a listener.
 #[derive(Clone, Copy)]
 pub struct ListenerSettings {
-    max_connections: usize,
-    timeouts: Timeouts,
-}
-
-impl ListenerSettings {
-    /// As configured.
-    pub fn of(server: &ServerSettings) -> Self {
-        let timeouts = Timeouts {
-            idle: server.idle_timeout.get(),
-            header: server.header_timeout.get(),
-            write: server.write_timeout.get(),
-        };
-        Self { max_connections: server.max_connections, timeouts }
-    }
+    /// Connections at the same time; more wait in the kernel's queue.
+    pub max_connections: usize,
+    pub timeouts: Timeouts,
 }
 
 /// Who handles the requests of a listener.
@@ -167,7 +155,7 @@ impl Listener {
         let (handler, settings) = (self.handler.clone(), self.settings);
         async move {
             let _ = stream.set_nodelay(true);
-            let phase = ConnectionPhase::default();
+            let phase = ConnectionPhase::new();
             let stream = TimeoutStream::new(stream, settings.timeouts, phase.clone());
             let service = ConnectionService { handler, peer: PeerInfo { address: peer }, phase };
             let connection = http1::Builder::new()

@@ -13,6 +13,7 @@ mod body;
 mod conditional;
 mod context;
 mod file;
+mod finding;
 mod guard;
 mod handle;
 mod headers;
@@ -35,6 +36,7 @@ pub use guard::{Cidr, HostPattern, HostPolicy, UploadPolicy};
 pub use handle::{Handling, handle};
 pub use listener::{Listener, ListenerSettings};
 pub use publishers::{PublisherTable, Publishers};
+pub use timeout_stream::Timeouts;
 
 use address::RouteId;
 use representation::Representations;

@@ -290,7 +290,8 @@ mod tests {
             (format!("name = \"a\"\ntoken_sha256 = \"{digest}\"\nprojects = [\"a b\"]"), "`a b`"),
             (
                 format!(
-                    "name = \"a\"\ntoken_sha256 = \"{digest}\"\n[[publisher]]\nname = \"b\"\ntoken_sha256 = \"{digest}\""
+                    "name = \"a\"\ntoken_sha256 = \"{digest}\"\n\
+                     [[publisher]]\nname = \"b\"\ntoken_sha256 = \"{digest}\""
                 ),
                 "same name or token",
             ),

@@ -43,7 +43,8 @@ pub(crate) enum Refusal {
     },
     /// None of the forms the client accepts is one that a page has.
     #[error(
-        "A page comes as application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html or text/html; the Accept header allows none of them."
+        "A page comes as application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html or text/html; \
+         the Accept header allows none of them."
     )]
     NotAcceptable,
     /// The address is good, the method is not.
@@ -57,7 +58,8 @@ pub(crate) enum Refusal {
     BadHost,
     /// The request is for a host name that is not ours.
     #[error(
-        "This server does not answer to the host name '{host}'; its operator can add the name to 'allowed_hosts' in the [server] section of the configuration."
+        "This server does not answer to the host name '{host}'; its operator can add the name to \
+         'allowed_hosts' in the [server] section of the configuration."
     )]
     HostNotAllowed {
         /// The name asked for, shortened.

@@ -26,8 +26,7 @@ use super::headers::{
 use super::negotiate::{ContentCoding, Format, Negotiated};
 use super::problem::Problem;
 use super::refusal::Refusal;
-use crate::cache::{ListContent, PageContent};
-use crate::flow::{Error, Lookup, Served};
+use crate::flow::{Error, ListContent, Lookup, PageContent, Served};
 use wheelport_index::{Sha256, render};
 use wheelport_runtime::{Joined, SingleFlight, Tasks, blocking};
 

@@ -11,7 +11,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep};
 
 /// What a client may take its time for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Timeouts {
+pub struct Timeouts {
     /// While no byte of a request has come.
     pub idle: Duration,
     /// From the first byte of a request to the end of its headers.
@@ -29,9 +29,17 @@ pub(super) struct Timeouts {
     pub write: Duration,
 }
 
-/// Where a connection is between two requests. Shared with whoever responds.
-#[derive(Debug, Clone, Default)]
-pub(super) struct ConnectionPhase(Arc<AtomicU8>);
+/// Where a connection is between two requests. Shared with the code that responds.
+#[derive(Debug, Clone)]
+pub(super) struct ConnectionPhase(Arc<PhaseState>);
+
+#[derive(Debug)]
+struct PhaseState {
+    phase: AtomicU8,
+    opened: Instant,
+    /// When the connection became idle, in milliseconds since it was opened.
+    idle_since: AtomicU64,
+}
 
 const IDLE: u8 = 0;
 const RECEIVING: u8 = 1;
@@ -39,27 +47,40 @@ const RESPONDING: u8 = 2;
 
 /// The time from complete headers to the end of the response; dropped with the response's body.
 #[derive(Debug)]
-pub(crate) struct Responding(ConnectionPhase);
+pub(super) struct Responding(ConnectionPhase);
 
 impl ConnectionPhase {
+    /// A connection that was opened now.
+    pub(super) fn new() -> Self {
+        let (phase, idle_since) = (AtomicU8::new(IDLE), AtomicU64::new(0));
+        Self(Arc::new(PhaseState { phase, opened: Instant::now(), idle_since }))
+    }
+
     /// The headers of a request are complete.
     pub(super) fn respond(&self) -> Responding {
-        self.0.store(RESPONDING, Ordering::Relaxed);
+        self.0.phase.store(RESPONDING, Ordering::Relaxed);
         Responding(self.clone())
     }
 
     fn get(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
+        self.0.phase.load(Ordering::Relaxed)
     }
 
     fn receive(&self) {
-        self.0.store(RECEIVING, Ordering::Relaxed);
+        self.0.phase.store(RECEIVING, Ordering::Relaxed);
+    }
+
+    fn idle_since(&self) -> Instant {
+        self.0.opened + Duration::from_millis(self.0.idle_since.load(Ordering::Relaxed))
     }
 }
 
 impl Drop for Responding {
     fn drop(&mut self) {
-        self.0.0.store(IDLE, Ordering::Relaxed);
+        let state = &self.0.0;
+        let now = u64::try_from(state.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        state.idle_since.store(now, Ordering::Relaxed);
+        state.phase.store(IDLE, Ordering::Relaxed);
     }
 }
 
@@ -69,50 +90,45 @@ pub(super) struct TimeoutStream<S> {
     stream: S,
     timeouts: Timeouts,
     phase: ConnectionPhase,
-    /// Since when the client has been silent, or has been sending headers, where that is known.
-    since: Option<(u8, Instant)>,
+    /// When the first byte of the headers came that are being received.
+    headers_since: Instant,
     timer: Option<Pin<Box<Sleep>>>,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> TimeoutStream<S> {
     pub(super) fn new(stream: S, timeouts: Timeouts, phase: ConnectionPhase) -> Self {
-        Self { stream, timeouts, phase, since: None, timer: None, stalled: None }
+        Self { stream, timeouts, phase, headers_since: Instant::now(), timer: None, stalled: None }
     }
 
     /// Called when bytes have come.
     fn received(&mut self) {
         if self.phase.get() == IDLE {
             self.phase.receive();
-            self.since = Some((RECEIVING, Instant::now()));
+            self.headers_since = Instant::now();
         }
     }
 
     /// Called when there is nothing to read: fails if the client has taken too long.
     fn wait(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let phase = self.phase.get();
-        let (limit, reason) = match phase {
-            IDLE => (self.timeouts.idle, "the connection was idle for too long"),
-            RECEIVING => (self.timeouts.header, "the headers of a request took too long"),
-            _ => {
-                self.since = None;
-                return Ok(());
-            }
+        let Timeouts { idle, header, .. } = self.timeouts;
+        let (deadline, overdue) = match self.phase.get() {
+            IDLE => (self.phase.idle_since() + idle, Some("the connection was idle for too long")),
+            RECEIVING => (self.headers_since + header, Some("the headers of a request took too long")),
+            // Nothing is overdue, but the end of a response is noticed by the timer alone.
+            _ => (Instant::now() + idle, None),
         };
-        let since = match self.since {
-            Some((known, since)) if known == phase => since,
-            _ => self.since.insert((phase, Instant::now())).1,
-        };
-        let deadline = since + limit;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if timer.deadline() > deadline {
             timer.as_mut().reset(deadline);
         }
         while timer.as_mut().poll(context).is_ready() {
-            if timer.deadline() >= deadline {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
+            match overdue {
+                Some(reason) if deadline <= Instant::now() => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
+                }
+                _ => timer.as_mut().reset(deadline),
             }
-            timer.as_mut().reset(deadline);
         }
         Ok(())
     }
@@ -186,7 +202,7 @@ mod tests {
 
     fn connection() -> (DuplexStream, TimeoutStream<DuplexStream>, ConnectionPhase) {
         let (client, server) = duplex(64);
-        let phase = ConnectionPhase::default();
+        let phase = ConnectionPhase::new();
         (client, TimeoutStream::new(server, TIMEOUTS, phase.clone()), phase)
     }
 

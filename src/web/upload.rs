@@ -1,4 +1,4 @@
-//! Uploads: the right to publish before a byte is read, then the form to the service, batch by batch, then the response.
+//! Uploads: the right to publish before a byte is read, then the form in batches, then the response.
 //!
 //! A refusal is sent after the rest of a form of reasonable size was read: most publishing tools look at the response
 //! only when they have sent everything, and would report a broken connection instead. A client that waits for

@@ -207,12 +207,12 @@ async fn damage_on_disk_is_made_good_from_upstream() {
     let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
     proxy.get(&wheel.path()).send().await.expect(200);
-    until("the metadata", async || (!proxy.kept("sidecars").is_empty()).then_some(())).await;
+    until("the metadata", async || (!proxy.kept("metadata").is_empty()).then_some(())).await;
     let truncate = |path: &std::path::Path| {
         let bytes = fs::read(path).expect("a file that is there");
         fs::write(path, &bytes[..bytes.len() / 2]).expect("a directory of ours");
     };
-    for part in ["blobs", "sidecars"] {
+    for part in ["blobs", "metadata"] {
         proxy.kept(part).iter().for_each(|path| truncate(path));
     }
     assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);

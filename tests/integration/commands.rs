@@ -64,8 +64,8 @@ async fn a_start_that_fails_is_exit_code_1_with_what_to_do() {
     fs::write(strange.join("format"), "wheelport cache 999\n").expect("a directory of ours");
     let (blocked, strange) = (blocked.display().to_string(), strange.display().to_string());
     for (more, parts) in [
-        (["--listen", taken.as_str()], ["cannot be listened on", "--listen"]),
-        (["--ops-listen", taken.as_str()], ["cannot be listened on", taken.as_str()]),
+        (["--listen", taken.as_str()], ["cannot listen on", "--listen"]),
+        (["--ops-listen", taken.as_str()], ["cannot listen on", taken.as_str()]),
         (["--cache-dir", blocked.as_str()], ["cannot be used", "--cache-dir"]),
         (["--cache-dir", strange.as_str()], ["another cache format", "wheelport cache clear"]),
     ] {
@@ -103,7 +103,7 @@ async fn the_cache_can_be_looked_at_healed_and_emptied() {
     client.get(&sdist.path()).send().await.expect(200);
     client.get(&format!("{}.metadata", wheel.path())).send().await.expect(200);
     let count = |part| files_below(&root.join(part)).len();
-    let kept = async || ((count("blobs"), count("sidecars")) == (2, 1)).then_some(());
+    let kept = async || ((count("blobs"), count("metadata")) == (2, 1)).then_some(());
     until("everything to be kept", kept).await;
     let run = |action: &str| Program::run(&["cache", action], &[("WHEELPORT_CACHE_DIR", &cache)]);
     let stats = run("stats");
@@ -112,7 +112,7 @@ async fn the_cache_can_be_looked_at_healed_and_emptied() {
         let line = stats.out.lines().find(|line| line.starts_with(kind)).expect(kind);
         line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok())
     };
-    assert_eq!((row("blobs"), row("pages"), row("sidecars"), row("all")), (Some(2), Some(1), Some(1), Some(4)));
+    assert_eq!((row("blobs"), row("pages"), row("metadata"), row("all")), (Some(2), Some(1), Some(1), Some(4)));
 
     let rotten = files_below(&root.join("blobs"))
         .into_iter()

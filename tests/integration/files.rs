@@ -91,10 +91,10 @@ async fn a_file_that_cannot_be_kept_after_all_is_served_whole_and_counted() {
     std::fs::remove_file(temporary).expect("a file that is there");
     gate.open();
     assert_eq!(first.finish().await.expect(200).body, sdist.bytes);
-    let counted = async || proxy.metrics().await.contains("wheelport_fills_not_kept_total 1\n").then_some(());
+    let counted = async || proxy.metrics().await.contains("wheelport_commit_failures_total 1\n").then_some(());
     until("the failure to be counted", counted).await;
     assert_eq!((proxy.kept("blobs").len(), proxy.temporaries().len()), (0, 0), "nothing half-kept");
-    let idle = async || proxy.metrics().await.contains("wheelport_fills_under_way 0\n").then_some(());
+    let idle = async || proxy.metrics().await.contains("wheelport_downloads_in_flight 0\n").then_some(());
     until("the fill to end", idle).await;
     assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
     proxy.kept_by("blobs", 1).await;

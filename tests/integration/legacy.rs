@@ -16,6 +16,7 @@ async fn every_shape_of_the_address_gives_the_same_document_with_digests() {
     first.expect_headers(&[
         ("content-type", "application/json"),
         ("content-length", "*"),
+        ("etag", "*"),
         ("cache-control", "no-cache"),
         ("vary", "Host"),
         ("cache-status", "wheelport; fwd=miss; stored"),
@@ -30,6 +31,8 @@ async fn every_shape_of_the_address_gives_the_same_document_with_digests() {
     assert_eq!(entry["packagetype"], "bdist_wheel");
     assert_eq!(document["releases"]["0.9"][0]["packagetype"], "sdist");
     assert_eq!(entry["url"], format!("http://localhost:1234/simple/a-b/1.0/{}", wheel.name));
+    let etag = first.header("etag").expect("an entity tag");
+    proxy.get("/a-b/json").header("host", "localhost:1234").header("if-none-match", etag).send().await.expect(304);
     // Files are named below the index that was asked, because tools compare them with those of its page.
     let routed = first.text().replace("/simple/", "/pypi/main/simple/");
     for (target, expected) in [

@@ -138,7 +138,7 @@ async fn many_who_ask_for_it_at_once_are_one_fetch_of_the_wheel() {
         assert_eq!(answer.expect(200).text(), metadata("1.0"));
     }
     assert_eq!(proxy.asked(&wheel.upstream()), 1);
-    proxy.kept_by("sidecars", 1).await;
+    proxy.kept_by("metadata", 1).await;
 }
 
 #[tokio::test]
@@ -146,7 +146,7 @@ async fn a_fetched_wheel_has_its_metadata_taken_out_before_anybody_asks() {
     let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
     proxy.get(&wheel.path()).send().await.expect(200);
-    until("the metadata", async || (!proxy.kept("sidecars").is_empty()).then_some(())).await;
+    until("the metadata", async || (!proxy.kept("metadata").is_empty()).then_some(())).await;
     let answer = proxy.get(&of(&wheel)).send().await.expect(200);
     assert_eq!(answer.header("cache-status"), Some("wheelport; hit"));
 }

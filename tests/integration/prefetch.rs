@@ -86,7 +86,7 @@ async fn a_prefetch_leads_to_nothing_further() {
     assert_eq!(asked(&proxy), [PAGE, &first.upstream(), C], "neither the wheel of c nor what it needs");
     // Nor does a wheel that is fetched for itself: who has a lock file asks for no pages.
     proxy.get(&second.path()).send().await.expect(200);
-    proxy.kept_by("sidecars", 2).await;
+    proxy.kept_by("metadata", 2).await;
     a_while(&proxy).await;
     assert_eq!(asked(&proxy), [PAGE, &first.upstream(), &second.upstream(), C]);
 }

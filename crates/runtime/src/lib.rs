@@ -11,7 +11,7 @@ mod single_flight;
 mod tasks;
 mod units;
 
-pub use blocking::{Panicked, blocking};
+pub use blocking::{Blocking, Panicked, blocking};
 pub use clock::Clock;
 pub use joined::{JoinError, Joined};
 pub use priority::Priority;

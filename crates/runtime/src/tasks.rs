@@ -30,7 +30,7 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let task = Priority::current().serve(task.instrument(tracing::debug_span!("task", task = name)));
+        let task = Priority::current().serve(task.instrument(tracing::info_span!("task", task = name)));
         drop(tokio::spawn(self.tracker.track_future(task)));
     }
 

@@ -123,7 +123,7 @@ mod tests {
             (down(Unavailability::Timeout), true, StepStatus::Fail, "in time"),
             (down(Unavailability::Throttled), true, StepStatus::Warn, "throttles"),
             (down(Unavailability::Redirect), true, StepStatus::Warn, "redirects"),
-            (down(Unavailability::ServerError), true, StepStatus::Fail, "server_error"),
+            (down(Unavailability::ServerError), true, StepStatus::Fail, "server-error"),
             (Err(UpstreamError::TooLarge { limit: 5 }), true, StepStatus::Fail, "5 bytes"),
         ] {
             let finding = judge(outcome, "x", listed);
