@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import before
 import data
 import growth
 import load
@@ -36,13 +37,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", metavar="PART", choices=PARTS, help=f"only this part: {', '.join(PARTS)}")
+    parts = [*PARTS, *OPTIONAL]
+    parser.add_argument("--only", action="append", metavar="PART", choices=parts, help=f"only this part: {', '.join(parts)}")
     parser.add_argument("--path", help="of the part `paths`, only those whose name contains this; nothing is kept")
     parser.add_argument("--render", action="store_true", help="measure nothing, only write the document")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
     parser.add_argument("--seconds", type=int, default=3, help="length of a turn")
     parser.add_argument("--target", type=Path, default=ROOT / "target", help="cargo's target directory")
     parser.add_argument("--binary", type=Path, help="a Wheelport to measure; otherwise it is built")
+    parser.add_argument("--before", type=Path, help="an earlier build of Wheelport, for the part `before`")
     parser.add_argument("--log", default="info", help="Wheelport's log level; info has a line for every request")
     return parser.parse_args()
 
@@ -144,6 +147,23 @@ def resolving(scene: Scene) -> dict:
     return resolve.measure(scene.stage, ROOT, scene.home / "venvs", min(scene.options.rounds, 3))
 
 
+def against_before(scene: Scene) -> dict:
+    options = scene.options
+    if options.before is None:
+        raise Void("the part `before` needs --before PROGRAM")
+    return before.measure(
+        scene.stage,
+        scene.stand,
+        scene.origin,
+        scene.control,
+        scene.wheels,
+        options.before,
+        options.rounds,
+        options.seconds,
+        options.log,
+    )
+
+
 PARTS: dict[str, Callable[[Scene], object]] = {
     "paths": warm,
     "memory": memory,
@@ -154,6 +174,8 @@ PARTS: dict[str, Callable[[Scene], object]] = {
     "rivals": contest,
     "resolve": resolving,
 }
+# Parts that are only played when they are named.
+OPTIONAL = {"before": against_before}
 
 
 def play(name: str, options: argparse.Namespace, stand: Path, home: Path) -> bool:
@@ -162,7 +184,7 @@ def play(name: str, options: argparse.Namespace, stand: Path, home: Path) -> boo
     print(f"== {name}", flush=True)
     try:
         with Stage(fresh(home / "work" / "stage"), options.target, options.binary) as stage:
-            found = PARTS[name](Scene(options, stage, stand, home))
+            found = {**PARTS, **OPTIONAL}[name](Scene(options, stage, stand, home))
     except (Void, OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
         print(f"{name} is void: {error}", file=sys.stderr, flush=True)
         return False

@@ -74,12 +74,11 @@ impl MetadataStore {
     pub fn get(&self, wheel: Sha256) -> Option<CoreMetadataRecord> {
         let path = addressed(DIRECTORY, &wheel);
         let record = decode(self.disk.read_record(&path).ok()?);
-        match &record {
-            Some(record) => self.remember(wheel, record),
-            None => {
-                tracing::warn!(%wheel, "a core metadata record is damaged and is made again");
-                let _ = self.disk.remove(&path);
-            }
+        if let Some(record) = &record {
+            self.remember(wheel, record);
+        } else {
+            tracing::warn!(%wheel, "a core metadata record is damaged and is made again");
+            let _ = self.disk.remove(&path);
         }
         record
     }

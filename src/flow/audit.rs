@@ -11,7 +11,7 @@ use wheelport_index::Sha256;
 use wheelport_index::UploadForm;
 
 /// The target of the audit lines in the log; a filter such as `wheelport::audit=info` keeps them.
-pub const TARGET: &str = "wheelport::audit";
+pub(super) const TARGET: &str = "wheelport::audit";
 
 /// One attempt. Dropping it unfinished says that it was broken off.
 #[derive(Debug)]

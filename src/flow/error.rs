@@ -258,7 +258,7 @@ impl From<FormError> for Error {
 }
 
 /// Whole seconds, rounded up, never zero: what a client is told to wait.
-pub const fn seconds(wait: Duration) -> u64 {
+pub(crate) const fn seconds(wait: Duration) -> u64 {
     let whole = wait.as_secs() + if wait.subsec_nanos() > 0 { 1 } else { 0 };
     if whole == 0 { 1 } else { whole }
 }

@@ -175,15 +175,14 @@ impl<S: IndexSource> IndexCache<S> {
         key: &S::Key,
         held: Loaded<S>,
     ) -> Result<IndexView<S::Content>, Error> {
-        let held = match held {
-            Some(record) => record,
-            None => {
-                let Some(record) = self.load(key).await else { return self.fetched(route, key, REQUEST_TIMEOUT).await };
-                if let Some(served) = self.usable(route, key, &record) {
-                    return Ok(IndexView::new(record, served));
-                }
-                record
+        let held = if let Some(record) = held {
+            record
+        } else {
+            let Some(record) = self.load(key).await else { return self.fetched(route, key, REQUEST_TIMEOUT).await };
+            if let Some(served) = self.usable(route, key, &record) {
+                return Ok(IndexView::new(record, served));
             }
+            record
         };
         if self.decide(&held) == Decision::Expired {
             return self.fetched(route, key, REQUEST_TIMEOUT).await;

@@ -31,7 +31,7 @@ pub struct UploadSettings {
     pub max_file_size: Size,
     /// What all other fields of a form may have together.
     pub max_fields_size: Size,
-    /// FormFields of a form at most.
+    /// Fields of a form at most.
     pub max_fields: usize,
     /// Uploads received at once; more are told to come back.
     pub max_at_once: usize,

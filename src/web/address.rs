@@ -36,7 +36,7 @@ use wheelport_index::excerpt;
 use wheelport_index::{FileKind, FileName, InvalidComponent, VersionSegment};
 
 /// The longest path read, in bytes: three components of the longest kind, every byte escaped, and the rest around.
-pub const MAX_LENGTH: usize = 4096;
+pub(super) const MAX_LENGTH: usize = 4096;
 
 /// More segments than any address has.
 const MAX_SEGMENTS: usize = 8;
@@ -71,7 +71,7 @@ impl RouteNames {
 
 /// What a path addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Address {
+pub(super) enum Address {
     /// The root: the start page, and the default route's place for uploads.
     Home,
     /// The place for uploads into a route.
@@ -118,7 +118,7 @@ pub enum Address {
 
 impl Address {
     /// The log and metric label.
-    pub const fn kind(&self) -> &'static str {
+    pub(super) const fn kind(&self) -> &'static str {
         match self {
             Self::Home => "home",
             Self::Upload { .. } => "upload",
@@ -133,7 +133,7 @@ impl Address {
 
 /// An address, and whether the client should use another spelling of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parsed {
+pub(super) struct Parsed {
     /// What is addressed.
     pub address: Address,
     /// Where a reading request belongs instead: a relative reference (RFC 3986, 4.2) of one or more `../`, then the
@@ -149,7 +149,7 @@ impl From<Address> for Parsed {
 }
 
 /// Reads the path of a request, still percent-encoded and without its query.
-pub fn parse(path: &str, routes: &RouteNames) -> Result<Parsed, Refusal> {
+pub(super) fn parse(path: &str, routes: &RouteNames) -> Result<Parsed, Refusal> {
     let segments = Segments::split(path)?;
     match segments.as_slice() {
         [] => Ok(Address::Home.into()),

@@ -27,7 +27,7 @@ const PRIVATE_SUFFIXES: [&str; 7] =
 
 /// The host a request means, as it was written: name or address, with the port if one was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host {
+pub(super) struct Host {
     authority: String,
     name: Name,
 }
@@ -41,7 +41,7 @@ enum Name {
 
 impl Host {
     /// Host and port for a link back to us, in lower case.
-    pub fn authority(&self) -> &str {
+    pub(super) fn authority(&self) -> &str {
         &self.authority
     }
 
@@ -292,7 +292,7 @@ impl Cidr {
 
 /// The address a request comes from: the peer's, or, as long as that is a trusted proxy, the one it names. Read from
 /// the right, because everything left of the first address we do not trust may be invented.
-pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> IpAddr {
+pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> IpAddr {
     let mut client = peer.to_canonical();
     if trusted.is_empty() {
         return client;
@@ -311,7 +311,7 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> Ip
 }
 
 /// The scheme the client used: `https` only if a trusted proxy says so.
-pub fn client_scheme(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> &'static str {
+pub(super) fn client_scheme(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> &'static str {
     let believed = trusted.iter().any(|block| block.contains(peer));
     let last = values(headers, &X_FORWARDED_PROTO).flat_map(|value| value.split(',')).last();
     if believed && last.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https")) { "https" } else { "http" }

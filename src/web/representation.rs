@@ -275,12 +275,11 @@ fn render_document(
         let document = |format| rendered.get(&(content.digest(), format, coding));
         formats.into_iter().find_map(document).map(|document| document.bytes.clone())
     };
-    let bytes = match held(coding) {
-        Some(bytes) => bytes,
-        None => {
-            let plain = held(ContentCoding::Identity).unwrap_or_else(|| content.render(format));
-            compress(plain, coding)?
-        }
+    let bytes = if let Some(bytes) = held(coding) {
+        bytes
+    } else {
+        let plain = held(ContentCoding::Identity).unwrap_or_else(|| content.render(format));
+        compress(plain, coding)?
     };
     // Two media types are two representations, even with the same bytes.
     let suffix = if format == Format::HtmlV1 { "-v1" } else { "" };

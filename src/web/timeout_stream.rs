@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     const TIMEOUTS: Timeouts =
-        Timeouts { idle: Duration::from_secs(60), header: Duration::from_secs(10), write: Duration::from_secs(30) };
+        Timeouts { idle: Duration::from_mins(1), header: Duration::from_secs(10), write: Duration::from_secs(30) };
 
     fn connection() -> (DuplexStream, TimeoutStream<DuplexStream>, ConnectionPhase) {
         let (client, server) = duplex(64);
@@ -250,7 +250,7 @@ mod tests {
             client.write_all(b"GET").await.expect("the connection is open");
             assert_eq!(stream.read(&mut buffer).await.expect("in time"), 3);
             let responding = phase.respond();
-            let silence = tokio::time::timeout(Duration::from_secs(600), stream.read(&mut buffer)).await;
+            let silence = tokio::time::timeout(Duration::from_mins(10), stream.read(&mut buffer)).await;
             assert!(silence.is_err(), "no limit while a response is made");
             drop(responding);
             let silence = tokio::time::timeout(Duration::from_secs(59), stream.read(&mut buffer)).await;

@@ -12,7 +12,7 @@ use crate::support::scripted::Gate;
 use crate::support::wheels::{PAGE, Sample, page};
 
 const LIMIT: Duration = Duration::from_secs(4);
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 const PROBE: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 fn limited() -> Builder {
