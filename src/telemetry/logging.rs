@@ -4,7 +4,7 @@
 //! kept at `info` whatever is asked for, because their finer levels print headers and bodies, and those hold secrets.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -14,14 +14,16 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::access_line::ACCESS_TARGET;
+
 /// Bytes of lines that may wait to be written.
 const QUEUE: usize = 8 << 20;
 /// What the writer keeps allocated between two writes, in bytes.
 const KEPT_ALLOCATED: usize = 64 << 10;
 /// How long lines are gathered before they are written.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(5);
-/// The target of the access log, one line for every request.
-pub const ACCESS_TARGET: &str = "wheelport::access";
+/// Set when the log is JSON.
+static JSON_SINK: OnceLock<JsonSink> = OnceLock::new();
 /// Crates whose finer levels would print secrets or framing.
 const KEPT_AT_INFO: [&str; 12] = [
     "aws_config",
@@ -70,14 +72,35 @@ pub fn start(format: LogFormat, filter: &str) -> Result<Flush, InvalidFilter> {
         LogFormat::Json => false,
         LogFormat::Human => true,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(directives).with_writer(lines);
+    let builder = tracing_subscriber::fmt().with_env_filter(directives).with_writer(lines.clone());
     if human {
         builder.with_ansi(io::stderr().is_terminal()).with_target(false).init();
     } else {
         // The span list names the request that a line belongs to, whatever task writes it.
         builder.json().flatten_event(true).with_current_span(false).with_span_list(true).init();
+        let has_access = tracing::enabled!(target: ACCESS_TARGET, tracing::Level::INFO);
+        let _ = JSON_SINK.set(JsonSink { lines, has_access });
     }
     Ok(flush)
+}
+
+/// A log of JSON lines.
+pub(super) struct JsonSink {
+    lines: LogSink,
+    /// Whether the filter lets the access log through.
+    pub has_access: bool,
+}
+
+/// The log, if it is JSON.
+pub(super) fn json_sink() -> Option<&'static JsonSink> {
+    JSON_SINK.get()
+}
+
+impl JsonSink {
+    /// Adds a complete line; it is dropped if too many wait.
+    pub(super) fn push(&self, line: &[u8]) {
+        self.lines.queue.push(line);
+    }
 }
 
 /// Where lines go. Cheap to clone.

@@ -7,7 +7,7 @@ use super::context::RequestContext;
 use super::headers::REQUEST_ID;
 use super::{Response, Site};
 use crate::flow::Served;
-use crate::telemetry::{ACCESS_TARGET, GaugeGuard, ResponseLabels};
+use crate::telemetry::{AccessLine, GaugeGuard, ResponseLabels};
 use wheelport_index::shortened;
 
 /// The longest path in a log line, in characters.
@@ -39,28 +39,25 @@ pub(super) fn record(
     let (kind, status) = (context.kind, response.status().as_u16());
     let served = outcome.served.map_or("none", Served::as_str);
     let sent = site.metrics.responded(&ResponseLabels { kind, status, served }, elapsed);
-    let (request, client, method) = (context.id.as_str(), context.client, context.method.as_str());
     // Probes come every few seconds and say nothing.
     if kind == "health" {
-        tracing::debug!(target: ACCESS_TARGET, request, %client, method, path = context.path(), status, "answered");
-    } else if tracing::enabled!(target: ACCESS_TARGET, tracing::Level::INFO) {
-        let path = shortened(context.path(), LONGEST_PATH);
+        tracing::debug!(request = context.id.as_str(), client = %context.client, path = context.path(), status, "probed");
+    } else if AccessLine::is_enabled() {
         let agent = context.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
         let agent = agent.map(|agent| shortened(agent, LONGEST_AGENT));
-        tracing::info!(
-            target: ACCESS_TARGET,
-            request,
-            %client,
-            method,
-            path = path.as_ref(),
+        let line = AccessLine {
+            request: context.id.as_str(),
+            client: context.client,
+            method: context.method.as_str(),
+            path: &shortened(context.path(), LONGEST_PATH),
             status,
             kind,
             served,
-            error = outcome.error,
-            ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-            agent = agent.as_deref(),
-            "answered"
-        );
+            error: outcome.error,
+            ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            agent: agent.as_deref(),
+        };
+        line.log();
     }
     response.map(|body| body.counted(sent, in_flight))
 }
