@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import alternatives
 import data
 import growth
 import load
@@ -28,7 +29,6 @@ import paths
 import report
 import resolve
 import results
-import rivals
 from servers import Server, Stage, Void, fresh
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,7 +137,7 @@ def blobs(scene: Scene) -> list[dict]:
 def contest(scene: Scene) -> dict:
     options, venvs = scene.options, scene.home / "venvs"
     rounds, seconds = min(options.rounds, 3), options.seconds
-    return rivals.measure(scene.stage, scene.stand, scene.origin, scene.control, scene.wheels, venvs, rounds, seconds)
+    return alternatives.measure(scene.stage, scene.stand, scene.origin, scene.control, scene.wheels, venvs, rounds, seconds)
 
 
 def resolving(scene: Scene) -> dict:
@@ -151,7 +151,7 @@ PARTS: dict[str, Callable[[Scene], object]] = {
     "pages": pages,
     "connections": connections,
     "blobs": blobs,
-    "rivals": contest,
+    "alternatives": contest,
     "resolve": resolving,
 }
 
