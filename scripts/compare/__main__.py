@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import alternatives
 import data
 import growth
 import load
@@ -29,6 +28,7 @@ import paths
 import report
 import resolve
 import results
+import alternatives
 from servers import Server, Stage, Void, fresh
 
 ROOT = Path(__file__).resolve().parents[2]
