@@ -66,18 +66,18 @@ LABEL org.opencontainers.image.title="Wheelport" \
 
 COPY --from=build /root-fs/ /
 
-# A container is reached from outside; the ports that are published decide who can. Metrics stay off until somebody sets
-# WHEELPORT_OPS_LISTEN.
+# A container serves clients outside of it; the ports that are published decide which. Metrics stay off until
+# WHEELPORT_OPS_LISTEN is set.
 ENV HOME=/home/wheelport \
     WHEELPORT_LISTEN=0.0.0.0:8080 \
     WHEELPORT_CACHE_DIR=/var/cache/wheelport \
     WHEELPORT_LOG_FORMAT=json
 
-# Numbers, so that Kubernetes' runAsNonRoot can tell.
+# Numbers, so that Kubernetes' runAsNonRoot can check them.
 USER 65532:65532
 EXPOSE 8080 9090
 VOLUME ["/var/cache/wheelport"]
-# Aliveness and not readiness: an engine that restarts what is unhealthy must not do so because AWS has trouble.
+# Liveness and not readiness: an engine that restarts unhealthy containers must not do so because AWS is down.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s --retries=3 CMD ["/usr/local/bin/wheelport", "healthcheck"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/wheelport"]

@@ -208,7 +208,7 @@ class Packages(pulumi.ComponentResource):
             )
         if not statements:
             raise ValueError(
-                f"nobody could take the role {self._prefix}-{role}: set irsa, trusted_services or trusted_principals"
+                f"no principal could assume the role {self._prefix}-{role}: set irsa, trusted_services or trusted_principals"
             )
         return statements
 

@@ -44,7 +44,7 @@ resource "aws_codeartifact_domain" "this" {
 }
 
 # The external connection belongs to a repository of its own: what is published stays apart from what is copied, and the
-# private repository is asked first.
+# private repository comes first.
 resource "aws_codeartifact_repository" "public" {
   count = var.external_connection == null ? 0 : 1
 

@@ -19,7 +19,7 @@ output "region" {
 }
 
 output "repository_endpoint" {
-  description = "CodeArtifact's own address of the repository; it wants a token, Wheelport does not."
+  description = "CodeArtifact's own address of the repository; it requires a token, Wheelport does not."
   value       = data.aws_codeartifact_repository_endpoint.private.repository_endpoint
 }
 
@@ -29,7 +29,7 @@ output "read_role_arn" {
 }
 
 output "publish_role_arn" {
-  description = "The role for a Wheelport that also takes uploads."
+  description = "The role for a Wheelport that also accepts uploads."
   value       = one([for name, role in aws_iam_role.this : role.arn if name == "publish"])
 }
 

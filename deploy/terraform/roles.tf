@@ -18,7 +18,7 @@ locals {
     } : {},
   )
 
-  # The read role takes the publish role only where somebody asked for it.
+  # The read role assumes the publish role only where that was requested.
   chained = var.create_publish_role && var.publish_from_read_role
 
   # arn:aws:iam::ACCOUNT:oidc-provider/ISSUER
@@ -178,7 +178,7 @@ resource "aws_iam_role" "this" {
         length(each.value.accounts) + length(var.trusted_services) + length(var.trusted_principals) > 0
         || (each.key == "publish" && local.chained)
       )
-      error_message = "Nobody could take the role ${var.name_prefix}-${each.key}: set irsa, trusted_services or trusted_principals."
+      error_message = "No principal could assume the role ${var.name_prefix}-${each.key}: set irsa, trusted_services or trusted_principals."
     }
   }
 }

@@ -28,7 +28,7 @@ variable "name_prefix" {
 }
 
 variable "create_publish_role" {
-  description = "Whether there is a role that may also publish. Serve with it only where people upload."
+  description = "Whether to create a role that may also publish. Serve with it only where people upload."
   type        = bool
   default     = true
 }
@@ -40,7 +40,7 @@ variable "publish_from_read_role" {
 }
 
 variable "irsa" {
-  description = "Lets Kubernetes service accounts take the roles: the cluster's OIDC provider, and the accounts as NAMESPACE:NAME."
+  description = "Lets Kubernetes service accounts assume the roles: the cluster's OIDC provider, and the accounts as NAMESPACE:NAME."
   type = object({
     provider_arn     = string
     read_accounts    = optional(list(string), [])
@@ -50,7 +50,7 @@ variable "irsa" {
 }
 
 variable "trusted_services" {
-  description = "Services whose workloads take the roles: ecs-tasks.amazonaws.com, ec2.amazonaws.com, pods.eks.amazonaws.com (Pod Identity)."
+  description = "Services whose workloads assume the roles: ecs-tasks.amazonaws.com, ec2.amazonaws.com, pods.eks.amazonaws.com (Pod Identity)."
   type        = list(string)
   default     = []
 }
@@ -68,7 +68,7 @@ variable "external_id" {
 }
 
 variable "reader_accounts" {
-  description = "Other accounts whose roles may mint tokens and install; they need a policy of their own besides."
+  description = "Other accounts whose roles may mint tokens and install; they also need a policy of their own."
   type        = list(string)
   default     = []
 }
@@ -92,7 +92,7 @@ variable "max_session_duration" {
 }
 
 variable "key_deletion_window" {
-  description = "Days between the destruction of the key in Terraform and its real end; without the key the packages are gone."
+  description = "Days between the destruction of the key in Terraform and its deletion; without the key the packages are lost."
   type        = number
   default     = 30
 }

@@ -29,7 +29,7 @@ import paths
 import report
 import resolve
 import results
-import rivals
+import alternatives
 from servers import Server, Stage, Void, fresh
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,7 +140,7 @@ def blobs(scene: Scene) -> list[dict]:
 def contest(scene: Scene) -> dict:
     options, venvs = scene.options, scene.home / "venvs"
     rounds, seconds = min(options.rounds, 3), options.seconds
-    return rivals.measure(scene.stage, scene.stand, scene.origin, scene.control, scene.wheels, venvs, rounds, seconds)
+    return alternatives.measure(scene.stage, scene.stand, scene.origin, scene.control, scene.wheels, venvs, rounds, seconds)
 
 
 def resolving(scene: Scene) -> dict:
@@ -171,7 +171,7 @@ PARTS: dict[str, Callable[[Scene], object]] = {
     "pages": pages,
     "connections": connections,
     "blobs": blobs,
-    "rivals": contest,
+    "alternatives": contest,
     "resolve": resolving,
 }
 # Parts that are only played when they are named.

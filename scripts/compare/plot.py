@@ -36,7 +36,7 @@ def ratios(title: str, rows: list[tuple[str, float, float | None]]) -> str:
             x = left + reach * scale
             parts.append(f'<line class="reach" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 3}" y2="{y + 21}"/>')
     parts.append(f'<line class="reach" x1="{WIDTH - 150}" x2="{WIDTH - 150}" y1="10" y2="26"/>')
-    parts.append(f'<text x="{WIDTH - 142}" y="24">to be reached</text>')
+    parts.append(f'<text x="{WIDTH - 142}" y="24">target</text>')
     return "\n".join([*parts, "</svg>\n"])
 
 

@@ -97,8 +97,8 @@ def about(kept: dict[str, dict]) -> str:
             *said,
             table(head, rows, 5),
             prose(
-                "*Program* is the beginning of its SHA-256. *Load* is the average of one minute: two cores are full at 2, and",
-                "what is above that before a part begins is other work at the same time.",
+                "*Program* is the beginning of its SHA-256. *Load* is the average over one minute: two cores are full at 2, and what is",
+                "above that before a part begins is other work on the machine.",
             ),
         ]
     )
@@ -108,13 +108,13 @@ def paths_section(docs: Path, found: list[dict]) -> str:
     rows = [(each["name"], each["ratio"], each["reach"]) for each in found]
     (docs / "performance-ratios.svg").write_text(plot.ratios("Requests per second, ours divided by theirs", rows))
     head = ["path", "connections", "requests/s", "bytes/s", "CPU µs a request", "p99 ms", "against", "requests/s"]
-    head += ["CPU µs a request", "ratio", "reach", "CPU ratio", "peak MiB, ours, theirs"]
+    head += ["CPU µs a request", "ratio", "target", "CPU ratio", "peak MiB, ours, theirs"]
     lines = table(head, [line(each) for each in found]).replace("--:|--:|--:|--:|--:|--:|", "--:|--:|--:|--:|--:|---|", 1)
     said = prose(
         "*Ratio* is our requests per second divided by theirs, *CPU ratio* their CPU time for a request divided by ours;",
         "above 1 we are ahead. With files of 300 MB every connection gets the file once, and p99 is the slowest.",
     )
-    return f"### Warm answers\n\n{lines}\n\n![Ratios](performance-ratios.svg)\n\n{said}"
+    return f"### Warm responses\n\n{lines}\n\n![Ratios](performance-ratios.svg)\n\n{said}"
 
 
 def memory_section(_docs: Path, found: dict) -> str:
@@ -122,7 +122,7 @@ def memory_section(_docs: Path, found: dict) -> str:
         row("idle", f"{found['idle_mib']:.1f} MiB", "20 MiB"),
         row(f"{found['downloads']} downloads of 300 MB at once", f"{found['downloads_mib']:.1f} MiB", "128 MiB"),
     ]
-    return f"### Memory\n\n{table(['what', 'measured', 'reach'], rows)}"
+    return f"### Memory\n\n{table(['what', 'measured', 'target'], rows)}"
 
 
 def cold_section(_docs: Path, found: dict) -> str:
@@ -136,7 +136,7 @@ def cold_section(_docs: Path, found: dict) -> str:
         row(f"the same: time beside serving it warm ({both})", f"{storm['ratio']:.2f}", "1.3"),
         row("the same: peak memory", f"{storm['peak_mib']:.0f} MiB", ""),
     ]
-    return f"### Files that were never asked for before\n\n{table(['what', 'measured', 'reach'], rows)}"
+    return f"### Cold files\n\n{table(['what', 'measured', 'target'], rows)}"
 
 
 def pages_section(docs: Path, found: dict) -> str:
@@ -157,8 +157,8 @@ def pages_section(docs: Path, found: dict) -> str:
     ]
     head = ["files of a page", "first sight, ms", "warm, requests/s", "CPU µs a request", "peak MiB"]
     said = prose(
-        f"While a page of 15,000 files (5 MB) is asked for the first time, p99 of other answers is {sight['p99_beside_ms']:.2f} ms;",
-        f"without that page it is {sight['p99_alone_ms']:.2f} ms. It is to stay unmoved.",
+        f"While a page of 15,000 files (5 MB) is requested for the first time, p99 of other responses is {sight['p99_beside_ms']:.2f} ms;",
+        f"without that page it is {sight['p99_alone_ms']:.2f} ms. The target is no change.",
     )
     return f"### Pages by their size\n\n{table(head, rows, 0)}\n\n![Pages](performance-pages.svg)\n\n{said}"
 
@@ -190,7 +190,7 @@ def connections_section(docs: Path, found: list[dict]) -> str:
 def blobs_section(docs: Path, found: list[dict]) -> str:
     points = lambda what: [(each["blobs"], each[what]) for each in found]  # noqa: E731
     panels = [
-        ("ms", [("until it answers", points("start_ms")), ("until counted", points("inventory_ms"))]),
+        ("ms", [("until it responds", points("start_ms")), ("until counted", points("inventory_ms"))]),
         ("memory, MiB", [("idle, counted", points("idle_mib")), ("most so far", points("peak_mib"))]),
         ("requests/s, warm file of 10 KB, 32 connections", [("warm", points("rps"))]),
     ]
@@ -219,41 +219,41 @@ def blobs_section(docs: Path, found: list[dict]) -> str:
         "CPU µs a request",
     ]
     said = prose(
-        "*Start* is from the start of the process to its first answer and is to stay below 100 ms with 100,000 files; counting",
-        "goes on behind it. The files have the cache's own layout but are holes, and what the system knows of the directory",
-        "is still in memory: on a machine that was just started, counting takes as long as its disk needs. The requests are",
-        "for one file among all those, over 32 connections.",
+        "*Start* is from the start of the process to its first response; the target is below 100 ms with 100,000 files. Counting",
+        "continues in the background. The files have the cache's own layout but are sparse, and the system has the directory in",
+        "memory: on a machine that has just started, counting takes as long as its disk needs. The requests are for one file",
+        "among all of them, over 32 connections.",
     )
     title = "### The cache by its number of files"
     return f"{title}\n\n{table(head, rows, 0)}\n\n![Files in the cache](performance-blobs.svg)\n\n{said}"
 
 
-def rivals_section(docs: Path, found: dict) -> str:
+def alternatives_section(docs: Path, found: dict) -> str:
     panels = []
     for what, label in MEASURES.items():
         rates = {name: each[what]["requests_per_second"] if what in each else 0.0 for name, each in found.items()}
         bars = [(name, rate, f"{rate:,.0f}" if rate else "failed") for name, rate in rates.items()]
         panels.append((f"{label}, requests/s", bars))
-    (docs / "performance-rivals.svg").write_text(plot.bars("Warm answers of caching indexes", panels))
+    (docs / "performance-alternatives.svg").write_text(plot.bars("Warm responses of caching indexes", panels))
     head = ["server", "start ms", "idle MiB", "peak MiB", "cold 16 MB, ms", "upstream requests for a crowd"]
     for label in MEASURES.values():
         head += [f"{label}: requests/s", "p99 ms", "CPU µs a request"]
-    rows = [row(name, *rival_cells(each)) for name, each in found.items()]
+    rows = [row(name, *alternative_cells(each)) for name, each in found.items()]
     hows = "\n".join(f"- {name}: {each['how']}" for name, each in found.items())
     failures = [f"- {name}, {what}: {said}" for name, each in found.items() for what, said in each["failed"].items()]
     failed = "\n\nFailed:\n\n" + "\n".join(failures) if failures else ""
     crowd = next(each["crowd"]["clients"] for each in found.values() if "crowd" in each)
     said = prose(
-        "Everybody has the same upstream, `benches/stand`, which asks for no credentials: none but Wheelport can mint a",
-        "token. Page and small file: 32 connections; 16 MB: 8. Pages are asked for as pip does, with `gzip, deflate`; each",
+        "All servers have the same upstream, `benches/stand`, which asks for no credentials, because only Wheelport can mint a",
+        "token. Page and small file: 32 connections; 16 MB: 8. Pages are requested as pip does, with `gzip, deflate`; each",
         "server has a body of its own, which must not change and must list all files. Memory is the resident size, summed over",
-        f"processes. The crowd is {crowd} clients that ask for one file of 32 MB at once before anybody has; the page that names it is counted with it. Started like this:",
+        f"processes. The crowd is {crowd} clients that request one file of 32 MB at once, before any other client has; the page that names it is counted too. Started like this:",
     )
-    plotted = "![Caching indexes](performance-rivals.svg)"
+    plotted = "![Caching indexes](performance-alternatives.svg)"
     return f"### Other caching indexes\n\n{table(head, rows)}\n\n{plotted}\n\n{said}\n\n{hows}{failed}"
 
 
-def rival_cells(each: dict) -> list[str]:
+def alternative_cells(each: dict) -> list[str]:
     def cell(what: str, show) -> str:
         return "failed" if what in each["failed"] else show(each[what]) if what in each else "–"
 
@@ -286,14 +286,14 @@ def resolve_section(docs: Path, found: dict) -> str:
     latency = found["latency"].replace("ms", " ms")
     title = f"A hundred packages, upstream {latency} away"
     (docs / "performance-resolve.svg").write_text(plot.bars(title, panels))
-    head = ["client", "how", "seconds", "requests upstream", "MB of files from there", "times as fast as straight", "reach"]
+    head = ["client", "how", "seconds", "requests upstream", "MB of files from there", "times as fast as straight", "target"]
     said = prose(
-        f"A hundred made-up projects, ten layers deep, eight versions each: {found['files']} wheels, {size(found['bytes'])} in all.",
+        f"A hundred invented projects, ten layers deep, eight versions each: {found['files']} wheels, {size(found['bytes'])} in all.",
         "Of every ten projects one has wheels of 3 MiB, three of 256 KiB, six of 20 KiB. The upstream is the emulator, which",
-        f"like CodeArtifact has no core metadata and answers every request {latency} late. *Straight* has a token in the",
-        "address. Clients begin without any cache every time and must come to the same outcome; a cold proxy was never asked",
-        "anything. *From memory* is `benches/stand` with the warm proxy's answers and no latency: what is left then is the",
-        "client's own time.",
+        f"like CodeArtifact has no core metadata, and delays every response by {latency}. *Straight* has a token in the address.",
+        "Clients begin without any cache every time and must come to the same result; a cold proxy has served nothing before.",
+        "*From memory* is `benches/stand` with the warm proxy's responses and no latency: what is left then is the client's own",
+        "time.",
     )
     plotted = "![A hundred packages](performance-resolve.svg)"
     return f"### A hundred packages, {latency} from upstream\n\n{table(head, rows, 2)}\n\n{plotted}\n\n{said}"
@@ -306,6 +306,6 @@ SECTIONS = {
     "pages": pages_section,
     "connections": connections_section,
     "blobs": blobs_section,
-    "rivals": rivals_section,
+    "alternatives": alternatives_section,
     "resolve": resolve_section,
 }

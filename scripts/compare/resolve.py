@@ -17,7 +17,7 @@ import urllib.request
 from pathlib import Path
 
 import environment
-from rivals import install
+from alternatives import install
 from servers import Server, Stage, Void, fresh, wait_until_ready
 
 LATENCY = "30ms"

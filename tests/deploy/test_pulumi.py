@@ -106,7 +106,7 @@ def test_the_read_role_may_take_the_publish_role(tmp_path):
 def test_a_role_that_nobody_could_take_is_refused(tmp_path):
     done = run(tmp_path, domain="acme")
     assert done.returncode != 0
-    assert "nobody could take the role wheelport-read" in done.stderr
+    assert "no principal could assume the role wheelport-read" in done.stderr
 
 
 def test_the_example_names_only_settings_that_the_program_reads():

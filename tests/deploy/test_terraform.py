@@ -194,7 +194,7 @@ def test_a_role_that_nobody_could_take_is_refused(world, tmp_path):
     terraform = Terraform(folder, world.emulator.environment())
     terraform.init_like(world.terraform)
     refused = terraform.run("plan", "-no-color", "-input=false", expect=(1,))
-    assert "Nobody could take the role wheelport-read" in refused
+    assert "No principal could assume the role wheelport-read" in refused
 
 
 CONFIG = f"""

@@ -39,7 +39,7 @@ FAILURES = (Void, OSError, ValueError, KeyError, subprocess.SubprocessError)
 
 
 @dataclass(frozen=True)
-class Rival:
+class Alternative:
     """Somebody to compare with. `serve` starts it in a directory, in front of an index, and says where its pages are."""
 
     name: str
@@ -100,15 +100,15 @@ def devpi(stage: Stage, programs: Path, home: Path, index: str) -> tuple[Server,
     return server, f"/{DEVPI_USER}/mirror/+simple/"
 
 
-RIVALS = [
-    Rival("peryx", ("peryx==2026.1010.0",), "`peryx serve`, one cached index", peryx),
-    Rival(
+ALTERNATIVES = [
+    Alternative("peryx", ("peryx==2026.1010.0",), "`peryx serve`, one cached index", peryx),
+    Alternative(
         "proxpi",
         ("proxpi==1.3.1", "gunicorn==27.0.1"),
         "gunicorn, one worker, as it asks for, with 8 threads",
         proxpi,
     ),
-    Rival("devpi", ("devpi-server==6.20.3",), "`devpi-server` with 50 threads, its default; one mirror index", devpi),
+    Alternative("devpi", ("devpi-server==6.20.3",), "`devpi-server` with 50 threads, its default; one mirror index", devpi),
 ]
 
 
@@ -157,7 +157,7 @@ class Contest:
         try:
             starts = []
             for number in range(STARTS):
-                server, base = serve(fresh(self.stage.work / "rivals" / f"{name}-{number}"))
+                server, base = serve(fresh(self.stage.work / "alternatives" / f"{name}-{number}"))
                 starts.append(server.started * 1000)
                 if number < STARTS - 1:
                     self.stage.end(server)
@@ -235,15 +235,15 @@ def measure(
     )
     if contest.rows["wheelport"]["failed"]:
         raise Void(contest.rows["wheelport"]["failed"]["start"])
-    for rival in RIVALS:
-        name = rival.requirements[0].replace("==", " ")
+    for alternative in ALTERNATIVES:
+        name = alternative.requirements[0].replace("==", " ")
         try:
-            programs = install(venvs, rival.name, rival.requirements)
+            programs = install(venvs, alternative.name, alternative.requirements)
         except FAILURES as error:
-            contest.rows[name] = {"how": rival.how, "failed": {"start": reason(error)}}
+            contest.rows[name] = {"how": alternative.how, "failed": {"start": reason(error)}}
             continue
-        serve = lambda home, rival=rival, programs=programs: rival.serve(stage, programs, home, contest.index)  # noqa: E731
-        contest.enter(name, rival.how, serve)
+        serve = lambda home, alternative=alternative, programs=programs: alternative.serve(stage, programs, home, contest.index)  # noqa: E731
+        contest.enter(name, alternative.how, serve)
     contest.running["upstream itself"] = origin, f"/{data.PREFIX}/"
     contest.rows["upstream itself"] = {"how": "nothing but hyper, from memory", "failed": {}}
     combined = lambda found: asdict(median(found))  # noqa: E731
