@@ -28,7 +28,7 @@ use super::space::{EVICTABLE, Space};
 use wheelport_runtime::Clock;
 
 /// The layout's version, as `DIR/format` holds it.
-const FORMAT: &str = "wheelport cache 1\n";
+const FORMAT: &str = "wheelport cache 2\n";
 /// The file that holds the layout's version.
 pub(super) const FORMAT_FILE: &str = "format";
 /// The directory of the records of published files; not a part of [`EVICTABLE`].

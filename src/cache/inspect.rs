@@ -8,6 +8,9 @@ use super::disk::{FORMAT_FILE, PUBLISHED};
 use super::space::EVICTABLE;
 use wheelport_index::Hasher;
 
+/// A directory of the first layout, which is emptied with the others.
+const FORMER: &str = "sidecars";
+
 /// The files of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KindStats {
@@ -71,7 +74,7 @@ pub fn clear(root: &Path) -> io::Result<u64> {
     // A directory of another format may be emptied too, but never one that is no cache at all.
     fs::metadata(root.join(FORMAT_FILE)).map_err(|_| not_a_cache(root))?;
     let mut removed = 0;
-    for kind in EVICTABLE.into_iter().chain([PUBLISHED]) {
+    for kind in EVICTABLE.into_iter().chain([PUBLISHED, FORMER]) {
         let directory = root.join(kind);
         // A directory of an older layout may lack it.
         for path in if directory.is_dir() { files(&directory)? } else { Vec::new() } {

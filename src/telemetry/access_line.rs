@@ -16,8 +16,9 @@ use super::logging;
 /// The target of the access log; a filter such as `wheelport::access=info` keeps it.
 pub const ACCESS_TARGET: &str = "wheelport::access";
 
+const MESSAGE: &str = "request served";
+
 /// What the line says.
-#[derive(Serialize)]
 pub struct AccessLine<'a> {
     /// The id of the request.
     pub request: &'a str,
@@ -31,12 +32,10 @@ pub struct AccessLine<'a> {
     /// How the response came about, or `none`.
     pub served: &'static str,
     /// The code of the error, if it is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'static str>,
     /// Milliseconds until the headers of the response.
     pub ms: u64,
     /// What the client calls itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<&'a str>,
 }
 
@@ -47,8 +46,18 @@ struct JsonLine<'a> {
     timestamp: humantime::Rfc3339Timestamp,
     level: &'static str,
     message: &'static str,
-    #[serde(flatten)]
-    line: &'a AccessLine<'a>,
+    request: &'a str,
+    client: IpAddr,
+    method: &'a str,
+    path: &'a str,
+    status: u16,
+    kind: &'static str,
+    served: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+    ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<&'a str>,
     target: &'static str,
 }
 
@@ -78,15 +87,31 @@ impl AccessLine<'_> {
     fn event(&self) {
         let Self { request, client, method, path, status, kind, served, error, ms, agent } = self;
         tracing::info!(
-            target: ACCESS_TARGET, request, %client, method, path, status, kind, served, error, ms, agent, "answered"
+            target: ACCESS_TARGET, request, %client, method, path, status, kind, served, error, ms, agent, "{MESSAGE}"
         );
     }
 
     #[expect(clippy::disallowed_methods, reason = "a log line carries the time it was written at")]
     fn write(&self, buffer: &mut Vec<u8>) {
+        let Self { request, client, method, path, status, kind, served, error, ms, agent } = *self;
         let timestamp = humantime::format_rfc3339_micros(SystemTime::now());
-        let (level, message, target) = ("INFO", "answered", ACCESS_TARGET);
-        let line = JsonLine { timestamp, level, message, line: self, target };
+        let (level, message, target) = ("INFO", MESSAGE, ACCESS_TARGET);
+        let line = JsonLine {
+            timestamp,
+            level,
+            message,
+            request,
+            client,
+            method,
+            path,
+            status,
+            kind,
+            served,
+            error,
+            ms,
+            agent,
+            target,
+        };
         serde_json::to_writer(&mut *buffer, &line).expect("a line of text and numbers can be written to memory");
         buffer.push(b'\n');
     }

@@ -4,8 +4,8 @@
 //! kept at `info` whatever is asked for, because their finer levels print headers and bodies, and those hold secrets.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::{Arc, OnceLock};
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 

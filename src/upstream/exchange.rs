@@ -295,10 +295,10 @@ impl Exchange<'_> {
             self.upstream.admit(self.deadline).await.map_err(AttemptError::Fatal)?;
         }
         let request = self.request(hop, token).map_err(|error| AttemptError::Fatal(error.into()))?;
-        let head_timeout = self.upstream.settings().head_timeout.get();
+        let header_timeout = self.upstream.settings().header_timeout.get();
         let sent = Instant::now();
         metrics.sent(label);
-        let error = match client.send(request, self.deadline.min(sent + head_timeout)).await {
+        let error = match client.send(request, self.deadline.min(sent + header_timeout)).await {
             Ok(response) => {
                 if at_endpoint {
                     admission.responded(response.status() == StatusCode::TOO_MANY_REQUESTS);
@@ -310,7 +310,7 @@ impl Exchange<'_> {
         let is_unreachable = match &error {
             SendError::Connection(reason, _) => *reason == Unavailability::Connect,
             // A deadline that was almost over says nothing about the upstream.
-            SendError::Timeout => sent.elapsed() >= head_timeout / 2,
+            SendError::Timeout => sent.elapsed() >= header_timeout / 2,
             SendError::Malformed => false,
         };
         if at_endpoint && is_unreachable {

@@ -73,7 +73,7 @@ impl fmt::Debug for FileBody {
 
 impl Upstream {
     /// Requests a file. The headers come within
-    /// [`ClientSettings::answer_timeout`](super::ClientSettings::answer_timeout); the body may take longer.
+    /// [`ClientSettings::response_timeout`](super::ClientSettings::response_timeout); the body may take longer.
     pub async fn file(&self, request: FileRequest) -> Result<FileReply, UpstreamError> {
         self.counted(RequestKind::File, self.open_file(request)).await
     }

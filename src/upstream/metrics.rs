@@ -99,7 +99,7 @@ impl UpstreamMetrics {
         registry.register("retries", "Retries, by cause", self.retries.clone());
         registry.register("bytes", "Body bytes received from upstream", self.bytes.clone());
         registry.register("in_flight", "Requests to upstream in flight, bodies included", self.in_flight.clone());
-        registry.register("answer_seconds", "Time to a page or to the headers of a file", self.seconds.clone());
+        registry.register("response_seconds", "Time to a page or to the headers of a file", self.seconds.clone());
         registry.register("throttles", "Responses 429 of upstream", self.throttles.clone());
         registry.register(
             "queued",

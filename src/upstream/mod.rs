@@ -132,7 +132,7 @@ impl Upstream {
     }
 
     fn deadline(&self) -> Instant {
-        Instant::now() + self.settings().answer_timeout.get()
+        Instant::now() + self.settings().response_timeout.get()
     }
 
     /// Counts a call by its result and measures its time.

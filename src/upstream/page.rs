@@ -47,7 +47,7 @@ enum PageContentType {
 
 impl Upstream {
     /// Requests one project's page, as JSON where upstream has it. The complete page comes within
-    /// [`ClientSettings::answer_timeout`](super::ClientSettings::answer_timeout).
+    /// [`ClientSettings::response_timeout`](super::ClientSettings::response_timeout).
     pub async fn page(&self, name: &ProjectName) -> Result<PageReply, UpstreamError> {
         self.counted(RequestKind::Page, self.page_until(name, self.deadline())).await
     }

@@ -17,10 +17,10 @@ pub struct ClientSettings {
     /// For name resolution, connecting and the TLS handshake together.
     pub connect_timeout: HumanDuration,
     /// From the request to the end of the response headers, per attempt.
-    pub head_timeout: HumanDuration,
+    pub header_timeout: HumanDuration,
     /// For a whole page, or for the headers of a file: waiting for a token and for permits, every attempt and the
     /// pauses between them included. Below the 15 seconds after which pip gives up.
-    pub answer_timeout: HumanDuration,
+    pub response_timeout: HumanDuration,
     /// The longest silence in the middle of a body.
     pub stall_timeout: HumanDuration,
     /// How long upstream may take to respond to an upload after its last byte.
@@ -71,8 +71,8 @@ impl Default for ClientSettings {
     fn default() -> Self {
         Self {
             connect_timeout: HumanDuration::secs(3),
-            head_timeout: HumanDuration::secs(10),
-            answer_timeout: HumanDuration::secs(10),
+            header_timeout: HumanDuration::secs(10),
+            response_timeout: HumanDuration::secs(10),
             stall_timeout: HumanDuration::secs(30),
             publish_timeout: HumanDuration::secs(120),
             slow_rate: Size(1024),

@@ -59,5 +59,6 @@ pub(super) fn record(
         };
         line.log();
     }
-    response.map(|body| body.counted(sent, in_flight))
+    response.body_mut().count(sent, in_flight);
+    response
 }

@@ -274,7 +274,7 @@ impl<'a> Segments<'a> {
             count += 1;
         }
         let slashes = path.len() - path.trim_end_matches('/').len();
-        // One `../` of a redirect undoes one slash; nobody has a reason to send many.
+        // One `../` of a redirect undoes one slash; no client has a reason to send many.
         if count > MAX_SEGMENTS || slashes > MAX_SEGMENTS {
             Err(Refusal::NothingHere)
         } else {
@@ -287,10 +287,18 @@ impl<'a> Segments<'a> {
     }
 }
 
-/// Decodes one segment once and refuses what would be ambiguous to anybody who looked at it again.
+/// Decodes one segment once and refuses what would be ambiguous to code that looks at it again.
 fn decode(raw: &str) -> Result<Cow<'_, str>, AddressFault> {
+    let is_relative = |segment: &str| matches!(segment, "." | "..");
+    if is_relative(raw) {
+        return Err(AddressFault::Relative);
+    }
+    // Nearly all segments are plain.
+    if raw.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'\\')) {
+        return Ok(Cow::Borrowed(raw));
+    }
     let decoded = percent_decode_str(raw).decode_utf8().map_err(|_| AddressFault::Encoding)?;
-    if decoded == "." || decoded == ".." {
+    if is_relative(&decoded) {
         return Err(AddressFault::Relative);
     }
     for c in decoded.chars() {

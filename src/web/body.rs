@@ -16,7 +16,8 @@ use crate::telemetry::GaugeGuard;
 pub struct ResponseBody {
     content: BodyContent,
     counting: Option<(Counter, GaugeGuard)>,
-    _responding: Option<Responding>,
+    /// Dropped with the body.
+    responding: Option<Responding>,
 }
 
 enum BodyContent {
@@ -28,7 +29,7 @@ enum BodyContent {
 
 impl ResponseBody {
     fn new(content: BodyContent) -> Self {
-        Self { content, counting: None, _responding: None }
+        Self { content, counting: None, responding: None }
     }
 
     pub(super) fn empty() -> Self {
@@ -43,16 +44,14 @@ impl ResponseBody {
         Self::new(BodyContent::Stream(Body::from_stream(chunks)))
     }
 
-    /// The same body, which counts what is sent, and its request as in flight until it is done.
-    #[must_use]
-    pub(super) fn counted(self, sent: Counter, in_flight: GaugeGuard) -> Self {
-        Self { counting: Some((sent, in_flight)), ..self }
+    /// Counts what is sent, and its request as in flight until it is done.
+    pub(super) fn count(&mut self, sent: Counter, in_flight: GaugeGuard) {
+        self.counting = Some((sent, in_flight));
     }
 
-    /// The same body, which tells its connection when it is done.
-    #[must_use]
-    pub(super) fn until_done(self, responding: Responding) -> Self {
-        Self { _responding: Some(responding), ..self }
+    /// Tells the connection when this is done.
+    pub(super) fn until_done(&mut self, responding: Responding) {
+        self.responding = Some(responding);
     }
 }
 

@@ -4,8 +4,9 @@
 //! `Last-Modified`, so dates never match. A request for several ranges gets the whole file: no installer sends one, and
 //! they are a well-known way to make a server work for nothing.
 
+use bytes::Bytes;
 use http::Method;
-use http::header::{HeaderMap, IF_NONE_MATCH, IF_RANGE, RANGE};
+use http::header::{HeaderMap, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE};
 
 use super::headers::values;
 
@@ -34,9 +35,24 @@ pub(super) enum Selection {
     NotSatisfiable,
 }
 
+impl Selection {
+    /// The selected part of bytes in memory.
+    pub(super) fn of(self, bytes: &Bytes) -> Bytes {
+        let position = |at: u64| usize::try_from(at).expect("a part of bytes in memory lies within them");
+        match self {
+            Self::Part { first, last } => bytes.slice(position(first)..=position(last)),
+            Self::Whole | Self::NotSatisfiable => bytes.clone(),
+        }
+    }
+}
+
 /// Decides for a representation with the strong entity tag `etag`, quotes included; `length` is given in bytes where
 /// parts of it are served.
-pub(super) fn decide(method: &Method, headers: &HeaderMap, etag: &str, length: Option<u64>) -> Decision {
+pub(super) fn decide(method: &Method, headers: &HeaderMap, etag: &HeaderValue, length: Option<u64>) -> Decision {
+    if !headers.contains_key(IF_NONE_MATCH) && !headers.contains_key(RANGE) {
+        return Decision::Send(Selection::Whole);
+    }
+    let etag = etag.to_str().unwrap_or_default();
     if none_match(values(headers, &IF_NONE_MATCH), etag) {
         return Decision::NotModified;
     }
@@ -118,7 +134,6 @@ fn position(raw: &str) -> Position {
 
 #[cfg(test)]
 mod tests {
-    use http::header::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
@@ -134,7 +149,7 @@ mod tests {
         for (name, value) in asked {
             headers.append(*name, HeaderValue::from_str(value).expect("a header value"));
         }
-        decide(method, &headers, ETAG, Some(100))
+        decide(method, &headers, &HeaderValue::from_static(ETAG), Some(100))
     }
 
     #[test]

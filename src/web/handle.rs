@@ -183,7 +183,7 @@ impl Found {
                 let (length, sha256) = (metadata.bytes.len() as u64, metadata.sha256);
                 let text = HeaderValue::from_static("text/plain; charset=utf-8");
                 let representation = Representation::immutable(text, Some(length), Some(sha256));
-                Document { representation, bytes: metadata.bytes }.respond(context, Some(served))
+                representation.respond(context, Some(served), |selection| Ok(selection.of(&metadata.bytes).into()))
             }
             Self::Uploaded(uploaded) => uploaded.respond(context),
             Self::Home(document) => document.respond(context, None),

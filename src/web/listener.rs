@@ -9,7 +9,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Either, Ready, ready};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
@@ -71,17 +70,24 @@ impl Service<hyper::Request<Incoming>> for ConnectionService {
         let request = request.map(received);
         match &self.handler {
             Handler::Proxy(site) => match handle(site, self.peer, request) {
-                Either::Left(now) => Either::Left(ready(Ok(now.into_inner().map(|body| body.until_done(responding))))),
-                Either::Right(later) => {
-                    Either::Right(later.map(|response| Ok(response.map(|body| body.until_done(responding)))).boxed())
+                Either::Left(now) => {
+                    let mut response = now.into_inner();
+                    response.body_mut().until_done(responding);
+                    Either::Left(ready(Ok(response)))
                 }
+                Either::Right(later) => Either::Right(Box::pin(async move {
+                    let mut response = later.await;
+                    response.body_mut().until_done(responding);
+                    Ok(response)
+                })),
             },
             Handler::Operations(router) => {
                 let (router, mut request) = (router.clone(), request);
                 request.extensions_mut().insert(ConnectInfo(self.peer.address));
                 Either::Right(Box::pin(async move {
-                    let response = router.oneshot(request).await?;
-                    Ok(response.map(|body| ResponseBody::from(body).until_done(responding)))
+                    let mut response = router.oneshot(request).await?.map(ResponseBody::from);
+                    response.body_mut().until_done(responding);
+                    Ok(response)
                 }))
             }
         }

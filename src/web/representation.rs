@@ -5,7 +5,6 @@
 //! and all of its files, so equal keys have equal bytes whatever repository they come from.
 
 use std::io::Write as _;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -44,7 +43,7 @@ const RENDER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(12);
 pub(super) struct Representation {
     headers: HeaderMap,
     /// The strong entity tag, with quotes; without one there are no conditions and no ranges.
-    etag: Option<Box<str>>,
+    etag: Option<HeaderValue>,
     /// The length in bytes, if known.
     length: Option<u64>,
     /// Whether parts are served.
@@ -78,6 +77,9 @@ impl Representation {
     fn new(content_type: HeaderValue, length: Option<u64>) -> Self {
         let mut headers = HeaderMap::with_capacity(HEADERS);
         headers.insert(CONTENT_TYPE, content_type);
+        if let Some(length) = length {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
         security_headers(&mut headers);
         Self { headers, etag: None, length, has_ranges: false }
     }
@@ -106,6 +108,8 @@ impl Representation {
             .with_etag(format!("\"{}{suffix}\"", &digest[..32]))
             .with(CACHE_CONTROL, REVALIDATE)
             .with(VARY, vary)
+            // What most responses say; the others replace it.
+            .with(CACHE_STATUS, cache_status(Served::Hit))
     }
 
     #[must_use]
@@ -115,14 +119,14 @@ impl Representation {
     }
 
     fn with_etag(self, etag: String) -> Self {
-        let value = HeaderValue::from_str(&etag).expect("an entity tag is printable");
-        Self { etag: Some(etag.into()), ..self }.with(ETAG, value)
+        let etag = HeaderValue::from_maybe_shared(Bytes::from(etag)).expect("an entity tag is printable");
+        Self { etag: Some(etag.clone()), ..self }.with(ETAG, etag)
     }
 
     /// The response to a request for this representation: the whole of it, a part, or 304 (RFC 9110, 13 and 14).
     /// `body` gives the selected bytes and is not called where there are none.
     pub(super) fn respond(
-        &self,
+        self,
         context: &RequestContext,
         served: Option<Served>,
         body: impl FnOnce(Selection) -> Result<ResponseBody, Problem>,
@@ -134,47 +138,48 @@ impl Representation {
             _ => Decision::Send(Selection::Whole),
         };
         let mut response = Response::new(ResponseBody::empty());
-        *response.headers_mut() = self.headers.clone();
+        *response.headers_mut() = self.headers;
+        if let Some(served) = served {
+            response.headers_mut().insert(CACHE_STATUS, cache_status(served));
+        }
         match decision {
             Decision::NotModified => {
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
                 forget_content(response.headers_mut());
             }
             Decision::Send(selection) => {
-                self.measure(&mut response, selection)?;
+                if selection != Selection::Whole {
+                    select(&mut response, selection, self.length.unwrap_or(0))?;
+                }
                 if context.method != Method::HEAD {
                     *response.body_mut() = body(selection)?;
                 }
             }
         }
-        if let Some(served) = served {
-            response.headers_mut().insert(CACHE_STATUS, cache_status(served));
-        }
         Ok(response)
     }
+}
 
-    /// Says how much is sent, and which part it is.
-    fn measure(&self, response: &mut Response, selection: Selection) -> Result<(), Problem> {
-        let Some(length) = self.length else { return Ok(()) };
-        let sent = match selection {
-            Selection::NotSatisfiable => return Err(Refusal::RangeNotSatisfiable { length }.into()),
-            Selection::Whole => length,
-            Selection::Part { first, last } => {
-                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-                let range = printable(&format!("bytes {first}-{last}/{length}"));
-                response.headers_mut().insert(CONTENT_RANGE, range);
-                last + 1 - first
-            }
-        };
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(sent));
-        Ok(())
+/// Says which part is sent.
+fn select(response: &mut Response, selection: Selection, length: u64) -> Result<(), Problem> {
+    match selection {
+        Selection::Whole => {}
+        Selection::NotSatisfiable => return Err(Refusal::RangeNotSatisfiable { length }.into()),
+        Selection::Part { first, last } => {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let range = printable(&format!("bytes {first}-{last}/{length}"));
+            response.headers_mut().insert(CONTENT_RANGE, range);
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(last + 1 - first));
+        }
     }
+    Ok(())
 }
 
 /// A 304 describes no content (RFC 9110, 15.4.5).
 fn forget_content(headers: &mut HeaderMap) {
     for name in [
         CONTENT_TYPE,
+        CONTENT_LENGTH,
         CONTENT_ENCODING,
         CONTENT_DISPOSITION,
         ACCEPT_RANGES,
@@ -193,18 +198,9 @@ impl Document {
     }
 
     pub(super) fn respond(&self, context: &RequestContext, served: Option<Served>) -> Result<Response, Problem> {
-        self.representation.respond(context, served, |selection| {
-            Ok(match selection {
-                Selection::Part { first, last } => self.bytes.slice(positions(first, last)).into(),
-                Selection::Whole | Selection::NotSatisfiable => self.bytes.clone().into(),
-            })
-        })
+        let representation = self.representation.clone();
+        representation.respond(context, served, |selection| Ok(selection.of(&self.bytes).into()))
     }
-}
-
-fn positions(first: u64, last: u64) -> RangeInclusive<usize> {
-    let position = |at: u64| usize::try_from(at).expect("a part of bytes in memory lies within them");
-    position(first)..=position(last)
 }
 
 impl Content {

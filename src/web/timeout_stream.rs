@@ -91,21 +91,21 @@ pub(super) struct TimeoutStream<S> {
     timeouts: Timeouts,
     phase: ConnectionPhase,
     /// When the first byte of the headers came that are being received.
-    headers_since: Instant,
+    headers_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> TimeoutStream<S> {
     pub(super) fn new(stream: S, timeouts: Timeouts, phase: ConnectionPhase) -> Self {
-        Self { stream, timeouts, phase, headers_since: Instant::now(), timer: None, stalled: None }
+        Self { stream, timeouts, phase, headers_since: None, timer: None, stalled: None }
     }
 
     /// Called when bytes have come.
     fn received(&mut self) {
         if self.phase.get() == IDLE {
             self.phase.receive();
-            self.headers_since = Instant::now();
+            self.headers_since = None;
         }
     }
 
@@ -114,7 +114,11 @@ impl<S> TimeoutStream<S> {
         let Timeouts { idle, header, .. } = self.timeouts;
         let (deadline, overdue) = match self.phase.get() {
             IDLE => (self.phase.idle_since() + idle, Some("the connection was idle for too long")),
-            RECEIVING => (self.headers_since + header, Some("the headers of a request took too long")),
+            // The first wait after the first byte comes at once.
+            RECEIVING => (
+                *self.headers_since.get_or_insert_with(Instant::now) + header,
+                Some("the headers of a request took too long"),
+            ),
             // Nothing is overdue, but the end of a response is noticed by the timer alone.
             _ => (Instant::now() + idle, None),
         };

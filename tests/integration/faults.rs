@@ -19,8 +19,8 @@ const HERE: &str = "/simple/a-b/";
 fn impatient() -> Builder {
     Proxy::builder().set(|builder| {
         builder.client.connect_timeout = HumanDuration::millis(500);
-        builder.client.head_timeout = HumanDuration::millis(700);
-        builder.client.answer_timeout = HumanDuration::millis(2500);
+        builder.client.header_timeout = HumanDuration::millis(700);
+        builder.client.response_timeout = HumanDuration::millis(2500);
         builder.client.stall_timeout = HumanDuration::millis(300);
         builder.client.import_patience = HumanDuration::millis(200);
     })

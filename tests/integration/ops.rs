@@ -195,7 +195,7 @@ async fn the_start_page_names_the_address_the_reader_came_by() {
 
 #[tokio::test]
 async fn a_token_turns_up_nowhere() {
-    let builder = Proxy::builder().set(|builder| builder.client.answer_timeout = HumanDuration::millis(1500));
+    let builder = Proxy::builder().set(|builder| builder.client.response_timeout = HumanDuration::millis(1500));
     let (proxy, wheel) = (builder.start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
     // An upstream that repeats what it was sent, in every place it can.

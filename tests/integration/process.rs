@@ -164,7 +164,8 @@ async fn at_the_finest_log_level_no_secret_is_printed_and_the_request_id_is_foun
     let id = answer.header("x-request-id").expect("an id");
     let asked = |line: &&str| line.contains(id) && line.contains("upstream call finished");
     assert!(outcome.err.lines().any(|line| asked(&line)), "a task names the request that started it: {printed}");
-    let line = outcome.err.lines().find(|line| line.contains(id) && line.contains("\"answered\"")).expect("a log line");
+    let line =
+        outcome.err.lines().find(|line| line.contains(id) && line.contains("\"request served\"")).expect("a log line");
     let line: serde_json::Value = serde_json::from_str(line).expect("one JSON object per line");
     assert_eq!((&line["status"], &line["kind"]), (&200.into(), &"page".into()), "{line}");
     assert!(outcome.err.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));

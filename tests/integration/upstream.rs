@@ -76,8 +76,8 @@ impl Stage {
 fn quick() -> ClientSettings {
     ClientSettings {
         connect_timeout: HumanDuration::millis(500),
-        head_timeout: HumanDuration::millis(1000),
-        answer_timeout: HumanDuration::millis(3000),
+        header_timeout: HumanDuration::millis(1000),
+        response_timeout: HumanDuration::millis(3000),
         stall_timeout: HumanDuration::millis(200),
         import_patience: HumanDuration::millis(700),
         ..ClientSettings::default()
@@ -301,7 +301,7 @@ async fn a_listed_file_that_is_not_there_yet_is_waited_for() {
 #[tokio::test]
 async fn a_patience_that_does_not_fit_into_the_time_left_proves_nothing() {
     let settings = ClientSettings {
-        answer_timeout: HumanDuration::millis(400),
+        response_timeout: HumanDuration::millis(400),
         import_patience: HumanDuration::secs(5),
         ..quick()
     };
@@ -363,7 +363,7 @@ async fn a_wave_of_refusals_leads_to_one_mint() {
 
 #[tokio::test]
 async fn the_first_request_waits_for_the_first_token_but_not_for_ever() {
-    let stage = Stage::with(ClientSettings { answer_timeout: HumanDuration::millis(300), ..quick() }).await;
+    let stage = Stage::with(ClientSettings { response_timeout: HumanDuration::millis(300), ..quick() }).await;
     let never = Gate::closed();
     stage.mints.wait_at(&never);
     assert_eq!(stage.page().await, Err(unavailable(Unavailability::Token)));
@@ -518,7 +518,7 @@ async fn a_rate_permit_that_comes_too_late_is_refused_at_once_and_other_hosts_ne
     let stage = Stage::with(ClientSettings {
         request_rate: one,
         request_burst: one,
-        answer_timeout: HumanDuration::millis(700),
+        response_timeout: HumanDuration::millis(700),
         redirect_hosts: vec![RedirectHost::parse("127.0.0.1").expect("a host")],
         ..quick()
     });
@@ -648,7 +648,7 @@ async fn a_file_is_continued_where_it_broke_off() {
 #[tokio::test]
 async fn bodies_hold_their_permits_and_pages_get_through() {
     let stage =
-        Stage::with(ClientSettings { max_in_flight: 4, answer_timeout: HumanDuration::millis(500), ..quick() }).await;
+        Stage::with(ClientSettings { max_in_flight: 4, response_timeout: HumanDuration::millis(500), ..quick() }).await;
     stage.scripted.on(FILE, Reply::ok("0123").stall_after(2)).on(PAGE, page_reply());
     let mut held = Vec::new();
     for _ in 0..3 {

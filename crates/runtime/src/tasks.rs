@@ -30,7 +30,14 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let task = Priority::current().serve(task.instrument(tracing::info_span!("task", task = name)));
+        // A span costs something every time the task runs, and only tells something below a request.
+        let is_detached = tracing::Span::current().is_none();
+        let span = if is_detached {
+            tracing::debug_span!("task", task = name)
+        } else {
+            tracing::info_span!("task", task = name)
+        };
+        let task = Priority::current().serve(task.instrument(span));
         drop(tokio::spawn(self.tracker.track_future(task)));
     }
 
