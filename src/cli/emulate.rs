@@ -164,7 +164,8 @@ export AWS_ACCESS_KEY_ID={DEFAULT_ACCESS_KEY}
 export AWS_SECRET_ACCESS_KEY={DEFAULT_SECRET_KEY}
 export AWS_REGION={region} AWS_DEFAULT_REGION={region}
 
-aws codeartifact login --tool pip --domain {domain} --domain-owner {domain_owner} --repository {repository} --region {region}",
+aws codeartifact login --tool pip --domain {domain} --domain-owner {domain_owner} \
+--repository {repository} --region {region}",
         dir.display(),
     )
 }

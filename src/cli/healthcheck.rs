@@ -19,13 +19,14 @@ const MAX_RESPONSE: u64 = 64 * 1024;
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct HealthcheckArgs {
-    /// What to ask, http only; wins over --listen [default: /healthz at the address of --listen]
+    /// What to request, http only; wins over --listen [default: /healthz at the address of --listen]
     #[arg(long, value_name = "URL", conflicts_with = "ready")]
     url: Option<Url>,
-    /// Ask whether traffic may come (/readyz) and not only whether the process is alive
+    /// Check that the server is ready for traffic (/readyz), not only that the process is alive
     #[arg(long)]
     ready: bool,
-    /// Where the server listens; the first one is asked, and over loopback if it is every address [default: 127.0.0.1:8080]
+    /// Where the server listens; the first address is checked, over loopback if it is a wildcard
+    /// [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS", env = "WHEELPORT_LISTEN", value_delimiter = ',')]
     listen: Vec<SocketAddr>,
     /// How long everything together may take, in seconds

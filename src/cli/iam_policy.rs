@@ -85,7 +85,8 @@ pub(super) fn run(args: &IamPolicyArgs) -> Result<Ended, CommandError> {
     Ok(Ended::Well)
 }
 
-/// Replaces wplaceholder words in one pass, so that a repository may be called `DOMAIN`; with them, those without a value.
+/// Replaces placeholders in one pass, so that a repository may be called `DOMAIN`. Also returns the placeholders that
+/// have no value.
 fn fill<'a>(template: &str, placeholders: &'a [Placeholder<'a>]) -> (String, Vec<&'a Placeholder<'a>>) {
     let mut text = String::with_capacity(template.len() + 128);
     let mut missing: Vec<&Placeholder<'_>> = Vec::new();

@@ -34,7 +34,8 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 struct Logging {
-    /// What is logged: a level (error, warn, info, debug, trace), or levels by module as in `wheelport::flow=debug,info`
+    /// What is logged: a level (error, warn, info, debug, trace), or levels by module as in
+    /// `wheelport::flow=debug,info`
     #[arg(long, global = true, value_name = "FILTER", env = "WHEELPORT_LOG")]
     log: Option<String>,
     /// How log lines look

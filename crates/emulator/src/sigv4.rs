@@ -35,7 +35,8 @@ pub enum SignatureError {
     Incomplete(String),
     /// The signature, or the digest of the body, does not match.
     #[error(
-        "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
+        "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access \
+         Key and signing method. Consult the service documentation for details."
     )]
     Mismatch,
     /// The scope names another day, region or service.
@@ -301,7 +302,8 @@ mod tests {
     /// A request of the published signature test suite.
     fn request(target: &str, signature: &str) -> Parts {
         let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, SignedHeaders=host;x-amz-date, Signature={signature}"
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
+             SignedHeaders=host;x-amz-date, Signature={signature}"
         );
         let request = http::Request::get(target)
             .header("host", "example.amazonaws.com")

@@ -64,7 +64,8 @@ pub enum FormError {
     NoDigest,
     /// A digest of the form is not the digest of the file.
     #[error(
-        "the field '{0}' is not the digest of the file that arrived; the file was damaged in transit or is a different one"
+        "the field '{0}' is not the digest of the file that arrived; the file was damaged in transit or is a \
+         different one"
     )]
     Digest(&'static str),
     /// The metadata of the wheel cannot be read.

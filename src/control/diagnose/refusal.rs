@@ -62,8 +62,8 @@ pub(super) fn signing(error: &ServiceError) -> Option<ControlError> {
         ),
         "ExpiredTokenException" | "ExpiredToken" => (
             MintErrorKind::NoCredentials,
-            "the AWS session credentials have expired: renew them (`aws sso login`, the MFA helper, or the tool that wrote \
-             them), or use a role that renews itself",
+            "the AWS session credentials have expired: renew them (`aws sso login`, the MFA helper, or the tool that \
+             wrote them), or use a role that renews itself",
         ),
         "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId" | "AuthFailure" => (
             MintErrorKind::NoCredentials,

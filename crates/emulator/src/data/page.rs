@@ -101,7 +101,8 @@ pub(super) fn visible<'a>(
 pub(super) fn html(files: &[(&PackageVersion, &Asset)], context: &PageContext<'_>) -> String {
     let name = context.project;
     let mut page = format!(
-        "<!DOCTYPE html>\n<html>\n<head>\n    <title>Links for {name}</title>\n</head>\n<body>\n    <h1>Links for {name}</h1>\n"
+        "<!DOCTYPE html>\n<html>\n<head>\n    <title>Links for {name}</title>\n</head>\n\
+         <body>\n    <h1>Links for {name}</h1>\n"
     );
     for (version, asset) in files {
         let _ = write!(page, "    <a href=\"{}", escape(&context.address(version, asset)));
@@ -259,18 +260,10 @@ mod tests {
     fn html_is_the_services_to_the_byte() {
         let (version, asset) = flask();
         let (project, oddities) = (ProjectName::parse("flask").expect("a name"), Oddities::default());
-        let expected = r#"<!DOCTYPE html>
-<html>
-<head>
-    <title>Links for flask</title>
-</head>
-<body>
-    <h1>Links for flask</h1>
-    <a href="3.0.1/flask-3.0.1.tar.gz#sha256=6489" data-requires-python="&gt;=3.8" data-gpg-sig="false" >flask-3.0.1.tar.gz</a>
-    <br/>
-</body>
-</html>
-"#;
+        let expected = "<!DOCTYPE html>\n<html>\n<head>\n    <title>Links for flask</title>\n</head>\n\
+            <body>\n    <h1>Links for flask</h1>\n    \
+            <a href=\"3.0.1/flask-3.0.1.tar.gz#sha256=6489\" data-requires-python=\"&gt;=3.8\" data-gpg-sig=\"false\" \
+            >flask-3.0.1.tar.gz</a>\n    <br/>\n</body>\n</html>\n";
         assert_eq!(html(&[(&version, &asset)], &context(&project, &oddities)), expected);
     }
 
@@ -278,7 +271,12 @@ mod tests {
     fn json_shows_sha512_only_for_hosted_files() {
         let (mut version, asset) = flask();
         let (project, mut oddities) = (ProjectName::parse("flask").expect("a name"), Oddities::default());
-        let imported = r#"{"meta":{"api-version":"1.1"},"name":"flask","versions":["3.0.1"],"files":[{"filename":"flask-3.0.1.tar.gz","url":"3.0.1/flask-3.0.1.tar.gz","hashes":{"sha256":"6489","md5":"aa"},"requires-python":">=3.8","size":7,"upload-time":"2024-01-18T19:00:00.000000Z","yanked":false}]}"#;
+        let imported = concat!(
+            r#"{"meta":{"api-version":"1.1"},"name":"flask","versions":["3.0.1"],"#,
+            r#""files":[{"filename":"flask-3.0.1.tar.gz","url":"3.0.1/flask-3.0.1.tar.gz","#,
+            r#""hashes":{"sha256":"6489","md5":"aa"},"requires-python":">=3.8","size":7,"#,
+            r#""upload-time":"2024-01-18T19:00:00.000000Z","yanked":false}]}"#,
+        );
         let text = |version: &PackageVersion, oddities: &Oddities| {
             String::from_utf8(json(&[(version, &asset)], &context(&project, oddities))).unwrap_or_default()
         };

@@ -194,7 +194,8 @@ pub(super) fn upload_form(fields: &[(&str, &str)], file: &str, content: &[u8]) -
         body.extend_from_slice(part.as_bytes());
     }
     let part = format!(
-        "--edge\r\nContent-Disposition: form-data; name=\"content\"; filename=\"{file}\"\r\nContent-Type: application/octet-stream\r\n\r\n"
+        "--edge\r\nContent-Disposition: form-data; name=\"content\"; filename=\"{file}\"\r\n\
+         Content-Type: application/octet-stream\r\n\r\n"
     );
     body.extend_from_slice(part.as_bytes());
     body.extend_from_slice(content);
