@@ -1,4 +1,4 @@
-//! Single flight: one piece of work per key at a time, whose outcome everyone shares who asked for it meanwhile.
+//! Single flight: one piece of work per key at a time; every caller that asks for it meanwhile shares the outcome.
 //!
 //! The work runs as a task of the process or in the leader's own task, never in a client's future, so a client that
 //! disconnects cancels nothing. The key is free again before followers see the outcome, and also when the leader
@@ -32,17 +32,20 @@ pub enum Role {
 
 /// What [`SingleFlight::enter`] found.
 pub enum Entered<K: Hash + Eq, T> {
-    /// Nobody works on the key: the caller does now.
+    /// The key was free: the caller does the work.
     Leader(Leader<K, T>),
-    /// Someone works on the key.
+    /// The work is under way.
     Follower(Joined<T>),
 }
 
 /// The right to work on a key, and the duty to say what came of it. Dropping it frees the key without an outcome.
 pub struct Leader<K: Hash + Eq, T> {
-    key: Held<K, Joined<T>>,
+    key: ClaimedKey<K, Joined<T>>,
     outcome: watch::Sender<Option<T>>,
 }
+
+/// A key of the leader, and what only the leader needs to start.
+type Claim<K, S, L> = (ClaimedKey<K, S>, L);
 
 impl<K, S> Default for SingleFlight<K, S> {
     fn default() -> Self {
@@ -66,10 +69,10 @@ where
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (shared, lead) = self.hold(key, start);
-        let Some((held, work)) = lead else { return (shared, Role::Follower) };
+        let (shared, claim) = self.claim(key, start);
+        let Some((key, work)) = claim else { return (shared, Role::Follower) };
         tasks.spawn(name, async move {
-            let _held = held;
+            let _key = key;
             work.await;
         });
         (shared, Role::Leader)
@@ -85,15 +88,16 @@ where
         self.running.lock().is_empty()
     }
 
-    /// What is shared under `key`; with the key itself and the second half of what `begin` made, if it was free.
-    fn hold<L>(&self, key: K, begin: impl FnOnce() -> (S, L)) -> (S, Option<(Held<K, S>, L)>) {
+    /// What is shared under `key`. If the key was free, `begin` makes that, and the caller gets the key and whatever
+    /// else `begin` returns.
+    fn claim<L>(&self, key: K, begin: impl FnOnce() -> (S, L)) -> (S, Option<Claim<K, S, L>>) {
         let mut running = self.running.lock();
         if let Some(shared) = running.get(&key) {
             return (shared.clone(), None);
         }
-        let (shared, leading) = begin();
+        let (shared, lead) = begin();
         running.insert(key.clone(), shared.clone());
-        (shared, Some((Held { running: Arc::clone(&self.running), key }, leading)))
+        (shared, Some((ClaimedKey { running: Arc::clone(&self.running), key }, lead)))
     }
 }
 
@@ -107,8 +111,8 @@ where
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let (joined, lead) = self.hold(key, Joined::pending);
-        let Some((key, outcome)) = lead else { return (joined, Role::Follower) };
+        let (joined, claim) = self.claim(key, Joined::pending);
+        let Some((key, outcome)) = claim else { return (joined, Role::Follower) };
         let (leader, work) = (Leader { key, outcome }, work());
         tasks.spawn(name, async move { leader.finish(work.await) });
         (joined, Role::Leader)
@@ -116,7 +120,7 @@ where
 
     /// Joins the work for `key`, or makes the caller its leader, who works in its own task.
     pub fn enter(&self, key: K) -> Entered<K, T> {
-        match self.hold(key, Joined::pending) {
+        match self.claim(key, Joined::pending) {
             (_, Some((key, outcome))) => Entered::Leader(Leader { key, outcome }),
             (joined, None) => Entered::Follower(joined),
         }
@@ -132,12 +136,12 @@ impl<K: Hash + Eq, T> Leader<K, T> {
 }
 
 /// A key that is taken until this is dropped.
-struct Held<K: Hash + Eq, S> {
+struct ClaimedKey<K: Hash + Eq, S> {
     running: Arc<Mutex<HashMap<K, S>>>,
     key: K,
 }
 
-impl<K: Hash + Eq, S> Drop for Held<K, S> {
+impl<K: Hash + Eq, S> Drop for ClaimedKey<K, S> {
     fn drop(&mut self) {
         self.running.lock().remove(&self.key);
     }
@@ -194,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_too_long_leaves_the_work_running() {
+    async fn a_wait_that_times_out_leaves_the_work_running() {
         let (flights, tasks) = (Flights::default(), Tasks::new());
         let (joined, _) = flights.run(1, &tasks, "test", || async {
             tokio::time::sleep(Duration::from_secs(10)).await;
