@@ -18,7 +18,7 @@ use wheelport_index::ProjectName;
 
 const HELLO: &str = "/pypi/python/simple/wheelport-hello/";
 const WHEEL: &str = "/pypi/python/simple/wheelport-hello/1.0.0/wheelport_hello-1.0.0-py3-none-any.whl";
-const JSON: &str = "application/vnd.pypi.simple.v1+json";
+const JSON: &str = wheelport_index::media::JSON_V1;
 
 fn name(text: &str) -> ProjectName {
     ProjectName::parse(text).expect("the tests name projects well")

@@ -75,7 +75,7 @@ fn healthy(seen: &Seen) -> Reply {
     } else if target.starts_with("/v1/packages") {
         ok(r#"{"packages":[{"format":"pypi","package":"acme-lib"}]}"#)
     } else if target == PAGE {
-        let media = "application/vnd.pypi.simple.v1+json".to_owned();
+        let media = wheelport_index::media::JSON_V1.to_owned();
         (
             200,
             vec![("content-type", media)],

@@ -10,11 +10,11 @@ use super::view::ProjectView;
 use crate::oddities::{Oddities, UrlForm};
 use crate::store::{Asset, AssetHashes, PackageVersion, Timestamp, VersionOrigin};
 use wheelport_index::render::Escaped;
-use wheelport_index::{ProjectName, Yanked};
+use wheelport_index::{ProjectName, Yanked, media};
 
-/// The written form of a page, with its content type.
+/// What a page is written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PageFormat {
+pub(super) enum PageMediaType {
     /// JSON as in PEP 691.
     Json,
     /// HTML under its versioned type.
@@ -22,39 +22,35 @@ pub(super) enum PageFormat {
     Html,
 }
 
-impl PageFormat {
+impl PageMediaType {
     pub(super) fn content_type(self) -> &'static str {
         match self {
-            Self::Json => "application/vnd.pypi.simple.v1+json",
-            Self::VersionedHtml => "application/vnd.pypi.simple.v1+html",
+            Self::Json => media::JSON_V1,
+            Self::VersionedHtml => media::HTML_V1,
             Self::Html => "text/html; charset=UTF-8",
         }
     }
 }
 
-/// The form an `Accept` header asks for; `None` is 406.
-pub(super) fn negotiate(accept: Option<&str>, json_on: bool) -> Option<PageFormat> {
-    let Some(accept) = accept.filter(|text| !text.trim().is_empty()) else { return Some(PageFormat::Html) };
-    let mut best: Option<(f32, PageFormat)> = None;
+/// The media type that an `Accept` header selects; `None` is 406.
+pub(super) fn negotiate(accept: Option<&str>, json_on: bool) -> Option<PageMediaType> {
+    let Some(accept) = accept.filter(|text| !text.trim().is_empty()) else { return Some(PageMediaType::Html) };
+    let mut best: Option<(f32, PageMediaType)> = None;
     for entry in accept.split(',') {
         let mut parts = entry.split(';').map(str::trim);
-        let form = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
-            "application/vnd.pypi.simple.v1+json" | "application/vnd.pypi.simple.latest+json" if json_on => {
-                PageFormat::Json
-            }
-            "application/vnd.pypi.simple.v1+html" | "application/vnd.pypi.simple.latest+html" => {
-                PageFormat::VersionedHtml
-            }
-            "text/html" | "text/*" | "*/*" => PageFormat::Html,
+        let media_type = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+            media::JSON_V1 | media::JSON_LATEST if json_on => PageMediaType::Json,
+            media::HTML_V1 | media::HTML_LATEST => PageMediaType::VersionedHtml,
+            media::TEXT_HTML | "text/*" | "*/*" => PageMediaType::Html,
             _ => continue,
         };
         let quality =
             parts.find_map(|parameter| parameter.strip_prefix("q=")?.trim().parse::<f32>().ok()).unwrap_or(1.0);
         if quality > 0.0 && best.is_none_or(|(found, _)| quality > found) {
-            best = Some((quality, form));
+            best = Some((quality, media_type));
         }
     }
-    best.map(|(_, form)| form)
+    best.map(|(_, media_type)| media_type)
 }
 
 /// What a page depends on besides the versions.
@@ -205,20 +201,20 @@ mod tests {
 
     #[test]
     fn accept_is_negotiated_as_documented() {
-        let latest = "application/vnd.pypi.simple.latest+json";
+        let latest = media::JSON_LATEST;
         for (accept, form) in [
-            (None, Some(PageFormat::Html)),
-            (Some(""), Some(PageFormat::Html)),
-            (Some("*/*"), Some(PageFormat::Html)),
-            (Some(PIP), Some(PageFormat::Json)),
-            (Some(latest), Some(PageFormat::Json)),
-            (Some("application/vnd.pypi.simple.latest+html"), Some(PageFormat::VersionedHtml)),
+            (None, Some(PageMediaType::Html)),
+            (Some(""), Some(PageMediaType::Html)),
+            (Some("*/*"), Some(PageMediaType::Html)),
+            (Some(PIP), Some(PageMediaType::Json)),
+            (Some(latest), Some(PageMediaType::Json)),
+            (Some(media::HTML_LATEST), Some(PageMediaType::VersionedHtml)),
             (Some("text/html;q=0, application/json"), None),
             (Some("application/json"), None),
         ] {
             assert_eq!(negotiate(accept, true), form, "{accept:?}");
         }
-        assert_eq!(negotiate(Some(PIP), false), Some(PageFormat::VersionedHtml));
+        assert_eq!(negotiate(Some(PIP), false), Some(PageMediaType::VersionedHtml));
         assert_eq!(negotiate(Some(latest), false), None);
     }
 

@@ -290,7 +290,7 @@ async fn page(State(state): FakeState, Path(project): Path<String>) -> Response 
         None => StatusCode::NOT_FOUND.into_response(),
         Some(files) => {
             let page = json!({"meta": {"api-version": "1.1"}, "name": project, "versions": [], "files": files});
-            ([("content-type", "application/vnd.pypi.simple.v1+json")], page.to_string()).into_response()
+            ([("content-type", wheelport_index::media::JSON_V1)], page.to_string()).into_response()
         }
     }
 }
