@@ -69,7 +69,7 @@ impl Gate {
         Self { open: watch::Sender::new(false), waiting: watch::Sender::new(0) }
     }
 
-    /// Lets everybody through from now on.
+    /// Lets every request through from now on.
     pub(crate) fn open(&self) {
         self.open.send_replace(true);
     }
@@ -328,12 +328,12 @@ impl Scripted {
         self.address
     }
 
-    /// Answers every such request (`"GET /path"`, percent-encoded, without query) this way from now on.
+    /// Sends this reply to every such request (`"GET /path"`, percent-encoded, without query) from now on.
     pub(crate) fn on(&self, request: &str, reply: Reply) -> &Self {
         self.on_each(request, [reply])
     }
 
-    /// Answers such requests one after another with these replies; the last one repeats.
+    /// Sends these replies to such requests, one after another; the last one repeats.
     pub(crate) fn on_each(&self, request: &str, replies: impl IntoIterator<Item = Reply>) -> &Self {
         let script = Script { replies: replies.into_iter().collect(), next: 0 };
         self.state.scripts.lock().insert(request.to_owned(), script);
