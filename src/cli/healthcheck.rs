@@ -36,11 +36,11 @@ pub(super) struct HealthcheckArgs {
 
 #[derive(Debug, thiserror::Error)]
 enum HealthcheckError {
-    #[error("`{0}` cannot be asked: it has to be http://HOST:PORT/PATH")]
+    #[error("`{0}` cannot be checked; give http://HOST:PORT/PATH")]
     Address(Url),
 }
 
-/// Asks the server; prints its response only if it is not good.
+/// Sends one request; prints the response only if it is not a success.
 pub(super) async fn run(args: HealthcheckArgs) -> Result<Ended, CommandError> {
     let url = url_of(&args);
     let Some(target) = HealthUrl::of(&url) else {
@@ -49,9 +49,9 @@ pub(super) async fn run(args: HealthcheckArgs) -> Result<Ended, CommandError> {
     let response = tokio::time::timeout(Duration::from_secs(args.timeout), target.get()).await;
     let problem = match response {
         Ok(Ok(response)) if is_good(&response) => return Ok(Ended::Well),
-        Ok(Ok(response)) => format!("{url} answers: {}", response.trim()),
-        Ok(Err(error)) => format!("{url} does not answer: {error}"),
-        Err(_) => format!("{url} does not answer within {} s", args.timeout),
+        Ok(Ok(response)) => format!("{url} responds: {}", response.trim()),
+        Ok(Err(error)) => format!("{url} does not respond: {error}"),
+        Err(_) => format!("{url} does not respond within {} s", args.timeout),
     };
     println!("{problem}");
     Ok(Ended::Badly)

@@ -51,7 +51,7 @@ pub(crate) struct Overrides {
     /// Address under which clients reach this server, where texts need an absolute one
     #[arg(long, value_name = "URL", env = "WHEELPORT_PUBLIC_URL")]
     pub(crate) public_url: Option<Url>,
-    /// Host name to answer to, repeatable; `*.example.org` and `*` work too
+    /// Host name to serve, repeatable; `*.example.org` and `*` work too
     #[arg(long = "allowed-host", value_name = "HOST", env = "WHEELPORT_ALLOWED_HOSTS", value_delimiter = ',')]
     pub(crate) allowed_hosts: Vec<HostPattern>,
     // The emulator of `wheelport demo`; no flag of its own.

@@ -64,7 +64,7 @@ pub struct RouteSettings {
 pub struct ServerSettings {
     /// The address under which clients reach the proxy; only for texts that need an absolute one.
     pub public_url: Option<Url>,
-    /// Host names it answers to, besides those that are always allowed.
+    /// Host names it serves, besides those that are always allowed.
     pub allowed_hosts: Vec<HostPattern>,
     /// Proxies whose forwarded headers are believed.
     pub trusted_proxies: Vec<Cidr>,

@@ -111,7 +111,7 @@ impl ControlPlane {
         }
     }
 
-    /// Asks STS who we are; every identity may do so.
+    /// Calls `GetCallerIdentity` of STS, which every identity may do.
     pub(crate) async fn caller_identity(&self) -> Result<CallerIdentity, ControlError> {
         let session = self.session().await;
         let configuration =

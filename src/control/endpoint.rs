@@ -61,7 +61,7 @@ fn parse(endpoint: &str) -> Result<Url, ControlError> {
         Ok(url) if matches!(url.scheme(), "https" | "http") && url.query().is_none() => Ok(url),
         _ => Err(ControlError::new(
             MintErrorKind::Other,
-            "CodeArtifact answered GetRepositoryEndpoint without a usable address",
+            "CodeArtifact responded to GetRepositoryEndpoint without a usable address",
         )),
     }
 }

@@ -24,7 +24,7 @@ pub struct AwsSettings {
     pub external_id: Option<String>,
     /// How long tokens are asked to live.
     pub token_lifetime: TokenLifetime,
-    /// An emulator to ask instead of AWS; no setting for people, who have `AWS_ENDPOINT_URL` for that.
+    /// An emulator to use instead of AWS. Not a setting of the file: people set `AWS_ENDPOINT_URL`.
     #[serde(skip)]
     pub emulator: Option<EmulatorAccess>,
 }

@@ -46,7 +46,7 @@ impl AuthorizationSource {
         let secret = response.authorization_token.filter(|token| is_header_text(token)).ok_or_else(|| {
             ControlError::new(
                 MintErrorKind::Other,
-                "CodeArtifact answered without a usable token; is the configured endpoint really CodeArtifact?",
+                "CodeArtifact responded without a usable token; is the configured endpoint really CodeArtifact?",
             )
         })?;
         Ok(Minted {

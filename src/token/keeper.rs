@@ -132,7 +132,7 @@ impl Keeper {
             "token minted"
         );
         if lifetime != minted.lifetime {
-            debug!(label, answered_seconds = minted.lifetime.as_secs(), "token lifetime corrected");
+            debug!(label, claimed_seconds = minted.lifetime.as_secs(), "token lifetime corrected");
         }
         now + renew_after
     }

@@ -1,4 +1,4 @@
-//! AWS Signature Version 4, from the service's side: reads who claims to have signed a request and checks the claim.
+//! AWS Signature Version 4, from the service's side: reads which access key a request claims, and checks the signature.
 //!
 //! Written from AWS's description of the algorithm and independent of the SDK's signer, so that a mistake in one is not
 //! hidden by the same mistake in the other. Pure: knows no principals, reads no clock, writes no response;

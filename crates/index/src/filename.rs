@@ -2,7 +2,7 @@
 //!
 //! A page may list files whose names follow no known pattern (new wheel formats, odd sdists). They are listed and
 //! served like all others, so [`FileName`] only guarantees that the name is one safe path component. What the name says
-//! about project and version is a separate question, which [`FileName::distribution`] answers.
+//! about project and version is a separate question; see [`FileName::distribution`].
 
 use std::fmt;
 use std::sync::Arc;

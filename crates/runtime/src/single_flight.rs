@@ -118,7 +118,7 @@ where
         (joined, Role::Leader)
     }
 
-    /// Joins the work for `key`, or makes the caller its leader, who works in its own task.
+    /// Joins the work for `key`, or makes the caller its leader, which does the work in its own task.
     pub fn enter(&self, key: K) -> Entered<K, T> {
         match self.claim(key, Joined::pending) {
             (_, Some((key, outcome))) => Entered::Leader(Leader { key, outcome }),
