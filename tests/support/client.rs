@@ -14,10 +14,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// The media type of the JSON form.
-pub(crate) const JSON: &str = "application/vnd.pypi.simple.v1+json";
-/// The media type of the newer HTML form.
-pub(crate) const HTML_V1: &str = "application/vnd.pypi.simple.v1+html";
+pub(crate) use wheelport_index::media::{HTML_V1, JSON_V1 as JSON};
+
 /// Longer than anything a test waits for.
 const DEADLINE: Duration = Duration::from_secs(25);
 
