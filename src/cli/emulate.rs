@@ -39,13 +39,13 @@ pub(super) struct EmulateArgs {
     /// How long a page of the public index is remembered, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     remember_public_for: u64,
-    /// The domain to begin with
+    /// The first domain
     #[arg(long, value_name = "NAME", default_value = "demo")]
     domain: String,
     /// The account that owns it
     #[arg(long, value_name = "ACCOUNT", default_value = "111122223333")]
     domain_owner: String,
-    /// The repository to begin with
+    /// The first repository
     #[arg(long, value_name = "NAME", default_value = "python")]
     repository: String,
     /// The region to pretend to be in

@@ -1,4 +1,4 @@
-//! `wheelport healthcheck`: asks a running server how it is, for container engines that can only start a program.
+//! `wheelport healthcheck`: checks a running server, for container engines that can only start a program.
 //!
 //! One plain HTTP request over a connection of its own; it needs no configuration, no AWS and no shell. The
 //! server's status alone decides.
@@ -14,7 +14,7 @@ use url::{Host, Url};
 use super::outcome::{CommandError, Ended};
 use crate::config::DEFAULT_LISTEN;
 
-/// The most that is read of a response; a reason is shorter.
+/// The longest response that is read, in bytes.
 const MAX_RESPONSE: u64 = 64 * 1024;
 
 #[derive(Debug, Clone, Args)]
@@ -74,7 +74,7 @@ fn is_good(response: &str) -> bool {
     response.strip_prefix("HTTP/1.1 ").is_some_and(|rest| rest.starts_with('2'))
 }
 
-/// A URL that can be asked, taken apart.
+/// An `http` URL in its parts.
 struct HealthUrl<'a> {
     host: String,
     port: u16,
@@ -144,7 +144,7 @@ mod tests {
         }
     }
 
-    /// Asks a server that sends this response; gives the request too.
+    /// Sends the request to a server that sends this response. Returns the request too.
     async fn asked(response: &'static str) -> (Ended, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let at = listener.local_addr().expect("an address").to_string();

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use wheelport_emulator::IndexAddress;
 
-/// Why there is no public index although one was asked for.
+/// Why there is no public index although the arguments request one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PublicIndexError {
     /// None is named, configured, or known to an installed tool.
@@ -42,7 +42,7 @@ fn built_in() -> Option<IndexAddress> {
     })
 }
 
-/// The URL behind the word `default` in the help of an index option; both tools print it, broken over lines as it fits.
+/// The URL after the word `default` in the help of an index option. Both tools print it, wrapped to the line width.
 fn default_in_help(help: &str) -> Option<IndexAddress> {
     let words: Vec<&str> = help.split_whitespace().collect();
     let option =

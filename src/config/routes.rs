@@ -1,4 +1,4 @@
-//! From `[[route]]` tables to routes that lack nothing.
+//! From `[[route]]` tables to complete routes.
 
 use std::collections::HashSet;
 

@@ -14,7 +14,7 @@ impl ControlPlane {
     /// `https://DOMAIN-OWNER.d.codeartifact.REGION.amazonaws.com/pypi/REPOSITORY/`.
     ///
     /// Derived without a call, and so without the permission for it, if the owner is known and nothing unusual is
-    /// configured; else `GetRepositoryEndpoint` is asked.
+    /// configured; otherwise `GetRepositoryEndpoint` tells.
     pub(crate) async fn repository_endpoint(
         &self,
         domain: &DomainId,

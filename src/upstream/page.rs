@@ -158,7 +158,7 @@ async fn decompress(body: Bytes, limit: u64) -> Result<Bytes, UpstreamError> {
     if body.len() < LONG_BODY {
         return gunzip(&body, limit);
     }
-    // The task can only be lost with the whole runtime.
+    // It fails only while the process stops: `gunzip` does not panic.
     wheelport_runtime::blocking(move || gunzip(&body, limit))
         .await
         .unwrap_or(Err(UpstreamError::unavailable(Unavailability::Shutdown)))

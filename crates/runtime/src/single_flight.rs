@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::joined::Joined;
 use super::tasks::Tasks;
 
-/// The flights under way, by key. `S` is what followers share: a [`Joined`] outcome, or something richer such as a file
+/// The work in progress, by key. `S` is what followers share: a [`Joined`] outcome, or something richer such as a file
 /// that is read while it grows. Cheap to clone.
 pub struct SingleFlight<K, S> {
     running: Arc<Mutex<HashMap<K, S>>>,
@@ -26,7 +26,7 @@ pub struct SingleFlight<K, S> {
 pub enum Role {
     /// It started the work.
     Leader,
-    /// The work was under way.
+    /// It joined work that was in progress.
     Follower,
 }
 
@@ -34,11 +34,11 @@ pub enum Role {
 pub enum Entered<K: Hash + Eq, T> {
     /// The key was free: the caller does the work.
     Leader(Leader<K, T>),
-    /// The work is under way.
+    /// The work is in progress; the caller can wait for its outcome.
     Follower(Joined<T>),
 }
 
-/// The right to work on a key, and the duty to say what came of it. Dropping it frees the key without an outcome.
+/// The exclusive right to work on a key, and the duty to report the outcome. Dropping it frees the key without one.
 pub struct Leader<K: Hash + Eq, T> {
     key: ClaimedKey<K, Joined<T>>,
     outcome: watch::Sender<Option<T>>,
@@ -64,7 +64,7 @@ where
     K: Hash + Eq + Clone + Send + 'static,
     S: Clone + Send + 'static,
 {
-    /// Shares what is under way for `key`, or starts it as a task: `start` makes what is shared and the work.
+    /// Shares the work for `key`, or starts it as a task: `start` makes what is shared and the work itself.
     pub fn share<F>(&self, key: K, tasks: &Tasks, name: &'static str, start: impl FnOnce() -> (S, F)) -> (S, Role)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -78,12 +78,12 @@ where
         (shared, Role::Leader)
     }
 
-    /// How many flights are under way.
+    /// How many keys have work in progress.
     pub fn len(&self) -> usize {
         self.running.lock().len()
     }
 
-    /// Whether no flight is under way.
+    /// Whether no work is in progress.
     pub fn is_empty(&self) -> bool {
         self.running.lock().is_empty()
     }

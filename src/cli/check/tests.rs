@@ -158,7 +158,7 @@ async fn a_stray_source_profile_is_found_and_explained() {
         "config:3:",
         "credential type source_profile requires role_arn, profile mfa",
         "mint session keys first",
-        "2. profile files: profile `mfa` is asked for",
+        "2. profile files: profile `mfa` is selected",
         "skip  token [pypi]",
     ] {
         assert!(text.contains(words), "{words}: {text}");
