@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_on_every_address_is_asked_over_loopback() {
+    fn a_wildcard_listener_is_checked_over_loopback() {
         for (listen, asked) in [
             (vec![], "http://127.0.0.1:8080/healthz"),
             (vec!["0.0.0.0:8081"], "http://127.0.0.1:8081/healthz"),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_addresses_can_be_asked() {
+    fn only_plain_http_addresses_can_be_checked() {
         for (url, good) in [
             ("http://[::1]:8080/readyz", true),
             ("https://wheelport.internal/readyz", false),

@@ -90,7 +90,7 @@ fn unknown_keys_are_named_with_their_line() {
 }
 
 #[test]
-fn what_does_not_fit_together_says_what_to_do() -> TestResult {
+fn settings_that_contradict_each_other_come_with_a_remedy() -> TestResult {
     for (file, over, part) in [
         ("", Overrides::default(), "wheelport demo"),
         (TWO_ROUTES, flags("acme", "python")?, "several [[route]]"),
@@ -113,7 +113,7 @@ fn publisher(more: &str) -> String {
 }
 
 #[test]
-fn publishing_is_off_unless_it_is_asked_for() -> TestResult {
+fn publishing_is_off_by_default() -> TestResult {
     assert_eq!(from(ROUTE, Overrides::default())?.routes[0].upload, UploadPolicy::Off);
     let asked = Overrides { upload: Some(UploadPolicy::Anonymous), ..Overrides::default() };
     assert_eq!(from(ROUTE, asked)?.routes[0].upload, UploadPolicy::Anonymous);

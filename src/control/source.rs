@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_life_is_never_negative() {
+    fn a_lifetime_is_never_negative() {
         for (ends, expected) in [(Some(1_600), 600), (Some(1_000), 0), (Some(-5), 0), (Some(i64::MIN), 0), (None, 0)] {
             assert_eq!(lifetime(ends, 1_000).as_secs(), expected, "{ends:?}");
         }

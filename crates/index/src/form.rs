@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_says_what_is_wrong() {
+    fn every_rule_names_what_is_wrong() {
         let wheel = Some("my_pkg-1.0-py3-none-any.whl");
         for (changes, file, part) in [
             (&[("name", "UNKNOWN")][..], wheel, "no field 'name'"),

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn too_little_room_and_other_instances_are_noticed() {
+    fn too_little_space_and_other_instances_are_noticed() {
         let root = tempfile::tempdir().expect("a temporary directory");
         let part = root.path().join("tmp/one");
         fs::create_dir_all(&part).expect("created");

@@ -89,7 +89,7 @@ fn healthy(seen: &Seen) -> Reply {
 }
 
 #[tokio::test]
-async fn a_healthy_way_is_green_from_end_to_end() {
+async fn a_healthy_setup_passes_every_step() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let stub = Stub::start(healthy).await;
     let (text, json) = visit(Some(&stub), home.path(), &KEYS).await;

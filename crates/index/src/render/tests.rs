@@ -457,7 +457,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_gets_out_of_its_place(page in some_page()) {
+    fn no_text_escapes_into_markup(page in some_page()) {
         let written = html(&page);
         let mut anchors = 0;
         let mut texts = 0;
