@@ -1,4 +1,4 @@
-//! `wheelport cache`: look at, re-hash (and heal), or empty a cache directory.
+//! `wheelport cache`: inspects, verifies and repairs, or clears a cache directory.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

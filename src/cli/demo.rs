@@ -61,7 +61,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
     Ok(if emulator_tasks.join(DRAIN).await && well { Ended::Well } else { Ended::Badly })
 }
 
-/// What `serve` would be told to serve the emulator's repository.
+/// The settings with which `serve` would serve the emulator's repository.
 fn overrides(
     args: &DemoArgs,
     world: &EmulatorSettings,
@@ -101,7 +101,7 @@ fn upload_policy(listen: SocketAddr) -> UploadPolicy {
     if listen.ip().is_loopback() { UploadPolicy::Anonymous } else { UploadPolicy::Off }
 }
 
-/// The address to paste: one that can be connected to.
+/// The address to paste, which is never a wildcard.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(Ipv4Addr::LOCALHOST.into());
@@ -132,8 +132,8 @@ fn greeting(address: SocketAddr, public_index: Option<&IndexAddress>, dir: Optio
         }
     };
     let _ = match dir {
-        Some(dir) => writeln!(text, "Packages and cache are kept in {}.", dir.display()),
-        None => writeln!(text, "Everything is forgotten when it ends; --dir keeps it."),
+        Some(dir) => writeln!(text, "Packages and cache are in {}.", dir.display()),
+        None => writeln!(text, "Everything is deleted when it ends; --dir keeps it."),
     };
     let _ = writeln!(
         text,

@@ -39,13 +39,13 @@ pub(super) struct EmulateArgs {
     /// How long a page of the public index is remembered, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     remember_public_for: u64,
-    /// The domain to begin with
+    /// The first domain
     #[arg(long, value_name = "NAME", default_value = "demo")]
     domain: String,
     /// The account that owns it
     #[arg(long, value_name = "ACCOUNT", default_value = "111122223333")]
     domain_owner: String,
-    /// The repository to begin with
+    /// The first repository
     #[arg(long, value_name = "NAME", default_value = "python")]
     repository: String,
     /// The region to pretend to be in
@@ -164,7 +164,8 @@ export AWS_ACCESS_KEY_ID={DEFAULT_ACCESS_KEY}
 export AWS_SECRET_ACCESS_KEY={DEFAULT_SECRET_KEY}
 export AWS_REGION={region} AWS_DEFAULT_REGION={region}
 
-aws codeartifact login --tool pip --domain {domain} --domain-owner {domain_owner} --repository {repository} --region {region}",
+aws codeartifact login --tool pip --domain {domain} --domain-owner {domain_owner} \
+--repository {repository} --region {region}",
         dir.display(),
     )
 }

@@ -1,4 +1,5 @@
-//! `wheelport generate`: shell completions and man pages, made from the command line itself so that they cannot disagree with it.
+//! `wheelport generate`: shell completions and man pages, made from the definition of the command line itself, so that
+//! they always agree with it.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `wheelport healthcheck`: asks a running server how it is, for container engines that can only start a program.
+//! `wheelport healthcheck`: checks a running server, for container engines that can only start a program.
 //!
 //! One plain HTTP request over a connection of its own; it needs no configuration, no AWS and no shell. The
 //! server's status alone decides.
@@ -14,18 +14,19 @@ use url::{Host, Url};
 use super::outcome::{CommandError, Ended};
 use crate::config::DEFAULT_LISTEN;
 
-/// The most that is read of a response; a reason is shorter.
+/// The longest response that is read, in bytes.
 const MAX_RESPONSE: u64 = 64 * 1024;
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct HealthcheckArgs {
-    /// What to ask, http only; wins over --listen [default: /healthz at the address of --listen]
+    /// What to request, http only; wins over --listen [default: /healthz at the address of --listen]
     #[arg(long, value_name = "URL", conflicts_with = "ready")]
     url: Option<Url>,
-    /// Ask whether traffic may come (/readyz) and not only whether the process is alive
+    /// Check that the server is ready for traffic (/readyz), not only that the process is alive
     #[arg(long)]
     ready: bool,
-    /// Where the server listens; the first one is asked, and over loopback if it is every address [default: 127.0.0.1:8080]
+    /// Where the server listens; the first address is checked, over loopback if it is a wildcard
+    /// [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS", env = "WHEELPORT_LISTEN", value_delimiter = ',')]
     listen: Vec<SocketAddr>,
     /// How long everything together may take, in seconds
@@ -35,11 +36,11 @@ pub(super) struct HealthcheckArgs {
 
 #[derive(Debug, thiserror::Error)]
 enum HealthcheckError {
-    #[error("`{0}` cannot be asked: it has to be http://HOST:PORT/PATH")]
+    #[error("`{0}` cannot be checked; give http://HOST:PORT/PATH")]
     Address(Url),
 }
 
-/// Asks the server; prints its response only if it is not good.
+/// Sends one request; prints the response only if it is not a success.
 pub(super) async fn run(args: HealthcheckArgs) -> Result<Ended, CommandError> {
     let url = url_of(&args);
     let Some(target) = HealthUrl::of(&url) else {
@@ -48,9 +49,9 @@ pub(super) async fn run(args: HealthcheckArgs) -> Result<Ended, CommandError> {
     let response = tokio::time::timeout(Duration::from_secs(args.timeout), target.get()).await;
     let problem = match response {
         Ok(Ok(response)) if is_good(&response) => return Ok(Ended::Well),
-        Ok(Ok(response)) => format!("{url} answers: {}", response.trim()),
-        Ok(Err(error)) => format!("{url} does not answer: {error}"),
-        Err(_) => format!("{url} does not answer within {} s", args.timeout),
+        Ok(Ok(response)) => format!("{url} responds: {}", response.trim()),
+        Ok(Err(error)) => format!("{url} does not respond: {error}"),
+        Err(_) => format!("{url} does not respond within {} s", args.timeout),
     };
     println!("{problem}");
     Ok(Ended::Badly)
@@ -73,7 +74,7 @@ fn is_good(response: &str) -> bool {
     response.strip_prefix("HTTP/1.1 ").is_some_and(|rest| rest.starts_with('2'))
 }
 
-/// A URL that can be asked, taken apart.
+/// An `http` URL in its parts.
 struct HealthUrl<'a> {
     host: String,
     port: u16,
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_on_every_address_is_asked_over_loopback() {
+    fn a_wildcard_listener_is_checked_over_loopback() {
         for (listen, asked) in [
             (vec![], "http://127.0.0.1:8080/healthz"),
             (vec!["0.0.0.0:8081"], "http://127.0.0.1:8081/healthz"),
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_addresses_can_be_asked() {
+    fn only_plain_http_addresses_can_be_checked() {
         for (url, good) in [
             ("http://[::1]:8080/readyz", true),
             ("https://wheelport.internal/readyz", false),
@@ -143,7 +144,7 @@ mod tests {
         }
     }
 
-    /// Asks a server that sends this response; gives the request too.
+    /// Sends the request to a server that sends this response. Returns the request too.
     async fn asked(response: &'static str) -> (Ended, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let at = listener.local_addr().expect("an address").to_string();

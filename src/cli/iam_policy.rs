@@ -1,6 +1,7 @@
 //! `wheelport iam-policy`: the least that AWS has to allow, as a policy to attach.
 //!
-//! The policies are the files of `deploy/iam`; this command fills in their words in capitals. It makes no request.
+//! The policies are the files of `deploy/iam`; this command fills in their placeholders, words in capitals. It makes no
+//! request.
 
 use std::io::Write as _;
 
@@ -51,7 +52,7 @@ impl PolicyTemplate {
     }
 }
 
-/// A word in capitals that stands for something of the reader's.
+/// A word in capitals that stands for a value of the reader's account.
 struct Placeholder<'a> {
     word: &'static str,
     flag: &'static str,
@@ -71,7 +72,7 @@ impl IamPolicyArgs {
     }
 }
 
-/// Prints the policy; names on standard error the words that still need a value.
+/// Prints the policy. Names the placeholders without a value on standard error.
 pub(super) fn run(args: &IamPolicyArgs) -> Result<Ended, CommandError> {
     let placeholders = args.placeholders();
     let (text, missing) = fill(args.policy.text(), &placeholders);
@@ -85,7 +86,8 @@ pub(super) fn run(args: &IamPolicyArgs) -> Result<Ended, CommandError> {
     Ok(Ended::Well)
 }
 
-/// Replaces wplaceholder words in one pass, so that a repository may be called `DOMAIN`; with them, those without a value.
+/// Replaces placeholders in one pass, so that a repository may be called `DOMAIN`. Also returns the placeholders that
+/// have no value.
 fn fill<'a>(template: &str, placeholders: &'a [Placeholder<'a>]) -> (String, Vec<&'a Placeholder<'a>>) {
     let mut text = String::with_capacity(template.len() + 128);
     let mut missing: Vec<&Placeholder<'_>> = Vec::new();

@@ -34,7 +34,8 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 struct Logging {
-    /// What is logged: a level (error, warn, info, debug, trace), or levels by module as in `wheelport::flow=debug,info`
+    /// What is logged: a level (error, warn, info, debug, trace), or levels by module as in
+    /// `wheelport::flow=debug,info`
     #[arg(long, global = true, value_name = "FILTER", env = "WHEELPORT_LOG")]
     log: Option<String>,
     /// How log lines look
@@ -56,9 +57,9 @@ enum Command {
     Cache(cache::CacheArgs),
     /// Print the least that AWS has to allow, as a policy to attach
     IamPolicy(iam_policy::IamPolicyArgs),
-    /// Ask a running server how it is: exit code 0 if well, else 1; for container engines
+    /// Check a running server, for container engines: exit code 0 if it is healthy, else 1
     Healthcheck(healthcheck::HealthcheckArgs),
-    /// Make shell completions and man pages
+    /// Generate shell completions and man pages
     #[command(hide = true)]
     Generate(generate::GenerateArgs),
 }
@@ -69,7 +70,7 @@ impl Cli {
         let default = match &self.command {
             Command::Serve(_) | Command::Emulate(_) => "info",
             Command::Demo(_) | Command::Cache(_) | Command::Generate(_) | Command::IamPolicy(_) => "warn",
-            // Everything they meet is in their report.
+            // Their report contains everything they find.
             Command::Check(_) | Command::Healthcheck(_) => "off",
         };
         self.logging.log.as_deref().unwrap_or(default)

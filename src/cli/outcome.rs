@@ -7,7 +7,7 @@ use std::error::Error;
 pub enum Ended {
     /// Exit code 0.
     Well,
-    /// Exit code 1: it found or met something wrong.
+    /// Exit code 1: it found or ran into a problem.
     Badly,
 }
 

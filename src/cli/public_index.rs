@@ -6,13 +6,13 @@ use std::process::{Command, Stdio};
 
 use wheelport_emulator::IndexAddress;
 
-/// Why there is no public index although one was asked for.
+/// Why there is no public index although the arguments request one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PublicIndexError {
     /// None is named, configured, or known to an installed tool.
     #[error(
-        "--public-index was given without a value, and neither PIP_INDEX_URL, UV_DEFAULT_INDEX, pip's configuration nor \
-         an installed pip or uv names an index; give its URL"
+        "--public-index was given without a value, and neither PIP_INDEX_URL, UV_DEFAULT_INDEX, pip's configuration \
+         nor an installed pip or uv names an index; give its URL"
     )]
     Unknown,
     #[error("`{0}` is not the URL of a simple index")]
@@ -42,7 +42,7 @@ fn built_in() -> Option<IndexAddress> {
     })
 }
 
-/// The URL behind the word `default` in the help of an index option; both tools print it, broken over lines as it fits.
+/// The URL after the word `default` in the help of an index option. Both tools print it, wrapped to the line width.
 fn default_in_help(help: &str) -> Option<IndexAddress> {
     let words: Vec<&str> = help.split_whitespace().collect();
     let option =
@@ -139,8 +139,10 @@ mod tests {
 
     #[test]
     fn the_default_of_a_tool_is_read_from_its_help() {
-        let pip = "  -i, --index-url <url>       Base URL of the Package Index (default\n                              https://index.example.org/simple). This should point";
-        let uv = "      --default-index <DEFAULT_INDEX>\n          The URL of the default package index (by default: <https://index.example.org/simple>)";
+        let pip = "  -i, --index-url <url>       Base URL of the Package Index (default\n\
+            \x20                             https://index.example.org/simple). This should point";
+        let uv = "      --default-index <DEFAULT_INDEX>\n\
+            \x20         The URL of the default package index (by default: <https://index.example.org/simple>)";
         for help in [pip, uv] {
             assert_eq!(
                 default_in_help(help).map(|index| index.to_string()).as_deref(),

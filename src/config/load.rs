@@ -13,7 +13,7 @@ use crate::web::Publishers;
 const DEFAULT_CACHE_DIR: &str = "wheelport-cache";
 
 impl Settings {
-    /// Reads the file, if one is named, and puts flags and environment over it.
+    /// Reads the file, if there is one, and applies environment and flags to it.
     pub(crate) fn load(overrides: Overrides) -> Result<Self, ConfigError> {
         let file = match &overrides.config {
             Some(path) => file::read(path)?,

@@ -51,7 +51,7 @@ pub(crate) struct Overrides {
     /// Address under which clients reach this server, where texts need an absolute one
     #[arg(long, value_name = "URL", env = "WHEELPORT_PUBLIC_URL")]
     pub(crate) public_url: Option<Url>,
-    /// Host name to answer to, repeatable; `*.example.org` and `*` work too
+    /// Host name to serve, repeatable; `*.example.org` and `*` work too
     #[arg(long = "allowed-host", value_name = "HOST", env = "WHEELPORT_ALLOWED_HOSTS", value_delimiter = ',')]
     pub(crate) allowed_hosts: Vec<HostPattern>,
     // The emulator of `wheelport demo`; no flag of its own.
@@ -73,7 +73,7 @@ pub(crate) struct RepositoryOverrides {
 }
 
 impl Overrides {
-    /// Puts flags and environment over the file.
+    /// Applies flags and environment to the file.
     pub(super) fn apply(self, file: &mut ConfigurationFile) -> Result<(), ConfigError> {
         if self.names_a_repository() {
             let route = only_route(&mut file.route)?;
@@ -107,7 +107,7 @@ impl Overrides {
     }
 }
 
-/// The one route that flags can mean; a file without a route gets one.
+/// The one route that flags can apply to; a file without a route gets one.
 fn only_route(routes: &mut Vec<RouteTable>) -> Result<&mut RouteTable, ConfigError> {
     if routes.is_empty() {
         routes.push(RouteTable { default: true, ..RouteTable::default() });

@@ -1,4 +1,4 @@
-//! From `[[route]]` tables to routes that lack nothing.
+//! From `[[route]]` tables to complete routes.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,8 @@ pub(super) fn complete(
     if tables.is_empty() {
         return complain(
             "no repository is configured: give --domain and --repository (or WHEELPORT_DOMAIN and \
-             WHEELPORT_REPOSITORY), or a --config file with a [[route]]; to look around without AWS, run `wheelport demo`",
+             WHEELPORT_REPOSITORY), or a --config file with a [[route]]; to look around without AWS, \
+             run `wheelport demo`",
         );
     }
     let defaults: Vec<usize> =

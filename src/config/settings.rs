@@ -1,4 +1,4 @@
-//! What the proxy runs with: every setting has a valid value.
+//! The settings of the proxy; each has a valid value.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::web::Publishers;
 use crate::web::{Cidr, HostPattern, UploadPolicy};
 use wheelport_runtime::HumanDuration;
 
-/// Where the proxy listens unless it is told otherwise.
+/// Where the proxy listens by default.
 pub(crate) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// Everything `wheelport serve` needs to know.
@@ -25,7 +25,6 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Address for metrics and status; without it neither is served.
     pub ops_listen: Option<SocketAddr>,
-    /// The served repositories.
     pub routes: Vec<RouteSettings>,
     /// The position of the default route.
     pub default_route: Option<usize>,
@@ -33,7 +32,6 @@ pub struct Settings {
     pub cache_dir: PathBuf,
     pub server: ServerSettings,
     pub upstream: ClientSettings,
-    /// Limits of uploads.
     pub upload: UploadSettings,
     /// Who may publish with a token.
     pub publishers: Publishers,
@@ -50,7 +48,6 @@ pub struct RouteSettings {
     pub repository: RepositoryName,
     /// The repository's endpoint, if it is not the one that CodeArtifact gives.
     pub endpoint: Option<Url>,
-    /// Who may publish.
     pub upload: UploadPolicy,
     /// How to reach AWS.
     pub aws: AwsSettings,
@@ -64,7 +61,7 @@ pub struct RouteSettings {
 pub struct ServerSettings {
     /// The address under which clients reach the proxy; only for texts that need an absolute one.
     pub public_url: Option<Url>,
-    /// Host names it answers to, besides those that are always allowed.
+    /// Host names it serves, besides those that are always allowed.
     pub allowed_hosts: Vec<HostPattern>,
     /// Proxies whose forwarded headers are believed.
     pub trusted_proxies: Vec<Cidr>,

@@ -9,7 +9,7 @@ use super::*;
 use crate::control::{AccountId, DomainName, RegionName, RepositoryName, RoleArn};
 use crate::web::UploadPolicy;
 
-type Outcome = Result<(), Box<dyn std::error::Error>>;
+type TestResult = Result<(), Box<dyn std::error::Error>>;
 
 fn from(text: &str, over: Overrides) -> Result<Settings, Box<dyn std::error::Error>> {
     Ok(compose(toml::from_str::<ConfigurationFile>(text)?, over)?)
@@ -51,7 +51,7 @@ const TWO_ROUTES: &str = r#"
 "#;
 
 #[test]
-fn flags_alone_make_one_default_route() -> Outcome {
+fn flags_alone_make_one_default_route() -> TestResult {
     let settings = from("", flags("acme", "python")?)?;
     assert_eq!(settings.default_route, Some(0));
     assert_eq!(&*settings.routes[0].name, "python");
@@ -60,7 +60,7 @@ fn flags_alone_make_one_default_route() -> Outcome {
 }
 
 #[test]
-fn routes_inherit_from_the_aws_table_and_may_differ() -> Outcome {
+fn routes_inherit_from_the_aws_table_and_may_differ() -> TestResult {
     let settings = from(TWO_ROUTES, Overrides::default())?;
     let region = |at: usize| settings.routes[at].aws.region.as_ref().map(|region| region.as_str().to_owned());
     assert_eq!((region(0).as_deref(), region(1).as_deref()), (Some("eu-central-1"), Some("us-east-1")));
@@ -71,7 +71,7 @@ fn routes_inherit_from_the_aws_table_and_may_differ() -> Outcome {
 }
 
 #[test]
-fn a_flag_wins_over_the_file() -> Outcome {
+fn a_flag_wins_over_the_file() -> TestResult {
     let file = "listen = \"127.0.0.1:1\"\n[[route]]\ndomain = \"acme\"\nrepository = \"python\"\nname = \"mine\"";
     let over = Overrides { listen: vec!["127.0.0.1:2".parse()?], ..flags("other", "python")? };
     let settings = from(file, over)?;
@@ -90,7 +90,7 @@ fn unknown_keys_are_named_with_their_line() {
 }
 
 #[test]
-fn what_does_not_fit_together_says_what_to_do() -> Outcome {
+fn settings_that_contradict_each_other_come_with_a_remedy() -> TestResult {
     for (file, over, part) in [
         ("", Overrides::default(), "wheelport demo"),
         (TWO_ROUTES, flags("acme", "python")?, "several [[route]]"),
@@ -113,7 +113,7 @@ fn publisher(more: &str) -> String {
 }
 
 #[test]
-fn publishing_is_off_unless_it_is_asked_for() -> Outcome {
+fn publishing_is_off_by_default() -> TestResult {
     assert_eq!(from(ROUTE, Overrides::default())?.routes[0].upload, UploadPolicy::Off);
     let asked = Overrides { upload: Some(UploadPolicy::Anonymous), ..Overrides::default() };
     assert_eq!(from(ROUTE, asked)?.routes[0].upload, UploadPolicy::Anonymous);
@@ -121,7 +121,7 @@ fn publishing_is_off_unless_it_is_asked_for() -> Outcome {
 }
 
 #[test]
-fn a_route_with_tokens_has_a_publisher_with_a_token() -> Outcome {
+fn a_route_with_tokens_has_a_publisher_with_a_token() -> TestResult {
     let token = format!("{ROUTE}upload = \"token\"\n");
     let with = |more: &str| format!("{token}{}", publisher(more));
     for (file, part) in [
@@ -139,7 +139,7 @@ fn a_route_with_tokens_has_a_publisher_with_a_token() -> Outcome {
 }
 
 #[test]
-fn another_role_may_do_the_publishing() -> Outcome {
+fn another_role_may_do_the_publishing() -> TestResult {
     let settings = from(&format!("{ROUTE}upload = \"anonymous\"\n{ROLE}"), Overrides::default())?;
     let route = &settings.routes[0];
     let role = route.publish_aws.as_ref().and_then(|aws| aws.role_arn.clone());
@@ -148,7 +148,7 @@ fn another_role_may_do_the_publishing() -> Outcome {
 }
 
 #[test]
-fn bounds_of_uploads_have_units() -> Outcome {
+fn bounds_of_uploads_have_units() -> TestResult {
     let settings = from(&format!("[upload]\nmax_file_size = \"1GiB\"\n{ROUTE}"), Overrides::default())?;
     assert_eq!(settings.upload.max_file_size, Size::gib(1));
     assert!(refusal("[upload]\nmax_file = 1", Overrides::default()).contains("max_file"));
@@ -162,7 +162,7 @@ struct CommandLineOfServe {
 }
 
 #[test]
-fn every_flag_reaches_its_setting() -> Outcome {
+fn every_flag_reaches_its_setting() -> TestResult {
     let line = [
         "serve",
         "--listen=127.0.0.1:2,127.0.0.1:3",

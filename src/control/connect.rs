@@ -1,4 +1,4 @@
-//! The connection to AWS: whose credentials, which region, which time limits.
+//! The connection to AWS: credentials, region and time limits.
 //!
 //! Building it never fails; what is missing shows in the first call. The SDK reads profile files once and keeps
 //! its first error for good, so after a failure that a person may have repaired the whole configuration is read
@@ -48,7 +48,7 @@ struct Connection {
     skew: SkewWatch,
 }
 
-/// Credentials as far as they may be shown.
+/// What may be shown of credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CredentialsFound {
     /// Which provider of the chain had them.
@@ -57,7 +57,7 @@ pub(crate) struct CredentialsFound {
     pub(crate) expires: Option<SystemTime>,
 }
 
-/// Whom AWS takes us for.
+/// The identity that AWS sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CallerIdentity {
     pub(crate) account: String,
@@ -111,7 +111,7 @@ impl ControlPlane {
         }
     }
 
-    /// Asks STS who we are; every identity may do so.
+    /// Calls `GetCallerIdentity` of STS, which every identity may do.
     pub(crate) async fn caller_identity(&self) -> Result<CallerIdentity, ControlError> {
         let session = self.session().await;
         let configuration =
@@ -147,7 +147,7 @@ impl ControlPlane {
         &self.connection.skew
     }
 
-    /// What a failed call becomes; the next call reads the configuration again if credentials were to blame.
+    /// The error of a failed call. If credentials caused it, the next call reads the configuration again.
     pub(super) fn failed<E>(
         &self,
         error: &aws_sdk_codeartifact::error::SdkError<E>,
@@ -210,7 +210,7 @@ async fn load(settings: &AwsSettings) -> SdkConfig {
     }
 }
 
-/// The SDK's chain looks at the environment before the profile even if a profile is asked for by name; here, as
+/// The SDK's chain looks at the environment before the profile even if a profile is selected by name; here, as
 /// in the AWS command line, a profile that is named in the settings wins.
 fn with_profile(session: SdkConfig, profile: &str) -> SdkConfig {
     let configuration = ProviderConfig::without_region()

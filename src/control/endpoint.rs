@@ -14,7 +14,7 @@ impl ControlPlane {
     /// `https://DOMAIN-OWNER.d.codeartifact.REGION.amazonaws.com/pypi/REPOSITORY/`.
     ///
     /// Derived without a call, and so without the permission for it, if the owner is known and nothing unusual is
-    /// configured; else `GetRepositoryEndpoint` is asked.
+    /// configured; otherwise `GetRepositoryEndpoint` tells.
     pub(crate) async fn repository_endpoint(
         &self,
         domain: &DomainId,
@@ -61,7 +61,7 @@ fn parse(endpoint: &str) -> Result<Url, ControlError> {
         Ok(url) if matches!(url.scheme(), "https" | "http") && url.query().is_none() => Ok(url),
         _ => Err(ControlError::new(
             MintErrorKind::Other,
-            "CodeArtifact answered GetRepositoryEndpoint without a usable address",
+            "CodeArtifact responded to GetRepositoryEndpoint without a usable address",
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! What a failed call becomes, and the calls there are.
+//! The error of a failed call, and the calls that this program makes.
 
 use std::fmt;
 use std::time::Duration;

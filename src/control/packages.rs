@@ -1,4 +1,4 @@
-//! The names of all packages that a repository holds.
+//! The names of all packages in a repository.
 
 use aws_sdk_codeartifact::types::PackageFormat;
 
@@ -10,11 +10,11 @@ use crate::token::MintErrorKind;
 /// A longer list is an error, because half a list would look like a complete one.
 const MAX_PACKAGES: usize = 1_000_000;
 const PAGE: i32 = 1_000;
-/// Empty pages with a next page are legal; an endless row of them is not.
+/// Empty pages with a next page are legal; an endless sequence of them is not.
 const MAX_PAGES: usize = 5_000;
 
 impl ControlPlane {
-    /// All pages of `ListPackages` for Python: what this repository keeps, not what its upstreams could give.
+    /// All pages of `ListPackages` for Python: what this repository retains, not what its upstreams offer.
     pub(crate) async fn list_packages(
         &self,
         domain: &DomainId,

@@ -20,16 +20,16 @@ pub struct AwsSettings {
     pub region: Option<RegionName>,
     /// A role to assume with the credentials found.
     pub role_arn: Option<RoleArn>,
-    /// What the role's trust policy asks for.
+    /// The external id that the role's trust policy requires.
     pub external_id: Option<String>,
-    /// How long tokens are asked to live.
+    /// The lifetime to request for tokens.
     pub token_lifetime: TokenLifetime,
-    /// An emulator to ask instead of AWS; no setting for people, who have `AWS_ENDPOINT_URL` for that.
+    /// An emulator to use instead of AWS. Not a setting of the file: people set `AWS_ENDPOINT_URL`.
     #[serde(skip)]
     pub emulator: Option<EmulatorAccess>,
 }
 
-/// The way into an emulator of this program.
+/// How to reach an emulator that runs in this process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EmulatorAccess {
     /// The URL of its control plane.
@@ -178,7 +178,7 @@ fn is_role(raw: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct DomainId {
     pub(crate) name: DomainName,
-    /// The account that owns it; without it AWS takes the caller's.
+    /// The account that owns it; without it, AWS assumes the caller's account.
     pub(crate) owner: Option<AccountId>,
     pub(crate) region: RegionName,
 }
@@ -192,7 +192,7 @@ impl fmt::Display for DomainId {
     }
 }
 
-/// How long a token is asked to live.
+/// The lifetime to request for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub enum TokenLifetime {

@@ -1,4 +1,4 @@
-//! How far this machine's clock is from AWS's, read off the `Date` of every response.
+//! How far this machine's clock is from AWS's, from the `Date` of every response.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,7 +17,7 @@ pub(crate) const SKEW_ALARM: u64 = 240;
 
 const UNKNOWN: i64 = i64::MIN;
 
-/// Watches responses; clones share what was seen last.
+/// Watches responses; clones share the last observation.
 #[derive(Clone, Debug)]
 pub(super) struct SkewWatch {
     clock: Clock,

@@ -46,7 +46,7 @@ impl AuthorizationSource {
         let secret = response.authorization_token.filter(|token| is_header_text(token)).ok_or_else(|| {
             ControlError::new(
                 MintErrorKind::Other,
-                "CodeArtifact answered without a usable token; is the configured endpoint really CodeArtifact?",
+                "CodeArtifact responded without a usable token; is the configured endpoint really CodeArtifact?",
             )
         })?;
         Ok(Minted {
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_life_is_never_negative() {
+    fn a_lifetime_is_never_negative() {
         for (ends, expected) in [(Some(1_600), 600), (Some(1_000), 0), (Some(-5), 0), (Some(i64::MIN), 0), (None, 0)] {
             assert_eq!(lifetime(ends, 1_000).as_secs(), expected, "{ends:?}");
         }

@@ -1,4 +1,4 @@
-//! A scripted AWS for tests: answers requests on loopback and remembers them.
+//! A scripted AWS for tests: responds to requests on loopback and records them.
 
 use std::convert::Infallible;
 use std::sync::Arc;

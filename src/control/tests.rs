@@ -71,7 +71,7 @@ async fn mint(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> (Resul
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_as_the_service_model_says() {
+async fn a_token_is_requested_as_the_service_model_says() {
     let (life, seen) = mint(|_| token_response(43_200)).await;
     assert!((43_190..=43_201).contains(&life.expect("minted")));
     let [request] = &seen[..] else { panic!("{seen:?}") };
@@ -93,7 +93,7 @@ async fn a_token_for_the_session_sends_zero() {
 }
 
 #[tokio::test]
-async fn odd_responses_are_no_surprise() {
+async fn odd_responses_give_no_token_or_no_lifetime() {
     for (body, expected) in [
         (r#"{"authorizationToken":"token-canary"}"#, Some(0)),
         (r#"{"authorizationToken":"token-canary","expiration":12}"#, Some(0)),
@@ -108,7 +108,7 @@ async fn odd_responses_are_no_surprise() {
 }
 
 #[tokio::test]
-async fn the_life_is_counted_by_the_clock_of_aws() {
+async fn the_lifetime_is_counted_by_the_clock_of_aws() {
     let (life, _) = mint(|_| {
         let there = Clock::system().now() + Duration::from_hours(24);
         let (status, mut headers, body) = token_response(24 * 3_600 + 43_200);
@@ -204,7 +204,7 @@ async fn a_wrong_clock_is_noticed_and_named() {
 }
 
 #[tokio::test]
-async fn a_custom_endpoint_is_asked_for_the_repository() {
+async fn a_custom_endpoint_gets_the_repository_request() {
     let stub = Stub::start(|_| ok(r#"{"repositoryEndpoint":"http://127.0.0.1:9/pypi/python"}"#)).await;
     let url = control(&stub.url).repository_endpoint(&domain(), &repository()).await.expect("a response");
     assert_eq!(url.as_str(), "http://127.0.0.1:9/pypi/python/");
@@ -238,7 +238,7 @@ async fn a_list_that_names_the_same_page_again_ends() {
 }
 
 #[tokio::test]
-async fn sts_says_who_we_are() {
+async fn sts_names_the_caller() {
     let stub = Stub::start(|_| xml(200, IDENTITY)).await;
     let identity = control(&stub.url).caller_identity().await.expect("a response");
     assert_eq!(

@@ -1,7 +1,7 @@
 //! Logs: one line per event, as JSON or for people, to standard error.
 //!
 //! A logging thread does the writing: a blocked pipe drops lines and never holds a request. The AWS SDK and hyper are
-//! kept at `info` whatever is asked for, because their finer levels print headers and bodies, and those hold secrets.
+//! kept at `info` whatever the filter says, because their finer levels print headers and bodies, which hold secrets.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::mpsc::{Receiver, sync_channel};

@@ -23,7 +23,7 @@ pub struct TokenHandle {
 /// What the keeper publishes after every attempt.
 #[derive(Clone, Default)]
 pub(super) struct Snapshot {
-    pub(super) newest: Option<IssuedToken>,
+    pub(super) newest: Option<CurrentToken>,
     pub(super) renewals: u64,
     pub(super) failures: u64,
     pub(super) failures_in_a_row: u32,
@@ -32,7 +32,7 @@ pub(super) struct Snapshot {
 
 /// A token with its expiry on both clocks.
 #[derive(Clone)]
-pub(super) struct IssuedToken {
+pub(super) struct CurrentToken {
     pub(super) token: Token,
     pub(super) minted: Instant,
     pub(super) expires: Instant,
@@ -50,7 +50,7 @@ pub(super) enum Validity {
     Expired,
 }
 
-impl IssuedToken {
+impl CurrentToken {
     pub(super) fn validity(&self, clock: &Clock) -> Validity {
         if Instant::now() >= self.expires {
             Validity::Expired
@@ -202,7 +202,7 @@ impl TokenHandle {
     fn status(&self, snapshot: &Snapshot, after: u64) -> TokenStatus {
         let newest = snapshot.newest.as_ref().filter(|newest| newest.token.generation > after);
         match (newest.map(|newest| (newest, newest.validity(&self.signals.clock))), &snapshot.last_error) {
-            // A doubtful one only after an attempt to replace it failed; whether it has expired, upstream will say.
+            // A doubtful one only after an attempt to replace it has failed. Upstream will say whether it has expired.
             (Some((newest, Validity::Valid)), _) | (Some((newest, Validity::Doubtful)), Some(_)) => {
                 TokenStatus::Ready(newest.token.clone())
             }

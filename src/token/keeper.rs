@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
-use super::handle::{IssuedToken, Signals, Snapshot, Validity};
+use super::handle::{CurrentToken, Signals, Snapshot, Validity};
 use super::schedule::{self, MINT_DISTANCE};
 use super::{KeeperSettings, MintError, MintErrorKind, Minted, Token, TokenHandle, TokenSource};
 use wheelport_runtime::Tasks;
@@ -110,7 +110,7 @@ impl Keeper {
             snapshot.renewals += 1;
             generation = snapshot.renewals;
             failures = snapshot.failures_in_a_row;
-            snapshot.newest = Some(IssuedToken {
+            snapshot.newest = Some(CurrentToken {
                 token: Token::new(generation, &minted.secret),
                 minted: now,
                 expires: now + lifetime,
@@ -132,7 +132,7 @@ impl Keeper {
             "token minted"
         );
         if lifetime != minted.lifetime {
-            debug!(label, answered_seconds = minted.lifetime.as_secs(), "token lifetime corrected");
+            debug!(label, claimed_seconds = minted.lifetime.as_secs(), "token lifetime corrected");
         }
         now + renew_after
     }

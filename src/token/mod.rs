@@ -28,7 +28,6 @@ pub use schedule::{MAX_LIFETIME, MIN_LIFETIME};
 /// How long after its mint a 404 to a generation is believed before upstream has accepted that generation.
 const TRUST_WINDOW: Duration = Duration::from_mins(5);
 
-/// Mints tokens.
 pub trait TokenSource: Send + Sync + 'static {
     /// Requests a new token, once; the keeper retries.
     fn mint(&self) -> BoxFuture<'_, Result<Minted, MintError>>;
@@ -36,7 +35,6 @@ pub trait TokenSource: Send + Sync + 'static {
 
 /// A new token of a source.
 pub struct Minted {
-    /// The token.
     pub secret: SecretString,
     /// Its lifetime, counted from the response; zero if the response did not say.
     pub lifetime: Duration,
@@ -70,13 +68,11 @@ pub enum MintErrorKind {
     Denied,
     /// No such domain in this account and region.
     NotFound,
-    /// The service throttles.
     Throttled,
     /// No response in time, or no connection.
     Unreachable,
     /// The local clock is too far from AWS's for signatures.
     ClockSkew,
-    /// Anything else.
     Other,
 }
 

@@ -216,7 +216,7 @@ async fn forced_mints_keep_their_distance() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trust_comes_from_a_success_or_from_youth() {
+async fn a_generation_is_trusted_after_a_success_or_while_it_is_young() {
     let stage = stage([]);
     stage.handle.current(within(SECOND)).await.expect("minted");
     assert!(stage.handle.is_trusted(1));

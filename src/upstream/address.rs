@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn redirects_keep_the_token_at_home_and_lead_nowhere_else() {
+    fn redirects_keep_the_token_at_the_endpoint_and_lead_nowhere_else() {
         let endpoint = endpoint(BASE);
         let here = Hop { url: url(&format!("{BASE}/simple/a/1/a-1.tar.gz")), with_token: true };
         let go = |location: &str| {

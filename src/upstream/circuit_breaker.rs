@@ -64,7 +64,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn an_unreachable_endpoint_is_left_alone_and_probed_by_one_request() {
+    fn an_unreachable_endpoint_gets_no_request_but_one_probe_at_a_time() {
         let now = Instant::now();
         let mut breaker = CircuitBreaker::new(5);
         for _ in 0..4 {

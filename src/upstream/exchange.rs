@@ -63,7 +63,7 @@ struct FinalResponse {
 }
 
 /// Why there is no response of any status.
-enum AttemptError {
+enum ExchangeError {
     Fatal(UpstreamError),
     /// Perhaps worth a retry.
     Retryable(AttemptFailure),
@@ -126,8 +126,8 @@ impl Exchange<'_> {
         loop {
             let reached = match self.attempt(token.as_ref()).await {
                 Ok(reached) => reached,
-                Err(AttemptError::Fatal(error)) => return Err(error),
-                Err(AttemptError::Retryable(failure)) => {
+                Err(ExchangeError::Fatal(error)) => return Err(error),
+                Err(ExchangeError::Retryable(failure)) => {
                     self.retry(&mut state.retries, failure).await?;
                     continue;
                 }
@@ -265,7 +265,7 @@ impl Exchange<'_> {
     }
 
     /// One request and the redirects that follow from it.
-    async fn attempt(&self, token: Option<&Token>) -> Result<FinalResponse, AttemptError> {
+    async fn attempt(&self, token: Option<&Token>) -> Result<FinalResponse, ExchangeError> {
         let settings = self.upstream.settings();
         let mut hop = self.first.clone();
         for _ in 0..=settings.max_redirects {
@@ -281,20 +281,20 @@ impl Exchange<'_> {
         Err(self.not_followed(BadRedirect::TooMany))
     }
 
-    fn not_followed(&self, bad: BadRedirect) -> AttemptError {
+    fn not_followed(&self, bad: BadRedirect) -> ExchangeError {
         self.warn("a redirect of upstream is not followed", &bad.to_string());
-        AttemptError::Fatal(UpstreamError::unavailable(Unavailability::Redirect))
+        ExchangeError::Fatal(UpstreamError::unavailable(Unavailability::Redirect))
     }
 
     /// Sends one request to one address, and tells the endpoint's admission what came of it.
-    async fn send(&self, hop: &Hop, token: Option<&Token>) -> Result<(Response<Incoming>, Instant), AttemptError> {
+    async fn send(&self, hop: &Hop, token: Option<&Token>) -> Result<(Response<Incoming>, Instant), ExchangeError> {
         let UpstreamInner { client, admission, endpoint, metrics, label, .. } = self.upstream.inner.as_ref();
         let at_endpoint = endpoint.owns(&hop.url);
         // Other hosts have quotas of their own.
         if at_endpoint {
-            self.upstream.admit(self.deadline).await.map_err(AttemptError::Fatal)?;
+            self.upstream.admit(self.deadline).await.map_err(ExchangeError::Fatal)?;
         }
-        let request = self.request(hop, token).map_err(|error| AttemptError::Fatal(error.into()))?;
+        let request = self.request(hop, token).map_err(|error| ExchangeError::Fatal(error.into()))?;
         let header_timeout = self.upstream.settings().header_timeout.get();
         let sent = Instant::now();
         metrics.sent(label);
@@ -319,14 +319,14 @@ impl Exchange<'_> {
         Err(self.send_error(error))
     }
 
-    fn send_error(&self, error: SendError) -> AttemptError {
+    fn send_error(&self, error: SendError) -> ExchangeError {
         match error {
             SendError::Connection(reason, detail) => {
                 self.log_connection(reason, &detail);
-                AttemptError::Retryable(AttemptFailure::Connection(reason))
+                ExchangeError::Retryable(AttemptFailure::Connection(reason))
             }
-            SendError::Timeout => AttemptError::Retryable(AttemptFailure::Timeout),
-            SendError::Malformed => AttemptError::Fatal(Malformed::Http.into()),
+            SendError::Timeout => ExchangeError::Retryable(AttemptFailure::Timeout),
+            SendError::Malformed => ExchangeError::Fatal(Malformed::Http.into()),
         }
     }
 

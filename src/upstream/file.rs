@@ -16,7 +16,7 @@ use wheelport_index::FileAddress;
 
 const ANY_TYPE: HeaderValue = HeaderValue::from_static("*/*");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
-/// The longest entity tag that is kept.
+/// The longest etag that is stored.
 const LONGEST_ETAG: usize = 256;
 
 /// A request for one file.

@@ -13,13 +13,13 @@ use super::body::BodyReader;
 use super::error::{Malformed, Unavailability, UpstreamError};
 use super::exchange::{Exchange, UsableResponse};
 use super::{RequestKind, Upstream};
-use wheelport_index::ProjectName;
 use wheelport_index::parse::PageFormat;
+use wheelport_index::{ProjectName, media};
 
 const ANY_FORM: HeaderValue = HeaderValue::from_static(
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.01",
 );
-const HTML_ONLY: HeaderValue = HeaderValue::from_static("text/html");
+const HTML_ONLY: HeaderValue = HeaderValue::from_static(media::TEXT_HTML);
 const GZIP: HeaderValue = HeaderValue::from_static("gzip");
 /// How long no JSON is requested from an upstream that refused it.
 const HTML_ONLY_FOR: Duration = Duration::from_hours(1);
@@ -134,9 +134,9 @@ fn page_content_type(headers: &HeaderMap) -> Option<PageContentType> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
-        "application/vnd.pypi.simple.v1+json" => Some(PageContentType::Json),
-        "application/vnd.pypi.simple.v1+html" | "text/html" => Some(PageContentType::Html),
-        "application/json" => Some(PageContentType::PerhapsJson),
+        media::JSON_V1 => Some(PageContentType::Json),
+        media::HTML_V1 | media::TEXT_HTML => Some(PageContentType::Html),
+        media::LEGACY_JSON => Some(PageContentType::PerhapsJson),
         _ => None,
     }
 }
@@ -158,7 +158,7 @@ async fn decompress(body: Bytes, limit: u64) -> Result<Bytes, UpstreamError> {
     if body.len() < LONG_BODY {
         return gunzip(&body, limit);
     }
-    // The task can only be lost with the whole runtime.
+    // It fails only while the process stops: `gunzip` does not panic.
     wheelport_runtime::blocking(move || gunzip(&body, limit))
         .await
         .unwrap_or(Err(UpstreamError::unavailable(Unavailability::Shutdown)))
@@ -202,10 +202,10 @@ mod tests {
         let of = |value: &'static str| {
             page_content_type(&HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(value))]))
         };
-        assert_eq!(of("application/vnd.pypi.simple.v1+json"), Some(PageContentType::Json));
+        assert_eq!(of(media::JSON_V1), Some(PageContentType::Json));
         assert_eq!(of("Text/HTML; charset=utf-8"), Some(PageContentType::Html));
-        assert_eq!(of("application/vnd.pypi.simple.v1+html"), Some(PageContentType::Html));
-        assert_eq!(of("application/json"), Some(PageContentType::PerhapsJson));
+        assert_eq!(of(media::HTML_V1), Some(PageContentType::Html));
+        assert_eq!(of(media::LEGACY_JSON), Some(PageContentType::PerhapsJson));
         assert_eq!(of("application/xml"), None);
         assert_eq!(page_content_type(&HeaderMap::new()), None);
     }

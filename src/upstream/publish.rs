@@ -53,24 +53,13 @@ pub struct PublishRequest<'a> {
 pub enum PublishError {
     /// 409.
     #[error("upstream sees a conflict: {}", message.as_deref().unwrap_or("no reason given"))]
-    Conflict {
-        /// Upstream's message.
-        message: Option<String>,
-    },
+    Conflict { message: Option<String> },
     /// 403.
     #[error("upstream denies it: {}", message.as_deref().unwrap_or("no reason given"))]
-    Denied {
-        /// Upstream's message.
-        message: Option<String>,
-    },
+    Denied { message: Option<String> },
     /// Another 4xx.
     #[error("upstream refuses it with status {status}: {}", message.as_deref().unwrap_or("no reason given"))]
-    Refused {
-        /// The HTTP status.
-        status: u16,
-        /// Upstream's message.
-        message: Option<String>,
-    },
+    Refused { status: u16, message: Option<String> },
     /// 404, in response to a trusted token.
     #[error("upstream has no such repository")]
     NoRepository,

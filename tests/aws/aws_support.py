@@ -1,7 +1,7 @@
 """What the tests of this folder share: the emulator's identities, ways to reach it, and a small wheel.
 
 `WHEELPORT_BINARY` names the built program; without it the debug build of this checkout is taken. Nothing here reads the
-AWS configuration of whoever runs the tests.
+AWS configuration of the user who runs the tests.
 """
 
 import base64

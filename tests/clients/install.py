@@ -2,7 +2,8 @@
 
 Run by `scripts/test` with the machine's own Python 3, before anything else exists; therefore only the standard library.
 The packages come by name from whatever index pip is configured with on this machine: this file names none, and it is
-the only part of the tests that uses the network. An environment is made anew only when its line in `clients.toml` changes.
+the only part of the tests that uses the network. An environment is reinstalled only when its line in `clients.toml`
+changes.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from clients import Bench, tool
 from wheels import Distribution, module_of
 
 Done = subprocess.CompletedProcess[str]
-# Publishes these files to this address; without a token nobody has an account anywhere.
+# Publishes these files to this address; without a token, no tool has an account anywhere.
 Publisher = Callable[..., Done]
 NOBODY = ("", "")
 DUMMY = ("x", "x")

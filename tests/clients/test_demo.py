@@ -45,7 +45,7 @@ def test_each_printed_line_publishes(name: str, printed: str, bench: Bench) -> N
     lines = dict(LINE.findall(printed.split("Publish")[1]))
     files = wheel(f"acme-{name}", "1.0"), sdist(f"acme-{name}", "1.0")
     folder = publish.project(bench, files)
-    # It is built already; building it anew would need a build backend from a public index.
+    # It is built already; building it again would need a build backend from a public index.
     line = lines[name].replace(" --build", "")
     pasted(bench, folder, bench.new_environment(), name, line)
     python = bench.new_environment() / "bin" / "python"

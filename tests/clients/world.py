@@ -214,7 +214,7 @@ class Emulator:
         return self.stats()["requests"].get(kind, 0)
 
     def forget(self) -> None:
-        """Starts counting anew."""
+        """Resets the count."""
         self._admin("DELETE", "stats")
 
     def shift_clock(self, seconds: int) -> None:
@@ -289,7 +289,7 @@ class Proxy:
         wait_for(lambda: get(f"{self.origin}/readyz")[0] == 200, "the proxy is ready")
 
     def answered(self, **labels: str) -> int:
-        """How many requests with these labels (`kind`, `status`, `served`) it has answered, by its own count."""
+        """How many requests with these labels (`kind`, `status`, `served`) it has responded to, by its own count."""
         status, body = get(f"{self.operations}/metrics")
         assert status == 200, status
         total = 0
@@ -308,7 +308,7 @@ class Proxy:
         self._process.kill()
 
     def start_with(self, configuration: str) -> None:
-        """Starts anew with a configuration file beside the environment."""
+        """Restarts with a configuration file in addition to the environment."""
         path = self._folder / "wheelport.toml"
         path.write_text(configuration)
         self.environment["WHEELPORT_CONFIG"] = str(path)

@@ -80,4 +80,4 @@ def test_health_checks_are_the_programs_own(program: pathlib.Path) -> None:
         done = subprocess.run([program, *(re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:1", part) for part in arguments)],
                               env={"WHEELPORT_LISTEN": "127.0.0.1:1"}, capture_output=True, text=True)
         assert done.returncode == 1, done.stdout + done.stderr
-        assert "does not answer" in done.stdout
+        assert "does not respond" in done.stdout

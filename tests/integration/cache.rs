@@ -1,4 +1,4 @@
-//! What is remembered: freshness windows, restarts, and a cache directory that is small, damaged or gone.
+//! What the cache keeps: freshness windows, restarts, and a cache directory that is small, damaged or gone.
 
 use std::fs;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::support::wheels::{PAGE, Sample, list, metadata, page, publish};
 const HERE: &str = "/simple/a-b/";
 
 #[tokio::test]
-async fn a_fresh_page_asks_nobody_and_a_stale_one_is_renewed_once_behind_the_answers() {
+async fn a_fresh_page_needs_no_upstream_and_a_stale_one_is_refreshed_once_in_the_background() {
     let (proxy, wheel, gate) = (Proxy::start().await, Sample::wheel(), Gate::closed());
     publish(&proxy.upstream, &[&wheel]);
     proxy.get(HERE).json().send().await.expect(200);
@@ -24,9 +24,9 @@ async fn a_fresh_page_asks_nobody_and_a_stale_one_is_renewed_once_behind_the_ans
 
     proxy.upstream.on(PAGE, page(&[]).before_head(&gate));
     proxy.pass(Duration::from_secs(3)).await;
-    // Upstream does not answer, and yet everybody has an answer.
-    for answer in join_all((0..10).map(|_| proxy.get(HERE).json().send())).await {
-        assert_eq!(answer.expect(200).file_names().len(), 1);
+    // Upstream does not respond, and yet every client gets a response.
+    for response in join_all((0..10).map(|_| proxy.get(HERE).json().send())).await {
+        assert_eq!(response.expect(200).file_names().len(), 1);
     }
     gate.reached().await;
     assert_eq!(proxy.asked(PAGE), 2, "one question for all of them");
@@ -37,7 +37,7 @@ async fn a_fresh_page_asks_nobody_and_a_stale_one_is_renewed_once_behind_the_ans
 }
 
 #[tokio::test]
-async fn a_page_past_both_windows_waits_for_upstream_and_an_expired_one_is_no_help() {
+async fn a_page_past_both_windows_waits_for_upstream_and_an_expired_one_is_not_served() {
     let builder = Proxy::builder().windows(HumanDuration::secs(60), HumanDuration::secs(60), HumanDuration::secs(3600));
     let (proxy, wheel) = (builder.start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
@@ -54,24 +54,24 @@ async fn a_page_past_both_windows_waits_for_upstream_and_an_expired_one_is_no_he
 }
 
 #[tokio::test]
-async fn many_who_ask_for_a_cold_page_are_one_question() {
+async fn concurrent_requests_for_a_cold_page_share_one_fetch() {
     let (proxy, gate) = (Proxy::start().await, Gate::closed());
     proxy.upstream.on(PAGE, page(&[Sample::wheel().entry()]).before_head(&gate));
     let opening = async {
         gate.reached().await;
         gate.open();
     };
-    let (answers, ()) = tokio::join!(join_all((0..50).map(|_| proxy.get(HERE).json().send())), opening);
+    let (responses, ()) = tokio::join!(join_all((0..50).map(|_| proxy.get(HERE).json().send())), opening);
     let mut stored = 0;
-    for answer in answers {
-        stored += usize::from(answer.header("cache-status") == Some("wheelport; fwd=miss; stored"));
-        assert_eq!(answer.expect(200).file_names().len(), 1);
+    for response in responses {
+        stored += usize::from(response.header("cache-status") == Some("wheelport; fwd=miss; stored"));
+        assert_eq!(response.expect(200).file_names().len(), 1);
     }
     assert_eq!((proxy.asked(PAGE), stored), (1, 1));
 }
 
 #[tokio::test]
-async fn after_a_restart_without_upstream_pages_files_and_metadata_are_there() {
+async fn after_a_restart_without_upstream_pages_files_and_metadata_are_served() {
     let (proxy, wheel, sdist) = (Proxy::start().await, Sample::wheel(), Sample::sdist("1.0", 5000));
     publish(&proxy.upstream, &[&wheel, &sdist]);
     proxy.get(&sdist.path()).send().await.expect(200);
@@ -81,20 +81,20 @@ async fn after_a_restart_without_upstream_pages_files_and_metadata_are_there() {
     }
     proxy.control.on(MINT, refusal(403, "AccessDeniedException", "gone"));
     let again = proxy.stop().await;
-    // Not only at once: a day less a minute later, the page is as stale as it may be.
+    // Not only right away: a minute short of a day later, the page is as stale as it may be.
     for away in [0, 24 * 60 * 60 - 60] {
         let proxy = again.clone().later(away).start_blind().await;
         let listed = proxy.get(HERE).json().send().await.expect(200);
         assert_eq!(listed.file_names(), [wheel.name.as_str(), sdist.name.as_str()]);
         for sample in [&wheel, &sdist] {
-            let answer = proxy.get(&sample.path()).send().await.expect(200);
-            assert_eq!((&answer.body, answer.header("cache-status")), (&sample.bytes, Some("wheelport; hit")));
+            let response = proxy.get(&sample.path()).send().await.expect(200);
+            assert_eq!((&response.body, response.header("cache-status")), (&sample.bytes, Some("wheelport; hit")));
         }
         let found = proxy.get(&format!("{}.metadata", wheel.path())).send().await.expect(200);
         assert_eq!(found.text(), metadata("1.0"));
         drop(proxy.stop().await);
     }
-    // The file has no age, only its page has; what it says of the file stays true.
+    // Only the page ages; a file does not, and what the page says of it stays true.
     let proxy = again.later(48 * 60 * 60).start_blind().await;
     proxy.get(HERE).json().send().await.expect_unavailable("unavailable-token");
     assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
@@ -125,7 +125,7 @@ async fn a_full_cache_evicts_and_no_reader_notices() {
     let [first, rest @ ..] = &samples;
     proxy.get(&first.path()).send().await.expect(200);
     proxy.kept_by("blobs", 1).await;
-    // Two in the middle of the stored file: one of the whole, one of a part.
+    // Two clients are in the middle of the stored file: one reads all of it, one a range.
     let whole = proxy.get(&first.path()).open().await;
     let part = proxy.get(&first.path()).header("range", "bytes=100-").open().await;
     assert_eq!(whole.header("cache-status"), Some("wheelport; hit"));
@@ -138,7 +138,7 @@ async fn a_full_cache_evicts_and_no_reader_notices() {
             .filter_map(|path| fs::metadata(path).ok())
             .map(|file| file.len())
             .sum();
-        assert!(kept <= 14 * MIB as u64, "{kept} bytes are kept");
+        assert!(kept <= 14 * MIB as u64, "{kept} bytes are stored");
     }
     assert!(proxy.metrics().await.contains("wheelport_requests_in_flight 2"), "both are in the middle");
     assert_eq!(part.finish().await.expect(206).body, first.bytes.slice(100..));
@@ -149,15 +149,15 @@ async fn a_full_cache_evicts_and_no_reader_notices() {
 }
 
 #[tokio::test]
-async fn a_file_larger_than_the_cache_passes_through_verified() {
+async fn a_file_larger_than_the_cache_is_streamed_and_verified() {
     let builder = Proxy::builder().set(|builder| builder.cache.max_size = Size(100_000));
     let (proxy, sdist) = (builder.start().await, Sample::sdist("1.0", 300_000));
     publish(&proxy.upstream, &[&sdist]);
     for _ in 0..2 {
-        let answer = proxy.get(&sdist.path()).send().await.expect(200);
-        assert_eq!((&answer.body, answer.header("content-length")), (&sdist.bytes, Some("300000")));
-        assert_eq!(answer.header("cache-status"), Some("wheelport; fwd=miss"));
-        assert_eq!(answer.header("etag"), Some(sdist.tag().as_str()));
+        let response = proxy.get(&sdist.path()).send().await.expect(200);
+        assert_eq!((&response.body, response.header("content-length")), (&sdist.bytes, Some("300000")));
+        assert_eq!(response.header("cache-status"), Some("wheelport; fwd=miss"));
+        assert_eq!(response.header("etag"), Some(sdist.tag().as_str()));
     }
     let part = proxy.get(&sdist.path()).header("range", "bytes=250000-250009").send().await.expect(206);
     assert_eq!(part.body, sdist.bytes.slice(250_000..250_010));
@@ -174,10 +174,10 @@ async fn a_file_larger_than_the_cache_passes_through_verified() {
 async fn a_cache_directory_that_cannot_be_written_costs_speed_and_nothing_else() {
     let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
-    // For whoever may write everywhere, a directory that is gone is what a read-only one is for others.
+    // Root may write to a read-only directory, so the test removes the directory instead.
     fs::remove_dir_all(proxy.dir.path().join("cache")).expect("a directory that is there");
-    let answer = proxy.get(HERE).json().send().await.expect(200);
-    assert_eq!(answer.file_names(), [wheel.name.as_str()]);
+    let response = proxy.get(HERE).json().send().await.expect(200);
+    assert_eq!(response.file_names(), [wheel.name.as_str()]);
     for _ in 0..2 {
         assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
     }
@@ -191,19 +191,19 @@ async fn a_cache_directory_that_cannot_be_written_costs_speed_and_nothing_else()
 }
 
 #[tokio::test]
-async fn a_disk_that_fills_up_in_the_middle_does_not_break_the_answer() {
+async fn a_disk_that_fills_up_midway_does_not_break_the_response() {
     let builder = Proxy::builder().set(|builder| builder.cache.max_size = Size(200_000));
     let (proxy, sdist) = (builder.start().await, Sample::sdist("1.0", 400_000));
-    // Of a file of unknown length it shows only in the middle that the cache is too small for it.
+    // Without a length, the proxy learns only midway that the cache is too small for the file.
     proxy.upstream.on(PAGE, page(&[sdist.entry_without(&["size"])]));
     proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).chunked());
-    let answer = proxy.get(&sdist.path()).send().await.expect(200);
-    assert_eq!(answer.body, sdist.bytes);
+    let response = proxy.get(&sdist.path()).send().await.expect(200);
+    assert_eq!(response.body, sdist.bytes);
     assert_eq!(proxy.kept("blobs").len(), 0);
 }
 
 #[tokio::test]
-async fn damage_on_disk_is_made_good_from_upstream() {
+async fn damage_on_disk_is_repaired_from_upstream() {
     let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
     proxy.get(&wheel.path()).send().await.expect(200);
@@ -245,8 +245,8 @@ async fn two_proxies_may_share_a_directory() {
     publish(&proxy.upstream, &[&wheel]);
     let other = Proxy::builder().dir(&proxy.dir).upstream(&proxy.upstream).start().await;
     let opened: Vec<Opened> = vec![proxy.get(&wheel.path()).open().await, other.get(&wheel.path()).open().await];
-    for answer in join_all(opened.into_iter().map(Opened::finish)).await {
-        assert_eq!(answer.expect(200).body, wheel.bytes);
+    for response in join_all(opened.into_iter().map(Opened::finish)).await {
+        assert_eq!(response.expect(200).body, wheel.bytes);
     }
     let later = other.get(&wheel.path()).send().await.expect(200);
     assert_eq!(later.header("cache-status"), Some("wheelport; hit"));

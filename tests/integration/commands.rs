@@ -11,7 +11,7 @@ use crate::support::proxy::files_below;
 use crate::support::wheels::{Sample, publish};
 
 #[test]
-fn bad_arguments_and_configuration_are_exit_code_2_with_what_to_do() {
+fn bad_arguments_and_configuration_are_exit_code_2_with_a_remedy() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = |name: &str, text: &str| {
         let path = dir.path().join(name);
@@ -21,7 +21,8 @@ fn bad_arguments_and_configuration_are_exit_code_2_with_what_to_do() {
     let typo = file("typo.toml", "\n[cache]\nmax_siz = \"1GiB\"\n");
     let two = file(
         "two.toml",
-        "[[route]]\nname = \"a\"\ndomain = \"acme\"\nrepository = \"r1\"\ndefault = true\n[[route]]\nname = \"b\"\ndomain = \"acme\"\nrepository = \"r2\"\ndefault = true\n",
+        "[[route]]\nname = \"a\"\ndomain = \"acme\"\nrepository = \"r1\"\ndefault = true\n\
+         [[route]]\nname = \"b\"\ndomain = \"acme\"\nrepository = \"r2\"\ndefault = true\n",
     );
     for (arguments, part) in [
         (vec![], "Usage"),
@@ -54,7 +55,7 @@ fn help_and_version_are_exit_code_0() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_start_that_fails_is_exit_code_1_with_what_to_do() {
+async fn a_start_that_fails_is_exit_code_1_with_a_remedy() {
     let world = World::new().await;
     let taken = world.upstream.address().to_string();
     let blocked = world.dir.path().join("a-file");
@@ -90,7 +91,7 @@ fn rot(path: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_cache_can_be_looked_at_healed_and_emptied() {
+async fn the_cache_can_be_inspected_repaired_and_cleared() {
     let (world, wheel, sdist) = (World::new().await, Sample::wheel(), Sample::sdist("1.0", 5000));
     publish(&world.upstream, &[&wheel, &sdist]);
     let (cache, root) = (world.cache(), world.dir.path().join("cache"));
@@ -104,7 +105,7 @@ async fn the_cache_can_be_looked_at_healed_and_emptied() {
     client.get(&format!("{}.metadata", wheel.path())).send().await.expect(200);
     let count = |part| files_below(&root.join(part)).len();
     let kept = async || ((count("blobs"), count("metadata")) == (2, 1)).then_some(());
-    until("everything to be kept", kept).await;
+    until("everything to be stored", kept).await;
     let run = |action: &str| Program::run(&["cache", action], &[("WHEELPORT_CACHE_DIR", &cache)]);
     let stats = run("stats");
     assert_eq!(stats.code, Some(0));
@@ -134,7 +135,7 @@ async fn the_cache_can_be_looked_at_healed_and_emptied() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_demo_needs_nothing_and_its_sample_can_be_installed() {
+async fn the_demo_needs_no_configuration_and_its_sample_can_be_installed() {
     let program = Program::start(&["demo", "--listen", "127.0.0.1:0"], &[]);
     let client = program.proxy();
     let text = program.printed("Ctrl-C ends it.");
@@ -147,8 +148,8 @@ async fn the_demo_needs_nothing_and_its_sample_can_be_installed() {
     let files = page.value()["files"].clone();
     for file in files.as_array().expect("files") {
         let path = format!("/simple/wheelport-hello/{}", file["url"].as_str().expect("a link"));
-        let answer = client.get(&path).send().await.expect(200);
-        let digest = wheelport_index::Sha256::of(&answer.body).to_string();
+        let response = client.get(&path).send().await.expect(200);
+        let digest = wheelport_index::Sha256::of(&response.body).to_string();
         assert_eq!(file["hashes"]["sha256"], digest.as_str(), "{path}");
         if file["core-metadata"] != false && !file["core-metadata"].is_null() {
             let metadata = client.get(&format!("{path}.metadata")).send().await.expect(200).text();

@@ -1,4 +1,4 @@
-//! What a connection's client may take its time for, and what not.
+//! Time limits of a connection: which of them a slow client runs into, and which not.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn limited() -> Builder {
     })
 }
 
-/// Reads until the connection has said this.
+/// Reads until this text has arrived.
 async fn hear(socket: &mut TcpStream, wanted: &str) {
     let hearing = async {
         let mut heard = Vec::new();
@@ -48,7 +48,7 @@ async fn an_idle_connection_is_kept_for_the_idle_timeout_and_closed_after_it() {
 }
 
 #[tokio::test]
-async fn a_head_that_comes_byte_by_byte_does_not_hold_a_connection() {
+async fn headers_that_trickle_in_do_not_hold_a_connection() {
     let proxy = limited().start_blind().await;
     let mut socket = TcpStream::connect(proxy.address).await.expect("the proxy listens");
     let mut bytes = 0;
@@ -63,14 +63,14 @@ async fn a_head_that_comes_byte_by_byte_does_not_hold_a_connection() {
 }
 
 #[tokio::test]
-async fn the_limit_is_not_for_the_time_that_an_answer_takes() {
+async fn the_time_limit_for_headers_does_not_cover_the_response() {
     let proxy = limited().start().await;
     let gate = Gate::closed();
     let sample = Sample::wheel();
     proxy.upstream.on(PAGE, page(&[sample.entry()]).before_head(&gate));
     let mut socket = TcpStream::connect(proxy.address).await.expect("the proxy listens");
     socket.write_all(b"GET /simple/a-b/ HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("open");
-    until("the question to upstream", async || (!proxy.upstream.requests().is_empty()).then_some(())).await;
+    until("the request to upstream", async || (!proxy.upstream.requests().is_empty()).then_some(())).await;
     proxy.pass(LIMIT + Duration::from_secs(1)).await;
     gate.open();
     hear(&mut socket, "200 OK").await;

@@ -1,5 +1,5 @@
-//! An error is not an absence: whatever fails between here and the repository, nobody hears "not found", and nobody
-//! gets an empty page.
+//! An error is not an absence: whatever fails between here and the repository, no client gets "not found" or an empty
+//! page.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn impatient() -> Builder {
     })
 }
 
-/// Everything an upstream can do instead of answering, whatever it was asked for.
+/// Everything an upstream can do instead of a proper response, whatever the request.
 fn faults() -> Vec<(&'static str, Reply)> {
     let silent = Gate::closed();
     vec![
@@ -44,9 +44,9 @@ fn faults() -> Vec<(&'static str, Reply)> {
         ("204", Reply::status(204)),
         ("304 for nothing", Reply::status(304)),
         ("206 for nothing", Reply::status(206).header("content-range", "bytes 0-0/1").body("x")),
-        ("no answer at all", Reply::raw("")),
+        ("no response at all", Reply::raw("")),
         ("no HTTP", Reply::raw("SSH-2.0-nonsense\r\n\r\n")),
-        ("half a head", Reply::raw("HTTP/1.1 200 OK\r\ncontent-le")),
+        ("half of the headers", Reply::raw("HTTP/1.1 200 OK\r\ncontent-le")),
         ("silence", Reply::ok("x").before_head(&silent)),
         ("a body that is cut at once", Reply::ok("x".repeat(5000)).header("content-type", JSON).cut_after(0)),
         ("a body that stalls", Reply::ok("x".repeat(5000)).header("content-type", JSON).stall_after(0)),
@@ -75,11 +75,11 @@ fn no_pages() -> Vec<(&'static str, Reply)> {
 }
 
 #[track_caller]
-fn says_come_back(what: &str, answer: &Response) {
-    assert_eq!((answer.status, answer.complete), (503, true), "{what}: {answer:?}");
-    let wait: u64 = answer.header("retry-after").and_then(|wait| wait.parse().ok()).expect(what);
+fn says_come_back(what: &str, response: &Response) {
+    assert_eq!((response.status, response.complete), (503, true), "{what}: {response:?}");
+    let wait: u64 = response.header("retry-after").and_then(|wait| wait.parse().ok()).expect(what);
     assert!((1..=60).contains(&wait), "{what}: {wait} s");
-    assert!(!answer.text().contains("canary") && !answer.text().contains("127.0.0.1"), "{what}: {answer:?}");
+    assert!(!response.text().contains("canary") && !response.text().contains("127.0.0.1"), "{what}: {response:?}");
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn no_fault_of_a_page_is_an_absence_or_an_empty_page() {
         for target in [HERE, "/a-b/json"] {
             says_come_back(what, &proxy.get(target).json().send().await);
         }
-        assert_eq!(proxy.kept("pages").len(), 0, "{what} was kept");
+        assert_eq!(proxy.kept("pages").len(), 0, "{what} was stored");
     }))
     .await;
 }
@@ -101,14 +101,14 @@ async fn no_fault_of_a_file_is_an_absence_or_a_clean_end() {
         let (proxy, wheel) = (impatient().start().await, Sample::wheel());
         list(&proxy.upstream, &[&wheel]);
         proxy.upstream.on(&wheel.upstream(), fault);
-        let answer = proxy.get(&wheel.path()).send().await;
-        // Where upstream had begun to answer, so had we.
-        if answer.status == 200 {
-            assert!(!answer.complete, "{what}: {answer:?}");
+        let response = proxy.get(&wheel.path()).send().await;
+        // Where upstream had begun its response, so had the proxy.
+        if response.status == 200 {
+            assert!(!response.complete, "{what}: {response:?}");
         } else {
-            says_come_back(what, &answer);
+            says_come_back(what, &response);
         }
-        assert_eq!(proxy.kept("blobs").len(), 0, "{what} was kept");
+        assert_eq!(proxy.kept("blobs").len(), 0, "{what} was stored");
     }))
     .await;
 }
@@ -128,7 +128,7 @@ async fn no_fault_of_a_wheel_is_an_absence_of_its_metadata() {
 }
 
 #[tokio::test]
-async fn a_page_that_is_held_is_served_through_every_fault() {
+async fn a_cached_page_is_served_through_every_fault() {
     join_all(faults().into_iter().chain(no_pages()).map(async |(what, fault)| {
         let builder = impatient().windows(HumanDuration::secs(0), HumanDuration::secs(0), HumanDuration::secs(3600));
         let (proxy, wheel) = (builder.start().await, Sample::wheel());
@@ -136,11 +136,11 @@ async fn a_page_that_is_held_is_served_through_every_fault() {
         proxy.get(HERE).json().send().await.expect(200);
         proxy.upstream.on(PAGE, fault);
         for _ in 0..2 {
-            let answer = proxy.get(HERE).json().send().await.expect(200);
-            assert_eq!(answer.file_names(), [wheel.name.as_str()], "{what}");
-            assert_eq!(answer.header("cache-status"), Some("wheelport; fwd=stale"), "{what}");
+            let response = proxy.get(HERE).json().send().await.expect(200);
+            assert_eq!(response.file_names(), [wheel.name.as_str()], "{what}");
+            assert_eq!(response.header("cache-status"), Some("wheelport; fwd=stale"), "{what}");
         }
-        // A file that was never fetched is found through the old page, too; a 429 holds for files as well.
+        // A file that was never fetched is found through the old page, too; a 429 slows down files as well.
         if what.starts_with("429") {
             return;
         }
@@ -150,36 +150,36 @@ async fn a_page_that_is_held_is_served_through_every_fault() {
 }
 
 #[tokio::test]
-async fn while_the_page_cannot_be_read_nobody_can_say_that_a_file_or_its_metadata_is_missing() {
+async fn while_the_page_is_unavailable_no_file_and_no_metadata_is_reported_missing() {
     let (proxy, wheel) = (impatient().start().await, Sample::wheel());
     let path = format!("{}.metadata", wheel.path());
     proxy.upstream.on(PAGE, Reply::raw("")).on(&wheel.upstream(), Reply::raw(""));
     for target in [&path, &wheel.path()] {
         proxy.get(target).send().await.expect_unavailable("unavailable-broken");
     }
-    // A held page of some age that does not list it yet proves nothing either.
+    // A cached page of some age that does not list it yet proves nothing either.
     list(&proxy.upstream, &[]);
     proxy.get(HERE).send().await.expect(200);
     proxy.upstream.on(PAGE, Reply::raw(""));
     proxy.pass(Duration::from_secs(6)).await;
     proxy.get(&path).send().await.expect_unavailable("unavailable-broken");
-    // A page of just now does.
+    // A page fetched just now does.
     list(&proxy.upstream, &[]);
     proxy.get(&path).send().await.expect(404);
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_not_there_is_503() {
+async fn an_unreachable_upstream_is_503() {
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let nobody = socket.local_addr().expect("an address");
+    let closed_port = socket.local_addr().expect("an address");
     drop(socket);
-    let proxy = impatient().endpoint(&format!("http://{nobody}/pypi/r/")).start().await;
+    let proxy = impatient().endpoint(&format!("http://{closed_port}/pypi/r/")).start().await;
     let wheel = Sample::wheel();
     for target in [HERE, &wheel.path(), &format!("{}.metadata", wheel.path()), "/a-b/json"] {
-        let answer = proxy.get(target).send().await;
-        answer.expect_unavailable("unavailable-connect");
+        let response = proxy.get(target).send().await;
+        response.expect_unavailable("unavailable-connect");
     }
-    // After some failures it is left alone for a moment, and the answer comes without a new attempt.
+    // After some failures the circuit breaker is open, and the response comes without a new attempt.
     let attempts = async || {
         let metrics = proxy.metrics().await;
         let line = metrics.lines().find(|line| line.starts_with("wheelport_upstream_attempts_total"));
@@ -194,7 +194,7 @@ async fn an_upstream_that_is_not_there_is_503() {
 }
 
 #[tokio::test]
-async fn without_a_token_what_is_held_is_served_and_the_rest_is_503() {
+async fn without_a_token_cached_content_is_served_and_the_rest_is_503() {
     let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
     proxy.get(&wheel.path()).send().await.expect(200);
@@ -207,7 +207,7 @@ async fn without_a_token_what_is_held_is_served_and_the_rest_is_503() {
     for target in ["/simple/other/", &other.path()] {
         proxy.get(target).send().await.expect_unavailable("unavailable-token");
     }
-    assert_eq!(proxy.upstream.requests().len(), before, "nothing is asked without a token");
+    assert_eq!(proxy.upstream.requests().len(), before, "nothing is requested without a token");
 }
 
 #[tokio::test]
@@ -216,21 +216,21 @@ async fn a_denied_read_is_403_that_names_the_permission() {
     let denial = || refusal(403, "AccessDeniedException", "User: canary-arn is not authorized");
     proxy.upstream.on(PAGE, denial());
     for target in [HERE, &wheel.path(), &format!("{}.metadata", wheel.path())] {
-        let answer = proxy.get(target).send().await.expect(403);
-        assert_eq!(answer.value()["code"], "denied", "{target}");
-        assert!(answer.text().contains("codeartifact:ReadFromRepository") && !answer.text().contains("canary"));
+        let response = proxy.get(target).send().await.expect(403);
+        assert_eq!(response.value()["code"], "denied", "{target}");
+        assert!(response.text().contains("codeartifact:ReadFromRepository") && !response.text().contains("canary"));
     }
     list(&proxy.upstream, &[&wheel]);
     proxy.upstream.on(&wheel.upstream(), denial());
-    let answer = proxy.get(&wheel.path()).send().await.expect(403);
-    assert_eq!(answer.value()["code"], "denied");
+    let response = proxy.get(&wheel.path()).send().await.expect(403);
+    assert_eq!(response.value()["code"], "denied");
 }
 
 #[tokio::test]
-async fn a_refused_token_is_replaced_once_for_all_who_wait_and_nobody_notices() {
+async fn a_refused_token_is_replaced_once_for_all_requests_and_no_client_notices() {
     let control = control_plane().await;
     let (proxy, gate) = (Proxy::builder().control(&control).start().await, Gate::closed());
-    let answer_to_token = |gate: Gate, good: Reply| {
+    let reply_to_token = |gate: Gate, good: Reply| {
         // `Basic base64("aws:canary-1")`
         Reply::with(move |seen| match seen.header("authorization") {
             Some("Basic YXdzOmNhbmFyeS0x") => Reply::status(401).before_head(&gate),
@@ -240,16 +240,16 @@ async fn a_refused_token_is_replaced_once_for_all_who_wait_and_nobody_notices() 
     let names: Vec<_> = (0..20).map(|n| format!("p{n}")).collect();
     for name in &names {
         let request = format!("GET /pypi/r/simple/{name}/");
-        proxy.upstream.on(&request, answer_to_token(gate.clone(), page(&[])));
+        proxy.upstream.on(&request, reply_to_token(gate.clone(), page(&[])));
     }
     let opening = async {
         gate.reached_by(20).await;
         gate.open();
     };
     let asking = names.iter().map(|name| proxy.get(&format!("/simple/{name}/")).send());
-    let (answers, ()) = tokio::join!(join_all(asking), opening);
-    for answer in answers {
-        answer.expect(200);
+    let (responses, ()) = tokio::join!(join_all(asking), opening);
+    for response in responses {
+        response.expect(200);
     }
     assert_eq!(control.requests_to(MINT).len(), 2, "one at the start, one forced");
     for name in &names {
@@ -258,7 +258,7 @@ async fn a_refused_token_is_replaced_once_for_all_who_wait_and_nobody_notices() 
 }
 
 #[tokio::test]
-async fn a_404_to_a_token_of_unproven_age_is_asked_again_with_a_new_one() {
+async fn a_404_to_an_unproven_token_is_retried_with_a_new_one() {
     let proxy = Proxy::start().await;
     publish(&proxy.upstream, &[&Sample::wheel()]);
     proxy.pass(Duration::from_mins(6)).await;
@@ -302,7 +302,7 @@ async fn a_missing_project_is_remembered_for_a_moment_and_a_failure_not_at_all()
 }
 
 #[tokio::test]
-async fn a_known_project_that_flickers_stays_and_one_that_is_gone_goes() {
+async fn a_known_project_survives_a_brief_404_but_not_a_lasting_one() {
     let builder = Proxy::builder().windows(HumanDuration::secs(1), HumanDuration::secs(0), HumanDuration::secs(3600));
     let (proxy, wheel) = (builder.start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
@@ -312,52 +312,52 @@ async fn a_known_project_that_flickers_stays_and_one_that_is_gone_goes() {
     for _ in 0..3 {
         assert_eq!(proxy.get(HERE).json().send().await.expect(200).file_names(), [wheel.name.as_str()]);
     }
-    assert_eq!(proxy.asked(PAGE), 2, "it is not asked all the time either");
-    // It was a flicker: the project is there again, and the next 404 is a first one.
+    assert_eq!(proxy.asked(PAGE), 2, "nor is upstream asked every time");
+    // The 404 was brief: the project is back, and the next 404 counts as a first one.
     list(&proxy.upstream, &[&wheel]);
     proxy.pass(Duration::from_secs(31)).await;
     proxy.get(HERE).send().await.expect(200);
     proxy.upstream.on(PAGE, Reply::status(404));
     proxy.pass(Duration::from_secs(2)).await;
     proxy.get(HERE).send().await.expect(200);
-    // Said again half a minute later, it is believed.
+    // A second 404 half a minute later is believed.
     proxy.pass(Duration::from_secs(31)).await;
-    let answer = proxy.get(HERE).send().await.expect(404);
-    assert_eq!(answer.value()["code"], "no-such-project");
+    let response = proxy.get(HERE).send().await.expect(404);
+    assert_eq!(response.value()["code"], "no-such-project");
     assert_eq!(proxy.kept("pages").len(), 0);
 }
 
 #[tokio::test]
-async fn a_slow_upstream_does_not_hold_up_who_can_have_the_stale_page() {
+async fn a_slow_upstream_does_not_hold_up_a_stale_page() {
     let builder = Proxy::builder().windows(HumanDuration::secs(0), HumanDuration::secs(0), HumanDuration::secs(3600));
     let (proxy, wheel, gate) = (builder.start().await, Sample::wheel(), Gate::closed());
     publish(&proxy.upstream, &[&wheel]);
     proxy.get(HERE).send().await.expect(200);
     proxy.upstream.on(PAGE, page(&[]).before_head(&gate));
     let began = Instant::now();
-    let answer = proxy.get(HERE).json().send().await.expect(200);
+    let response = proxy.get(HERE).json().send().await.expect(200);
     let took = began.elapsed();
-    assert_eq!(answer.header("cache-status"), Some("wheelport; fwd=stale"));
-    assert_eq!(answer.file_names().len(), 1);
+    assert_eq!(response.header("cache-status"), Some("wheelport; fwd=stale"));
+    assert_eq!(response.file_names().len(), 1);
     assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(4), "{took:?}");
-    // The question stays open, and its answer counts when it comes.
+    // The upstream request goes on, and its response counts when it comes.
     gate.open();
     let renewed = async || proxy.get(HERE).json().send().await.file_names().is_empty().then_some(());
     until("the new page", renewed).await;
 }
 
 #[tokio::test]
-async fn a_wish_of_upstream_is_passed_on_within_bounds() {
+async fn the_retry_after_of_upstream_is_passed_on_within_bounds() {
     let proxy = impatient().start().await;
     proxy.upstream.on(PAGE, Reply::status(429).header("retry-after", "7"));
-    let answer = proxy.get(HERE).send().await;
-    answer.expect_unavailable("unavailable-throttled");
-    let wait: u64 = answer.header("retry-after").and_then(|wait| wait.parse().ok()).expect("seconds");
+    let response = proxy.get(HERE).send().await;
+    response.expect_unavailable("unavailable-throttled");
+    let wait: u64 = response.header("retry-after").and_then(|wait| wait.parse().ok()).expect("seconds");
     assert!((6..=8).contains(&wait), "{wait} s");
 }
 
 #[tokio::test]
-async fn every_repetition_is_bounded() {
+async fn every_kind_of_retry_is_bounded() {
     let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
     for status in [500, 502, 503, 504] {
         proxy.upstream.on(PAGE, Reply::status(status));

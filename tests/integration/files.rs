@@ -1,4 +1,4 @@
-//! Files: exact bytes, one fetch for many, readers of what is still coming, and what happens when upstream breaks off.
+//! Files: exact bytes, one fetch for many clients, readers of a growing file, and upstreams that break off.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::proxy::Proxy;
 use crate::support::scripted::{Gate, Reply};
 use crate::support::wheels::{PAGE, Sample, list, noise, page, publish};
 
-/// What a wheel is answered with.
+/// The headers of a response with a wheel.
 fn headers<'a>(tag: &'a str, served: &'a str) -> [(&'a str, &'a str); 9] {
     [
         ("content-type", "application/octet-stream"),
@@ -33,10 +33,10 @@ async fn a_file_comes_exact_with_all_its_headers_first_from_upstream_then_from_d
     publish(&proxy.upstream, &[&wheel]);
     let tag = wheel.tag();
     for served in ["wheelport; fwd=miss; stored", "wheelport; hit"] {
-        let answer = proxy.get(&wheel.path()).send().await.expect(200);
-        answer.expect_headers(&headers(&tag, served));
-        assert_eq!(answer.body, wheel.bytes);
-        assert_eq!(answer.header("content-length"), Some(wheel.bytes.len().to_string().as_str()));
+        let response = proxy.get(&wheel.path()).send().await.expect(200);
+        response.expect_headers(&headers(&tag, served));
+        assert_eq!(response.body, wheel.bytes);
+        assert_eq!(response.header("content-length"), Some(wheel.bytes.len().to_string().as_str()));
     }
     assert_eq!(proxy.asked(&wheel.upstream()), 1);
     let asked = &proxy.upstream.requests_to(&wheel.upstream())[0];
@@ -44,34 +44,34 @@ async fn a_file_comes_exact_with_all_its_headers_first_from_upstream_then_from_d
 }
 
 #[tokio::test]
-async fn many_clients_of_a_cold_file_are_one_fetch() {
+async fn concurrent_requests_for_a_cold_file_share_one_fetch() {
     let (proxy, sdist, gate) = (Proxy::start().await, Sample::sdist("1.0", 300_000), Gate::closed());
     list(&proxy.upstream, &[&sdist]);
     proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).gate_after(1000, &gate));
     let path = sdist.path();
     let mut opened = join_all((0..40).map(|_| proxy.get(&path).open())).await;
-    // Everybody has the beginning before upstream has sent the end.
+    // Every client has the beginning before upstream has sent the end.
     for one in &mut opened {
         assert_eq!(one.at_least(999).await[..], sdist.bytes[..999]);
     }
     gate.open();
-    for answer in join_all(opened.into_iter().map(Opened::finish)).await {
-        assert_eq!(answer.expect(200).body, sdist.bytes);
+    for response in join_all(opened.into_iter().map(Opened::finish)).await {
+        assert_eq!(response.expect(200).body, sdist.bytes);
     }
     assert_eq!((proxy.asked(&sdist.upstream()), proxy.asked(PAGE)), (1, 1));
     proxy.kept_by("blobs", 1).await;
 }
 
 #[tokio::test]
-async fn a_file_is_a_hit_as_soon_as_somebody_has_all_of_it() {
+async fn a_file_is_a_hit_as_soon_as_one_client_has_all_of_it() {
     let proxy = Proxy::start().await;
     let samples: Vec<_> = (0..30).map(|minor| Sample::sdist(&format!("1.{minor}"), 3000)).collect();
     publish(&proxy.upstream, &samples.iter().collect::<Vec<_>>());
-    // It may be kept by then, or about to be, or be between both; nobody is to notice.
+    // By then it is committed, about to be, or in between; no client may notice which.
     for sample in &samples {
         for served in ["wheelport; fwd=miss; stored", "wheelport; hit", "wheelport; hit"] {
-            let answer = proxy.get(&sample.path()).send().await.expect(200);
-            assert_eq!((&answer.body, answer.header("cache-status")), (&sample.bytes, Some(served)));
+            let response = proxy.get(&sample.path()).send().await.expect(200);
+            assert_eq!((&response.body, response.header("cache-status")), (&sample.bytes, Some(served)));
         }
         assert_eq!(proxy.asked(&sample.upstream()), 1);
     }
@@ -79,43 +79,43 @@ async fn a_file_is_a_hit_as_soon_as_somebody_has_all_of_it() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_kept_after_all_is_served_whole_and_counted() {
+async fn a_file_that_cannot_be_committed_is_served_completely_and_counted() {
     let (proxy, sdist, gate) = (Proxy::start().await, Sample::sdist("1.0", 200_000), Gate::closed());
     list(&proxy.upstream, &[&sdist]);
     let whole = Reply::ok(sdist.bytes.clone());
     proxy.upstream.on_each(&sdist.upstream(), [whole.clone().gate_after(150_000, &gate), whole]);
     let mut first = proxy.get(&sdist.path()).open().await;
     first.at_least(100_000).await;
-    // What is taken away now cannot be given its name later.
+    // A temporary file that is gone cannot be renamed into place later.
     let [temporary] = &proxy.temporaries()[..] else { panic!("one file is being written") };
     std::fs::remove_file(temporary).expect("a file that is there");
     gate.open();
     assert_eq!(first.finish().await.expect(200).body, sdist.bytes);
     let counted = async || proxy.metrics().await.contains("wheelport_commit_failures_total 1\n").then_some(());
     until("the failure to be counted", counted).await;
-    assert_eq!((proxy.kept("blobs").len(), proxy.temporaries().len()), (0, 0), "nothing half-kept");
+    assert_eq!((proxy.kept("blobs").len(), proxy.temporaries().len()), (0, 0), "nothing is left half-committed");
     let idle = async || proxy.metrics().await.contains("wheelport_downloads_in_flight 0\n").then_some(());
-    until("the fill to end", idle).await;
+    until("the download to end", idle).await;
     assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
     proxy.kept_by("blobs", 1).await;
     assert_eq!(proxy.asked(&sdist.upstream()), 2);
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_what_is_being_kept() {
+async fn a_stop_waits_for_files_that_are_being_committed() {
     let proxy = Proxy::start().await;
     let samples: Vec<_> = (0..24).map(|minor| Sample::sdist(&format!("1.{minor}"), 1 << 20)).collect();
     publish(&proxy.upstream, &samples.iter().collect::<Vec<_>>());
     let paths: Vec<_> = samples.iter().map(Sample::path).collect();
-    for answer in join_all(paths.iter().map(|path| proxy.get(path).send())).await {
-        assert_eq!(answer.expect(200).body.len(), 1 << 20);
+    for response in join_all(paths.iter().map(|path| proxy.get(path).send())).await {
+        assert_eq!(response.expect(200).body.len(), 1 << 20);
     }
     let proxy = proxy.stop().await.start_blind().await;
     assert_eq!((proxy.kept("blobs").len(), proxy.temporaries().len()), (samples.len(), 0));
 }
 
 #[tokio::test]
-async fn a_client_that_joins_later_reads_from_the_beginning_and_is_told_apart() {
+async fn a_client_that_joins_later_reads_from_the_start_and_is_marked_collapsed() {
     let (proxy, sdist, gate) = (Proxy::start().await, Sample::sdist("1.0", 200_000), Gate::closed());
     list(&proxy.upstream, &[&sdist]);
     proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).gate_after(150_000, &gate));
@@ -131,7 +131,7 @@ async fn a_client_that_joins_later_reads_from_the_beginning_and_is_told_apart() 
 }
 
 #[tokio::test]
-async fn the_first_client_may_leave_and_the_file_still_comes_whole() {
+async fn the_first_client_may_disconnect_and_the_file_still_downloads_completely() {
     let (proxy, sdist, gate) = (Proxy::start().await, Sample::sdist("1.0", 200_000), Gate::closed());
     list(&proxy.upstream, &[&sdist]);
     proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).gate_after(2000, &gate));
@@ -141,13 +141,13 @@ async fn the_first_client_may_leave_and_the_file_still_comes_whole() {
     let gone = async || proxy.metrics().await.contains("wheelport_requests_in_flight 0").then_some(());
     until("the proxy to notice", gone).await;
     gate.open();
-    until("the file to be kept", async || (!proxy.kept("blobs").is_empty()).then_some(())).await;
+    until("the file to be stored", async || (!proxy.kept("blobs").is_empty()).then_some(())).await;
     let later = proxy.get(&sdist.path()).send().await.expect(200);
     assert_eq!((later.body, proxy.asked(&sdist.upstream())), (sdist.bytes.clone(), 1));
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_holds_back_nobody() {
+async fn a_client_that_does_not_read_delays_no_other() {
     let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", 6 << 20));
     publish(&proxy.upstream, &[&sdist]);
     let slow = proxy.get(&sdist.path()).open().await;
@@ -159,7 +159,7 @@ async fn a_client_that_does_not_read_holds_back_nobody() {
 }
 
 #[tokio::test]
-async fn an_address_out_of_a_lock_file_works_without_its_page() {
+async fn an_address_from_a_lock_file_works_without_its_page() {
     let proxy = Proxy::start().await;
     let file = Sample::file("1.0+x", "a_b-1.0+x.tar.gz", noise(100));
     publish(&proxy.upstream, &[&file]);
@@ -177,14 +177,14 @@ async fn an_address_out_of_a_lock_file_works_without_its_page() {
 }
 
 #[tokio::test]
-async fn a_file_that_no_page_lists_is_passed_on_and_not_kept() {
+async fn a_file_that_no_page_lists_is_streamed_uncached() {
     let (proxy, listed, unlisted) = (Proxy::start().await, Sample::wheel(), Sample::sdist("0.1", 5000));
     publish(&proxy.upstream, &[&listed]);
     proxy.upstream.on(&unlisted.upstream(), Reply::ok(unlisted.bytes.clone()));
     for _ in 0..2 {
-        let answer = proxy.get(&unlisted.path()).send().await.expect(200);
-        assert_eq!(answer.body, unlisted.bytes);
-        answer.expect_headers(&[
+        let response = proxy.get(&unlisted.path()).send().await.expect(200);
+        assert_eq!(response.body, unlisted.bytes);
+        response.expect_headers(&[
             ("content-type", "application/octet-stream"),
             ("content-length", "5000"),
             ("content-disposition", "attachment; filename=\"a_b-0.1.tar.gz\""),
@@ -204,12 +204,12 @@ async fn a_file_under_another_version_is_not_that_file() {
     let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
     proxy.upstream.on("GET /pypi/r/simple/a-b/2.0/a_b-1.0-py3-none-any.whl", Reply::status(404));
-    let answer = proxy.get("/simple/a-b/2.0/a_b-1.0-py3-none-any.whl").send().await.expect(404);
-    assert_eq!(answer.value()["code"], "no-such-file");
+    let response = proxy.get("/simple/a-b/2.0/a_b-1.0-py3-none-any.whl").send().await.expect(404);
+    assert_eq!(response.value()["code"], "no-such-file");
 }
 
 #[tokio::test]
-async fn other_digests_than_sha256_vouch_too_and_none_means_not_kept() {
+async fn other_digests_than_sha256_verify_too_and_a_file_without_any_is_not_cached() {
     let sdist = Sample::sdist("1.0", 4000);
     for (hashes, asked) in [
         (json!({"sha512": sdist.sha512()}), 1),
@@ -233,7 +233,7 @@ async fn other_digests_than_sha256_vouch_too_and_none_means_not_kept() {
 }
 
 #[tokio::test]
-async fn other_bytes_than_the_page_promises_never_end_cleanly_and_leave_nothing() {
+async fn bytes_other_than_the_page_promises_never_end_cleanly_and_leave_nothing() {
     let sdist = Sample::sdist("1.0", 50_000);
     let altered = noise(50_000).into_iter().map(|byte| byte ^ 1).collect::<Vec<_>>();
     let mut last_byte = sdist.bytes.to_vec();
@@ -251,11 +251,11 @@ async fn other_bytes_than_the_page_promises_never_end_cleanly_and_leave_nothing(
             let reply = Reply::ok(bytes.clone());
             let reply = if chunked { reply.chunked() } else { reply };
             proxy.upstream.on(&sdist.upstream(), reply);
-            let answer = proxy.get(&sdist.path()).send().await.expect_broken();
-            assert!(answer.body.len() < sdist.bytes.len(), "the last byte is held back");
+            let response = proxy.get(&sdist.path()).send().await.expect_broken();
+            assert!(response.body.len() < sdist.bytes.len(), "the last byte is held back");
             assert_eq!((proxy.kept("blobs").len(), proxy.kept("links").len()), (0, 0));
             until("the temporary file to go", async || proxy.temporaries().is_empty().then_some(())).await;
-            // The next one gets the right bytes if upstream has them again.
+            // The next client gets the right bytes if upstream has them again.
             proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()));
             assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
         }
@@ -272,26 +272,26 @@ async fn a_length_other_than_the_pages_is_refused_before_a_byte_goes_out() {
 }
 
 #[tokio::test]
-async fn too_few_or_too_many_bytes_never_look_like_the_whole() {
-    // Also where the cache cannot take the file, which is then passed through.
+async fn too_few_or_too_many_bytes_never_look_like_the_complete_file() {
+    // Also where the cache is too small for the file, which then bypasses it.
     for (max_size, length) in [(1 << 30, 5000), (4000, 5000)] {
         let proxy = Proxy::builder().set(|builder| builder.cache.max_size = Size(max_size)).start().await;
         let sdist = Sample::sdist("1.0", length);
         list(&proxy.upstream, &[&sdist]);
-        // Without a length in upstream's answer it shows at the end, or as soon as there are too many bytes.
+        // Without a length in upstream's response, it shows at the end or as soon as there are too many bytes.
         for sent in [length - 1, length + 1, length * 20] {
             let mut bytes = sdist.bytes.to_vec();
             bytes.resize(sent, 7);
             proxy.upstream.on(&sdist.upstream(), Reply::ok(bytes).chunked().drip(length, Duration::from_millis(1)));
-            let answer = proxy.get(&sdist.path()).send().await;
-            assert!(answer.status == 503 || !answer.complete, "{max_size} {sent}: {answer:?}");
+            let response = proxy.get(&sdist.path()).send().await;
+            assert!(response.status == 503 || !response.complete, "{max_size} {sent}: {response:?}");
         }
         assert_eq!(proxy.kept("blobs").len(), 0);
     }
 }
 
 #[tokio::test]
-async fn a_file_of_unknown_length_comes_chunked_and_is_kept() {
+async fn a_file_of_unknown_length_is_sent_chunked_and_cached() {
     let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", 70_000));
     proxy.upstream.on(PAGE, page(&[sdist.entry_without(&["size"])]));
     proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).chunked());
@@ -304,7 +304,7 @@ async fn a_file_of_unknown_length_comes_chunked_and_is_kept() {
 }
 
 #[tokio::test]
-async fn a_cut_in_the_middle_is_made_up_for_by_starting_over_where_ranges_were_never_shown() {
+async fn a_broken_download_starts_over_where_upstream_has_not_shown_ranges() {
     let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", 300_000));
     list(&proxy.upstream, &[&sdist]);
     let whole = Reply::ok(sdist.bytes.clone());
@@ -320,7 +320,7 @@ async fn a_cut_in_the_middle_is_made_up_for_by_starting_over_where_ranges_were_n
 }
 
 #[tokio::test]
-async fn a_cut_in_the_middle_is_resumed_where_upstream_has_shown_ranges() {
+async fn a_broken_download_resumes_where_upstream_has_shown_ranges() {
     let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", 300_000));
     list(&proxy.upstream, &[&sdist]);
     let bytes = sdist.bytes.clone();
@@ -343,7 +343,7 @@ async fn a_cut_in_the_middle_is_resumed_where_upstream_has_shown_ranges() {
 }
 
 #[tokio::test]
-async fn a_resumption_that_is_answered_with_the_whole_or_a_refusal_still_ends_well() {
+async fn a_resumption_that_gets_the_complete_file_or_an_error_still_succeeds() {
     for refusal in
         [Reply::status(416), Reply::status(500), Reply::status(206), Reply::ok(Sample::sdist("1.0", 90_000).bytes)]
     {
@@ -356,24 +356,24 @@ async fn a_resumption_that_is_answered_with_the_whole_or_a_refusal_still_ends_we
 }
 
 #[tokio::test]
-async fn an_upstream_that_keeps_breaking_off_breaks_the_answer_and_leaves_nothing() {
+async fn an_upstream_that_keeps_breaking_off_breaks_the_response_and_leaves_nothing() {
     let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", 300_000));
     list(&proxy.upstream, &[&sdist]);
     proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).cut_after(100_000));
-    let answer = proxy.get(&sdist.path()).send().await.expect_broken();
-    assert_eq!(answer.body[..], sdist.bytes[..answer.body.len()]);
+    let response = proxy.get(&sdist.path()).send().await.expect_broken();
+    assert_eq!(response.body[..], sdist.bytes[..response.body.len()]);
     assert_eq!(proxy.asked(&sdist.upstream()), 4, "a bounded number of attempts");
     assert_eq!(proxy.kept("blobs").len(), 0);
     until("the temporary file to go", async || proxy.temporaries().is_empty().then_some(())).await;
 }
 
 #[tokio::test]
-async fn a_chunked_answer_that_breaks_off_is_no_clean_end_either() {
+async fn a_chunked_response_that_breaks_off_does_not_end_cleanly_either() {
     let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", 100_000));
     proxy.upstream.on(PAGE, page(&[sdist.entry_without(&["size"])]));
     proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).chunked().cut_after(60_000));
-    let answer = proxy.get(&sdist.path()).send().await.expect_broken();
-    assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
+    let response = proxy.get(&sdist.path()).send().await.expect_broken();
+    assert_eq!(response.header("transfer-encoding"), Some("chunked"));
     assert_eq!(proxy.kept("blobs").len(), 0);
 }
 
@@ -396,16 +396,16 @@ async fn a_listed_file_that_stays_missing_is_believed_gone_only_when_the_page_ag
     list(&proxy.upstream, &[&wheel]);
     proxy.upstream.on(&wheel.upstream(), Reply::status(404));
     proxy.get(&wheel.path()).send().await.expect_unavailable("unavailable-upstream");
-    // The page is a second old now, is asked again, and no longer lists it.
+    // The page is a second old now and is fetched again; it no longer lists the file.
     list(&proxy.upstream, &[]);
     proxy.pass(Duration::from_secs(2)).await;
-    let answer = proxy.get(&wheel.path()).send().await.expect(404);
-    assert_eq!(answer.value()["code"], "no-such-file");
+    let response = proxy.get(&wheel.path()).send().await.expect(404);
+    assert_eq!(response.value()["code"], "no-such-file");
     proxy.asked_by(PAGE, 2).await;
 }
 
 #[tokio::test]
-async fn a_head_or_a_condition_on_a_cold_file_is_answered_from_the_page() {
+async fn a_head_or_conditional_request_for_a_cold_file_needs_only_its_page() {
     let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
     let tag = wheel.tag();
@@ -414,7 +414,7 @@ async fn a_head_or_a_condition_on_a_cold_file_is_answered_from_the_page() {
     assert_eq!(head.header("content-length"), Some(wheel.bytes.len().to_string().as_str()));
     let unchanged = proxy.get(&wheel.path()).header("if-none-match", &tag).send().await.expect(304);
     assert_eq!(unchanged.header("etag"), Some(tag.as_str()));
-    assert_eq!(proxy.asked(&wheel.upstream()), 0, "nobody needed the file");
+    assert_eq!(proxy.asked(&wheel.upstream()), 0, "no response needed the file");
     let changed = proxy.get(&wheel.path()).header("if-none-match", "\"other\"").send().await.expect(200);
     assert_eq!(changed.body, wheel.bytes);
     assert!(proxy.upstream.requests().iter().all(|seen| seen.method == "GET"), "upstream never sees a HEAD");

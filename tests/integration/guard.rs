@@ -1,4 +1,4 @@
-//! Who may ask: host names, requests that would change something, and heads that are no requests.
+//! Which requests are let in: host names, requests that would change something, and malformed headers.
 
 use crate::support::proxy::Proxy;
 use crate::support::scripted::Reply;
@@ -12,13 +12,13 @@ async fn proxy() -> Proxy {
     proxy
 }
 
-/// The status line of a raw conversation.
-fn status(answer: &str) -> &str {
-    answer.lines().next().unwrap_or_default()
+/// The status line of a raw response.
+fn status(response: &str) -> &str {
+    response.lines().next().unwrap_or_default()
 }
 
 #[tokio::test]
-async fn without_configuration_only_names_that_no_public_name_can_be_are_answered() {
+async fn without_configuration_only_hosts_that_cannot_be_public_are_served() {
     let proxy = proxy().await;
     for (host, expected) in [
         ("localhost", 200),
@@ -37,19 +37,19 @@ async fn without_configuration_only_names_that_no_public_name_can_be_are_answere
         ("", 400),
     ] {
         for target in [HERE, "/"] {
-            let answer = proxy.get(target).header("host", host).send().await;
-            assert_eq!((answer.status, answer.complete), (expected, true), "{host}: {answer:?}");
+            let response = proxy.get(target).header("host", host).send().await;
+            assert_eq!((response.status, response.complete), (expected, true), "{host}: {response:?}");
         }
-        // Probes come by any name.
+        // Probes may use any host name.
         proxy.get("/healthz").header("host", host).send().await.expect(200);
         assert_ne!(proxy.get("/readyz").header("host", host).send().await.status, 421);
     }
-    let answer = proxy.get(HERE).header("host", "attacker.example.org").send().await;
-    assert_eq!(answer.value()["code"], "host-not-allowed");
+    let response = proxy.get(HERE).header("host", "attacker.example.org").send().await;
+    assert_eq!(response.value()["code"], "host-not-allowed");
 }
 
 #[tokio::test]
-async fn configured_names_are_answered_and_then_only_they() {
+async fn with_configured_hosts_only_those_are_served() {
     let proxy = Proxy::builder()
         .set(|builder| {
             let names = ["index.example.org", "*.example.net"];
@@ -67,15 +67,15 @@ async fn configured_names_are_answered_and_then_only_they() {
         ("other.example.org", 421),
         ("wheelport", 421),
     ] {
-        let answer = proxy.get(HERE).header("host", host).send().await;
-        assert_eq!(answer.status, expected, "{host}");
+        let response = proxy.get(HERE).header("host", host).send().await;
+        assert_eq!(response.status, expected, "{host}");
     }
 }
 
 #[tokio::test]
 async fn a_request_names_its_host_exactly_once() {
     let proxy = proxy().await;
-    // Before the page is there, and when it is at hand.
+    // Before the page is cached, and when it is.
     for asked in [0, 1] {
         for head in [
             format!("GET {HERE} HTTP/1.1\r\n\r\n"),
@@ -85,8 +85,8 @@ async fn a_request_names_its_host_exactly_once() {
             format!("GET {HERE} HTTP/1.0\r\n\r\n"),
         ] {
             let head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
-            let answer = proxy.client().raw(head.as_bytes()).await;
-            assert!(status(&answer).contains(" 400 "), "{head}: {answer}");
+            let response = proxy.client().raw(head.as_bytes()).await;
+            assert!(status(&response).contains(" 400 "), "{head}: {response}");
         }
         assert_eq!(proxy.upstream.requests().len(), asked);
         for target in [HERE.to_owned(), format!("http://localhost{HERE}")] {
@@ -97,17 +97,17 @@ async fn a_request_names_its_host_exactly_once() {
 }
 
 #[tokio::test]
-async fn the_oldest_version_works_and_closes_and_requests_may_follow_each_other() {
+async fn http_1_0_closes_the_connection_and_http_1_1_may_pipeline() {
     let proxy = proxy().await;
     let old = format!("GET {HERE} HTTP/1.0\r\nHost: localhost\r\n\r\n");
-    let answer = proxy.client().raw(old.as_bytes()).await;
-    assert!(status(&answer).contains(" 200 ") && answer.ends_with("</html>\n"), "{answer}");
+    let response = proxy.client().raw(old.as_bytes()).await;
+    assert!(status(&response).contains(" 200 ") && response.ends_with("</html>\n"), "{response}");
     let three = format!(
         "GET {HERE} HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n\
          GET {HERE} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     );
-    let answers = proxy.client().raw(three.as_bytes()).await;
-    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 3, "{answers}");
+    let responses = proxy.client().raw(three.as_bytes()).await;
+    assert_eq!(responses.matches("HTTP/1.1 200 OK").count(), 3, "{responses}");
 }
 
 #[tokio::test]
@@ -131,8 +131,11 @@ async fn ambiguous_framing_is_refused_and_nothing_hides_behind_it() {
         "No colon\r\n\r\n",
     ] {
         let request = format!("GET {HERE} HTTP/1.1\r\nHost: localhost\r\n{framing}{hidden}");
-        let answer = proxy.client().raw(request.as_bytes()).await;
-        assert!(status(&answer).contains(" 400 ") || answer.matches("HTTP/1.1 ").count() <= 1, "{framing:?}: {answer}");
+        let response = proxy.client().raw(request.as_bytes()).await;
+        assert!(
+            status(&response).contains(" 400 ") || response.matches("HTTP/1.1 ").count() <= 1,
+            "{framing:?}: {response}"
+        );
         assert_eq!(proxy.asked("GET /pypi/r/simple/hidden/"), 0, "{framing:?}");
     }
     for line in [
@@ -141,22 +144,22 @@ async fn ambiguous_framing_is_refused_and_nothing_hides_behind_it() {
         "\x16\x03\x01\x02\r\n\r\n",
         "GET / HTTP/9.9\r\n\r\n",
     ] {
-        let answer = proxy.client().raw(line.as_bytes()).await;
-        assert!(status(&answer).contains(" 400 ") || answer.is_empty(), "{line:?}: {answer}");
+        let response = proxy.client().raw(line.as_bytes()).await;
+        assert!(status(&response).contains(" 400 ") || response.is_empty(), "{line:?}: {response}");
     }
     let endless = format!("GET {HERE} HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "a".repeat(400_000));
-    let answer = proxy.client().raw(endless.as_bytes()).await;
-    assert!(status(&answer).contains(" 431 "), "{answer}");
+    let response = proxy.client().raw(endless.as_bytes()).await;
+    assert!(status(&response).contains(" 431 "), "{response}");
 }
 
 #[tokio::test]
 async fn uploads_are_off_and_the_reason_phrase_says_so() {
     let proxy = proxy().await;
     for target in ["/", "/legacy/", "/legacy", "/pypi/main/", "/pypi/main"] {
-        let answer = proxy.client().ask("POST", target).body("anything").send().await.expect(403);
-        assert_eq!(answer.value()["code"], "upload-off", "{target}");
-        assert!(answer.reason.starts_with("Uploads are off for route 'main'"), "{}", answer.reason);
-        answer.expect_headers(&[
+        let response = proxy.client().ask("POST", target).body("anything").send().await.expect(403);
+        assert_eq!(response.value()["code"], "upload-off", "{target}");
+        assert!(response.reason.starts_with("Uploads are off for route 'main'"), "{}", response.reason);
+        response.expect_headers(&[
             ("content-type", "application/problem+json"),
             ("content-length", "*"),
             ("cache-control", "no-store"),
@@ -182,17 +185,17 @@ async fn pages_of_other_sites_may_not_change_anything() {
         ("sec-fetch-site", "same-origin", "upload-off"),
         ("sec-fetch-site", "none", "upload-off"),
     ] {
-        let answer = proxy.client().ask("POST", "/").header(header, value).send().await.expect(403);
-        assert_eq!(answer.value()["code"], code, "{header}: {value}");
+        let response = proxy.client().ask("POST", "/").header(header, value).send().await.expect(403);
+        assert_eq!(response.value()["code"], code, "{header}: {value}");
     }
     // Reading changes nothing.
     proxy.get(HERE).header("origin", "https://attacker.example.org").send().await.expect(200);
-    let answer = proxy.get(HERE).header("sec-fetch-site", "cross-site").send().await.expect(200);
-    assert!(answer.headers.iter().all(|(name, _)| !name.starts_with("access-control")), "{answer:?}");
+    let response = proxy.get(HERE).header("sec-fetch-site", "cross-site").send().await.expect(200);
+    assert!(response.headers.iter().all(|(name, _)| !name.starts_with("access-control")), "{response:?}");
 }
 
 #[tokio::test]
-async fn other_methods_are_told_which_ones_work() {
+async fn other_methods_get_405_with_the_allowed_ones() {
     let proxy = proxy().await;
     let wheel = Sample::wheel();
     for (method, target, allowed) in [
@@ -204,23 +207,23 @@ async fn other_methods_are_told_which_ones_work() {
         ("PUT", "/", "GET, HEAD, POST"),
         ("DELETE", "/pypi/main/", "GET, HEAD, POST"),
     ] {
-        let answer = proxy.client().ask(method, target).send().await.expect(405);
-        assert_eq!(answer.header("allow"), Some(allowed), "{method} {target}");
-        assert!(answer.reason.len() > 3);
+        let response = proxy.client().ask(method, target).send().await.expect(405);
+        assert_eq!(response.header("allow"), Some(allowed), "{method} {target}");
+        assert!(response.reason.len() > 3);
     }
     assert_eq!(proxy.upstream.requests().len(), 0);
 }
 
 #[tokio::test]
-async fn every_kind_of_answer_is_harmless_in_a_browser() {
+async fn every_kind_of_response_has_security_headers() {
     let proxy = proxy().await;
     proxy.upstream.on(PAGE, Reply::status(404));
-    // Every kind of answer carries what keeps a browser from making something else of it.
+    // The headers keep a browser from interpreting a response as anything else.
     for (target, status) in [(HERE, 404), ("/simple/%00/", 400), ("/nothing", 404), ("/", 200), ("/simple/x y/", 400)] {
-        let answer = proxy.get(&target.replace(' ', "%20")).send().await.expect(status);
-        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{target}");
+        let response = proxy.get(&target.replace(' ', "%20")).send().await.expect(status);
+        assert_eq!(response.header("x-content-type-options"), Some("nosniff"), "{target}");
         assert!(
-            answer.header("content-security-policy").is_some_and(|policy| policy.starts_with("default-src 'none'"))
+            response.header("content-security-policy").is_some_and(|policy| policy.starts_with("default-src 'none'"))
         );
     }
 }

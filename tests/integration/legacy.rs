@@ -1,4 +1,4 @@
-//! The older JSON form, which tools ask for that look up digests.
+//! The older JSON interface, which some tools use to look up digests.
 
 use serde_json::json;
 
@@ -31,9 +31,9 @@ async fn every_shape_of_the_address_gives_the_same_document_with_digests() {
     assert_eq!(entry["packagetype"], "bdist_wheel");
     assert_eq!(document["releases"]["0.9"][0]["packagetype"], "sdist");
     assert_eq!(entry["url"], format!("http://localhost:1234/simple/a-b/1.0/{}", wheel.name));
-    let etag = first.header("etag").expect("an entity tag");
+    let etag = first.header("etag").expect("an etag");
     proxy.get("/a-b/json").header("host", "localhost:1234").header("if-none-match", etag).send().await.expect(304);
-    // Files are named below the index that was asked, because tools compare them with those of its page.
+    // The addresses lie below the requested index, because tools compare them with those of its page.
     let routed = first.text().replace("/simple/", "/pypi/main/simple/");
     for (target, expected) in [
         ("/pypi/a-b/json", &first.text()),
@@ -68,11 +68,11 @@ async fn one_version_alone_and_what_does_not_exist() {
         let releases = document["releases"].as_object().expect("releases");
         assert_eq!(releases.keys().collect::<Vec<_>>(), ["0.9"], "{target}");
     }
-    let answer = proxy.get("/a-b/7.7/json").send().await.expect(404);
-    assert_eq!(answer.value()["code"], "no-such-version");
+    let response = proxy.get("/a-b/7.7/json").send().await.expect(404);
+    assert_eq!(response.value()["code"], "no-such-version");
     proxy.upstream.on("GET /pypi/r/simple/none/", Reply::status(404));
-    let answer = proxy.get("/none/json").send().await.expect(404);
-    assert_eq!(answer.value()["code"], "no-such-project");
+    let response = proxy.get("/none/json").send().await.expect(404);
+    assert_eq!(response.value()["code"], "no-such-project");
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ fn asked(proxy: &Proxy) -> usize {
 }
 
 #[tokio::test]
-async fn all_pages_of_the_control_planes_list_become_one_sorted_list() {
+async fn paginated_listings_are_merged_and_sorted() {
     let proxy = Proxy::start().await;
     proxy.control.on_each(PACKAGES, [packages(&["zebra", "A.b"], Some("more")), packages(&["a_b", "mid"], None)]);
     let json = proxy.get("/simple/").json().send().await.expect(200);
@@ -52,16 +52,16 @@ async fn all_pages_of_the_control_planes_list_become_one_sorted_list() {
 }
 
 #[tokio::test]
-async fn many_who_ask_at_once_are_one_call() {
+async fn concurrent_requests_share_one_call() {
     let (proxy, gate) = (Proxy::start().await, Gate::closed());
     proxy.control.on(PACKAGES, packages(&["a"], None).before_head(&gate));
     let opening = async {
         gate.reached().await;
         gate.open();
     };
-    let (answers, ()) = tokio::join!(join_all((0..10).map(|_| proxy.get("/simple/").json().send())), opening);
-    for answer in answers {
-        answer.expect(200);
+    let (responses, ()) = tokio::join!(join_all((0..10).map(|_| proxy.get("/simple/").json().send())), opening);
+    for response in responses {
+        response.expect(200);
     }
     assert_eq!(asked(&proxy), 1);
 }
@@ -71,12 +71,12 @@ async fn a_role_that_may_not_list_gives_404_with_the_missing_permission() {
     let proxy = Proxy::start().await;
     proxy.control.on(PACKAGES, refusal(403, "AccessDeniedException", "not authorized"));
     for _ in 0..2 {
-        let answer = proxy.get("/simple/").json().send().await.expect(404);
-        assert_eq!(answer.value()["code"], "list-not-offered");
-        assert!(answer.text().contains("codeartifact:ListPackages"), "{}", answer.text());
+        let response = proxy.get("/simple/").json().send().await.expect(404);
+        assert_eq!(response.value()["code"], "list-not-offered");
+        assert!(response.text().contains("codeartifact:ListPackages"), "{}", response.text());
     }
     assert_eq!(asked(&proxy), 1, "the refusal is remembered");
-    // But not for ever.
+    // But not forever.
     proxy.control.on(PACKAGES, packages(&["a"], None));
     proxy.pass(Duration::from_secs(61)).await;
     proxy.get("/simple/").json().send().await.expect(200);
@@ -86,8 +86,8 @@ async fn a_role_that_may_not_list_gives_404_with_the_missing_permission() {
 async fn a_failing_control_plane_is_503_and_never_an_empty_list() {
     let proxy = Proxy::start().await;
     proxy.control.on(PACKAGES, Reply::raw(""));
-    let answer = proxy.get("/simple/").json().send().await;
-    assert_eq!((answer.status, answer.header("retry-after").is_some()), (503, true), "{answer:?}");
+    let response = proxy.get("/simple/").json().send().await;
+    assert_eq!((response.status, response.header("retry-after").is_some()), (503, true), "{response:?}");
     proxy.control.on(PACKAGES, packages(&["a"], None));
     proxy.get("/simple/").json().send().await.expect(200);
 }
@@ -103,9 +103,9 @@ async fn an_old_list_is_served_while_the_new_one_is_fetched_and_when_that_fails(
     assert_eq!(old.value()["projects"], json!([{"name": "a"}]));
     until("the failed refresh", async || (asked(&proxy) >= 2).then_some(())).await;
     let stale = async || {
-        let answer = proxy.get("/simple/").json().send().await.expect(200);
-        assert_eq!(answer.value()["projects"], json!([{"name": "a"}]));
-        (answer.header("cache-status") == Some("wheelport; fwd=stale")).then_some(())
+        let response = proxy.get("/simple/").json().send().await.expect(200);
+        assert_eq!(response.value()["projects"], json!([{"name": "a"}]));
+        (response.header("cache-status") == Some("wheelport; fwd=stale")).then_some(())
     };
     until("the failure to be known", stale).await;
     proxy.control.on(PACKAGES, packages(&["a", "b"], None));

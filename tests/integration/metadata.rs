@@ -1,4 +1,4 @@
-//! Core metadata: taken from the wheel, true to its digest, announced only where it can be had.
+//! Core metadata: extracted from the wheel, true to its digest, advertised only where it is available.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -28,9 +28,9 @@ async fn it_is_the_wheels_own_file_with_all_its_headers() {
     let expected = metadata("1.0");
     let tag = format!("\"{}\"", Sha256::of(expected.as_bytes()));
     for served in ["wheelport; fwd=miss; stored", "wheelport; hit"] {
-        let answer = proxy.get(&of(&wheel)).send().await.expect(200);
-        assert_eq!(answer.text(), expected);
-        answer.expect_headers(&[
+        let response = proxy.get(&of(&wheel)).send().await.expect(200);
+        assert_eq!(response.text(), expected);
+        response.expect_headers(&[
             ("content-type", "text/plain; charset=utf-8"),
             ("content-length", &expected.len().to_string()),
             ("etag", &tag),
@@ -50,12 +50,12 @@ async fn it_is_the_wheels_own_file_with_all_its_headers() {
 }
 
 #[tokio::test]
-async fn it_is_announced_at_first_without_and_after_a_refresh_with_its_digest() {
+async fn it_is_advertised_without_a_digest_first_and_with_one_after_a_refresh() {
     let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
     assert_eq!(announced(&proxy).await, [json!(true)]);
-    let answer = proxy.get(&of(&wheel)).send().await.expect(200);
-    let digest = Sha256::of(&answer.body).to_string();
+    let response = proxy.get(&of(&wheel)).send().await.expect(200);
+    let digest = Sha256::of(&response.body).to_string();
     proxy.ops.ask("POST", "/purge?route=main&project=a-b").send().await.expect(200);
     assert_eq!(announced(&proxy).await, [json!({"sha256": digest})]);
     let html = proxy.get(HERE).send().await.expect(200).text();
@@ -65,7 +65,7 @@ async fn it_is_announced_at_first_without_and_after_a_refresh_with_its_digest() 
 }
 
 #[tokio::test]
-async fn it_is_announced_only_where_it_can_be_served() {
+async fn it_is_advertised_only_where_it_can_be_served() {
     let proxy = Proxy::start().await;
     let wheel = Sample::wheel();
     let other = |name: &str| Sample::file("1.0", name, name.as_bytes().to_vec());
@@ -91,14 +91,14 @@ async fn it_is_announced_only_where_it_can_be_served() {
         .collect();
     assert_eq!(found, expected);
     for name in ["a_b.whl", "a_b-1.0-py2-none-any.whl", "a_b-1.0-2-py3-none-any.whl"] {
-        let answer = proxy.get(&of(&other(name))).send().await.expect(404);
-        assert_eq!(answer.value()["code"], "no-core-metadata", "{name}");
+        let response = proxy.get(&of(&other(name))).send().await.expect(404);
+        assert_eq!(response.value()["code"], "no-core-metadata", "{name}");
     }
     assert_eq!(proxy.upstream.requests().len(), 1, "none of them was fetched to find out");
 }
 
 #[tokio::test]
-async fn a_wheel_without_usable_metadata_is_announced_no_longer() {
+async fn a_wheel_without_usable_metadata_is_no_longer_advertised() {
     let bad = [
         ("no METADATA", zipped(&[("a_b/__init__.py", b"")])),
         ("not a ZIP archive", b"not a zip".to_vec()),
@@ -111,20 +111,20 @@ async fn a_wheel_without_usable_metadata_is_announced_no_longer() {
         publish(&proxy.upstream, &[&wheel]);
         assert_eq!(announced(&proxy).await, [json!(true)], "{what}");
         let before = proxy.get(HERE).json().send().await.expect(200);
-        let answer = proxy.get(&of(&wheel)).send().await.expect(404);
-        assert_eq!(answer.value()["code"], "no-core-metadata", "{what}");
-        // At once, without upstream being asked again, and for every client that holds the old page.
+        let response = proxy.get(&of(&wheel)).send().await.expect(404);
+        assert_eq!(response.value()["code"], "no-core-metadata", "{what}");
+        // At once, without another upstream request, and for every client that has the old page.
         let tag = before.header("etag").expect("a tag");
         let after = proxy.get(HERE).json().header("if-none-match", tag).send().await.expect(200);
         assert!(!after.text().contains("core-metadata\":true"), "{what}: {}", after.text());
         assert_eq!(proxy.asked(PAGE), 1, "{what}");
-        // The wheel itself is as good as ever.
+        // The wheel itself is still served.
         assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes, "{what}");
     }
 }
 
 #[tokio::test]
-async fn many_who_ask_for_it_at_once_are_one_fetch_of_the_wheel() {
+async fn concurrent_requests_share_one_fetch_of_the_wheel() {
     let (proxy, wheel, gate) = (Proxy::start().await, Sample::wheel(), Gate::closed());
     list(&proxy.upstream, &[&wheel]);
     proxy.upstream.on(&wheel.upstream(), Reply::ok(wheel.bytes.clone()).before_head(&gate));
@@ -133,22 +133,22 @@ async fn many_who_ask_for_it_at_once_are_one_fetch_of_the_wheel() {
         gate.reached().await;
         gate.open();
     };
-    let (answers, ()) = tokio::join!(join_all((0..20).map(|_| proxy.get(&path).send())), opening);
-    for answer in answers {
-        assert_eq!(answer.expect(200).text(), metadata("1.0"));
+    let (responses, ()) = tokio::join!(join_all((0..20).map(|_| proxy.get(&path).send())), opening);
+    for response in responses {
+        assert_eq!(response.expect(200).text(), metadata("1.0"));
     }
     assert_eq!(proxy.asked(&wheel.upstream()), 1);
     proxy.kept_by("metadata", 1).await;
 }
 
 #[tokio::test]
-async fn a_fetched_wheel_has_its_metadata_taken_out_before_anybody_asks() {
+async fn metadata_is_extracted_from_a_fetched_wheel_before_it_is_requested() {
     let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
     proxy.get(&wheel.path()).send().await.expect(200);
     until("the metadata", async || (!proxy.kept("metadata").is_empty()).then_some(())).await;
-    let answer = proxy.get(&of(&wheel)).send().await.expect(200);
-    assert_eq!(answer.header("cache-status"), Some("wheelport; hit"));
+    let response = proxy.get(&of(&wheel)).send().await.expect(200);
+    assert_eq!(response.header("cache-status"), Some("wheelport; hit"));
 }
 
 #[tokio::test]
@@ -163,14 +163,14 @@ async fn it_survives_a_restart_and_the_loss_of_the_wheel() {
     upstream.on(PAGE, Reply::raw("")).on(&wheel.upstream(), Reply::raw(""));
     control.on(MINT, refusal(403, "AccessDeniedException", "gone"));
     let proxy = proxy.stop().await.start_blind().await;
-    let answer = proxy.get(&of(&wheel)).send().await.expect(200);
-    assert_eq!(answer.text(), metadata("1.0"));
-    let digest = Sha256::of(&answer.body).to_string();
+    let response = proxy.get(&of(&wheel)).send().await.expect(200);
+    assert_eq!(response.text(), metadata("1.0"));
+    let digest = Sha256::of(&response.body).to_string();
     assert_eq!(announced(&proxy).await, [json!({"sha256": digest})]);
 }
 
 #[tokio::test]
-async fn it_is_503_and_never_404_while_the_wheel_cannot_be_had() {
+async fn it_is_503_and_never_404_while_the_wheel_is_unavailable() {
     let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
     list(&proxy.upstream, &[&wheel]);
     proxy.upstream.on(&wheel.upstream(), Reply::raw(""));

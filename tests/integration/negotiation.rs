@@ -1,4 +1,4 @@
-//! Which representation a client gets: forms, codings, entity tags and conditions.
+//! Which representation a client gets: formats, content codings, entity tags and conditional requests.
 
 use std::collections::HashSet;
 use std::io::Read as _;
@@ -9,10 +9,10 @@ use crate::support::wheels::{PAGE, Sample, list, publish};
 
 const HERE: &str = "/simple/a-b/";
 
-fn decoded(answer: &Response) -> Vec<u8> {
+fn decoded(response: &Response) -> Vec<u8> {
     let mut plain = Vec::new();
-    let body = &answer.body[..];
-    let read = match answer.header("content-encoding") {
+    let body = &response.body[..];
+    let read = match response.header("content-encoding") {
         None => return body.to_vec(),
         Some("gzip") => flate2::read::GzDecoder::new(body).read_to_end(&mut plain),
         Some("zstd") => zstd::Decoder::new(body).and_then(|mut decoder| decoder.read_to_end(&mut plain)),
@@ -23,7 +23,7 @@ fn decoded(answer: &Response) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn every_client_gets_the_form_it_reads() {
+async fn every_client_gets_a_format_it_can_read() {
     let proxy = Proxy::start().await;
     publish(&proxy.upstream, &[&Sample::wheel()]);
     let newest_pip =
@@ -39,8 +39,8 @@ async fn every_client_gets_the_form_it_reads() {
         ("*/*", "text/html; charset=utf-8"),
         ("", "text/html; charset=utf-8"),
     ] {
-        let answer = proxy.get(HERE).header("accept", accept).send().await.expect(200);
-        assert_eq!(answer.header("content-type"), Some(expected), "{accept}");
+        let response = proxy.get(HERE).header("accept", accept).send().await.expect(200);
+        assert_eq!(response.header("content-type"), Some(expected), "{accept}");
     }
     let silent = proxy.get(HERE).send().await.expect(200);
     assert_eq!(silent.header("content-type"), Some("text/html; charset=utf-8"));
@@ -48,19 +48,19 @@ async fn every_client_gets_the_form_it_reads() {
 }
 
 #[tokio::test]
-async fn who_accepts_nothing_we_have_gets_406_before_upstream_is_asked() {
+async fn an_unsatisfiable_accept_gets_406_without_an_upstream_request() {
     let proxy = Proxy::start().await;
     for accept in ["application/vnd.pypi.simple.v2+json", "image/png", "*/*;q=0", "text/html;q=0.0"] {
         for target in [HERE, "/simple/"] {
-            let answer = proxy.get(target).header("accept", accept).send().await.expect(406);
-            assert!(answer.text().contains("not-acceptable"), "{accept}: {}", answer.text());
+            let response = proxy.get(target).header("accept", accept).send().await.expect(406);
+            assert!(response.text().contains("not-acceptable"), "{accept}: {}", response.text());
         }
     }
     assert_eq!(proxy.upstream.requests().len(), 0);
 }
 
 #[tokio::test]
-async fn every_representation_has_a_tag_of_its_own_and_all_say_the_same() {
+async fn every_representation_has_its_own_etag_and_the_same_content() {
     let proxy = Proxy::start().await;
     let samples: Vec<_> = (0..40).map(|n| Sample::sdist(&format!("1.{n}"), n)).collect();
     publish(&proxy.upstream, &samples.iter().collect::<Vec<_>>());
@@ -69,12 +69,12 @@ async fn every_representation_has_a_tag_of_its_own_and_all_say_the_same() {
         let plain = proxy.get(HERE).header("accept", form).send().await.expect(200);
         for (accepted, coding) in [("", None), ("gzip", Some("gzip")), ("gzip, deflate, zstd", Some("zstd"))] {
             let asking = proxy.get(HERE).header("accept", form).header("accept-encoding", accepted);
-            let answer = asking.send().await.expect(200);
-            assert_eq!(answer.header("content-encoding"), coding);
-            assert_eq!(answer.header("vary"), Some("Accept, Accept-Encoding"));
-            assert_eq!(decoded(&answer), plain.body, "{form} {accepted}");
-            assert!(coding.is_none() || answer.body.len() < plain.body.len());
-            let tag = answer.header("etag").expect("a tag").to_owned();
+            let response = asking.send().await.expect(200);
+            assert_eq!(response.header("content-encoding"), coding);
+            assert_eq!(response.header("vary"), Some("Accept, Accept-Encoding"));
+            assert_eq!(decoded(&response), plain.body, "{form} {accepted}");
+            assert!(coding.is_none() || response.body.len() < plain.body.len());
+            let tag = response.header("etag").expect("a tag").to_owned();
             assert!(tag.starts_with('"') && tag.ends_with('"'), "{tag} is strong");
             assert!(tags.insert(tag), "{form} {accepted} shares its tag");
         }
@@ -83,35 +83,35 @@ async fn every_representation_has_a_tag_of_its_own_and_all_say_the_same() {
 }
 
 #[tokio::test]
-async fn who_has_the_representation_gets_304_with_the_headers_that_belong_to_it() {
+async fn a_matching_etag_gets_304_with_its_headers() {
     let proxy = Proxy::start().await;
     publish(&proxy.upstream, &[&Sample::wheel()]);
     let json = proxy.get(HERE).json().send().await.expect(200);
     let tag = json.header("etag").expect("a tag");
     for condition in [tag, &format!("W/{tag}"), &format!("\"other\", {tag}"), "*"] {
         let asking = proxy.get(HERE).json().header("if-none-match", condition);
-        let answer = asking.send().await.expect(304);
-        answer.expect_headers(&[
+        let response = asking.send().await.expect(304);
+        response.expect_headers(&[
             ("etag", tag),
             ("cache-control", "no-cache"),
             ("vary", "Accept, Accept-Encoding"),
             ("cache-status", "wheelport; hit"),
         ]);
-        assert!(answer.body.is_empty());
+        assert!(response.body.is_empty());
     }
-    // The tag of one form says nothing about another.
+    // The etag of one format says nothing about another.
     proxy.get(HERE).header("if-none-match", tag).send().await.expect(200);
     proxy.get(HERE).json().header("if-none-match", "\"other\"").send().await.expect(200);
 }
 
 #[tokio::test]
-async fn a_changed_page_has_a_new_tag_and_the_old_one_is_no_longer_good() {
+async fn a_changed_page_has_a_new_etag_and_the_old_one_no_longer_matches() {
     let proxy = Proxy::start().await;
     let (first, second) = (Sample::sdist("1.0", 10), Sample::sdist("2.0", 10));
     publish(&proxy.upstream, &[&first]);
     let before = proxy.get(HERE).json().send().await.expect(200);
     let purge = "/purge?route=main&project=a-b";
-    // Said again in other words, the content is the same.
+    // The same content, serialised differently.
     proxy.ops.ask("POST", purge).send().await.expect(200);
     let same = proxy.get(HERE).json().send().await.expect(200);
     assert_eq!(before.header("etag"), same.header("etag"));

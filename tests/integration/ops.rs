@@ -1,4 +1,4 @@
-//! What operators ask: health, readiness, metrics, purge, the start page.
+//! What operators use: health, readiness, metrics, purge, the start page.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,8 +17,8 @@ const HERE: &str = "/simple/a-b/";
 async fn health_touches_nothing() {
     let proxy = Proxy::builder().start_blind().await;
     for client in [proxy.client(), proxy.ops] {
-        let answer = client.get("/healthz").send().await.expect(200);
-        assert_eq!((answer.text().as_str(), answer.header("cache-control")), ("alive\n", Some("no-store")));
+        let response = client.get("/healthz").send().await.expect(200);
+        assert_eq!((response.text().as_str(), response.header("cache-control")), ("alive\n", Some("no-store")));
     }
     assert_eq!(proxy.upstream.requests().len(), 0);
 }
@@ -39,8 +39,8 @@ async fn readiness_has_a_reason_when_it_fails() {
     assert_eq!(waiting.header("retry-after"), Some("5"));
     gate.open();
     let refused = async || {
-        let answer = proxy.ops.get("/readyz").send().await.expect(503).value();
-        answer["routes"][0]["token_error"].as_str().map(|error| (answer["reason"].clone(), error.to_owned()))
+        let response = proxy.ops.get("/readyz").send().await.expect(503).value();
+        response["routes"][0]["token_error"].as_str().map(|error| (response["reason"].clone(), error.to_owned()))
     };
     let (reason, error) = until("the refusal", refused).await;
     assert!(reason.as_str().is_some_and(|reason| reason.contains("wheelport check")), "{reason}");
@@ -48,21 +48,21 @@ async fn readiness_has_a_reason_when_it_fails() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_is_not_ready_and_still_serves() {
+async fn a_stopping_server_is_not_ready_and_still_serves() {
     let builder = Proxy::builder().set(|builder| builder.server.drain_delay = HumanDuration::secs(3600));
     let (proxy, wheel) = (builder.start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
     proxy.begin_stop();
     let stopping = async || {
-        let answer = proxy.get("/readyz").send().await;
-        (answer.status == 503).then(|| answer.value()["reason"].clone())
+        let response = proxy.get("/readyz").send().await;
+        (response.status == 503).then(|| response.value()["reason"].clone())
     };
     assert_eq!(until("the drain", stopping).await, "the server is stopping");
     assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
 }
 
 #[tokio::test]
-async fn a_stop_lets_answers_under_way_finish() {
+async fn a_stop_lets_responses_in_progress_finish() {
     let (proxy, sdist, gate) = (Proxy::start().await, Sample::sdist("1.0", 100_000), Gate::closed());
     list(&proxy.upstream, &[&sdist]);
     proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).gate_after(1000, &gate));
@@ -175,7 +175,7 @@ async fn the_listener_for_clients_has_no_operations() {
 }
 
 #[tokio::test]
-async fn the_start_page_names_the_address_the_reader_came_by() {
+async fn the_start_page_names_the_address_it_was_requested_under() {
     let proxy = Proxy::start().await;
     let page = proxy.get("/").header("host", "index.internal:8443").send().await.expect(200);
     page.expect_headers(&[
@@ -194,11 +194,11 @@ async fn the_start_page_names_the_address_the_reader_came_by() {
 }
 
 #[tokio::test]
-async fn a_token_turns_up_nowhere() {
+async fn a_token_is_never_exposed() {
     let builder = Proxy::builder().set(|builder| builder.client.response_timeout = HumanDuration::millis(1500));
     let (proxy, wheel) = (builder.start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
-    // An upstream that repeats what it was sent, in every place it can.
+    // An upstream that echoes what it was sent wherever it can.
     let echo = |status: u16| {
         Reply::with(move |seen| {
             let token = seen.header("authorization").unwrap_or_default().to_owned();
@@ -210,7 +210,7 @@ async fn a_token_turns_up_nowhere() {
         })
     };
     let mut outputs = Vec::new();
-    // Before upstream is throttled: what nobody could fetch could give nothing away.
+    // Before upstream throttles: a request that fetches nothing cannot leak anything.
     for target in [HERE, &wheel.path(), "/", "/readyz", "/simple/", "/a-b/json"] {
         outputs.push(proxy.get(target).send().await);
     }
@@ -223,8 +223,8 @@ async fn a_token_turns_up_nowhere() {
         outputs.push(proxy.ops.get(target).send().await);
     }
     let encoded = "YXdzOmNhbmFyeS";
-    for answer in outputs {
-        let whole = format!("{} {:?} {}", answer.reason, answer.headers, answer.text());
+    for response in outputs {
+        let whole = format!("{} {:?} {}", response.reason, response.headers, response.text());
         assert!(!whole.contains(CANARY) && !whole.contains(encoded), "{whole}");
     }
     proxy.pass(Duration::from_millis(10)).await;

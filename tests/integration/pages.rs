@@ -1,4 +1,4 @@
-//! Pages: what is asked of upstream, what is kept, what goes out; and how names and slashes are understood.
+//! Pages: what is requested from upstream, what is cached, what goes out; and how names and slashes are read.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ fn hrefs(page: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_json_page_has_exactly_these_headers_and_is_asked_for_once() {
+async fn a_json_page_has_exactly_these_headers_and_is_requested_once() {
     let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
     let first = proxy.get(HERE).json().send().await.expect(200);
@@ -57,7 +57,7 @@ async fn a_json_page_has_exactly_these_headers_and_is_asked_for_once() {
 }
 
 #[tokio::test]
-async fn an_upstream_without_json_is_asked_for_html_from_then_on() {
+async fn an_upstream_without_json_gets_html_requests_from_then_on() {
     let proxy = Proxy::start().await;
     let anchor = "<a href=\"1.0/a_b-1.0.tar.gz#sha256=00\">a_b-1.0.tar.gz</a>";
     proxy.upstream.on_each(PAGE, [Reply::status(406), html(anchor)]);
@@ -70,7 +70,7 @@ async fn an_upstream_without_json_is_asked_for_html_from_then_on() {
 }
 
 #[tokio::test]
-async fn whatever_form_upstreams_links_have_ours_are_relative_and_lead_to_the_file() {
+async fn links_are_relative_and_lead_to_the_file_whatever_form_upstreams_have() {
     let wheel = Sample::wheel();
     for form in ["1.0/{}", "../../packages/a-b/1.0/{}", "{base}/pypi/r/simple/a-b/1.0/{}", "{base}/elsewhere/{}"] {
         let proxy = Proxy::start().await;
@@ -94,7 +94,7 @@ async fn whatever_form_upstreams_links_have_ours_are_relative_and_lead_to_the_fi
 }
 
 #[tokio::test]
-async fn a_page_without_sizes_and_times_says_so_by_leaving_them_out() {
+async fn a_page_without_sizes_and_times_omits_both() {
     let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
     proxy.upstream.on(PAGE, page(&[wheel.entry_without(&["size", "upload-time"])]));
     let listed = proxy.get(HERE).json().send().await.expect(200);
@@ -126,7 +126,7 @@ async fn unknown_keys_yanks_and_requirements_survive() {
 }
 
 #[tokio::test]
-async fn html_and_json_list_the_same_files_also_those_nobody_can_parse() {
+async fn html_and_json_list_the_same_files_including_unparsable_ones() {
     let proxy = Proxy::start().await;
     let names = [
         "a_b-1.0-py3-none-any.whl",
@@ -176,7 +176,7 @@ async fn a_page_is_the_same_bytes_under_every_route_and_host() {
 }
 
 #[tokio::test]
-async fn other_spellings_are_sent_to_the_proper_one_with_relative_redirects() {
+async fn other_spellings_get_relative_redirects_to_the_normalised_one() {
     let proxy = Proxy::start().await;
     for (target, location) in [
         ("/simple", "simple/"),
@@ -188,15 +188,15 @@ async fn other_spellings_are_sent_to_the_proper_one_with_relative_redirects() {
         ("/simple/A-B//", "../../a-b/"),
     ] {
         for method in ["GET", "HEAD"] {
-            let answer = proxy.client().ask(method, target).send().await.expect(301);
-            answer.expect_headers(&[("location", location), ("content-length", "0")]);
+            let response = proxy.client().ask(method, target).send().await.expect(301);
+            response.expect_headers(&[("location", location), ("content-length", "0")]);
         }
     }
     assert_eq!(proxy.upstream.requests().len(), 0, "a redirect needs no upstream");
 }
 
 #[tokio::test]
-async fn what_is_not_offered_is_not_found_without_asking_upstream() {
+async fn what_is_not_offered_is_404_without_an_upstream_request() {
     let proxy = Proxy::start().await;
     for (target, code) in [
         ("/_/oidc/audience", "not-offered"),
@@ -208,9 +208,9 @@ async fn what_is_not_offered_is_not_found_without_asking_upstream() {
         ("/metrics", "nothing-here"),
         ("/simple/a-b/1.0/", "nothing-here"),
     ] {
-        let answer = proxy.get(target).header("accept", "application/json").send().await.expect(404);
-        assert_eq!(answer.value()["code"], code, "{target}");
-        answer.expect_headers(&[
+        let response = proxy.get(target).header("accept", "application/json").send().await.expect(404);
+        assert_eq!(response.value()["code"], code, "{target}");
+        response.expect_headers(&[
             ("content-type", "application/problem+json"),
             ("content-length", "*"),
             ("cache-control", "no-store"),
@@ -223,7 +223,7 @@ async fn what_is_not_offered_is_not_found_without_asking_upstream() {
 }
 
 #[tokio::test]
-async fn hostile_addresses_are_refused_without_asking_upstream() {
+async fn hostile_addresses_are_refused_without_an_upstream_request() {
     let proxy = Proxy::start().await;
     for target in [
         "/simple/..%2f..%2fetc/",
@@ -235,8 +235,8 @@ async fn hostile_addresses_are_refused_without_asking_upstream() {
         "/simple/-a/",
         "/simple/a-b/%ff/x.whl",
     ] {
-        let answer = proxy.get(target).send().await.expect(400);
-        assert_eq!(answer.value()["code"], "bad-address", "{target}");
+        let response = proxy.get(target).send().await.expect(400);
+        assert_eq!(response.value()["code"], "bad-address", "{target}");
     }
     let endless = format!("/simple/{}/", "a".repeat(5000));
     proxy.get(&endless).send().await.expect(400);
@@ -244,20 +244,20 @@ async fn hostile_addresses_are_refused_without_asking_upstream() {
 }
 
 #[tokio::test]
-async fn a_project_that_upstream_does_not_have_is_a_404_that_nobody_caches() {
+async fn a_project_missing_upstream_is_an_uncacheable_404() {
     let proxy = Proxy::start().await;
     proxy.upstream.on(PAGE, Reply::status(404));
-    let answer = proxy.get(HERE).json().send().await.expect(404);
-    assert_eq!(answer.value()["code"], "no-such-project");
-    assert_eq!(answer.value()["request_id"].as_str(), answer.header("x-request-id"));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let response = proxy.get(HERE).json().send().await.expect(404);
+    assert_eq!(response.value()["code"], "no-such-project");
+    assert_eq!(response.value()["request_id"].as_str(), response.header("x-request-id"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
     let text = proxy.get(HERE).header("accept", "text/html").send().await.expect(404);
     assert_eq!(text.header("content-type"), Some("text/plain; charset=utf-8"));
     assert!(text.text().contains("has no project 'a-b'"), "{}", text.text());
 }
 
 #[tokio::test]
-async fn head_says_what_get_would() {
+async fn head_has_the_headers_of_get() {
     let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
     let metadata = format!("{}.metadata", wheel.path());

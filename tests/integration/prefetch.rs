@@ -1,4 +1,4 @@
-//! Pages that are fetched before a client asks for them: which, how often, and that nobody notices when it goes wrong.
+//! Pages that are fetched before a client requests them: which, how often, and that no client notices a failure.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -39,13 +39,13 @@ async fn read_metadata(proxy: &Proxy, wheel: &Sample) {
     proxy.get(&format!("{}.metadata", wheel.path())).send().await.expect(200);
 }
 
-/// Resolves when so many prefetches have ended like this.
+/// Resolves when this many prefetches have had this outcome.
 async fn ended(proxy: &Proxy, result: &str, count: usize) {
     let line = format!("wheelport_prefetches_total{{result=\"{result}\"}} {count}\n");
     until(&line, async || proxy.metrics().await.contains(&line).then_some(())).await;
 }
 
-/// Everything upstream was asked for, in order of the words.
+/// Everything requested from upstream, sorted.
 fn asked(proxy: &Proxy) -> Vec<String> {
     let mut asked: Vec<_> =
         proxy.upstream.requests().iter().map(|seen| format!("{} {}", seen.method, seen.target)).collect();
@@ -54,7 +54,7 @@ fn asked(proxy: &Proxy) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_a_wheel_needs_in_any_case_is_fetched_once_and_behind_the_answer() {
+async fn unconditional_dependencies_are_fetched_once_in_the_background() {
     let (proxy, gate) = (Proxy::start().await, Gate::closed());
     let wheel = needing(
         "1.0",
@@ -69,14 +69,14 @@ async fn what_a_wheel_needs_in_any_case_is_fetched_once_and_behind_the_answer() 
     ended(&proxy, "fetched", 2).await;
     read_metadata(&proxy, &wheel).await;
     for page in ["/simple/c/", "/simple/d/"] {
-        let answer = proxy.get(page).json().send().await.expect(200);
-        assert_eq!(answer.header("cache-status"), Some("wheelport; hit"), "{page}");
+        let response = proxy.get(page).json().send().await.expect(200);
+        assert_eq!(response.header("cache-status"), Some("wheelport; hit"), "{page}");
     }
     assert_eq!(asked(&proxy), [PAGE, &wheel.upstream(), C, D]);
 }
 
 #[tokio::test]
-async fn a_prefetch_leads_to_nothing_further() {
+async fn a_prefetch_triggers_no_further_prefetch() {
     let proxy = Proxy::start().await;
     let (first, second) = (needing("1.0", &["c"]), needing("2.0", &["c", "d"]));
     publish(&proxy.upstream, &[&first, &second]);
@@ -84,7 +84,7 @@ async fn a_prefetch_leads_to_nothing_further() {
     read_metadata(&proxy, &first).await;
     ended(&proxy, "fetched", 1).await;
     assert_eq!(asked(&proxy), [PAGE, &first.upstream(), C], "neither the wheel of c nor what it needs");
-    // Nor does a wheel that is fetched for itself: who has a lock file asks for no pages.
+    // Nor does a wheel that is downloaded by itself: a client with a lock file requests no pages.
     proxy.get(&second.path()).send().await.expect(200);
     proxy.kept_by("metadata", 2).await;
     a_while(&proxy).await;
@@ -92,7 +92,7 @@ async fn a_prefetch_leads_to_nothing_further() {
 }
 
 #[tokio::test]
-async fn what_is_held_or_was_asked_for_lately_is_left_alone() {
+async fn what_is_cached_or_was_requested_recently_is_not_prefetched() {
     let proxy = Proxy::start().await;
     let [first, second, third] = ["1.0", "2.0", "3.0"].map(|version| needing(version, &["c", "d"]));
     publish(&proxy.upstream, &[&first, &second, &third]);
@@ -102,13 +102,13 @@ async fn what_is_held_or_was_asked_for_lately_is_left_alone() {
     read_metadata(&proxy, &first).await;
     ended(&proxy, "missing", 1).await;
     proxy.get("/simple/d/").send().await.expect(404);
-    // Long enough for the absence to be asked about again, had a client asked.
+    // Long enough for another request upstream, had a client asked for the missing project.
     proxy.pass(Duration::from_secs(40)).await;
     read_metadata(&proxy, &second).await;
     proxy.get("/simple/c/").send().await.expect(200);
     a_while(&proxy).await;
     assert_eq!((proxy.asked(C), proxy.asked(D)), (1, 1));
-    // After a while it is asked again, and what is held is too old to be served without asking.
+    // Later it is fetched again, because the cached page is too old to be served without a refresh.
     proxy.pass(Duration::from_mins(15)).await;
     read_metadata(&proxy, &third).await;
     proxy.asked_by(C, 2).await;
@@ -116,7 +116,7 @@ async fn what_is_held_or_was_asked_for_lately_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_failure_is_nobodys() {
+async fn a_failed_prefetch_fails_no_request() {
     let (proxy, gate) = (Proxy::start().await, Gate::closed());
     let wheel = needing("1.0", &["c", "d"]);
     publish(&proxy.upstream, &[&wheel]);
@@ -127,27 +127,27 @@ async fn a_failure_is_nobodys() {
     ended(&proxy, "failed", 1).await;
     proxy.get("/simple/c/").send().await.expect(200);
     assert_eq!(proxy.asked(C), 2);
-    // Who comes while it goes wrong waits for another try.
+    // A request that arrives during the failure waits for another attempt.
     gate.reached().await;
     let under_way = async {
         let line = "wheelport_requests_in_flight 1\n";
         until("a request", async || proxy.metrics().await.contains(line).then_some(())).await;
         gate.open();
     };
-    let (answer, ()) = tokio::join!(proxy.get("/simple/d/").send(), under_way);
-    answer.expect(200);
+    let (response, ()) = tokio::join!(proxy.get("/simple/d/").send(), under_way);
+    response.expect(200);
     ended(&proxy, "failed", 2).await;
     assert_eq!(proxy.asked(D), 2);
 }
 
-/// Much longer than it takes to begin a prefetch: that many questions are answered one after the other.
+/// Much longer than it takes to start a prefetch: that many requests one after the other.
 async fn a_while(proxy: &Proxy) {
     for _ in 0..20 {
         proxy.metrics().await;
     }
 }
 
-/// Reads metadata that needs `c`, does something else, and says whether `c` was asked for.
+/// Reads metadata that needs `c`, waits a while, and says whether `c` was requested.
 async fn is_prefetched(builder: Builder) -> bool {
     let (proxy, wheel) = (builder.start().await, needing("1.0", &["c"]));
     publish(&proxy.upstream, &[&wheel]);
@@ -164,7 +164,7 @@ async fn it_can_be_turned_off() {
 }
 
 #[tokio::test]
-async fn it_takes_nothing_of_a_budget_that_is_nearly_used() {
+async fn it_leaves_a_nearly_exhausted_budget_alone() {
     let with_budget = |burst| {
         let settings = move |with: &mut Builder| {
             with.client.request_rate = NonZeroU32::MIN;
@@ -178,7 +178,7 @@ async fn it_takes_nothing_of_a_budget_that_is_nearly_used() {
 }
 
 #[tokio::test]
-async fn nothing_is_begun_while_the_process_drains() {
+async fn nothing_starts_while_the_process_drains() {
     let draining = Proxy::builder().set(|with| with.server.drain_delay = HumanDuration::secs(30));
     let (proxy, wheel) = (draining.start().await, needing("1.0", &["c"]));
     publish(&proxy.upstream, &[&wheel]);

@@ -1,4 +1,4 @@
-//! The built program: what it prints, how it ends, and what it leaves behind when it is killed.
+//! The built program: what it prints, how it exits, and what it leaves behind when it is killed.
 
 use rustix::process::Signal;
 
@@ -9,7 +9,7 @@ use crate::support::scripted::{Gate, Reply};
 use crate::support::wheels::{PAGE, Sample, list, page, publish};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_says_which_ports_it_got_serves_and_ends_with_0_on_a_signal() {
+async fn it_logs_its_ports_serves_and_exits_with_0_on_a_signal() {
     for signal in [Signal::TERM, Signal::INT] {
         let (world, wheel) = (World::new().await, Sample::wheel());
         publish(&world.upstream, &[&wheel]);
@@ -27,7 +27,7 @@ async fn it_says_which_ports_it_got_serves_and_ends_with_0_on_a_signal() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_download_under_way_is_finished_before_it_ends() {
+async fn a_download_in_progress_finishes_before_it_exits() {
     let (world, sdist, gate) = (World::new().await, Sample::sdist("1.0", 400_000), Gate::closed());
     list(&world.upstream, &[&sdist]);
     world.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).gate_after(5000, &gate));
@@ -60,7 +60,7 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_in_the_middle_of_a_fill_it_leaves_nothing_that_the_next_one_would_serve() {
+async fn killed_during_a_download_it_leaves_nothing_that_the_next_process_would_serve() {
     let (world, sdist, gate) = (World::new().await, Sample::sdist("1.0", 400_000), Gate::closed());
     list(&world.upstream, &[&sdist]);
     world.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).gate_after(200_000, &gate));
@@ -79,13 +79,13 @@ async fn killed_in_the_middle_of_a_fill_it_leaves_nothing_that_the_next_one_woul
     let client = program.proxy();
     let left: Vec<_> = files_below(&cache.join("tmp")).into_iter().filter(|path| !path.ends_with("lock")).collect();
     assert_eq!(left, Vec::<std::path::PathBuf>::new(), "it was swept");
-    let answer = client.get(&sdist.path()).send().await.expect(200);
-    assert_eq!(answer.body, sdist.bytes);
+    let response = client.get(&sdist.path()).send().await.expect(200);
+    assert_eq!(response.body, sdist.bytes);
     assert_eq!(client.get(&sdist.path()).send().await.expect(200).header("cache-status"), Some("wheelport; hit"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_again_and_again_it_never_serves_a_wrong_byte() {
+async fn killed_repeatedly_it_never_serves_a_wrong_byte() {
     let (world, sdist) = (World::new().await, Sample::sdist("1.0", 300_000));
     list(&world.upstream, &[&sdist]);
     for killed_at in [0, 1, 100_000, 299_000, 299_999] {
@@ -110,14 +110,26 @@ async fn killed_again_and_again_it_never_serves_a_wrong_byte() {
     assert_eq!((verified.code, verified.out.as_str()), (Some(0), "1 good, 0 damaged\n"), "{verified:?}");
 }
 
+/// Everything secret that the next test sends, as it would appear in a log.
+const SECRETS: [&str; 8] = [
+    CANARY,
+    "YXdzOmNhbmFyeS",
+    "Y2xpZW50OnNlY3JldA",
+    "query-secret",
+    "cookie-secret",
+    "password-secret",
+    "signature-secret",
+    "an-example-of-a-secret-key",
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_the_finest_log_level_no_secret_is_printed_and_the_request_id_is_found() {
+async fn at_the_finest_log_level_no_secret_is_logged_and_the_request_id_is_found() {
     let (world, wheel) = (World::new().await, Sample::wheel());
     publish(&world.upstream, &[&wheel]);
     let program = world.serve(&["--log", "trace", "--log-format", "json"]);
     let client = program.proxy();
     ready(client).await;
-    let answer = client
+    let response = client
         .get("/simple/a-b/?token=query-secret")
         .header("authorization", "Basic Y2xpZW50OnNlY3JldA==")
         .header("cookie", "session=cookie-secret")
@@ -148,20 +160,11 @@ async fn at_the_finest_log_level_no_secret_is_printed_and_the_request_id_is_foun
     assert_eq!(outcome.code, Some(0));
     let printed = format!("{}{}", outcome.out, outcome.err);
     assert!(printed.contains("\"level\":\"DEBUG\"") && printed.contains("upstream call finished"), "{printed}");
-    for secret in [
-        CANARY,
-        "YXdzOmNhbmFyeS",
-        "Y2xpZW50OnNlY3JldA",
-        "query-secret",
-        "cookie-secret",
-        "password-secret",
-        "signature-secret",
-        "an-example-of-a-secret-key",
-    ] {
+    for secret in SECRETS {
         let line = printed.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "{secret} was printed");
     }
-    let id = answer.header("x-request-id").expect("an id");
+    let id = response.header("x-request-id").expect("an id");
     let asked = |line: &&str| line.contains(id) && line.contains("upstream call finished");
     assert!(outcome.err.lines().any(|line| asked(&line)), "a task names the request that started it: {printed}");
     let line =
@@ -172,7 +175,7 @@ async fn at_the_finest_log_level_no_secret_is_printed_and_the_request_id_is_foun
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_nobody_reads_holds_up_nobody() {
+async fn an_unread_log_delays_no_request() {
     let (world, wheel) = (World::new().await, Sample::wheel());
     publish(&world.upstream, &[&wheel]);
     let program = world.serve(&["--log", "trace"]).unread();
@@ -183,7 +186,7 @@ async fn a_log_that_nobody_reads_holds_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_credentials_it_starts_says_so_and_serves_what_it_has() {
+async fn without_credentials_it_starts_logs_the_reason_and_serves_cached_files() {
     let (world, wheel) = (World::new().await, Sample::wheel());
     publish(&world.upstream, &[&wheel]);
     let program = world.serve(&[]);

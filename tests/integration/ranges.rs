@@ -1,4 +1,4 @@
-//! Parts of files: what is asked for, what is answered, on stored files and on files that are still coming.
+//! Byte ranges of files, both stored and still downloading.
 
 use futures_util::future::join_all;
 
@@ -16,7 +16,7 @@ async fn stored() -> (Proxy, Sample) {
 }
 
 #[tokio::test]
-async fn one_range_gives_exactly_these_bytes() {
+async fn a_single_range_returns_exactly_those_bytes() {
     let (proxy, sdist) = stored().await;
     for (range, first, last) in [
         ("bytes=0-0", 0, 0),
@@ -29,9 +29,9 @@ async fn one_range_gives_exactly_these_bytes() {
         ("bytes=299990-99999999999999999999999", 299_990, LENGTH - 1),
         ("bytes=131071-131072", 131_071, 131_072),
     ] {
-        let answer = proxy.get(&sdist.path()).header("range", range).send().await.expect(206);
-        assert_eq!(answer.body, sdist.bytes.slice(first..=last), "{range}");
-        answer.expect_headers(&[
+        let response = proxy.get(&sdist.path()).header("range", range).send().await.expect(206);
+        assert_eq!(response.body, sdist.bytes.slice(first..=last), "{range}");
+        response.expect_headers(&[
             ("content-type", "application/octet-stream"),
             ("content-length", &(last - first + 1).to_string()),
             ("content-range", &format!("bytes {first}-{last}/{LENGTH}")),
@@ -47,11 +47,11 @@ async fn one_range_gives_exactly_these_bytes() {
 }
 
 #[tokio::test]
-async fn what_is_no_single_range_of_bytes_gives_the_whole() {
+async fn anything_but_a_single_byte_range_returns_the_complete_file() {
     let (proxy, sdist) = stored().await;
     for range in ["bytes=0-1,5-6", "bytes=9-5", "bytes=a-b", "bytes=-", "lines=1-2", "bytes 0-1", "bytes=0 - 1", ""] {
-        let answer = proxy.get(&sdist.path()).header("range", range).send().await.expect(200);
-        assert_eq!((answer.body.len(), answer.header("content-range")), (LENGTH, None), "{range}");
+        let response = proxy.get(&sdist.path()).header("range", range).send().await.expect(200);
+        assert_eq!((response.body.len(), response.header("content-range")), (LENGTH, None), "{range}");
     }
     let twice = proxy.get(&sdist.path()).header("range", "bytes=0-1").header("range", "bytes=2-3");
     assert_eq!(twice.send().await.expect(200).body, sdist.bytes);
@@ -61,14 +61,14 @@ async fn what_is_no_single_range_of_bytes_gives_the_whole() {
 async fn a_range_past_the_end_is_416_with_the_length() {
     let (proxy, sdist) = stored().await;
     for range in ["bytes=300000-", "bytes=300000-400000", "bytes=-0"] {
-        let answer = proxy.get(&sdist.path()).header("range", range).send().await.expect(416);
-        assert_eq!(answer.header("content-range"), Some("bytes */300000"), "{range}");
-        assert_eq!(answer.value()["code"], "range-not-satisfiable");
+        let response = proxy.get(&sdist.path()).header("range", range).send().await.expect(416);
+        assert_eq!(response.header("content-range"), Some("bytes */300000"), "{range}");
+        assert_eq!(response.value()["code"], "range-not-satisfiable");
     }
 }
 
 #[tokio::test]
-async fn if_range_needs_the_very_same_strong_tag() {
+async fn if_range_needs_the_same_strong_etag() {
     let (proxy, sdist) = stored().await;
     let tag = sdist.tag();
     for (condition, status) in [
@@ -78,19 +78,19 @@ async fn if_range_needs_the_very_same_strong_tag() {
         ("Thu, 01 Jan 2026 00:00:00 GMT".to_owned(), 200),
     ] {
         let asking = proxy.get(&sdist.path()).header("range", "bytes=1-2").header("if-range", &condition);
-        let answer = asking.send().await.expect(status);
+        let response = asking.send().await.expect(status);
         let expected = if status == 206 { sdist.bytes.slice(1..3) } else { sdist.bytes.clone() };
-        assert_eq!(answer.body, expected, "{condition}");
+        assert_eq!(response.body, expected, "{condition}");
     }
     let has_it = proxy.get(&sdist.path()).header("range", "bytes=1-2").header("if-none-match", &tag);
     has_it.send().await.expect(304);
 }
 
 #[tokio::test]
-async fn a_head_has_no_ranges() {
+async fn head_ignores_ranges() {
     let (proxy, sdist) = stored().await;
-    let answer = proxy.head(&sdist.path()).header("range", "bytes=1-2").send().await.expect(200);
-    assert_eq!(answer.header("content-length"), Some("300000"));
+    let response = proxy.head(&sdist.path()).header("range", "bytes=1-2").send().await.expect(200);
+    assert_eq!(response.header("content-length"), Some("300000"));
 }
 
 #[tokio::test]
@@ -106,8 +106,8 @@ async fn many_random_ranges_are_exact() {
     for some in ranges.chunks(20) {
         join_all(some.iter().map(async |&(first, last)| {
             let range = format!("bytes={first}-{last}");
-            let answer = proxy.get(&sdist.path()).header("range", &range).send().await.expect(206);
-            assert_eq!(answer.body, sdist.bytes.slice(first..=last), "{range}");
+            let response = proxy.get(&sdist.path()).header("range", &range).send().await.expect(206);
+            assert_eq!(response.body, sdist.bytes.slice(first..=last), "{range}");
         }))
         .await;
     }
@@ -115,7 +115,7 @@ async fn many_random_ranges_are_exact() {
 }
 
 #[tokio::test]
-async fn a_range_of_a_file_that_is_still_coming_comes_as_it_is_there_and_ends_when_the_file_was_verified() {
+async fn a_range_of_a_file_still_downloading_streams_and_ends_after_verification() {
     let (proxy, sdist, gate) = (Proxy::start().await, Sample::sdist("1.0", LENGTH), Gate::closed());
     list(&proxy.upstream, &[&sdist]);
     proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).gate_after(150_000, &gate));
@@ -132,24 +132,28 @@ async fn a_range_of_a_file_that_is_still_coming_comes_as_it_is_there_and_ends_wh
     assert_eq!(late.finish().await.expect(206).body, sdist.bytes.slice(LENGTH - 16_384..));
     assert_eq!(across.finish().await.expect(206).body, sdist.bytes.slice(149_000..=151_000));
     let asked = proxy.upstream.requests_to(&sdist.upstream());
-    assert_eq!((asked.len(), asked[0].header("range")), (1, None), "upstream is asked for the whole, once");
+    assert_eq!(
+        (asked.len(), asked[0].header("range")),
+        (1, None),
+        "the complete file is requested from upstream, once"
+    );
 }
 
 #[tokio::test]
-async fn a_range_of_a_file_that_turns_out_wrong_breaks_off_at_its_end() {
+async fn a_range_of_a_corrupt_file_never_ends_cleanly() {
     let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", LENGTH));
     list(&proxy.upstream, &[&sdist]);
     let mut altered = sdist.bytes.to_vec();
     altered[5] ^= 1;
     proxy.upstream.on(&sdist.upstream(), Reply::ok(altered));
     for range in ["bytes=-100", "bytes=0-99", "bytes=7-7"] {
-        let answer = proxy.get(&sdist.path()).header("range", range).send().await;
-        assert_eq!((answer.status, answer.complete), (206, false), "{range}: {} bytes", answer.body.len());
+        let response = proxy.get(&sdist.path()).header("range", range).send().await;
+        assert_eq!((response.status, response.complete), (206, false), "{range}: {} bytes", response.body.len());
     }
 }
 
 #[tokio::test]
-async fn a_file_of_many_parts_is_exact_whole_and_from_any_place() {
+async fn a_large_file_is_exact_in_full_and_from_any_offset() {
     const LARGE: usize = (5 << 20) + 4321;
     let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", LARGE));
     publish(&proxy.upstream, &[&sdist]);
@@ -160,7 +164,7 @@ async fn a_file_of_many_parts_is_exact_whole_and_from_any_place() {
         [(1, LARGE - 1), (4095, (2 << 20) + 4096), ((1 << 20) - 1, LARGE - 2), (LARGE - 200_000, LARGE - 1)]
     {
         let range = format!("bytes={first}-{last}");
-        let answer = proxy.get(&sdist.path()).header("range", &range).send().await.expect(206);
-        assert_eq!(answer.body, sdist.bytes.slice(first..=last), "{range}");
+        let response = proxy.get(&sdist.path()).header("range", &range).send().await.expect(206);
+        assert_eq!(response.body, sdist.bytes.slice(first..=last), "{range}");
     }
 }

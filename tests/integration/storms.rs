@@ -1,5 +1,5 @@
-//! Storms: many clients ask for much that is not in the cache. Upstream's quota holds, nobody sees a failure, and nobody
-//! waits for all that somebody else asked for.
+//! Storms: many clients request much that is not in the cache. Upstream's quota holds, no client sees a failure, and no
+//! client waits for the backlog of another.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ struct Quota {
     throttled: usize,
 }
 
-/// Answers for these projects, so many in any second, and 429 to all others.
+/// Serves these projects, this many requests in any second, and responds 429 to the rest.
 fn enforce(upstream: &Scripted, projects: &[String], per_second: usize) -> Arc<Mutex<Quota>> {
     let quota = Arc::new(Mutex::new(Quota::default()));
     let shared = Arc::clone(&quota);
@@ -56,7 +56,7 @@ fn projects(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{prefix}-{number}")).collect()
 }
 
-/// Settings under which clients are told apart by the address that the test gives them.
+/// Settings that tell clients apart by the address that the test gives them.
 fn behind_a_proxy() -> Builder {
     Proxy::builder().set(|builder| {
         builder.server.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];
@@ -68,26 +68,26 @@ async fn page(proxy: &Proxy, client: u8, project: &str) -> u16 {
     asking.header("x-forwarded-for", &format!("10.0.0.{client}")).send().await.status
 }
 
-/// Several clients ask for all of these at once; the statuses they got.
+/// Several clients request all of these at once. Returns the statuses they get.
 async fn storm(proxy: &Proxy, projects: &[String]) -> Vec<u16> {
     let asking = projects.iter().zip((1..=5).cycle());
     join_all(asking.map(|(project, client)| page(proxy, client, project))).await
 }
 
-/// Waits until so many requests stand in line for a place.
+/// Waits until this many requests are queued for a permit.
 async fn queued(proxy: &Proxy, count: usize) {
     let line = format!("wheelport_upstream_queued{{route=\"main\",queue=\"in-flight\"}} {count}");
     until(&line, async || proxy.metrics().await.contains(&format!("{line}\n")).then_some(())).await;
 }
 
-/// The order in which upstream was asked for projects.
+/// The projects in the order in which upstream got requests for them.
 fn order(proxy: &Proxy) -> Vec<String> {
     let project = |path: &str| path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
     proxy.upstream.requests().iter().map(|seen| project(seen.path())).collect()
 }
 
 #[tokio::test]
-async fn a_cold_storm_stays_below_the_quota_and_nobody_sees_a_failure() {
+async fn a_cold_storm_stays_below_the_quota_and_no_client_sees_a_failure() {
     let proxy = behind_a_proxy().set(|builder| {
         builder.client.request_rate = 120.try_into().expect("not zero");
         builder.client.request_burst = 20.try_into().expect("not zero");
@@ -105,8 +105,8 @@ async fn a_cold_storm_stays_below_the_quota_and_nobody_sees_a_failure() {
 }
 
 #[tokio::test]
-async fn where_the_quota_is_smaller_than_thought_the_rate_settles_and_nobody_sees_a_failure() {
-    // What is on its way when the quota is used up is refused, however soon that is noticed.
+async fn the_rate_settles_at_a_smaller_quota_and_no_client_sees_a_failure() {
+    // Requests in flight when the quota runs out are refused, however soon the proxy notices.
     let proxy = behind_a_proxy().set(|builder| builder.client.max_in_flight = 8).start().await;
     let projects = projects("cold", 250);
     let quota = enforce(&proxy.upstream, &projects, 100);
@@ -127,7 +127,7 @@ async fn where_the_quota_is_smaller_than_thought_the_rate_settles_and_nobody_see
 }
 
 #[tokio::test]
-async fn one_request_does_not_wait_for_all_that_another_client_asked_for() {
+async fn one_request_does_not_wait_for_the_backlog_of_another_client() {
     let proxy = behind_a_proxy().set(|builder| builder.client.max_in_flight = 4).start().await;
     let gate = Gate::closed();
     let (greedy, modest) = (projects("greedy", 60), projects("modest", 1));
@@ -147,13 +147,13 @@ async fn one_request_does_not_wait_for_all_that_another_client_asked_for() {
     let (many, one) = join(many, one).await;
     assert_eq!((one, many.iter().filter(|status| **status == 200).count()), (200, greedy.len()));
     let order = order(&proxy);
-    let at = order.iter().position(|project| *project == modest[0]).expect("it was asked for");
-    // Behind those that were on their way and one turn, as far as four at a time arrive in order.
+    let at = order.iter().position(|project| *project == modest[0]).expect("it was requested");
+    // Behind those in flight and one turn of the other client; four at a time may arrive out of order.
     assert!(at < 4 + 2 + 4, "it came after {at} others: {order:?}");
 }
 
 #[tokio::test]
-async fn a_refresh_that_nobody_waits_for_comes_last() {
+async fn a_background_refresh_comes_last() {
     let always_stale = |builder: Builder| {
         builder.windows(HumanDuration::millis(0), HumanDuration::secs(3600), HumanDuration::secs(7200))
     };
@@ -172,7 +172,7 @@ async fn a_refresh_that_nobody_waits_for_comes_last() {
     let asking = join_all(first.iter().map(|project| page(&proxy, 1, project)));
     let rest = async {
         gate.reached_by(2).await;
-        assert_eq!(page(&proxy, 1, "known").await, 200, "what is held is served at once");
+        assert_eq!(page(&proxy, 1, "known").await, 200, "a cached page is served at once");
         queued(&proxy, 1).await;
         let opening = async {
             queued(&proxy, 1 + later.len()).await;
@@ -189,7 +189,7 @@ async fn a_refresh_that_nobody_waits_for_comes_last() {
 }
 
 #[tokio::test]
-async fn who_finds_no_room_to_wait_is_told_to_come_back() {
+async fn a_request_that_finds_the_queue_full_gets_503() {
     let proxy = behind_a_proxy().set(|builder| {
         builder.client.max_in_flight = 2;
         builder.client.max_queue = 1;

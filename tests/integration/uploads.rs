@@ -1,4 +1,4 @@
-//! Uploads: what upstream gets, what the publisher is told, and what the next reader finds.
+//! Uploads: what upstream gets, what response the publisher gets, and what the next reader finds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn open() -> Builder {
     Proxy::builder().set(|builder| builder.upload = UploadPolicy::Anonymous)
 }
 
-/// A proxy that anybody may publish through, over an upstream that knows nothing and accepts everything.
+/// A proxy that every client may publish through, over an upstream that is empty and accepts everything.
 async fn proxy() -> Proxy {
     let proxy = open().start().await;
     proxy.upstream.on(POST, Reply::ok("")).on(PAGE, Reply::status(404));
@@ -40,11 +40,11 @@ async fn upload(proxy: &Proxy, sample: &Sample) -> Response {
 }
 
 async fn listed(proxy: &Proxy) -> Vec<String> {
-    let answer = proxy.get(PAGE_HERE).json().send().await;
-    if answer.status == 404 { Vec::new() } else { answer.expect(200).file_names() }
+    let response = proxy.get(PAGE_HERE).json().send().await;
+    if response.status == 404 { Vec::new() } else { response.expect(200).file_names() }
 }
 
-/// Asserts that nobody sees anything of an upload: not upstream, not a reader, not the disk.
+/// Asserts that an upload left no trace: not upstream, not for a reader, not on disk.
 async fn nothing_happened(proxy: &Proxy) {
     assert_eq!(proxy.asked(POST), 0);
     assert_eq!(listed(proxy).await, Vec::<String>::new());
@@ -78,11 +78,11 @@ fn source() -> Sample {
 }
 
 #[tokio::test]
-async fn upstream_gets_the_same_bytes_and_nobodys_credentials_but_ours() {
+async fn upstream_gets_the_same_bytes_and_only_our_credentials() {
     let (proxy, wheel) = (proxy().await, Sample::wheel_of("1.0", 3_000_000));
     let form = Form::of(&wheel).bytes();
     for target in ["/", "/legacy/", "/legacy", "/pypi/main/", "/pypi/main"] {
-        let answer = proxy
+        let response = proxy
             .client()
             .ask("POST", target)
             .header("content-type", &content_type())
@@ -92,8 +92,8 @@ async fn upstream_gets_the_same_bytes_and_nobodys_credentials_but_ours() {
             .send()
             .await
             .expect(200);
-        assert_eq!(answer.reason, "OK");
-        answer.expect_headers(&[
+        assert_eq!(response.reason, "OK");
+        response.expect_headers(&[
             ("content-type", "text/plain; charset=utf-8"),
             ("content-length", "*"),
             ("cache-control", "no-store"),
@@ -114,7 +114,7 @@ async fn upstream_gets_the_same_bytes_and_nobodys_credentials_but_ours() {
 }
 
 #[tokio::test]
-async fn what_was_published_is_there_at_once_although_upstream_lags() {
+async fn a_published_file_is_served_at_once_although_upstream_lags() {
     let (proxy, wheel, sdist, old) = (proxy().await, Sample::wheel(), source(), Sample::wheel_of("0.9", 0));
     assert_eq!(listed(&proxy).await, Vec::<String>::new(), "the project is known to be missing");
     upload(&proxy, &wheel).await.expect(200);
@@ -137,13 +137,13 @@ async fn what_was_published_is_there_at_once_although_upstream_lags() {
         assert_eq!((file.header("cache-status"), &file.body), (Some("wheelport; hit"), &sample.bytes));
         assert_eq!(proxy.asked(&sample.upstream()), 0);
     }
-    // Upstream answers with an older page for a while, also across a restart here.
+    // Upstream serves an older page for a while, also across a restart here.
     list(&proxy.upstream, &[&old]);
     let proxy = proxy.stop().await.start().await;
     proxy.pass(Duration::from_secs(100)).await;
     let expected = [std::slice::from_ref(&old.name), &names[..]].concat();
     until("the older page", async || (listed(&proxy).await == expected).then_some(())).await;
-    // In the end it lists them, and from then on it has the last word.
+    // Once it lists them, its page alone decides.
     list(&proxy.upstream, &[&old, &wheel, &sdist]);
     proxy.pass(Duration::from_secs(100)).await;
     until("upstream's own entry", async || {
@@ -168,11 +168,11 @@ async fn the_same_bytes_again_are_a_success_whatever_upstream_says() {
         upload(&proxy, &wheel).await.expect(200);
         assert_eq!(listed(&proxy).await, std::slice::from_ref(&wheel.name));
     }
-    // An index that is late does not matter either: the file itself is looked at.
+    // A page that lags does not matter either: the file itself is looked up.
     let proxy = proxy().await;
     proxy.upstream.on(POST, conflict("exists")).on(&wheel.upstream(), Reply::ok(wheel.bytes.clone()));
     upload(&proxy, &wheel).await.expect(200);
-    // And what is known to be there is not even sent.
+    // A file known to be upstream is not even sent.
     let posts = proxy.asked(POST);
     upload(&proxy, &wheel).await.expect(200);
     assert_eq!(proxy.asked(POST), posts);
@@ -192,10 +192,10 @@ async fn other_bytes_under_the_same_name_are_a_conflict_that_says_so() {
             proxy.upstream.on(PAGE, page(&[]));
         }
         proxy.upstream.on(POST, conflict("exists"));
-        let answer = upload(&proxy, &wheel).await.expect(409);
-        assert!(answer.reason.starts_with("File already exists"), "{answer:?}");
-        assert!(answer.text().contains("File already exists"), "{answer:?}");
-        assert_eq!(answer.value()["code"], "file-exists");
+        let response = upload(&proxy, &wheel).await.expect(409);
+        assert!(response.reason.starts_with("File already exists"), "{response:?}");
+        assert!(response.text().contains("File already exists"), "{response:?}");
+        assert_eq!(response.value()["code"], "file-exists");
         assert_ne!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
         assert!(proxy.kept("published").is_empty());
     }
@@ -220,7 +220,7 @@ async fn a_429_is_waited_out() {
 }
 
 #[tokio::test]
-async fn a_broken_exchange_is_looked_up_before_anybody_is_told() {
+async fn a_broken_exchange_is_looked_up_before_the_publisher_gets_a_response() {
     let wheel = Sample::wheel();
     for broken in [Reply::raw(""), Reply::raw("HTTP/1.1 200 O"), Reply::status(500), Reply::status(503)] {
         // It was accepted: found on the page, or at its address.
@@ -234,25 +234,25 @@ async fn a_broken_exchange_is_looked_up_before_anybody_is_told() {
             upload(&proxy, &wheel).await.expect(200);
             assert_eq!((proxy.asked(POST), listed(&proxy).await), (1, vec![wheel.name.clone()]));
         }
-        // It was not: it is offered once more.
+        // It was not: it is sent once more.
         let proxy = proxy().await;
         proxy.upstream.on(&wheel.upstream(), Reply::status(404));
         proxy.upstream.on_each(POST, [broken.clone(), Reply::ok("")]);
         upload(&proxy, &wheel).await.expect(200);
         assert_eq!(proxy.asked(POST), 2);
-        // Nobody knows: the publisher hears exactly that, and nothing is shown.
+        // The outcome is unknown: the response says exactly that, and no page lists the file.
         proxy.upstream.on(POST, broken.clone());
         let second = Sample::wheel_of("2.0", 0);
         proxy.upstream.on(&second.upstream(), Reply::status(404));
-        let answer = upload(&proxy, &second).await;
-        answer.expect_unavailable("unavailable-outcome-unknown");
-        assert!(answer.reason.contains("uploading the same file again is safe"), "{answer:?}");
+        let response = upload(&proxy, &second).await;
+        response.expect_unavailable("unavailable-outcome-unknown");
+        assert!(response.reason.contains("uploading the same file again is safe"), "{response:?}");
         assert_eq!(listed(&proxy).await, std::slice::from_ref(&wheel.name));
     }
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_at_any_byte_of_the_form_ends_well_or_in_doubt() {
+async fn a_connection_that_breaks_at_any_byte_of_the_form_does_not_fail_the_upload() {
     let wheel = Sample::wheel_of("1.0", 200_000);
     let length = Form::of(&wheel).bytes().len();
     for after in [0, 1, 100, 600, 70_000, length] {
@@ -306,14 +306,14 @@ async fn bad_uploads_are_refused_in_words_and_upstream_sees_nothing() {
         ),
     ];
     for (form, part) in bad {
-        let answer = ask(&proxy, form.bytes()).send().await.expect(400);
-        assert!(answer.text().contains(part) && answer.reason.contains("refused"), "{part}: {answer:?}");
-        assert_eq!(answer.value()["code"], "upload-refused");
+        let response = ask(&proxy, form.bytes()).send().await.expect(400);
+        assert!(response.text().contains(part) && response.reason.contains("refused"), "{part}: {response:?}");
+        assert_eq!(response.value()["code"], "upload-refused");
     }
     let whole = good.bytes();
     for end in [0, 10, 100, whole.len() / 2, whole.len() - 5] {
-        let answer = ask(&proxy, whole.slice(..end)).header("x-length", "").send().await;
-        assert_eq!(answer.status, 400, "{end}: {answer:?}");
+        let response = ask(&proxy, whole.slice(..end)).header("x-length", "").send().await;
+        assert_eq!(response.status, 400, "{end}: {response:?}");
     }
     let no_form = proxy.client().ask("POST", "/").header("content-type", "text/plain").body("x").send().await;
     assert!(no_form.expect(400).text().contains("multipart/form-data"));
@@ -331,21 +331,21 @@ async fn every_size_is_bounded() {
     let proxy = open().set(small).start().await;
     proxy.upstream.on(POST, Reply::ok("")).on(PAGE, Reply::status(404));
     let large = Form::of(&Sample::wheel_of("1.0", 10_000));
-    let answer = ask(&proxy, large.bytes()).send().await.expect(413);
-    assert!(answer.reason.contains("too large: a file may have at most 10000 bytes"), "{answer:?}");
+    let response = ask(&proxy, large.bytes()).send().await.expect(413);
+    assert!(response.reason.contains("too large: a file may have at most 10000 bytes"), "{response:?}");
     let field = Form::of(&Sample::wheel()).with("description", &"x".repeat(3_000));
     assert!(ask(&proxy, field.bytes()).send().await.expect(413).text().contains("fields of a form"));
     let head = Form::of(&Sample::wheel()).with(&"n".repeat(9_000), "x");
     assert!(ask(&proxy, head.bytes()).send().await.expect(400).text().contains("headers of a form field"));
-    // A length that cannot be right is refused before a byte of it is read.
+    // A length above the limit is refused before a byte of the body is read.
     let raw = format!(
         "POST / HTTP/1.1\r\nhost: {}\r\nexpect: 100-continue\r\ncontent-type: {}\r\ncontent-length: 99999999999\r\n\
          connection: close\r\n\r\n",
         proxy.address,
         content_type()
     );
-    let answer = proxy.client().raw(raw.as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 413 The upload is too large"), "{answer}");
+    let response = proxy.client().raw(raw.as_bytes()).await;
+    assert!(response.starts_with("HTTP/1.1 413 The upload is too large"), "{response}");
     nothing_happened(&proxy).await;
 }
 
@@ -358,15 +358,15 @@ async fn a_route_that_takes_no_uploads_refuses_before_it_reads() {
         proxy.address,
         content_type()
     );
-    let answer = proxy.client().raw(raw.as_bytes()).await;
-    assert!(answer.starts_with("HTTP/1.1 403 Uploads are off for route 'main'"), "{answer}");
-    let answer = upload(&proxy, &Sample::wheel()).await.expect(403);
-    assert_eq!(answer.value()["code"], "upload-off");
+    let response = proxy.client().raw(raw.as_bytes()).await;
+    assert!(response.starts_with("HTTP/1.1 403 Uploads are off for route 'main'"), "{response}");
+    let response = upload(&proxy, &Sample::wheel()).await.expect(403);
+    assert_eq!(response.value()["code"], "upload-off");
     assert_eq!(proxy.asked(POST), 0);
 }
 
 #[tokio::test]
-async fn a_token_is_needed_where_one_is_asked_for_and_goes_no_further_than_its_projects() {
+async fn a_token_is_needed_where_configured_and_covers_only_its_projects() {
     let table: Vec<PublisherTable> = serde_json::from_value(json!([
         {"name": "ci", "token_sha256": Sha256::of(b"right").to_string(), "projects": ["A.*"]},
         {"name": "other", "token_sha256": Sha256::of(b"other").to_string(), "projects": ["x*"]},
@@ -385,13 +385,13 @@ async fn a_token_is_needed_where_one_is_asked_for_and_goes_no_further_than_its_p
     let form = Form::of(&Sample::wheel()).bytes();
     let with = |value: &str| ask(&proxy, form.clone()).header("authorization", value);
     for wrong in ["Basic Og==", "Bearer wrong", "Bearer elsewhere", "Basic cmlnaHQ6"] {
-        let answer = with(wrong).send().await.expect(401);
-        assert_eq!(answer.header("www-authenticate"), Some("Basic realm=\"wheelport\", charset=\"UTF-8\""));
-        assert!(answer.reason.contains("__token__"), "{answer:?}");
+        let response = with(wrong).send().await.expect(401);
+        assert_eq!(response.header("www-authenticate"), Some("Basic realm=\"wheelport\", charset=\"UTF-8\""));
+        assert!(response.reason.contains("__token__"), "{response:?}");
     }
     ask(&proxy, form.clone()).send().await.expect(401);
-    let answer = with("Bearer other").send().await.expect(403);
-    assert_eq!(answer.value()["code"], "upload-forbidden");
+    let response = with("Bearer other").send().await.expect(403);
+    assert_eq!(response.value()["code"], "upload-forbidden");
     nothing_happened(&proxy).await;
     // `__token__:right`
     with("Basic X190b2tlbl9fOnJpZ2h0").send().await.expect(200);
@@ -415,8 +415,8 @@ async fn a_web_page_cannot_publish() {
     ] {
         for target in ["/", "/legacy/", "/pypi/main/"] {
             let asked = proxy.client().ask("POST", target).header("content-type", &content_type());
-            let answer = asked.header(name, value).body(form.clone()).send().await;
-            assert_eq!(answer.status, status, "{name}: {value}: {answer:?}");
+            let response = asked.header(name, value).body(form.clone()).send().await;
+            assert_eq!(response.status, status, "{name}: {value}: {response:?}");
         }
     }
     nothing_happened(&proxy).await;
@@ -470,12 +470,12 @@ async fn the_loser_gets_its_chance_when_the_first_one_fails() {
 }
 
 #[tokio::test]
-async fn a_publisher_that_leaves_stops_nothing_and_finds_it_done() {
+async fn a_publisher_that_disconnects_cancels_nothing() {
     let (proxy, wheel, gate) = (proxy().await, Sample::wheel(), Gate::closed());
     proxy.upstream.on(POST, Reply::ok("").before_head(&gate));
     let leaving = ask(&proxy, Form::of(&wheel).bytes());
     tokio::select! {
-        answer = leaving.send() => panic!("{answer:?}"),
+        response = leaving.send() => panic!("{response:?}"),
         () = gate.reached() => {}
     }
     gate.open();
@@ -486,7 +486,7 @@ async fn a_publisher_that_leaves_stops_nothing_and_finds_it_done() {
 }
 
 #[tokio::test]
-async fn who_would_wait_too_long_is_told_and_the_work_goes_on() {
+async fn a_publisher_that_waits_too_long_gets_503_and_the_work_goes_on() {
     let (proxy, wheel, gate) = (proxy().await, Sample::wheel(), Gate::closed());
     proxy.upstream.on(POST, Reply::ok("").before_head(&gate));
     let waiting = upload(&proxy, &wheel);
@@ -494,8 +494,8 @@ async fn who_would_wait_too_long_is_told_and_the_work_goes_on() {
         gate.reached().await;
         proxy.pass(Duration::from_secs(9)).await;
     };
-    let (answer, ()) = tokio::join!(waiting, passing);
-    answer.expect_unavailable("unavailable-outcome-unknown");
+    let (response, ()) = tokio::join!(waiting, passing);
+    response.expect_unavailable("unavailable-outcome-unknown");
     gate.open();
     until("the file", async || (listed(&proxy).await == [wheel.name.clone()]).then_some(())).await;
     proxy.upstream.on(&wheel.upstream(), Reply::ok(wheel.bytes.clone()));
@@ -522,8 +522,8 @@ async fn a_form_may_come_in_any_shape_that_tools_send() {
     let seen = &proxy.upstream.requests_to(POST)[0];
     assert_eq!((&seen.body, seen.header("content-length")), (&form, Some(form.len().to_string().as_str())));
     let expecting = format!("{head}expect: 100-continue\r\ncontent-length: {}\r\n\r\n", form.len());
-    let answer = proxy.client().raw(&[expecting.as_bytes(), &form].concat()).await;
-    assert!(answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"), "{answer}");
+    let response = proxy.client().raw(&[expecting.as_bytes(), &form].concat()).await;
+    assert!(response.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"), "{response}");
 }
 
 #[tokio::test]
@@ -532,7 +532,8 @@ async fn refusals_arrive_as_sentences() {
     for (says, status, part) in [
         (
             denied(
-                "User: arn:aws:sts::111122223333:assumed-role/x is not authorized to perform: codeartifact:PublishPackageVersion",
+                "User: arn:aws:sts::111122223333:assumed-role/x is not authorized to perform: \
+                 codeartifact:PublishPackageVersion",
             ),
             403,
             "codeartifact:PublishPackageVersion",
@@ -546,31 +547,32 @@ async fn refusals_arrive_as_sentences() {
     ] {
         let proxy = proxy().await;
         proxy.upstream.on(&wheel.upstream(), Reply::status(404)).on(POST, says);
-        let answer = upload(&proxy, &wheel).await.expect(status);
-        assert!(answer.reason.contains(part) || answer.text().contains(part), "{answer:?}");
-        assert!(!answer.text().contains("111122223333") && !answer.text().contains(CANARY), "{answer:?}");
+        let response = upload(&proxy, &wheel).await.expect(status);
+        assert!(response.reason.contains(part) || response.text().contains(part), "{response:?}");
+        assert!(!response.text().contains("111122223333") && !response.text().contains(CANARY), "{response:?}");
         assert_eq!(listed(&proxy).await, Vec::<String>::new());
         assert!(proxy.kept("published").is_empty() && proxy.kept("blobs").is_empty());
     }
 }
 
 #[tokio::test]
-async fn a_publisher_that_falls_silent_is_not_waited_for() {
+async fn a_silent_publisher_times_out() {
     let quick = |builder: &mut Builder| builder.uploads.stall_timeout = HumanDuration::millis(50);
     let proxy = open().set(quick).start().await;
     proxy.upstream.on(PAGE, Reply::status(404));
     let raw = format!(
-        "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: {}\r\ncontent-length: 1000\r\nexpect: nothing\r\n\r\n--{BOUNDARY}",
+        "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: {}\r\ncontent-length: 1000\r\nexpect: nothing\r\n\r\n\
+         --{BOUNDARY}",
         proxy.address,
         content_type()
     );
-    let answer = proxy.client().raw(raw.as_bytes()).await;
-    assert!(answer.contains(" 400 ") || answer.contains(" 417 "), "{answer}");
+    let response = proxy.client().raw(raw.as_bytes()).await;
+    assert!(response.contains(" 400 ") || response.contains(" 417 "), "{response}");
     nothing_happened(&proxy).await;
 }
 
 #[tokio::test]
-async fn what_a_dead_process_spooled_is_gone_after_the_next_start() {
+async fn the_next_start_removes_what_a_dead_process_spooled() {
     let dir = Arc::new(tempfile::tempdir().expect("a directory"));
     let dead = dir.path().join("cache/tmp/wdead");
     std::fs::create_dir_all(&dead).expect("a directory");

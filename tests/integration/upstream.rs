@@ -121,7 +121,7 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory can be written")
 }
 
-/// Everything up to the end, or up to the error.
+/// The body up to its end, or up to the error.
 async fn read(mut reply: FileReply) -> (Vec<u8>, Option<UpstreamError>) {
     let mut bytes = Vec::new();
     while let Some(chunk) = reply.body.next().await {
@@ -136,7 +136,7 @@ async fn read(mut reply: FileReply) -> (Vec<u8>, Option<UpstreamError>) {
 // ---- pages
 
 #[tokio::test]
-async fn a_page_is_asked_for_as_json_with_the_token_and_a_final_slash() {
+async fn a_page_is_requested_as_json_with_the_token_and_a_final_slash() {
     let stage = Stage::new().await;
     stage.scripted.on(PAGE, page_reply());
     let reply = stage.route.page(&project()).await.expect("a page");
@@ -157,7 +157,7 @@ async fn a_page_is_asked_for_as_json_with_the_token_and_a_final_slash() {
 }
 
 #[tokio::test]
-async fn an_upstream_without_json_is_asked_twice_once_and_then_for_html() {
+async fn an_upstream_without_json_gets_one_extra_request_and_then_only_html_requests() {
     let stage = Stage::new().await;
     stage.scripted.on(
         PAGE,
@@ -197,7 +197,7 @@ async fn a_page_is_decompressed_within_its_limit() {
 }
 
 #[tokio::test]
-async fn only_an_announced_form_is_a_page() {
+async fn only_a_declared_page_format_is_a_page() {
     let stage = Stage::new().await;
     stage.scripted.on(PAGE, Reply::ok("  {}").header("content-type", "application/json"));
     assert_eq!(stage.page().await.as_deref(), Ok("  {}"));
@@ -212,7 +212,7 @@ async fn only_an_announced_form_is_a_page() {
 }
 
 #[tokio::test]
-async fn a_page_that_breaks_off_is_begun_again_once() {
+async fn a_page_that_breaks_off_is_requested_again_once() {
     let stage = Stage::new().await;
     stage.scripted.on_each(PAGE, [page_reply().cut_after(1), page_reply()]);
     assert_eq!(stage.page().await.as_deref(), Ok("{}"));
@@ -226,7 +226,7 @@ async fn a_page_that_breaks_off_is_begun_again_once() {
 #[tokio::test]
 async fn no_fault_is_ever_an_absence() {
     let faults: Vec<(&str, Reply, &str)> = vec![
-        ("closed without an answer", Reply::raw(""), "broken"),
+        ("closed without a response", Reply::raw(""), "broken"),
         ("not HTTP", Reply::raw("SSH-2.0-x\r\n\r\n"), "malformed"),
         ("silence", Reply::ok("").delay(Duration::from_mins(1)), "timeout"),
         ("a stalled body", page_reply().stall_after(1), "timeout"),
@@ -249,7 +249,7 @@ async fn no_fault_is_ever_an_absence() {
         let (page, file) = tokio::join!(stage.page(), stage.file());
         assert_eq!(page.expect_err(fault).as_str(), expected, "{fault}");
         assert_ne!(file.err(), Some(UpstreamError::NotFound), "{fault}");
-        // The time limit of these settings, and some air for a busy machine.
+        // The time limit of these settings, and some slack for a busy machine.
         assert!(began.elapsed() < Duration::from_secs(6), "{fault} took {:?}", began.elapsed());
     }))
     .await;
@@ -267,9 +267,9 @@ async fn a_404_to_a_good_token_is_believed_at_once() {
 }
 
 #[tokio::test]
-async fn a_404_to_a_token_in_doubt_is_asked_again_with_a_newer_one() {
+async fn a_404_to_an_unproven_token_is_retried_with_a_newer_one() {
     let stage = Stage::new().await;
-    // The first token is refused while there is no newer one: from then on it is in doubt.
+    // The first token is refused while there is no newer one: from then on it is unproven.
     stage.scripted.on(PAGE, page_reply());
     stage.page().await.expect("a page");
     stage.mints.fail();
@@ -277,7 +277,7 @@ async fn a_404_to_a_token_in_doubt_is_asked_again_with_a_newer_one() {
     assert_eq!(stage.page().await.expect_err("refused").as_str(), "token");
     stage.scripted.on(PAGE, Reply::status(404));
     assert_eq!(stage.page().await.expect_err("in doubt").as_str(), "token");
-    // A success puts the doubt to rest.
+    // A success proves the token.
     stage.scripted.on(PAGE, page_reply());
     stage.page().await.expect("a page");
     stage.scripted.on(PAGE, Reply::status(404));
@@ -299,7 +299,7 @@ async fn a_listed_file_that_is_not_there_yet_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_patience_that_does_not_fit_into_the_time_left_proves_nothing() {
+async fn an_import_wait_cut_short_by_the_deadline_proves_no_absence() {
     let settings = ClientSettings {
         response_timeout: HumanDuration::millis(400),
         import_patience: HumanDuration::secs(5),
@@ -362,7 +362,7 @@ async fn a_wave_of_refusals_leads_to_one_mint() {
 }
 
 #[tokio::test]
-async fn the_first_request_waits_for_the_first_token_but_not_for_ever() {
+async fn the_first_request_waits_for_the_first_token_but_not_forever() {
     let stage = Stage::with(ClientSettings { response_timeout: HumanDuration::millis(300), ..quick() }).await;
     let never = Gate::closed();
     stage.mints.wait_at(&never);
@@ -371,7 +371,7 @@ async fn the_first_request_waits_for_the_first_token_but_not_for_ever() {
 }
 
 #[tokio::test]
-async fn a_token_shows_up_nowhere_but_in_its_header() {
+async fn a_token_appears_only_in_its_header() {
     let (log, _guard) = captured_log();
     let stage = Stage::new().await;
     stage.scripted.on_each(PAGE, [Reply::status(401), Reply::redirect(302, "/x?secret=query"), page_reply()]);
@@ -408,7 +408,7 @@ async fn a_redirect_to_another_host_is_followed_without_the_token() {
 }
 
 #[tokio::test]
-async fn a_redirect_at_home_keeps_the_token_and_three_are_enough() {
+async fn a_redirect_on_the_same_host_keeps_the_token_and_three_are_the_limit() {
     let stage = Stage::new().await;
     stage.scripted.on(PAGE, Reply::redirect(301, "/1?q=1"));
     stage.scripted.on("GET /1", Reply::redirect(308, "/2"));
@@ -494,7 +494,7 @@ async fn every_request_slows_down_after_a_429() {
 }
 
 #[tokio::test]
-async fn trouble_upstream_lowers_the_rate_and_absence_does_not() {
+async fn upstream_errors_lower_the_rate_and_absence_does_not() {
     for (reply, range) in [
         (Reply::status(404), 349.0..=350.0),
         (Reply::status(403), 349.0..=350.0),
@@ -534,7 +534,7 @@ async fn a_rate_permit_that_comes_too_late_is_refused_at_once_and_other_hosts_ne
 }
 
 #[tokio::test]
-async fn an_unreachable_upstream_is_soon_left_alone() {
+async fn an_unreachable_upstream_soon_opens_the_circuit_breaker() {
     // A port that was free a moment ago and on which no process listens.
     let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
     let (mints, tasks) = (Mints::default(), Tasks::new());
@@ -573,7 +573,7 @@ async fn a_failed_connection_is_a_warning_only_if_a_client_waits_for_it() {
 // ---- files
 
 #[tokio::test]
-async fn a_file_is_asked_for_whole_and_as_it_is() {
+async fn a_file_is_requested_completely_and_unencoded() {
     let stage = Stage::new().await;
     let body: Vec<u8> = (0..200_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     stage.scripted.on(FILE, Reply::ok(body.clone()).header("etag", "\"strong\"").header("accept-ranges", "bytes"));
@@ -606,11 +606,11 @@ async fn an_incomplete_body_never_ends_cleanly() {
 }
 
 #[tokio::test]
-async fn a_drip_is_given_up() {
+async fn a_body_that_trickles_in_is_given_up() {
     let settings = ClientSettings { slow_window: HumanDuration::millis(300), slow_rate: Size(1000), ..quick() };
     let stage = Stage::with(settings).await;
     stage.scripted.on(FILE, Reply::ok(vec![b'x'; 1000]).drip(1, Duration::from_millis(20)));
-    let (bytes, error) = read(stage.file().await.expect("the head comes")).await;
+    let (bytes, error) = read(stage.file().await.expect("the headers come")).await;
     assert_eq!(error, Some(unavailable(Unavailability::Timeout)));
     assert!(bytes.len() < 100, "{}", bytes.len());
 }
@@ -629,7 +629,7 @@ async fn a_file_is_continued_where_it_broke_off() {
     let seen = &stage.scripted.requests()[0];
     assert_eq!((seen.header("range"), seen.header("if-range")), (Some("bytes=4-"), Some("\"tag\"")));
     stage.scripted.on(FILE, Reply::ok("0123456789"));
-    let reply = stage.route.file(resume(None)).await.expect("the whole");
+    let reply = stage.route.file(resume(None)).await.expect("the complete file");
     assert_eq!((reply.offset, reply.length, reply.ranges), (0, Some(10), false));
     assert_eq!(stage.scripted.requests()[1].header("if-range"), None);
     for reply in [
@@ -669,7 +669,7 @@ async fn bodies_hold_their_permits_and_pages_get_through() {
 }
 
 #[tokio::test]
-async fn connections_are_used_again() {
+async fn connections_are_reused() {
     let stage = Stage::new().await;
     stage.scripted.on(PAGE, page_reply()).on(FILE, Reply::ok("bytes"));
     stage.scripted.on("GET /pypi/r/simple/gone/", Reply::status(404).body("no such thing"));
@@ -708,7 +708,7 @@ async fn only_a_certificate_that_verifies_gets_to_see_a_request() {
 }
 
 #[tokio::test]
-async fn https_is_never_left_for_http() {
+async fn https_is_never_downgraded_to_http() {
     let (server, plain) = (Scripted::start_tls(tls::GOOD).await, Scripted::start().await);
     let (mints, tasks) = (Mints::default(), Tasks::new());
     let settings = ClientSettings { ca_file: Some(tls::authority()), ..quick() };

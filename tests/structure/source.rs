@@ -5,27 +5,27 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Every source file below `src` and `crates`, by its path from the root of the repository.
-pub type Sources = BTreeMap<String, String>;
+pub(crate) type Sources = BTreeMap<String, String>;
 
 /// A module in a file of its own.
-pub struct Module {
+pub(crate) struct Module {
     /// From the crate on: `["wheelport", "web", "page"]`.
-    pub name: Vec<String>,
-    pub file: String,
+    pub(crate) name: Vec<String>,
+    pub(crate) file: String,
     /// Whether only tests have it.
-    pub is_test: bool,
+    pub(crate) is_test: bool,
     /// The line in which a test module inside the file begins.
-    pub tests_begin: Option<usize>,
-    pub paths: Vec<PathUse>,
+    pub(crate) tests_begin: Option<usize>,
+    pub(crate) paths: Vec<PathUse>,
     /// Names that `use` brings into this module from one of its own submodules.
     reexports: BTreeMap<String, Vec<String>>,
 }
 
 /// A path that is written down somewhere, in a `use` or in the code.
-pub struct PathUse {
-    pub segments: Vec<String>,
-    pub line: usize,
-    pub is_test: bool,
+pub(crate) struct PathUse {
+    pub(crate) segments: Vec<String>,
+    pub(crate) line: usize,
+    pub(crate) is_test: bool,
     /// Modules inside the file, from the outside in.
     inline: Vec<String>,
     /// The name it gets if it stands in a `use`.
@@ -33,12 +33,12 @@ pub struct PathUse {
 }
 
 /// The modules of all crates.
-pub struct Tree {
-    pub modules: Vec<Module>,
+pub(crate) struct Tree {
+    pub(crate) modules: Vec<Module>,
 }
 
 impl Tree {
-    pub fn new(sources: &Sources) -> Self {
+    pub(crate) fn new(sources: &Sources) -> Self {
         let mut tree = Self { modules: Vec::new() };
         for file in sources.keys() {
             let name = match file.split('/').collect::<Vec<_>>()[..] {
@@ -84,12 +84,12 @@ impl Tree {
         });
     }
 
-    pub fn module(&self, name: &[String]) -> Option<&Module> {
+    pub(crate) fn module(&self, name: &[String]) -> Option<&Module> {
         self.modules.iter().find(|module| module.name == name)
     }
 
     /// Where a path of this module leads, from the crate on; nothing if it leaves the workspace.
-    pub fn resolve(&self, module: &Module, path: &PathUse) -> Option<Vec<String>> {
+    pub(crate) fn resolve(&self, module: &Module, path: &PathUse) -> Option<Vec<String>> {
         let mut at: Vec<String> = module.name.iter().chain(&path.inline).cloned().collect();
         let mut rest = path.segments.as_slice();
         match rest.first()?.as_str() {
@@ -113,7 +113,7 @@ impl Tree {
     }
 
     /// The file module that a resolved path leads to, through the names that modules pass on from their submodules.
-    pub fn target(&self, resolved: &[String]) -> Option<&Module> {
+    pub(crate) fn target(&self, resolved: &[String]) -> Option<&Module> {
         let mut path = resolved.to_vec();
         for _ in 0..8 {
             let length = (1..=path.len()).rev().find(|length| self.module(&path[..*length]).is_some())?;
@@ -129,7 +129,7 @@ impl Tree {
 }
 
 /// Reads all sources of the repository.
-pub fn read(root: &Path) -> Sources {
+pub(crate) fn read(root: &Path) -> Sources {
     fn walk(root: &Path, folder: &Path, sources: &mut Sources) {
         for entry in std::fs::read_dir(folder).expect("a folder of the repository") {
             let path = entry.expect("an entry of the repository").path();

@@ -14,20 +14,18 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// The media type of the JSON form.
-pub const JSON: &str = "application/vnd.pypi.simple.v1+json";
-/// The media type of the newer HTML form.
-pub const HTML_V1: &str = "application/vnd.pypi.simple.v1+html";
+pub(crate) use wheelport_index::media::{HTML_V1, JSON_V1 as JSON};
+
 /// Longer than anything a test waits for.
 const DEADLINE: Duration = Duration::from_secs(25);
 
 /// Waits for something that must happen soon.
-pub async fn soon<T>(what: &str, waiting: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, waiting: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, waiting).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
 /// Looks again and again until `look` finds something.
-pub async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
     let looking = async {
         loop {
             if let Some(found) = look().await {
@@ -41,11 +39,11 @@ pub async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
 
 /// Sends requests to one address.
 #[derive(Debug, Clone, Copy)]
-pub struct Client(pub SocketAddr);
+pub(crate) struct Client(pub SocketAddr);
 
 /// A request that is being put together.
 #[derive(Debug, Clone)]
-pub struct Ask {
+pub(crate) struct Ask {
     to: SocketAddr,
     method: String,
     target: String,
@@ -55,18 +53,18 @@ pub struct Ask {
 
 impl Client {
     /// A GET.
-    pub fn get(self, target: &str) -> Ask {
+    pub(crate) fn get(self, target: &str) -> Ask {
         self.ask("GET", target)
     }
 
     /// Any method.
-    pub fn ask(self, method: &str, target: &str) -> Ask {
+    pub(crate) fn ask(self, method: &str, target: &str) -> Ask {
         let (method, target) = (method.to_owned(), target.to_owned());
         Ask { to: self.0, method, target, headers: Vec::new(), body: Bytes::new() }
     }
 
     /// Sends these bytes on a connection of their own and returns everything until the server closes it.
-    pub async fn raw(self, bytes: &[u8]) -> String {
+    pub(crate) async fn raw(self, bytes: &[u8]) -> String {
         let conversation = async {
             let mut socket = TcpStream::connect(self.0).await?;
             // A client that is refused early may find the connection closed while it writes; the response says why.
@@ -86,31 +84,31 @@ impl Client {
 impl Ask {
     /// Adds a header.
     #[must_use]
-    pub fn header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// Asks for the JSON form.
     #[must_use]
-    pub fn json(self) -> Self {
+    pub(crate) fn json(self) -> Self {
         self.header("accept", JSON)
     }
 
     /// Sends a body.
     #[must_use]
-    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+    pub(crate) fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
     /// The complete response.
-    pub async fn send(self) -> Response {
+    pub(crate) async fn send(self) -> Response {
         self.open().await.finish().await
     }
 
     /// Sends it and asserts that no clean response comes: the connection ends before the headers or in mid-body.
-    pub async fn expect_broken(self) {
+    pub(crate) async fn expect_broken(self) {
         let what = format!("{} {}", self.method, self.target);
         if let Ok(opened) = soon(&what, self.begin()).await {
             opened.finish().await.expect_broken();
@@ -118,7 +116,7 @@ impl Ask {
     }
 
     /// The headers of the response; the body has to be read.
-    pub async fn open(self) -> Opened {
+    pub(crate) async fn open(self) -> Opened {
         let what = format!("{} {}", self.method, self.target);
         soon(&format!("the head of {what}"), self.begin()).await.unwrap_or_else(|error| panic!("{what}: {error}"))
     }
@@ -152,7 +150,7 @@ enum Framing {
 
 /// A response whose body is still coming. Dropping it leaves in the middle.
 #[derive(Debug)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// The status code.
     pub status: u16,
     /// The reason phrase.
@@ -198,7 +196,7 @@ impl Opened {
     }
 
     /// The first value of a header.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         header(&self.headers, name)
     }
 
@@ -212,7 +210,7 @@ impl Opened {
     }
 
     /// Reads until this many bytes of the body are there, and returns what is there.
-    pub async fn at_least(&mut self, count: usize) -> Vec<u8> {
+    pub(crate) async fn at_least(&mut self, count: usize) -> Vec<u8> {
         let reading = async {
             loop {
                 let (body, complete) = self.body();
@@ -234,7 +232,7 @@ impl Opened {
     }
 
     /// Reads to the end, whichever it is.
-    pub async fn finish(mut self) -> Response {
+    pub(crate) async fn finish(mut self) -> Response {
         let reading = async {
             while !self.ended && !matches!(self.framing, Framing::Length(length) if self.raw.len() >= length) {
                 if self.framing == Framing::Chunked && self.body().1 {
@@ -274,7 +272,7 @@ fn dechunk(mut raw: &[u8]) -> (Vec<u8>, bool) {
 
 /// A response that came to its end, or broke off.
 #[derive(Clone)]
-pub struct Response {
+pub(crate) struct Response {
     /// The status code.
     pub status: u16,
     /// The reason phrase.
@@ -298,24 +296,24 @@ impl fmt::Debug for Response {
 
 impl Response {
     /// The first value of a header.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         header(&self.headers, name)
     }
 
     /// The body as text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// The body as JSON.
     #[track_caller]
-    pub fn value(&self) -> Value {
+    pub(crate) fn value(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// The `filename` of every file of a JSON page.
     #[track_caller]
-    pub fn file_names(&self) -> Vec<String> {
+    pub(crate) fn file_names(&self) -> Vec<String> {
         let page = self.value();
         let files = page["files"].as_array().expect("a page has files");
         files.iter().map(|file| file["filename"].as_str().unwrap_or_default().to_owned()).collect()
@@ -323,14 +321,14 @@ impl Response {
 
     /// Asserts the status and that the body is complete.
     #[track_caller]
-    pub fn expect(self, status: u16) -> Self {
+    pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!((self.status, self.complete), (status, true), "{self:?}");
         self
     }
 
     /// Asserts that the response began well and broke off.
     #[track_caller]
-    pub fn expect_broken(self) -> Self {
+    pub(crate) fn expect_broken(self) -> Self {
         assert_eq!((self.status, self.complete), (200, false), "{} bytes came", self.body.len());
         self
     }
@@ -338,7 +336,7 @@ impl Response {
     /// Asserts the whole set of headers. `*` stands for any value. Every response has a date and a request id; they are
     /// looked at here and left out of `expected`.
     #[track_caller]
-    pub fn expect_headers(&self, expected: &[(&str, &str)]) -> &Self {
+    pub(crate) fn expect_headers(&self, expected: &[(&str, &str)]) -> &Self {
         let id = self.header("x-request-id").unwrap_or_default();
         assert!(id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "request id `{id}`");
         assert!(self.header("date").is_some(), "no date");
@@ -360,7 +358,7 @@ impl Response {
 
     /// Asserts a response that says "come back": 503 with a number of seconds, and no body that could be a page.
     #[track_caller]
-    pub fn expect_unavailable(&self, code: &str) -> &Self {
+    pub(crate) fn expect_unavailable(&self, code: &str) -> &Self {
         assert_eq!((self.status, self.complete), (503, true), "{self:?}");
         let wait: u64 = self.header("retry-after").and_then(|wait| wait.parse().ok()).expect("seconds to wait");
         assert!((1..=60).contains(&wait), "{wait} seconds");

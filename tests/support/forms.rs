@@ -13,16 +13,16 @@ use wheelport_runtime::Tasks;
 use super::wheels::Sample;
 
 /// The boundary of every form made here.
-pub const BOUNDARY: &str = "----a boundary of tests";
+pub(crate) const BOUNDARY: &str = "----a boundary of tests";
 
 /// The content type of every form made here.
-pub fn content_type() -> String {
+pub(crate) fn content_type() -> String {
     format!("multipart/form-data; boundary=\"{BOUNDARY}\"")
 }
 
 /// A form that is being filled in.
 #[derive(Debug, Clone)]
-pub struct Form {
+pub(crate) struct Form {
     /// Name and value, in order.
     pub fields: Vec<(String, String)>,
     /// The name of the file.
@@ -35,7 +35,7 @@ pub struct Form {
 
 impl Form {
     /// A good form for a file of the project `a-b`.
-    pub fn of(sample: &Sample) -> Self {
+    pub(crate) fn of(sample: &Sample) -> Self {
         let name = FileName::parse(&sample.name).expect("a name for a file");
         let filetype = if name.kind() == FileKind::Wheel { "bdist_wheel" } else { "sdist" };
         let fields = [
@@ -60,7 +60,7 @@ impl Form {
 
     /// Sets a field, or adds it.
     #[must_use]
-    pub fn with(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         match self.fields.iter_mut().find(|(known, _)| known == name) {
             Some((_, known)) => value.clone_into(known),
             None => self.fields.push((name.to_owned(), value.to_owned())),
@@ -70,20 +70,20 @@ impl Form {
 
     /// Leaves a field out.
     #[must_use]
-    pub fn without(mut self, name: &str) -> Self {
+    pub(crate) fn without(mut self, name: &str) -> Self {
         self.fields.retain(|(known, _)| known != name);
         self
     }
 
     /// Changes it in any way.
     #[must_use]
-    pub fn set(mut self, change: impl FnOnce(&mut Self)) -> Self {
+    pub(crate) fn set(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
     }
 
     /// The bytes.
-    pub fn bytes(&self) -> Bytes {
+    pub(crate) fn bytes(&self) -> Bytes {
         let mut body = Vec::new();
         let mut content = format!(
             "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"content\"; filename=\"{}\"\r\nContent-Type: \
@@ -107,7 +107,7 @@ impl Form {
 }
 
 /// Stands between the proxy and its upstream, and hangs up on uploads.
-pub struct Between {
+pub(crate) struct Between {
     /// Where it listens.
     pub address: SocketAddr,
     /// How many more uploads it hangs up on.
@@ -123,7 +123,7 @@ impl Drop for Between {
 
 impl Between {
     /// Hangs up on the first `uploads` after so many bytes of their connection went to upstream.
-    pub async fn hanging_up(upstream: SocketAddr, uploads: usize, after: usize) -> Self {
+    pub(crate) async fn hanging_up(upstream: SocketAddr, uploads: usize, after: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let (left, tasks) = (Arc::new(AtomicUsize::new(uploads)), Tasks::new());
@@ -142,7 +142,7 @@ impl Between {
     }
 
     /// How many uploads it will still hang up on.
-    pub fn left(&self) -> usize {
+    pub(crate) fn left(&self) -> usize {
         self.left.load(Ordering::SeqCst)
     }
 }

@@ -13,7 +13,7 @@ use super::scripted::Gate;
 
 /// Mints `canary-1`, `canary-2`, … with a life of twelve hours. Clones share everything.
 #[derive(Clone, Default)]
-pub struct Mints {
+pub(crate) struct Mints {
     inner: Arc<Inner>,
 }
 
@@ -26,22 +26,22 @@ struct Inner {
 
 impl Mints {
     /// How many mints were asked for.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.inner.count.load(Ordering::SeqCst)
     }
 
     /// From now on, every mint is denied.
-    pub fn fail(&self) {
+    pub(crate) fn fail(&self) {
         self.inner.failing.store(true, Ordering::SeqCst);
     }
 
     /// Every mint waits at this gate first.
-    pub fn wait_at(&self, gate: &Gate) {
+    pub(crate) fn wait_at(&self, gate: &Gate) {
         drop(self.inner.gate.set(gate.clone()));
     }
 
     /// Starts a keeper of these tokens.
-    pub fn keep(&self, tasks: &Tasks) -> TokenHandle {
+    pub(crate) fn keep(&self, tasks: &Tasks) -> TokenHandle {
         keep(Arc::new(self.clone()), KeeperSettings::new("test"), tasks)
     }
 }

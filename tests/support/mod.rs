@@ -1,10 +1,10 @@
 //! What the integration tests share.
 
-pub mod client;
-pub mod forms;
-pub mod mints;
-pub mod process;
-pub mod proxy;
-pub mod scripted;
-pub mod tls;
-pub mod wheels;
+pub(crate) mod client;
+pub(crate) mod forms;
+pub(crate) mod mints;
+pub(crate) mod process;
+pub(crate) mod proxy;
+pub(crate) mod scripted;
+pub(crate) mod tls;
+pub(crate) mod wheels;

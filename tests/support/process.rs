@@ -63,7 +63,7 @@ impl Printed {
 }
 
 /// A running program. Dropping it kills it.
-pub struct Program {
+pub(crate) struct Program {
     child: Child,
     out: Printed,
     err: Printed,
@@ -72,7 +72,7 @@ pub struct Program {
 
 /// How a program ended.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The exit code; none after a signal.
     pub code: Option<i32>,
     /// Standard output.
@@ -90,7 +90,7 @@ impl Drop for Program {
 
 impl Program {
     /// Starts the built program with nothing in its environment but `environment`.
-    pub fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_wheelport"))
             .args(arguments)
             .env_clear()
@@ -110,18 +110,18 @@ impl Program {
 
     /// Stops reading its standard error, so that the pipe fills up.
     #[must_use]
-    pub fn unread(self) -> Self {
+    pub(crate) fn unread(self) -> Self {
         self.unread.store(true, Ordering::SeqCst);
         self
     }
 
     /// Runs it to its end.
-    pub fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
+    pub(crate) fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
         Self::start(arguments, environment).ended()
     }
 
     /// Waits for the address that it prints after these words.
-    pub fn address(&self, after: &str) -> SocketAddr {
+    pub(crate) fn address(&self, after: &str) -> SocketAddr {
         self.out.wait(after, |text, _| {
             let rest = &text[text.find(after)? + after.len()..];
             rest.split([' ', '\n', '/', '\'']).next()?.parse().ok()
@@ -129,28 +129,28 @@ impl Program {
     }
 
     /// A client of the proxy it runs.
-    pub fn proxy(&self) -> Client {
+    pub(crate) fn proxy(&self) -> Client {
         Client(self.address("listens on http://"))
     }
 
     /// Waits until standard error has these words.
-    pub fn logged(&self, words: &str) {
+    pub(crate) fn logged(&self, words: &str) {
         self.err.wait(words, |text, _| text.contains(words).then_some(()));
     }
 
     /// Waits until standard output has this, and returns all of it.
-    pub fn printed(&self, words: &str) -> String {
+    pub(crate) fn printed(&self, words: &str) -> String {
         self.out.wait(words, |text, _| text.contains(words).then(|| text.to_owned()))
     }
 
     /// Sends it a signal.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let process = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(process, signal).expect("our own child");
     }
 
     /// Waits for its end.
-    pub fn ended(mut self) -> Outcome {
+    pub(crate) fn ended(mut self) -> Outcome {
         // Its pipes close when it ends.
         let complete = |text: &str, ended: bool| ended.then(|| text.to_owned());
         let (out, err) = (self.out.wait("the end", complete), self.err.wait("the end", complete));
@@ -159,7 +159,7 @@ impl Program {
 }
 
 /// Everything a served process needs around it.
-pub struct World {
+pub(crate) struct World {
     /// The repository.
     pub upstream: Scripted,
     /// The control plane.
@@ -170,18 +170,18 @@ pub struct World {
 
 impl World {
     /// A repository and a control plane of its own.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (upstream, control) = (Scripted::start().await, control_plane().await);
         Self { upstream, control, dir: tempfile::tempdir().expect("a directory") }
     }
 
     /// The cache directory.
-    pub fn cache(&self) -> String {
+    pub(crate) fn cache(&self) -> String {
         self.dir.path().join("cache").display().to_string()
     }
 
     /// `wheelport serve` in this world. An option in `more` replaces the one of the same name.
-    pub fn serve(&self, more: &[&str]) -> Program {
+    pub(crate) fn serve(&self, more: &[&str]) -> Program {
         let (endpoint, cache, control) = (self.upstream.url("/pypi/r/"), self.cache(), self.control.url(""));
         let options = [
             ["--listen", "127.0.0.1:0"],
@@ -206,6 +206,6 @@ impl World {
 }
 
 /// Waits until it says that it is ready.
-pub async fn ready(client: Client) {
+pub(crate) async fn ready(client: Client) {
     until("readiness", async || (client.get("/readyz").send().await.status == 200).then_some(())).await;
 }

@@ -26,15 +26,15 @@ use super::client::{Ask, Client, until};
 use super::scripted::{Reply, Scripted};
 
 /// The control plane's call for a token.
-pub const MINT: &str = "POST /v1/authorization-token";
+pub(crate) const MINT: &str = "POST /v1/authorization-token";
 /// The control plane's call for the packages of a repository.
-pub const PACKAGES: &str = "POST /v1/packages";
+pub(crate) const PACKAGES: &str = "POST /v1/packages";
 
 /// Part of every token that tests mint; it must turn up nowhere.
-pub const CANARY: &str = "canary";
+pub(crate) const CANARY: &str = "canary";
 
 /// A control plane that mints `canary-1`, `canary-2`, …
-pub async fn control_plane() -> Scripted {
+pub(crate) async fn control_plane() -> Scripted {
     let control = Scripted::start().await;
     let count = Arc::new(AtomicUsize::new(0));
     let mint = move |_: &_| {
@@ -48,7 +48,7 @@ pub async fn control_plane() -> Scripted {
 }
 
 /// A refusal as the service words it.
-pub fn refusal(status: u16, kind: &str, message: &str) -> Reply {
+pub(crate) fn refusal(status: u16, kind: &str, message: &str) -> Reply {
     Reply::status(status)
         .header("content-type", "application/json")
         .header("x-amzn-errortype", kind)
@@ -57,7 +57,7 @@ pub fn refusal(status: u16, kind: &str, message: &str) -> Reply {
 
 /// Puts a proxy together.
 #[derive(Clone)]
-pub struct Builder {
+pub(crate) struct Builder {
     upstream: Option<Scripted>,
     control: Option<Scripted>,
     dir: Option<Arc<TempDir>>,
@@ -102,28 +102,28 @@ impl Default for Builder {
 impl Builder {
     /// The repository, if it is not a new one.
     #[must_use]
-    pub fn upstream(mut self, upstream: &Scripted) -> Self {
+    pub(crate) fn upstream(mut self, upstream: &Scripted) -> Self {
         self.upstream = Some(upstream.clone());
         self
     }
 
     /// The control plane, if it is not a new one.
     #[must_use]
-    pub fn control(mut self, control: &Scripted) -> Self {
+    pub(crate) fn control(mut self, control: &Scripted) -> Self {
         self.control = Some(control.clone());
         self
     }
 
     /// A cache directory that is there already.
     #[must_use]
-    pub fn dir(mut self, dir: &Arc<TempDir>) -> Self {
+    pub(crate) fn dir(mut self, dir: &Arc<TempDir>) -> Self {
         self.dir = Some(Arc::clone(dir));
         self
     }
 
     /// How long pages are fresh, served while they are refreshed, and served when upstream fails.
     #[must_use]
-    pub fn windows(mut self, fresh: HumanDuration, revalidate: HumanDuration, on_error: HumanDuration) -> Self {
+    pub(crate) fn windows(mut self, fresh: HumanDuration, revalidate: HumanDuration, on_error: HumanDuration) -> Self {
         self.cache.fresh_for = fresh;
         self.cache.stale_while_revalidate = revalidate;
         self.cache.stale_if_error = on_error;
@@ -132,7 +132,7 @@ impl Builder {
 
     /// Several routes to the same repository, and which of them is the default one.
     #[must_use]
-    pub fn routes(mut self, names: &[&'static str], default: Option<usize>) -> Self {
+    pub(crate) fn routes(mut self, names: &[&'static str], default: Option<usize>) -> Self {
         self.routes = names.to_vec();
         self.default_route = default;
         self
@@ -140,14 +140,14 @@ impl Builder {
 
     /// An address for the repository, instead of the upstream's.
     #[must_use]
-    pub fn endpoint(mut self, url: &str) -> Self {
+    pub(crate) fn endpoint(mut self, url: &str) -> Self {
         self.endpoint = Some(url.to_owned());
         self
     }
 
     /// Starts so many seconds later, by the calendar.
     #[must_use]
-    pub fn later(mut self, seconds: i64) -> Self {
+    pub(crate) fn later(mut self, seconds: i64) -> Self {
         self.clock = Clock::system();
         self.clock.shift(seconds);
         self
@@ -155,13 +155,13 @@ impl Builder {
 
     /// Changes settings.
     #[must_use]
-    pub fn set(mut self, change: impl FnOnce(&mut Self)) -> Self {
+    pub(crate) fn set(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
     }
 
     /// Starts it and waits until it has a token.
-    pub async fn start(self) -> Proxy {
+    pub(crate) async fn start(self) -> Proxy {
         let proxy = self.start_blind().await;
         let usable = async || {
             let ready = proxy.get("/readyz").send().await.value();
@@ -172,7 +172,7 @@ impl Builder {
     }
 
     /// Starts it without waiting for a token.
-    pub async fn start_blind(mut self) -> Proxy {
+    pub(crate) async fn start_blind(mut self) -> Proxy {
         let upstream = match self.upstream.take() {
             Some(upstream) => upstream,
             None => Scripted::start().await,
@@ -239,7 +239,7 @@ impl Builder {
 }
 
 /// A running proxy and both ends of the world behind it.
-pub struct Proxy {
+pub(crate) struct Proxy {
     /// Where it listens.
     pub address: SocketAddr,
     /// A client of its listener for operations.
@@ -265,54 +265,54 @@ impl Drop for Proxy {
 
 impl Proxy {
     /// Puts one together.
-    pub fn builder() -> Builder {
+    pub(crate) fn builder() -> Builder {
         Builder::default()
     }
 
     /// One with every default.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Builder::default().start().await
     }
 
     /// A client of its listener.
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client(self.address)
     }
 
     /// A GET.
-    pub fn get(&self, target: &str) -> Ask {
+    pub(crate) fn get(&self, target: &str) -> Ask {
         self.client().get(target)
     }
 
     /// A HEAD.
-    pub fn head(&self, target: &str) -> Ask {
+    pub(crate) fn head(&self, target: &str) -> Ask {
         self.client().ask("HEAD", target)
     }
 
     /// How often upstream was asked for this.
-    pub fn asked(&self, request: &str) -> usize {
+    pub(crate) fn asked(&self, request: &str) -> usize {
         self.upstream.requests_to(request).len()
     }
 
     /// Resolves when upstream was asked for this so often.
-    pub async fn asked_by(&self, request: &str, count: usize) {
+    pub(crate) async fn asked_by(&self, request: &str, count: usize) {
         until(request, async || (self.asked(request) >= count).then_some(())).await;
     }
 
     /// Begins the end and does not wait for it.
-    pub fn begin_stop(&self) {
+    pub(crate) fn begin_stop(&self) {
         self.stop.cancel();
     }
 
     /// Ends it in an orderly way and says how to start it again over the same cache, upstream and control plane.
-    pub async fn stop(self) -> Builder {
+    pub(crate) async fn stop(self) -> Builder {
         self.stop.cancel();
         assert!(self.running.join(Duration::from_secs(10)).await, "the proxy did not end");
         self.again.clone()
     }
 
     /// Lets time pass for everything in this test at once. Needs the test's default runtime of one thread.
-    pub async fn pass(&self, time: Duration) {
+    pub(crate) async fn pass(&self, time: Duration) {
         self.again.clock.shift(i64::try_from(time.as_secs()).expect("a span of a test"));
         tokio::time::pause();
         tokio::time::advance(time).await;
@@ -320,31 +320,31 @@ impl Proxy {
     }
 
     /// Every file below a part of the cache directory.
-    pub fn kept(&self, part: &str) -> Vec<PathBuf> {
+    pub(crate) fn kept(&self, part: &str) -> Vec<PathBuf> {
         files_below(&self.dir.path().join("cache").join(part))
     }
 
     /// Resolves when a part of the cache directory has this many files. A client may have read one before that.
-    pub async fn kept_by(&self, part: &str, count: usize) -> Vec<PathBuf> {
+    pub(crate) async fn kept_by(&self, part: &str, count: usize) -> Vec<PathBuf> {
         let kept = async || Some(self.kept(part)).filter(|files| files.len() == count);
         until(&format!("{count} files in {part}"), kept).await
     }
 
     /// What this process is writing now, its lock left out.
-    pub fn temporaries(&self) -> Vec<PathBuf> {
+    pub(crate) fn temporaries(&self) -> Vec<PathBuf> {
         let mut found = self.kept("tmp");
         found.retain(|path| path.file_name().is_none_or(|name| name != "lock"));
         found
     }
 
     /// The text of the metrics.
-    pub async fn metrics(&self) -> String {
+    pub(crate) async fn metrics(&self) -> String {
         self.ops.get("/metrics").send().await.expect(200).text()
     }
 }
 
 /// Every file below a directory; none if it is not there.
-pub fn files_below(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut directories = vec![directory.to_owned()];
     while let Some(directory) = directories.pop() {

@@ -33,7 +33,7 @@ use wheelport_runtime::Tasks;
 
 /// One request as it arrived.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// The method.
     pub method: String,
     /// The request target as sent: percent-encoded, with its query.
@@ -46,48 +46,48 @@ pub struct Seen {
 
 impl Seen {
     /// The first value of a header.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The target without its query.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()
     }
 }
 
 /// A gate at which a response waits until the test opens it. Clones are the same gate.
 #[derive(Debug, Clone)]
-pub struct Gate {
+pub(crate) struct Gate {
     open: watch::Sender<bool>,
     waiting: watch::Sender<usize>,
 }
 
 impl Gate {
     /// A closed gate.
-    pub fn closed() -> Self {
+    pub(crate) fn closed() -> Self {
         Self { open: watch::Sender::new(false), waiting: watch::Sender::new(0) }
     }
 
-    /// Lets everybody through from now on.
-    pub fn open(&self) {
+    /// Lets every request through from now on.
+    pub(crate) fn open(&self) {
         self.open.send_replace(true);
     }
 
     /// Resolves when a response has come to this gate.
-    pub async fn reached(&self) {
+    pub(crate) async fn reached(&self) {
         self.reached_by(1).await;
     }
 
     /// Resolves when this many responses have come to this gate.
-    pub async fn reached_by(&self, count: usize) {
+    pub(crate) async fn reached_by(&self, count: usize) {
         let mut waiting = self.waiting.subscribe();
         let reached = super::client::soon("a gate", waiting.wait_for(|waiting| *waiting >= count));
         drop(reached.await.expect("the gate exists"));
     }
 
     /// Waits here.
-    pub async fn pass(&self) {
+    pub(crate) async fn pass(&self) {
         self.waiting.send_modify(|waiting| *waiting += 1);
         let mut open = self.open.subscribe();
         open.wait_for(|open| *open).await.expect("the gate exists");
@@ -106,7 +106,7 @@ type Decide = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
 
 /// One scripted response.
 #[derive(Clone)]
-pub struct Reply {
+pub(crate) struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
     body: Bytes,
@@ -123,7 +123,7 @@ pub struct Reply {
 
 impl Reply {
     /// A status with an empty body.
-    pub fn status(status: u16) -> Self {
+    pub(crate) fn status(status: u16) -> Self {
         Self {
             status,
             headers: Vec::new(),
@@ -141,99 +141,99 @@ impl Reply {
     }
 
     /// 200 with a body.
-    pub fn ok(body: impl Into<Bytes>) -> Self {
+    pub(crate) fn ok(body: impl Into<Bytes>) -> Self {
         Self::status(200).body(body)
     }
 
     /// A redirect.
-    pub fn redirect(status: u16, location: impl Into<String>) -> Self {
+    pub(crate) fn redirect(status: u16, location: impl Into<String>) -> Self {
         Self::status(status).header("location", location)
     }
 
     /// These bytes and nothing else, then the end of the connection; no bytes at all are a connection that closes
     /// without a response.
-    pub fn raw(bytes: impl Into<Bytes>) -> Self {
+    pub(crate) fn raw(bytes: impl Into<Bytes>) -> Self {
         Self { raw: Some(bytes.into()), ..Self::status(200) }
     }
 
     /// A response that depends on the request.
-    pub fn with(decide: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn with(decide: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         Self { decide: Some(Arc::new(decide)), ..Self::status(200) }
     }
 
     /// Adds a header.
     #[must_use]
-    pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
         self
     }
 
     /// Sets the body.
     #[must_use]
-    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+    pub(crate) fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
     /// Waits before the head. For tests of time limits only; everything else waits at a [`Gate`].
     #[must_use]
-    pub fn delay(mut self, delay: Duration) -> Self {
+    pub(crate) fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
     /// Waits at a gate before the head.
     #[must_use]
-    pub fn before_head(mut self, gate: &Gate) -> Self {
+    pub(crate) fn before_head(mut self, gate: &Gate) -> Self {
         self.gate = Some(gate.clone());
         self
     }
 
     /// Waits at a gate after some bytes of the body.
     #[must_use]
-    pub fn gate_after(mut self, bytes: usize, gate: &Gate) -> Self {
+    pub(crate) fn gate_after(mut self, bytes: usize, gate: &Gate) -> Self {
         self.midway = Some((bytes, Midway::Gate(gate.clone())));
         self
     }
 
     /// Ends the connection after some bytes of the body.
     #[must_use]
-    pub fn cut_after(mut self, bytes: usize) -> Self {
+    pub(crate) fn cut_after(mut self, bytes: usize) -> Self {
         self.midway = Some((bytes, Midway::Cut));
         self
     }
 
     /// Falls silent after some bytes of the body and keeps the connection open.
     #[must_use]
-    pub fn stall_after(mut self, bytes: usize) -> Self {
+    pub(crate) fn stall_after(mut self, bytes: usize) -> Self {
         self.midway = Some((bytes, Midway::Stall));
         self
     }
 
     /// Sends the body in chunks with a pause after each.
     #[must_use]
-    pub fn drip(mut self, chunk: usize, pause: Duration) -> Self {
+    pub(crate) fn drip(mut self, chunk: usize, pause: Duration) -> Self {
         self.drip = Some((chunk.max(1), pause));
         self
     }
 
     /// Announces a length other than the body's.
     #[must_use]
-    pub fn announce(mut self, length: usize) -> Self {
+    pub(crate) fn announce(mut self, length: usize) -> Self {
         self.announced = Some(length);
         self
     }
 
     /// Sends the body chunked, without a length.
     #[must_use]
-    pub fn chunked(mut self) -> Self {
+    pub(crate) fn chunked(mut self) -> Self {
         self.chunked = true;
         self
     }
 
     /// Ends the connection after the response, without having announced it.
     #[must_use]
-    pub fn close(mut self) -> Self {
+    pub(crate) fn close(mut self) -> Self {
         self.close = true;
         self
     }
@@ -253,7 +253,7 @@ impl Reply {
 
 /// The server. Cheap to clone; the last clone ends it.
 #[derive(Clone)]
-pub struct Scripted {
+pub(crate) struct Scripted {
     scheme: &'static str,
     address: SocketAddr,
     state: Arc<State>,
@@ -282,12 +282,12 @@ struct Script {
 
 impl Scripted {
     /// Starts on a free port of 127.0.0.1.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::listen(None).await
     }
 
     /// The same behind TLS, with one of the certificates of [`super::tls`].
-    pub async fn start_tls(certificate: &str) -> Self {
+    pub(crate) async fn start_tls(certificate: &str) -> Self {
         Self::listen(Some(super::tls::acceptor(certificate))).await
     }
 
@@ -319,39 +319,39 @@ impl Scripted {
     }
 
     /// `http://127.0.0.1:PORT`, or https, and a path that begins with a slash.
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}://{}{path}", self.scheme, self.address)
     }
 
     /// The bound address.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers every such request (`"GET /path"`, percent-encoded, without query) this way from now on.
-    pub fn on(&self, request: &str, reply: Reply) -> &Self {
+    /// Sends this reply to every such request (`"GET /path"`, percent-encoded, without query) from now on.
+    pub(crate) fn on(&self, request: &str, reply: Reply) -> &Self {
         self.on_each(request, [reply])
     }
 
-    /// Answers such requests one after another with these replies; the last one repeats.
-    pub fn on_each(&self, request: &str, replies: impl IntoIterator<Item = Reply>) -> &Self {
+    /// Sends these replies to such requests, one after another; the last one repeats.
+    pub(crate) fn on_each(&self, request: &str, replies: impl IntoIterator<Item = Reply>) -> &Self {
         let script = Script { replies: replies.into_iter().collect(), next: 0 };
         self.state.scripts.lock().insert(request.to_owned(), script);
         self
     }
 
     /// Every request so far.
-    pub fn requests(&self) -> Vec<Seen> {
+    pub(crate) fn requests(&self) -> Vec<Seen> {
         self.state.seen.lock().clone()
     }
 
     /// Every request so far of this method and path.
-    pub fn requests_to(&self, request: &str) -> Vec<Seen> {
+    pub(crate) fn requests_to(&self, request: &str) -> Vec<Seen> {
         self.requests().into_iter().filter(|seen| key(seen) == request).collect()
     }
 
     /// Connections accepted so far.
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
     }
 }

@@ -9,19 +9,19 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
 /// For `localhost` and 127.0.0.1.
-pub const GOOD: &str = "good.pem";
+pub(crate) const GOOD: &str = "good.pem";
 /// For a name that is not the server's.
-pub const OTHER_NAME: &str = "other-name.pem";
+pub(crate) const OTHER_NAME: &str = "other-name.pem";
 /// For the right name, but over since 2020.
-pub const EXPIRED: &str = "expired.pem";
+pub(crate) const EXPIRED: &str = "expired.pem";
 
 /// The authority that issued all of them.
-pub fn authority() -> PathBuf {
+pub(crate) fn authority() -> PathBuf {
     file("ca.pem")
 }
 
 /// Accepts connections with one of the certificates.
-pub fn acceptor(certificate: &str) -> TlsAcceptor {
+pub(crate) fn acceptor(certificate: &str) -> TlsAcceptor {
     let chain = CertificateDer::pem_file_iter(file(certificate))
         .and_then(Iterator::collect)
         .expect("a certificate of this directory");

@@ -11,11 +11,11 @@ use zip::write::{SimpleFileOptions, ZipWriter};
 use super::scripted::{Reply, Scripted};
 
 /// Where the scripted upstream's repository is.
-pub const REPOSITORY: &str = "/pypi/r";
+pub(crate) const REPOSITORY: &str = "/pypi/r";
 
 /// One file of the project `a-b`.
 #[derive(Debug, Clone)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// The middle component of its address.
     pub version: String,
     /// Its name.
@@ -26,17 +26,17 @@ pub struct Sample {
 
 impl Sample {
     /// A file of any kind.
-    pub fn file(version: &str, name: &str, bytes: impl Into<Bytes>) -> Self {
+    pub(crate) fn file(version: &str, name: &str, bytes: impl Into<Bytes>) -> Self {
         Self { version: version.to_owned(), name: name.to_owned(), bytes: bytes.into() }
     }
 
     /// The wheel of version 1.0 with its metadata.
-    pub fn wheel() -> Self {
+    pub(crate) fn wheel() -> Self {
         Self::wheel_of("1.0", 0)
     }
 
     /// A wheel of a version, with so much filling that does not compress.
-    pub fn wheel_of(version: &str, filling: usize) -> Self {
+    pub(crate) fn wheel_of(version: &str, filling: usize) -> Self {
         let directory = format!("a_b-{version}.dist-info");
         let bytes = zipped(&[
             ("a_b/__init__.py", b"A = 1\n"),
@@ -48,7 +48,7 @@ impl Sample {
     }
 
     /// The source distribution of a version: bytes that nothing looks into.
-    pub fn sdist(version: &str, length: usize) -> Self {
+    pub(crate) fn sdist(version: &str, length: usize) -> Self {
         let mut bytes = noise(length);
         // No two versions are the same bytes.
         bytes.iter_mut().zip(version.bytes()).for_each(|(byte, own)| *byte = own);
@@ -56,37 +56,37 @@ impl Sample {
     }
 
     /// Its address below the directory of pages, as both sides write it.
-    pub fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("/simple/a-b/{}/{}", self.version, self.name)
     }
 
     /// How the scripted upstream names a request for it.
-    pub fn upstream(&self) -> String {
+    pub(crate) fn upstream(&self) -> String {
         format!("GET {REPOSITORY}{}", self.path())
     }
 
     /// Its SHA-256 in hexadecimal.
-    pub fn sha256(&self) -> String {
+    pub(crate) fn sha256(&self) -> String {
         Sha256::of(&self.bytes).to_string()
     }
 
     /// Its SHA-512 in hexadecimal.
-    pub fn sha512(&self) -> String {
+    pub(crate) fn sha512(&self) -> String {
         hex(&sha2::Sha512::digest(&self.bytes))
     }
 
     /// Its MD5 in hexadecimal.
-    pub fn md5(&self) -> String {
+    pub(crate) fn md5(&self) -> String {
         hex(&md5::Md5::digest(&self.bytes))
     }
 
     /// Its entity tag here.
-    pub fn tag(&self) -> String {
+    pub(crate) fn tag(&self) -> String {
         format!("\"{}\"", self.sha256())
     }
 
     /// Its entry on a page.
-    pub fn entry(&self) -> Value {
+    pub(crate) fn entry(&self) -> Value {
         json!({
             "filename": self.name,
             "url": format!("{}/{}", self.version, self.name),
@@ -97,7 +97,7 @@ impl Sample {
     }
 
     /// Its entry without some keys.
-    pub fn entry_without(&self, keys: &[&str]) -> Value {
+    pub(crate) fn entry_without(&self, keys: &[&str]) -> Value {
         let mut entry = self.entry();
         let object = entry.as_object_mut().expect("an entry is an object");
         object.retain(|key, _| !keys.contains(&key.as_str()));
@@ -106,12 +106,12 @@ impl Sample {
 }
 
 /// The metadata of a version.
-pub fn metadata(version: &str) -> String {
+pub(crate) fn metadata(version: &str) -> String {
     format!("Metadata-Version: 2.1\nName: A.b\nVersion: {version}\nRequires-Dist: c>=1\n\nWords with ümläuts.\n")
 }
 
 /// A ZIP archive, stored, so that its bytes are easy to follow.
-pub fn zipped(entries: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn zipped(entries: &[(&str, &[u8])]) -> Vec<u8> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
     for (name, bytes) in entries {
@@ -122,31 +122,31 @@ pub fn zipped(entries: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// Bytes without a pattern, the same ones each time.
-pub fn noise(length: usize) -> Vec<u8> {
+pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut source = fastrand::Rng::with_seed(length as u64);
     std::iter::repeat_with(|| source.u8(..)).take(length).collect()
 }
 
 /// The JSON page of `a-b` with these entries.
-pub fn page(entries: &[Value]) -> Reply {
+pub(crate) fn page(entries: &[Value]) -> Reply {
     document(&json!({"meta": {"api-version": "1.1"}, "name": "a-b", "files": entries}))
 }
 
 /// A JSON page as it stands.
-pub fn document(page: &Value) -> Reply {
+pub(crate) fn document(page: &Value) -> Reply {
     Reply::ok(page.to_string()).header("content-type", super::client::JSON)
 }
 
 /// An HTML page as it stands.
-pub fn html(body: &str) -> Reply {
+pub(crate) fn html(body: &str) -> Reply {
     Reply::ok(body.to_owned()).header("content-type", "text/html; charset=utf-8")
 }
 
 /// The request for the page of `a-b`.
-pub const PAGE: &str = "GET /pypi/r/simple/a-b/";
+pub(crate) const PAGE: &str = "GET /pypi/r/simple/a-b/";
 
 /// Publishes files on an upstream: the page, and every file.
-pub fn publish(upstream: &Scripted, samples: &[&Sample]) {
+pub(crate) fn publish(upstream: &Scripted, samples: &[&Sample]) {
     list(upstream, samples);
     for sample in samples {
         upstream.on(&sample.upstream(), Reply::ok(sample.bytes.clone()));
@@ -154,7 +154,7 @@ pub fn publish(upstream: &Scripted, samples: &[&Sample]) {
 }
 
 /// Publishes only the page.
-pub fn list(upstream: &Scripted, samples: &[&Sample]) {
+pub(crate) fn list(upstream: &Scripted, samples: &[&Sample]) {
     let entries: Vec<Value> = samples.iter().map(|sample| sample.entry()).collect();
     upstream.on(PAGE, page(&entries));
 }

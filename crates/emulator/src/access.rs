@@ -165,7 +165,8 @@ mod tests {
 
     fn statement(effect: &str, principal: &str) -> String {
         format!(
-            r#"{{"Statement": {{"Effect": "{effect}", "Principal": {principal}, "Action": "codeartifact:read*", "Resource": "*"}}}}"#
+            r#"{{"Statement": {{"Effect": "{effect}", "Principal": {principal},
+                "Action": "codeartifact:read*", "Resource": "*"}}}}"#
         )
     }
 

@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_no_stamps() {
+    fn other_texts_are_no_time_stamps() {
         for text in ["", "2015-08-30T12:36:00Z", "20151330T123600Z", "20150830T250000Z", "+0150830T123600Z"] {
             assert_eq!(parse_stamp(text), None, "{text}");
         }

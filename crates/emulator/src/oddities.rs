@@ -22,19 +22,19 @@ pub struct Oddities {
     /// Offer the JSON form of pages; off is the service before 2026
     #[arg(long, value_name = "on|off", default_value = "on", value_parser = switch, action = clap::ArgAction::Set)]
     pub json: bool,
-    /// Answer requests for an asset that is not imported yet with 404 until this long after the first one
+    /// Respond to requests for an asset that is not imported yet with 404 until this long after the first one
     #[arg(long, value_name = "DURATION", default_value_t)]
     pub cold_404: HumanDuration,
-    /// Answer 429 without Retry-After above this many requests in a second; 0 is off
+    /// Respond 429 without Retry-After above this many requests in a second; 0 is off
     #[arg(long, value_name = "PER-SECOND", default_value_t = 0)]
     pub throttle: u32,
-    /// Answer the first N of every M requests with the error status, as N/M; 0/0 is off
+    /// Respond to the first N of every M requests with the error status, as N/M; 0/0 is off
     #[arg(long, value_name = "N/M", default_value_t)]
     pub error_burst: ErrorBurst,
     /// The status of error bursts: 500 or 503
     #[arg(long, value_name = "STATUS", default_value_t = 500)]
     pub error_status: u16,
-    /// Answer HEAD and Range requests for assets that are not imported yet with 500
+    /// Respond to HEAD and Range requests for assets that are not imported yet with 500
     #[arg(long, value_name = "on|off", default_value = "off", value_parser = switch, action = clap::ArgAction::Set)]
     pub head_range_cold_500: bool,
     /// Redirect asset downloads (307) to a second listener at this address, which refuses Authorization with 400

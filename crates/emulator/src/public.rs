@@ -201,7 +201,7 @@ impl PublicIndex {
             .map_err(|error| PublicError::Unreachable(error.to_string()))?
             .to_bytes();
         let name = name.clone();
-        let parsing = tokio::task::spawn_blocking(move || {
+        let parsing = wheelport_runtime::blocking(move || {
             let body = if gzipped { gunzip(&body)? } else { body.to_vec() };
             let page = parse::page(form, &body, &url, &name);
             page.map(|parsed| located(parsed.page, &url)).map_err(|error| PublicError::Malformed(error.to_string()))

@@ -175,7 +175,8 @@ impl SamplePackage {
 
     fn core_metadata(&self) -> String {
         let mut text = format!(
-            "Metadata-Version: 2.4\nName: {}\nVersion: {}\nSummary: {}\nLicense-Expression: {LICENSE}\nRequires-Python: {REQUIRES_PYTHON}\n",
+            "Metadata-Version: 2.4\nName: {}\nVersion: {}\nSummary: {}\n\
+             License-Expression: {LICENSE}\nRequires-Python: {REQUIRES_PYTHON}\n",
             self.name, self.version, self.summary
         );
         for line in self.requires {

@@ -1,4 +1,4 @@
-//! AWS Signature Version 4, from the service's side: reads who claims to have signed a request and checks the claim.
+//! AWS Signature Version 4, from the service's side: reads which access key a request claims, and checks the signature.
 //!
 //! Written from AWS's description of the algorithm and independent of the SDK's signer, so that a mistake in one is not
 //! hidden by the same mistake in the other. Pure: knows no principals, reads no clock, writes no response;
@@ -35,7 +35,8 @@ pub enum SignatureError {
     Incomplete(String),
     /// The signature, or the digest of the body, does not match.
     #[error(
-        "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
+        "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access \
+         Key and signing method. Consult the service documentation for details."
     )]
     Mismatch,
     /// The scope names another day, region or service.
@@ -301,7 +302,8 @@ mod tests {
     /// A request of the published signature test suite.
     fn request(target: &str, signature: &str) -> Parts {
         let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, SignedHeaders=host;x-amz-date, Signature={signature}"
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
+             SignedHeaders=host;x-amz-date, Signature={signature}"
         );
         let request = http::Request::get(target)
             .header("host", "example.amazonaws.com")

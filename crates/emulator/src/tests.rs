@@ -18,7 +18,7 @@ use wheelport_index::ProjectName;
 
 const HELLO: &str = "/pypi/python/simple/wheelport-hello/";
 const WHEEL: &str = "/pypi/python/simple/wheelport-hello/1.0.0/wheelport_hello-1.0.0-py3-none-any.whl";
-const JSON: &str = "application/vnd.pypi.simple.v1+json";
+const JSON: &str = wheelport_index::media::JSON_V1;
 
 fn name(text: &str) -> ProjectName {
     ProjectName::parse(text).expect("the tests name projects well")
@@ -53,7 +53,7 @@ async fn tokens_end_by_the_clock_and_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn rights_are_asked_for_by_their_names() {
+async fn a_denial_names_the_missing_right() {
     let world = TestWorld::new().await;
     let only = |action: &str| AllowedActions::Only(BTreeSet::from([action.to_owned()]));
     let reader = world.token(only("codeartifact:Read*")).await;
@@ -186,7 +186,7 @@ async fn a_version_of_an_upstream_is_served_retained_and_not_published_over() {
 }
 
 #[tokio::test]
-async fn a_public_file_is_imported_when_it_is_asked_for_and_stays_when_the_index_is_gone() {
+async fn a_public_file_is_imported_on_request_and_stays_when_the_index_is_gone() {
     let public = FakeIndex::start().await;
     public.file("flask", "flask-3.0.tar.gz", b"flask bytes");
     public.file("flask", "flask-3.1.tar.gz", b"newer flask");
@@ -266,7 +266,7 @@ async fn cold_files_show_their_oddities() {
 }
 
 #[tokio::test]
-async fn bodies_are_cut_and_requests_fail_as_often_as_asked() {
+async fn bodies_are_cut_and_requests_fail_as_often_as_configured() {
     let world = TestWorld::new().await;
     world.set(&json!({"cut_body": "10:1"})).await;
     assert!(world.try_get(WHEEL).await.is_err());
@@ -288,7 +288,7 @@ async fn bodies_are_cut_and_requests_fail_as_often_as_asked() {
 }
 
 #[tokio::test]
-async fn a_redirect_leads_to_a_host_that_wants_no_credentials() {
+async fn a_redirect_leads_to_a_host_that_refuses_credentials() {
     let world = TestWorld::new().await;
     let complete = world.get(WHEEL).await;
     world.set(&json!({"redirect_assets": "127.0.0.1:0"})).await;
@@ -304,7 +304,7 @@ async fn a_redirect_leads_to_a_host_that_wants_no_credentials() {
 }
 
 #[tokio::test]
-async fn counters_tell_what_was_asked_for() {
+async fn counters_count_what_was_requested() {
     let world = TestWorld::new().await;
     world.get(HELLO).await;
     let complete = world.get(WHEEL).await;

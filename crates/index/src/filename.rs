@@ -2,7 +2,7 @@
 //!
 //! A page may list files whose names follow no known pattern (new wheel formats, odd sdists). They are listed and
 //! served like all others, so [`FileName`] only guarantees that the name is one safe path component. What the name says
-//! about project and version is a separate question, which [`FileName::distribution`] answers.
+//! about project and version is a separate question; see [`FileName::distribution`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ pub enum InvalidComponent {
     Length,
     /// A slash, a backslash, a control character, or another one that an address must not contain.
     #[error(
-        "must not contain a slash, backslash, percent sign, quote, angle bracket, white space at an edge or control character"
+        "must not contain a slash, backslash, percent sign, quote, angle bracket, white space at an edge or control \
+         character"
     )]
     Character,
     #[error("must not begin with a dot")]
@@ -167,8 +168,8 @@ impl FileName {
 
     /// The version that the name announces for a file of this project; `None` if it follows neither specification.
     ///
-    /// The project tells where an old sdist name with several hyphens splits: `cffi-1.0.2-2.tar.gz` is version `1.0.2-2`
-    /// of `cffi`, and [`FileName::distribution`] cannot know that.
+    /// The project tells where an old sdist name with several hyphens splits: `cffi-1.0.2-2.tar.gz` is version
+    /// `1.0.2-2` of `cffi`, and [`FileName::distribution`] cannot know that.
     pub(crate) fn version_of(&self, project: &ProjectName) -> Option<String> {
         let stem = self.stem().unwrap_or_default();
         let split = stem.match_indices('-').map(|(at, _)| (&stem[..at], &stem[at + 1..])).find(|(name, version)| {

@@ -64,7 +64,8 @@ pub enum FormError {
     NoDigest,
     /// A digest of the form is not the digest of the file.
     #[error(
-        "the field '{0}' is not the digest of the file that arrived; the file was damaged in transit or is a different one"
+        "the field '{0}' is not the digest of the file that arrived; the file was damaged in transit or is a \
+         different one"
     )]
     Digest(&'static str),
     /// The metadata of the wheel cannot be read.
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_says_what_is_wrong() {
+    fn every_rule_names_what_is_wrong() {
         let wheel = Some("my_pkg-1.0-py3-none-any.whl");
         for (changes, file, part) in [
             (&[("name", "UNKNOWN")][..], wheel, "no field 'name'"),

@@ -4,7 +4,6 @@
 /// Keys of the JSON page.
 pub(crate) const PAGE: [&str; 5] = ["meta", "name", "project-status", "versions", "files"];
 
-/// Keys of `meta`.
 pub(crate) const META: [&str; 1] = ["api-version"];
 
 /// Keys of a file in JSON. The last two are `core-metadata` as PEP 658 spelled it and as one index does. In JSON they

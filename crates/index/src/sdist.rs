@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_or_broken_is_said() {
+    fn missing_and_broken_metadata_are_explained() {
         let complete = packed(&[file("a-1.0/setup.py", &[b'x'; 5000])]);
         assert!(read("a-1.0.tar.gz", complete.clone()).is_err_and(|text| text.contains("no PKG-INFO")));
         let half = complete[..complete.len() / 2].to_vec();

@@ -1,10 +1,10 @@
-//! The outcome of a task, for everyone who waits for it.
+//! The outcome of a task, shared by every caller that waits for it.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// The outcome of work that runs elsewhere, shared by all who wait for it.
+/// The outcome of work that runs elsewhere. Every clone resolves to it.
 #[derive(Debug)]
 pub struct Joined<T> {
     outcome: watch::Receiver<Option<T>>,

@@ -1,4 +1,4 @@
-//! Single flight: one piece of work per key at a time, whose outcome everyone shares who asked for it meanwhile.
+//! Single flight: one piece of work per key at a time; every caller that asks for it meanwhile shares the outcome.
 //!
 //! The work runs as a task of the process or in the leader's own task, never in a client's future, so a client that
 //! disconnects cancels nothing. The key is free again before followers see the outcome, and also when the leader
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::joined::Joined;
 use super::tasks::Tasks;
 
-/// The flights under way, by key. `S` is what followers share: a [`Joined`] outcome, or something richer such as a file
+/// The work in progress, by key. `S` is what followers share: a [`Joined`] outcome, or something richer such as a file
 /// that is read while it grows. Cheap to clone.
 pub struct SingleFlight<K, S> {
     running: Arc<Mutex<HashMap<K, S>>>,
@@ -26,23 +26,26 @@ pub struct SingleFlight<K, S> {
 pub enum Role {
     /// It started the work.
     Leader,
-    /// The work was under way.
+    /// It joined work that was in progress.
     Follower,
 }
 
 /// What [`SingleFlight::enter`] found.
 pub enum Entered<K: Hash + Eq, T> {
-    /// Nobody works on the key: the caller does now.
+    /// The key was free: the caller does the work.
     Leader(Leader<K, T>),
-    /// Someone works on the key.
+    /// The work is in progress; the caller can wait for its outcome.
     Follower(Joined<T>),
 }
 
-/// The right to work on a key, and the duty to say what came of it. Dropping it frees the key without an outcome.
+/// The exclusive right to work on a key, and the duty to report the outcome. Dropping it frees the key without one.
 pub struct Leader<K: Hash + Eq, T> {
-    key: Held<K, Joined<T>>,
+    key: ClaimedKey<K, Joined<T>>,
     outcome: watch::Sender<Option<T>>,
 }
+
+/// A key of the leader, and what only the leader needs to start.
+type Claim<K, S, L> = (ClaimedKey<K, S>, L);
 
 impl<K, S> Default for SingleFlight<K, S> {
     fn default() -> Self {
@@ -61,39 +64,40 @@ where
     K: Hash + Eq + Clone + Send + 'static,
     S: Clone + Send + 'static,
 {
-    /// Shares what is under way for `key`, or starts it as a task: `start` makes what is shared and the work.
+    /// Shares the work for `key`, or starts it as a task: `start` makes what is shared and the work itself.
     pub fn share<F>(&self, key: K, tasks: &Tasks, name: &'static str, start: impl FnOnce() -> (S, F)) -> (S, Role)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (shared, lead) = self.hold(key, start);
-        let Some((held, work)) = lead else { return (shared, Role::Follower) };
+        let (shared, claim) = self.claim(key, start);
+        let Some((key, work)) = claim else { return (shared, Role::Follower) };
         tasks.spawn(name, async move {
-            let _held = held;
+            let _key = key;
             work.await;
         });
         (shared, Role::Leader)
     }
 
-    /// How many flights are under way.
+    /// How many keys have work in progress.
     pub fn len(&self) -> usize {
         self.running.lock().len()
     }
 
-    /// Whether no flight is under way.
+    /// Whether no work is in progress.
     pub fn is_empty(&self) -> bool {
         self.running.lock().is_empty()
     }
 
-    /// What is shared under `key`; with the key itself and the second half of what `begin` made, if it was free.
-    fn hold<L>(&self, key: K, begin: impl FnOnce() -> (S, L)) -> (S, Option<(Held<K, S>, L)>) {
+    /// What is shared under `key`. If the key was free, `begin` makes that, and the caller gets the key and whatever
+    /// else `begin` returns.
+    fn claim<L>(&self, key: K, begin: impl FnOnce() -> (S, L)) -> (S, Option<Claim<K, S, L>>) {
         let mut running = self.running.lock();
         if let Some(shared) = running.get(&key) {
             return (shared.clone(), None);
         }
-        let (shared, leading) = begin();
+        let (shared, lead) = begin();
         running.insert(key.clone(), shared.clone());
-        (shared, Some((Held { running: Arc::clone(&self.running), key }, leading)))
+        (shared, Some((ClaimedKey { running: Arc::clone(&self.running), key }, lead)))
     }
 }
 
@@ -107,16 +111,16 @@ where
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let (joined, lead) = self.hold(key, Joined::pending);
-        let Some((key, outcome)) = lead else { return (joined, Role::Follower) };
+        let (joined, claim) = self.claim(key, Joined::pending);
+        let Some((key, outcome)) = claim else { return (joined, Role::Follower) };
         let (leader, work) = (Leader { key, outcome }, work());
         tasks.spawn(name, async move { leader.finish(work.await) });
         (joined, Role::Leader)
     }
 
-    /// Joins the work for `key`, or makes the caller its leader, who works in its own task.
+    /// Joins the work for `key`, or makes the caller its leader, which does the work in its own task.
     pub fn enter(&self, key: K) -> Entered<K, T> {
-        match self.hold(key, Joined::pending) {
+        match self.claim(key, Joined::pending) {
             (_, Some((key, outcome))) => Entered::Leader(Leader { key, outcome }),
             (joined, None) => Entered::Follower(joined),
         }
@@ -132,12 +136,12 @@ impl<K: Hash + Eq, T> Leader<K, T> {
 }
 
 /// A key that is taken until this is dropped.
-struct Held<K: Hash + Eq, S> {
+struct ClaimedKey<K: Hash + Eq, S> {
     running: Arc<Mutex<HashMap<K, S>>>,
     key: K,
 }
 
-impl<K: Hash + Eq, S> Drop for Held<K, S> {
+impl<K: Hash + Eq, S> Drop for ClaimedKey<K, S> {
     fn drop(&mut self) {
         self.running.lock().remove(&self.key);
     }
@@ -194,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_too_long_leaves_the_work_running() {
+    async fn a_wait_that_times_out_leaves_the_work_running() {
         let (flights, tasks) = (Flights::default(), Tasks::new());
         let (joined, _) = flights.run(1, &tasks, "test", || async {
             tokio::time::sleep(Duration::from_secs(10)).await;

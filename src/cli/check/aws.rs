@@ -84,7 +84,7 @@ fn others(settings: &AwsSettings, environment: Environment<'_>, winner: Option<&
     let metadata = environment("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let mut lines = vec![
         format!("1. environment variables: {keys}"),
-        format!("2. profile files: profile `{}` is asked for", profile.as_deref().unwrap_or("default")),
+        format!("2. profile files: profile `{}` is selected", profile.as_deref().unwrap_or("default")),
         format!("3. web identity token: {web}"),
         format!(
             "4. container credentials: {}",
@@ -92,11 +92,11 @@ fn others(settings: &AwsSettings, environment: Environment<'_>, winner: Option<&
         ),
         format!(
             "5. EC2 instance metadata: {}",
-            if metadata { "switched off by AWS_EC2_METADATA_DISABLED" } else { "asked last" }
+            if metadata { "switched off by AWS_EC2_METADATA_DISABLED" } else { "tried last" }
         ),
     ];
     if let Some(profile) = &settings.profile {
-        lines = vec![format!("profile `{profile}` is named in the settings, so no other provider is asked")];
+        lines = vec![format!("profile `{profile}` is named in the settings, so no other provider is tried")];
     }
     match winner {
         Some(winner) => lines.push(format!("the first that has credentials wins: {winner}")),

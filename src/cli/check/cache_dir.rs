@@ -1,4 +1,4 @@
-//! The cache directory: whether it can be written, its room, its file system, and the processes that use it.
+//! The cache directory: whether it is writable, its free space, its file system, and the processes that use it.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,7 +11,7 @@ use super::target::CacheTarget;
 use wheelport_runtime::Size;
 
 const STEP: &str = "cache";
-/// Counting what is kept stops here; then the room is judged by free space alone.
+/// Counting stops here; then only the free space is judged.
 const MAX_COUNTED: usize = 200_000;
 
 pub(super) fn step(target: &CacheTarget) -> Finding {
@@ -34,7 +34,7 @@ pub(super) fn step(target: &CacheTarget) -> Finding {
     judge(target, kind, room(dir)).with_details(details)
 }
 
-/// What a writable directory on this kind of file system is good for; `room` is bytes free and bytes used.
+/// What a writable directory on this kind of file system is good for; `room` is the bytes free and the bytes used.
 fn judge(target: &CacheTarget, kind: Option<&str>, room: io::Result<(u64, u64)>) -> Finding {
     let shown = target.dir.display();
     let most = Size(target.max_size);
@@ -81,7 +81,7 @@ fn write_once(dir: &Path) -> io::Result<()> {
     file.close()
 }
 
-/// Bytes free and bytes kept.
+/// Bytes free and bytes used.
 fn room(dir: &Path) -> io::Result<(u64, u64)> {
     let about = statvfs(dir)?;
     let mut counted = 0;
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn too_little_room_and_other_instances_are_noticed() {
+    fn too_little_space_and_other_instances_are_noticed() {
         let root = tempfile::tempdir().expect("a temporary directory");
         let part = root.path().join("tmp/one");
         fs::create_dir_all(&part).expect("created");

@@ -10,7 +10,7 @@ use crate::control::{ControlPlane, DomainId};
 use crate::upstream::{Client, ClientSettings};
 use wheelport_runtime::Clock;
 
-/// All that is looked at.
+/// Everything that the steps check.
 pub(super) struct Doctor<'a> {
     /// The routes, already valid.
     pub(super) targets: Vec<CheckTarget>,
@@ -68,7 +68,7 @@ impl<'a> Doctor<'a> {
     async fn repository_steps(&self, control: &ControlPlane, target: &CheckTarget, usable: bool) -> Vec<Finding> {
         let region = target.aws.region.clone().or_else(|| control.region());
         let Some(region) = region.filter(|_| usable) else {
-            return repository::skipped("AWS cannot be asked yet");
+            return repository::skipped("no call to AWS is possible yet");
         };
         let domain = DomainId { name: target.domain.clone(), owner: target.owner.clone(), region };
         match Client::new(self.upstream.clone()) {

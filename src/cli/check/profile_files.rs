@@ -7,11 +7,11 @@ use super::profile::{Inspection, TextFile};
 use super::target::Environment;
 use wheelport_runtime::Clock;
 
-/// Larger files are none of a person's.
+/// No file that a person writes is larger.
 const MAX_SIZE: u64 = 1 << 20;
 const MAX_CACHED: usize = 200;
 
-/// Gathers what an inspection needs; missing files are no finding of their own.
+/// Gathers what an inspection needs. A missing file is not a finding.
 pub(super) fn gather(profile: Option<&str>, environment: Environment<'_>, clock: &Clock) -> Inspection {
     let home = environment("HOME").or_else(|| environment("USERPROFILE")).map(PathBuf::from);
     let aws = home.map(|home| home.join(".aws"));

@@ -4,17 +4,16 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-/// How a step went.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum StepStatus {
     /// As it should be.
     Ok,
-    /// Not looked at, because an earlier step failed.
+    /// Skipped, because an earlier step failed.
     Skip,
-    /// Works, or nothing can prove it; worth a look.
+    /// Works with a caveat, or cannot be proven to work.
     Warn,
-    /// Does not work.
     Fail,
 }
 
@@ -41,7 +40,7 @@ pub(super) struct Finding {
     /// One sentence.
     pub(super) summary: String,
     pub(super) remedy: Option<String>,
-    /// Lines for a closer look.
+    /// Further lines of detail.
     pub(super) details: Vec<String>,
 }
 
@@ -89,7 +88,7 @@ impl Report {
         Self { ok: findings.iter().all(|finding| finding.status != StepStatus::Fail), findings }
     }
 
-    /// A report for a configuration that cannot even be read.
+    /// The report for a configuration that cannot be read.
     pub(super) fn of_bad_configuration(problem: &str) -> Self {
         let remedy = "correct the setting that is named; the README lists them all";
         Self::new(vec![Finding::fail("configuration", problem, remedy)])

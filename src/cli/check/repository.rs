@@ -16,7 +16,7 @@ use wheelport_index::ProjectName;
 use wheelport_runtime::Tasks;
 
 const STEPS: [&str; 6] = ["token", "clock", "endpoint", "list", "read", "upload"];
-/// Asked for if the repository's own list is not readable; whether it exists does not matter.
+/// Requested if the repository's own list is not readable; it does not have to exist.
 const SOME_PROJECT: &str = "pip";
 const TOKEN_LIMIT: Duration = Duration::from_secs(20);
 
@@ -49,7 +49,7 @@ pub(super) async fn steps(
     vec![token, clock, at, list, read, upload(target, domain)]
 }
 
-/// The same keeper as in the proxy makes the token, so what it says is what the proxy will meet.
+/// The same keeper as in the proxy mints the token, so the proxy would see the same result.
 async fn token(handle: &TokenHandle) -> (Finding, bool) {
     const STEP: &str = "token";
     match handle.current(Instant::now() + TOKEN_LIMIT).await {
@@ -103,7 +103,7 @@ async fn list(control: &ControlPlane, target: &CheckTarget, domain: &DomainId) -
     match control.some_packages(domain, &target.repository).await {
         Ok(names) => {
             let summary = match names.len() {
-                0 => "allowed; the repository keeps no package yet".to_owned(),
+                0 => "allowed; the repository has no package yet".to_owned(),
                 number => format!("allowed; first {number} names read"),
             };
             (Finding::ok(STEP, summary), names.into_iter().next())
@@ -129,7 +129,7 @@ async fn read(upstream: &Upstream, listed: Option<&str>) -> Finding {
     data_plane::judge(upstream.page(&name).await, name.as_str(), is_listed)
 }
 
-/// There is no question to AWS that would prove this right without publishing, so none is asked.
+/// No call to AWS proves this right without publishing, so the step makes none.
 fn upload(target: &CheckTarget, domain: &DomainId) -> Finding {
     const STEP: &str = "upload";
     if !target.upload {

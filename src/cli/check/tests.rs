@@ -75,7 +75,7 @@ fn healthy(seen: &Seen) -> Reply {
     } else if target.starts_with("/v1/packages") {
         ok(r#"{"packages":[{"format":"pypi","package":"acme-lib"}]}"#)
     } else if target == PAGE {
-        let media = "application/vnd.pypi.simple.v1+json".to_owned();
+        let media = wheelport_index::media::JSON_V1.to_owned();
         (
             200,
             vec![("content-type", media)],
@@ -89,7 +89,7 @@ fn healthy(seen: &Seen) -> Reply {
 }
 
 #[tokio::test]
-async fn a_healthy_way_is_green_from_end_to_end() {
+async fn a_healthy_setup_passes_every_step() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let stub = Stub::start(healthy).await;
     let (text, json) = visit(Some(&stub), home.path(), &KEYS).await;
@@ -158,7 +158,7 @@ async fn a_stray_source_profile_is_found_and_explained() {
         "config:3:",
         "credential type source_profile requires role_arn, profile mfa",
         "mint session keys first",
-        "2. profile files: profile `mfa` is asked for",
+        "2. profile files: profile `mfa` is selected",
         "skip  token [pypi]",
     ] {
         assert!(text.contains(words), "{words}: {text}");

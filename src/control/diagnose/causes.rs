@@ -1,4 +1,4 @@
-//! The chain of causes of an error, and what of it may be repeated.
+//! The chain of causes of an error, and which part of it a message may repeat.
 
 use std::error::Error;
 

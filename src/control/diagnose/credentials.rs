@@ -1,4 +1,4 @@
-//! Missing credentials: which providers were asked, what each said, and what to do.
+//! Missing credentials: which providers the chain tried, what each said, and what to do.
 
 use std::error::Error;
 use std::fmt::Write as _;

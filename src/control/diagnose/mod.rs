@@ -22,7 +22,7 @@ use causes::causes;
 pub(super) use credentials::{credentials, no_provider, provider_names, too_slow};
 use refusal::ServiceError;
 
-/// What a failed call becomes.
+/// The error of a failed call.
 pub(super) fn failed_call<E>(error: &SdkError<E>, call: Call, subject: &str, skew: Option<i64>) -> ControlError
 where
     E: ProvideErrorMetadata + Error + 'static,

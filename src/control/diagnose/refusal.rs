@@ -62,8 +62,8 @@ pub(super) fn signing(error: &ServiceError) -> Option<ControlError> {
         ),
         "ExpiredTokenException" | "ExpiredToken" => (
             MintErrorKind::NoCredentials,
-            "the AWS session credentials have expired: renew them (`aws sso login`, the MFA helper, or the tool that wrote \
-             them), or use a role that renews itself",
+            "the AWS session credentials have expired: renew them (`aws sso login`, the MFA helper, or the tool that \
+             wrote them), or use a role that renews itself",
         ),
         "UnrecognizedClientException" | "InvalidClientTokenId" | "InvalidAccessKeyId" | "AuthFailure" => (
             MintErrorKind::NoCredentials,
@@ -83,7 +83,7 @@ fn unexpected(error: &ServiceError, call: Call) -> ControlError {
         429 => (MintErrorKind::Throttled, format!("AWS throttles {call}")),
         500.. => (
             MintErrorKind::Unreachable,
-            format!("AWS answered {call} with {} ({}); the proxy will try again", error.status, said(code)),
+            format!("AWS responded to {call} with {} ({}); the proxy will try again", error.status, said(code)),
         ),
         status => (MintErrorKind::Other, format!("AWS refused {call} with {status} ({})", said(code))),
     };

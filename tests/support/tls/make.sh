@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the certificates of the TLS tests anew. The keys guard nothing: they exist only for servers on loopback.
+# Makes the certificates of the TLS tests again. The keys guard nothing: they exist only for servers on loopback.
 set -eu
 cd "$(dirname "$0")"
 work=$(mktemp -d)

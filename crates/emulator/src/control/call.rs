@@ -143,7 +143,8 @@ impl OperationCall {
             .map_err(|_| CallFault::unreadable("'versions' is not a list of strings"))?;
         if versions.len() > MAX_VERSIONS {
             return Err(CallFault::validation(format!(
-                "1 validation error detected: Value at 'versions' failed to satisfy constraint: Member must have length less than or equal to {MAX_VERSIONS}"
+                "1 validation error detected: Value at 'versions' failed to satisfy constraint: Member must have \
+                 length less than or equal to {MAX_VERSIONS}"
             )));
         }
         versions.iter().try_for_each(|version| check_coordinate(version, "versions"))?;
@@ -156,13 +157,12 @@ impl OperationCall {
         let given = given.or_else(|| self.body("maxResults").map(Value::to_string));
         let limit = match given {
             None => DEFAULT_RESULTS,
-            Some(text) => {
-                text.parse().ok().filter(|limit| (1..=1000).contains(limit)).ok_or_else(|| {
-                    CallFault::validation(format!(
-                        "1 validation error detected: Value '{text}' at 'maxResults' failed to satisfy constraint: Member must be between 1 and 1000"
-                    ))
-                })?
-            }
+            Some(text) => text.parse().ok().filter(|limit| (1..=1000).contains(limit)).ok_or_else(|| {
+                CallFault::validation(format!(
+                    "1 validation error detected: Value '{text}' at 'maxResults' failed to satisfy constraint: \
+                         Member must be between 1 and 1000"
+                ))
+            })?,
         };
         let token = self.text("next-token").or_else(|| self.body_text("nextToken"));
         let start = match token {
@@ -236,14 +236,16 @@ pub(super) fn absent(name: &str) -> CallFault {
 /// The fault for a value outside its grammar.
 pub(super) fn mismatch(value: &str, name: &str, pattern: &str) -> CallFault {
     CallFault::validation(format!(
-        "1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: Member must satisfy regular expression pattern: {pattern}"
+        "1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: Member must satisfy \
+         regular expression pattern: {pattern}"
     ))
 }
 
 /// The fault for a word that is not in an enumeration.
 pub(super) fn not_one_of(value: &str, name: &str, words: &[&str]) -> CallFault {
     CallFault::validation(format!(
-        "1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: Member must satisfy enum value set: [{}]",
+        "1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: Member must satisfy \
+         enum value set: [{}]",
         words.join(", ")
     ))
 }

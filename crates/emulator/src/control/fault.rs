@@ -115,7 +115,7 @@ impl From<StoreError> for CallFault {
                     .with("resourceType", kind.as_str())
             }
             StoreError::Validation(_) => Self::validation(message),
-            StoreError::Disk { .. } => {
+            StoreError::Disk { .. } | StoreError::Panicked(_) => {
                 tracing::error!(error = message, "the emulator's store failed");
                 Self::internal("Internal server error")
             }

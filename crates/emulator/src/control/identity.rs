@@ -264,7 +264,8 @@ mod tests {
         let fault = authorize(&reader, "codeartifact:DeletePackage", "*").expect_err("not allowed");
         assert_eq!(
             fault.message,
-            "User: arn:aws:iam::111122223333:user/reader is not authorized to perform: codeartifact:DeletePackage on resource: * because no identity-based policy allows the codeartifact:DeletePackage action"
+            "User: arn:aws:iam::111122223333:user/reader is not authorized to perform: codeartifact:DeletePackage on \
+             resource: * because no identity-based policy allows the codeartifact:DeletePackage action"
         );
     }
 

@@ -43,7 +43,8 @@ pub(super) async fn respond(request: &StsRequest<'_>) -> Response<String> {
         Ok(result) => (
             StatusCode::OK,
             format!(
-                "<{action}Response xmlns=\"{NAMESPACE}\"><{action}Result>{result}</{action}Result><ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
+                "<{action}Response xmlns=\"{NAMESPACE}\"><{action}Result>{result}</{action}Result>\
+                 <ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
             ),
         ),
         Err(fault) => (fault.status, error_document(&fault, &request_id)),
@@ -191,7 +192,8 @@ fn error_document(fault: &CallFault, request_id: &str) -> String {
     };
     let kind = if fault.status.is_server_error() { "Receiver" } else { "Sender" };
     format!(
-        "<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>{kind}</Type>{}{}</Error><RequestId>{request_id}</RequestId></ErrorResponse>",
+        "<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>{kind}</Type>{}{}</Error>\
+         <RequestId>{request_id}</RequestId></ErrorResponse>",
         element("Code", code),
         element("Message", &fault.message)
     )
@@ -271,7 +273,8 @@ impl StsParameters {
         let seconds = text.parse().ok().filter(|seconds| (900..=longest).contains(seconds));
         seconds.ok_or_else(|| {
             CallFault::validation(format!(
-                "1 validation error detected: Value '{text}' at 'durationSeconds' failed to satisfy constraint: Member must be between 900 and {longest}"
+                "1 validation error detected: Value '{text}' at 'durationSeconds' failed to satisfy constraint: \
+                 Member must be between 900 and {longest}"
             ))
         })
     }

@@ -145,7 +145,7 @@ fn status_of<T, E: std::fmt::Debug>(result: Result<T, SdkError<E>>) -> Option<u1
 }
 
 #[tokio::test]
-async fn a_token_lives_as_long_as_asked() {
+async fn a_token_lives_as_long_as_requested() {
     let emulated = plain().await;
     let client = emulated.client();
     for (asked, expected) in [(None, 43_200), (Some(900), 900), (Some(43_200), 43_200)] {

@@ -40,7 +40,8 @@ fn lifetime(call: &OperationCall, now: u64) -> Result<Duration, CallFault> {
     }
     let seconds = text.parse().ok().filter(|seconds| LIFETIMES.contains(seconds)).ok_or_else(|| {
         CallFault::validation(format!(
-            "1 validation error detected: Value '{text}' at 'durationSeconds' failed to satisfy constraint: Member must be 0 or between {} and {}",
+            "1 validation error detected: Value '{text}' at 'durationSeconds' failed to satisfy constraint: Member \
+             must be 0 or between {} and {}",
             LIFETIMES.start(),
             LIFETIMES.end()
         ))

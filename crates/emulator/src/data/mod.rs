@@ -137,8 +137,8 @@ async fn project_page(plane: &DataPlane, key: &RepositoryKey, project: &ProjectN
         };
     };
     let body = match form {
-        page::PageFormat::Json => page::json(&files, &context),
-        page::PageFormat::Html | page::PageFormat::VersionedHtml => page::html(&files, &context).into_bytes(),
+        page::PageMediaType::Json => page::json(&files, &context),
+        page::PageMediaType::Html | page::PageMediaType::VersionedHtml => page::html(&files, &context).into_bytes(),
     };
     response::page(form.content_type(), body, header(header::ACCEPT_ENCODING), request.method == Method::HEAD)
 }

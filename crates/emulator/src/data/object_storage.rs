@@ -100,7 +100,8 @@ async fn respond(
         return refuse(
             StatusCode::BAD_REQUEST,
             "InvalidArgument",
-            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string parameter or the Authorization header should be specified",
+            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string \
+             parameter or the Authorization header should be specified",
         );
     }
     let Ok(digest) = digest.parse::<Sha256>() else {

@@ -10,11 +10,11 @@ use super::view::ProjectView;
 use crate::oddities::{Oddities, UrlForm};
 use crate::store::{Asset, AssetHashes, PackageVersion, Timestamp, VersionOrigin};
 use wheelport_index::render::Escaped;
-use wheelport_index::{ProjectName, Yanked};
+use wheelport_index::{ProjectName, Yanked, media};
 
-/// The written form of a page, with its content type.
+/// What a page is written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PageFormat {
+pub(super) enum PageMediaType {
     /// JSON as in PEP 691.
     Json,
     /// HTML under its versioned type.
@@ -22,39 +22,35 @@ pub(super) enum PageFormat {
     Html,
 }
 
-impl PageFormat {
+impl PageMediaType {
     pub(super) fn content_type(self) -> &'static str {
         match self {
-            Self::Json => "application/vnd.pypi.simple.v1+json",
-            Self::VersionedHtml => "application/vnd.pypi.simple.v1+html",
+            Self::Json => media::JSON_V1,
+            Self::VersionedHtml => media::HTML_V1,
             Self::Html => "text/html; charset=UTF-8",
         }
     }
 }
 
-/// The form an `Accept` header asks for; `None` is 406.
-pub(super) fn negotiate(accept: Option<&str>, json_on: bool) -> Option<PageFormat> {
-    let Some(accept) = accept.filter(|text| !text.trim().is_empty()) else { return Some(PageFormat::Html) };
-    let mut best: Option<(f32, PageFormat)> = None;
+/// The media type that an `Accept` header selects; `None` is 406.
+pub(super) fn negotiate(accept: Option<&str>, json_on: bool) -> Option<PageMediaType> {
+    let Some(accept) = accept.filter(|text| !text.trim().is_empty()) else { return Some(PageMediaType::Html) };
+    let mut best: Option<(f32, PageMediaType)> = None;
     for entry in accept.split(',') {
         let mut parts = entry.split(';').map(str::trim);
-        let form = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
-            "application/vnd.pypi.simple.v1+json" | "application/vnd.pypi.simple.latest+json" if json_on => {
-                PageFormat::Json
-            }
-            "application/vnd.pypi.simple.v1+html" | "application/vnd.pypi.simple.latest+html" => {
-                PageFormat::VersionedHtml
-            }
-            "text/html" | "text/*" | "*/*" => PageFormat::Html,
+        let media_type = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+            media::JSON_V1 | media::JSON_LATEST if json_on => PageMediaType::Json,
+            media::HTML_V1 | media::HTML_LATEST => PageMediaType::VersionedHtml,
+            media::TEXT_HTML | "text/*" | "*/*" => PageMediaType::Html,
             _ => continue,
         };
         let quality =
             parts.find_map(|parameter| parameter.strip_prefix("q=")?.trim().parse::<f32>().ok()).unwrap_or(1.0);
         if quality > 0.0 && best.is_none_or(|(found, _)| quality > found) {
-            best = Some((quality, form));
+            best = Some((quality, media_type));
         }
     }
-    best.map(|(_, form)| form)
+    best.map(|(_, media_type)| media_type)
 }
 
 /// What a page depends on besides the versions.
@@ -101,7 +97,8 @@ pub(super) fn visible<'a>(
 pub(super) fn html(files: &[(&PackageVersion, &Asset)], context: &PageContext<'_>) -> String {
     let name = context.project;
     let mut page = format!(
-        "<!DOCTYPE html>\n<html>\n<head>\n    <title>Links for {name}</title>\n</head>\n<body>\n    <h1>Links for {name}</h1>\n"
+        "<!DOCTYPE html>\n<html>\n<head>\n    <title>Links for {name}</title>\n</head>\n\
+         <body>\n    <h1>Links for {name}</h1>\n"
     );
     for (version, asset) in files {
         let _ = write!(page, "    <a href=\"{}", escape(&context.address(version, asset)));
@@ -204,20 +201,20 @@ mod tests {
 
     #[test]
     fn accept_is_negotiated_as_documented() {
-        let latest = "application/vnd.pypi.simple.latest+json";
+        let latest = media::JSON_LATEST;
         for (accept, form) in [
-            (None, Some(PageFormat::Html)),
-            (Some(""), Some(PageFormat::Html)),
-            (Some("*/*"), Some(PageFormat::Html)),
-            (Some(PIP), Some(PageFormat::Json)),
-            (Some(latest), Some(PageFormat::Json)),
-            (Some("application/vnd.pypi.simple.latest+html"), Some(PageFormat::VersionedHtml)),
+            (None, Some(PageMediaType::Html)),
+            (Some(""), Some(PageMediaType::Html)),
+            (Some("*/*"), Some(PageMediaType::Html)),
+            (Some(PIP), Some(PageMediaType::Json)),
+            (Some(latest), Some(PageMediaType::Json)),
+            (Some(media::HTML_LATEST), Some(PageMediaType::VersionedHtml)),
             (Some("text/html;q=0, application/json"), None),
             (Some("application/json"), None),
         ] {
             assert_eq!(negotiate(accept, true), form, "{accept:?}");
         }
-        assert_eq!(negotiate(Some(PIP), false), Some(PageFormat::VersionedHtml));
+        assert_eq!(negotiate(Some(PIP), false), Some(PageMediaType::VersionedHtml));
         assert_eq!(negotiate(Some(latest), false), None);
     }
 
@@ -259,18 +256,10 @@ mod tests {
     fn html_is_the_services_to_the_byte() {
         let (version, asset) = flask();
         let (project, oddities) = (ProjectName::parse("flask").expect("a name"), Oddities::default());
-        let expected = r#"<!DOCTYPE html>
-<html>
-<head>
-    <title>Links for flask</title>
-</head>
-<body>
-    <h1>Links for flask</h1>
-    <a href="3.0.1/flask-3.0.1.tar.gz#sha256=6489" data-requires-python="&gt;=3.8" data-gpg-sig="false" >flask-3.0.1.tar.gz</a>
-    <br/>
-</body>
-</html>
-"#;
+        let expected = "<!DOCTYPE html>\n<html>\n<head>\n    <title>Links for flask</title>\n</head>\n\
+            <body>\n    <h1>Links for flask</h1>\n    \
+            <a href=\"3.0.1/flask-3.0.1.tar.gz#sha256=6489\" data-requires-python=\"&gt;=3.8\" data-gpg-sig=\"false\" \
+            >flask-3.0.1.tar.gz</a>\n    <br/>\n</body>\n</html>\n";
         assert_eq!(html(&[(&version, &asset)], &context(&project, &oddities)), expected);
     }
 
@@ -278,7 +267,12 @@ mod tests {
     fn json_shows_sha512_only_for_hosted_files() {
         let (mut version, asset) = flask();
         let (project, mut oddities) = (ProjectName::parse("flask").expect("a name"), Oddities::default());
-        let imported = r#"{"meta":{"api-version":"1.1"},"name":"flask","versions":["3.0.1"],"files":[{"filename":"flask-3.0.1.tar.gz","url":"3.0.1/flask-3.0.1.tar.gz","hashes":{"sha256":"6489","md5":"aa"},"requires-python":">=3.8","size":7,"upload-time":"2024-01-18T19:00:00.000000Z","yanked":false}]}"#;
+        let imported = concat!(
+            r#"{"meta":{"api-version":"1.1"},"name":"flask","versions":["3.0.1"],"#,
+            r#""files":[{"filename":"flask-3.0.1.tar.gz","url":"3.0.1/flask-3.0.1.tar.gz","#,
+            r#""hashes":{"sha256":"6489","md5":"aa"},"requires-python":">=3.8","size":7,"#,
+            r#""upload-time":"2024-01-18T19:00:00.000000Z","yanked":false}]}"#,
+        );
         let text = |version: &PackageVersion, oddities: &Oddities| {
             String::from_utf8(json(&[(version, &asset)], &context(&project, oddities))).unwrap_or_default()
         };

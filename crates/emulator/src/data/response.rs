@@ -44,7 +44,7 @@ pub(super) fn store_error(error: &StoreError) -> Response {
         StoreError::NotFound { .. } => not_found(&error.to_string()),
         StoreError::Conflict { .. } => message(StatusCode::CONFLICT, &error.to_string()),
         StoreError::Quota { .. } | StoreError::Validation(_) => message(StatusCode::BAD_REQUEST, &error.to_string()),
-        StoreError::Disk { .. } => {
+        StoreError::Disk { .. } | StoreError::Panicked(_) => {
             tracing::error!(%error, "the emulator's store failed");
             message(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error")
         }

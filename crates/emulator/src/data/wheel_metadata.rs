@@ -17,8 +17,10 @@ pub(super) async fn of_wheel(path: PathBuf, name: &FileName) -> Option<WheelMeta
         return None;
     }
     let name = name.clone();
-    let reading =
-        tokio::task::spawn_blocking(move || wheel::core_metadata(std::fs::File::open(path).ok()?, &name).ok());
+    let reading = wheelport_runtime::blocking(move || {
+        let file = std::fs::File::open(path).ok()?;
+        wheel::core_metadata(file, &name).ok()
+    });
     let bytes = reading.await.ok()??;
     let fields = wheel::metadata_headers(&bytes);
     let metadata = VersionMetadata {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::blobs::BlobFiles;
-use super::blocking::blocking;
 use super::disk::{self, FileChange, StoreLayout};
 use super::error::StoreError;
 use super::model::Timestamp;
@@ -37,9 +36,9 @@ pub(super) struct StoreInner {
 impl Store {
     /// Opens the directory, creates what is missing in it, reads the state and empties `temporary/`.
     pub(crate) async fn open(dir: PathBuf, clock: Clock) -> Result<Self, StoreError> {
-        let inner = blocking(move || {
+        let inner = wheelport_runtime::blocking(move || {
             let layout = StoreLayout::prepare(dir)?;
-            Ok(StoreInner {
+            Ok::<_, StoreError>(StoreInner {
                 records: RwLock::new(disk::load(&layout)?),
                 writer: Mutex::new(()),
                 blobs: BlobFiles::new(layout.assets(), layout.temporary()),
@@ -49,7 +48,7 @@ impl Store {
                 clock,
             })
         })
-        .await?;
+        .await??;
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -111,10 +110,10 @@ impl Store {
         F: FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
     {
         let store = self.clone();
-        blocking(move || {
+        wheelport_runtime::blocking(move || {
             let _writer = store.inner.writer.lock();
             work(&store)
         })
-        .await
+        .await?
     }
 }

@@ -9,7 +9,6 @@ use sha2::Digest as _;
 use tokio::fs;
 use tokio::io::AsyncWriteExt as _;
 
-use super::blocking::blocking;
 use super::disk::gone_is_fine;
 use super::error::StoreError;
 use super::model::AssetHashes;
@@ -136,12 +135,12 @@ impl SpooledBlob {
     /// Moves the bytes to their address.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         let target = self.blobs.path(&self.sha256);
-        blocking(move || {
+        wheelport_runtime::blocking(move || {
             if let Some(directory) = target.parent() {
                 blocking_fs::create_dir_all(directory).map_err(StoreError::disk(directory))?;
             }
             self.path.persist(&target).map_err(|error| StoreError::disk(target)(error.error))
         })
-        .await
+        .await?
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use wheelport_runtime::Panicked;
+
 /// The kinds of resource an error can be about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResourceKind {
@@ -80,6 +82,9 @@ pub enum StoreError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// A change or a read panicked; the process log says where.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
 }
 
 impl StoreError {

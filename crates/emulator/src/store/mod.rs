@@ -17,7 +17,6 @@
 
 mod base;
 mod blobs;
-mod blocking;
 mod credentials;
 mod disk;
 mod domains;

@@ -129,7 +129,6 @@ impl OriginRestrictions {
 /// A package in one repository, with every version that is retained there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Package {
-    /// The normalised name.
     #[serde(with = "project_name")]
     pub name: ProjectName,
     pub restrictions: OriginRestrictions,

@@ -194,7 +194,8 @@ pub(super) fn upload_form(fields: &[(&str, &str)], file: &str, content: &[u8]) -
         body.extend_from_slice(part.as_bytes());
     }
     let part = format!(
-        "--edge\r\nContent-Disposition: form-data; name=\"content\"; filename=\"{file}\"\r\nContent-Type: application/octet-stream\r\n\r\n"
+        "--edge\r\nContent-Disposition: form-data; name=\"content\"; filename=\"{file}\"\r\n\
+         Content-Type: application/octet-stream\r\n\r\n"
     );
     body.extend_from_slice(part.as_bytes());
     body.extend_from_slice(content);
@@ -289,7 +290,7 @@ async fn page(State(state): FakeState, Path(project): Path<String>) -> Response 
         None => StatusCode::NOT_FOUND.into_response(),
         Some(files) => {
             let page = json!({"meta": {"api-version": "1.1"}, "name": project, "versions": [], "files": files});
-            ([("content-type", "application/vnd.pypi.simple.v1+json")], page.to_string()).into_response()
+            ([("content-type", wheelport_index::media::JSON_V1)], page.to_string()).into_response()
         }
     }
 }

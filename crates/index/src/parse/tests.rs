@@ -56,7 +56,8 @@ fn hashes(pairs: &[(&str, &str)]) -> Hashes {
 #[test]
 fn the_html_of_codeartifact_is_read_in_full() {
     let body = format!(
-        "<!DOCTYPE html>\n<html>\n<head>\n    <title>Links for flask</title>\n</head>\n<body>\n    <h1>Links for flask</h1>\n\
+        "<!DOCTYPE html>\n<html>\n<head>\n    <title>Links for flask</title>\n</head>\n\
+         <body>\n    <h1>Links for flask</h1>\n\
          <a href=\"0.1/Flask-0.1.tar.gz#sha256={DIGEST}\" data-gpg-sig=\"false\" >Flask-0.1.tar.gz</a>\n    <br/>\n\
          <a href=\"3.0.1/flask-3.0.1.tar.gz#sha256={DIGEST}\" data-requires-python=\"&gt;=3.8\" data-gpg-sig=\"false\" \
          data-upload-time=\"2024-01-18T10:00:00Z\">flask-3.0.1.tar.gz</a>\n    <br/>\n</body>\n</html>\n"
@@ -74,7 +75,8 @@ fn the_html_of_codeartifact_is_read_in_full() {
 #[test]
 fn the_json_of_codeartifact_is_read_in_full() {
     let ParsedPage { page, skipped } = from_json(&json!({
-        "meta": {"api-version": "1.1", "_last-serial": 7}, "name": "flask", "versions": ["3.0.1"], "later": {"a": [null]},
+        "meta": {"api-version": "1.1", "_last-serial": 7}, "name": "flask", "versions": ["3.0.1"],
+        "later": {"a": [null]},
         "files": [{"filename": "flask-3.0.1.tar.gz", "url": "3.0.1/flask-3.0.1.tar.gz",
             "hashes": {"sha256": DIGEST, "md5": "00".repeat(16)}, "requires-python": ">=3.8", "size": 64928,
             "upload-time": "2024-05-29T15:37:49.123456Z", "yanked": false, "new-key": {"x": 1}}],
@@ -257,8 +259,10 @@ fn entries_without_an_address_are_skipped_and_counted() {
     let parsed = from_html(
         "<a name=top>no link</a> <a href='../'>up</a> <a href='#top'>top</a> <a href='mailto:a@example.org'>us</a> \
          <a href='help.html'>help</a> <a href='1/a%2Fb.whl'>x</a> <a href='1/%2e%2e'>x</a> <a href='1/a%00.whl'>x</a> \
-         <a href='1/a%ff.whl'>x</a> <a href=''>x</a> <a href='1.0/flask-1.0.tar.gz'>file</a> <a href='1.0/flask-1.0.egg'>egg</a> \
-         <a href='1.0/odd' data-gpg-sig=false>odd</a> <script>'<a href=1/script.whl>'</script> <!-- <a href=1/c.whl> -->",
+         <a href='1/a%ff.whl'>x</a> <a href=''>x</a> <a href='1.0/flask-1.0.tar.gz'>file</a> \
+         <a href='1.0/flask-1.0.egg'>egg</a> \
+         <a href='1.0/odd' data-gpg-sig=false>odd</a> <script>'<a href=1/script.whl>'</script> \
+         <!-- <a href=1/c.whl> -->",
     );
     assert_eq!(names(&parsed), ["flask-1.0.tar.gz", "flask-1.0.egg", "odd"]);
     assert_eq!(parsed.skipped, 9);
@@ -302,7 +306,8 @@ fn the_status_of_a_project_is_read_and_quarantine_hides_files() {
     let status = |status: &str, reason: Option<&str>| project_status(status, reason);
     let page = from_json(&json!({"files": [], "project-status": {"status": "archived", "reason": "done"}})).page;
     assert_eq!(page.status, status("archived", Some("done")));
-    let marks = "<meta name='pypi:project-status' content='deprecated'><meta name='pypi:project-status-reason' content='use &lt;b&gt;'>";
+    let marks = "<meta name='pypi:project-status' content='deprecated'>\
+         <meta name='pypi:project-status-reason' content='use &lt;b&gt;'>";
     assert_eq!(from_html(marks).page.status, status("deprecated", Some("use <b>")));
     let entry = json!({"filename": "flask-3.0.tar.gz", "url": "3.0/flask-3.0.tar.gz"});
     let page = from_json(&json!({"files": [entry], "project-status": {"status": "quarantined"}})).page;
@@ -382,7 +387,8 @@ fn attributes_beyond_the_bounds_count_as_absent_or_empty() {
 #[test]
 fn a_page_can_be_kept_and_read_again() {
     let page = from_json(&json!({
-        "meta": {"api-version": "1.3", "tracks": []}, "versions": ["1.0"], "project-status": {"status": "active"}, "x": 1,
+        "meta": {"api-version": "1.3", "tracks": []}, "versions": ["1.0"],
+        "project-status": {"status": "active"}, "x": 1,
         "files": [
             {"filename": "flask-1.0.tar.gz", "url": "https://files.example.org/flask-1.0.tar.gz", "provenance": null,
              "hashes": {"sha256": DIGEST}, "core-metadata": {"sha256": DIGEST}, "yanked": "why", "size": 1, "new": [1]},

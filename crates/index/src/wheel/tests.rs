@@ -123,9 +123,10 @@ fn bombs_and_damage_are_refused() {
 #[test]
 fn header_fields_are_read_up_to_the_empty_line() {
     let fields = metadata_headers(
-        b"Metadata-Version: 2.4\nname: First\nName: second\nVersion:1.0\nSummary: one\n  two\r\n\tthree\nnonsense\n more\n\
-          Requires-Python: >=3.8\nRequires-Dist: a; extra == \"x\"\nRequires-Dist: b\nProvides-Extra: x\nLicense: MIT\n\
-          Import-Name: later\nHome-page: https://example.org/\nLicense-Expression: MIT\n\nName: body\nRequires-Dist: c\n",
+        b"Metadata-Version: 2.4\nname: First\nName: second\nVersion:1.0\nSummary: one\n  two\r\n\tthree\n\
+          nonsense\n more\nRequires-Python: >=3.8\nRequires-Dist: a; extra == \"x\"\nRequires-Dist: b\n\
+          Provides-Extra: x\nLicense: MIT\nImport-Name: later\nHome-page: https://example.org/\n\
+          License-Expression: MIT\n\nName: body\nRequires-Dist: c\n",
     );
     let some = |text: &str| Some(text.to_owned());
     assert_eq!(

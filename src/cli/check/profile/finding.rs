@@ -10,9 +10,8 @@ use super::ini::{Location, Section};
 pub(crate) enum Severity {
     /// Worth knowing.
     Note,
-    /// Works here, but not everywhere or not for long.
+    /// Works here, but not in every tool, or not for long.
     Warning,
-    /// Does not work.
     Error,
 }
 
@@ -25,13 +24,12 @@ pub(crate) struct ProfileFinding {
     /// The profile it is about, if it is about one.
     pub(crate) profile: Option<String>,
     pub(crate) file: String,
-    /// From 1; 0 if no line is to blame.
+    /// From 1; 0 if the finding is about no single line.
     pub(crate) line: usize,
     /// What is there, and what this program makes of it.
     pub(crate) what: String,
     /// What other tools make of it; empty if the same.
     pub(crate) others: String,
-    /// What to do.
     pub(crate) remedy: String,
 }
 

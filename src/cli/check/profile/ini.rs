@@ -45,7 +45,7 @@ impl Section {
         self.get(key).is_some()
     }
 
-    /// Where a key stands, or where the section begins if it lacks the key.
+    /// The line of a key, or of the section's header if it lacks the key.
     pub(super) fn location_of(&self, key: &str) -> &Location {
         self.properties.get(key).map_or(&self.location, |property| &property.location)
     }
@@ -112,7 +112,7 @@ fn read_file(file: &TextFile, origin: Origin, profiles: &mut Profiles) {
     let path: Arc<str> = file.path.as_str().into();
     let mut seen: BTreeMap<SectionKey, Location> = BTreeMap::new();
     let prefixed_default = origin == Origin::Config && has_prefixed_default(&file.text);
-    // `None`: a section that does not count. Before the first section nothing may stand.
+    // `None`: a section that does not count. No key may come before the first section.
     let mut current: Option<SectionKey> = None;
     let mut begun = false;
     for (index, line) in file.text.lines().enumerate() {

@@ -10,7 +10,7 @@ pub(crate) struct Inspection {
     pub(crate) config: Option<TextFile>,
     /// `~/.aws/credentials` or `AWS_SHARED_CREDENTIALS_FILE`.
     pub(crate) credentials: Option<TextFile>,
-    /// The profile that is asked for; `None` for `default`.
+    /// The selected profile; `None` for `default`.
     pub(crate) selected: Option<String>,
     /// The files of `~/.aws/sso/cache`.
     pub(crate) sso_cache: Vec<TextFile>,

@@ -85,7 +85,8 @@ fn row_4_role_with_mfa() {
 #[test]
 fn row_5_role_whose_source_is_a_profile_of_row_1() {
     let text = format!(
-        "{BASE}[profile mfa]\nsource_profile = base\n[profile r]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = mfa\n"
+        "{BASE}[profile mfa]\nsource_profile = base\n\
+         [profile r]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = mfa\n"
     );
     let findings = inspect(&inspection(&text, "r"));
     assert_eq!(short(&findings), [is(Severity::Error, "source_without_role", "mfa", "config:5")]);
@@ -165,7 +166,8 @@ fn half_keys_and_expired_keys() {
         ("[profile p]\naws_session_token = s\n", "partial_keys", 2),
         ("[profile p]\naws_access_key_id = ASIAEXAMPLE\naws_secret_access_key = s\n", "session_token_missing", 2),
         (
-            "[profile p]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = s\nexpiration = 2026-01-01T00:00:00+00:00\n",
+            "[profile p]\naws_access_key_id = AKIDEXAMPLE\naws_secret_access_key = s\n\
+             expiration = 2026-01-01T00:00:00+00:00\n",
             "keys_expired",
             4,
         ),
@@ -244,12 +246,8 @@ fn single_sign_on_needs_a_session_that_lives() {
     let expired = [is(Severity::Error, "sso_expired", "s", "config:2")];
     assert_eq!(sso(&token("\"expiresAt\":\"2020-01-01T00:00:00Z\"")), expired);
     let out = [is(Severity::Error, "sso_signed_out", "s", "config:2")];
-    assert_eq!(
-        sso(
-            "{\"startUrl\":\"https://other.invalid/start\",\"accessToken\":\"x\",\"expiresAt\":\"2099-01-01T00:00:00Z\"}"
-        ),
-        out
-    );
+    let other = r#"{"startUrl":"https://other.invalid/start","accessToken":"x","expiresAt":"2099-01-01T00:00:00Z"}"#;
+    assert_eq!(sso(other), out);
     assert_eq!(sso("not json"), out);
 }
 
@@ -268,7 +266,8 @@ fn single_sign_on_has_to_be_complete() {
 
 #[test]
 fn no_finding_shows_a_key() {
-    let text = "[profile p]\naws_access_key_id = AKIDCANARY\naws_session_token = secretcanary\nmfa_serial = x\nsource_profile = b\n";
+    let text = "[profile p]\naws_access_key_id = AKIDCANARY\naws_session_token = secretcanary\n\
+         mfa_serial = x\nsource_profile = b\n";
     let shown = serde_json::to_string(&inspect(&inspection(text, "p"))).unwrap_or_default();
     assert!(shown.contains("partial_keys") && !shown.to_ascii_lowercase().contains("canary"), "{shown}");
 }
