@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use foldhash::quality::RandomState;
 use serde::Serialize;
 
-use super::records::Content;
+use super::records::Weighted;
 use wheelport_index::Hasher;
 use wheelport_index::{File, FileAddress, FileName, Page, ProjectList, Sha256};
 
@@ -23,7 +23,14 @@ pub struct PageContent {
     pub page: Page,
     /// The SHA-256 of the page's own serialisation: equal pages have equal digests, also after a restart.
     pub digest: Sha256,
-    positions: HashMap<FileName, usize, RandomState>,
+    positions: HashMap<FileName, FileSlot, RandomState>,
+}
+
+/// Where the entry of a file is, and the digest that is looked up for every request of the file.
+#[derive(Debug, Clone, Copy)]
+struct FileSlot {
+    index: usize,
+    sha256: Option<Sha256>,
 }
 
 /// The project list of a repository.
@@ -36,12 +43,22 @@ pub struct ListContent {
 
 impl PageContent {
     pub fn new(page: Page) -> Self {
-        Self { digest: digest(&page), positions: page.index(), page }
+        let position =
+            |(name, index): (FileName, usize)| (name, FileSlot { index, sha256: page.files[index].hashes.sha256() });
+        let positions = page.index().into_iter().map(position).collect();
+        Self { digest: digest(&page), positions, page }
     }
 
     /// The entry of a file.
     pub fn file(&self, name: &FileName) -> Option<&File> {
-        self.positions.get(name).map(|position| &self.page.files[*position])
+        self.positions.get(name).map(|position| &self.page.files[position.index])
+    }
+
+    /// The SHA-256 and the length of the file at this address below the page, where it names a SHA-256.
+    pub fn proven(&self, address: &FileAddress) -> Option<(Sha256, Option<u64>)> {
+        let position = self.positions.get(&address.file)?;
+        let file = &self.page.files[position.index];
+        (file.version == address.version).then_some((position.sha256?, file.size))
     }
 
     /// The entry of the file at this address below the page.
@@ -56,7 +73,7 @@ impl ListContent {
     }
 }
 
-impl Content for PageContent {
+impl Weighted for PageContent {
     fn weight(&self) -> usize {
         let text = |file: &File| {
             file.name.as_str().len() * 2
@@ -67,7 +84,7 @@ impl Content for PageContent {
     }
 }
 
-impl Content for ListContent {
+impl Weighted for ListContent {
     fn weight(&self) -> usize {
         self.list.projects.iter().map(|name| NAME_OVERHEAD + name.as_str().len()).sum::<usize>() + OVERHEAD
     }

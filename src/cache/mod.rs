@@ -38,7 +38,7 @@ pub use metadata_store::{CachedMetadata, CoreMetadataRecord, MetadataStore};
 pub use open_files::OPEN_FILE_IDLE_TIMEOUT;
 pub use persisted::{PersistedIndex, list_path, page_path};
 pub use published::Published;
-pub use records::{Content, FetchedAt, Record, Records};
+pub use records::{FetchedAt, Record, Records, Weighted};
 pub use settings::CacheSettings;
 pub use space::{EVICTABLE, StorageError};
 pub use spool::{Spool, Spooled};

@@ -26,7 +26,7 @@ pub struct Record<C> {
 }
 
 /// What can be held as a record.
-pub trait Content: Send + Sync + 'static {
+pub trait Weighted: Send + Sync + 'static {
     /// Its size in memory in bytes, as a rounded estimate.
     fn weight(&self) -> usize;
 }
@@ -57,7 +57,7 @@ impl<C> Clone for Record<C> {
     }
 }
 
-impl<K: Hash + Eq + Clone + Send + Sync + 'static, C: Content> Records<K, C> {
+impl<K: Hash + Eq + Clone + Send + Sync + 'static, C: Weighted> Records<K, C> {
     /// Room for records of `memory` bytes together.
     pub fn new(memory: u64) -> Self {
         let held = moka::sync::Cache::builder()

@@ -26,7 +26,7 @@ use wheelport_index::{FileAddress, FileKind};
 use wheelport_runtime::{Blocking, Role, SingleFlight, Tasks, blocking};
 
 /// A file while it is fetched.
-pub(super) type Download = crate::cache::Download<Error>;
+pub(super) type FileDownload = crate::cache::Download<Error>;
 
 type Failure = crate::cache::DownloadFailure<Error>;
 type Pipeline = crate::cache::WritePipeline<Error>;
@@ -73,7 +73,7 @@ struct DownloaderInner {
     entries: IndexEntries,
     blobs: Blobs,
     extractor: MetadataExtractor,
-    running: SingleFlight<DownloadKey, Download>,
+    running: SingleFlight<DownloadKey, FileDownload>,
     /// Permits for downloads that are being committed.
     committing: Semaphore,
     /// Files that were served and could not be stored.
@@ -103,7 +103,12 @@ impl Downloader {
     }
 
     /// Starts or joins the download of a file.
-    pub(super) fn download(&self, route: &Arc<Route>, address: &FileAddress, entry: IndexEntry) -> (Download, Role) {
+    pub(super) fn download(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        entry: IndexEntry,
+    ) -> (FileDownload, Role) {
         let key = DownloadKey { repository: route.repository.clone(), address: address.clone() };
         let (inner, route, address) = (Arc::clone(&self.inner), Arc::clone(route), address.clone());
         self.inner.running.share(key, &self.inner.tasks, "download file", || {

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::bypass::Bypass;
-use super::download::{Download, Downloader};
+use super::download::{Downloader, FileDownload};
 use super::file_stream::{Fallback, FileStream};
 use super::index_entry::{IndexEntries, IndexEntry};
 use super::{Cause, Error, Lookup, PageService, PageView, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
@@ -25,7 +25,7 @@ pub enum OpenFile {
     Stored(Blob),
     /// It is being fetched.
     Growing {
-        download: Download,
+        download: FileDownload,
         /// What is known since upstream responded.
         started: Started,
         /// The SHA-256, if the index names it.
@@ -83,8 +83,8 @@ impl FileService {
 
     /// A stored file that is open already.
     fn already_open(&self, page: &PageContent, address: &FileAddress) -> Option<Blob> {
-        let file = page.listed(address)?;
-        self.blobs.get_open(file.hashes.sha256()?, file.size)
+        let (sha256, length) = page.proven(address)?;
+        self.blobs.get_open(sha256, length)
     }
 
     async fn open_missed(

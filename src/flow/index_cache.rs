@@ -19,7 +19,7 @@ use foldhash::quality::RandomState;
 use tokio::time::Instant;
 
 use super::{Error, Lookup, REQUEST_TIMEOUT, Route, Served, role_served};
-use crate::cache::{Content, Decision, FetchedAt, Policy, Record, Records};
+use crate::cache::{Decision, FetchedAt, Policy, Record, Records, Weighted};
 use wheelport_runtime::{Joined, Priority, Role, SingleFlight, Tasks, blocking};
 
 /// How long a request waits for upstream while it has a usable stale record.
@@ -32,7 +32,7 @@ const MAX_NEGATIVE: u64 = 50_000;
 /// Where records come from.
 pub(super) trait IndexSource: Send + Sync + Sized + 'static {
     type Key: Clone + Eq + Hash + Debug + Send + Sync + 'static;
-    type Content: Content;
+    type Content: Weighted;
 
     /// Brings the persisted copy into memory. Blocking.
     fn load(cache: &IndexCache<Self>, key: &Self::Key) -> Option<Record<Self::Content>>;
@@ -102,10 +102,10 @@ type Loaded<S> = Option<Record<<S as IndexSource>::Content>>;
 
 /// The records of one kind. Cheap to clone.
 pub(super) struct IndexCache<S: IndexSource> {
-    inner: Arc<Inner<S>>,
+    inner: Arc<IndexInner<S>>,
 }
 
-struct Inner<S: IndexSource> {
+struct IndexInner<S: IndexSource> {
     source: S,
     records: Records<S::Key, S::Content>,
     negative: moka::sync::Cache<S::Key, NegativeEntry, RandomState>,
@@ -130,7 +130,7 @@ impl<C> IndexView<C> {
 impl<S: IndexSource> IndexCache<S> {
     /// Records of `memory` bytes together over a source.
     pub(super) fn new(source: S, memory: u64, lifetimes: Lifetimes, tasks: Tasks) -> Self {
-        let inner = Inner {
+        let inner = IndexInner {
             source,
             records: Records::new(memory),
             negative: moka::sync::Cache::builder().max_capacity(MAX_NEGATIVE).build_with_hasher(RandomState::default()),

@@ -60,7 +60,7 @@ impl MetadataService {
     }
 
     fn in_memory(&self, page: &PageContent, address: &FileAddress) -> Option<CachedMetadata> {
-        self.store.in_memory(page.listed(address)?.hashes.sha256()?)
+        self.store.in_memory(page.proven(address)?.0)
     }
 
     async fn get_missed(

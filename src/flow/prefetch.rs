@@ -56,10 +56,10 @@ impl PrefetchOutcome {
 /// Prefetches pages. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Prefetcher {
-    inner: Arc<Inner>,
+    inner: Arc<PrefetcherInner>,
 }
 
-struct Inner {
+struct PrefetcherInner {
     pages: PageService,
     tasks: Tasks,
     enabled: bool,
@@ -72,7 +72,7 @@ struct Inner {
 
 impl Prefetcher {
     pub(super) fn new(pages: PageService, tasks: Tasks, enabled: bool) -> Self {
-        let inner = Inner {
+        let inner = PrefetcherInner {
             pages,
             tasks,
             enabled,

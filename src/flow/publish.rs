@@ -55,7 +55,7 @@ struct PublishInner {
 }
 
 /// An upload that was checked.
-struct Upload {
+struct CheckedUpload {
     form: UploadForm,
     spooled: Spooled,
     metadata: Vec<u8>,
@@ -123,7 +123,7 @@ impl PublishService {
 
     /// Publishes, or joins the upload of the same bytes, or waits for an upload of other bytes under the same name: of
     /// those, one wins.
-    async fn one_at_a_time(&self, route: &Arc<Route>, upload: Upload) -> Result<Publication, Error> {
+    async fn one_at_a_time(&self, route: &Arc<Route>, upload: CheckedUpload) -> Result<Publication, Error> {
         let key: UploadKey = (route.repository.clone(), upload.form.file.clone());
         let sha256 = upload.spooled.digests.sha256;
         loop {
@@ -144,14 +144,14 @@ impl PublishService {
         }
     }
 
-    async fn deliver_and_show(&self, route: &Arc<Route>, upload: Upload) -> Result<Publication, Error> {
+    async fn deliver_and_show(&self, route: &Arc<Route>, upload: CheckedUpload) -> Result<Publication, Error> {
         let publication = self.deliver(route, &upload).await?;
         self.make_visible(route, upload).await?;
         Ok(publication)
     }
 
     /// Gets the file into the repository, or finds it there.
-    async fn deliver(&self, route: &Arc<Route>, upload: &Upload) -> Result<Publication, Error> {
+    async fn deliver(&self, route: &Arc<Route>, upload: &CheckedUpload) -> Result<Publication, Error> {
         if self.is_known(route, upload).await {
             return Ok(Publication::Unchanged);
         }
@@ -191,7 +191,7 @@ impl PublishService {
 
     /// Whether the held page lists exactly this file, and upstream says so too when it is asked again. A file that is
     /// listed only because it was published here a moment ago may have been deleted since, so it must be there.
-    async fn is_known(&self, route: &Arc<Route>, upload: &Upload) -> bool {
+    async fn is_known(&self, route: &Arc<Route>, upload: &CheckedUpload) -> bool {
         let project = &upload.form.project;
         let held = self.inner.pages.held(route, project).await;
         if !held.is_some_and(|held| on_page(&held.content, upload) == Existing::Same) {
@@ -209,7 +209,7 @@ impl PublishService {
         }
     }
 
-    async fn is_at_address(&self, route: &Arc<Route>, upload: &Upload) -> bool {
+    async fn is_at_address(&self, route: &Arc<Route>, upload: &CheckedUpload) -> bool {
         let Ok(upstream) = route.upstream().await else { return false };
         let request = FileRequest { address: upload.address(), url: None, resume: None, listed: false };
         // The headers of the response are enough; dropping the rest ends the transfer.
@@ -218,7 +218,7 @@ impl PublishService {
 
     /// Looks what is in the repository under the name of an upload: on a new page, and where that does not list it, at
     /// the file's own address, because a page may be late.
-    async fn look(&self, route: &Arc<Route>, upload: &Upload) -> Existing {
+    async fn look(&self, route: &Arc<Route>, upload: &CheckedUpload) -> Existing {
         let listed = match self.inner.pages.younger_than(route, &upload.form.project, Duration::ZERO).await {
             Ok(view) => on_page(&view.content, upload),
             Err(Error::NoSuchProject { .. }) => Existing::Nothing,
@@ -230,7 +230,7 @@ impl PublishService {
         }
     }
 
-    async fn at_address(&self, route: &Arc<Route>, upload: &Upload) -> Existing {
+    async fn at_address(&self, route: &Arc<Route>, upload: &CheckedUpload) -> Existing {
         let request = FileRequest { address: upload.address(), url: None, resume: None, listed: false };
         let Ok(upstream) = route.upstream().await else { return Existing::Unclear };
         let mut reply = match upstream.file(request).await {
@@ -252,7 +252,7 @@ impl PublishService {
     }
 
     /// Puts an accepted file into the cache, and its entry onto its page. What cannot be stored is fetched later.
-    async fn make_visible(&self, route: &Arc<Route>, upload: Upload) -> Result<(), Error> {
+    async fn make_visible(&self, route: &Arc<Route>, upload: CheckedUpload) -> Result<(), Error> {
         let key = route.key(&upload.form.project);
         // Brings a persisted page into memory, so that this page gets the entry.
         let _ = self.inner.pages.held(route, &upload.form.project).await;
@@ -276,7 +276,7 @@ impl PublishService {
 }
 
 /// Compares what the form says with the file that arrived, and with what the file says of itself.
-async fn check(received: Received) -> Result<Upload, Error> {
+async fn check(received: Received) -> Result<CheckedUpload, Error> {
     let Received { form, spooled, content_type, permit } = received;
     blocking(move || {
         form.check_digests(&spooled.digests)?;
@@ -285,13 +285,13 @@ async fn check(received: Received) -> Result<Upload, Error> {
             unavailable(Cause::Storage)
         })?;
         let metadata = form.check_content(content)?;
-        Ok(Upload { form, spooled, metadata, content_type, _permit: permit })
+        Ok(CheckedUpload { form, spooled, metadata, content_type, _permit: permit })
     })
     .await?
 }
 
 /// What a page says about the name of an upload.
-fn on_page(page: &PageContent, upload: &Upload) -> Existing {
+fn on_page(page: &PageContent, upload: &CheckedUpload) -> Existing {
     let Some(file) = page.file(&upload.form.file) else { return Existing::Nothing };
     let digests = &upload.spooled.digests;
     let same = match file.hashes.strongest() {
@@ -304,7 +304,7 @@ fn on_page(page: &PageContent, upload: &Upload) -> Existing {
     if same { Existing::Same } else { Existing::Other }
 }
 
-impl Upload {
+impl CheckedUpload {
     fn address(&self) -> FileAddress {
         FileAddress {
             project: self.form.project.clone(),

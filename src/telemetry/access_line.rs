@@ -5,16 +5,10 @@
 //! responses per CPU second, measured by `scripts/compare --only before`). For people it is an ordinary event.
 
 use std::cell::RefCell;
-use std::fmt::Display;
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Serialize, Serializer};
-
-use super::logging;
-
-/// The target of the access log; a filter such as `wheelport::access=info` keeps it.
-pub const ACCESS_TARGET: &str = "wheelport::access";
+use super::logging::{self, ACCESS_TARGET};
 
 const MESSAGE: &str = "request served";
 
@@ -39,30 +33,28 @@ pub struct AccessLine<'a> {
     pub agent: Option<&'a str>,
 }
 
-/// A line with what every event has.
-#[derive(Serialize)]
-struct JsonLine<'a> {
-    #[serde(serialize_with = "as_text")]
-    timestamp: humantime::Rfc3339Timestamp,
-    level: &'static str,
-    message: &'static str,
-    request: &'a str,
-    client: IpAddr,
-    method: &'a str,
-    path: &'a str,
-    status: u16,
-    kind: &'static str,
-    served: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'static str>,
-    ms: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    agent: Option<&'a str>,
-    target: &'static str,
+thread_local! {
+    static BUFFER: RefCell<(Vec<u8>, Second)> = RefCell::default();
 }
 
-thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+/// A second of the calendar and its text, which many lines share.
+#[derive(Default)]
+struct Second {
+    since_epoch: u64,
+    /// `YYYY-MM-DDTHH:MM:SS`, or nothing yet.
+    text: String,
+}
+
+impl Second {
+    fn text(&mut self, since_epoch: u64) -> &str {
+        if self.since_epoch != since_epoch || self.text.is_empty() {
+            let time = UNIX_EPOCH + Duration::from_secs(since_epoch);
+            self.since_epoch = since_epoch;
+            self.text = humantime::format_rfc3339_seconds(time).to_string();
+            self.text.pop();
+        }
+        &self.text
+    }
 }
 
 impl AccessLine<'_> {
@@ -75,9 +67,9 @@ impl AccessLine<'_> {
     /// Writes the line into the log.
     pub fn log(&self) {
         match logging::json_sink() {
-            Some(sink) => BUFFER.with_borrow_mut(|buffer| {
+            Some(sink) => BUFFER.with_borrow_mut(|(buffer, second)| {
                 buffer.clear();
-                self.write(buffer);
+                self.write(buffer, second);
                 sink.push(buffer);
             }),
             None => self.event(),
@@ -92,33 +84,64 @@ impl AccessLine<'_> {
     }
 
     #[expect(clippy::disallowed_methods, reason = "a log line carries the time it was written at")]
-    fn write(&self, buffer: &mut Vec<u8>) {
-        let Self { request, client, method, path, status, kind, served, error, ms, agent } = *self;
-        let timestamp = humantime::format_rfc3339_micros(SystemTime::now());
-        let (level, message, target) = ("INFO", MESSAGE, ACCESS_TARGET);
-        let line = JsonLine {
-            timestamp,
-            level,
-            message,
-            request,
-            client,
-            method,
-            path,
-            status,
-            kind,
-            served,
-            error,
-            ms,
-            agent,
-            target,
-        };
-        serde_json::to_writer(&mut *buffer, &line).expect("a line of text and numbers can be written to memory");
-        buffer.push(b'\n');
+    fn write(&self, line: &mut Vec<u8>, second: &mut Second) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let fraction = now.subsec_micros();
+        line.extend_from_slice(b"{\"timestamp\":\"");
+        line.extend_from_slice(second.text(now.as_secs()).as_bytes());
+        // One digit in front keeps the leading zeros.
+        line.push(b'.');
+        line.extend_from_slice(&itoa::Buffer::new().format(1_000_000 + fraction).as_bytes()[1..]);
+        line.extend_from_slice(b"Z\",\"level\":\"INFO\",\"message\":\"");
+        line.extend_from_slice(MESSAGE.as_bytes());
+        word(line, b"\",\"request\":\"", self.request);
+        address(line, b"\",\"client\":\"", self.client);
+        word(line, b"\",\"method\":\"", self.method);
+        line.extend_from_slice(b"\",\"path\":");
+        text(line, self.path);
+        number(line, b",\"status\":", self.status);
+        word(line, b",\"kind\":\"", self.kind);
+        word(line, b"\",\"served\":\"", self.served);
+        if let Some(error) = self.error {
+            word(line, b"\",\"error\":\"", error);
+        }
+        number(line, b"\",\"ms\":", self.ms);
+        if let Some(agent) = self.agent {
+            line.extend_from_slice(b",\"agent\":");
+            text(line, agent);
+        }
+        word(line, b",\"target\":\"", ACCESS_TARGET);
+        line.extend_from_slice(b"\"}\n");
     }
 }
 
-fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
+/// A string of ours, or a method, that needs no escapes.
+fn word(line: &mut Vec<u8>, before: &[u8], word: &str) {
+    line.extend_from_slice(before);
+    line.extend_from_slice(word.as_bytes());
+}
+
+fn number(line: &mut Vec<u8>, before: &[u8], number: impl itoa::Integer) {
+    line.extend_from_slice(before);
+    line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+fn address(line: &mut Vec<u8>, before: &[u8], address: IpAddr) {
+    line.extend_from_slice(before);
+    match address {
+        IpAddr::V4(address) => {
+            let [first, rest @ ..] = address.octets();
+            number(line, b"", first);
+            for octet in rest {
+                number(line, b".", octet);
+            }
+        }
+        IpAddr::V6(address) => line.extend_from_slice(address.to_string().as_bytes()),
+    }
+}
+
+fn text(line: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(line, text).expect("text can be written to memory");
 }
 
 #[cfg(test)]
@@ -149,7 +172,7 @@ mod tests {
     /// The line as it is serialised here, and as `tracing` writes it.
     fn both(line: &AccessLine<'_>) -> Result<(Line, Line), serde_json::Error> {
         let mut ours = Vec::new();
-        line.write(&mut ours);
+        line.write(&mut ours, &mut Second::default());
         let captured = Captured::default();
         let writer = captured.clone();
         let subscriber = tracing_subscriber::fmt()

@@ -14,14 +14,14 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::access_line::ACCESS_TARGET;
-
 /// Bytes of lines that may wait to be written.
 const QUEUE: usize = 8 << 20;
 /// What the writer keeps allocated between two writes, in bytes.
 const KEPT_ALLOCATED: usize = 64 << 10;
 /// How long lines are gathered before they are written.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(5);
+/// The target of the access log; a filter such as `wheelport::access=info` keeps it.
+pub(super) const ACCESS_TARGET: &str = "wheelport::access";
 /// Set when the log is JSON.
 static JSON_SINK: OnceLock<JsonSink> = OnceLock::new();
 /// Crates whose finer levels would print secrets or framing.

@@ -12,14 +12,55 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-/// The labels of a response.
+/// What was requested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResponseKind {
+    Page,
+    File,
+    Metadata,
+    List,
+    Legacy,
+    Home,
+    Upload,
+    Health,
+    /// The address is not known, or has no meaning.
+    Other,
+}
+
+impl ResponseKind {
+    const ALL: [Self; 9] = [
+        Self::Page,
+        Self::File,
+        Self::Metadata,
+        Self::List,
+        Self::Legacy,
+        Self::Home,
+        Self::Upload,
+        Self::Health,
+        Self::Other,
+    ];
+
+    /// The log and metric label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::File => "file",
+            Self::Metadata => "metadata",
+            Self::List => "list",
+            Self::Legacy => "legacy",
+            Self::Home => "home",
+            Self::Upload => "upload",
+            Self::Health => "health",
+            Self::Other => "other",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ResponseLabels {
-    /// What was requested: `page`, `file`, `metadata`, …
-    pub kind: &'static str,
-    pub status: u16,
-    /// How the response came about, or `none`.
-    pub served: &'static str,
+struct ResponseLabels {
+    kind: &'static str,
+    status: u16,
+    served: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -37,13 +78,18 @@ impl MetricConstructor<Histogram> for HeaderTimeBuckets {
     }
 }
 
+struct KindMetrics {
+    seconds: Histogram,
+    sent: Counter,
+}
+
 /// The metrics of the process. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
     requests: Family<ResponseLabels, Counter>,
-    seconds: Family<KindLabel, Histogram, HeaderTimeBuckets>,
-    sent: Family<KindLabel, Counter>,
+    /// By kind, in the order of [`ResponseKind::ALL`].
+    kinds: Arc<[KindMetrics]>,
     /// Connections open now.
     pub connections: Gauge,
     /// Requests in flight now, their bodies included.
@@ -53,20 +99,20 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("wheelport");
-        let metrics = Self {
-            registry: Arc::default(),
-            requests: Family::default(),
-            seconds: Family::new_with_constructor(HeaderTimeBuckets),
-            sent: Family::default(),
-            connections: Gauge::default(),
-            in_flight: Gauge::default(),
-        };
-        registry.register("requests", "Requests by kind, status and how they were served", metrics.requests.clone());
-        registry.register("request_seconds", "Time until the headers of the response", metrics.seconds.clone());
-        registry.register("sent_bytes", "Body bytes sent to clients", metrics.sent.clone());
-        registry.register("connections", "Open client connections", metrics.connections.clone());
-        registry.register("requests_in_flight", "Requests in flight, bodies included", metrics.in_flight.clone());
-        Self { registry: Arc::new(Mutex::new(registry)), ..metrics }
+        let requests = Family::default();
+        let seconds = Family::<KindLabel, Histogram, HeaderTimeBuckets>::new_with_constructor(HeaderTimeBuckets);
+        let sent = Family::<KindLabel, Counter>::default();
+        let (connections, in_flight) = (Gauge::default(), Gauge::default());
+        let kinds = ResponseKind::ALL.map(|kind| {
+            let label = KindLabel { kind: kind.as_str() };
+            KindMetrics { seconds: seconds.get_or_create_owned(&label), sent: sent.get_or_create_owned(&label) }
+        });
+        registry.register("requests", "Requests by kind, status and how they were served", requests.clone());
+        registry.register("request_seconds", "Time until the headers of the response", seconds);
+        registry.register("sent_bytes", "Body bytes sent to clients", sent);
+        registry.register("connections", "Open client connections", connections.clone());
+        registry.register("requests_in_flight", "Requests in flight, bodies included", in_flight.clone());
+        Self { registry: Arc::new(Mutex::new(registry)), requests, kinds: Arc::new(kinds), connections, in_flight }
     }
 }
 
@@ -76,12 +122,12 @@ impl Metrics {
         add(&mut self.registry.lock());
     }
 
-    /// Counts a response, and gives the counter for the bytes of its body.
-    pub fn responded(&self, labels: &ResponseLabels, elapsed: Duration) -> Counter {
-        let kind = KindLabel { kind: labels.kind };
-        self.requests.get_or_create(labels).inc();
-        self.seconds.get_or_create(&kind).observe(elapsed.as_secs_f64());
-        self.sent.get_or_create_owned(&kind)
+    /// Counts a response, and gives the counter for the bytes of its body. `served` says how it came about.
+    pub fn responded(&self, kind: ResponseKind, status: u16, served: &'static str, elapsed: Duration) -> Counter {
+        self.requests.get_or_create(&ResponseLabels { kind: kind.as_str(), status, served }).inc();
+        let KindMetrics { seconds, sent } = &self.kinds[kind as usize];
+        seconds.observe(elapsed.as_secs_f64());
+        sent.clone()
     }
 
     /// Everything in Prometheus' text format.
@@ -118,8 +164,7 @@ mod tests {
     fn every_response_is_counted_under_its_own_labels() {
         let metrics = Metrics::default();
         for status in [200, 200, 404] {
-            let labels = ResponseLabels { kind: "page", status, served: "hit" };
-            metrics.responded(&labels, Duration::from_millis(2)).inc_by(10);
+            metrics.responded(ResponseKind::Page, status, "hit", Duration::from_millis(2)).inc_by(10);
         }
         let text = metrics.text();
         for line in [
@@ -127,6 +172,7 @@ mod tests {
             "wheelport_requests_total{kind=\"page\",status=\"404\",served=\"hit\"} 1\n",
             "wheelport_request_seconds_count{kind=\"page\"} 3\n",
             "wheelport_sent_bytes_total{kind=\"page\"} 30\n",
+            "wheelport_sent_bytes_total{kind=\"other\"} 0\n",
         ] {
             assert!(text.contains(line), "{line}");
         }

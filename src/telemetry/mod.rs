@@ -6,4 +6,4 @@ mod metrics;
 
 pub use access_line::AccessLine;
 pub use logging::{Flush, InvalidFilter, LogFormat, start};
-pub use metrics::{GaugeGuard, Metrics, ResponseLabels};
+pub use metrics::{GaugeGuard, Metrics, ResponseKind};

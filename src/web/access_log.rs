@@ -7,7 +7,7 @@ use super::context::RequestContext;
 use super::headers::REQUEST_ID;
 use super::{Response, Site};
 use crate::flow::Served;
-use crate::telemetry::{AccessLine, GaugeGuard, ResponseLabels};
+use crate::telemetry::{AccessLine, GaugeGuard, ResponseKind};
 use wheelport_index::shortened;
 
 /// The longest path in a log line, in characters.
@@ -38,10 +38,10 @@ pub(super) fn record(
     }
     let (kind, status) = (context.kind, response.status().as_u16());
     let served = outcome.served.map_or("none", Served::as_str);
-    let sent = site.metrics.responded(&ResponseLabels { kind, status, served }, elapsed);
+    let sent = site.metrics.responded(kind, status, served, elapsed);
     // Probes come every few seconds and say nothing.
-    if kind == "health" {
-        tracing::debug!(request = context.id.as_str(), client = %context.client, path = context.path(), status, "probed");
+    if kind == ResponseKind::Health {
+        tracing::debug!(request = context.id.as_str(), client = %context.client, status, "probed");
     } else if AccessLine::is_enabled() {
         let agent = context.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
         let agent = agent.map(|agent| shortened(agent, LONGEST_AGENT));
@@ -51,7 +51,7 @@ pub(super) fn record(
             method: context.method.as_str(),
             path: &shortened(context.path(), LONGEST_PATH),
             status,
-            kind,
+            kind: kind.as_str(),
             served,
             error: outcome.error,
             ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 
 use super::refusal::{AddressFault, Refusal};
+use crate::telemetry::ResponseKind;
 use wheelport_index::FileAddress;
 use wheelport_index::ProjectName;
 use wheelport_index::excerpt;
@@ -118,15 +119,15 @@ pub(super) enum Address {
 
 impl Address {
     /// The log and metric label.
-    pub(super) const fn kind(&self) -> &'static str {
+    pub(super) const fn kind(&self) -> ResponseKind {
         match self {
-            Self::Home => "home",
-            Self::Upload { .. } => "upload",
-            Self::List { .. } => "list",
-            Self::Page { .. } => "page",
-            Self::File { .. } => "file",
-            Self::Metadata { .. } => "metadata",
-            Self::Legacy { .. } => "legacy",
+            Self::Home => ResponseKind::Home,
+            Self::Upload { .. } => ResponseKind::Upload,
+            Self::List { .. } => ResponseKind::List,
+            Self::Page { .. } => ResponseKind::Page,
+            Self::File { .. } => ResponseKind::File,
+            Self::Metadata { .. } => ResponseKind::Metadata,
+            Self::Legacy { .. } => ResponseKind::Legacy,
         }
     }
 }

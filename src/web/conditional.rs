@@ -12,7 +12,7 @@ use super::headers::values;
 
 /// What to respond with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Decision {
+pub(super) enum Precondition {
     /// 304: the client has it.
     NotModified,
     /// What [`Selection`] says.
@@ -48,18 +48,18 @@ impl Selection {
 
 /// Decides for a representation with the strong entity tag `etag`, quotes included; `length` is given in bytes where
 /// parts of it are served.
-pub(super) fn decide(method: &Method, headers: &HeaderMap, etag: &HeaderValue, length: Option<u64>) -> Decision {
+pub(super) fn decide(method: &Method, headers: &HeaderMap, etag: &HeaderValue, length: Option<u64>) -> Precondition {
     if !headers.contains_key(IF_NONE_MATCH) && !headers.contains_key(RANGE) {
-        return Decision::Send(Selection::Whole);
+        return Precondition::Send(Selection::Whole);
     }
     let etag = etag.to_str().unwrap_or_default();
     if none_match(values(headers, &IF_NONE_MATCH), etag) {
-        return Decision::NotModified;
+        return Precondition::NotModified;
     }
     let mut ranges = values(headers, &RANGE);
     let (range, length) = match (ranges.next(), ranges.next(), length) {
         (Some(range), None, Some(length)) if *method == Method::GET => (range, length),
-        _ => return Decision::Send(Selection::Whole),
+        _ => return Precondition::Send(Selection::Whole),
     };
     let mut conditions = headers.get_all(IF_RANGE).into_iter();
     let unchanged = match (conditions.next(), conditions.next()) {
@@ -67,7 +67,7 @@ pub(super) fn decide(method: &Method, headers: &HeaderMap, etag: &HeaderValue, l
         (Some(condition), None) => condition.to_str().is_ok_and(|condition| same_strongly(condition, etag)),
         (Some(_), Some(_)) => false,
     };
-    Decision::Send(if unchanged { selection(range, length) } else { Selection::Whole })
+    Precondition::Send(if unchanged { selection(range, length) } else { Selection::Whole })
 }
 
 /// Whether one of the values of `If-None-Match` names `etag`, compared weakly: some servers in between weaken the tags
@@ -144,7 +144,7 @@ mod tests {
         Selection::Part { first, last }
     }
 
-    fn ask(method: &Method, asked: &[(&'static str, &str)]) -> Decision {
+    fn ask(method: &Method, asked: &[(&'static str, &str)]) -> Precondition {
         let mut headers = HeaderMap::new();
         for (name, value) in asked {
             headers.append(*name, HeaderValue::from_str(value).expect("a header value"));
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn the_conditions_decide_whether_a_range_counts() {
         let range = ("range", "bytes=10-");
-        let send = Decision::Send;
+        let send = Precondition::Send;
         assert_eq!(ask(&Method::GET, &[range]), send(part(10, 99)));
         assert_eq!(ask(&Method::HEAD, &[range]), send(Selection::Whole));
         assert_eq!(ask(&Method::GET, &[range, range]), send(Selection::Whole));
@@ -196,9 +196,12 @@ mod tests {
         }
         let twice = [range, ("if-range", ETAG), ("if-range", ETAG)];
         assert_eq!(ask(&Method::GET, &twice), send(Selection::Whole));
-        assert_eq!(ask(&Method::GET, &[range, ("if-none-match", ETAG)]), Decision::NotModified);
-        assert_eq!(ask(&Method::HEAD, &[("if-none-match", ETAG)]), Decision::NotModified);
-        assert_eq!(ask(&Method::GET, &[("if-none-match", "\"x\""), ("if-none-match", ETAG)]), Decision::NotModified);
+        assert_eq!(ask(&Method::GET, &[range, ("if-none-match", ETAG)]), Precondition::NotModified);
+        assert_eq!(ask(&Method::HEAD, &[("if-none-match", ETAG)]), Precondition::NotModified);
+        assert_eq!(
+            ask(&Method::GET, &[("if-none-match", "\"x\""), ("if-none-match", ETAG)]),
+            Precondition::NotModified
+        );
     }
 
     #[test]

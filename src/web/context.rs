@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Site;
 use super::guard;
+use crate::telemetry::ResponseKind;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +32,8 @@ pub(super) struct RequestContext {
     pub uri: Uri,
     /// The headers, without credentials.
     pub headers: HeaderMap,
-    /// What is requested, as the log and metric label; `other` until the address is known.
-    pub kind: &'static str,
+    /// What is requested, as far as the address is known.
+    pub kind: ResponseKind,
 }
 
 impl RequestId {
@@ -61,7 +62,7 @@ impl RequestContext {
             method: parts.method,
             uri: parts.uri,
             headers: parts.headers,
-            kind: "other",
+            kind: ResponseKind::Other,
         };
         (context, credentials, body)
     }
@@ -71,7 +72,7 @@ impl RequestContext {
     pub(super) fn of_test(method: Method, headers: HeaderMap) -> Self {
         let loopback = IpAddr::from([127, 0, 0, 1]);
         let (id, started, uri) = (RequestId::new(), Instant::now(), Uri::from_static("/"));
-        Self { id, started, peer: loopback, client: loopback, method, uri, headers, kind: "other" }
+        Self { id, started, peer: loopback, client: loopback, method, uri, headers, kind: ResponseKind::Other }
     }
 
     pub(super) fn path(&self) -> &str {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_DISPOSITION, HeaderValue, IF_NONE_MATCH};
 
@@ -10,7 +10,7 @@ use super::address::RouteId;
 use super::body::ResponseBody;
 use super::conditional::{Selection, none_match};
 use super::context::RequestContext;
-use super::finding::Finding;
+use super::eventual::Eventual;
 use super::headers::values;
 use super::problem::Problem;
 use super::representation::Representation;
@@ -31,11 +31,11 @@ impl FoundFile {
         context: &RequestContext,
         route: RouteId,
         address: FileAddress,
-    ) -> Finding<Self> {
+    ) -> Eventual<Self> {
         let route = Arc::clone(site.route(route));
         let needs_body = needs_body(context);
         let open = site.flow.files.open(&route, &address, needs_body);
-        Finding::from(open).map(|open| Self { route, address, open })
+        Eventual::from(open).map(|open| Self { route, address, open })
     }
 
     pub(super) fn served(&self) -> Served {
@@ -90,10 +90,9 @@ fn needs_body(context: &RequestContext) -> impl FnOnce(Sha256) -> bool + Send + 
 
 /// The name under which a browser saves the file.
 fn disposition(file: &FileName) -> HeaderValue {
-    let name = file.as_str().as_bytes();
-    let mut disposition = BytesMut::with_capacity(24 + name.len());
-    disposition.extend_from_slice(b"attachment; filename=\"");
-    disposition.extend(name.iter().filter(|byte| byte.is_ascii_graphic()));
-    disposition.extend_from_slice(b"\"");
-    HeaderValue::from_maybe_shared(disposition.freeze()).unwrap_or(HeaderValue::from_static("attachment"))
+    let mut disposition = String::with_capacity(24 + file.as_str().len());
+    disposition.push_str("attachment; filename=\"");
+    disposition.extend(file.as_str().split(|c: char| !c.is_ascii_graphic()));
+    disposition.push('"');
+    HeaderValue::from_maybe_shared(Bytes::from(disposition)).unwrap_or(HeaderValue::from_static("attachment"))
 }

@@ -8,13 +8,15 @@
 //! 4. guard: host names, then (for requests that change something) other sites;
 //! 5. address, then the look-up in the service that it belongs to.
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use axum::body::Body;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Either, Ready, ready};
-use http::header::{HeaderMap, LOCATION};
+use http::header::{HOST, HeaderMap, LOCATION};
 use http::uri::Authority;
 use http::{HeaderValue, Method, StatusCode};
 use tracing::Instrument as _;
@@ -23,11 +25,12 @@ use super::access_log::{self, Outcome};
 use super::address::{self, Address, Parsed};
 use super::body::ResponseBody;
 use super::context::{PeerInfo, RequestContext};
+use super::eventual::Eventual;
 use super::file::FoundFile;
-use super::finding::Finding;
 use super::guard::Host;
 use super::home;
 use super::index::{self, FoundDocument};
+use super::memo::Memo;
 use super::ops;
 use super::problem::{self, Problem};
 use super::refusal::Refusal;
@@ -35,7 +38,7 @@ use super::representation::{Document, Representation};
 use super::upload::{Upload, UploadedFile};
 use super::{Response, Site};
 use crate::flow::{Served, ServedMetadata};
-use crate::telemetry::GaugeGuard;
+use crate::telemetry::{GaugeGuard, ResponseKind};
 use wheelport_runtime::Priority;
 
 /// A response that is there, or one that has to be waited for.
@@ -52,6 +55,16 @@ enum Found {
     Health(http::Response<Body>),
 }
 
+/// What a request addresses: a host that is ours, and an address below it.
+struct Target {
+    host: Host,
+    parsed: Parsed,
+}
+
+thread_local! {
+    static TARGETS: RefCell<Memo<Rc<Target>>> = RefCell::default();
+}
+
 /// Handles a request.
 pub fn handle(site: &Arc<Site>, peer: PeerInfo, request: http::Request<Body>) -> Handling {
     let in_flight = GaugeGuard::new(&site.metrics.in_flight);
@@ -59,9 +72,9 @@ pub fn handle(site: &Arc<Site>, peer: PeerInfo, request: http::Request<Body>) ->
     let priority = Priority::client(context.client);
     // State behind the site is guarded by locks that survive a panic, so going on is safe.
     let finding = AssertUnwindSafe(|| priority.start(|| find(site, &mut context, credentials, body)));
-    match catch_unwind(finding).unwrap_or_else(|_| Finding::Now(Err(Problem::panicked()))) {
-        Finding::Now(found) => Either::Left(ready(respond(site, &context, found, in_flight))),
-        Finding::Later(finding) => {
+    match catch_unwind(finding).unwrap_or_else(|_| Eventual::Now(Err(Problem::panicked()))) {
+        Eventual::Now(found) => Either::Left(ready(respond(site, &context, found, in_flight))),
+        Eventual::Later(finding) => {
             let site = Arc::clone(site);
             let span = tracing::info_span!("request", id = context.id.as_str());
             let waiting = async move {
@@ -74,47 +87,58 @@ pub fn handle(site: &Arc<Site>, peer: PeerInfo, request: http::Request<Body>) ->
 }
 
 /// Looks up what a request is about.
-fn find(site: &Arc<Site>, context: &mut RequestContext, credentials: HeaderMap, body: Body) -> Finding<Found> {
+fn find(site: &Arc<Site>, context: &mut RequestContext, credentials: HeaderMap, body: Body) -> Eventual<Found> {
     if context.is_read()
         && let Some(health) = ops::health(site, context.path())
     {
-        context.kind = "health";
-        return Finding::Now(Ok(Found::Health(health)));
+        context.kind = ResponseKind::Health;
+        return Eventual::Now(Ok(Found::Health(health)));
     }
     match admit(site, context) {
-        Ok((_, Parsed { redirect: Some(location), .. })) if context.is_read() => {
-            Finding::Now(Ok(Found::Redirect { location }))
-        }
-        Ok((host, parsed)) if context.is_read() => find_to_read(site, context, &host, parsed.address),
-        Ok((_, parsed)) => change(site, context, &parsed.address, credentials, body),
-        Err(refusal) => Finding::problem(refusal),
+        Ok(target) if context.is_read() => find_to_read(site, context, &target),
+        Ok(target) => change(site, context, &target.parsed.address, credentials, body),
+        Err(refusal) => Eventual::problem(refusal),
     }
 }
 
 /// Lets a request in, and reads its address.
-fn admit(site: &Site, context: &mut RequestContext) -> Result<(Host, Parsed), Refusal> {
-    let host = site.hosts.check(&context.headers, context.uri.authority().map(Authority::as_str))?;
-    if !context.method.is_safe() && site.hosts.cross_site(&context.headers, &host) {
+fn admit(site: &Site, context: &mut RequestContext) -> Result<Rc<Target>, Refusal> {
+    let authority = context.uri.authority().map(Authority::as_str);
+    let parse = || {
+        let host = site.hosts.check(&context.headers, authority)?;
+        Ok::<_, Refusal>(Target { host, parsed: address::parse(context.uri.path(), &site.names)? })
+    };
+    let mut hosts = context.headers.get_all(HOST).into_iter();
+    let target = match (hosts.next(), hosts.next(), authority) {
+        (Some(host), None, None) => TARGETS.with_borrow_mut(|targets| {
+            targets.get(site.id, [host.as_bytes(), context.uri.path().as_bytes()], || parse().map(Rc::new))
+        }),
+        _ => parse().map(Rc::new),
+    }?;
+    if !context.method.is_safe() && site.hosts.cross_site(&context.headers, &target.host) {
         return Err(Refusal::CrossSite);
     }
-    let parsed = address::parse(context.path(), &site.names)?;
-    context.kind = parsed.address.kind();
-    Ok((host, parsed))
+    context.kind = target.parsed.address.kind();
+    Ok(target)
 }
 
-fn find_to_read(site: &Arc<Site>, context: &RequestContext, host: &Host, address: Address) -> Finding<Found> {
-    match address {
+fn find_to_read(site: &Arc<Site>, context: &RequestContext, target: &Target) -> Eventual<Found> {
+    let Target { host, parsed } = target;
+    if let Some(location) = parsed.redirect.clone() {
+        return Eventual::Now(Ok(Found::Redirect { location }));
+    }
+    match &parsed.address {
         Address::Home | Address::Upload { .. } => {
-            Finding::Now(Ok(Found::Home(Box::new(home::document(site, context, host)))))
+            Eventual::Now(Ok(Found::Home(Box::new(home::document(site, context, host)))))
         }
-        Address::List { route } => index::list(site, context, route).map(Found::Document),
-        Address::Page { route, project } => index::page(site, context, route, &project).map(Found::Document),
+        Address::List { route } => index::list(site, context, *route).map(Found::Document),
+        Address::Page { route, project } => index::page(site, context, *route, project).map(Found::Document),
         Address::Legacy { route, project, version } => {
-            index::legacy(site, context, host, route, project, version).map(Found::Document)
+            index::legacy(site, context, host, *route, project.clone(), version.clone()).map(Found::Document)
         }
-        Address::File { route, file } => FoundFile::find(site, context, route, file).map(Found::File),
+        Address::File { route, file } => FoundFile::find(site, context, *route, file.clone()).map(Found::File),
         Address::Metadata { route, wheel } => {
-            Finding::from(site.flow.metadata.get(site.route(route), &wheel)).map(Found::Metadata)
+            Eventual::from(site.flow.metadata.get(site.route(*route), wheel)).map(Found::Metadata)
         }
     }
 }
@@ -126,22 +150,22 @@ fn change(
     address: &Address,
     credentials: HeaderMap,
     body: Body,
-) -> Finding<Found> {
+) -> Eventual<Found> {
     let route = match address {
         Address::Home => site.names.default_route(),
         Address::Upload { route } => Ok(*route),
-        _ => return Finding::problem(Refusal::MethodNotAllowed { allowed: "GET, HEAD" }),
+        _ => return Eventual::problem(Refusal::MethodNotAllowed { allowed: "GET, HEAD" }),
     };
     if context.method != Method::POST {
-        return Finding::problem(Refusal::MethodNotAllowed { allowed: "GET, HEAD, POST" });
+        return Eventual::problem(Refusal::MethodNotAllowed { allowed: "GET, HEAD, POST" });
     }
-    context.kind = "upload";
+    context.kind = ResponseKind::Upload;
     match route {
         Ok(route) => {
             let upload = Upload::new(site, context, route, credentials, body);
-            Finding::later(async move { Ok(Found::Uploaded(upload.receive_and_publish().await?)) })
+            Eventual::later(async move { Ok(Found::Uploaded(upload.receive_and_publish().await?)) })
         }
-        Err(refusal) => Finding::problem(refusal),
+        Err(refusal) => Eventual::problem(refusal),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Site;
 use super::address::RouteId;
 use super::context::RequestContext;
-use super::finding::Finding;
+use super::eventual::Eventual;
 use super::guard::Host;
 use super::home;
 use super::negotiate::Negotiated;
@@ -26,21 +26,21 @@ pub(super) fn page(
     context: &RequestContext,
     route: RouteId,
     project: &ProjectName,
-) -> Finding<FoundDocument> {
+) -> Eventual<FoundDocument> {
     match Negotiated::of(&context.headers) {
         Ok(negotiated) => {
             let page = site.flow.pages.get(site.route(route), project);
             document(site, negotiated, page, Content::Page)
         }
-        Err(refusal) => Finding::problem(refusal),
+        Err(refusal) => Eventual::problem(refusal),
     }
 }
 
 /// The project list.
-pub(super) fn list(site: &Arc<Site>, context: &RequestContext, route: RouteId) -> Finding<FoundDocument> {
+pub(super) fn list(site: &Arc<Site>, context: &RequestContext, route: RouteId) -> Eventual<FoundDocument> {
     match Negotiated::of(&context.headers) {
         Ok(negotiated) => document(site, negotiated, site.flow.lists.get(site.route(route)), Content::List),
-        Err(refusal) => Finding::problem(refusal),
+        Err(refusal) => Eventual::problem(refusal),
     }
 }
 
@@ -50,16 +50,16 @@ fn document<C: Send + Sync + 'static>(
     negotiated: Negotiated,
     view: Lookup<IndexView<C>>,
     content: fn(Arc<C>) -> Content,
-) -> Finding<FoundDocument> {
+) -> Eventual<FoundDocument> {
     let render = move |site: &Site, view: IndexView<C>| {
         let (document, served) = (site.representations.get(&content(view.content), negotiated), view.served);
-        Finding::from(document).map(move |document| FoundDocument { document, served })
+        Eventual::from(document).map(move |document| FoundDocument { document, served })
     };
     match view {
         Lookup::Hit(view) => render(site, view),
         Lookup::Miss(view) => {
             let site = Arc::clone(site);
-            Finding::later(async move { render(&site, view.await?).wait().await })
+            Eventual::later(async move { render(&site, view.await?).wait().await })
         }
     }
 }
@@ -73,12 +73,12 @@ pub(super) fn legacy(
     route: RouteId,
     project: ProjectName,
     version: Option<VersionSegment>,
-) -> Finding<FoundDocument> {
+) -> Eventual<FoundDocument> {
     let route = Arc::clone(site.route(route));
     let prefix = index_prefix(context.path(), &route.name);
     let files = format!("{}{prefix}/simple/{project}/", home::base_url(site, context, host));
     let page = site.flow.pages.get(&route, &project);
-    Finding::later(async move {
+    Eventual::later(async move {
         let PageView { content, served, .. } = page.wait().await?;
         let document = render_legacy(content, version.clone(), files).await?;
         let document = document.ok_or_else(|| match version {

@@ -5,21 +5,22 @@
 //! service has in memory becomes a response at once; only what has to wait becomes a future.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 mod access_log;
 mod address;
 mod body;
 mod conditional;
 mod context;
+mod eventual;
 mod file;
-mod finding;
 mod guard;
 mod handle;
 mod headers;
 mod home;
 mod index;
 mod listener;
+mod memo;
 mod negotiate;
 mod ops;
 mod problem;
@@ -53,6 +54,8 @@ pub struct Site {
     flow: Flow,
     routes: Vec<RouteSite>,
     names: RouteNames,
+    /// Tells the sites of a process apart.
+    id: u64,
     representations: Representations,
     publishers: Publishers,
     hosts: HostPolicy,
@@ -96,9 +99,11 @@ pub struct RouteSite {
 
 impl Site {
     pub fn new(parts: SiteParts) -> Self {
+        static SITES: AtomicU64 = AtomicU64::new(0);
         let names = parts.routes.iter().map(|route| Arc::clone(&route.route.name));
         Self {
             names: RouteNames::new(names, parts.default_route.map(RouteId)),
+            id: SITES.fetch_add(1, Ordering::Relaxed),
             flow: parts.flow,
             routes: parts.routes,
             representations: Representations::new(parts.memory, parts.tasks),

@@ -4,9 +4,12 @@
 //! RFC 9110 (12.5.3). Two rules of our own: JSON is only given to a client that names it, because a bare `*/*` is
 //! sent by clients that can read nothing but HTML; and a range we cannot read is passed over instead of refused.
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use std::cell::RefCell;
+
+use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 
 use super::headers::values;
+use super::memo::Memo;
 use super::refusal::Refusal;
 
 const JSON_V1: &str = "application/vnd.pypi.simple.v1+json";
@@ -66,9 +69,30 @@ impl ContentCoding {
 impl Negotiated {
     /// What these headers ask for.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
-        let format = format(values(headers, &ACCEPT))?;
-        Ok(Self { format, coding: coding(values(headers, &ACCEPT_ENCODING)) })
+        let negotiate = || {
+            let format = format(values(headers, &ACCEPT))?;
+            Ok(Self { format, coding: coding(values(headers, &ACCEPT_ENCODING)) })
+        };
+        match (only(headers, &ACCEPT), only(headers, &ACCEPT_ENCODING)) {
+            (Some(accept), Some(encoding)) => {
+                NEGOTIATED.with_borrow_mut(|memo| memo.get(0, [accept, encoding], negotiate))
+            }
+            _ => negotiate(),
+        }
     }
+}
+
+/// The value of a header that comes exactly once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = headers.get_all(name).into_iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(value.as_bytes()),
+        _ => None,
+    }
+}
+
+thread_local! {
+    static NEGOTIATED: RefCell<Memo<Negotiated>> = RefCell::default();
 }
 
 /// The form for all values of `Accept`. None means that everything is welcome.

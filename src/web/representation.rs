@@ -4,6 +4,7 @@
 //! Its key is the digest of the visible content with format and content coding: a digest covers the project's name
 //! and all of its files, so equal keys have equal bytes whatever repository they come from.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -17,10 +18,11 @@ use http::{Method, StatusCode};
 
 use super::Response;
 use super::body::ResponseBody;
-use super::conditional::{Decision, Selection, decide};
+use super::conditional::{Precondition, Selection, decide};
 use super::context::RequestContext;
 use super::headers::{
-    CACHE_STATUS, IMMUTABLE, NO_STORE, REVALIDATE, VARY_NEGOTIATED, cache_status, printable, security_headers,
+    CACHE_STATUS, IMMUTABLE, NO_STORE, REQUEST_ID, REVALIDATE, VARY_NEGOTIATED, cache_status, printable,
+    security_headers,
 };
 use super::negotiate::{ContentCoding, Format, Negotiated};
 use super::problem::Problem;
@@ -93,7 +95,7 @@ impl Representation {
     pub(super) fn immutable(content_type: HeaderValue, length: Option<u64>, sha256: Option<Sha256>) -> Self {
         let new = Self::new(content_type, length);
         match sha256 {
-            Some(sha256) => Self { has_ranges: true, ..new.with_etag(format!("\"{sha256}\"")) }
+            Some(sha256) => Self { has_ranges: true, ..new.with_etag(quoted(sha256)) }
                 .with(CACHE_CONTROL, IMMUTABLE)
                 .with(ACCEPT_RANGES, HeaderValue::from_static("bytes")),
             None => new.with(CACHE_CONTROL, REVALIDATE),
@@ -110,6 +112,8 @@ impl Representation {
             .with(VARY, vary)
             // What most responses say; the others replace it.
             .with(CACHE_STATUS, cache_status(Served::Hit))
+            // Room for the id of the request, so that no copy of the headers has to grow.
+            .with(REQUEST_ID, HeaderValue::from_static(""))
     }
 
     #[must_use]
@@ -135,7 +139,7 @@ impl Representation {
             (Some(etag), Some(length)) => {
                 decide(&context.method, &context.headers, etag, self.has_ranges.then_some(length))
             }
-            _ => Decision::Send(Selection::Whole),
+            _ => Precondition::Send(Selection::Whole),
         };
         let mut response = Response::new(ResponseBody::empty());
         *response.headers_mut() = self.headers;
@@ -143,11 +147,11 @@ impl Representation {
             response.headers_mut().insert(CACHE_STATUS, cache_status(served));
         }
         match decision {
-            Decision::NotModified => {
+            Precondition::NotModified => {
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
                 forget_content(response.headers_mut());
             }
-            Decision::Send(selection) => {
+            Precondition::Send(selection) => {
                 if selection != Selection::Whole {
                     select(&mut response, selection, self.length.unwrap_or(0))?;
                 }
@@ -173,6 +177,12 @@ fn select(response: &mut Response, selection: Selection, length: u64) -> Result<
         }
     }
     Ok(())
+}
+
+fn quoted(sha256: Sha256) -> String {
+    let mut etag = String::with_capacity(66);
+    let _ = write!(etag, "\"{sha256}\"");
+    etag
 }
 
 /// A 304 describes no content (RFC 9110, 15.4.5).

@@ -5,12 +5,12 @@ use futures_util::future::BoxFuture;
 use super::problem::Problem;
 use crate::flow::Lookup;
 
-pub(super) enum Finding<T> {
+pub(super) enum Eventual<T> {
     Now(Result<T, Problem>),
     Later(BoxFuture<'static, Result<T, Problem>>),
 }
 
-impl<T: Send + 'static> Finding<T> {
+impl<T: Send + 'static> Eventual<T> {
     pub(super) fn later(finding: impl Future<Output = Result<T, Problem>> + Send + 'static) -> Self {
         Self::Later(Box::pin(finding))
     }
@@ -26,15 +26,15 @@ impl<T: Send + 'static> Finding<T> {
         }
     }
 
-    pub(super) fn map<U: Send + 'static>(self, map: impl FnOnce(T) -> U + Send + 'static) -> Finding<U> {
+    pub(super) fn map<U: Send + 'static>(self, map: impl FnOnce(T) -> U + Send + 'static) -> Eventual<U> {
         match self {
-            Self::Now(found) => Finding::Now(found.map(map)),
-            Self::Later(finding) => Finding::later(async move { finding.await.map(map) }),
+            Self::Now(found) => Eventual::Now(found.map(map)),
+            Self::Later(finding) => Eventual::later(async move { finding.await.map(map) }),
         }
     }
 }
 
-impl<T: Send + 'static> From<Lookup<T>> for Finding<T> {
+impl<T: Send + 'static> From<Lookup<T>> for Eventual<T> {
     fn from(lookup: Lookup<T>) -> Self {
         match lookup {
             Lookup::Hit(hit) => Self::Now(Ok(hit)),
