@@ -80,7 +80,7 @@ impl<'a> Routes<'a> {
     fn token(&mut self, aws: &AwsSettings, domain: &DomainId, plane: &ControlPlane) -> TokenHandle {
         let keeper = || {
             let settings = KeeperSettings {
-                asked: aws.token_lifetime.asked(),
+                requested_lifetime: aws.token_lifetime.requested(),
                 clock: self.clock.clone(),
                 ..KeeperSettings::new(domain.to_string())
             };

@@ -212,7 +212,7 @@ impl TokenLifetime {
     }
 
     /// What the keeper compares the real lifetime with.
-    pub(crate) fn asked(self) -> Option<Duration> {
+    pub(crate) fn requested(self) -> Option<Duration> {
         match self {
             Self::Fixed(life) => Some(life),
             Self::Session => None,

@@ -101,7 +101,7 @@ impl Keeper {
 
     /// Publishes the new generation and returns when to renew it.
     fn succeed(&mut self, minted: &Minted, cause: MintCause) -> Instant {
-        let lifetime = schedule::believable_lifetime(minted.lifetime, self.settings.asked);
+        let lifetime = schedule::believable_lifetime(minted.lifetime, self.settings.requested_lifetime);
         let now = Instant::now();
         let expires_on_calendar = self.settings.clock.since_epoch() + lifetime;
         let mut failures = 0;

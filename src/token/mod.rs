@@ -157,7 +157,7 @@ pub struct KeeperSettings {
     /// The name of this keeper in logs, for example the domain.
     pub label: Arc<str>,
     /// The lifetime that the source requests; `None` if the token expires with the role session.
-    pub asked: Option<Duration>,
+    pub requested_lifetime: Option<Duration>,
     /// The first mint waits a random part of this, so that a fleet that starts at once stays below AWS's quota.
     pub start_spread: Duration,
     /// Calendar time; it shows that the machine slept.
@@ -167,7 +167,12 @@ pub struct KeeperSettings {
 impl KeeperSettings {
     /// Settings for twelve-hour tokens on the machine's clock, minted at once.
     pub fn new(label: impl Into<Arc<str>>) -> Self {
-        Self { label: label.into(), asked: Some(MAX_LIFETIME), start_spread: Duration::ZERO, clock: Clock::system() }
+        Self {
+            label: label.into(),
+            requested_lifetime: Some(MAX_LIFETIME),
+            start_spread: Duration::ZERO,
+            clock: Clock::system(),
+        }
     }
 }
 

@@ -85,7 +85,7 @@ fn stage(steps: impl IntoIterator<Item = Step>) -> Stage {
 fn stage_with(steps: impl IntoIterator<Item = Step>, forever: Option<MintErrorKind>, asked: Option<Duration>) -> Stage {
     let script = Script::new(steps, forever);
     let clock = Clock::system();
-    let settings = KeeperSettings { asked, clock: clock.clone(), ..KeeperSettings::new("acme") };
+    let settings = KeeperSettings { requested_lifetime: asked, clock: clock.clone(), ..KeeperSettings::new("acme") };
     let tasks = Tasks::new();
     let handle = keep(Arc::clone(&script) as Arc<dyn TokenSource>, settings, &tasks);
     Stage { script, handle, clock, tasks }

@@ -46,12 +46,14 @@ impl Selection {
     }
 }
 
+/// Whether a request with these headers may want less than the whole.
+pub(super) fn is_conditional(headers: &HeaderMap) -> bool {
+    headers.contains_key(IF_NONE_MATCH) || headers.contains_key(RANGE)
+}
+
 /// Decides for a representation with the strong entity tag `etag`, quotes included; `length` is given in bytes where
 /// parts of it are served.
 pub(super) fn decide(method: &Method, headers: &HeaderMap, etag: &HeaderValue, length: Option<u64>) -> Precondition {
-    if !headers.contains_key(IF_NONE_MATCH) && !headers.contains_key(RANGE) {
-        return Precondition::Send(Selection::Whole);
-    }
     let etag = etag.to_str().unwrap_or_default();
     if none_match(values(headers, &IF_NONE_MATCH), etag) {
         return Precondition::NotModified;

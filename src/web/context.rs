@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, PROXY_AUTHORIZATION};
-use http::{Method, Request, Uri};
+use http::{HeaderName, Method, Request, Uri};
 use tokio::time::Instant;
 
 use super::Site;
@@ -87,12 +87,13 @@ impl RequestContext {
 
 /// Takes the credentials out of the headers. Only uploads look at them, and at `Authorization` alone.
 fn take_credentials(headers: &mut HeaderMap) -> HeaderMap {
+    const SECRET: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
     let mut credentials = HeaderMap::new();
-    for value in headers.get_all(AUTHORIZATION) {
-        credentials.append(AUTHORIZATION, value.clone());
-    }
-    for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
-        headers.remove(name);
+    if headers.keys().any(|name| SECRET.contains(name)) {
+        credentials.extend(headers.get_all(AUTHORIZATION).iter().map(|value| (AUTHORIZATION, value.clone())));
+        for name in SECRET {
+            headers.remove(name);
+        }
     }
     credentials
 }

@@ -90,7 +90,7 @@ fn needs_body(context: &RequestContext) -> impl FnOnce(Sha256) -> bool + Send + 
 
 /// The name under which a browser saves the file.
 fn disposition(file: &FileName) -> HeaderValue {
-    let mut disposition = String::with_capacity(24 + file.as_str().len());
+    let mut disposition = String::with_capacity(23 + file.as_str().len());
     disposition.push_str("attachment; filename=\"");
     disposition.extend(file.as_str().split(|c: char| !c.is_ascii_graphic()));
     disposition.push('"');

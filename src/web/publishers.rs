@@ -5,6 +5,9 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde::Deserialize;
@@ -74,7 +77,7 @@ impl Publishers {
 
     /// Whose token these headers show, if it is good for this route.
     pub fn recognise(&self, headers: &HeaderMap, route: &str) -> Option<&Publisher> {
-        let shown = Sha256::of(&shown_token(headers)?).0;
+        let shown = Sha256::of(&presented_token(headers)?).0;
         let mut found = 0_u64;
         // No early exit: the time must not tell how far a comparison came, or which entry fits.
         for (position, publisher) in (1..).zip(self.0.iter()) {
@@ -157,7 +160,7 @@ impl ProjectPattern {
 }
 
 /// The token of a request: a bearer token, or the password of basic authentication, whatever the user name is.
-fn shown_token(headers: &HeaderMap) -> Option<Vec<u8>> {
+fn presented_token(headers: &HeaderMap) -> Option<Vec<u8>> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let (scheme, rest) = value.to_str().ok()?.split_once(' ')?;
@@ -167,33 +170,16 @@ fn shown_token(headers: &HeaderMap) -> Option<Vec<u8>> {
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let pair = from_base64(rest.trim())?;
+    let pair = BASE64.decode(rest.trim()).ok()?;
     let colon = pair.iter().position(|byte| *byte == b':')?;
     Some(pair[colon + 1..].to_vec()).filter(|token| !token.is_empty())
 }
 
 /// Standard base64 (RFC 4648, section 4), with or without its padding.
-fn from_base64(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
-    let (mut bits, mut count) = (0_u32, 0);
-    for letter in text.trim_end_matches('=').bytes() {
-        let value = match letter {
-            b'A'..=b'Z' => letter - b'A',
-            b'a'..=b'z' => letter - b'a' + 26,
-            b'0'..=b'9' => letter - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = (bits << 6) | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from((bits >> count) & 0xff).ok()?);
-        }
-    }
-    Some(bytes)
-}
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 #[cfg(test)]
 mod tests {

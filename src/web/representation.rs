@@ -18,7 +18,7 @@ use http::{Method, StatusCode};
 
 use super::Response;
 use super::body::ResponseBody;
-use super::conditional::{Precondition, Selection, decide};
+use super::conditional::{Precondition, Selection, decide, is_conditional};
 use super::context::RequestContext;
 use super::headers::{
     CACHE_STATUS, IMMUTABLE, NO_STORE, REQUEST_ID, REVALIDATE, VARY_NEGOTIATED, cache_status, printable,
@@ -32,7 +32,7 @@ use wheelport_index::{Sha256, render};
 use wheelport_runtime::{Joined, SingleFlight, Tasks, blocking};
 
 /// Room for the headers of any response of ours.
-const HEADERS: usize = 16;
+const HEADERS: usize = 12;
 /// What a rendered document weighs in memory besides its bytes, in bytes.
 const OVERHEAD: usize = 1024;
 const GZIP_LEVEL: u32 = 6;
@@ -43,9 +43,8 @@ const RENDER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(12);
 /// What a complete response carries besides its bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Representation {
+    /// With the strong entity tag; without one there are no conditions and no ranges.
     headers: HeaderMap,
-    /// The strong entity tag, with quotes; without one there are no conditions and no ranges.
-    etag: Option<HeaderValue>,
     /// The length in bytes, if known.
     length: Option<u64>,
     /// Whether parts are served.
@@ -83,7 +82,7 @@ impl Representation {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         security_headers(&mut headers);
-        Self { headers, etag: None, length, has_ranges: false }
+        Self { headers, length, has_ranges: false }
     }
 
     /// A document that is made for one request and must not be stored.
@@ -124,7 +123,7 @@ impl Representation {
 
     fn with_etag(self, etag: String) -> Self {
         let etag = HeaderValue::from_maybe_shared(Bytes::from(etag)).expect("an entity tag is printable");
-        Self { etag: Some(etag.clone()), ..self }.with(ETAG, etag)
+        self.with(ETAG, etag)
     }
 
     /// The response to a request for this representation: the whole of it, a part, or 304 (RFC 9110, 13 and 14).
@@ -135,8 +134,8 @@ impl Representation {
         served: Option<Served>,
         body: impl FnOnce(Selection) -> Result<ResponseBody, Problem>,
     ) -> Result<Response, Problem> {
-        let decision = match (&self.etag, self.length) {
-            (Some(etag), Some(length)) => {
+        let precondition = match (self.headers.get(ETAG), self.length) {
+            (Some(etag), Some(length)) if is_conditional(&context.headers) => {
                 decide(&context.method, &context.headers, etag, self.has_ranges.then_some(length))
             }
             _ => Precondition::Send(Selection::Whole),
@@ -146,7 +145,7 @@ impl Representation {
         if let Some(served) = served {
             response.headers_mut().insert(CACHE_STATUS, cache_status(served));
         }
-        match decision {
+        match precondition {
             Precondition::NotModified => {
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
                 forget_content(response.headers_mut());

@@ -31,8 +31,10 @@ pub(super) async fn steps(
     domain: &DomainId,
 ) -> Vec<Finding> {
     let tasks = Tasks::new();
-    let settings =
-        KeeperSettings { asked: target.aws.token_lifetime.asked(), ..KeeperSettings::new(domain.name.as_str()) };
+    let settings = KeeperSettings {
+        requested_lifetime: target.aws.token_lifetime.requested(),
+        ..KeeperSettings::new(domain.name.as_str())
+    };
     let handle = keep(control.token_source(domain, target.aws.token_lifetime), settings, &tasks);
     let (token, has_token) = token(&handle).await;
     let clock = clock(control.clock_skew());
