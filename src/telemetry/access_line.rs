@@ -141,6 +141,12 @@ fn address(line: &mut Vec<u8>, before: &[u8], address: IpAddr) {
 }
 
 fn text(line: &mut Vec<u8>, text: &str) {
+    // Nearly all text needs no escapes.
+    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        line.push(b'"');
+        line.extend_from_slice(text.as_bytes());
+        return line.push(b'"');
+    }
     serde_json::to_writer(line, text).expect("text can be written to memory");
 }
 

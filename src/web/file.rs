@@ -13,7 +13,7 @@ use super::context::RequestContext;
 use super::eventual::Eventual;
 use super::headers::values;
 use super::problem::Problem;
-use super::representation::Representation;
+use super::representation::{ImmutableType, Representation};
 use super::{Response, Site};
 use crate::flow::{OpenFile, Route, Served};
 use wheelport_index::{FileAddress, FileName, Sha256};
@@ -53,8 +53,7 @@ impl FoundFile {
             OpenFile::Bypass { length, sha256, .. } => (*length, *sha256),
             OpenFile::Described { length, sha256 } => (Some(*length), Some(*sha256)),
         };
-        let binary = HeaderValue::from_static("application/octet-stream");
-        let representation = Representation::immutable(binary, length, sha256)
+        let representation = Representation::immutable(ImmutableType::File, length, sha256)
             .with(CONTENT_DISPOSITION, disposition(&self.address.file));
         let served = self.served();
         representation.respond(context, Some(served), |selection| self.body(site, selection))

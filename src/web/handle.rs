@@ -34,7 +34,7 @@ use super::memo::Memo;
 use super::ops;
 use super::problem::{self, Problem};
 use super::refusal::Refusal;
-use super::representation::{Document, Representation};
+use super::representation::{Document, ImmutableType, Representation};
 use super::upload::{Upload, UploadedFile};
 use super::{Response, Site};
 use crate::flow::{Served, ServedMetadata};
@@ -205,8 +205,7 @@ impl Found {
             Self::File(file) => file.respond(site, context),
             Self::Metadata(ServedMetadata { metadata, served }) => {
                 let (length, sha256) = (metadata.bytes.len() as u64, metadata.sha256);
-                let text = HeaderValue::from_static("text/plain; charset=utf-8");
-                let representation = Representation::immutable(text, Some(length), Some(sha256));
+                let representation = Representation::immutable(ImmutableType::Text, Some(length), Some(sha256));
                 representation.respond(context, Some(served), |selection| Ok(selection.of(&metadata.bytes).into()))
             }
             Self::Uploaded(uploaded) => uploaded.respond(context),

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use foldhash::quality::RandomState;
@@ -65,6 +65,41 @@ pub(super) enum Content {
     List(Arc<ListContent>),
 }
 
+/// What can be immutable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ImmutableType {
+    File,
+    /// Core metadata.
+    Text,
+}
+
+impl ImmutableType {
+    fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::File => "application/octet-stream",
+            Self::Text => "text/plain; charset=utf-8",
+        })
+    }
+
+    /// The headers that all of a type share, with places for those that differ: a copy never has to grow.
+    fn headers(self) -> HeaderMap {
+        let place = HeaderValue::from_static("");
+        let shared = Representation::new(self.content_type(), Some(0))
+            .with(CACHE_CONTROL, IMMUTABLE)
+            .with(ACCEPT_RANGES, HeaderValue::from_static("bytes"))
+            .with(CACHE_STATUS, cache_status(Served::Hit))
+            .with(ETAG, place.clone())
+            .with(REQUEST_ID, place.clone());
+        match self {
+            Self::File => shared.with(CONTENT_DISPOSITION, place).headers,
+            Self::Text => shared.headers,
+        }
+    }
+}
+
+static FILE_HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| ImmutableType::File.headers());
+static TEXT_HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| ImmutableType::Text.headers());
+
 type DocumentKey = (Sha256, Format, ContentCoding);
 
 /// The rendered documents of the index.
@@ -90,15 +125,20 @@ impl Representation {
         Self::new(content_type, Some(length as u64)).with(CACHE_CONTROL, NO_STORE)
     }
 
-    /// Bytes that never change behind their address, as far as a digest vouches for them.
-    pub(super) fn immutable(content_type: HeaderValue, length: Option<u64>, sha256: Option<Sha256>) -> Self {
-        let new = Self::new(content_type, length);
-        match sha256 {
-            Some(sha256) => Self { has_ranges: true, ..new.with_etag(quoted(sha256)) }
-                .with(CACHE_CONTROL, IMMUTABLE)
-                .with(ACCEPT_RANGES, HeaderValue::from_static("bytes")),
-            None => new.with(CACHE_CONTROL, REVALIDATE),
-        }
+    /// A file or core metadata: bytes that never change behind their address, as far as a digest vouches for them.
+    pub(super) fn immutable(media_type: ImmutableType, length: Option<u64>, sha256: Option<Sha256>) -> Self {
+        let Some(sha256) = sha256 else {
+            return Self::new(media_type.content_type(), length).with(CACHE_CONTROL, REVALIDATE);
+        };
+        let mut headers = match media_type {
+            ImmutableType::File => FILE_HEADERS.clone(),
+            ImmutableType::Text => TEXT_HEADERS.clone(),
+        };
+        match length {
+            Some(length) => headers.insert(CONTENT_LENGTH, HeaderValue::from(length)),
+            None => headers.remove(CONTENT_LENGTH),
+        };
+        Self { headers, length, has_ranges: true }.with_etag(quoted(sha256))
     }
 
     /// A document that clients may keep and must ask about.
