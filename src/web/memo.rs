@@ -1,8 +1,8 @@
 //! Remembers what a pure function said of two strings: of host and path, and of the two headers of negotiation. Clients
 //! send the same few of both all day.
 //!
-//! A page of 75 KB with gzip is served 1.08 times, and a file of 10 KB 1.05 times as often per CPU second with it as
-//! without (`scripts/compare --only before`, pip's own headers). Each thread remembers for itself, which takes no lock.
+//! A CPU second serves 1.08 times as many pages with it as without, and 1.07 times as many small files (two builds that
+//! differ in this alone, taking turns, with the headers that pip sends). Each thread remembers for itself, without a lock.
 
 use std::hash::BuildHasher as _;
 
