@@ -49,7 +49,7 @@ class Alternative:
 
 
 def install(venvs: Path, name: str, requirements: tuple[str, ...]) -> Path:
-    """A virtual environment with exactly this; made anew when the requirements change. Returns its programs."""
+    """A virtual environment with exactly this; made again when the requirements change. Returns its programs."""
     home = venvs / name
     marker, wanted = home / "installed", "\n".join((sys.version, *requirements))
     if not marker.exists() or marker.read_text() != wanted:

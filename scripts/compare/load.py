@@ -49,7 +49,7 @@ def check(server: Server, request: Request) -> tuple[int, str]:
         body = answer.read()
         if answer.status != request.status:
             raise Void(f"{server.name} answers {request.path} with {answer.status}")
-        # Who compresses anew for each answer may put the time into the compressed form.
+        # A server that compresses each response again may put the time into the compressed form.
         said = gzip.decompress(body) if answer.headers.get("Content-Encoding") == "gzip" else body
     return len(body), hashlib.sha256(said).hexdigest()
 

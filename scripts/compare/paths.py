@@ -1,4 +1,4 @@
-"""The paths that are compared: for each, one request to us, one to somebody else, and the ratio to be reached."""
+"""The paths that are compared: for each, one request to us, one to another server, and the target ratio."""
 
 import shutil
 import statistics
@@ -137,7 +137,7 @@ def warm_paths(stage: Stage, ours: Server, wheels: dict[str, data.Wheel], files:
 
 
 def cold_file(stand: Path, stage: Stage, origin: Server, control: int, wheel: data.Wheel, rounds: int) -> dict:
-    """One client and a file that nobody asked for before: first byte and whole body, beside straight at upstream.
+    """One client and a file that no client asked for before: first byte and whole body, beside straight at upstream.
 
     Once with an upstream as fast as memory, where both cores are the limit, and once with one of 200 MB/s.
     """
@@ -165,7 +165,7 @@ def _cold_file(stand: Path, stage: Stage, origin: Server, control: int, wheel: d
 
 
 def storm(stand: Path, stage: Stage, origin: Server, control: int, wheel: data.Wheel, clients: int) -> dict:
-    """Many clients on one file that nobody asked for before, then the same once it is there."""
+    """Many clients on one file that no client asked for before, then the same once it is there."""
     ours = stage.wheelport(origin.port, control, name="storm")
     get(ours, f"/{data.PREFIX}/{wheel.project}/", JSON)
     asked = int(get(origin, "/_asked", {})[0])

@@ -84,7 +84,7 @@ class Server:
         return total
 
     def forget_peak(self) -> None:
-        """Begins to watch for the peak anew."""
+        """Begins to watch for the peak again."""
         for pid in self.tree():
             try:
                 Path(f"/proc/{pid}/clear_refs").write_text("5")

@@ -116,7 +116,7 @@ impl<'a> Routes<'a> {
     }
 }
 
-/// Asks where a repository answers, until that is known.
+/// Asks where a repository is served, until that is known.
 async fn resolve(plane: &ControlPlane, domain: &DomainId, repository: &RepositoryName) -> Endpoint {
     const LONGEST_PAUSE: Duration = Duration::from_secs(30);
     let mut pause = Duration::from_secs(1);

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub struct Policy {
     /// How long a page is served without asking upstream.
     pub fresh_for: Duration,
-    /// How long after that it is served at once while it is refreshed behind the answer.
+    /// How long after that it is served at once while it is refreshed in the background.
     pub stale_while_revalidate: Duration,
     /// How long after the end of freshness it may be served when upstream fails.
     pub stale_if_error: Duration,

@@ -19,7 +19,7 @@ pub struct CacheSettings {
     pub memory: Size,
     /// Page freshness.
     pub fresh_for: HumanDuration,
-    /// How long a stale page is served while it is refreshed behind the answer.
+    /// How long a stale page is served while it is refreshed in the background.
     pub stale_while_revalidate: HumanDuration,
     /// How long a stale page may be served when upstream fails.
     pub stale_if_error: HumanDuration,

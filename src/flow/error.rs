@@ -115,17 +115,17 @@ pub enum Cause {
     /// No connection to the repository.
     #[error("The repository cannot be reached at the moment.")]
     Connect,
-    /// The repository did not answer in time.
-    #[error("The repository did not answer in time.")]
+    /// The repository did not respond in time.
+    #[error("The repository did not respond in time.")]
     Timeout,
     /// The repository asked us to slow down.
     #[error("The repository limits the rate of requests at the moment.")]
     Throttled,
-    /// The repository answered with an error of its own.
-    #[error("The repository failed to answer.")]
+    /// The repository responded with an error of its own.
+    #[error("The repository failed to respond.")]
     Upstream,
-    /// The repository's answer broke off or cannot be understood.
-    #[error("The repository's answer was incomplete or unreadable.")]
+    /// The repository's response broke off or cannot be understood.
+    #[error("The repository's response was incomplete or unreadable.")]
     Broken,
     /// A limit of this server is reached.
     #[error("This server is busy.")]
@@ -136,7 +136,7 @@ pub enum Cause {
     /// The cache directory is full, unreadable or unwritable.
     #[error("This server cannot use its storage at the moment.")]
     Storage,
-    /// An upload broke off where nobody can say whether the repository has taken it.
+    /// An upload broke off where it is unknown whether the repository has taken it.
     #[error("Whether the repository has taken the file is unknown; uploading the same file again is safe.")]
     OutcomeUnknown,
 }

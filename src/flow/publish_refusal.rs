@@ -35,7 +35,7 @@ pub(super) fn refused(error: &PublishError, project: &ProjectName, version: &str
                 .to_owned(),
         ),
         PublishError::Refused { status, message } => {
-            because(format!("the repository answered with status {status}{}", repeated(message.as_deref())))
+            because(format!("the repository responded with status {status}{}", repeated(message.as_deref())))
         }
         PublishError::NoRepository => because(
             "the repository behind this route does not exist; its operator finds the details with 'wheelport check'"

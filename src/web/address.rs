@@ -3,7 +3,7 @@
 //! A parser of its own instead of a router's tree, because the shapes overlap and clients are sloppy: slashes come
 //! doubled, `+` comes as `%2B`, names come in any spelling. The path is split while it is still encoded, and every
 //! segment is decoded exactly once; what still looks like an escape, a separator or a relative segment after that is
-//! refused, so that nobody behind this module meets a second meaning of the same bytes.
+//! refused, so that no code behind this module finds a second meaning in the same bytes.
 //!
 //! `R` stands for `/pypi/{route}` with a configured route, or for nothing, which means the default route.
 //!
@@ -138,7 +138,7 @@ pub(super) struct Parsed {
     /// What is addressed.
     pub address: Address,
     /// Where a reading request belongs instead: a relative reference (RFC 3986, 4.2) of one or more `../`, then the
-    /// proper last segment with its slash. Set where relative links of the answer would lead astray or the name is
+    /// proper last segment with its slash. Set where relative links of the response would lead astray or the name is
     /// not normalised; never for doubled slashes alone.
     pub redirect: Option<String>,
 }

@@ -21,7 +21,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Suffixes below which nobody can register a public name.
+/// Suffixes below which no public name can be registered.
 const PRIVATE_SUFFIXES: [&str; 7] =
     [".localhost", ".local", ".internal", ".lan", ".home.arpa", ".svc", ".svc.cluster.local"];
 
@@ -154,12 +154,12 @@ impl HostPattern {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum UploadPolicy {
-    /// Nobody.
+    /// No one.
     #[default]
     Off,
-    /// Whoever reaches the port.
+    /// Anyone who can reach the port.
     Anonymous,
-    /// Who shows a token.
+    /// Clients that present a token.
     Token,
 }
 
@@ -224,7 +224,7 @@ impl HostPolicy {
         let Some(authority) = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://")) else {
             return false;
         };
-        // Whoever terminates TLS in front of us changes the scheme, so only host and port are compared.
+        // A proxy that terminates TLS in front of us changes the scheme, so only host and port are compared.
         authority.eq_ignore_ascii_case(&host.authority)
             || self.public_origin.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(origin))
     }

@@ -184,7 +184,7 @@ fn only_trusted_proxies_are_believed() {
     assert_eq!(client("fd00::1", &["[2001:db8::9]:4711"]), "2001:db8::9");
     assert_eq!(client("::ffff:10.0.0.1", &["203.0.113.9"]), "203.0.113.9");
     assert_eq!(client("10.0.0.1", &["203.0.113.9, unknown"]), "10.0.0.1");
-    assert_eq!(client("10.0.0.1", &["10.0.0.2"]), "10.0.0.2", "nobody but proxies");
+    assert_eq!(client("10.0.0.1", &["10.0.0.2"]), "10.0.0.2", "only proxies");
     assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
 }
 

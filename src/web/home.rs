@@ -98,7 +98,7 @@ fn page(model: &HomeModel<'_>) -> String {
     ));
     page.push_str(STYLE);
     page.push_str(INTRODUCTION);
-    // The default route first, and open; whoever opens another one knows why.
+    // The default route first, and open; a reader who opens another one knows why.
     let (default, others): (Vec<_>, Vec<_>) = model.routes.iter().partition(|route| route.default);
     for (position, route) in default.into_iter().chain(others).enumerate() {
         section(&mut page, model.base, route, position == 0);

@@ -126,7 +126,7 @@ fn format<'a>(accept: impl IntoIterator<Item = &'a str>) -> Result<Format, Refus
     .ok_or(Refusal::NotAcceptable)
 }
 
-/// The coding for all values of `Accept-Encoding`. Whoever says nothing gets the identity, and so does whoever
+/// The coding for all values of `Accept-Encoding`. A client that says nothing gets the identity, and so does one that
 /// excludes everything, since a page that cannot be read beats no page.
 fn coding<'a>(accept_encoding: impl IntoIterator<Item = &'a str>) -> ContentCoding {
     let (mut zstd, mut gzip, mut identity, mut star) = (None, None, None, None);

@@ -48,7 +48,7 @@ pub(crate) enum Refusal {
     )]
     NotAcceptable,
     /// The address is good, the method is not.
-    #[error("This address answers {allowed} only.")]
+    #[error("This address takes {allowed} only.")]
     MethodNotAllowed {
         /// The methods that work, as the `Allow` header lists them.
         allowed: &'static str,

@@ -164,7 +164,7 @@ fn files_are_short(tree: &Tree, sources: &Sources) -> Vec<String> {
     faults
 }
 
-/// A file that no module declares is compiled by nobody and read by none of these rules.
+/// A file that no module declares is not compiled and read by none of these rules.
 fn every_file_is_a_module(tree: &Tree, sources: &Sources) -> Vec<String> {
     let known: BTreeSet<&String> = tree.modules.iter().map(|module| &module.file).collect();
     sources.keys().filter(|file| !known.contains(file)).map(|file| format!("{file}: no module declares it")).collect()

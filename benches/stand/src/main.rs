@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_mins(5);
 const USAGE: &str = "usage:
   stand serve --dir DIR [--listen ADDRESS] [--delay MILLISECONDS] [--rate MEGABYTES] [--gzip yes]
       answer the files of DIR from memory; `index.json` stands for the address of its directory, with a final slash;
-      with --gzip, NAME.gz is given to whoever accepts gzip; with --rate, a body comes no faster than so many millions of
+      with --gzip, NAME.gz is given to clients that accept gzip; with --rate, a body comes no faster than so many millions of
       bytes a second, instead of as fast as memory
   stand fetch --to ADDRESS --path PATH --expect FILE [--clients NUMBER]
       get one address with so many clients at once, each over its own connection; the first client compares every byte
