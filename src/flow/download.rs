@@ -198,8 +198,8 @@ impl DownloadTask<'_> {
                         self.resumable = false;
                     }
                     let written = self.written().await?;
-                    let begun = written > 0 || matches!(error, UpstreamError::CannotResume);
-                    if !begun || attempt >= ATTEMPTS {
+                    // Once readers have the headers, only another attempt can help them, whether or not a byte arrived.
+                    if self.pipeline.is_none() || attempt >= ATTEMPTS {
                         return Err(Failure::Upstream(self.meaning(&error).await));
                     }
                     tracing::info!(file = %self.address.file, written, %error, "upstream broke off; trying again");

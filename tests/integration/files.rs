@@ -310,13 +310,23 @@ async fn a_broken_download_starts_over_where_upstream_has_not_shown_ranges() {
     let whole = Reply::ok(sdist.bytes.clone());
     proxy.upstream.on_each(
         &sdist.upstream(),
-        [whole.clone().cut_after(100_000), whole.clone().cut_after(50_000), whole.clone().cut_after(299_999), whole],
+        [whole.clone().cut_after(100_000), whole.clone().cut_after(0), whole.clone().cut_after(299_999), whole],
     );
     assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
     let asked = proxy.upstream.requests_to(&sdist.upstream());
     assert_eq!(asked.len(), 4);
     assert!(asked.iter().all(|seen| seen.header("range").is_none()), "{asked:?}");
     proxy.kept_by("blobs", 1).await;
+}
+
+#[tokio::test]
+async fn a_download_that_breaks_off_before_its_first_byte_is_requested_again() {
+    let (proxy, sdist) = (Proxy::start().await, Sample::sdist("1.0", 300_000));
+    list(&proxy.upstream, &[&sdist]);
+    let whole = Reply::ok(sdist.bytes.clone());
+    proxy.upstream.on_each(&sdist.upstream(), [whole.clone().cut_after(0), whole]);
+    assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
+    assert_eq!(proxy.asked(&sdist.upstream()), 2);
 }
 
 #[tokio::test]
