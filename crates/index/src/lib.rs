@@ -6,6 +6,7 @@
 //! build on this crate.
 
 mod address;
+mod archive;
 mod digest;
 mod excerpt;
 mod filename;
@@ -21,6 +22,7 @@ mod sdist;
 mod version;
 pub mod wheel;
 
+pub use archive::{ArchiveError, ReadAt};
 pub use digest::{Algorithm, Hashed, Hasher, Hashes, InvalidDigest, Sha256, hex};
 pub use excerpt::{excerpt, shortened};
 pub use filename::{Distribution, FileKind, FileName, InvalidComponent, VersionSegment};

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::address;
 use crate::digest::Hashes;
-use crate::filename::{FileKind, FileName};
+use crate::filename::FileKind;
 use crate::name::ProjectName;
 use crate::page::{CoreMetadata, File, Page, Yanked};
 
@@ -238,7 +238,7 @@ impl<'a> HtmlReader<'a> {
         if files.is_empty() && self.anchors > 0 {
             return Err(ParseError::NotAnIndex("it has links, but none of them is a file"));
         }
-        if !marked && !files.iter().any(|file| belongs_to(&file.name, self.project)) {
+        if !marked && !files.iter().any(|file| file.name.belongs_to(self.project)) {
             return Err(ParseError::NotAnIndex("it neither calls itself one nor links a file of the project"));
         }
         let status = self.status.and_then(|status| project_status(&status, self.status_reason.as_deref()));
@@ -253,10 +253,6 @@ impl<'a> HtmlReader<'a> {
         };
         Ok(ParsedPage { page, skipped })
     }
-}
-
-fn belongs_to(file: &FileName, name: &ProjectName) -> bool {
-    file.distribution().is_some_and(|distribution| distribution.project == *name)
 }
 
 /// The digests of a link's fragment: `sha256=…`, several joined with `&`.

@@ -77,7 +77,7 @@ impl<'a> Releases<'a> {
         let positions: HashMap<VersionKey, usize> =
             releases.iter().enumerate().map(|(position, release)| (release.key.clone(), position)).collect();
         for file in &page.files {
-            let position = version::of_file(file, &page.name).and_then(|text| positions.get(&VersionKey::of(&text)));
+            let position = version::of_file(file).and_then(|text| positions.get(&VersionKey::of(text)));
             if let Some(position) = position {
                 releases[*position].files.push(file);
             }
