@@ -40,14 +40,13 @@ pub(crate) fn of_file(file: &File) -> Option<&str> {
 ///
 /// Where upstream keeps a file elsewhere, the version in its address here was read from its name. That is a guess, and
 /// adds nothing to a list that upstream gave.
-pub(crate) fn listed(page: &Page) -> Vec<String> {
+pub(crate) fn listed(page: &Page) -> Vec<&str> {
     let mut seen = HashSet::new();
     let upstream = page.versions.iter().flatten().map(String::as_str);
     let is_known = |file: &&File| page.versions.is_none() || file.url.is_none();
     upstream
         .chain(page.files.iter().filter(is_known).filter_map(of_file))
         .filter(|text| seen.insert(VersionKey::of(text)))
-        .map(str::to_owned)
         .collect()
 }
 
@@ -110,7 +109,7 @@ mod tests {
             {"filename": "b-7-2.0.tar.gz", "url": "/packages/b-7-2.0.tar.gz"}]"#;
         assert_eq!(listed(&page(&format!("{{{files}}}"))), ["1.0", "2.0"]);
         assert_eq!(listed(&page(&format!(r#"{{"versions": ["1.0"], {files}}}"#))), ["1.0"]);
-        assert_eq!(listed(&page(&format!(r#"{{"versions": [], {files}}}"#))), Vec::<String>::new());
+        assert_eq!(listed(&page(&format!(r#"{{"versions": [], {files}}}"#))), Vec::<&str>::new());
     }
 
     #[test]
