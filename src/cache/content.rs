@@ -7,11 +7,12 @@ use foldhash::quality::RandomState;
 use serde::Serialize;
 
 use super::records::Weighted;
-use wheelport_index::Hasher;
-use wheelport_index::{File, FileAddress, FileName, Page, ProjectList, Sha256};
+use wheelport_index::{CoreMetadata, File, FileAddress, FileName, Hasher, Hashes, Page, ProjectList, Sha256, Yanked};
 
 /// What one file of a page weighs in memory besides its own strings, in bytes: a rounded measurement.
 const FILE_OVERHEAD: usize = 512;
+/// What one string of a list of strings weighs besides its characters, in bytes.
+const TEXT_OVERHEAD: usize = 64;
 /// What one name of a list weighs besides its characters, in bytes.
 const NAME_OVERHEAD: usize = 64;
 /// What anything weighs besides its parts, in bytes.
@@ -75,13 +76,42 @@ impl ListContent {
 
 impl Weighted for PageContent {
     fn weight(&self) -> usize {
-        let text = |file: &File| {
-            file.name.as_str().len() * 2
-                + file.hashes.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
-                + file.requires_python.as_ref().map_or(0, String::len)
-        };
-        self.page.files.iter().map(|file| FILE_OVERHEAD + text(file)).sum::<usize>() + OVERHEAD
+        let page = &self.page;
+        let versions: usize = page.versions.iter().flatten().map(|version| TEXT_OVERHEAD + version.len()).sum();
+        let status = page.status.as_ref().map_or(0, |status| status.status.len() + length(status.reason.as_ref()));
+        let extra = page.extra.weight() + page.meta_extra.weight();
+        page.files.iter().map(file_weight).sum::<usize>() + versions + status + extra + OVERHEAD
     }
+}
+
+/// What one file of a page weighs with all of its strings.
+fn file_weight(file: &File) -> usize {
+    let hashes = |hashes: &Hashes| hashes.iter().map(|(name, value)| TEXT_OVERHEAD + name.len() + value.len()).sum();
+    let metadata: usize = match &file.core_metadata {
+        CoreMetadata::Hashed(digests) => hashes(digests),
+        CoreMetadata::Absent | CoreMetadata::Available => 0,
+    };
+    let yanked = match &file.yanked {
+        Yanked::Because(reason) => reason.len(),
+        Yanked::No | Yanked::Yes => 0,
+    };
+    let texts = [&file.requires_python, &file.upload_time].map(|text| length(text.as_ref()));
+    let provenance = length(file.provenance.as_ref().and_then(Option::as_ref));
+    let address = file.version.as_str().len() + file.url.as_ref().map_or(0, |url| url.as_str().len());
+    let digests: usize = hashes(&file.hashes);
+    FILE_OVERHEAD
+        + file.name.as_str().len() * 2
+        + address
+        + digests
+        + metadata
+        + yanked
+        + texts.iter().sum::<usize>()
+        + provenance
+        + file.extra.weight()
+}
+
+fn length(text: Option<&String>) -> usize {
+    text.map_or(0, String::len)
 }
 
 impl Weighted for ListContent {

@@ -182,7 +182,7 @@ mod tests {
             core_metadata: CoreMetadata::Absent,
             gpg_sig: None,
             provenance: None,
-            extra: serde_json::Map::new(),
+            extra: wheelport_index::Extra::default(),
         })
     }
 

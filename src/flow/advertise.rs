@@ -63,7 +63,7 @@ mod tests {
             core_metadata: CoreMetadata::Absent,
             gpg_sig: None,
             provenance: None,
-            extra: serde_json::Map::new(),
+            extra: wheelport_index::Extra::default(),
         })
     }
 
@@ -88,8 +88,8 @@ mod tests {
                 file("a.whl", Some(unknown), None)?,
             ],
             status: None,
-            meta_extra: serde_json::Map::new(),
-            extra: serde_json::Map::new(),
+            meta_extra: wheelport_index::Extra::default(),
+            extra: wheelport_index::Extra::default(),
         };
         advertise_core_metadata(&mut page.files, &store, 1 << 20);
         let mut hashed = Hashes::default();

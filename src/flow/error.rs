@@ -49,6 +49,12 @@ pub enum Error {
         /// The file, without `.metadata`.
         file: FileName,
     },
+    /// The repository has put the project into quarantine (PEP 792): none of its files is offered.
+    #[error("The project '{project}' is in quarantine: the repository offers none of its files.")]
+    Quarantined {
+        /// The project.
+        project: ProjectName,
+    },
     /// The route has no project list.
     #[error("This route offers no project list: {reason}.")]
     ListNotOffered {
@@ -166,6 +172,7 @@ impl Error {
             Self::NoSuchVersion { .. } => "no-such-version",
             Self::NoSuchFile { .. } => "no-such-file",
             Self::NoCoreMetadata { .. } => "no-core-metadata",
+            Self::Quarantined { .. } => "quarantined",
             Self::ListNotOffered { .. } => "list-not-offered",
             Self::Denied { .. } => "denied",
             Self::Unavailable { cause, .. } => cause.code(),

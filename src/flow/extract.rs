@@ -1,15 +1,24 @@
-//! Taking core metadata out of stored wheels, once per wheel.
+//! Taking core metadata out of wheels, once per wheel: out of stored ones, or out of one that bypasses the cache.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Error, PageService, Route};
+use tokio::sync::Semaphore;
+
+use super::bypass::Bypass;
+use super::index_entry::IndexEntry;
+use super::wheel_ends::WheelEnds;
+use super::{Cause, Error, PageService, Route, unavailable};
 use crate::cache::{Blob, Blobs, CoreMetadataRecord, MetadataStore};
-use wheelport_index::{FileAddress, FileName, Sha256, wheel};
+use wheelport_index::{FileAddress, FileName, ReadAt, Sha256, wheel};
 use wheelport_runtime::{Joined, SingleFlight, Tasks, blocking};
 
 /// The longest time a background extraction may take.
 const TIMEOUT: Duration = Duration::from_mins(30);
+/// Wheels that are read at the same time. Each takes the memory of its metadata.
+const READ_AT_ONCE: usize = 4;
+/// The memory for wheels that bypass the cache, in mebibytes.
+const MEMORY: u32 = 64;
 
 type Extracted = Result<CoreMetadataRecord, Error>;
 
@@ -20,34 +29,72 @@ pub(super) struct MetadataExtractor {
     blobs: Blobs,
     store: MetadataStore,
     extractions: SingleFlight<Sha256, Joined<Extracted>>,
+    /// Permits to read a wheel.
+    reading: Arc<Semaphore>,
+    /// Permits to hold a mebibyte of a wheel that bypasses the cache.
+    memory: Arc<Semaphore>,
     tasks: Tasks,
 }
 
 impl MetadataExtractor {
     pub(super) fn new(pages: PageService, blobs: Blobs, store: MetadataStore, tasks: Tasks) -> Self {
-        Self { pages, blobs, store, extractions: SingleFlight::default(), tasks }
+        let (reading, memory) = (Semaphore::new(READ_AT_ONCE), Semaphore::new(MEMORY as usize));
+        let (reading, memory) = (Arc::new(reading), Arc::new(memory));
+        Self { pages, blobs, store, extractions: SingleFlight::default(), reading, memory, tasks }
     }
 
     /// Starts or joins the extraction from an open wheel. Its outcome does not wait for the record on disk.
     pub(super) fn extract(&self, route: &Arc<Route>, address: &FileAddress, wheel: Blob) -> Joined<Extracted> {
         let (extractor, route, address) = (self.clone(), Arc::clone(route), address.clone());
         let (joined, _) = self.extractions.run(wheel.sha256, &self.tasks, "extract core metadata", || async move {
-            let (sha256, file) = (wheel.sha256, address.file.clone());
-            let record = blocking(move || read_wheel(&wheel, &file)).await?;
-            match record {
-                CoreMetadataRecord::Present(_) => {
-                    extractor.store.remember(sha256, &record);
-                    let (recorder, record) = (extractor.clone(), record.clone());
-                    extractor.tasks.spawn("record core metadata", async move { recorder.record(sha256, record).await });
-                }
-                CoreMetadataRecord::Absent => {
-                    extractor.record(sha256, record.clone()).await;
-                    extractor.pages.advertise_again(&route, &address.project).await;
-                }
+            let sha256 = wheel.sha256;
+            let record = extractor.read(Arc::clone(&wheel.file), &address.file).await?;
+            extractor.take_in(&route, &address, sha256, &record).await;
+            Ok(record)
+        });
+        joined
+    }
+
+    /// Starts or joins the extraction from a wheel that the cache cannot take: it is fetched for its metadata alone.
+    pub(super) fn extract_past_cache(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        entry: IndexEntry,
+    ) -> Joined<Extracted> {
+        let (repository, digest) = (route.repository.as_str(), entry.expected.hashes.strongest());
+        let key = Sha256::of(format!("{repository} {} {digest:?}", address.relative()).as_bytes());
+        let (extractor, route, address) = (self.clone(), Arc::clone(route), address.clone());
+        let (joined, _) = self.extractions.run(key, &self.tasks, "extract core metadata past the cache", || async move {
+            let _memory = extractor.memory.acquire_many(mebibytes(entry.expected.length)).await;
+            let mut bypass = Bypass::begin(&route, &address, &entry, 0).await?;
+            let mut ends = WheelEnds::default();
+            // The end comes only when the bytes have the digest that the index names.
+            while let Some(chunk) = bypass.next().await? {
+                ends.push(&chunk);
+            }
+            let record = extractor.read(ends, &address.file).await?;
+            if let Some(sha256) = entry.sha256 {
+                extractor.take_in(&route, &address, sha256, &record).await;
             }
             Ok(record)
         });
         joined
+    }
+
+    /// Remembers what was found.
+    async fn take_in(&self, route: &Arc<Route>, address: &FileAddress, wheel: Sha256, record: &CoreMetadataRecord) {
+        match record {
+            CoreMetadataRecord::Present(_) => {
+                self.store.remember(wheel, record);
+                let (recorder, record) = (self.clone(), record.clone());
+                self.tasks.spawn("record core metadata", async move { recorder.record(wheel, record).await });
+            }
+            CoreMetadataRecord::Absent => {
+                self.record(wheel, record.clone()).await;
+                self.pages.advertise_again(route, &address.project).await;
+            }
+        }
     }
 
     /// Extracts the metadata of a wheel that was fetched a moment ago, before a client asks for it.
@@ -73,15 +120,27 @@ impl MetadataExtractor {
             tracing::warn!(%error, "core metadata could not be recorded");
         }
     }
-}
 
-/// Takes the metadata out of a wheel. Blocking.
-fn read_wheel(blob: &Blob, file: &FileName) -> CoreMetadataRecord {
-    match wheel::core_metadata(&*blob.file, file) {
-        Ok(bytes) => CoreMetadataRecord::present(bytes.into()),
-        Err(error) => {
-            tracing::warn!(%file, %error, "a wheel has no core metadata that could be served");
-            CoreMetadataRecord::Absent
+    /// Takes the metadata out of a wheel. A wheel that cannot be read may be a good one, so that is an error.
+    async fn read(&self, wheel: impl ReadAt + Send + 'static, file: &FileName) -> Extracted {
+        let _permit = self.reading.acquire().await;
+        let name = file.clone();
+        match blocking(move || wheel::core_metadata(wheel, &name)).await? {
+            Ok(bytes) => Ok(CoreMetadataRecord::present(bytes.into())),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%file, ?error, "a wheel could not be read for its core metadata");
+                Err(unavailable(Cause::Storage))
+            }
+            Err(error) => {
+                tracing::warn!(%file, %error, "a wheel has no core metadata that could be served");
+                Ok(CoreMetadataRecord::Absent)
+            }
         }
     }
+}
+
+/// The memory that a wheel of this length takes while it bypasses the cache, in mebibytes.
+fn mebibytes(length: Option<u64>) -> u32 {
+    let held = length.unwrap_or(u64::MAX).min(WheelEnds::MOST).div_ceil(1 << 20);
+    u32::try_from(held).unwrap_or(MEMORY).clamp(1, MEMORY)
 }

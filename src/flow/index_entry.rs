@@ -43,7 +43,8 @@ impl IndexEntries {
         Self { pages, blobs }
     }
 
-    /// The entry of a file, on the page that was looked up for it or on a newer one.
+    /// The entry of a file, on the page that was looked up for it or on a newer one. A page that says that its project
+    /// is in quarantine is an error, because a file that no page lists is served all the same.
     pub(super) async fn find(
         &self,
         route: &Arc<Route>,
@@ -52,7 +53,7 @@ impl IndexEntries {
     ) -> Result<IndexEntry, Error> {
         let project = &address.project;
         let (content, index_error) = match page {
-            Ok(view) => match listed(address, &view.content) {
+            Ok(view) => match listed(address, &view.content)? {
                 Some(entry) => return self.with_link(route, address, entry).await,
                 None if view.fetched.age() < LISTING_AGE => (None, None),
                 None => match self.pages.younger_than(route, project, LISTING_AGE).await {
@@ -66,7 +67,9 @@ impl IndexEntries {
             }
             Err(error) => (None, Some(error)),
         };
-        if let Some(entry) = content.and_then(|content| listed(address, &content)) {
+        if let Some(content) = content
+            && let Some(entry) = listed(address, &content)?
+        {
             return self.with_link(route, address, entry).await;
         }
         let index_error = index_error.filter(|error| !matches!(error, Error::NoSuchProject { .. }));
@@ -91,15 +94,18 @@ impl IndexEntries {
 }
 
 /// What a page says of a file, if it lists it at this address.
-fn listed(address: &FileAddress, content: &PageContent) -> Option<IndexEntry> {
-    let file = content.listed(address)?;
-    Some(IndexEntry {
+fn listed(address: &FileAddress, content: &PageContent) -> Result<Option<IndexEntry>, Error> {
+    if content.page.is_quarantined() {
+        return Err(Error::Quarantined { project: address.project.clone() });
+    }
+    let Some(file) = content.listed(address) else { return Ok(None) };
+    Ok(Some(IndexEntry {
         url: file.url.clone(),
         expected: Expected { length: file.size, hashes: file.hashes.clone() },
         sha256: file.hashes.sha256(),
         is_listed: true,
         index_error: None,
-    })
+    }))
 }
 
 /// The key under which the SHA-256 of a file is recorded for which the index names another digest only. That digest is

@@ -1,5 +1,8 @@
 //! Core metadata of a wheel (PEP 658), which CodeArtifact does not have: recorded before, or taken from the stored
 //! wheel, or by fetching the wheel first.
+//!
+//! pip and uv abort when advertised metadata cannot be had, so it does not depend on storage: where that fails, the
+//! metadata is taken from the wheel as it comes from upstream.
 
 use std::sync::Arc;
 
@@ -91,19 +94,41 @@ impl MetadataService {
         if entry.expected.hashes.strongest().is_none() || too_large {
             return Err(none());
         }
-        let (wheel, served) = match stored {
-            Some(blob) => (blob, Served::Hit),
-            None => self.fetch_wheel(route, address, entry).await?,
-        };
-        match self.extractor.extract(route, address, wheel).within(REQUEST_TIMEOUT).await?? {
+        let (record, served) = self.extract(route, address, entry, stored).await?;
+        match record {
             CoreMetadataRecord::Present(metadata) => Ok(ServedMetadata { metadata, served }),
             CoreMetadataRecord::Absent => Err(none()),
         }
     }
 
+    /// What the wheel itself says: the stored one, or the one that is fetched into the cache, or past it.
+    async fn extract(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        entry: IndexEntry,
+        stored: Option<Blob>,
+    ) -> Result<(CoreMetadataRecord, Served), Error> {
+        let wheel = match stored {
+            Some(blob) => Some((blob, Served::Hit)),
+            None => self.fetch_wheel(route, address, entry.clone()).await?,
+        };
+        if let Some((wheel, served)) = wheel {
+            match self.extractor.extract(route, address, wheel).within(REQUEST_TIMEOUT).await? {
+                Err(Error::Unavailable { cause: Cause::Storage, .. }) => {}
+                extracted => return Ok((extracted?, served)),
+            }
+        }
+        let extracted = self.extractor.extract_past_cache(route, address, entry).within(REQUEST_TIMEOUT).await?;
+        Ok((extracted?, Served::Bypass))
+    }
+
     /// What the cache holds for this wheel, found out in one go.
     async fn held(&self, entry: &IndexEntry) -> Result<Held, Error> {
         let Some(wheel) = entry.sha256 else { return Ok(Held::Nothing) };
+        if let Some(metadata) = self.store.in_memory(wheel) {
+            return Ok(Held::Record(CoreMetadataRecord::Present(metadata)));
+        }
         let (store, blobs, length) = (self.store.clone(), self.blobs.clone(), entry.expected.length);
         let held = blocking(move || match store.get(wheel) {
             Some(record) => Held::Record(record),
@@ -112,20 +137,20 @@ impl MetadataService {
         Ok(held.await?)
     }
 
-    /// Fetches the wheel; it need not be committed to be read.
+    /// Fetches the wheel; it need not be committed to be read. `None` if the cache cannot take it.
     async fn fetch_wheel(
         &self,
         route: &Arc<Route>,
         address: &FileAddress,
         entry: IndexEntry,
-    ) -> Result<(Blob, Served), Error> {
+    ) -> Result<Option<(Blob, Served)>, Error> {
         let lost = || Error::internal("a download ended without an outcome");
         let (mut download, role) = self.downloader.download(route, address, entry);
         let verified = tokio::time::timeout(REQUEST_TIMEOUT, download.verified()).await;
         match verified.map_err(|_| unavailable(Cause::Timeout))? {
-            Ok(_) => Ok((download.blob().ok_or_else(lost)?, role_served(role))),
+            Ok(_) => Ok(Some((download.blob().ok_or_else(lost)?, role_served(role)))),
             Err(DownloadFailure::Upstream(error)) => Err(error),
-            Err(DownloadFailure::Storage) => Err(unavailable(Cause::Storage)),
+            Err(DownloadFailure::Storage) => Ok(None),
             Err(DownloadFailure::Abandoned) => Err(lost()),
         }
     }

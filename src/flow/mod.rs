@@ -25,6 +25,7 @@ mod publish;
 mod publish_refusal;
 mod route;
 mod upload;
+mod wheel_ends;
 
 use std::sync::Arc;
 use std::time::Duration;

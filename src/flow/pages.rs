@@ -160,17 +160,14 @@ impl IndexCache<PageSource> {
     async fn take_in(&self, key: &PageKey, reply: PageReply) -> Result<Record<PageContent>, FetchError> {
         let (cache, key) = (self.clone(), key.clone());
         let parsed = blocking(move || {
-            let parse::ParsedPage { page, skipped } = parse::page(reply.format, &reply.body, &reply.url, &key.project)?;
-            if skipped > 0 {
-                tracing::warn!(project = %key.project, skipped, "entries of a page could not be read and are left out");
-            }
+            let mut page = read_page(reply, &key.project)?;
+            let listed = page.files.len();
+            cache.source().advertise(&mut page.files);
             let held = cache.records().get(&key);
-            let mut advertised = page.clone();
-            cache.source().advertise(&mut advertised.files);
             cache.clear_negative(&key);
-            let record = cache.show(&key, advertised, FetchedAt::now());
+            let record = cache.show(&key, page, FetchedAt::now());
             let is_unchanged = held.is_some_and(|held| Arc::ptr_eq(&held.content, &record.content));
-            cache.persist(&key, &page, is_unchanged);
+            cache.persist(&key, &record.content.page, listed, is_unchanged);
             Ok::<_, parse::ParseError>(record)
         });
         let unreadable = |error: parse::ParseError| {
@@ -179,13 +176,20 @@ impl IndexCache<PageSource> {
         parsed.await.map_err(|panicked| FetchError::Failed(panicked.into(), panicked.to_string()))?.map_err(unreadable)
     }
 
-    /// Persists upstream's page, unless the copy on disk is the same and young. Blocking.
-    fn persist(&self, key: &PageKey, page: &Page, is_unchanged: bool) {
+    /// Persists upstream's page, unless the copy on disk is the same and young. Blocking. Its first files are those that
+    /// upstream lists; the others were published here.
+    fn persist(&self, key: &PageKey, page: &Page, listed: usize, is_unchanged: bool) {
         let (persisted, path) = (&self.source().persisted, page_path(key));
         if is_unchanged && persisted.age(&path).is_some_and(|age| age < PERSIST_AGAIN) {
             return;
         }
-        if let Err(error) = persisted.persist(&path, page) {
+        // Copied only then: a page may be large.
+        let with_additions = (page.files.len() > listed).then(|| {
+            let mut page = page.clone();
+            page.files.truncate(listed);
+            page
+        });
+        if let Err(error) = persisted.persist(&path, with_additions.as_ref().unwrap_or(page)) {
             tracing::warn!(project = %key.project, %error, "a page could not be persisted");
         }
     }
@@ -248,7 +252,10 @@ impl IndexCache<PageSource> {
         loop {
             let additions = published.additions();
             let listed = page.files.len();
-            published.complete(key, &mut page);
+            // Nothing of a quarantined project is offered, whoever published it.
+            if !page.is_quarantined() {
+                published.complete(key, &mut page);
+            }
             self.source().advertise(&mut page.files[listed..]);
             let content = match self.records().get(key) {
                 Some(held) if held.content.page == page => held.content,
@@ -263,6 +270,19 @@ impl IndexCache<PageSource> {
             page = record.content.page.clone();
         }
     }
+}
+
+/// Parses a page, and frees the response.
+fn read_page(reply: PageReply, project: &ProjectName) -> Result<Page, parse::ParseError> {
+    let PageReply { format, body, url } = reply;
+    let parse::ParsedPage { page, skipped, unknown_left_out } = parse::page(format, &body, &url, project)?;
+    if skipped > 0 {
+        tracing::warn!(%project, skipped, "entries of a page could not be read and are left out");
+    }
+    if unknown_left_out > 0 {
+        tracing::warn!(%project, unknown_left_out, "a page has more unknown keys than are kept; the rest is left out");
+    }
+    Ok(page)
 }
 
 fn no_such_project(route: &Route, project: &ProjectName) -> Error {

@@ -329,7 +329,7 @@ impl CheckedUpload {
             core_metadata: CoreMetadata::Absent,
             gpg_sig: None,
             provenance: None,
-            extra: serde_json::Map::new(),
+            extra: wheelport_index::Extra::default(),
         }
     }
 }

@@ -84,7 +84,7 @@ const fn status_of_error(error: &Error) -> StatusCode {
         | Error::NoCoreMetadata { .. }
         | Error::ListNotOffered { .. } => StatusCode::NOT_FOUND,
         Error::UploadRefused { .. } => StatusCode::BAD_REQUEST,
-        Error::Denied { .. } => StatusCode::FORBIDDEN,
+        Error::Denied { .. } | Error::Quarantined { .. } => StatusCode::FORBIDDEN,
         Error::FileExists { .. } => StatusCode::CONFLICT,
         Error::UploadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         // Never 502 or 504, which old installers do not repeat, and never 404, which means something else.

@@ -61,6 +61,7 @@ fn table() -> Vec<Row> {
         ),
         (Error::NoSuchFile { project: project(), file: file() }.into(), 404, "no-such-file", &[]),
         (Error::NoCoreMetadata { file: file() }.into(), 404, "no-core-metadata", &[]),
+        (Error::Quarantined { project: project() }.into(), 403, "quarantined", &[]),
         (Error::ListNotOffered { reason: "the role may not list packages" }.into(), 404, "list-not-offered", &[]),
         (Error::Denied { action: "codeartifact:ReadFromRepository" }.into(), 403, "denied", &[]),
         (unavailable(Cause::Token), 503, "unavailable-token", retry),

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::client::Client;
 use crate::support::proxy::Proxy;
 use crate::support::scripted::Reply;
-use crate::support::wheels::{PAGE, Sample, page, publish};
+use crate::support::wheels::{PAGE, Sample, document, page, publish};
 
 #[tokio::test]
 async fn every_shape_of_the_address_gives_the_same_document_with_digests() {
@@ -73,6 +73,25 @@ async fn one_version_alone_and_what_does_not_exist() {
     proxy.upstream.on("GET /pypi/r/simple/none/", Reply::status(404));
     let response = proxy.get("/none/json").send().await.expect(404);
     assert_eq!(response.value()["code"], "no-such-project");
+}
+
+#[tokio::test]
+async fn versions_are_those_of_upstream_however_old_names_are_spelled() {
+    let proxy = Proxy::start().await;
+    let file = |version: &str, name: &str| Sample::file(version, name, name.as_bytes().to_vec());
+    let samples = [
+        file("1.0.2", "a-b-1.0.2.tar.gz"),
+        file("1.0.2.post2", "a-b-1.0.2-2.tar.gz"),
+        file("1.0.3", "a-b-1.0.3.tar.gz"),
+    ];
+    let versions = json!(["1.0.2", "1.0.2.post2", "1.0.3"]);
+    let entries: Vec<_> = samples.iter().map(Sample::entry).collect();
+    proxy.upstream.on(PAGE, document(&json!({"versions": versions, "files": entries})));
+    assert_eq!(proxy.get("/simple/a-b/").json().send().await.expect(200).value()["versions"], versions);
+    let legacy = proxy.get("/a-b/json").send().await.expect(200).value();
+    assert_eq!(legacy["info"]["version"], "1.0.3");
+    assert_eq!(legacy["releases"]["1.0.2.post2"][0]["filename"], samples[1].name);
+    proxy.get("/a-b/2/json").send().await.expect(404);
 }
 
 #[tokio::test]

@@ -3,13 +3,15 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use wheelport_index::Sha256;
+use wheelport_runtime::Size;
 
 use crate::support::client::until;
 use crate::support::proxy::{MINT, Proxy, refusal};
 use crate::support::scripted::{Gate, Reply};
-use crate::support::wheels::{PAGE, Sample, list, metadata, page, publish, zipped};
+use crate::support::wheels::{PAGE, RawEntry, Sample, list, metadata, page, publish, zipped, zipped_raw};
 
 const HERE: &str = "/simple/a-b/";
+const METADATA: &str = "a_b-1.0.dist-info/METADATA";
 
 fn of(sample: &Sample) -> String {
     format!("{}.metadata", sample.path())
@@ -102,8 +104,8 @@ async fn a_wheel_without_usable_metadata_is_no_longer_advertised() {
     let bad = [
         ("no METADATA", zipped(&[("a_b/__init__.py", b"")])),
         ("not a ZIP archive", b"not a zip".to_vec()),
-        ("another project", zipped(&[("a_b-1.0.dist-info/METADATA", b"Name: other\nVersion: 1.0\n")])),
-        ("another version", zipped(&[("a_b-1.0.dist-info/METADATA", b"Name: a-b\nVersion: 2.0\n")])),
+        ("a method that installers cannot read", zipped_raw(&[(METADATA, 9, b"x", b"x")])),
+        ("two of them", zipped(&[("a_b-1.dist-info/METADATA", b"x"), ("A_b-1.0.dist-info/METADATA", b"x")])),
     ];
     for (what, bytes) in bad {
         let proxy = Proxy::start().await;
@@ -121,6 +123,102 @@ async fn a_wheel_without_usable_metadata_is_no_longer_advertised() {
         // The wheel itself is still served.
         assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes, "{what}");
     }
+}
+
+/// `Metadata-Version: 2.1`, `Name: A.b`, `Version: 1.0`: as it is, and as `zipfile` of CPython compresses it.
+const SHORT: &[u8] = b"Metadata-Version: 2.1\nName: A.b\nVersion: 1.0\n";
+const BZIP2: &str = "425a6839314159265359806df6780000095f800010400370102003010036239c002000314006234d34682549a7a260266a36\
+                     890bc9d7ee74a1314cbeaeb31eea56f94561366cc0c23f82ee48a70a12100dbecf00";
+const LZMA: &str = "090405005d000080000026994a862301a60271fc8bc5a8791c59001b0ee5b1176acba45fdd3eae668c668fef10f2446a23a817ff\
+                    ff94d52000";
+
+/// Wheels that installers take, odd as they are, each with its metadata.
+fn odd_wheels() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
+    let decoded = |text: &str| hex::decode(text).expect("hexadecimal");
+    let (module, other) = (b"A = 1\n", b"A = 2\n");
+    let stored = |name: &'static str, bytes: &'static [u8]| (name, 0, bytes, bytes);
+    let strange: &[u8] = b"Metadata-Version: 2.1\r\nName: other\r\nVersion: 0.9\r\n";
+    vec![
+        (
+            "a module twice",
+            zipped_raw(&[stored("a_b.py", module), stored("a_b.py", other), stored(METADATA, SHORT)]),
+            SHORT.to_vec(),
+        ),
+        (
+            "a directory twice",
+            zipped_raw(&[stored("a_b-1.0.dist-info/", b""), stored(METADATA, SHORT), stored("a_b-1.0.dist-info/", b"")]),
+            SHORT.to_vec(),
+        ),
+        (
+            "the metadata twice, of which the last one counts",
+            zipped_raw(&[stored(METADATA, b"Name: first"), stored(METADATA, SHORT)]),
+            SHORT.to_vec(),
+        ),
+        ("another name and version", zipped_raw(&[stored(METADATA, strange)]), strange.to_vec()),
+        ("another directory", zipped_raw(&[stored("a_b-0.9.dist-info/METADATA", strange)]), strange.to_vec()),
+        ("no field at all", zipped_raw(&[stored(METADATA, b"")]), Vec::new()),
+        ("BZIP2", zipped_raw(&[(METADATA, 12, &decoded(BZIP2), SHORT)]), SHORT.to_vec()),
+        ("LZMA", zipped_raw(&[(METADATA, 14, &decoded(LZMA), SHORT)]), SHORT.to_vec()),
+        (
+            "Zstandard",
+            zipped_raw(&[(METADATA, 93, &zstd::bulk::compress(SHORT, 3).expect("memory"), SHORT)]),
+            SHORT.to_vec(),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn what_is_announced_is_served_byte_for_byte_also_from_odd_wheels() {
+    for (what, bytes, expected) in odd_wheels() {
+        let proxy = Proxy::start().await;
+        let wheel = Sample::file("1.0", "a_b-1.0-py3-none-any.whl", bytes);
+        publish(&proxy.upstream, &[&wheel]);
+        assert_eq!(announced(&proxy).await, [json!(true)], "{what}");
+        assert_eq!(proxy.get(&of(&wheel)).send().await.expect(200).body, expected, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_wheel_with_many_entries_has_its_metadata_like_any_other() {
+    let names: Vec<String> = (0..70_000).map(|number| format!("a_b/{number}.py")).collect();
+    let mut entries: Vec<RawEntry<'_>> = names.iter().map(|name| (name.as_str(), 0, &b""[..], &b""[..])).collect();
+    entries.insert(12_345, (METADATA, 0, SHORT, SHORT));
+    let (proxy, wheel) = (Proxy::start().await, Sample::file("1.0", "a_b-1.0-py3-none-any.whl", zipped_raw(&entries)));
+    publish(&proxy.upstream, &[&wheel]);
+    assert_eq!(proxy.get(&of(&wheel)).send().await.expect(200).body, SHORT);
+}
+
+#[tokio::test]
+async fn it_does_not_need_storage() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel_of("1.0", 3_000_000));
+    publish(&proxy.upstream, &[&wheel]);
+    // Root may write to a read-only directory, so the test removes the directory instead.
+    std::fs::remove_dir_all(proxy.dir.path().join("cache")).expect("a directory that is there");
+    assert_eq!(announced(&proxy).await, [json!(true)]);
+    let responses = join_all((0..5).map(|_| proxy.get(&of(&wheel)).send())).await;
+    for response in responses {
+        assert_eq!(response.expect(200).text(), metadata("1.0"));
+    }
+    let again = proxy.get(&of(&wheel)).send().await.expect(200);
+    assert_eq!(again.header("cache-status"), Some("wheelport; hit"));
+    // Bytes that are not those that the index announces give no metadata either.
+    let other = Sample::wheel_of("2.0", 100);
+    list(&proxy.upstream, &[&wheel, &other]);
+    proxy.upstream.on(&other.upstream(), Reply::ok(Sample::wheel_of("2.0", 101).bytes));
+    proxy.ops.ask("POST", "/purge?route=main&project=a-b").send().await;
+    proxy.get(&of(&other)).send().await.expect_unavailable("integrity");
+}
+
+#[tokio::test]
+async fn it_does_not_need_room_for_the_wheel() {
+    let builder = Proxy::builder().set(|builder| builder.cache.max_size = Size(200_000));
+    let (proxy, wheel) = (builder.start().await, Sample::wheel_of("1.0", 400_000));
+    // Without a length, the proxy learns only midway that the cache is too small for the wheel.
+    proxy.upstream.on(PAGE, page(&[wheel.entry_without(&["size"])]));
+    proxy.upstream.on(&wheel.upstream(), Reply::ok(wheel.bytes.clone()).chunked());
+    assert_eq!(announced(&proxy).await, [json!(true)]);
+    assert_eq!(proxy.get(&of(&wheel)).send().await.expect(200).text(), metadata("1.0"));
+    assert_eq!(proxy.kept("blobs").len(), 0);
 }
 
 #[tokio::test]

@@ -154,6 +154,93 @@ async fn html_and_json_list_the_same_files_including_unparsable_ones() {
 }
 
 #[tokio::test]
+async fn odd_names_are_listed_in_both_formats_whichever_upstream_has() {
+    let names = ["notes.txt", "a_b-1.0-variants.json", "strange name (1)", "a;b=c&d.bin", "LICENSE"];
+    let samples = names.map(|name| Sample::file("1.0", name, name.as_bytes().to_vec()));
+    let entries: Vec<_> = samples.iter().map(|sample| sample.entry_without(&["hashes"])).collect();
+    let anchors = names.map(|name| format!("<a href=\"1.0/{}\">{0}</a>\n", name.replace('&', "&amp;"))).concat();
+    let document = format!("<!DOCTYPE html><html><body><h1>Links for a-b</h1>{anchors}</body></html>");
+    for upstream in [page(&entries), html(&document)] {
+        let proxy = Proxy::start().await;
+        proxy.upstream.on(PAGE, upstream);
+        let json = proxy.get(HERE).json().send().await.expect(200);
+        assert_eq!(json.file_names(), names);
+        let html = proxy.get(HERE).send().await.expect(200).text();
+        let links: Vec<String> = json.value()["files"]
+            .as_array()
+            .expect("files")
+            .iter()
+            .map(|file| file["url"].as_str().expect("an address").to_owned())
+            .collect();
+        assert_eq!(hrefs(&html), links);
+    }
+}
+
+#[tokio::test]
+async fn html_that_is_cut_is_an_outage_and_not_a_shorter_page() {
+    let proxy = Proxy::start().await;
+    let complete = "<!DOCTYPE html><html><body><h1>Links for a-b</h1>\n<a href=\"1.0/a_b-1.0.tar.gz\">a_b-1.0.tar.gz</a>\n\
+                    <a href=\"2.0/a_b-2.0.tar.gz\">a_b-2.0.tar.gz</a>\n</body></html>";
+    let cut = &complete[..complete.find("<a href=\"2.0").expect("the second link")];
+    proxy.upstream.on(PAGE, html(cut));
+    proxy.get(HERE).send().await.expect_unavailable("unavailable-broken");
+    proxy.upstream.on(PAGE, html(complete));
+    let listed = proxy.get(HERE).json().send().await.expect(200);
+    assert_eq!(listed.file_names(), ["a_b-1.0.tar.gz", "a_b-2.0.tar.gz"]);
+}
+
+#[tokio::test]
+async fn an_empty_reason_is_no_yank_and_an_upload_time_is_written_in_utc() {
+    let (proxy, wheel, sdist) = (Proxy::start().await, Sample::wheel(), Sample::sdist("1.0", 10));
+    let (mut first, mut second) = (wheel.entry(), sdist.entry());
+    (first["yanked"], first["upload-time"]) = ("".into(), "2024-05-01T12:00:00+02:00".into());
+    second["yanked"] = true.into();
+    proxy.upstream.on(PAGE, page(&[first, second]));
+    let listed = proxy.get(HERE).json().send().await.expect(200).value();
+    let files = &listed["files"];
+    assert_eq!((&files[0]["yanked"], &files[0]["upload-time"]), (&json!(false), &json!("2024-05-01T10:00:00Z")));
+    assert_eq!(files[1]["yanked"], true);
+    let html = proxy.get(HERE).send().await.expect(200).text();
+    assert_eq!(html.matches("data-yanked=\"\"").count(), 1, "{html}");
+}
+
+#[tokio::test]
+async fn nothing_of_a_project_in_quarantine_is_offered_not_even_by_address() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.get(&wheel.path()).send().await.expect(200);
+    let metadata = format!("{}.metadata", wheel.path());
+    proxy.get(&metadata).send().await.expect(200);
+    let status = json!({"status": "quarantined", "reason": "malware"});
+    let quarantined = json!({"meta": {"api-version": "1.4"}, "files": [wheel.entry()], "project-status": status});
+    proxy.upstream.on(PAGE, document(&quarantined));
+    proxy.ops.ask("POST", "/purge?route=main&project=a-b").send().await.expect(200);
+    let listed = proxy.get(HERE).json().send().await.expect(200);
+    assert_eq!((listed.file_names(), &listed.value()["project-status"]), (Vec::<String>::new(), &status));
+    for target in [wheel.path(), metadata] {
+        let response = proxy.get(&target).send().await.expect(403);
+        assert_eq!(response.value()["code"], "quarantined", "{target}");
+        proxy.head(&target).send().await.expect(403);
+    }
+    assert_eq!(proxy.asked(&wheel.upstream()), 1);
+    // Once it is released, all is as before.
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.ops.ask("POST", "/purge?route=main&project=a-b").send().await.expect(200);
+    assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
+}
+
+#[tokio::test]
+async fn a_page_of_unknown_values_is_served_without_them_and_leaves_nothing_behind() {
+    let proxy = Proxy::start().await;
+    let numbers = format!("[{}1]", "1,".repeat(20 << 20));
+    let body = format!(r#"{{"files": [{}], "_numbers": {numbers}, "_small": 1}}"#, Sample::wheel().entry());
+    proxy.upstream.on(PAGE, Reply::ok(body).header("content-type", JSON));
+    let listed = proxy.get(HERE).json().send().await.expect(200);
+    assert_eq!((listed.value()["_small"].as_i64(), listed.value().get("_numbers")), (Some(1), None));
+    assert!(listed.body.len() < 2000);
+}
+
+#[tokio::test]
 async fn a_page_is_the_same_bytes_under_every_route_and_host() {
     let proxy = Proxy::start().await;
     publish(&proxy.upstream, &[&Sample::wheel()]);

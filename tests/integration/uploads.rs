@@ -14,7 +14,7 @@ use crate::support::client::{Ask, Response, soon, until};
 use crate::support::forms::{BOUNDARY, Between, Form, content_type};
 use crate::support::proxy::{Builder, CANARY, Proxy};
 use crate::support::scripted::{Gate, Reply, Scripted};
-use crate::support::wheels::{PAGE, Sample, list, noise, page, publish, zipped};
+use crate::support::wheels::{PAGE, RawEntry, Sample, list, metadata, noise, page, publish, zipped, zipped_raw};
 
 const POST: &str = "POST /pypi/r/";
 const PAGE_HERE: &str = "/simple/a-b/";
@@ -277,6 +277,7 @@ async fn bad_uploads_are_refused_in_words_and_upstream_sees_nothing() {
         let bytes = zipped(&[("a_b-1.0.dist-info/METADATA", metadata)]);
         Form::of(&Sample::file("1.0", &wheel.name, bytes))
     };
+    let packed = |entries: &[RawEntry<'_>]| Form::of(&Sample::file("1.0", &wheel.name, zipped_raw(entries)));
     let named = |name: &str| good.clone().set(|form| name.clone_into(&mut form.file_name));
     let bad = [
         (good.clone().with("sha256_digest", &"0".repeat(64)), "sha256_digest"),
@@ -300,6 +301,8 @@ async fn bad_uploads_are_refused_in_words_and_upstream_sees_nothing() {
         (Form::of(&Sample::file("1.0", "a_b-1.0.tar.gz", noise(500))), "not a readable archive"),
         (with_metadata(b"Name: other\nVersion: 1.0\n"), "Name"),
         (with_metadata(b"Name: a-b\nVersion: 3.0\n"), "Version"),
+        (packed(&[("a_b/METADATA", 0, b"x", b"x")]), "no `.dist-info/METADATA`"),
+        (packed(&[("a_b-1.0.dist-info/METADATA", 9, b"x", b"x")]), "method 9"),
         (
             good.clone().set(|form| form.fields.extend((0..2000).map(|n| (format!("f{n}"), String::new())))),
             "2000 fields",
@@ -320,6 +323,33 @@ async fn bad_uploads_are_refused_in_words_and_upstream_sees_nothing() {
     let zipped = ask(&proxy, whole).header("content-encoding", "gzip").send().await;
     assert!(zipped.expect(400).text().contains("compressed"));
     nothing_happened(&proxy).await;
+}
+
+#[tokio::test]
+async fn odd_wheels_that_installers_take_are_published() {
+    const PATH: &str = "a_b-1.0.dist-info/METADATA";
+    let metadata = metadata("1.0").into_bytes();
+    let stored = |name: &'static str, bytes: &'static [u8]| (name, 0, bytes, bytes);
+    let own = (PATH, 0, &metadata[..], &metadata[..]);
+    let packed = zstd::bulk::compress(&metadata, 3).expect("memory");
+    for (what, entries) in [
+        ("a module twice", vec![stored("a_b.py", b"A = 1"), stored("a_b.py", b"A = 2"), own]),
+        ("a directory twice", vec![stored("a_b/", b""), stored("a_b/", b""), own]),
+        ("the metadata twice", vec![stored(PATH, b"Name: other"), own]),
+        ("another compression", vec![(PATH, 93, &packed[..], &metadata[..])]),
+    ] {
+        let (proxy, wheel) = (proxy().await, Sample::file("1.0", "a_b-1.0-py3-none-any.whl", zipped_raw(&entries)));
+        upload(&proxy, &wheel).await.expect(200);
+        assert_eq!(listed(&proxy).await, std::slice::from_ref(&wheel.name), "{what}");
+        let served = proxy.get(&format!("{}.metadata", wheel.path())).send().await.expect(200);
+        assert_eq!(served.body, metadata, "{what}");
+    }
+    // What the repository says of one of them reaches the publisher.
+    let proxy = proxy().await;
+    let twice = zipped_raw(&[stored("a_b.py", b""), stored("a_b.py", b""), own]);
+    proxy.upstream.on(POST, Reply::status(400).header("content-type", "application/json").body(r#"{"message": "entry twice"}"#));
+    let refused = upload(&proxy, &Sample::file("1.0", "a_b-1.0-py3-none-any.whl", twice)).await.expect(400);
+    assert!(refused.text().contains("entry twice"), "{refused:?}");
 }
 
 #[tokio::test]

@@ -121,6 +121,33 @@ pub(crate) fn zipped(entries: &[(&str, &[u8])]) -> Vec<u8> {
     archive.finish().expect("memory can be written").into_inner()
 }
 
+/// One entry of a ZIP archive as no writer writes it: its name, its compression method, its bytes as they stand in the
+/// archive, and what they unpack to.
+pub(crate) type RawEntry<'a> = (&'a str, u16, &'a [u8], &'a [u8]);
+
+/// A ZIP archive of these entries, whatever their names are.
+pub(crate) fn zipped_raw(entries: &[RawEntry<'_>]) -> Vec<u8> {
+    let (mut file, mut directory) = (Vec::new(), Vec::new());
+    for (name, method, packed, plain) in entries {
+        let mut crc = flate2::Crc::new();
+        crc.update(plain);
+        let sizes = [crc.sum(), length(packed), length(plain)].map(u32::to_le_bytes).concat();
+        let name_length = u16::try_from(name.len()).expect("a short name").to_le_bytes();
+        // Flags (1 << 1 is the end marker of LZMA, which is always there), method, time, date.
+        let common = [2, *method, 0, 0x21].map(u16::to_le_bytes).concat();
+        directory.extend([&b"PK\x01\x02\x3f\0\x3f\0"[..], &common, &sizes, &name_length, &[0; 12]].concat());
+        directory.extend([&length(&file).to_le_bytes(), name.as_bytes()].concat());
+        file.extend([&b"PK\x03\x04\x3f\0"[..], &common, &sizes, &name_length, &[0; 2], name.as_bytes(), packed].concat());
+    }
+    let count = u16::try_from(entries.len()).unwrap_or(u16::MAX).to_le_bytes();
+    let (size, at) = (length(&directory).to_le_bytes(), length(&file).to_le_bytes());
+    [&file, &directory, &b"PK\x05\x06\0\0\0\0"[..], &count, &count, &size, &at, &[0; 2]].concat()
+}
+
+fn length(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).expect("a small archive")
+}
+
 /// Bytes without a pattern, the same ones each time.
 pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut source = fastrand::Rng::with_seed(length as u64);

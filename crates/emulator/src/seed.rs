@@ -279,7 +279,7 @@ mod tests {
             let (name, bytes) = sample.wheel();
             assert_eq!(sample.wheel().1, bytes);
             let name = FileName::parse(&name).expect("a file name");
-            let metadata = wheel::core_metadata(Cursor::new(bytes), &name).expect("a readable wheel");
+            let metadata = wheel::core_metadata(bytes.as_slice(), &name).expect("a readable wheel");
             let fields = wheel::metadata_headers(&metadata);
             assert_eq!(fields.requires_dist, sample.requires);
             assert_eq!(fields.requires_python.as_deref(), Some(REQUIRES_PYTHON));

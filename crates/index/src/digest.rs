@@ -90,6 +90,9 @@ impl Algorithm {
     }
 }
 
+/// The most digests of one file.
+const MAX_DIGESTS: usize = 16;
+
 /// The digests an index gives for one file: algorithm name to lower-case hexadecimal text, in the index's order.
 ///
 /// A digest of an unknown algorithm stays in the list, so that it reaches the client. A digest of a known algorithm
@@ -98,7 +101,7 @@ impl Algorithm {
 pub struct Hashes(Vec<(Box<str>, Box<str>)>);
 
 impl Hashes {
-    /// Adds a digest, unless it is malformed or the list has one of that algorithm. Returns whether it was added.
+    /// Adds a digest, unless it is malformed, the list is full or has one of that algorithm. Returns whether it was added.
     pub fn insert(&mut self, algorithm: &str, value: &str) -> bool {
         let value = value.to_ascii_lowercase();
         let well_formed = !value.is_empty()
@@ -108,7 +111,7 @@ impl Hashes {
         let nameable = !algorithm.is_empty()
             && algorithm.len() <= 32
             && algorithm.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-        if !well_formed || !nameable || self.get(algorithm).is_some() {
+        if !well_formed || !nameable || self.0.len() == MAX_DIGESTS || self.get(algorithm).is_some() {
             return false;
         }
         self.0.push((algorithm.into(), value.into()));

@@ -171,14 +171,22 @@ impl FileName {
     /// The project tells where an old sdist name with several hyphens splits: `cffi-1.0.2-2.tar.gz` is version
     /// `1.0.2-2` of `cffi`, and [`FileName::distribution`] cannot know that.
     pub(crate) fn version_of(&self, project: &ProjectName) -> Option<String> {
-        let stem = self.stem().unwrap_or_default();
-        let split = stem.match_indices('-').map(|(at, _)| (&stem[..at], &stem[at + 1..])).find(|(name, version)| {
-            version.starts_with(begins_version) && ProjectName::parse(name).is_ok_and(|name| name == *project)
-        });
-        match split {
-            Some((_, version)) => Some(version.to_owned()),
-            None => self.distribution().map(|distribution| distribution.version),
-        }
+        self.own_version(project)
+            .map(str::to_owned)
+            .or_else(|| self.distribution().map(|distribution| distribution.version))
+    }
+
+    /// Whether the name is that of a distribution of this project.
+    pub(crate) fn belongs_to(&self, project: &ProjectName) -> bool {
+        self.own_version(project).is_some() || self.distribution().is_some_and(|found| found.project == *project)
+    }
+
+    /// The version in the name of a source distribution of this project.
+    fn own_version(&self, project: &ProjectName) -> Option<&str> {
+        let stem = self.stem()?;
+        let mut splits = stem.match_indices('-').map(|(at, _)| (&stem[..at], &stem[at + 1..]));
+        let is_own = |name: &str| ProjectName::parse(name).is_ok_and(|name| name == *project);
+        splits.find(|(name, version)| version.starts_with(begins_version) && is_own(name)).map(|(_, version)| version)
     }
 }
 

@@ -4,8 +4,7 @@
 //! ignored, because the form is forwarded unchanged. A field that decides something may occur only once: the repository
 //! reads the same bytes and must not read another value from them.
 
-use std::io::{Read, Seek};
-
+use crate::archive::ReadAt;
 use crate::digest::Sha256;
 use crate::excerpt::excerpt;
 use crate::filename::{FileKind, FileName, InvalidComponent, VersionSegment};
@@ -232,7 +231,7 @@ impl UploadForm {
     }
 
     /// Opens the file, compares its own metadata with the form, and returns the bytes of the metadata. Blocking.
-    pub fn check_content(&self, content: impl Read + Seek) -> Result<Vec<u8>, FormError> {
+    pub fn check_content(&self, content: impl ReadAt) -> Result<Vec<u8>, FormError> {
         let metadata = match self.kind {
             FileKind::Wheel => wheel::core_metadata(content, &self.file)?,
             FileKind::Sdist | FileKind::Other => sdist::core_metadata(content, &self.file)?,

@@ -6,8 +6,10 @@
 //! build on this crate.
 
 mod address;
+mod archive;
 mod digest;
 mod excerpt;
+mod extra;
 mod filename;
 mod form;
 mod keys;
@@ -21,8 +23,10 @@ mod sdist;
 mod version;
 pub mod wheel;
 
+pub use archive::{ArchiveError, ReadAt};
 pub use digest::{Algorithm, Hashed, Hasher, Hashes, InvalidDigest, Sha256, hex};
 pub use excerpt::{excerpt, shortened};
+pub use extra::Extra;
 pub use filename::{Distribution, FileKind, FileName, InvalidComponent, VersionSegment};
 pub use form::{ContentDigests, FormError, FormFields, UploadForm};
 pub use multipart::{FormEvent, FormFault, FormParser, FormPart};

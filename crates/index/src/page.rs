@@ -7,12 +7,15 @@ use std::collections::HashMap;
 
 use foldhash::quality::RandomState;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use url::Url;
 
 use crate::digest::Hashes;
+use crate::extra::Extra;
 use crate::filename::{FileName, VersionSegment};
 use crate::name::ProjectName;
+
+/// The status of a project whose files must not be offered.
+const QUARANTINED: &str = "quarantined";
 
 /// The address of a file below a project's page: `{project}/{version}/{file}`, CodeArtifact's own layout.
 ///
@@ -42,11 +45,11 @@ pub struct Page {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<ProjectStatus>,
     /// Unknown keys of `meta`.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub meta_extra: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Extra::is_empty")]
+    pub meta_extra: Extra,
     /// Unknown keys of the page itself.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub extra: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Extra::is_empty")]
+    pub extra: Extra,
 }
 
 /// One file of a page.
@@ -81,8 +84,8 @@ pub struct File {
     #[serde(default, skip_serializing_if = "Option::is_none", with = "explicit_null")]
     pub provenance: Option<Option<String>>,
     /// Unknown keys of a JSON file entry, or unknown `data-` attributes of an HTML anchor under their full names.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub extra: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Extra::is_empty")]
+    pub extra: Extra,
 }
 
 /// The yank mark of a file (PEP 592).
@@ -143,9 +146,14 @@ impl Page {
             versions: None,
             files: Vec::new(),
             status: None,
-            meta_extra: Map::new(),
-            extra: Map::new(),
+            meta_extra: Extra::default(),
+            extra: Extra::default(),
         }
+    }
+
+    /// Whether the project's files must not be offered, whatever the page lists (PEP 792).
+    pub fn is_quarantined(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| status.status == QUARANTINED)
     }
 
     /// The position in `files` of every file name.

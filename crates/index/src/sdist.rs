@@ -3,20 +3,22 @@
 //! Blocking and bounded, as `wheel` is: the caller runs it on a thread that may block.
 
 use std::cell::Cell;
-use std::io::{self, Read, Seek};
+use std::io::{self, BufReader, Read};
 
 use flate2::read::MultiGzDecoder;
 use tar::{Archive, EntryType};
-use zip::ZipArchive;
 
+use crate::archive::{ArchiveError, Directory, ReadAt, Section};
 use crate::filename::FileName;
+use crate::wheel::{Choice, MAX_METADATA};
 
-/// The largest `PKG-INFO` that is read, in bytes.
-const MAX_METADATA: u64 = 16 << 20;
 /// The most members of a tar archive that are looked at.
 const MAX_MEMBERS: usize = 200_000;
-/// How much of an archive is unpacked in search of its `PKG-INFO`, in bytes.
-const MAX_UNPACKED: u64 = 64 << 30;
+/// How much of any archive is unpacked in search of its `PKG-INFO`, in bytes.
+const ALWAYS_UNPACKED: u64 = 64 << 20;
+/// How many times its own size an archive may have beyond that; above it is a decompression bomb. PyPI has the same
+/// two bounds.
+const MAX_RATIO: u64 = 50;
 /// The most that the headers of one member may take, in bytes: pax records, GNU long names and sparse maps. The tar
 /// reader holds them in memory.
 const MAX_MEMBER_HEADERS: u64 = 1 << 20;
@@ -32,8 +34,10 @@ pub enum SdistError {
     /// There is no `PKG-INFO` in its top directory.
     #[error("the source distribution has no PKG-INFO in its top directory")]
     Missing,
-    /// `PKG-INFO` is too large, or the archive is too large to search for it.
-    #[error("the source distribution is too large to read its PKG-INFO, which may have {MAX_METADATA} bytes")]
+    #[error(
+        "the source distribution is too large to read its PKG-INFO, which may have {MAX_METADATA} bytes, in an archive \
+         that unpacks to {MAX_RATIO} times its size at most"
+    )]
     TooLarge,
 }
 
@@ -52,14 +56,32 @@ impl From<io::Error> for SdistError {
     }
 }
 
+impl From<ArchiveError> for SdistError {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::TooLarge(_) => Self::TooLarge,
+            other => Self::Archive(other.to_string()),
+        }
+    }
+}
+
 /// The bytes of `PKG-INFO` in the source distribution that is called `name`.
-pub(crate) fn core_metadata(file: impl Read + Seek, name: &FileName) -> Result<Vec<u8>, SdistError> {
+pub(crate) fn core_metadata(file: impl ReadAt, name: &FileName) -> Result<Vec<u8>, SdistError> {
     let suffix = name.stem().map(|stem| &name.as_str()[stem.len()..]);
     match suffix {
-        Some(".tar.gz" | ".tgz") => from_tar_gz(io::BufReader::with_capacity(1 << 16, file), MAX_UNPACKED),
-        Some(".zip") => from_zip(file),
+        Some(".tar.gz" | ".tgz") => {
+            let length = file.length()?;
+            let compressed = BufReader::with_capacity(1 << 16, Section::new(&file, 0, length));
+            from_tar_gz(compressed, max_unpacked(length))
+        }
+        Some(".zip") => from_zip(&file),
         _ => Err(SdistError::Format),
     }
+}
+
+/// To how many bytes an archive of this length may unpack.
+fn max_unpacked(length: u64) -> u64 {
+    ALWAYS_UNPACKED.max(length.saturating_mul(MAX_RATIO))
 }
 
 /// Whether a path is `{directory}/PKG-INFO`.
@@ -68,16 +90,19 @@ fn is_metadata(path: &[u8]) -> bool {
     path.strip_suffix(b"/PKG-INFO").is_some_and(|directory| !directory.is_empty() && !directory.contains(&b'/'))
 }
 
-fn from_zip(file: impl Read + Seek) -> Result<Vec<u8>, SdistError> {
-    let unreadable = |error: zip::result::ZipError| SdistError::Archive(error.to_string());
-    let mut archive = ZipArchive::new(file).map_err(unreadable)?;
-    let mut positions =
-        archive.file_names_raw().enumerate().filter(|(_, raw)| is_metadata(raw)).map(|(position, _)| position);
-    let (Some(position), None) = (positions.next(), positions.next()) else {
-        return Err(SdistError::Missing);
-    };
-    drop(positions);
-    bounded(archive.by_index(position).map_err(unreadable)?)
+fn from_zip(file: &impl ReadAt) -> Result<Vec<u8>, SdistError> {
+    let directory = Directory::find(file)?;
+    let mut choice = Choice::default();
+    directory.scan(file, |entry| {
+        if is_metadata(entry.name()) {
+            choice.add(entry.member()?);
+        }
+        Ok(())
+    })?;
+    match choice {
+        Choice::One(member) => Ok(directory.read(file, &member, MAX_METADATA)?),
+        Choice::None | Choice::Several => Err(SdistError::Missing),
+    }
 }
 
 fn bounded(reader: impl Read) -> Result<Vec<u8>, SdistError> {
@@ -146,6 +171,7 @@ mod tests {
     use tar::Header;
 
     use super::*;
+    use crate::archive::tests::{Part, archive};
 
     /// A member with a header of its own.
     fn member(mut header: Header, name: &str, kind: EntryType, data: &[u8]) -> Vec<u8> {
@@ -185,7 +211,7 @@ mod tests {
 
     fn read(name: &str, bytes: Vec<u8>) -> Result<String, String> {
         let name = FileName::parse(name).expect("a file name");
-        core_metadata(Cursor::new(bytes), &name)
+        core_metadata(bytes.as_slice(), &name)
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .map_err(|error| error.to_string())
     }
@@ -287,6 +313,8 @@ mod tests {
         }
     }
 
+    const FAR: u64 = 1 << 40;
+
     /// How many bytes of the file are read before the archive is refused for its size.
     fn refused_after(beginning: &[u8], rest: &[u8], max_unpacked: u64) -> u64 {
         let mut file = Endless { beginning: Cursor::new(gzip(beginning)), rest: gzip(rest), read: 0 };
@@ -312,10 +340,10 @@ mod tests {
 
         let read = refused_after(header(EntryType::Directory, endless).as_bytes(), &zeros, anything);
         assert!(read < bound, "one member without end: {read}");
-        let read = refused_after(header(EntryType::Regular, endless).as_bytes(), &zeros, MAX_UNPACKED);
+        let read = refused_after(header(EntryType::Regular, endless).as_bytes(), &zeros, FAR);
         assert!(read < bound, "a PKG-INFO without end: {read}");
         for kind in [EntryType::XHeader, EntryType::GNULongName, EntryType::GNULongLink] {
-            let read = refused_after(header(kind, endless).as_bytes(), &zeros, MAX_UNPACKED);
+            let read = refused_after(header(kind, endless).as_bytes(), &zeros, FAR);
             assert!(read < bound, "member headers without end: {read}");
         }
         let members = file("a-1.0/setup.py", b"x").repeat(1000);
@@ -327,8 +355,19 @@ mod tests {
         sparse.set_cksum();
         let mut map = tar::GnuExtSparseHeader::new();
         map.isextended = [1];
-        let read = refused_after(sparse.as_bytes(), &map.as_bytes().repeat(1000), MAX_UNPACKED);
+        let read = refused_after(sparse.as_bytes(), &map.as_bytes().repeat(1000), FAR);
         assert!(read < bound, "a sparse map without end: {read}");
+    }
+
+    #[test]
+    fn an_archive_may_unpack_to_a_multiple_of_its_size_beyond_what_any_may() {
+        let padded = |mebibytes: usize| {
+            let zeros = file("a-1.0/zeros", &vec![0; mebibytes << 20]);
+            read("a-1.0.tar.gz", packed(&[zeros, file("a-1.0/PKG-INFO", b"Name: a")]))
+        };
+        assert_eq!(padded(63).as_deref(), Ok("Name: a"));
+        assert!(padded(64).is_err_and(|text| text.contains("50 times")));
+        assert_eq!((max_unpacked(1 << 20), max_unpacked(2 << 20)), (64 << 20, 100 << 20));
     }
 
     #[test]
@@ -361,12 +400,11 @@ mod tests {
 
     #[test]
     fn zip_files_work_too() {
-        let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
-        archive
-            .start_file("a-1.0/PKG-INFO", zip::write::SimpleFileOptions::default())
-            .and_then(|()| archive.write_all(b"Name: a").map_err(Into::into))
-            .expect("memory can be written");
-        let bytes = archive.finish().expect("memory can be written").into_inner();
-        assert_eq!(read("a-1.0.zip", bytes).as_deref(), Ok("Name: a"));
+        let part = |name: &str, text: &str| Part::new(name, text.as_bytes());
+        let before = part("a-1.0/PKG-INFO", "an entry that was replaced");
+        let zip = archive(&[part("PKG-INFO", "wrong"), before, part("a-1.0/PKG-INFO", "Name: a")]);
+        assert_eq!(read("a-1.0.zip", zip).as_deref(), Ok("Name: a"));
+        let two = archive(&[part("a-1.0/PKG-INFO", "Name: a"), part("b/PKG-INFO", "Name: a")]);
+        assert!(read("a-1.0.zip", two).is_err_and(|text| text.contains("no PKG-INFO")));
     }
 }

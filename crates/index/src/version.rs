@@ -6,7 +6,6 @@ use std::str::FromStr as _;
 use pep440_rs::Version;
 
 use crate::address::UNKNOWN_VERSION;
-use crate::name::ProjectName;
 use crate::page::{File, Page};
 
 /// A version to compare: two spellings of one PEP 440 version are equal, and a string outside PEP 440 is equal only to
@@ -31,21 +30,22 @@ impl VersionKey {
     }
 }
 
-/// The version a file belongs to: the one in its name, else the middle component of its address, if that is known.
-pub(crate) fn of_file(file: &File, project: &ProjectName) -> Option<String> {
-    file.name.version_of(project).or_else(|| {
-        let segment = file.version.as_str();
-        (segment != UNKNOWN_VERSION).then(|| segment.to_owned())
-    })
+/// The version a file belongs to: the middle component of its address, if that is known.
+pub(crate) fn of_file(file: &File) -> Option<&str> {
+    Some(file.version.as_str()).filter(|segment| *segment != UNKNOWN_VERSION)
 }
 
 /// All versions of a page (PEP 700): those upstream listed, then those of files that upstream's list does not cover,
 /// each once.
-pub(crate) fn listed(page: &Page) -> Vec<String> {
+///
+/// Where upstream keeps a file elsewhere, the version in its address here was read from its name. That is a guess, and
+/// adds nothing to a list that upstream gave.
+pub(crate) fn listed(page: &Page) -> Vec<&str> {
     let mut seen = HashSet::new();
-    let upstream = page.versions.iter().flatten().cloned();
+    let upstream = page.versions.iter().flatten().map(String::as_str);
+    let is_known = |file: &&File| page.versions.is_none() || file.url.is_none();
     upstream
-        .chain(page.files.iter().filter_map(|file| of_file(file, &page.name)))
+        .chain(page.files.iter().filter(is_known).filter_map(of_file))
         .filter(|text| seen.insert(VersionKey::of(text)))
         .collect()
 }
@@ -53,6 +53,7 @@ pub(crate) fn listed(page: &Page) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::ProjectName;
     use crate::parse::{PageFormat, page as parse_page};
 
     fn page(body: &str) -> Page {
@@ -99,5 +100,23 @@ mod tests {
         assert_eq!(listed(&page(&format!("{{{files}}}"))), ["1.0", "2.0", "0.5"]);
         let with_list = format!(r#"{{"versions": ["3.0", "2", "2.0"], {files}}}"#);
         assert_eq!(listed(&page(&with_list)), ["3.0", "2", "1.0", "0.5"]);
+    }
+
+    #[test]
+    fn a_version_that_is_only_guessed_is_not_added_to_upstreams_list() {
+        let files = r#""files": [
+            {"filename": "a-1.0.tar.gz", "url": "/packages/a-1.0.tar.gz"},
+            {"filename": "b-7-2.0.tar.gz", "url": "/packages/b-7-2.0.tar.gz"}]"#;
+        assert_eq!(listed(&page(&format!("{{{files}}}"))), ["1.0", "2.0"]);
+        assert_eq!(listed(&page(&format!(r#"{{"versions": ["1.0"], {files}}}"#))), ["1.0"]);
+        assert_eq!(listed(&page(&format!(r#"{{"versions": [], {files}}}"#))), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn the_address_decides_about_the_version_whatever_the_name_says() {
+        let body = r#"{"versions": ["1.0.post2"], "files": [
+            {"filename": "a-1.0-2.tar.gz", "url": "1.0.post2/a-1.0-2.tar.gz"},
+            {"filename": "a-2.0-py3-none-any.whl", "url": "1.0.post2/a-2.0-py3-none-any.whl"}]}"#;
+        assert_eq!(listed(&page(body)), ["1.0.post2"]);
     }
 }

@@ -1,26 +1,18 @@
 //! Core metadata out of a wheel (PEP 427, PEP 658), and its header fields.
 //!
 //! Blocking and bounded: the caller runs it on a thread that may block. The bytes come back unmodified, because clients
-//! compare them with a digest, and installers compare them with the wheel's own copy. We extract no metadata from an
-//! ambiguous wheel; clients then read the wheel itself.
+//! compare them with a digest, and installers compare them with the wheel's own copy. Whether they fit the file name is
+//! for the clients to judge: each has its own way with a wheel whose name or version differs.
 
-use std::io::{ErrorKind, Read, Seek};
 use std::str;
 
-use zip::ZipArchive;
-use zip::result::ZipError;
-
+use crate::archive::{ArchiveError, Directory, Member, ReadAt};
 use crate::filename::{Distribution, FileKind, FileName};
 use crate::name::ProjectName;
 use crate::version::VersionKey;
 
 /// The largest `METADATA` that is read, in bytes.
-const MAX_METADATA: u64 = 16 << 20;
-/// How many times larger than its compressed form `METADATA` may be; above this it is a decompression bomb. Deflate
-/// cannot exceed about 1030, and prose stays below 20.
-const MAX_RATIO: u64 = 200;
-/// The most entries of a wheel.
-const MAX_ENTRIES: usize = 200_000;
+pub(crate) const MAX_METADATA: u64 = 16 << 20;
 
 const METADATA_FILE: &str = "METADATA";
 const DIST_INFO: &str = ".dist-info";
@@ -31,91 +23,73 @@ pub enum WheelError {
     /// The name is not `{name}-{version}[-{build}]-{python}-{abi}-{platform}.whl`.
     #[error("{0} is not the file name of a wheel")]
     NotAWheel(FileName),
-    /// The file cannot be read.
-    #[error("the wheel cannot be read")]
-    Read(#[source] std::io::Error),
-    /// Not a ZIP archive, or a broken one.
-    #[error("the wheel is not a readable ZIP archive: {0}")]
-    Archive(String),
-    #[error("the wheel has more than {MAX_ENTRIES} entries")]
-    TooManyEntries,
+    #[error("the wheel cannot be read: {0}")]
+    Archive(#[from] ArchiveError),
     /// There is no `*.dist-info/METADATA`.
     #[error("the wheel has no `.dist-info/METADATA`")]
     Missing,
-    /// More than one entry could be meant.
-    #[error("the wheel has several entries that could be its metadata")]
+    /// More than one directory could be meant.
+    #[error("the wheel has several `.dist-info` directories with METADATA that could be its own")]
     Ambiguous,
-    #[error("the metadata of the wheel is encrypted")]
-    Encrypted,
-    /// The metadata is too large, in itself or compared with its compressed form.
-    #[error(
-        "the metadata of the wheel is larger than {MAX_METADATA} bytes, or implausibly larger than its compressed form"
-    )]
-    TooLarge,
-    /// The metadata is for another project or version than the file name.
-    #[error("the metadata of the wheel names {found:?} as its {field}; its file name says {expected:?}")]
-    Disagrees {
-        /// `Name` or `Version`.
-        field: &'static str,
-        /// What the file name says.
-        expected: String,
-        /// What the metadata says; empty if it has no such field.
-        found: String,
-    },
 }
 
-impl From<ZipError> for WheelError {
-    fn from(error: ZipError) -> Self {
-        match error {
-            ZipError::Io(source) => Self::Read(source),
-            other => Self::Archive(other.to_string()),
-        }
+impl WheelError {
+    /// Whether the wheel itself may be a good one.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Archive(ArchiveError::Read(_)))
     }
 }
 
 /// The bytes of `METADATA` in the wheel that is called `name`.
 ///
-/// Its directory is the one that agrees with the file name after normalisation. A single `.dist-info` directory of
-/// another name will do as well, if the metadata itself agrees.
-pub fn core_metadata(file: impl Read + Seek, name: &FileName) -> Result<Vec<u8>, WheelError> {
+/// Its directory is the one that agrees with the file name after normalisation, or else the only one. Of several
+/// entries with one name the last one counts, as in `zipfile` of CPython: that is the one that pip reads, and the one
+/// that is left when an installer has unpacked them all.
+pub fn core_metadata(file: impl ReadAt, name: &FileName) -> Result<Vec<u8>, WheelError> {
     let Some(expected) = name.distribution().filter(|distribution| distribution.kind == FileKind::Wheel) else {
         return Err(WheelError::NotAWheel(name.clone()));
     };
-    let mut archive = ZipArchive::new(file)?;
-    if archive.len() > MAX_ENTRIES {
-        return Err(WheelError::TooManyEntries);
-    }
-    let position = locate(&archive, &expected)?;
-    let bytes = read_entry(&mut archive, position)?;
-    agree(&bytes, &expected)?;
-    Ok(bytes)
-}
-
-/// The position of the one entry that is the wheel's metadata.
-fn locate<R>(archive: &ZipArchive<R>, expected: &Distribution) -> Result<usize, WheelError>
-where
-    R: Read + Seek,
-{
-    let directories: Vec<(usize, &str)> = archive
-        .file_names_raw()
-        .enumerate()
-        .filter_map(|(position, raw)| {
-            let (directory, file) = str::from_utf8(raw).ok()?.split_once('/')?;
-            let directory = directory.strip_suffix(DIST_INFO)?;
-            (file == METADATA_FILE).then_some((position, directory))
-        })
-        .collect();
-    let mut agreeing = directories.iter().filter(|(_, directory)| names(directory, expected));
-    let position = match (agreeing.next(), agreeing.next(), directories.as_slice()) {
-        (Some((position, _)), None, _) | (None, None, [(position, _)]) => *position,
-        (None, None, []) => return Err(WheelError::Missing),
+    let directory = Directory::find(&file)?;
+    let (mut agreeing, mut others) = (Choice::default(), Choice::default());
+    directory.scan(&file, |entry| {
+        let Some(dist_info) = dist_info(entry.name()) else { return Ok(()) };
+        let choice = if names(dist_info, &expected) { &mut agreeing } else { &mut others };
+        choice.add(entry.member()?);
+        Ok(())
+    })?;
+    let member = match (agreeing, others) {
+        (Choice::One(member), _) | (Choice::None, Choice::One(member)) => member,
+        (Choice::None, Choice::None) => return Err(WheelError::Missing),
         _ => return Err(WheelError::Ambiguous),
     };
-    // Of two entries with one name, the archive shows one; another reader may take the other one.
-    if archive.has_duplicate_names() {
-        return Err(WheelError::Ambiguous);
+    Ok(directory.read(&file, &member, MAX_METADATA)?)
+}
+
+/// The member that was looked for, if it is one.
+#[derive(Debug, Default)]
+pub(crate) enum Choice {
+    #[default]
+    None,
+    One(Member),
+    /// Members of different names.
+    Several,
+}
+
+impl Choice {
+    /// Adds a member; the last one of a name counts.
+    pub(crate) fn add(&mut self, member: Member) {
+        *self = match self {
+            Self::One(before) if before.name() != member.name() => Self::Several,
+            Self::None | Self::One(_) => Self::One(member),
+            Self::Several => Self::Several,
+        };
     }
-    Ok(position)
+}
+
+/// `{name}-{version}` of `{name}-{version}.dist-info/METADATA`.
+fn dist_info(path: &[u8]) -> Option<&str> {
+    let (directory, file) = str::from_utf8(path).ok()?.split_once('/')?;
+    directory.strip_suffix(DIST_INFO).filter(|_| file == METADATA_FILE)
 }
 
 /// Whether `{name}-{version}` of a `.dist-info` directory means this distribution.
@@ -124,47 +98,6 @@ fn names(directory: &str, expected: &Distribution) -> bool {
         ProjectName::parse(project).is_ok_and(|project| project == expected.project)
             && VersionKey::of(version) == VersionKey::of(&expected.version)
     })
-}
-
-fn read_entry<R: Read + Seek>(archive: &mut ZipArchive<R>, position: usize) -> Result<Vec<u8>, WheelError> {
-    let entry = archive.by_index_raw(position)?;
-    if entry.encrypted() {
-        return Err(WheelError::Encrypted);
-    }
-    // The sizes are only what the archive claims. They allow an early refusal; the limit on the reader is what
-    // protects.
-    let (size, compressed) = (entry.size(), entry.compressed_size());
-    let limit = MAX_METADATA.min(compressed.max(1).saturating_mul(MAX_RATIO));
-    if size > limit {
-        return Err(WheelError::TooLarge);
-    }
-    drop(entry);
-    let mut bytes = Vec::new();
-    archive.by_index(position)?.take(limit + 1).read_to_end(&mut bytes).map_err(|error| match error.kind() {
-        ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof => {
-            WheelError::Archive(error.to_string())
-        }
-        _ => WheelError::Read(error),
-    })?;
-    if bytes.len() as u64 > limit {
-        return Err(WheelError::TooLarge);
-    }
-    Ok(bytes)
-}
-
-fn agree(metadata: &[u8], expected: &Distribution) -> Result<(), WheelError> {
-    let fields = metadata_headers(metadata);
-    let name = fields.name.unwrap_or_default();
-    if ProjectName::parse(&name).ok().as_ref() != Some(&expected.project) {
-        let expected = expected.project.to_string();
-        return Err(WheelError::Disagrees { field: "Name", expected, found: name });
-    }
-    let version = fields.version.unwrap_or_default();
-    if VersionKey::of(&version) != VersionKey::of(&expected.version) {
-        let expected = expected.version.clone();
-        return Err(WheelError::Disagrees { field: "Version", expected, found: version });
-    }
-    Ok(())
 }
 
 /// The fields of core metadata that we use. Of a field that may occur once, the first one counts.

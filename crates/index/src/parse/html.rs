@@ -1,22 +1,23 @@
 //! The HTML format (PEP 503, 592, 629, 658, 714, 740, 792), with CodeArtifact's `data-upload-time`.
 //!
 //! Any web page is HTML, so a page counts as an index page only if it calls itself one (title or heading `Links for …`,
-//! or the version mark of PEP 629), or if it links a distribution of this project.
+//! or the version mark of PEP 629), or if it links a distribution of this project. One that ends in the middle is an
+//! error: it would be taken for a page with fewer files.
 
 use std::convert::Infallible;
 
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Span, Tokenizer};
-use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    Files, MAX_ATTRIBUTE, MAX_ATTRIBUTES, ParseError, ParsedPage, announced, api_version, non_empty, project_status,
-    provenance, yanked,
+    Files, MAX_ATTRIBUTES, MAX_TEXT, ParseError, ParsedPage, UnknownKeys, announced, api_version, non_empty,
+    project_status, provenance, yanked,
 };
 use crate::address;
 use crate::digest::Hashes;
-use crate::filename::{FileKind, FileName};
+use crate::extra::{Extra, ExtraBuilder};
+use crate::filename::FileKind;
 use crate::name::ProjectName;
 use crate::page::{CoreMetadata, File, Page, Yanked};
 
@@ -71,7 +72,7 @@ impl Attributes {
 
     fn value(&mut self, value: &[u8]) {
         let Some((_, slot)) = self.list.last_mut().filter(|_| !self.ignore_value) else { return };
-        if let (true, Ok(value)) = (value.len() <= MAX_ATTRIBUTE, std::str::from_utf8(value)) {
+        if let (true, Ok(value)) = (value.len() <= MAX_TEXT, std::str::from_utf8(value)) {
             value.clone_into(slot);
         }
     }
@@ -99,7 +100,12 @@ struct HtmlReader<'a> {
     status: Option<String>,
     status_reason: Option<String>,
     anchors: usize,
+    in_anchor: bool,
+    /// Whether the document has begun, and ended, with tags that say so.
+    begun: bool,
+    ended: bool,
     files: Files,
+    unknown: UnknownKeys,
 }
 
 impl<'a> HtmlReader<'a> {
@@ -116,7 +122,11 @@ impl<'a> HtmlReader<'a> {
             status: None,
             status_reason: None,
             anchors: 0,
+            in_anchor: false,
+            begun: false,
+            ended: false,
             files: Files::default(),
+            unknown: UnknownKeys::default(),
         }
     }
 
@@ -124,6 +134,7 @@ impl<'a> HtmlReader<'a> {
         match event {
             CallbackEvent::OpenStartTag { name } => {
                 self.attributes.clear();
+                self.begun |= matches!(*name, b"html" | b"body");
                 self.tag = match *name {
                     b"a" => Some(Tag::Anchor),
                     b"base" => Some(Tag::Base),
@@ -147,8 +158,11 @@ impl<'a> HtmlReader<'a> {
             },
             CallbackEvent::EndTag { name } => {
                 self.tag = None;
-                if matches!(*name, b"title" | b"h1") {
-                    self.in_heading = false;
+                match *name {
+                    b"title" | b"h1" => self.in_heading = false,
+                    b"a" => self.in_anchor = false,
+                    b"html" | b"body" => self.ended = true,
+                    _ => {}
                 }
             }
             CallbackEvent::String { value } if self.in_heading && self.heading.len() < MAX_HEADING => {
@@ -181,26 +195,31 @@ impl<'a> HtmlReader<'a> {
     }
 
     fn anchor(&mut self) {
-        let Some(href) = self.attributes.get("href") else { return };
-        self.anchors += 1;
-        let file = self.file(href);
-        self.files.add(file);
+        let attributes = std::mem::take(&mut self.attributes);
+        if let Some(href) = attributes.get("href") {
+            self.anchors += 1;
+            self.in_anchor = true;
+            let file = self.file(href, &attributes);
+            self.files.add(file);
+        }
+        self.attributes = attributes;
     }
 
     /// The file that an anchor links, or `None` if it links something else.
-    fn file(&self, href: &str) -> Option<File> {
+    fn file(&mut self, href: &str, attributes: &Attributes) -> Option<File> {
         let url = address::resolve(self.links_from.as_ref().unwrap_or(self.page), href)?;
         let name = address::last_component(&url)?;
         let hashes = url.fragment().map(fragment_hashes).unwrap_or_default();
-        let attributes = &self.attributes;
-        let is_file = name.kind() != FileKind::Other
+        let (version, url) = address::locate(self.page, self.project, url, &name);
+        // Whatever lies where the files of a version lie is a file, as on a page in JSON.
+        let is_file = url.is_none()
+            || name.kind() != FileKind::Other
             || !hashes.is_empty()
             || attributes.any_data()
             || OTHER_ENDINGS.iter().any(|ending| name.as_str().ends_with(ending));
         if !is_file {
             return None;
         }
-        let (version, url) = address::locate(self.page, self.project, url, &name);
         let text = |key: &str| attributes.get(key).and_then(non_empty);
         Some(File {
             name,
@@ -221,11 +240,17 @@ impl<'a> HtmlReader<'a> {
                 _ => None,
             },
             provenance: attributes.get("data-provenance").and_then(provenance).map(Some),
-            extra: extra(attributes),
+            extra: extra(attributes, &mut self.unknown),
         })
     }
 
+    /// Whether the page ends in the middle.
+    fn is_cut(&self) -> bool {
+        !self.ended && (self.begun || self.in_anchor || self.tag.is_some())
+    }
+
     fn finish(self) -> Result<ParsedPage, ParseError> {
+        let is_cut = self.is_cut();
         let marked = self.version.is_some()
             || self.heading.lines().any(|line| {
                 line.trim_start().get(..HEADING.len()).is_some_and(|start| start.eq_ignore_ascii_case(HEADING))
@@ -238,8 +263,11 @@ impl<'a> HtmlReader<'a> {
         if files.is_empty() && self.anchors > 0 {
             return Err(ParseError::NotAnIndex("it has links, but none of them is a file"));
         }
-        if !marked && !files.iter().any(|file| belongs_to(&file.name, self.project)) {
+        if !marked && !files.iter().any(|file| file.name.belongs_to(self.project)) {
             return Err(ParseError::NotAnIndex("it neither calls itself one nor links a file of the project"));
+        }
+        if is_cut {
+            return Err(ParseError::Cut);
         }
         let status = self.status.and_then(|status| project_status(&status, self.status_reason.as_deref()));
         let page = Page {
@@ -248,15 +276,11 @@ impl<'a> HtmlReader<'a> {
             versions: None,
             files,
             status,
-            meta_extra: Map::new(),
-            extra: Map::new(),
+            meta_extra: Extra::default(),
+            extra: Extra::default(),
         };
-        Ok(ParsedPage { page, skipped })
+        Ok(ParsedPage { page, skipped, unknown_left_out: self.unknown.left_out })
     }
-}
-
-fn belongs_to(file: &FileName, name: &ProjectName) -> bool {
-    file.distribution().is_some_and(|distribution| distribution.project == *name)
 }
 
 /// The digests of a link's fragment: `sha256=…`, several joined with `&`.
@@ -279,12 +303,13 @@ fn core_metadata(value: &str) -> Option<CoreMetadata> {
 }
 
 /// The `data-` attributes that the model does not know, under their full names.
-fn extra(attributes: &Attributes) -> Map<String, Value> {
-    let mut extra = Map::new();
-    for (key, value) in &attributes.list {
-        if crate::keys::is_foreign_attribute(key) && !extra.contains_key(key) {
-            extra.insert(key.clone(), Value::String(value.clone()));
+fn extra(attributes: &Attributes, unknown: &mut UnknownKeys) -> Extra {
+    let mut extra = ExtraBuilder::default();
+    for (position, (key, value)) in attributes.list.iter().enumerate() {
+        let is_first = || attributes.list[..position].iter().all(|(before, _)| before != key);
+        if crate::keys::is_foreign_attribute(key) && is_first() {
+            unknown.add(&mut extra, key, &serde_json::Value::from(value.as_str()).to_string());
         }
     }
-    extra
+    extra.finish()
 }

@@ -3,7 +3,9 @@
 //! Lenient with fields, strict with the page. An ill-formed field is left out, so that no client fails on it. An entry
 //! that names no file with an address is skipped and counted ([`ParsedPage::skipped`]). A response that is not an index
 //! page at all (a log-in page, an empty body) is an error, because an empty page would tell clients that nothing
-//! exists. Unknown keys are kept, see [`Page::extra`] and [`File::extra`].
+//! exists. Unknown keys are kept as text up to a bound, see [`Page::extra`] and [`File::extra`].
+//!
+//! The memory that parsing takes is bounded by the length of the response, whatever is in it.
 
 mod html;
 mod json;
@@ -11,26 +13,28 @@ mod time;
 
 use std::collections::HashSet;
 
-use serde_json::Value;
 use url::Url;
 
 use crate::digest::Hashes;
+use crate::extra::ExtraBuilder;
 use crate::filename::FileName;
 use crate::name::ProjectName;
 use crate::page::{CoreMetadata, File, Page, ProjectStatus, Yanked};
 
 /// The most files of one page.
 const MAX_FILES: usize = 200_000;
+/// The most versions of one page.
+const MAX_VERSIONS: usize = 200_000;
+/// What unknown keys and their values may take on one page, in bytes; the rest is left out.
+const MAX_UNKNOWN: usize = 8 << 20;
 /// The deepest nesting of a JSON page.
 const MAX_DEPTH: usize = 32;
-/// The longest value of an HTML attribute, in bytes; a longer one counts as empty.
-const MAX_ATTRIBUTE: usize = 8 * 1024;
+/// The longest text of a field, and value of an HTML attribute, in bytes; a longer one counts as empty.
+const MAX_TEXT: usize = 8 * 1024;
 /// The most attributes of an HTML tag; the rest is ignored.
 const MAX_ATTRIBUTES: usize = 32;
 /// The highest major version of the simple API that we understand (PEP 629).
 const MAX_MAJOR: u16 = 1;
-/// The status of a project whose files must not be offered, whatever the page lists (PEP 792).
-const QUARANTINED: &str = "quarantined";
 
 /// The two formats of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,11 +72,16 @@ pub enum ParseError {
     /// Readable, but not an index page.
     #[error("the response is not an index page: {0}")]
     NotAnIndex(&'static str),
+    /// HTML without its end.
+    #[error("the page ends in the middle")]
+    Cut,
     /// An incompatible version of the simple API.
     #[error("the index speaks version {major}.{minor} of the simple API; the highest supported is {MAX_MAJOR}.x")]
     Version { major: u16, minor: u16 },
     #[error("the page lists more than {MAX_FILES} files")]
     TooManyFiles,
+    #[error("the page lists more than {MAX_VERSIONS} versions")]
+    TooManyVersions,
     #[error("the page nests deeper than {MAX_DEPTH} levels")]
     TooDeep,
 }
@@ -84,6 +93,8 @@ pub struct ParsedPage {
     /// How many entries were left out because they name no file with an address. A second entry of one file name does
     /// not count. In HTML, links to something other than a file count as well.
     pub skipped: usize,
+    /// How many unknown keys were left out, because those before them took all that such keys may take.
+    pub unknown_left_out: usize,
 }
 
 /// Parses a page. `base` is the address the response came from, with its final slash.
@@ -96,7 +107,7 @@ pub fn page(format: PageFormat, body: &[u8], base: &Url, name: &ProjectName) -> 
         PageFormat::Json => json::read(body, base, name),
         PageFormat::Html => html::read(body, base, name),
     }?;
-    if parsed.page.status.as_ref().is_some_and(|status| status.status == QUARANTINED) {
+    if parsed.page.is_quarantined() {
         parsed.page.files.clear();
     }
     Ok(parsed)
@@ -126,6 +137,32 @@ impl Files {
     }
 }
 
+/// The unknown keys of one page, within their bound.
+struct UnknownKeys {
+    /// What is left of the bound, in bytes.
+    left: usize,
+    left_out: usize,
+}
+
+impl Default for UnknownKeys {
+    fn default() -> Self {
+        Self { left: MAX_UNKNOWN, left_out: 0 }
+    }
+}
+
+impl UnknownKeys {
+    /// Adds a key; `value` is JSON.
+    fn add(&mut self, extra: &mut ExtraBuilder, key: &str, value: &str) {
+        match self.left.checked_sub(ExtraBuilder::cost(key, value)) {
+            Some(left) => {
+                self.left = left;
+                extra.add(key, value);
+            }
+            None => self.left_out += 1,
+        }
+    }
+}
+
 /// Parses the version of PEP 629; one that is not a version counts as 1.0, like an absent one.
 fn api_version(text: &str) -> Result<(u16, u16), ParseError> {
     let (major, minor) = text.trim().split_once('.').unwrap_or((text.trim(), "0"));
@@ -141,9 +178,14 @@ fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
+/// Whether the text of a field can be kept.
+fn is_short(text: &str) -> bool {
+    text.len() <= MAX_TEXT
+}
+
 /// The yank mark from its text; an empty text is a mark without a reason.
 fn yanked(reason: &str) -> Yanked {
-    non_empty(reason).map_or(Yanked::Yes, Yanked::Because)
+    non_empty(reason).filter(|reason| is_short(reason)).map_or(Yanked::Yes, Yanked::Because)
 }
 
 /// The provenance address, which clients require to be absolute.
@@ -157,11 +199,8 @@ fn announced(hashes: Hashes) -> CoreMetadata {
 }
 
 fn project_status(status: &str, reason: Option<&str>) -> Option<ProjectStatus> {
-    Some(ProjectStatus { status: non_empty(status)?, reason: reason.and_then(non_empty) })
-}
-
-fn text(value: &Value) -> Option<String> {
-    value.as_str().and_then(non_empty)
+    let kept = |text: &str| non_empty(text).filter(|text| is_short(text));
+    Some(ProjectStatus { status: kept(status)?, reason: reason.and_then(kept) })
 }
 
 #[cfg(test)]

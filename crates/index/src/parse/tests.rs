@@ -1,8 +1,11 @@
 //! One story for each oddity that an index has been seen to send, or that an attacker would.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::extra::Extra;
+use crate::filename::VersionSegment;
+use crate::page::FileAddress;
 use crate::page::CoreMetadata;
 
 const BASE: &str = "https://index.example.org/pypi/python/simple/flask/";
@@ -41,6 +44,10 @@ fn html_file(attributes: &str) -> File {
     parsed.page.files.into_iter().next().expect("one file")
 }
 
+fn values(extra: &Extra) -> Value {
+    serde_json::to_value(extra).expect("it is JSON")
+}
+
 fn names(parsed: &ParsedPage) -> Vec<&str> {
     parsed.page.files.iter().map(|file| file.name.as_str()).collect()
 }
@@ -62,7 +69,7 @@ fn the_html_of_codeartifact_is_read_in_full() {
          <a href=\"3.0.1/flask-3.0.1.tar.gz#sha256={DIGEST}\" data-requires-python=\"&gt;=3.8\" data-gpg-sig=\"false\" \
          data-upload-time=\"2024-01-18T10:00:00Z\">flask-3.0.1.tar.gz</a>\n    <br/>\n</body>\n</html>\n"
     );
-    let ParsedPage { page, skipped } = read(PageFormat::Html, &body).expect("a page");
+    let ParsedPage { page, skipped, .. } = read(PageFormat::Html, &body).expect("a page");
     assert_eq!((page.name.as_str(), page.api_version, page.versions, skipped), ("flask", (1, 0), None, 0));
     let [first, second] = page.files.as_slice() else { panic!("two files") };
     assert_eq!((first.name.as_str(), first.version.as_str(), &first.url), ("Flask-0.1.tar.gz", "0.1", &None));
@@ -74,7 +81,7 @@ fn the_html_of_codeartifact_is_read_in_full() {
 
 #[test]
 fn the_json_of_codeartifact_is_read_in_full() {
-    let ParsedPage { page, skipped } = from_json(&json!({
+    let ParsedPage { page, skipped, .. } = from_json(&json!({
         "meta": {"api-version": "1.1", "_last-serial": 7}, "name": "flask", "versions": ["3.0.1"],
         "later": {"a": [null]},
         "files": [{"filename": "flask-3.0.1.tar.gz", "url": "3.0.1/flask-3.0.1.tar.gz",
@@ -83,12 +90,12 @@ fn the_json_of_codeartifact_is_read_in_full() {
     }));
     assert_eq!((page.api_version, skipped), ((1, 1), 0));
     assert_eq!(page.versions, Some(vec!["3.0.1".to_owned()]));
-    assert_eq!(Value::from(page.meta_extra), json!({"_last-serial": 7}));
-    assert_eq!(Value::from(page.extra), json!({"later": {"a": [null]}}));
+    assert_eq!(values(&page.meta_extra), json!({"_last-serial": 7}));
+    assert_eq!(values(&page.extra), json!({"later": {"a": [null]}}));
     let file = &page.files[0];
     assert_eq!((file.size, file.requires_python.as_deref(), &file.yanked), (Some(64928), Some(">=3.8"), &Yanked::No));
     assert_eq!(file.hashes, hashes(&[("sha256", DIGEST), ("md5", &"00".repeat(16))]));
-    assert_eq!(Value::from(file.extra.clone()), json!({"new-key": {"x": 1}}));
+    assert_eq!(values(&file.extra), json!({"new-key": {"x": 1}}));
 }
 
 #[test]
@@ -166,13 +173,22 @@ fn a_yank_mark_survives_in_every_spelling() {
     let because = |reason: &str| Yanked::Because(reason.to_owned());
     for (value, expected) in [
         (json!(true), Yanked::Yes),
-        (json!(""), Yanked::Yes),
         (json!("broken & <b>"), because("broken & <b>")),
+        (json!("x".repeat(MAX_TEXT + 1)), Yanked::Yes),
+        // What is true in the sense of Python is a mark (PEP 691), and what is false is none.
+        (json!(1), Yanked::Yes),
+        (json!(-0.5), Yanked::Yes),
+        (json!(["why"]), Yanked::Yes),
         (json!(false), Yanked::No),
+        (json!(null), Yanked::No),
+        (json!(""), Yanked::No),
+        (json!(0.0), Yanked::No),
+        (json!([]), Yanked::No),
+        (json!({}), Yanked::No),
     ] {
         assert_eq!(json_file(&json!({"yanked": value})).yanked, expected, "{value}");
     }
-    let long = format!("data-yanked='{}'", "x".repeat(MAX_ATTRIBUTE + 1));
+    let long = format!("data-yanked='{}'", "x".repeat(MAX_TEXT + 1));
     for (attributes, expected) in [
         ("data-yanked", Yanked::Yes),
         ("data-yanked=''", Yanked::Yes),
@@ -232,7 +248,7 @@ fn provenance_null_is_not_the_same_as_absence() {
 #[test]
 fn unknown_attributes_are_kept_under_their_names() {
     let file = html_file("data-new='a&amp;b' data-NEW=again DATA-Other=1 class=x onclick='y' data-= data-q\"uote=1");
-    assert_eq!(Value::from(file.extra), json!({"data-new": "a&b", "data-other": "1"}));
+    assert_eq!(values(&file.extra), json!({"data-new": "a&b", "data-other": "1"}));
 }
 
 #[test]
@@ -266,6 +282,93 @@ fn entries_without_an_address_are_skipped_and_counted() {
     );
     assert_eq!(names(&parsed), ["flask-1.0.tar.gz", "flask-1.0.egg", "odd"]);
     assert_eq!(parsed.skipped, 9);
+}
+
+#[test]
+fn whatever_lies_where_files_lie_is_a_file_in_either_format() {
+    for name in ["odd", "notes.txt", "flask-1.0-variants.json", "strange name (1).bin", "a;b=c&d", "LICENSE.md"] {
+        let link = FileAddress {
+            project: ProjectName::parse("flask").expect("a valid name"),
+            version: VersionSegment::parse("1.0").expect("a valid component"),
+            file: FileName::parse(name).expect("a valid name"),
+        }
+        .relative();
+        let html = from_html(&format!("<a href='../{}'>{name}</a>", link.replace('&', "&amp;")));
+        let json = from_json(&json!({"files": [{"filename": name, "url": format!("../{link}")}]}));
+        assert_eq!(html.page.files, json.page.files, "{name}");
+        assert_eq!(names(&html), [name]);
+    }
+}
+
+#[test]
+fn html_without_its_end_is_broken_and_not_shorter() {
+    let anchors = "<a href='1.0/flask-1.0.tar.gz'>one</a><a href='2.0/flask-2.0.tar.gz'>two</a>";
+    for complete in [
+        format!("<html><body><h1>Links for flask</h1>{anchors}</body></html>"),
+        format!("<!DOCTYPE html><html><h1>Links for flask</h1>{anchors}</html>\n"),
+        format!("<body>{anchors}</body>"),
+        // A list without a document around it has no end to miss.
+        anchors.to_owned(),
+        format!("{anchors}<br>"),
+    ] {
+        assert_eq!(read(PageFormat::Html, &complete).map(|parsed| parsed.page.files.len()), Ok(2), "{complete}");
+    }
+    for cut in [
+        format!("<html><body><h1>Links for flask</h1>{anchors}"),
+        format!("<html><h1>Links for flask</h1>{anchors}<"),
+        format!("<html><h1>Links for flask</h1>{anchors}</htm"),
+        "<html><h1>Links for flask</h1>".to_owned(),
+        format!("<body>{anchors}"),
+        format!("{anchors}<a href='3.0/flask-3.0.tar.gz'>th"),
+        format!("{anchors}<a href='3.0/flask-3.0.tar.gz"),
+        format!("{anchors}<a href"),
+    ] {
+        assert_eq!(read(PageFormat::Html, &cut), Err(ParseError::Cut), "{cut}");
+    }
+}
+
+#[test]
+fn unknown_keys_are_kept_up_to_a_bound_and_what_is_beyond_is_counted() {
+    let numbers = format!("[{}1]", "1,".repeat(MAX_UNKNOWN / 2));
+    let body = format!(
+        r#"{{"files": [{{"url": "1/flask-1.tar.gz", "a": {numbers}, "b": 2}}], "c": {numbers}, "d": 4,
+            "meta": {{"api-version": "1.0", "e": {numbers}, "f": 6}}}}"#
+    );
+    let parsed = read(PageFormat::Json, &body).expect("a page");
+    let found = [&parsed.page.files[0].extra, &parsed.page.extra, &parsed.page.meta_extra].map(values);
+    assert_eq!(found, [json!({"b": 2}), json!({"d": 4}), json!({"f": 6})]);
+    assert_eq!(parsed.unknown_left_out, 3);
+    let value = "x".repeat(MAX_TEXT);
+    let entries: Vec<String> = (0..2000)
+        .map(|number| format!(r#"{{"url": "1/flask-{number}.tar.gz", "a": "{value}"}}"#))
+        .collect();
+    let parsed = read(PageFormat::Json, &format!(r#"{{"files": [{}]}}"#, entries.join(","))).expect("a page");
+    let weight: usize = parsed.page.files.iter().map(|file| file.extra.weight()).sum();
+    assert!(weight <= MAX_UNKNOWN + 2000 && weight + 2 * MAX_TEXT > MAX_UNKNOWN, "{weight}");
+    assert!((900..1100).contains(&parsed.unknown_left_out), "{}", parsed.unknown_left_out);
+}
+
+#[test]
+fn no_list_of_small_things_is_read_without_end() {
+    let versions: Vec<String> = (0..=MAX_VERSIONS).map(|number| format!("\"{number}\"")).collect();
+    let body = |versions: &[String]| format!(r#"{{"files": [], "versions": [{}]}}"#, versions.join(","));
+    let read_versions = |versions: &[String]| read(PageFormat::Json, &body(versions));
+    assert_eq!(read_versions(&versions[1..]).map(|parsed| parsed.page.versions.map_or(0, |list| list.len())), Ok(MAX_VERSIONS));
+    assert_eq!(read_versions(&versions), Err(ParseError::TooManyVersions));
+    let many: Value = (0..10_000).map(|number| (format!("x{number}"), json!("00"))).collect();
+    assert_eq!(json_file(&json!({"hashes": many})).hashes.iter().count(), 16);
+}
+
+#[test]
+fn a_text_that_is_no_text_costs_only_its_field() {
+    let entry = r#"{"url": "1/flask-1.tar.gz", "requires-python": "\ud800", "yanked": "\ud800", "size": 1e3, "x": "\ud800"}"#;
+    let parsed = read(PageFormat::Json, &format!(r#"{{"files": [{entry}]}}"#)).expect("a page");
+    let file = &parsed.page.files[0];
+    assert_eq!((&file.requires_python, &file.yanked, file.size), (&None, &Yanked::Yes, None));
+    // Of an entry with a key that cannot be read, it is unknown what the rest means.
+    let entry = r#"{"url": "1/flask-1.tar.gz", "\ud800": 1, "hashes": {}}"#;
+    let parsed = read(PageFormat::Json, &format!(r#"{{"files": [{entry}]}}"#)).expect("a page");
+    assert_eq!((parsed.page.files.len(), parsed.skipped), (0, 1));
 }
 
 #[test]
@@ -371,17 +474,18 @@ fn size_and_depth_are_bounded() {
     };
     assert_eq!(read(PageFormat::Json, &entries(MAX_FILES)).map(|parsed| parsed.page.files.len()), Ok(MAX_FILES));
     assert_eq!(read(PageFormat::Json, &entries(MAX_FILES + 2)), Err(ParseError::TooManyFiles));
-    let anchors: Vec<String> = (0..=MAX_FILES).map(|number| format!("<a href=1/a{number}.whl>")).collect();
+    let anchors: Vec<String> = (0..=MAX_FILES).map(|number| format!("<a href=1/a{number}.whl></a>")).collect();
     assert_eq!(read(PageFormat::Html, &anchors.concat()), Err(ParseError::TooManyFiles));
 }
 
 #[test]
 fn attributes_beyond_the_bounds_count_as_absent_or_empty() {
-    let long = "x".repeat(MAX_ATTRIBUTE + 1);
+    let long = "x".repeat(MAX_TEXT + 1);
     assert_eq!(html_file(&format!("data-requires-python='{long}'")).requires_python, None);
     let many: Vec<String> = (0..MAX_ATTRIBUTES).map(|number| format!("data-n{number}=1")).collect();
     let file = html_file(&format!("{} data-yanked=late", many.join(" ")));
-    assert_eq!((file.yanked, file.extra.len()), (Yanked::No, MAX_ATTRIBUTES - 1));
+    let extra = values(&file.extra);
+    assert_eq!((file.yanked, extra.as_object().map(serde_json::Map::len)), (Yanked::No, Some(MAX_ATTRIBUTES - 1)));
 }
 
 #[test]

@@ -2,8 +2,6 @@
 
 use std::fmt::{self, Write as _};
 
-use serde_json::Value;
-
 use super::{fragment, has_provenance};
 use crate::address::below_page;
 use crate::keys;
@@ -131,11 +129,10 @@ fn write_file(out: &mut String, file: &File) -> fmt::Result {
     if let Some(Some(provenance)) = &file.provenance {
         attribute(out, "data-provenance", provenance)?;
     }
-    for (key, value) in &file.extra {
-        if let (true, Value::String(value)) = (keys::is_foreign_attribute(key), value) {
-            attribute(out, key, value)?;
-        }
-    }
+    file.extra.try_for_each(|key, value| match serde_json::from_str::<String>(value.get()) {
+        Ok(text) if keys::is_foreign_attribute(key) => attribute(out, key, &text),
+        Ok(_) | Err(_) => Ok(()),
+    })?;
     writeln!(out, ">{}</a><br>", Escaped(file.name.as_str()))
 }
 

@@ -1,11 +1,11 @@
 //! The JSON format (PEP 691, 700, 714, 740, 792) of pages and of the project list.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::{Map, Value};
 
 use super::{has_provenance, presentable};
 use crate::address::below_page;
 use crate::digest::Hashes;
+use crate::extra::Extra;
 use crate::keys;
 use crate::name::ProjectName;
 use crate::page::{CoreMetadata, File, Page, ProjectList, ProjectStatus, Yanked};
@@ -43,11 +43,8 @@ fn api_version(page: &Page) -> &'static str {
 }
 
 /// Writes the keys that the model does not own.
-fn write_foreign<M: SerializeMap>(map: &mut M, extra: &Map<String, Value>, owned: &[&str]) -> Result<(), M::Error> {
-    extra
-        .iter()
-        .filter(|(key, _)| !owned.contains(&key.as_str()))
-        .try_for_each(|(key, value)| map.serialize_entry(key, value))
+fn write_foreign<M: SerializeMap>(map: &mut M, extra: &Extra, owned: &[&str]) -> Result<(), M::Error> {
+    extra.try_for_each(|key, value| if owned.contains(&key) { Ok(()) } else { map.serialize_entry(key, value) })
 }
 
 struct PageJson<'a>(&'a Page);
@@ -144,7 +141,7 @@ impl Serialize for FileJson<'_> {
     }
 }
 
-struct HashesJson<'a>(&'a Hashes);
+pub(super) struct HashesJson<'a>(pub &'a Hashes);
 
 impl Serialize for HashesJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

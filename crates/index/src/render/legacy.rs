@@ -4,10 +4,10 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
 
-use super::json::to_bytes;
-use super::presentable;
+use super::json::{HashesJson, to_bytes};
 use crate::address::below_page;
 use crate::filename::FileKind;
 use crate::page::{File, Page, Yanked};
@@ -22,40 +22,74 @@ pub fn legacy_json(page: &Page, version: Option<&str>, files_base: &str) -> Opti
         None => releases.newest()?,
     };
     let base = files_base.trim_end_matches('/');
-    let entries = |files: &[&File]| -> Value { files.iter().map(|file| entry(file, base)).collect() };
-    let shown = |position: usize| version.is_none() || position == chosen;
-    let all: Map<String, Value> = releases
-        .0
-        .iter()
-        .enumerate()
-        .filter(|(position, _)| shown(*position))
-        .map(|(_, release)| (release.version.clone(), entries(&release.files)))
-        .collect();
     let release = &releases.0[chosen];
-    let (yanked, reason) = release.yanked();
-    let document = json!({
-        "info": {
-            "name": page.name.as_str(),
-            "version": release.version,
-            "requires_python": release.files.iter().find_map(|file| file.requires_python.as_deref()),
-            "yanked": yanked,
-            "yanked_reason": reason,
+    let (yanked, yanked_reason) = release.yanked();
+    let shown = if version.is_some() { std::slice::from_ref(release) } else { &releases.0 };
+    Some(to_bytes(&Document {
+        info: Info {
+            name: page.name.as_str(),
+            version: release.version,
+            requires_python: release.files.iter().find_map(|file| file.requires_python.as_deref()),
+            yanked,
+            yanked_reason,
         },
-        "releases": all,
-        "urls": entries(&release.files),
-    });
-    Some(to_bytes(&document))
+        releases: ReleasesJson { releases: shown, base },
+        urls: FilesJson { files: &release.files, base },
+    }))
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    info: Info<'a>,
+    releases: ReleasesJson<'a>,
+    urls: FilesJson<'a>,
+}
+
+#[derive(Serialize)]
+struct Info<'a> {
+    name: &'a str,
+    version: &'a str,
+    requires_python: Option<&'a str>,
+    yanked: bool,
+    yanked_reason: Option<&'a str>,
+}
+
+/// The files of each version.
+struct ReleasesJson<'a> {
+    releases: &'a [Release<'a>],
+    base: &'a str,
+}
+
+impl Serialize for ReleasesJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for release in self.releases {
+            map.serialize_entry(release.version, &FilesJson { files: &release.files, base: self.base })?;
+        }
+        map.end()
+    }
+}
+
+struct FilesJson<'a> {
+    files: &'a [&'a File],
+    base: &'a str,
+}
+
+impl Serialize for FilesJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.files.iter().map(|file| Entry::of(file, self.base)))
+    }
 }
 
 struct Release<'a> {
-    version: String,
+    version: &'a str,
     key: VersionKey,
     files: Vec<&'a File>,
 }
 
-impl Release<'_> {
+impl<'a> Release<'a> {
     /// A release is yanked when all its files are.
-    fn yanked(&self) -> (bool, Option<&str>) {
+    fn yanked(&self) -> (bool, Option<&'a str>) {
         let yanked = !self.files.is_empty() && self.files.iter().all(|file| !file.yanked.is_no());
         let reason = self.files.iter().filter(|_| yanked).find_map(|file| match &file.yanked {
             Yanked::Because(reason) => Some(reason.as_str()),
@@ -77,7 +111,7 @@ impl<'a> Releases<'a> {
         let positions: HashMap<VersionKey, usize> =
             releases.iter().enumerate().map(|(position, release)| (release.key.clone(), position)).collect();
         for file in &page.files {
-            let position = version::of_file(file, &page.name).and_then(|text| positions.get(&VersionKey::of(&text)));
+            let position = version::of_file(file).and_then(|text| positions.get(&VersionKey::of(text)));
             if let Some(position) = position {
                 releases[*position].files.push(file);
             }
@@ -100,33 +134,43 @@ impl<'a> Releases<'a> {
     }
 }
 
-fn entry(file: &File, base: &str) -> Value {
-    let (package_type, python_version) = package_type(file);
-    // In the page's order, so that the same page gives the same bytes.
-    let digests: Map<String, Value> =
-        presentable(&file.hashes).map(|(algorithm, digest)| (algorithm.to_owned(), digest.into())).collect();
-    // pip escapes the `+` of every link, and pip-tools looks up pip's links among these addresses.
-    let address = below_page(&file.version, &file.name).replace('+', "%2B");
-    let mut entry = json!({
-        "filename": file.name.as_str(),
-        "url": format!("{base}/{address}"),
-        "digests": digests,
-        "packagetype": package_type,
-        "python_version": python_version,
-        "requires_python": file.requires_python,
-        "yanked": !file.yanked.is_no(),
-        "yanked_reason": match &file.yanked {
-            Yanked::Because(reason) => Some(reason),
-            Yanked::No | Yanked::Yes => None,
-        },
-    });
-    if let Some(size) = file.size {
-        entry["size"] = size.into();
+#[derive(Serialize)]
+struct Entry<'a> {
+    filename: &'a str,
+    url: String,
+    digests: HashesJson<'a>,
+    packagetype: &'a str,
+    python_version: &'a str,
+    requires_python: Option<&'a str>,
+    yanked: bool,
+    yanked_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upload_time_iso_8601: Option<&'a str>,
+}
+
+impl<'a> Entry<'a> {
+    fn of(file: &'a File, base: &str) -> Self {
+        let (packagetype, python_version) = package_type(file);
+        // pip escapes the `+` of every link, and pip-tools looks up pip's links among these addresses.
+        let address = below_page(&file.version, &file.name).replace('+', "%2B");
+        Self {
+            filename: file.name.as_str(),
+            url: format!("{base}/{address}"),
+            digests: HashesJson(&file.hashes),
+            packagetype,
+            python_version,
+            requires_python: file.requires_python.as_deref(),
+            yanked: !file.yanked.is_no(),
+            yanked_reason: match &file.yanked {
+                Yanked::Because(reason) => Some(reason),
+                Yanked::No | Yanked::Yes => None,
+            },
+            size: file.size,
+            upload_time_iso_8601: file.upload_time.as_deref(),
+        }
     }
-    if let Some(upload_time) = &file.upload_time {
-        entry["upload_time_iso_8601"] = upload_time.as_str().into();
-    }
-    entry
 }
 
 /// `packagetype` and `python_version`, from the file name.

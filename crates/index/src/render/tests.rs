@@ -7,6 +7,7 @@ use url::Url;
 
 use super::*;
 use crate::digest::Hashes;
+use crate::extra::Extra;
 use crate::filename::{FileName, VersionSegment};
 use crate::keys;
 use crate::name::ProjectName;
@@ -37,7 +38,7 @@ fn file(name: &str, version: &str) -> File {
         core_metadata: CoreMetadata::Absent,
         gpg_sig: None,
         provenance: None,
-        extra: Map::new(),
+        extra: Extra::default(),
     }
 }
 
@@ -48,9 +49,13 @@ fn page(files: Vec<File>) -> Page {
         versions: None,
         files,
         status: None,
-        meta_extra: Map::new(),
-        extra: Map::new(),
+        meta_extra: Extra::default(),
+        extra: Extra::default(),
     }
+}
+
+fn unknown(keys: &Value) -> Extra {
+    serde_json::from_str(&keys.to_string()).expect("an object")
 }
 
 fn sha256(digest: &str) -> Hashes {
@@ -77,8 +82,7 @@ fn full_file() -> File {
     full.core_metadata = CoreMetadata::Hashed(sha256(DIGEST));
     full.gpg_sig = Some(false);
     full.provenance = Some(Some("https://index.example.org/p?a&b".to_owned()));
-    full.extra.insert("data-new".to_owned(), json!("x"));
-    full.extra.insert("later".to_owned(), json!({"y": null}));
+    full.extra = unknown(&json!({"data-new": "x", "later": {"y": null}}));
     full
 }
 
@@ -141,10 +145,10 @@ fn the_announced_version_is_the_highest_that_the_keys_justify() {
     assert_eq!(versions(&page(vec![sized.clone()])), (1, 0));
 
     let mut tracks = page(vec![sized.clone()]);
-    tracks.meta_extra.insert("tracks".to_owned(), json!([]));
+    tracks.meta_extra = unknown(&json!({"tracks": []}));
     assert_eq!(versions(&tracks), (2, 0));
     let mut alternates = page(vec![sized.clone()]);
-    alternates.extra.insert("alternate-locations".to_owned(), json!([]));
+    alternates.extra = unknown(&json!({"alternate-locations": []}));
     assert_eq!(versions(&alternates), (2, 0));
 
     let mut proven = alternates.clone();
@@ -159,20 +163,15 @@ fn the_announced_version_is_the_highest_that_the_keys_justify() {
 #[test]
 fn keys_of_ours_are_never_written_from_the_unknown_ones() {
     let mut page = page(vec![file("friendly-bard-0.9.tar.gz", "0.9")]);
-    for key in keys::FILE {
-        page.files[0].extra.insert(key.to_owned(), json!({"sha256": null}));
-    }
-    for key in keys::PAGE {
-        page.extra.insert(key.to_owned(), Value::Null);
-    }
-    page.meta_extra.insert("api-version".to_owned(), Value::Null);
-    page.files[0].extra.insert("data-yanked".to_owned(), json!("x"));
+    let named = |keys: &[&str]| keys.iter().map(|key| ((*key).to_owned(), json!({"sha256": null}))).collect::<Value>();
+    page.files[0].extra = unknown(&named(&[&keys::FILE[..], &["data-yanked"]].concat()));
+    page.extra = unknown(&named(&keys::PAGE));
+    page.meta_extra = unknown(&named(&keys::META));
     let mut clean = page.clone();
-    clean.extra.clear();
-    clean.meta_extra.clear();
-    clean.files[0].extra.clear();
+    (clean.extra, clean.meta_extra) = Default::default();
+    clean.files[0].extra = Extra::default();
     assert_eq!(html(&page), html(&clean));
-    clean.files[0].extra.insert("data-yanked".to_owned(), json!("x"));
+    clean.files[0].extra = unknown(&named(&["data-yanked"]));
     assert_eq!(json(&page), json(&clean));
 }
 
@@ -319,10 +318,10 @@ fn some_core_metadata() -> impl Strategy<Value = CoreMetadata> {
     ]
 }
 
-fn some_extra() -> impl Strategy<Value = Map<String, Value>> {
+fn some_extra() -> impl Strategy<Value = Extra> {
     let key = prop_oneof![Just("data-new".to_owned()), Just("data-yanked".to_owned()), hostile()];
     let value = prop_oneof![hostile().prop_map(Value::from), Just(Value::Null), Just(json!({"a": [1, null]}))];
-    proptest::collection::vec((key, value), 0..3).prop_map(|entries| entries.into_iter().collect())
+    proptest::collection::vec((key, value), 0..3).prop_map(|entries| unknown(&entries.into_iter().collect()))
 }
 
 fn some_file() -> impl Strategy<Value = File> {
@@ -387,7 +386,7 @@ fn common(hashes: &Hashes) -> bool {
 /// The page that has to come back out of the JSON of `page`.
 fn through_json(page: &Page) -> Page {
     let mut expected = page.clone();
-    expected.versions = Some(version::listed(page));
+    expected.versions = Some(version::listed(page).into_iter().map(str::to_owned).collect());
     for file in &mut expected.files {
         file.url = None;
         if !common(&file.hashes) {
@@ -413,8 +412,7 @@ fn through_html(page: &Page) -> Page {
     };
     let mut expected = through_json(page);
     expected.versions = None;
-    expected.extra.clear();
-    expected.meta_extra.clear();
+    (expected.extra, expected.meta_extra) = Default::default();
     if let Some(status) = &mut expected.status {
         status.status = in_html(&status.status);
         status.reason = status.reason.as_deref().map(in_html);
@@ -430,11 +428,14 @@ fn through_html(page: &Page) -> Page {
             file.core_metadata = CoreMetadata::Hashed(best(hashes));
         }
         file.provenance = file.provenance.take().flatten().map(Some);
-        file.extra = std::mem::take(&mut file.extra)
-            .into_iter()
-            .filter(|(key, _)| key == "data-new")
-            .filter_map(|(key, value)| Some((key, in_html(value.as_str()?).into())))
-            .collect();
+        let keys: Map<String, Value> = serde_json::from_value(value(&json::to_bytes(&file.extra))).expect("an object");
+        file.extra = unknown(
+            &keys
+                .into_iter()
+                .filter(|(key, _)| key == "data-new")
+                .filter_map(|(key, value)| Some((key, Value::String(in_html(value.as_str()?)))))
+                .collect(),
+        );
     }
     expected
 }
@@ -499,6 +500,15 @@ proptest! {
             read.files.into_iter().map(|file| (file.name, file.version)).collect::<Vec<_>>()
         };
         prop_assert_eq!(names(PageFormat::Json, &json(&page)), names(PageFormat::Html, &html(&page)));
+    }
+
+    #[test]
+    fn no_cut_page_is_a_shorter_page(page in some_page(), at in any::<prop::sample::Index>()) {
+        let read = |format, body: &[u8]| parse::page(format, body, &base(), &project());
+        let (html, json) = (html(&page), json(&page));
+        let end = html.len() - "</body>\n</html>\n".len();
+        prop_assert!(read(PageFormat::Html, &html[..at.index(end)]).is_err());
+        prop_assert!(read(PageFormat::Json, &json[..at.index(json.len())]).is_err());
     }
 
     #[test]
