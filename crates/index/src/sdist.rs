@@ -9,6 +9,7 @@ use flate2::read::MultiGzDecoder;
 use tar::{Archive, EntryType};
 use zip::ZipArchive;
 
+use crate::excerpt::excerpt;
 use crate::filename::FileName;
 
 /// The largest `PKG-INFO` that is read, in bytes.
@@ -47,7 +48,8 @@ impl From<io::Error> for SdistError {
         if error.get_ref().is_some_and(|inner| inner.downcast_ref::<LimitReached>().is_some()) {
             Self::TooLarge
         } else {
-            Self::Archive(error.to_string())
+            // The reader quotes what it could not read.
+            Self::Archive(excerpt(&error.to_string()))
         }
     }
 }
@@ -69,7 +71,7 @@ fn is_metadata(path: &[u8]) -> bool {
 }
 
 fn from_zip(file: impl Read + Seek) -> Result<Vec<u8>, SdistError> {
-    let unreadable = |error: zip::result::ZipError| SdistError::Archive(error.to_string());
+    let unreadable = |error: zip::result::ZipError| SdistError::Archive(excerpt(&error.to_string()));
     let mut archive = ZipArchive::new(file).map_err(unreadable)?;
     let mut positions =
         archive.file_names_raw().enumerate().filter(|(_, raw)| is_metadata(raw)).map(|(position, _)| position);
@@ -357,6 +359,14 @@ mod tests {
             let cut = gzip(&file(name, &[b'x'; 5000])[..2000]);
             assert!(read("a-1.0.tar.gz", cut).is_err_and(|text| text.contains("readable")), "{name}");
         }
+    }
+
+    #[test]
+    fn what_a_broken_archive_holds_is_quoted_without_control_characters() {
+        let mut block = [b'a'; 512];
+        block[148..156].copy_from_slice(b"g\x1b[2J\r\n ");
+        let error = read("a-1.tar.gz", gzip(&block)).expect_err("its checksum is no number");
+        assert!(error.contains("g[2J") && !error.contains(char::is_control), "{error:?}");
     }
 
     #[test]

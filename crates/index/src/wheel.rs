@@ -10,6 +10,7 @@ use std::str;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
+use crate::excerpt::excerpt;
 use crate::filename::{Distribution, FileKind, FileName};
 use crate::name::ProjectName;
 use crate::version::VersionKey;
@@ -68,7 +69,7 @@ impl From<ZipError> for WheelError {
     fn from(error: ZipError) -> Self {
         match error {
             ZipError::Io(source) => Self::Read(source),
-            other => Self::Archive(other.to_string()),
+            other => Self::Archive(excerpt(&other.to_string())),
         }
     }
 }
@@ -142,7 +143,7 @@ fn read_entry<R: Read + Seek>(archive: &mut ZipArchive<R>, position: usize) -> R
     let mut bytes = Vec::new();
     archive.by_index(position)?.take(limit + 1).read_to_end(&mut bytes).map_err(|error| match error.kind() {
         ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof => {
-            WheelError::Archive(error.to_string())
+            WheelError::Archive(excerpt(&error.to_string()))
         }
         _ => WheelError::Read(error),
     })?;
