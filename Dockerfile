@@ -9,8 +9,11 @@
 
 ARG RUST_VERSION=1.95
 ARG DEBIAN_RELEASE=bookworm
+# The digest is what counts, and the tag says what it was; both change together
+# (docker buildx imagetools inspect rust:1.95-slim-bookworm).
+ARG RUST_DIGEST=@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082
 
-FROM rust:${RUST_VERSION}-slim-${DEBIAN_RELEASE} AS build
+FROM rust:${RUST_VERSION}-slim-${DEBIAN_RELEASE}${RUST_DIGEST} AS build
 WORKDIR /build
 
 # Dependencies are a layer of their own, which is rebuilt only when a manifest or the lock file changes. The workspace's

@@ -25,6 +25,19 @@ test *ARGUMENTS:
 ci:
     .ci/run
 
+# fuzz one target, or all, for some seconds each
+fuzz TARGET SECONDS:
+    scripts/fuzz {{ TARGET }} {{ SECONDS }}
+
+# proof that a test notices every guard that is gone
+sabotage *GUARDS:
+    scripts/sabotage {{ GUARDS }}
+
+# kills, herds and a soak with the built program
+torture *ARGUMENTS:
+    cargo build --locked
+    scripts/torture {{ ARGUMENTS }}
+
 # format all crates
 fmt:
     cargo fmt --all

@@ -23,7 +23,7 @@ use super::route::Route;
 use crate::cache::{Blob, Blobs, PartialBlob, RepositoryId, StorageError, VerifiedBlob, WriteError};
 use crate::upstream::{FileReply, FileRequest, Resume, UpstreamError};
 use wheelport_index::{FileAddress, FileKind};
-use wheelport_runtime::{Blocking, Role, SingleFlight, Tasks, blocking};
+use wheelport_runtime::{Blocking, Role, SingleFlight, Tasks, blocking, sabotaged};
 
 /// A file while it is fetched.
 pub(super) type FileDownload = crate::cache::Download<Error>;
@@ -241,6 +241,7 @@ impl DownloadTask<'_> {
     async fn take(&mut self, mut reply: FileReply, prepared: &mut Prepared) -> Result<Vec<Bytes>, AttemptError> {
         if let (Some(expected), Some(found)) = (self.entry.expected.length, reply.length)
             && expected != found
+            && !sabotaged("length-check")
         {
             tracing::error!(
                 file = %self.address.file, expected, found,
@@ -300,7 +301,7 @@ impl DownloadTask<'_> {
     /// concerns later requests; those that come in the meantime join this download. A file that nothing vouches for is
     /// not stored.
     async fn commit(&self, verified: VerifiedBlob) {
-        if !verified.proven {
+        if !verified.proven && !sabotaged("unproven-file") {
             return self.writer.verified(verified.complete());
         }
         let sha256 = verified.sha256;

@@ -11,7 +11,7 @@ use wheelport_index::FormError;
 use wheelport_index::FormFault;
 use wheelport_index::ProjectName;
 use wheelport_index::{FileName, VersionSegment};
-use wheelport_runtime::{JoinError, Panicked};
+use wheelport_runtime::{JoinError, Panicked, sabotaged};
 
 /// The longest wait that upstream can ask of a client through us.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
@@ -193,6 +193,7 @@ impl Error {
     pub(super) fn from_upstream(error: &UpstreamError, absent: impl FnOnce() -> Self) -> Self {
         match error {
             UpstreamError::NotFound => absent(),
+            _ if sabotaged("error-is-no-absence") => absent(),
             UpstreamError::Denied { .. } => Self::Denied { action: "codeartifact:ReadFromRepository" },
             UpstreamError::Unavailable { reason, retry_after } => {
                 let cause = match reason {

@@ -15,7 +15,7 @@ use crate::cache::{
 use crate::flow::Cause;
 use crate::upstream::{PageReply, UpstreamError};
 use wheelport_index::{File, Page, ProjectName, parse};
-use wheelport_runtime::{Tasks, blocking};
+use wheelport_runtime::{Tasks, blocking, sabotaged};
 
 /// A known project is believed to be gone when upstream said so twice, this far apart.
 const GONE_AFTER: Duration = Duration::from_secs(30);
@@ -202,9 +202,9 @@ impl IndexCache<PageSource> {
             let absent = || NegativeReason::Absent(no_such_project(route, &key.project));
             let before = self.negative(key).filter(|entry| matches!(entry.reason, NegativeReason::Absent(_)));
             match before {
-                None => self.set_negative(key, absent()),
+                None if !sabotaged("gone-twice") => self.set_negative(key, absent()),
                 Some(entry) if entry.at.elapsed() < GONE_AFTER => {}
-                Some(_) => return self.gone(route, key).await,
+                _ => return self.gone(route, key).await,
             }
             tracing::warn!(
                 route = %route.name, project = %key.project,

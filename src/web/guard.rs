@@ -16,6 +16,7 @@ use url::Url;
 use super::headers::values;
 use super::refusal::Refusal;
 use wheelport_index::excerpt;
+use wheelport_runtime::sabotaged;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -201,10 +202,14 @@ impl HostPolicy {
         let (Some(header), None) = (given.next(), given.next()) else { return Err(Refusal::BadHost) };
         let raw = header.to_str().map_err(|_| Refusal::BadHost)?;
         let host = Host::parse(raw).ok_or(Refusal::BadHost)?;
-        if target.is_some_and(|target| !target.eq_ignore_ascii_case(raw)) {
+        if target.is_some_and(|target| !target.eq_ignore_ascii_case(raw)) && !sabotaged("absolute-form") {
             return Err(Refusal::BadHost);
         }
-        if self.answers_to(&host.name) { Ok(host) } else { Err(Refusal::HostNotAllowed { host: excerpt(raw) }) }
+        if self.answers_to(&host.name) || sabotaged("host-check") {
+            Ok(host)
+        } else {
+            Err(Refusal::HostNotAllowed { host: excerpt(raw) })
+        }
     }
 
     /// Whether a request that would change something comes from a page of another site. Programs send neither of the
@@ -217,7 +222,7 @@ impl HostPolicy {
             .get_all(ORIGIN)
             .iter()
             .any(|origin| !origin.to_str().is_ok_and(|origin| self.is_own_origin(origin, host)));
-        foreign_site || foreign_origin
+        (foreign_site || foreign_origin) && !sabotaged("cross-site")
     }
 
     fn is_own_origin(&self, origin: &str, host: &Host) -> bool {
@@ -299,7 +304,7 @@ pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]
     }
     let named: Vec<&str> = values(headers, &X_FORWARDED_FOR).flat_map(|value| value.split(',')).collect();
     for hop in named.into_iter().rev() {
-        if !trusted.iter().any(|block| block.contains(client)) {
+        if !trusted.iter().any(|block| block.contains(client)) && !sabotaged("forwarded-for") {
             break;
         }
         match forwarded_address(hop.trim()) {

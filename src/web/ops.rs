@@ -17,6 +17,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::Site;
 use super::headers::NO_STORE;
 use wheelport_index::ProjectName;
+use wheelport_runtime::sabotaged;
 
 /// The routes of the listener for operations.
 pub(super) fn router(site: Arc<Site>) -> Router {
@@ -158,6 +159,7 @@ fn panicked() -> http::Response<axum::body::Body> {
 }
 
 fn comes_from_a_web_page(headers: &HeaderMap) -> bool {
-    headers.contains_key(http::header::ORIGIN)
-        || headers.get("sec-fetch-site").is_some_and(|site| site != "none" && site != "same-origin")
+    let is_foreign = |site: &http::HeaderValue| site != "none" && site != "same-origin";
+    (headers.contains_key(http::header::ORIGIN) || headers.get("sec-fetch-site").is_some_and(is_foreign))
+        && !sabotaged("purge-cross-site")
 }

@@ -52,7 +52,9 @@ def main() -> None:
     buildah = ["buildah", "--root", str(folder / "storage"), "--runroot", str(folder / "run"), "--storage-driver", "overlay"]
     if given.base:
         base_image(buildah, folder)
-    subprocess.run([*buildah, "build", "--isolation", "chroot", "--format", "docker", "--layers", "--pull=false", "--tag", "wheelport", str(ROOT)], check=True)
+    # The base image is the one made above, which cannot have the digest of the real one.
+    options = ["--isolation", "chroot", "--format", "docker", "--layers", "--pull=false", "--build-arg", "RUST_DIGEST="]
+    subprocess.run([*buildah, "build", *options, "--tag", "wheelport", str(ROOT)], check=True)
     container = run(*buildah, "from", "--pull-never", "localhost/wheelport")
     shutil.rmtree(folder / "root", ignore_errors=True)
     run("cp", "-a", run(*buildah, "mount", container), folder / "root")

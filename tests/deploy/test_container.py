@@ -127,6 +127,7 @@ class Container:
 def test_there_are_stages_and_the_last_one_has_no_shell() -> None:
     bases = [rest.split(" ")[0] for keyword, rest in instructions() if keyword == "FROM"]
     assert len(bases) == 2 and bases[0].startswith("rust:") and bases[-1] == "scratch"
+    assert bases[0].endswith("${RUST_DIGEST}") and re.search(r"^ARG RUST_DIGEST=@sha256:[0-9a-f]{64}$", DOCKERFILE, re.MULTILINE)
     for keyword, rest in final_stage():
         if keyword in ("ENTRYPOINT", "CMD"):
             json.loads(rest)

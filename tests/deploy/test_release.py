@@ -84,6 +84,19 @@ def test_a_pull_request_runs_what_a_contributor_runs() -> None:
 
 
 @every_workflow
+def test_every_action_is_pinned_by_the_digest_of_its_commit(workflow: pathlib.Path) -> None:
+    """A tag can be moved to another commit by whoever takes over an action."""
+    uses = [step["uses"] for job in yaml.safe_load(workflow.read_text())["jobs"].values() for step in job["steps"] if "uses" in step]
+    assert uses and [used for used in uses if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", used)] == []
+
+
+def test_every_fuzz_target_runs_every_day() -> None:
+    jobs = yaml.safe_load((WORKFLOWS / "scheduled.yml").read_text())["jobs"]
+    targets = sorted(path.stem for path in (ROOT / "fuzz" / "fuzz_targets").glob("*.rs"))
+    assert jobs["fuzz"]["strategy"]["matrix"]["target"] == targets
+
+
+@every_workflow
 def test_every_script_of_a_workflow_is_a_script(workflow: pathlib.Path, tmp_path: pathlib.Path) -> None:
     for job in yaml.safe_load(workflow.read_text())["jobs"].values():
         for step in job["steps"]:

@@ -146,7 +146,11 @@ fn odd_wheels() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         ),
         (
             "a directory twice",
-            zipped_raw(&[stored("a_b-1.0.dist-info/", b""), stored(METADATA, SHORT), stored("a_b-1.0.dist-info/", b"")]),
+            zipped_raw(&[
+                stored("a_b-1.0.dist-info/", b""),
+                stored(METADATA, SHORT),
+                stored("a_b-1.0.dist-info/", b""),
+            ]),
             SHORT.to_vec(),
         ),
         (

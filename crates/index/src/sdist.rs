@@ -9,6 +9,7 @@ use flate2::read::MultiGzDecoder;
 use tar::{Archive, EntryType};
 
 use crate::archive::{ArchiveError, Directory, ReadAt, Section};
+use crate::excerpt::excerpt;
 use crate::filename::FileName;
 use crate::wheel::{Choice, MAX_METADATA};
 
@@ -51,7 +52,8 @@ impl From<io::Error> for SdistError {
         if error.get_ref().is_some_and(|inner| inner.downcast_ref::<LimitReached>().is_some()) {
             Self::TooLarge
         } else {
-            Self::Archive(error.to_string())
+            // The reader quotes what it could not read.
+            Self::Archive(excerpt(&error.to_string()))
         }
     }
 }
@@ -396,6 +398,14 @@ mod tests {
             let cut = gzip(&file(name, &[b'x'; 5000])[..2000]);
             assert!(read("a-1.0.tar.gz", cut).is_err_and(|text| text.contains("readable")), "{name}");
         }
+    }
+
+    #[test]
+    fn what_a_broken_archive_holds_is_quoted_without_control_characters() {
+        let mut block = [b'a'; 512];
+        block[148..156].copy_from_slice(b"g\x1b[2J\r\n ");
+        let error = read("a-1.tar.gz", gzip(&block)).expect_err("its checksum is no number");
+        assert!(error.contains("g[2J") && !error.contains(char::is_control), "{error:?}");
     }
 
     #[test]

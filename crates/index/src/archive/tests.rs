@@ -206,11 +206,11 @@ fn something_before_the_archive_and_a_comment_behind_it_change_nothing() {
         for comment in [&b""[..], b"a comment", b"with PK\x05\x07 in it"] {
             let (bodies, directory) = bodies(&parts);
             let (size, offset) = (directory.len() as u64, bodies.len() as u64);
-            let plain =
-                [before, &bodies, &directory, &end_record(parts.len(), size, offset, comment)].concat();
+            let plain = [before, &bodies, &directory, &end_record(parts.len(), size, offset, comment)].concat();
             let at = offset + size;
             let large =
-                [before, &bodies, &directory, &end64_records(4, size, offset, at), &end_record(4, 0, 0, comment)].concat();
+                [before, &bodies, &directory, &end64_records(4, size, offset, at), &end_record(4, 0, 0, comment)]
+                    .concat();
             for file in [plain, large] {
                 for part in &parts {
                     let name = str::from_utf8(&part.name).expect("ASCII");

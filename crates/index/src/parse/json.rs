@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::{
-    Files, MAX_DEPTH, MAX_VERSIONS, ParseError, ParsedPage, UnknownKeys, announced, api_version, is_short, project_status,
-    provenance, yanked,
+    Files, MAX_DEPTH, MAX_VERSIONS, ParseError, ParsedPage, UnknownKeys, announced, api_version, is_short,
+    project_status, provenance, yanked,
 };
 use crate::address;
 use crate::digest::Hashes;

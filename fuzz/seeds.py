@@ -1,0 +1,118 @@
+"""Writes the first inputs of a fuzz target into corpus/TARGET: small ones of every shape that the target knows.
+
+    python3 seeds.py wheel
+"""
+
+import gzip
+import io
+import json
+import pathlib
+import sys
+import tarfile
+import warnings
+import zipfile
+
+warnings.filterwarnings("ignore", "Duplicate name")  # on purpose
+
+METADATA = b"Metadata-Version: 2.1\nName: a-b\nVersion: 1.0\nRequires-Dist: c (>=1)\nRequires-Dist: d; extra == 'e'\n\nText\n"
+DIGEST = "0" * 64
+
+
+def wheel(compression=zipfile.ZIP_DEFLATED, directory="a_b-1.0.dist-info", comment=b"", extra=()):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        archive.writestr("a_b/__init__.py", b"")
+        archive.writestr(f"{directory}/METADATA", METADATA)
+        for name in extra:
+            archive.writestr(name, METADATA)
+        archive.comment = comment
+    return buffer.getvalue()
+
+
+def tar(form=tarfile.PAX_FORMAT, name="a_b-1.0/PKG-INFO"):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
+        for path, content in [("a_b-1.0/setup.py", b"#"), (name, METADATA)]:
+            member = tarfile.TarInfo(path)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def zip_sdist():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a_b-1.0/PKG-INFO", METADATA)
+    return buffer.getvalue()
+
+
+def form_fields(file_type="bdist_wheel", name="a_b-1.0-py3-none-any.whl"):
+    values = {
+        ":action": "file_upload", "protocol_version": "1", "name": "a-b", "version": "1.0", "filetype": file_type,
+        "sha256_digest": DIGEST, "md5_digest": "0" * 32, "blake2_256_digest": DIGEST,
+    }
+    records = [f"{key}={value}" for key, value in values.items()] + [f"@{name}"]
+    return b"".join(record.encode() + b"\xff" for record in records)
+
+
+def form(end="--\r\n", disposition='form-data; name="content"; filename="a_b-1.0-py3-none-any.whl"', start=""):
+    field = '--b\r\nContent-Disposition: form-data; name=":action"\r\n\r\nfile_upload\r\n'
+    content = f"--b\r\nContent-Disposition: {disposition}\r\nContent-Type: application/octet-stream\r\n\r\nPK\r\n--b"
+    return b"multipart/form-data; boundary=b\n\x07" + (start + field + content + end).encode()
+
+
+def page(**more):
+    file = {
+        "filename": "a_b-1.0-py3-none-any.whl", "url": f"1.0/a_b-1.0-py3-none-any.whl#sha256={DIGEST}",
+        "hashes": {"sha256": DIGEST}, "requires-python": ">=3.8", "size": 7, "yanked": "why",
+        "upload-time": "2024-05-01T12:00:00.000000Z", "core-metadata": {"sha256": DIGEST}, "gpg-sig": True,
+    }
+    document = {
+        "meta": {"api-version": "1.1"}, "name": "a-b", "versions": ["1.0"],
+        "files": [file, file | {"filename": "a_b-1.0-2.tar.gz", "url": "https://other.invalid/x/a_b-1.0-2.tar.gz", "yanked": False}],
+    }
+    return json.dumps(document | more).encode()
+
+
+def html(body):
+    return f"<!DOCTYPE html><html><head><meta name='pypi:repository-version' content='1.1'></head><body>{body}</body></html>".encode()
+
+
+LINK = f"<a href='1.0/a_b-1.0.tar.gz#sha256={DIGEST}' data-requires-python='&gt;=3.8' data-yanked='x&amp;y' data-core-metadata='sha256={DIGEST}'>a_b-1.0.tar.gz</a><br>"
+
+SEEDS = {
+    "address": lambda: [path.encode() for path in (
+        "/", "/simple/", "/simple/a-b/", "/simple/A.B", "/simple/a-b/1.0/a_b-1.0-py3-none-any.whl",
+        "/simple/a-b/1.0/a_b-1.0-py3-none-any.whl.metadata", "/pypi/other/simple/a-b/", "/pypi/a-b/json",
+        "/pypi/a-b/1.0/json", "/pypi/main/a-b/1.0%2Bx/json", "/legacy/", "/+simple/a//b/", "/simple/%2e%2e/x", "//evil/simple/A/",
+    )],
+    "fields": lambda: [form_fields() + wheel(), form_fields("sdist", "a_b-1.0.tar.gz") + gzip.compress(tar(), mtime=0)],
+    "form": lambda: [
+        form(), form(end="\r\n--b--\r\n"), form(end=""), form(start="\r\n"),
+        form(disposition="form-data; name=content; filename*=utf-8''a.whl"),
+        b'multipart/form-data; charset=utf-8; boundary="b"\n\x01--b--',
+    ],
+    "headers": lambda: [b"\n".join(lines) for lines in (
+        (b"application/vnd.pypi.simple.v1+json, text/html;q=0.1", b"gzip, zstd;q=0", b"bytes=0-9", b'W/"a", "sha256-abc"', b'"sha256-abc"', b"localhost:80", b"http://localhost:80", b"1.2.3.4, [::1]:9"),
+        (b"*/*;q=0.001", b"*", b"bytes=-5", b"*", b"Tue, 15 Nov 1994 12:45:26 GMT", b"[::1]", b"null", b""),
+        (b"text/*", b"identity;q=0", b"bytes=5-,7-8", b"", b"", b"index.acme.internal.", b"", b"unknown"),
+    )],
+    "names": lambda: [b"A_b.C\n1.0+x!\na_b-1.0-py3-none-any.whl", b"cffi\n1.0.2.post2\ncffi-1.0.2-2.tar.gz", "ä\n \n x%".encode()],
+    "page_html": lambda: [html(LINK), html(LINK + "<a href='//h/x'>x</a>"), html("<base href='/y/'>" + LINK), html("<!-- " + LINK)],
+    "page_json": lambda: [page(), page(extra={"a": [1, 2.5, None]}), page(**{"project-status": {"status": "quarantined"}}), page(files=[])],
+    "sdist": lambda: [
+        b"\x00" + gzip.compress(tar(), mtime=0), b"\x01" + tar(), b"\x01" + tar(tarfile.GNU_FORMAT, "./a_b-1.0/PKG-INFO"),
+        b"\x01" + tar(tarfile.GNU_FORMAT, "x" * 120 + "/PKG-INFO"), b"\x01" + tar(name="é" * 80 + "/PKG-INFO"), b"\x02" + zip_sdist(),
+    ],
+    "wheel": lambda: [
+        wheel(), wheel(zipfile.ZIP_STORED), wheel(zipfile.ZIP_BZIP2), wheel(zipfile.ZIP_LZMA), wheel(directory="A.b-1.0.dist-info", comment=b"c"),
+        wheel(extra=("a_b/__init__.py", "c-2.dist-info/METADATA")), METADATA,
+    ],
+}
+
+if __name__ == "__main__":
+    target = sys.argv[1]
+    corpus = pathlib.Path(__file__).parent / "corpus" / target
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(SEEDS[target]()):
+        (corpus / f"seed-{number}").write_bytes(seed)
