@@ -9,6 +9,7 @@ mod connections;
 mod faults;
 mod files;
 mod guard;
+mod integrity;
 mod legacy;
 mod lists;
 mod metadata;
