@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use crate::cache::{Disk, OPEN_FILE_IDLE_TIMEOUT};
+use crate::cache::{Disk, OPEN_FILE_IDLE_TIMEOUT, Scrub};
 use crate::config::{RouteSettings, ServerSettings, Settings};
 use crate::flow::{Flow, Route};
 use crate::telemetry::Metrics;
@@ -90,6 +90,7 @@ impl App {
         let uploads = settings.upload.clone();
         let flow = Flow::new(Arc::clone(&disk), &settings.cache, record_memory, uploads, clock, tasks.clone());
         close_idle_files(&tasks, Arc::clone(&disk));
+        scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());
         measure_in_background(&tasks, disk);
 
         let (proxy, addresses) = bind(&settings.listen).await?;
@@ -173,6 +174,13 @@ fn close_idle_files(tasks: &Tasks, disk: Arc<Disk>) {
             disk.close_idle();
         }
     });
+}
+
+/// Looks for damage.
+fn scrub_in_background(tasks: &Tasks, disk: &Arc<Disk>, rate: u64) {
+    if rate > 0 {
+        tasks.spawn_loop("scrub cache", Scrub::new(Arc::clone(disk), rate).run());
+    }
 }
 
 /// Counts what the cache holds; the start does not wait for it.

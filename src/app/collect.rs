@@ -106,6 +106,15 @@ impl Collector for Collected {
             let labels = [("result", outcome.as_str())];
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
+        let scrubbed = ConstCounter::new(figures.scrubbed);
+        let help = "Bytes of the cache directory that were read in the background to find damage";
+        let metric = encoder.encode_descriptor("cache_scrubbed_bytes", help, None, scrubbed.metric_type())?;
+        scrubbed.encode(metric)?;
+        let help = "Cached files that were found damaged, and removed, by kind";
+        let mut family = encoder.encode_descriptor("cache_damaged", help, None, counter.metric_type())?;
+        for (kind, count) in figures.damaged {
+            ConstCounter::new(count).encode(family.encode_family(&[("kind", kind)])?)?;
+        }
         let failures = ConstCounter::new(figures.commit_failures);
         let help = "Files that were fetched and served, and could not be stored";
         let metric = encoder.encode_descriptor("commit_failures", help, None, failures.metric_type())?;

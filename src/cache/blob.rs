@@ -1,10 +1,12 @@
-//! An open, verified file, and what the index says of a file before its bytes are known. Plain data, without I/O.
+//! An open file, and what the index says of a file before its bytes are known. Plain data, without I/O.
 
 use std::fs::File;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
+use super::checks::{Check, Stamp};
 use wheelport_index::{Hashes, Sha256};
 
 /// Files up to this size, in bytes, keep their bytes in memory while they are open.
@@ -19,8 +21,25 @@ pub struct Blob {
     pub length: u64,
     /// The SHA-256 of its bytes.
     pub sha256: Sha256,
-    /// All bytes of a small file, once they were read. Clones share them.
-    small: Arc<OnceLock<Bytes>>,
+    /// Clones share it.
+    state: Arc<BlobState>,
+}
+
+#[derive(Debug)]
+struct BlobState {
+    verified: Mutex<Verified>,
+    /// All bytes of a small file, once they were read.
+    small: OnceLock<Bytes>,
+}
+
+/// Whether the bytes are known to be what the digest says.
+#[derive(Debug, Clone, Copy)]
+enum Verified {
+    /// They were found in the cache, and nothing has read them yet.
+    Unknown,
+    /// This process has written and hashed them, and the file has no name yet.
+    Written,
+    Checked(Check),
 }
 
 /// A complete file, as its readers see it.
@@ -63,20 +82,51 @@ pub enum Mismatch {
 }
 
 impl Blob {
-    /// An open file whose content was verified.
+    /// An open file whose content was verified a moment ago.
     pub fn new(file: Arc<File>, length: u64, sha256: Sha256) -> Self {
-        Self { file, length, sha256, small: Arc::default() }
+        Self::with(file, length, sha256, Verified::Written)
+    }
+
+    /// An open file of the cache, with what is known from the last time its content was checked.
+    pub(super) fn found(file: Arc<File>, length: u64, sha256: Sha256, check: Option<Check>) -> Self {
+        Self::with(file, length, sha256, check.map_or(Verified::Unknown, Verified::Checked))
+    }
+
+    fn with(file: Arc<File>, length: u64, sha256: Sha256, verified: Verified) -> Self {
+        let state = BlobState { verified: Mutex::new(verified), small: OnceLock::new() };
+        Self { file, length, sha256, state: Arc::new(state) }
+    }
+
+    /// Whether its content may be served without checking it on the way.
+    pub fn is_verified(&self) -> bool {
+        match *self.state.verified.lock() {
+            Verified::Unknown => false,
+            Verified::Written => true,
+            Verified::Checked(check) => check.is_recent(),
+        }
+    }
+
+    /// The check of this file, if it still holds for the file with this stamp.
+    pub(super) fn check(&self, stamp: Stamp) -> Option<Check> {
+        match *self.state.verified.lock() {
+            Verified::Checked(check) => Some(check).filter(|check| check.holds(stamp)),
+            Verified::Unknown | Verified::Written => None,
+        }
+    }
+
+    pub(super) fn set_checked(&self, check: Check) {
+        *self.state.verified.lock() = Verified::Checked(check);
     }
 
     /// All bytes of a small file that was read before.
     pub fn small_bytes(&self) -> Option<Bytes> {
-        self.small.get().cloned()
+        self.state.small.get().cloned()
     }
 
-    /// Remembers the bytes of the file from its beginning, if they are all of it and few.
+    /// Remembers the bytes of the file from its beginning, if they are all of it, few, and verified.
     pub(super) fn remember_small(&self, bytes: &Bytes) {
-        if bytes.len() <= SMALL && bytes.len() as u64 == self.length {
-            let _ = self.small.set(bytes.clone());
+        if bytes.len() <= SMALL && bytes.len() as u64 == self.length && self.is_verified() {
+            let _ = self.state.small.set(bytes.clone());
         }
     }
 }
@@ -98,6 +148,9 @@ mod tests {
         let large = blob(SMALL + 1)?;
         large.remember_small(&vec![7; SMALL + 1].into());
         assert!(large.small_bytes().is_none());
+        let unknown = Blob::found(Arc::new(tempfile::tempfile()?), 5, Sha256::of(b""), None);
+        unknown.remember_small(&Bytes::from_static(b"wheel"));
+        assert!(unknown.small_bytes().is_none(), "they may be damaged");
         Ok(())
     }
 }

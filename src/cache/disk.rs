@@ -1,7 +1,7 @@
-//! The cache directory: its layout, its format, its temporary files and its records.
+//! The cache directory as this process uses it: its temporary files, its records, and what is committed to it.
 //!
 //! ```text
-//! DIR/format            the layout's version; another one is refused
+//! DIR/format            the layout's version
 //! DIR/tmp/RANDOM/       what this process writes; locked while the process lives, removed by the next one
 //! DIR/blobs/ab/cdef…    files by the SHA-256 of their bytes
 //! DIR/pages/REPO/NAME   persisted pages
@@ -12,54 +12,61 @@
 //!
 //! Everything appears by rename of a complete temporary file, so readers never see a file half-written. Blobs,
 //! published records and `format` are synced before the rename, so a crash does not tear them either. Pages, metadata
-//! records and links are not synced: a crash may leave one empty or short; then its reader takes it for missing, and it
-//! is made again.
+//! records and links are not synced: a crash may leave one empty or short; then its envelope shows that, its reader
+//! takes it for missing, and it is made again.
+//!
+//! A directory that was deleted is made again when something is to be written.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
-use tempfile::{NamedTempFile, TempDir};
+use parking_lot::Mutex;
+use tempfile::NamedTempFile;
 
-use super::space::{EVICTABLE, Space};
+use super::checks::Checks;
+use super::damage::{DamageCounters, DamageCounts};
+use super::layout::{self, Found, PUBLISHED, Workspace};
+use super::space::Space;
+use super::{envelope, layout::real_parents};
+use wheelport_index::Sha256;
 use wheelport_runtime::Clock;
-
-/// The layout's version, as `DIR/format` holds it.
-const FORMAT: &str = "wheelport cache 2\n";
-/// The file that holds the layout's version.
-pub(super) const FORMAT_FILE: &str = "format";
-/// The directory of the records of published files; not a part of [`EVICTABLE`].
-pub(super) const PUBLISHED: &str = "published";
-const TEMPORARY: &str = "tmp";
-/// A temporary directory without a lock belongs to a process that is starting, unless it is older than this.
-const STARTING: Duration = Duration::from_mins(10);
 
 /// The cache directory. One per process.
 pub struct Disk {
     space: Arc<Space>,
-    temporary: TempDir,
-    _lock: File,
+    /// `None` where the directory could not be written when the process started.
+    workspace: Mutex<Option<Workspace>>,
+    damaged: DamageCounters,
+    checks: Checks,
+    scrubbed: AtomicU64,
+    clock: Clock,
 }
 
 impl Disk {
     /// Opens or creates the directory, and removes what processes that died left in it. Blocking.
+    ///
+    /// A cache that cannot be written serves what it holds.
     pub fn open(root: &Path, max_size: u64, clock: Clock) -> io::Result<Arc<Self>> {
-        let is_new = check_format(root)?;
-        for part in EVICTABLE.iter().chain(&[TEMPORARY, PUBLISHED]) {
-            fs::create_dir_all(root.join(part))?;
-        }
-        remove_abandoned(&root.join(TEMPORARY), clock.now())?;
-        let temporary = tempfile::Builder::new().prefix("w").tempdir_in(root.join(TEMPORARY))?;
-        let lock = File::create(temporary.path().join("lock"))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        let disk = Self { space: Arc::new(Space::new(root, max_size, clock)), temporary, _lock: lock };
-        if is_new {
-            disk.write_synced(Path::new(FORMAT_FILE), FORMAT.as_bytes())?;
-        }
-        Ok(Arc::new(disk))
+        let workspace = match layout::prepare(root, clock.now()) {
+            Ok(workspace) => Some(workspace),
+            Err(error) if is_read_only(&error) && matches!(layout::examine(root), Ok(Found::Current)) => {
+                tracing::warn!(dir = %root.display(), %error, "the cache directory cannot be written, only read");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Arc::new(Self {
+            space: Arc::new(Space::new(root, max_size, clock.clone())),
+            workspace: Mutex::new(workspace),
+            damaged: DamageCounters::default(),
+            checks: Checks::default(),
+            scrubbed: AtomicU64::new(0),
+            clock,
+        }))
     }
 
     /// The directory.
@@ -77,6 +84,20 @@ impl Disk {
         self.space.used()
     }
 
+    /// How many damaged files were found, by kind.
+    pub fn damaged(&self) -> DamageCounts {
+        self.damaged.counts()
+    }
+
+    /// How many bytes the scrub has read.
+    pub fn scrubbed(&self) -> u64 {
+        self.scrubbed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_scrubbed(&self, bytes: u64) {
+        self.scrubbed.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Counts the used bytes again. Blocking; meant to run after the start, which need not wait for it.
     pub fn measure(&self) -> u64 {
         self.space.measure()
@@ -91,6 +112,10 @@ impl Disk {
         &self.space
     }
 
+    pub(super) fn checks(&self) -> &Checks {
+        &self.checks
+    }
+
     /// Whether a file can be created in the directory. Quick.
     pub fn is_writable(&self) -> bool {
         self.temporary().is_ok()
@@ -98,25 +123,86 @@ impl Disk {
 
     /// A new temporary file of this process.
     pub(super) fn temporary(&self) -> io::Result<NamedTempFile> {
-        tempfile::Builder::new().prefix("f").tempfile_in(self.temporary.path())
+        self.in_workspace(Workspace::file)
+    }
+
+    /// Does something in the workspace of this process. If it is not there, the directory was deleted, or could not be
+    /// written so far: it is made again first.
+    fn in_workspace<T>(&self, work: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
+        let workspace = self.workspace.lock().as_ref().map(|workspace| workspace.path().to_owned());
+        if let Some(path) = &workspace {
+            match work(path) {
+                Err(error) if is_missing(&error) => {}
+                outcome => return outcome,
+            }
+        }
+        work(&self.renew_workspace(workspace.as_deref())?)
+    }
+
+    /// Makes the directory again, unless another thread has done that since `former` was found missing.
+    fn renew_workspace(&self, former: Option<&Path>) -> io::Result<PathBuf> {
+        let mut workspace = self.workspace.lock();
+        if let Some(renewed) = workspace.as_ref().map(Workspace::path).filter(|path| Some(*path) != former) {
+            return Ok(renewed.to_owned());
+        }
+        let renewed = layout::prepare(self.root(), self.clock.now())?;
+        let path = renewed.path().to_owned();
+        tracing::warn!(dir = %self.root().display(), "the cache directory was made again");
+        *workspace = Some(renewed);
+        self.space.measure();
+        Ok(path)
+    }
+
+    /// Opens a committed file. A symbolic link is never followed. Blocking.
+    pub(super) fn open_file(&self, relative: &Path) -> io::Result<File> {
+        layout::open_file(self.root(), relative)
     }
 
     /// Writes a small record. Blocking.
     ///
-    /// Not synced: every kind of record shows by itself whether it is complete, and a lost one is made again.
-    pub(super) fn write_record(&self, relative: &Path, bytes: &[u8]) -> io::Result<()> {
+    /// Not synced: its envelope shows whether it is complete, and a lost record is made again.
+    pub(super) fn write_record(&self, relative: &Path, payload: &[u8]) -> io::Result<()> {
         let mut file = self.temporary()?;
-        file.write_all(bytes)?;
+        file.write_all(&envelope::seal(relative, payload))?;
         self.commit(file, relative)
     }
 
-    /// Reads a small record and marks it as used. Blocking.
+    /// Reads a small record and marks it as used. Blocking. A damaged one is removed, and is an error.
     pub(super) fn read_record(&self, relative: &Path) -> io::Result<Vec<u8>> {
-        let file = File::open(self.root().join(relative))?;
+        let file = self.open_file(relative)?;
         self.space.mark_used(&file)?;
+        self.read_opened(file, relative)
+    }
+
+    /// Reads a record that is open. A damaged one is removed, and is an error.
+    pub(super) fn read_opened(&self, mut file: File, relative: &Path) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut &file, &mut bytes)?;
-        Ok(bytes)
+        let payload = match file.read_to_end(&mut bytes) {
+            Ok(_) => envelope::open(relative, bytes).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)),
+            Err(error) => Err(error),
+        };
+        payload.inspect_err(|error| {
+            if is_damage(error) {
+                self.discard(relative, error);
+            }
+        })
+    }
+
+    /// The digest of a record's payload, from the beginning of the record. Blocking.
+    pub(super) fn record_digest(&self, relative: &Path) -> Option<Sha256> {
+        let mut beginning = Vec::with_capacity(envelope::LONGEST_LINE);
+        let file = self.open_file(relative).ok()?;
+        file.take(envelope::LONGEST_LINE as u64).read_to_end(&mut beginning).ok()?;
+        envelope::digest(relative, &beginning)
+    }
+
+    /// Removes a file that is damaged, so that it is made or fetched again. Blocking.
+    pub(super) fn discard(&self, relative: &Path, reason: &dyn std::fmt::Display) {
+        let kind = relative.iter().next().unwrap_or_default().to_string_lossy();
+        self.damaged.add(&kind);
+        let removed = self.remove(relative);
+        let error = removed.err().map(tracing::field::display);
+        tracing::warn!(path = %relative.display(), %reason, error, "a cached file is damaged; it was removed");
     }
 
     /// How long ago a file was written or last marked as used. Blocking.
@@ -126,23 +212,25 @@ impl Disk {
 
     /// Removes a committed file, if there is one. Blocking.
     pub(super) fn remove(&self, relative: &Path) -> io::Result<()> {
+        real_parents(self.root(), relative)?;
         let path = self.root().join(relative);
-        let size = size_of(&path);
+        let size = self.counted_size(relative);
         match fs::remove_file(&path) {
             Ok(()) => {
                 self.space.subtract_used(size);
                 Ok(())
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if is_missing(&error) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
     /// Moves a complete temporary file to its place. Blocking.
     pub(super) fn commit(&self, file: NamedTempFile, relative: &Path) -> io::Result<()> {
+        real_parents(self.root(), relative)?;
         let size = file.as_file().metadata()?.len();
         let path = self.root().join(relative);
-        let replaced = size_of(&path);
+        let replaced = self.counted_size(relative);
         let persist = |file: NamedTempFile| file.persist(&path);
         match persist(file) {
             Err(failed) if failed.error.kind() == io::ErrorKind::NotFound => {
@@ -157,178 +245,137 @@ impl Disk {
         Ok(())
     }
 
-    /// Every record of published files. Blocking. Skips what cannot be read.
+    /// The size of a committed file as far as it counts as cache.
+    fn counted_size(&self, relative: &Path) -> u64 {
+        if relative.starts_with(PUBLISHED) {
+            return 0;
+        }
+        fs::symlink_metadata(self.root().join(relative)).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Every record of published files. Blocking. Removes damaged ones, and skips what cannot be read.
     pub(super) fn published_records(&self) -> Vec<Vec<u8>> {
         let entries = fs::read_dir(self.root().join(PUBLISHED)).into_iter().flatten().flatten();
-        entries.filter_map(|entry| fs::read(entry.path()).ok()).collect()
-    }
-
-    /// Writes a file that is not counted as cache and must survive a crash. Blocking.
-    pub(super) fn write_synced(&self, relative: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file = self.temporary()?;
-        file.write_all(bytes)?;
-        file.as_file().sync_data()?;
-        file.persist(self.root().join(relative)).map(drop).map_err(|failed| failed.error)
-    }
-
-    /// Removes a record of published files, if there is one. Blocking.
-    pub(super) fn remove_published(&self, relative: &Path) -> io::Result<()> {
-        match fs::remove_file(self.root().join(relative)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The path of a content-addressed file: a directory of two digits, then the rest.
-pub(super) fn addressed(kind: &str, digest: &impl ToString) -> PathBuf {
-    let hex = digest.to_string();
-    let (shard, rest) = hex.split_at(2);
-    [kind, shard, rest].iter().collect()
-}
-
-fn size_of(path: &Path) -> u64 {
-    fs::metadata(path).map_or(0, |metadata| metadata.len())
-}
-
-/// Whether the directory is a new cache. A directory of another format is an error.
-fn check_format(root: &Path) -> io::Result<bool> {
-    let found = match fs::read(root.join(FORMAT_FILE)) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-        Err(error) => return Err(error),
-    };
-    if found == FORMAT.as_bytes() {
-        return Ok(false);
-    }
-    // A crash while the directory was created may have left a part of the file.
-    if FORMAT.as_bytes().starts_with(&found) && holds_only_format(root)? {
-        return Ok(true);
-    }
-    Err(io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!(
-            "{} holds another cache format ({}); empty it with `wheelport cache clear` or choose another directory",
-            root.display(),
-            String::from_utf8_lossy(&found).trim().escape_default()
-        ),
-    ))
-}
-
-/// Whether the directory holds no file besides its `format`, and no directory of another program.
-fn holds_only_format(root: &Path) -> io::Result<bool> {
-    for entry in fs::read_dir(root)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name == FORMAT_FILE || name == TEMPORARY {
-            continue;
-        }
-        let is_ours = EVICTABLE.iter().chain(&[PUBLISHED]).any(|part| name == *part);
-        if !is_ours || fs::read_dir(entry.path())?.next().is_some() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Removes the temporary directories of processes that died: their locks are free.
-fn remove_abandoned(directory: &Path, now: SystemTime) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        let abandoned = match File::open(path.join("lock")) {
-            Ok(lock) => flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok(),
-            // Its owner is between creating the directory and the lock, or died there.
-            Err(_) => fs::metadata(&path)
-                .and_then(|metadata| metadata.modified())
-                .is_ok_and(|modified| now.duration_since(modified).is_ok_and(|age| age > STARTING)),
+        let read = |entry: fs::DirEntry| {
+            let relative = Path::new(PUBLISHED).join(entry.file_name());
+            self.read_opened(self.open_file(&relative).ok()?, &relative).ok()
         };
-        if abandoned {
-            let _ = fs::remove_dir_all(&path);
-        }
+        entries.filter_map(read).collect()
     }
-    Ok(())
+
+    /// Writes a record of published files, which is not counted as cache and must survive a crash. Blocking.
+    pub(super) fn write_published(&self, relative: &Path, payload: &[u8]) -> io::Result<()> {
+        let (path, sealed) = (self.root().join(relative), envelope::seal(relative, payload));
+        self.in_workspace(|workspace| Workspace::write_synced(workspace, &path, &sealed))
+    }
+}
+
+/// Whether the error says that stored bytes are wrong or cannot be read, rather than that something else is amiss.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    let unreadable = rustix::io::Errno::IO.raw_os_error();
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+        || error.raw_os_error() == Some(unreadable)
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
     fn open(root: &Path) -> io::Result<Arc<Disk>> {
         Disk::open(root, 1 << 20, Clock::system())
     }
 
     #[test]
-    fn files_of_a_dead_process_are_removed_and_those_of_a_live_one_stay() -> io::Result<()> {
-        let root = tempfile::tempdir()?;
-        let alive = open(root.path())?;
-        let writing = alive.temporary()?;
-        let dead = root.path().join("tmp/wdead");
-        fs::create_dir(&dead)?;
-        fs::write(dead.join("lock"), "")?;
-        fs::write(dead.join("f1"), "half a wheel")?;
-
-        let _second = open(root.path())?;
-        assert!(!dead.exists());
-        assert!(writing.path().exists());
-        Ok(())
-    }
-
-    #[test]
-    fn a_directory_without_a_lock_is_removed_once_it_is_old() -> io::Result<()> {
-        let root = tempfile::tempdir()?;
-        let unlocked = root.path().join("tmp/wstarting");
-        fs::create_dir_all(&unlocked)?;
-        let clock = Clock::system();
-        let _first = Disk::open(root.path(), 1 << 20, clock.clone())?;
-        assert!(unlocked.exists(), "its process may be starting");
-        clock.shift(601);
-        let _second = Disk::open(root.path(), 1 << 20, clock)?;
-        assert!(!unlocked.exists());
-        Ok(())
-    }
-
-    #[test]
-    fn another_format_is_refused_with_the_remedy() -> io::Result<()> {
-        let root = tempfile::tempdir()?;
-        fs::write(root.path().join("format"), "something else\n")?;
-        let refused = open(root.path()).err().map(|error| error.to_string());
-        assert!(refused.is_some_and(|text| text.contains("wheelport cache clear")));
-        assert_eq!(fs::read_dir(root.path())?.count(), 1, "nothing was created in it");
-        Ok(())
-    }
-
-    #[test]
-    fn a_part_of_the_format_is_a_new_cache_only_where_nothing_else_is() -> io::Result<()> {
-        for part in ["", "wheelport ca"] {
-            let root = tempfile::tempdir()?;
-            drop(open(root.path())?);
-            let format = root.path().join("format");
-            fs::write(&format, part)?;
-            drop(open(root.path())?);
-            assert_eq!(fs::read_to_string(&format)?, FORMAT);
-
-            fs::write(&format, part)?;
-            fs::write(root.path().join("links/file"), "of a cache")?;
-            assert!(open(root.path()).is_err());
-            fs::remove_file(root.path().join("links/file"))?;
-            fs::write(root.path().join("mine"), "of another program")?;
-            assert!(open(root.path()).is_err());
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn records_are_counted_once() -> io::Result<()> {
+    fn records_are_counted_once() -> Outcome {
         let root = tempfile::tempdir()?;
         let disk = open(root.path())?;
         let path = Path::new("pages/repo/name");
         disk.write_record(path, b"12345")?;
         disk.write_record(path, b"123")?;
         assert_eq!(disk.read_record(path)?, b"123");
-        assert_eq!(disk.used(), 3);
+        assert_eq!(disk.used(), fs::metadata(root.path().join(path))?.len());
         disk.remove(path)?;
         disk.remove(path)?;
         assert_eq!(disk.used(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_damaged_record_is_counted_and_counts_as_missing() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let disk = open(root.path())?;
+        for relative in ["pages/repo/name", "links/ab/cdef", "published/repo~name"] {
+            let (relative, path) = (Path::new(relative), root.path().join(relative));
+            disk.write_record(relative, b"payload")?;
+            let mut bytes = fs::read(&path)?;
+            bytes[90] ^= 1;
+            fs::write(&path, bytes)?;
+            assert!(disk.read_record(relative).is_err());
+            assert!(disk.record_digest(relative).is_none() && !path.exists());
+        }
+        let counts = disk.damaged();
+        assert_eq!(counts, [("blobs", 0), ("pages", 1), ("metadata", 0), ("links", 1), ("published", 1)]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_directory_that_was_deleted_is_made_again() -> Outcome {
+        let parent = tempfile::tempdir()?;
+        let root = parent.path().join("cache");
+        let disk = open(&root)?;
+        let path = Path::new("pages/repo/name");
+        disk.write_record(path, b"12345")?;
+        for in_the_way in [false, true] {
+            fs::remove_dir_all(&root)?;
+            if in_the_way {
+                fs::write(&root, "not a directory")?;
+                assert!(!disk.is_writable());
+                fs::remove_file(&root)?;
+            }
+            assert!(disk.read_record(path).is_err());
+            disk.write_record(path, b"123")?;
+            disk.write_published(Path::new("published/repo~name"), b"1")?;
+            assert_eq!(disk.read_record(path)?, b"123");
+            assert_eq!(layout::examine(&root)?, Found::Current);
+            assert_eq!(disk.used(), fs::metadata(root.join(path))?.len());
+        }
+        let _second = open(&root)?;
+        assert!(disk.is_writable(), "its part of the directory is locked");
+        Ok(())
+    }
+
+    #[test]
+    fn a_directory_that_became_something_else_is_left_alone() -> Outcome {
+        let parent = tempfile::tempdir()?;
+        let root = parent.path().join("cache");
+        let disk = open(&root)?;
+        fs::remove_dir_all(&root)?;
+        fs::create_dir(&root)?;
+        fs::write(root.join("thesis.txt"), "precious")?;
+        assert!(disk.write_record(Path::new("pages/repo/name"), b"123").is_err());
+        assert_eq!(fs::read_dir(&root)?.count(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn a_link_in_place_of_a_directory_is_not_written_through() -> Outcome {
+        let (root, elsewhere) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        let disk = open(root.path())?;
+        std::os::unix::fs::symlink(elsewhere.path(), root.path().join("pages/repo"))?;
+        assert!(disk.write_record(Path::new("pages/repo/name"), b"123").is_err());
+        fs::write(elsewhere.path().join("name"), "precious")?;
+        assert!(disk.remove(Path::new("pages/repo/name")).is_err());
+        assert_eq!(fs::read(elsewhere.path().join("name"))?, b"precious");
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::blob::{Blob, Complete};
+use super::blob_check::HashedPrefix;
 use wheelport_runtime::sabotaged;
 
 /// Why a download ended without a complete file.
@@ -22,6 +23,12 @@ pub enum DownloadFailure<E> {
     /// The cache directory cannot take the file; it has to be streamed from upstream instead.
     #[error("the cache directory cannot take the file")]
     Storage,
+    /// It was a stored file that was checked on the way, and its content is not what its name says. It was removed.
+    #[error("the stored file is damaged")]
+    Damaged,
+    /// It was a stored file that was checked on the way, and the rest of it cannot be read. It was removed.
+    #[error("the stored file cannot be read")]
+    Unreadable(HashedPrefix),
     /// The downloading task ended unexpectedly.
     #[error("the download was abandoned")]
     Abandoned,
@@ -83,6 +90,12 @@ impl<E> DownloadWriter<E> {
         });
     }
 
+    /// This many bytes were read and hashed, and the rest cannot be: they are not all, so none is withheld.
+    pub fn unreadable(&self, prefix: HashedPrefix) {
+        self.progress.send_modify(|progress| progress.readable = prefix.length);
+        self.fail(DownloadFailure::Unreadable(prefix));
+    }
+
     /// Length and digest agree: readers may have the last byte.
     pub fn verified(&self, complete: Complete) {
         self.progress.send_modify(|progress| {
@@ -138,6 +151,11 @@ impl<E: Clone> Download<E> {
         }
     }
 
+    /// Whether it ended without a complete file.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.progress.borrow().end, Some(Err(_)))
+    }
+
     /// Whether the complete file was verified.
     pub fn is_verified(&self) -> bool {
         matches!(self.progress.borrow().end, Some(Ok(_)))
@@ -171,6 +189,7 @@ impl<E: Clone> Download<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::BlobCheck;
     use wheelport_index::Sha256;
 
     type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -229,6 +248,23 @@ mod tests {
         writer.fail(DownloadFailure::Upstream("refused"));
         assert_eq!(download.started().await.map(drop), Err(DownloadFailure::Upstream("refused")));
         assert_eq!(download.verified().await, Err(DownloadFailure::Upstream("refused")));
+    }
+
+    #[tokio::test]
+    async fn readers_get_all_that_could_be_read_of_a_stored_file_and_then_its_hash() -> Outcome {
+        let (writer, mut download) = download();
+        let file = Arc::new(tempfile::tempfile()?);
+        file.set_len(5)?;
+        let blob = Blob::found(file, 9, Sha256::of(b""), None);
+        let mut prefix = BlobCheck::begin(&blob)?.prefix();
+        prefix.length = 5;
+        writer.written(5);
+        assert!(!download.has_failed());
+        writer.unreadable(prefix.clone());
+        assert!(download.has_failed());
+        assert_eq!(download.readable_past(4).await, Ok(5));
+        assert_eq!(download.readable_past(5).await, Err(DownloadFailure::Unreadable(prefix)));
+        Ok(())
     }
 
     #[tokio::test]

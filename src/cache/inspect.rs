@@ -1,15 +1,16 @@
-//! Inspecting a cache directory from outside: count, hash again, empty. Works beside a running proxy.
+//! Looking at a cache directory from outside: count, verify, empty. Works beside a running proxy.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::disk::{FORMAT_FILE, PUBLISHED};
-use super::space::EVICTABLE;
-use wheelport_index::Hasher;
-
-/// A directory of the first layout, which is emptied with the others.
-const FORMER: &str = "sidecars";
+use super::blob::Blob;
+use super::blob_check::BlobCheck;
+use super::disk::is_damage;
+use super::envelope;
+use super::layout::{self, BLOBS, EVICTABLE, Found, PUBLISHED};
+use wheelport_index::Sha256;
 
 /// The files of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,141 +26,210 @@ pub struct KindStats {
 /// What [`verify`] found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct VerifyReport {
-    /// The number of files whose bytes are what their name says.
+    /// The number of files whose bytes are what they should be.
     pub good: u64,
-    /// Files whose bytes were not, and that were removed.
+    /// Files whose bytes were not, or could not be read, and that were removed.
     pub damaged: Vec<PathBuf>,
+}
+
+/// What a file of the cache turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Good,
+    Damaged,
+    /// It was removed meanwhile, or cannot be judged by this user.
+    Unknown,
 }
 
 /// Counts the files of a cache directory. Blocking.
 pub fn stats(root: &Path) -> io::Result<Vec<KindStats>> {
-    check(root)?;
-    EVICTABLE
-        .iter()
-        .map(|&kind| {
-            let files = files(&root.join(kind))?;
-            let bytes = files.iter().map(|path| fs::metadata(path).map_or(0, |metadata| metadata.len())).sum();
-            Ok(KindStats { kind, files: files.len() as u64, bytes })
-        })
-        .collect()
+    examine(root)?;
+    let count = |kind| {
+        let (mut files, mut bytes) = (0, 0);
+        layout::walk(&root.join(kind), &mut |_, metadata| {
+            files += 1;
+            bytes += metadata.len();
+        });
+        KindStats { kind, files, bytes }
+    };
+    Ok(EVICTABLE.map(count).to_vec())
 }
 
-/// Hashes every stored file and removes those whose bytes are not what their name says. Blocking.
+/// Reads every stored file and record, and removes those whose bytes are not what their name or envelope says, and
+/// those that cannot be read. Blocking. Records of an earlier layout say nothing and are left alone.
 pub fn verify(root: &Path) -> io::Result<VerifyReport> {
-    check(root)?;
     let mut report = VerifyReport::default();
-    for path in files(&root.join("blobs"))? {
-        let Ok(found) = hash(&path) else { continue }; // evicted meanwhile
-        let named: String = path
-            .iter()
-            .rev()
-            .take(2)
-            .collect::<Vec<_>>()
-            .into_iter()
-            .rev()
-            .map(|part| part.to_string_lossy())
-            .collect();
-        if found == named {
-            report.good += 1;
-        } else {
-            fs::remove_file(&path)?;
-            report.damaged.push(path);
+    let kinds = match examine(root)? {
+        Found::Older => vec![BLOBS],
+        Found::New | Found::Current => EVICTABLE.into_iter().chain([PUBLISHED]).collect(),
+    };
+    for path in kinds.into_iter().flat_map(|kind| files(root, kind)) {
+        match judge(root, &path) {
+            Verdict::Good => report.good += 1,
+            Verdict::Unknown => {}
+            Verdict::Damaged => {
+                fs::remove_file(root.join(&path))?;
+                report.damaged.push(root.join(path));
+            }
         }
     }
     Ok(report)
 }
 
-/// Removes all files of a cache directory. Blocking. Returns how many were removed.
+/// Removes all files of a cache directory. Blocking. Returns how many were removed. The directory stays a cache, so a
+/// running proxy goes on.
 pub fn clear(root: &Path) -> io::Result<u64> {
-    // A directory of another format may be emptied too, but never one that is no cache at all.
-    fs::metadata(root.join(FORMAT_FILE)).map_err(|_| not_a_cache(root))?;
+    examine(root)?;
     let mut removed = 0;
-    for kind in EVICTABLE.into_iter().chain([PUBLISHED, FORMER]) {
-        let directory = root.join(kind);
-        // A directory of an older layout may lack it.
-        for path in if directory.is_dir() { files(&directory)? } else { Vec::new() } {
-            fs::remove_file(path)?;
-            removed += 1;
+    for path in layout::kinds().flat_map(|kind| files(root, kind)) {
+        match fs::remove_file(root.join(path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            outcome => removed += u64::from(outcome.is_ok()),
         }
     }
-    fs::remove_file(root.join(FORMAT_FILE))?;
     Ok(removed)
 }
 
-fn check(root: &Path) -> io::Result<()> {
-    fs::metadata(root.join(FORMAT_FILE)).map(drop).map_err(|_| not_a_cache(root))
+fn examine(root: &Path) -> io::Result<Found> {
+    match layout::examine(root)? {
+        Found::New => {
+            let text = format!("{} is not a cache directory of Wheelport", root.display());
+            Err(io::Error::new(io::ErrorKind::NotFound, text))
+        }
+        found => Ok(found),
+    }
 }
 
-fn not_a_cache(root: &Path) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, format!("{} is not a cache directory of wheelport", root.display()))
-}
-
-fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+/// The files of one kind, below the root, in order.
+fn files(root: &Path, kind: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut directories = vec![directory.to_owned()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory)? {
-            let entry = entry?;
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                directories.push(entry.path());
-            } else if kind.is_file() {
-                found.push(entry.path());
-            }
-        }
-    }
+    layout::walk(&root.join(kind), &mut |path, _| found.extend(path.strip_prefix(root).ok().map(Path::to_owned)));
     found.sort_unstable();
-    Ok(found)
+    found
 }
 
-fn hash(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hasher = Hasher::new(None);
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finish().sha256.to_string()),
-            read => hasher.update(&buffer[..read]),
-        }
+fn judge(root: &Path, relative: &Path) -> Verdict {
+    let outcome = if relative.starts_with(BLOBS) { check_blob(root, relative) } else { check_record(root, relative) };
+    match outcome {
+        Ok(()) => Verdict::Good,
+        Err(error) if is_damage(&error) => Verdict::Damaged,
+        Err(_) => Verdict::Unknown,
     }
+}
+
+fn check_record(root: &Path, relative: &Path) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut layout::open_file(root, relative)?, &mut bytes)?;
+    envelope::open(relative, bytes).map(drop).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+fn check_blob(root: &Path, relative: &Path) -> io::Result<()> {
+    let blob = open_blob(root, relative)?;
+    let mut check = BlobCheck::begin(&blob)?;
+    while !check.is_complete() {
+        check.advance()?;
+    }
+    check.conclude().map(drop)
+}
+
+/// Opens a stored file under the digest that its path says. A path that says none is an error, as damage is.
+pub(super) fn open_blob(root: &Path, relative: &Path) -> io::Result<Blob> {
+    let hex: String = relative.iter().skip(1).map(|part| part.to_string_lossy()).collect();
+    let sha256: Sha256 = hex.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let file = layout::open_file(root, relative)?;
+    let length = file.metadata()?.len();
+    Ok(Blob::found(Arc::new(file), length, sha256, None))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{Blobs, Disk, Expected};
-    use wheelport_index::{Hashes, Sha256};
+    use crate::cache::{Blobs, CoreMetadataRecord, Disk, Expected, MetadataStore, PersistedIndex};
+    use bytes::Bytes;
+    use wheelport_index::Hashes;
     use wheelport_runtime::Clock;
 
-    #[test]
-    fn damage_is_found_and_healed_by_removal() -> Result<(), Box<dyn std::error::Error>> {
-        let root = tempfile::tempdir()?;
-        let blobs = Blobs::new(Disk::open(root.path(), 1 << 20, Clock::system())?);
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+    /// One of each kind.
+    fn fill(root: &Path) -> Outcome {
+        let disk = Disk::open(root, 1 << 20, Clock::system())?;
+        let blobs = Blobs::new(Arc::clone(&disk));
         for content in [b"good".as_slice(), b"soon bad"] {
             let mut hashes = Hashes::default();
             hashes.insert("sha256", &Sha256::of(content).to_string());
             let mut partial = blobs.begin(None, &hashes)?;
-            partial.write(&[bytes::Bytes::from_static(content)], drop)?;
+            partial.write(&[Bytes::from_static(content)], drop)?;
             partial.verify(&Expected { length: None, hashes })?.commit()?;
         }
-        let hex = Sha256::of(b"soon bad").to_string();
-        let path = root.path().join("blobs").join(&hex[..2]).join(&hex[2..]);
-        fs::write(&path, b"gone bad")?;
-        let report = verify(root.path())?;
-        assert_eq!((report.good, report.damaged), (1, vec![path]));
-        assert_eq!(stats(root.path())?[0], KindStats { kind: "blobs", files: 1, bytes: 4 });
-        assert_eq!(clear(root.path())?, 1);
-        assert!(stats(root.path()).is_err(), "an emptied directory is no cache until it is used again");
+        blobs.link(Sha256::of(b"name"), Sha256::of(b"good"))?;
+        MetadataStore::new(Arc::clone(&disk)).put(Sha256::of(b"good"), &CoreMetadataRecord::Absent)?;
+        PersistedIndex::new(Arc::clone(&disk), Clock::system()).persist(Path::new("pages/repo/hello"), &1)?;
+        disk.write_published(Path::new("published/repo~hello"), b"{}")?;
+        Ok(())
+    }
+
+    #[test]
+    fn damage_of_every_kind_is_found_and_healed_by_removal() -> Outcome {
+        let root = tempfile::tempdir()?;
+        fill(root.path())?;
+        assert_eq!(verify(root.path())?, VerifyReport { good: 6, damaged: Vec::new() });
+        let kinds = || EVICTABLE.into_iter().chain([PUBLISHED]);
+        let mut damaged = Vec::new();
+        for path in kinds().filter_map(|kind| files(root.path(), kind).pop()) {
+            let path = root.path().join(path);
+            let mut bytes = fs::read(&path)?;
+            let last = bytes.len() - 1;
+            bytes[last] ^= 1;
+            fs::write(&path, bytes)?;
+            damaged.push(path);
+        }
+        assert_eq!(damaged.len(), 5);
+        assert_eq!(verify(root.path())?, VerifyReport { good: 1, damaged });
+        assert_eq!(verify(root.path())?, VerifyReport { good: 1, damaged: Vec::new() });
+        Ok(())
+    }
+
+    #[test]
+    fn a_cleared_directory_stays_a_cache_and_can_be_cleared_again_while_it_is_used() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let disk = Disk::open(root.path(), 1 << 20, Clock::system())?;
+        for _ in 0..2 {
+            fill(root.path())?;
+            assert_eq!(clear(root.path())?, 6);
+            assert_eq!(clear(root.path())?, 0);
+            assert!(stats(root.path())?.iter().all(|kind| kind.files == 0));
+            disk.write_record(Path::new("pages/repo/hello"), b"a page")?;
+            assert_eq!(clear(root.path())?, 1);
+        }
+        drop(disk);
+        Disk::open(root.path(), 1 << 20, Clock::system())?;
         Ok(())
     }
 
     #[test]
     fn a_directory_that_is_no_cache_is_left_alone() -> io::Result<()> {
+        for format in [None, Some("wheelport cache 4\n"), Some("mine\n")] {
+            let root = tempfile::tempdir()?;
+            fs::create_dir_all(root.path().join("blobs"))?;
+            fs::write(root.path().join("blobs/mine"), "precious")?;
+            format.map_or(Ok(()), |format| fs::write(root.path().join("format"), format))?;
+            assert!(clear(root.path()).is_err() && verify(root.path()).is_err() && stats(root.path()).is_err());
+            assert!(root.path().join("blobs/mine").exists());
+        }
+        let empty = tempfile::tempdir()?;
+        assert!(clear(empty.path()).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn records_of_an_earlier_layout_are_not_taken_for_damaged() -> Outcome {
         let root = tempfile::tempdir()?;
-        fs::create_dir_all(root.path().join("blobs"))?;
-        fs::write(root.path().join("blobs/mine"), "precious")?;
-        assert!(clear(root.path()).is_err());
-        assert!(root.path().join("blobs/mine").exists());
+        fill(root.path())?;
+        fs::write(root.path().join("format"), "wheelport cache 2\n")?;
+        fs::write(root.path().join("pages/repo/hello"), "without an envelope")?;
+        assert_eq!(verify(root.path())?, VerifyReport { good: 2, damaged: Vec::new() });
+        assert_eq!(clear(root.path())?, 6);
         Ok(())
     }
 }

@@ -3,22 +3,19 @@
 //! A record says either what the metadata is, or that this wheel has none that could be served; the latter keeps a
 //! page from advertising what would end in an error.
 
-use std::io::Read as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::quality::RandomState;
 
-use super::disk::{Disk, addressed};
+use super::disk::Disk;
+use super::layout::addressed;
 use wheelport_index::Sha256;
 
 /// The directory of the records.
-pub(super) const DIRECTORY: &str = "metadata";
-/// First bytes of a record whose rest is the metadata: a marker and the digest in hexadecimal.
-const PRESENT: &[u8] = b"metadata ";
-/// The whole record of a wheel without usable metadata.
-const ABSENT: &[u8] = b"none\n";
-const HEADER: usize = PRESENT.len() + 64 + 1;
+const DIRECTORY: &str = "metadata";
+/// The record of a wheel without usable metadata. Other records are the metadata itself, and never this.
+const ABSENT: &[u8] = b"\0no core metadata\n";
 
 /// What recently served metadata may take in memory, in bytes.
 const MEMORY: u64 = 8 << 20;
@@ -72,15 +69,13 @@ impl MetadataStore {
 
     /// What is recorded for a wheel. Blocking. A damaged record is removed and counts as missing.
     pub fn get(&self, wheel: Sha256) -> Option<CoreMetadataRecord> {
-        let path = addressed(DIRECTORY, &wheel);
-        let record = decode(self.disk.read_record(&path).ok()?);
-        if let Some(record) = &record {
-            self.remember(wheel, record);
-        } else {
-            tracing::warn!(%wheel, "a core metadata record is damaged and is made again");
-            let _ = self.disk.remove(&path);
+        let payload = self.disk.read_record(&addressed(DIRECTORY, &wheel)).ok()?;
+        if payload == ABSENT {
+            return Some(CoreMetadataRecord::Absent);
         }
-        record
+        let record = CoreMetadataRecord::present(payload.into());
+        self.remember(wheel, &record);
+        Some(record)
     }
 
     /// Holds metadata in memory, before it is recorded or instead of it.
@@ -95,36 +90,18 @@ impl MetadataStore {
         if let Some(metadata) = self.recent.get(&wheel) {
             return Some(Some(metadata.sha256));
         }
-        let file = std::fs::File::open(self.disk.root().join(addressed(DIRECTORY, &wheel))).ok()?;
-        let mut header = Vec::with_capacity(HEADER);
-        file.take(HEADER as u64).read_to_end(&mut header).ok()?;
-        if header == ABSENT { Some(None) } else { header_digest(&header).map(Some) }
+        let digest = self.disk.record_digest(&addressed(DIRECTORY, &wheel))?;
+        Some(Some(digest).filter(|digest| *digest != Sha256::of(ABSENT)))
     }
 
     /// Records a wheel's metadata, or that it has none. Blocking.
     pub fn put(&self, wheel: Sha256, record: &CoreMetadataRecord) -> std::io::Result<()> {
-        let bytes = match record {
-            CoreMetadataRecord::Absent => ABSENT.to_vec(),
-            CoreMetadataRecord::Present(CachedMetadata { sha256, bytes }) => {
-                [PRESENT, sha256.to_string().as_bytes(), b"\n", bytes].concat()
-            }
+        let payload = match record {
+            CoreMetadataRecord::Absent => ABSENT,
+            CoreMetadataRecord::Present(metadata) => &metadata.bytes,
         };
-        self.disk.write_record(&addressed(DIRECTORY, &wheel), &bytes)
+        self.disk.write_record(&addressed(DIRECTORY, &wheel), payload)
     }
-}
-
-fn header_digest(record: &[u8]) -> Option<Sha256> {
-    let header = record.get(..HEADER)?.strip_prefix(PRESENT)?.strip_suffix(b"\n")?;
-    std::str::from_utf8(header).ok()?.parse().ok()
-}
-
-fn decode(record: Vec<u8>) -> Option<CoreMetadataRecord> {
-    if record == ABSENT {
-        return Some(CoreMetadataRecord::Absent);
-    }
-    let sha256 = header_digest(&record)?;
-    let bytes = Bytes::from(record).slice(HEADER..);
-    (Sha256::of(&bytes) == sha256).then_some(CoreMetadataRecord::Present(CachedMetadata { sha256, bytes }))
 }
 
 #[cfg(test)]

@@ -57,9 +57,9 @@ impl PersistedIndex {
                 let age = self.clock.unix_seconds().saturating_sub(fetched);
                 Some((document, FetchedAt::aged(Duration::from_secs(age))))
             }
-            Ok(_) | Err(_) => {
-                tracing::warn!(path = %path.display(), "a persisted document is damaged and is fetched again");
-                let _ = self.disk.remove(path);
+            outcome => {
+                let reason = outcome.err().map_or_else(|| "it is of something else".to_owned(), |e| e.to_string());
+                self.disk.discard(path, &reason);
                 None
             }
         }

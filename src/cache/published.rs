@@ -13,8 +13,9 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
-use super::disk::{Disk, PUBLISHED};
+use super::disk::Disk;
 use super::key::{PageKey, RepositoryId};
+use super::layout::PUBLISHED;
 use wheelport_index::{File, Page, ProjectName};
 use wheelport_runtime::Clock;
 
@@ -133,7 +134,7 @@ impl LockedFiles<'_> {
         let empty = self.files.get(key).is_none_or(Vec::is_empty);
         let outcome = if empty {
             self.files.remove(key);
-            self.published.disk.remove_published(&path(key))
+            self.published.disk.remove(&path(key))
         } else {
             self.write(key)
         };
@@ -149,7 +150,7 @@ impl LockedFiles<'_> {
             entries: self.files.get(key).cloned().unwrap_or_default(),
         };
         let bytes = serde_json::to_vec(&record).map_err(io::Error::other)?;
-        self.published.disk.write_synced(&path(key), &bytes)
+        self.published.disk.write_published(&path(key), &bytes)
     }
 }
 

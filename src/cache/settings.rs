@@ -15,6 +15,8 @@ pub struct CacheSettings {
     pub dir: Option<PathBuf>,
     /// The size that directory is kept below.
     pub max_size: Size,
+    /// How many bytes per second of the directory are read in the background, to find damage; 0 for none.
+    pub scrub_rate: Size,
     /// The memory for rendered pages.
     pub memory: Size,
     /// Page freshness.
@@ -36,6 +38,7 @@ impl Default for CacheSettings {
         Self {
             dir: None,
             max_size: Size::gib(10),
+            scrub_rate: Size::mib(4),
             memory: Size::mib(64),
             fresh_for: HumanDuration::secs(60),
             stale_while_revalidate: HumanDuration::secs(10 * 60),

@@ -1,7 +1,14 @@
 //! The space of the cache directory: how much is used and reserved, and evicting what was used longest ago.
 //!
-//! A sweep walks the whole directory, so it frees more than was asked for: down to [`LOW_WATER`] of the limit.
-//! An evicted file stays readable while it is open: it only loses its name.
+//! A sweep walks the whole directory, so it frees more than was asked for: down to [`LOW_WATER`] of the limit. Files go
+//! first; pages and other records go only when no file is left, because they are small and keep clients going while
+//! upstream is away. An evicted file stays readable while it is open: it only loses its name.
+//!
+//! Only growth of the cache itself evicts. Where other data fill the volume, nothing is evicted for them, and nothing
+//! more is stored until there is space again.
+//!
+//! Where several processes share the directory, each counts it again after it has grown by a small part of the limit
+//! itself, so together they stay below one limit, give or take that part for each further process.
 //!
 //! A file's modification time is the time of its last use; nothing else remembers use.
 
@@ -14,11 +21,10 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 
+use super::layout::{self, BLOBS, EVICTABLE};
 use super::open_files::OpenFiles;
 use wheelport_runtime::Clock;
 
-/// The directories whose files count as cache, and may be evicted.
-pub const EVICTABLE: [&str; 4] = ["blobs", "pages", "metadata", "links"];
 /// A sweep frees space until so many hundredths of the limit are used.
 const LOW_WATER: u64 = 90;
 /// Files that were written or used this recently are not evicted while older files remain to be evicted.
@@ -27,6 +33,10 @@ const GRACE: Duration = Duration::from_secs(10);
 const USE_GRANULARITY: Duration = Duration::from_mins(10);
 /// Bytes on the file system that the cache leaves free.
 const MARGIN: u64 = 16 << 20;
+/// What is evicted at least for uploads where the volume is full, in bytes: a sweep costs the same for one byte.
+const UPLOAD_STEP: u64 = 64 << 20;
+/// A process that shares the directory counts it again after it has grown by this part of the limit itself.
+const UNSHARED_GROWTH: u64 = 64;
 
 /// Why the cache directory cannot take something.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +53,12 @@ pub enum StorageError {
         /// Its size in bytes.
         size: u64,
     },
+    /// Other data fill the volume.
+    #[error("no room for {size} bytes: the volume of the cache directory is full, and not of what is cached")]
+    VolumeFull {
+        /// Its size in bytes.
+        size: u64,
+    },
     /// The operating system refused.
     #[error("the cache directory cannot be written: {0}")]
     Io(#[from] io::Error),
@@ -52,8 +68,12 @@ pub enum StorageError {
 pub(super) struct Space {
     root: PathBuf,
     max_size: u64,
+    /// What the volume has had for the cache at best since the start, if that is less than `max_size`.
+    volume: AtomicU64,
     used: AtomicU64,
     reserved: AtomicU64,
+    /// By how much this process has grown the cache since it was counted.
+    grown: AtomicU64,
     /// Held by a sweep, so that only one runs at a time.
     sweeping: Mutex<()>,
     open_files: OpenFiles,
@@ -66,10 +86,27 @@ pub(super) struct Reservation {
     size: u64,
 }
 
+/// What the system says of a file that is used now.
+pub(super) struct Used {
+    pub(super) before: Metadata,
+    /// Where the use was recorded in the file, which changes it.
+    pub(super) after: Option<Metadata>,
+}
+
+/// Whether there is room for what is about to be written.
+#[derive(Debug, PartialEq, Eq)]
+enum Room {
+    Enough,
+    /// The cache itself has grown to its limit.
+    Evict,
+    VolumeFull,
+}
+
 struct EvictableFile {
     path: PathBuf,
     size: u64,
     last_used: SystemTime,
+    is_record: bool,
 }
 
 impl Space {
@@ -78,8 +115,10 @@ impl Space {
         Self {
             root: root.to_owned(),
             max_size,
+            volume: AtomicU64::new(0),
             used: AtomicU64::new(0),
             reserved: AtomicU64::new(0),
+            grown: AtomicU64::new(0),
             sweeping: Mutex::new(()),
             open_files: OpenFiles::default(),
             clock,
@@ -109,11 +148,22 @@ impl Space {
         &self.open_files
     }
 
+    /// The size that the cache stays below: less than `max_size` where the volume has less for it.
+    pub(super) fn limit(&self) -> u64 {
+        match self.volume.load(Ordering::Relaxed) {
+            0 => self.max_size,
+            volume => volume.min(self.max_size),
+        }
+    }
+
+    /// Whether something of this size can be stored at all.
+    pub(super) fn fits(&self, size: u64) -> Result<(), StorageError> {
+        if size > self.limit() { Err(StorageError::TooLarge { size }) } else { Ok(()) }
+    }
+
     /// Reserves `size` bytes, evicting if needed. Blocking. The guard gives them back when dropped.
     pub(super) fn reserve(self: &Arc<Self>, size: u64) -> Result<Reservation, StorageError> {
-        if size > self.max_size {
-            return Err(StorageError::TooLarge { size });
-        }
+        self.fits(size)?;
         let mut reservation = Reservation { space: Arc::clone(self), size: 0 };
         reservation.grow(size)?;
         Ok(reservation)
@@ -122,17 +172,27 @@ impl Space {
     /// As [`Space::reserve`], but only if that needs no eviction.
     pub(super) fn try_reserve(self: &Arc<Self>, size: u64) -> Option<Reservation> {
         let mut reservation = Reservation { space: Arc::clone(self), size: 0 };
-        (size <= self.max_size && reservation.try_grow(size)).then_some(reservation)
+        (self.fits(size).is_ok() && reservation.try_grow(size)).then_some(reservation)
     }
 
-    /// Makes sure that the file system has this many free bytes, evicting if it is full. Blocking.
+    /// Makes sure that the volume has this many free bytes for an upload, evicting just that if it is full: an upload
+    /// has to be on disk before it can be passed on. Blocking.
     pub(super) fn ensure_free(&self, bytes: u64) -> Result<(), StorageError> {
-        if self.free() >= bytes { Ok(()) } else { self.evict_for(bytes) }
+        if self.free() >= bytes {
+            return Ok(());
+        }
+        let _sweeping = self.sweeping.lock();
+        if self.free() < bytes {
+            let wanted = bytes.max(UPLOAD_STEP.min(self.limit() / 16));
+            self.evict(|_, evicted, _| evicted >= wanted);
+        }
+        if self.free() >= bytes { Ok(()) } else { Err(StorageError::VolumeFull { size: bytes }) }
     }
 
     /// Counts a committed file of `size` bytes.
     pub(super) fn add_used(&self, size: u64) {
         self.used.fetch_add(size, Ordering::Relaxed);
+        self.grown.fetch_add(size, Ordering::Relaxed);
     }
 
     /// Discounts a removed file of `size` bytes.
@@ -141,15 +201,14 @@ impl Space {
     }
 
     /// Records a use of an open committed file, at most every few minutes.
-    pub(super) fn mark_used(&self, file: &File) -> io::Result<Metadata> {
-        let metadata = file.metadata()?;
+    pub(super) fn mark_used(&self, file: &File) -> io::Result<Used> {
+        let before = file.metadata()?;
         let now = self.clock.now();
-        let since = metadata.modified().ok().and_then(|used| now.duration_since(used).ok());
-        if since.is_none_or(|since| since > USE_GRANULARITY) {
-            // A read-only or foreign directory still serves what it holds.
-            let _ = file.set_modified(now);
-        }
-        Ok(metadata)
+        let since = before.modified().ok().and_then(|used| now.duration_since(used).ok());
+        // A read-only or foreign directory still serves what it holds.
+        let recorded = since.is_none_or(|since| since > USE_GRANULARITY) && file.set_modified(now).is_ok();
+        let after = if recorded { Some(file.metadata()?) } else { None };
+        Ok(Used { before, after })
     }
 
     /// How long ago a file was written or last marked as used. Blocking.
@@ -163,46 +222,64 @@ impl Space {
         let _sweeping = self.sweeping.lock();
         // A file that is committed during the walk may be counted twice; the next sweep counts again.
         let before = self.used();
+        self.grown.store(0, Ordering::Relaxed);
         let mut found = 0_u64;
         walk(&self.root, |file| found += file.size);
         let meanwhile = self.used().saturating_sub(before);
         self.used.store(found.saturating_add(meanwhile), Ordering::Relaxed);
+        // Other data may grow later; that is no reason to evict.
+        self.volume.fetch_max(found.saturating_add(self.free()), Ordering::Relaxed);
         found
+    }
+
+    /// Counts the used bytes again where another process may have changed them.
+    fn measure_if_shared(&self) {
+        if self.grown.load(Ordering::Relaxed) > self.limit() / UNSHARED_GROWTH && layout::is_shared(&self.root) {
+            self.measure();
+        }
     }
 
     /// Evicts until `more` bytes (already counted as reserved) fit. Blocking.
     fn evict_for(&self, more: u64) -> Result<(), StorageError> {
         let _sweeping = self.sweeping.lock();
-        let reserved = self.reserved();
-        if self.has_room(self.used(), reserved, more) {
-            return Ok(()); // another sweep made the room while this one waited
+        let (reserved, limit) = (self.reserved(), self.limit());
+        let mut used = self.used();
+        if room(used, reserved, limit, self.free(), more) == Room::Evict {
+            let goal = (limit / 100 * LOW_WATER).saturating_sub(reserved);
+            let recent = self.clock.now().checked_sub(GRACE).unwrap_or(SystemTime::UNIX_EPOCH);
+            used = self.evict(|used, _, file| {
+                used.saturating_add(reserved) <= limit && (used <= goal || file.last_used > recent)
+            });
         }
+        match room(used, reserved, limit, self.free(), more) {
+            Room::Enough => Ok(()),
+            Room::Evict => Err(StorageError::NoRoom { size: more }),
+            Room::VolumeFull => Err(StorageError::VolumeFull { size: more }),
+        }
+    }
+
+    /// Evicts files one by one until `enough` says so, of the bytes used, the bytes evicted and the next file. Returns
+    /// how many bytes are used then. The caller holds `sweeping`.
+    fn evict(&self, enough: impl Fn(u64, u64, &EvictableFile) -> bool) -> u64 {
         self.open_files.close_all();
         let mut files = Vec::new();
         walk(&self.root, |file| files.push(file));
         let mut used: u64 = files.iter().map(|file| file.size).sum();
-        let goal = (self.max_size / 100 * LOW_WATER).saturating_sub(reserved);
-        files.sort_unstable_by_key(|file| file.last_used);
-        let recent = self.clock.now().checked_sub(GRACE).unwrap_or(SystemTime::UNIX_EPOCH);
-        let mut evicted = (0_u64, 0_u64);
+        files.sort_unstable_by_key(|file| (file.is_record, file.last_used));
+        let (mut count, mut bytes) = (0_u64, 0_u64);
         for file in files {
-            let enough = used <= goal || file.last_used > recent;
-            if enough && self.has_room(used, reserved, more) {
+            if enough(used, bytes, &file) {
                 break;
             }
             if fs::remove_file(&file.path).is_ok() {
                 used = used.saturating_sub(file.size);
-                evicted = (evicted.0 + 1, evicted.1 + file.size);
+                (count, bytes) = (count + 1, bytes + file.size);
             }
         }
         self.used.store(used, Ordering::Relaxed);
-        tracing::info!(files = evicted.0, bytes = evicted.1, used, "evicted the least recently used files");
-        if self.has_room(used, reserved, more) { Ok(()) } else { Err(StorageError::NoRoom { size: more }) }
-    }
-
-    /// Whether used and reserved bytes are within the limit and the file system has `more` free bytes.
-    fn has_room(&self, used: u64, reserved: u64, more: u64) -> bool {
-        used.saturating_add(reserved) <= self.max_size && self.free() >= more
+        self.grown.store(0, Ordering::Relaxed);
+        tracing::info!(files = count, bytes, used, "evicted the least recently used files");
+        used
     }
 
     /// Bytes that the file system has left for the cache.
@@ -219,9 +296,11 @@ impl Reservation {
 
     /// Reserves this many bytes more; returns whether there is room for them without evicting.
     fn try_grow(&mut self, more: u64) -> bool {
+        self.space.measure_if_shared();
         let reserved = self.space.reserved.fetch_add(more, Ordering::Relaxed) + more;
         self.size += more;
-        self.space.has_room(self.space.used(), reserved, more)
+        let space = &self.space;
+        room(space.used(), reserved, space.limit(), space.free(), more) == Room::Enough
     }
 
     /// The size in bytes.
@@ -236,21 +315,24 @@ impl Drop for Reservation {
     }
 }
 
-/// Visits every evictable file. Skips symbolic links and what cannot be read.
-/// Nothing is collected: counting needs no memory for a million names.
+/// Whether `more` bytes, which `reserved` counts already, may be written.
+fn room(used: u64, reserved: u64, limit: u64, free: u64, more: u64) -> Room {
+    if used.saturating_add(reserved) > limit {
+        Room::Evict
+    } else if free < more {
+        Room::VolumeFull
+    } else {
+        Room::Enough
+    }
+}
+
+/// Visits every evictable file.
 fn walk(root: &Path, mut visit: impl FnMut(EvictableFile)) {
-    let mut directories: Vec<PathBuf> = EVICTABLE.iter().map(|kind| root.join(kind)).collect();
-    while let Some(directory) = directories.pop() {
-        let Ok(entries) = fs::read_dir(&directory) else { continue };
-        for entry in entries.flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_dir() {
-                directories.push(entry.path());
-            } else if metadata.is_file() {
-                let last_used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-                visit(EvictableFile { path: entry.path(), size: metadata.len(), last_used });
-            }
-        }
+    for kind in EVICTABLE {
+        layout::walk(&root.join(kind), &mut |path, metadata| {
+            let last_used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            visit(EvictableFile { path, size: metadata.len(), last_used, is_record: kind != BLOBS });
+        });
     }
 }
 
@@ -304,6 +386,47 @@ mod tests {
         assert!(matches!(space.reserve(300), Err(StorageError::NoRoom { .. })));
         drop(first);
         assert!(space.reserve(300).is_ok());
+        Ok(())
+    }
+
+    #[test]
+    fn pages_and_other_records_go_when_no_file_is_left() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let space = space(root.path(), 1000);
+        let newest = aged(&space, "newest", 500, 100)?;
+        let page = root.path().join("pages/page");
+        fs::create_dir_all(root.path().join("pages"))?;
+        fs::write(&page, vec![b'x'; 400])?;
+        File::options().write(true).open(&page)?.set_modified(space.clock.now() - Duration::from_mins(150))?;
+        space.measure();
+        let reservation = space.reserve(500)?;
+        assert_eq!((newest.exists(), page.exists()), (false, true));
+        drop(reservation);
+        let _reservation = space.reserve(900)?;
+        assert!(!page.exists());
+        Ok(())
+    }
+
+    #[test]
+    fn only_the_growth_of_the_cache_evicts() {
+        // In order: used, reserved, limit, free, more.
+        assert_eq!(room(500, 100, 1000, 100, 100), Room::Enough);
+        assert_eq!(room(500, 100, 1000, 99, 100), Room::VolumeFull, "others have filled the volume");
+        assert_eq!(room(950, 100, 1000, 1000, 100), Room::Evict);
+        assert_eq!(room(950, 100, 1000, 0, 100), Room::Evict);
+        assert_eq!(room(u64::MAX, 100, 1000, 0, 100), Room::Evict);
+    }
+
+    #[test]
+    fn a_volume_smaller_than_the_limit_is_the_limit() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let space = space(root.path(), u64::MAX);
+        aged(&space, "a", 10, 0)?;
+        assert_eq!(space.limit(), u64::MAX);
+        space.measure();
+        let total = rustix::fs::statvfs(root.path()).map(|stat| stat.f_blocks * stat.f_frsize)?;
+        assert!(space.limit() <= total, "{}", space.limit());
+        assert!(matches!(space.reserve(total + 1), Err(StorageError::TooLarge { .. })));
         Ok(())
     }
 

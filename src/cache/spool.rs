@@ -2,7 +2,7 @@
 //!
 //! Both are temporary files of this process. Dropping them leaves nothing behind; the next process removes those of a
 //! process that died, together with its directory. They do not count as cache: an upload may be larger than the whole
-//! cache, and evicts nothing unless the file system itself is full.
+//! cache, and evicts nothing unless the volume itself is full, and then just that much.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
@@ -14,7 +14,8 @@ use md5::Md5;
 use sha2::{Digest as _, Sha256 as Sha256Hasher};
 use tempfile::NamedTempFile;
 
-use super::disk::{Disk, addressed};
+use super::disk::Disk;
+use super::layout::{BLOBS, addressed};
 use super::space::StorageError;
 use wheelport_index::ContentDigests;
 use wheelport_index::Sha256;
@@ -124,7 +125,7 @@ impl Spooled {
     pub fn commit(self) -> Result<(), StorageError> {
         let _room = self.disk.space().reserve(self.content_length)?;
         self.content.as_file().sync_data()?;
-        Ok(self.disk.commit(self.content, &addressed("blobs", &self.digests.sha256))?)
+        Ok(self.disk.commit(self.content, &addressed(BLOBS, &self.digests.sha256))?)
     }
 }
 

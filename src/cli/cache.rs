@@ -19,7 +19,7 @@ pub(super) struct CacheArgs {
 enum CacheAction {
     /// Count what is in it
     Stats(Directory),
-    /// Hash every file again and remove damaged ones, which the next request fetches again
+    /// Read all files and records and remove damaged ones, which the next request fetches again
     Verify(Directory),
     /// Remove everything in it
     Clear(Directory),

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use super::error::Error;
 use super::index_entry::IndexEntry;
 use super::route::Route;
-use crate::cache::Expected;
+use crate::cache::{Expected, HashedPrefix};
 use crate::upstream::{FileBody, FileRequest};
 use wheelport_index::FileAddress;
-use wheelport_index::Hasher;
+use wheelport_index::{Hasher, Hashes, Sha256};
 use wheelport_runtime::sabotaged;
 
 /// A file on its way from upstream to one client.
@@ -19,6 +19,8 @@ pub struct Bypass {
     body: FileBody,
     expected: Expected,
     hasher: Option<Hasher>,
+    /// Bytes before this position are hashed already.
+    hashed_from: u64,
     received: u64,
     /// The chunk that waits for the next one, or for the verification.
     withheld: Option<Bytes>,
@@ -46,6 +48,7 @@ impl Bypass {
             body: reply.body,
             expected: Expected { length, hashes: entry.expected.hashes.clone() },
             hasher: Some(Hasher::new(algorithm)),
+            hashed_from: 0,
             received: 0,
             withheld: None,
             start,
@@ -57,6 +60,16 @@ impl Bypass {
     /// The length of the file in bytes, if known.
     pub(super) fn length(&self) -> Option<u64> {
         self.expected.length
+    }
+
+    /// Demands the bytes of a file whose beginning came from elsewhere, whatever the index says by now. Where that
+    /// beginning was not checked, its hash is continued.
+    pub(super) fn demand(&mut self, sha256: Sha256, prefix: Option<HashedPrefix>) {
+        let mut hashes = Hashes::default();
+        hashes.insert("sha256", &sha256.to_string());
+        self.expected.hashes = hashes;
+        self.hashed_from = prefix.as_ref().map_or(0, |prefix| prefix.length);
+        self.hasher = Some(prefix.map_or_else(|| Hasher::new(None), |prefix| prefix.hasher()));
     }
 
     pub(super) fn restrict(&mut self, start: u64, end: Option<u64>) {
@@ -90,7 +103,7 @@ impl Bypass {
             match self.body.next().await {
                 Some(Ok(chunk)) => {
                     if let Some(hasher) = &mut self.hasher {
-                        hasher.update(&chunk);
+                        hasher.update(&chunk[clamp(self.hashed_from, self.received, chunk.len())..]);
                     }
                     self.received += chunk.len() as u64;
                     // The client was promised the length, and would take that many bytes for the whole file.

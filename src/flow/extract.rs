@@ -106,7 +106,7 @@ impl MetadataExtractor {
             let (blobs, store) = (extractor.blobs.clone(), extractor.store.clone());
             let unknown = blocking(move || match store.digest(sha256) {
                 Some(_) => None,
-                None => blobs.get(sha256, Some(length)),
+                None => blobs.get_verified(sha256, Some(length)),
             });
             if let Ok(Some(wheel)) = unknown.await {
                 let _ = extractor.extract(&route, &address, wheel).within(TIMEOUT).await;

@@ -10,14 +10,18 @@
 
 use std::sync::Arc;
 
+use super::blob_checker::BlobChecker;
 use super::bypass::Bypass;
 use super::download::{Downloader, FileDownload};
-use super::file_stream::{Fallback, FileStream};
+use super::file_stream::{Fallback, FileStream, StoredFile};
 use super::index_entry::{IndexEntries, IndexEntry};
 use super::{Cause, Error, Lookup, PageService, PageView, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
 use crate::cache::{Blob, BlobReader, Blobs, DownloadFailure, PageContent, Started};
 use wheelport_index::{FileAddress, Sha256};
 use wheelport_runtime::{Priority, Role, blocking};
+
+/// A range of a larger file that was not checked yet does not wait for the check: it may be a small part of it.
+const LARGE: u64 = 64 << 20;
 
 /// An open file.
 pub enum OpenFile {
@@ -56,11 +60,18 @@ pub struct FileService {
     entries: IndexEntries,
     blobs: Blobs,
     downloader: Downloader,
+    checker: BlobChecker,
 }
 
 impl FileService {
-    pub(super) fn new(pages: PageService, entries: IndexEntries, blobs: Blobs, downloader: Downloader) -> Self {
-        Self { pages, entries, blobs, downloader }
+    pub(super) fn new(
+        pages: PageService,
+        entries: IndexEntries,
+        blobs: Blobs,
+        downloader: Downloader,
+        checker: BlobChecker,
+    ) -> Self {
+        Self { pages, entries, blobs, downloader, checker }
     }
 
     /// Opens a file. `needs_body` says whether a response about content with this digest carries bytes; where it does
@@ -114,7 +125,7 @@ impl FileService {
             (Ok(started), _) => Ok(OpenFile::Growing { download, started, sha256, served: role_served(role) }),
             (Err(DownloadFailure::Storage), _) => self.bypass(route, address, &entry).await,
             (Err(DownloadFailure::Upstream(error)), _) => Err(error),
-            (Err(DownloadFailure::Abandoned), _) => Err(Error::internal("a download ended without an outcome")),
+            (Err(_), _) => Err(Error::internal("a download ended without an outcome")),
         }
     }
 
@@ -138,16 +149,34 @@ impl FileService {
         match open {
             OpenFile::Stored(blob) => {
                 let end = end.unwrap_or(blob.length).min(blob.length);
-                let reader = BlobReader::stored(&blob, start..end, buffers);
-                Some(FileStream::cached(reader, self.fallback(route, address)))
+                Some(self.read_stored(blob, start, end, self.fallback(route, address)))
             }
             OpenFile::Growing { download, started, .. } => {
                 let reader = BlobReader::growing(download, started.file, start, end.or(started.length), buffers);
-                Some(FileStream::cached(reader, self.fallback(route, address)))
+                Some(FileStream::growing(reader, self.fallback(route, address)))
             }
             OpenFile::Bypass { bypass, .. } => Some(FileStream::bypass(bypass, start, end)),
             OpenFile::Described { .. } => None,
         }
+    }
+
+    /// The bytes of a stored file. Where it was not checked yet, or not for a day, the stream follows the check, so it
+    /// ends only if the file is right. A part of a large file does not, but is cut if the check fails meanwhile.
+    fn read_stored(&self, blob: Blob, start: u64, end: u64, fallback: Fallback) -> FileStream {
+        let (blobs, buffers) = (self.blobs.clone(), self.blobs.buffers());
+        if blob.is_verified() {
+            let reader = BlobReader::stored(&blob, start..end, buffers);
+            return FileStream::stored(reader, StoredFile { blobs, blob, start, end, checking: None }, fallback);
+        }
+        let (blob, checking) = self.checker.follow(blob);
+        let is_part = start > 0 || end < blob.length;
+        if is_part && blob.length > LARGE {
+            let reader = BlobReader::stored(&blob, start..end, buffers);
+            let checking = Some(checking);
+            return FileStream::stored(reader, StoredFile { blobs, blob, start, end, checking }, fallback);
+        }
+        let reader = BlobReader::growing(checking, Arc::clone(&blob.file), start, Some(end), buffers);
+        FileStream::stored(reader, StoredFile { blobs, blob, start, end, checking: None }, fallback)
     }
 
     /// Where the rest of a file comes from when the cache cannot take all of it.

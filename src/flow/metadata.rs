@@ -132,7 +132,7 @@ impl MetadataService {
         let (store, blobs, length) = (self.store.clone(), self.blobs.clone(), entry.expected.length);
         let held = blocking(move || match store.get(wheel) {
             Some(record) => Held::Record(record),
-            None => blobs.get(wheel, length).map_or(Held::Nothing, Held::Wheel),
+            None => blobs.get_verified(wheel, length).map_or(Held::Nothing, Held::Wheel),
         });
         Ok(held.await?)
     }
@@ -151,7 +151,7 @@ impl MetadataService {
             Ok(_) => Ok(Some((download.blob().ok_or_else(lost)?, role_served(role)))),
             Err(DownloadFailure::Upstream(error)) => Err(error),
             Err(DownloadFailure::Storage) => Ok(None),
-            Err(DownloadFailure::Abandoned) => Err(lost()),
+            Err(_) => Err(lost()),
         }
     }
 }

@@ -8,6 +8,7 @@
 mod advertise;
 mod audit;
 mod batch;
+mod blob_checker;
 mod bypass;
 mod download;
 mod error;
@@ -30,7 +31,7 @@ mod wheel_ends;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::{Blobs, CacheSettings, Disk, MetadataStore, PersistedIndex, Published};
+use crate::cache::{Blobs, CacheSettings, DamageCounts, Disk, MetadataStore, PersistedIndex, Published};
 use wheelport_runtime::{Clock, Role, Tasks};
 
 pub use audit::Attempt;
@@ -51,6 +52,7 @@ pub use upload::{Publication, Received, Receiving, UploadSettings};
 
 pub use crate::cache::{ListContent, PageContent};
 
+use blob_checker::BlobChecker;
 use download::Downloader;
 use error::unavailable;
 use extract::MetadataExtractor;
@@ -144,7 +146,8 @@ impl Flow {
         let entries = IndexEntries::new(pages.clone(), blobs.clone());
         let downloader =
             Downloader::new(pages.clone(), entries.clone(), blobs.clone(), extractor.clone(), tasks.clone());
-        let files = FileService::new(pages.clone(), entries.clone(), blobs.clone(), downloader.clone());
+        let checker = BlobChecker::new(blobs.clone(), tasks.clone());
+        let files = FileService::new(pages.clone(), entries.clone(), blobs.clone(), downloader.clone(), checker);
         let prefetcher = Prefetcher::new(pages.clone(), tasks.clone(), settings.prefetch);
         let metadata = MetadataService {
             pages: pages.clone(),
@@ -178,6 +181,8 @@ impl Flow {
             disk_limit: self.disk.max_size(),
             downloads: self.downloader.running() as u64,
             commit_failures: self.downloader.commit_failures(),
+            damaged: self.disk.damaged(),
+            scrubbed: self.disk.scrubbed(),
             prefetches: self.prefetcher.counts(),
         }
     }
@@ -196,6 +201,10 @@ pub struct Figures {
     pub downloads: u64,
     /// Fetched files that were served and could not be stored, as a number.
     pub commit_failures: u64,
+    /// Damaged files that were found and removed, by kind, as numbers.
+    pub damaged: DamageCounts,
+    /// What the scrub has read.
+    pub scrubbed: u64,
     /// Prefetches by outcome, as numbers.
     pub prefetches: [(PrefetchOutcome, u64); PrefetchOutcome::ALL.len()],
 }

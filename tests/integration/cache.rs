@@ -174,8 +174,10 @@ async fn a_file_larger_than_the_cache_is_streamed_and_verified() {
 async fn a_cache_directory_that_cannot_be_written_costs_speed_and_nothing_else() {
     let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
-    // Root may write to a read-only directory, so the test removes the directory instead.
-    fs::remove_dir_all(proxy.dir.path().join("cache")).expect("a directory that is there");
+    // Root may write to a read-only directory, so the test puts a file in its place instead.
+    let cache = proxy.dir.path().join("cache");
+    fs::remove_dir_all(&cache).expect("a directory that is there");
+    fs::write(&cache, "in the way").expect("a directory of ours");
     let response = proxy.get(HERE).json().send().await.expect(200);
     assert_eq!(response.file_names(), [wheel.name.as_str()]);
     for _ in 0..2 {
@@ -188,6 +190,11 @@ async fn a_cache_directory_that_cannot_be_written_costs_speed_and_nothing_else()
     proxy.upstream.on(&wrong.upstream(), Reply::ok(vec![7; 5000]));
     proxy.ops.ask("POST", "/purge?route=main&project=a-b").send().await;
     proxy.get(&wrong.path()).expect_broken().await;
+    // It recovers without a restart.
+    fs::remove_file(&cache).expect("a file that is there");
+    proxy.get(&wheel.path()).send().await.expect(200);
+    proxy.kept_by("blobs", 1).await;
+    proxy.get("/readyz").send().await.expect(200);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod faults;
 mod files;
 mod framing;
 mod guard;
+mod integrity;
 mod legacy;
 mod lists;
 mod metadata;

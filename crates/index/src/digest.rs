@@ -144,11 +144,13 @@ impl Hashes {
 }
 
 /// Hashes a stream of bytes: always with SHA-256, and with one more algorithm if the caller names one.
+#[derive(Clone)]
 pub struct Hasher {
     sha256: sha2::Sha256,
     second: Option<SecondHasher>,
 }
 
+#[derive(Clone)]
 enum SecondHasher {
     Md5(Md5),
     Blake2b256(Box<Blake2b<U32>>),
