@@ -5,10 +5,15 @@
 //! that outlives a request (downloads, refreshes, extraction of core metadata) runs as a task of the process, so a
 //! client that disconnects cancels nothing. Nothing here knows an HTTP status of ours.
 
+mod absence;
+mod access;
 mod advertise;
+mod ask;
 mod audit;
 mod batch;
 mod bypass;
+mod canary;
+mod delisted;
 mod download;
 mod error;
 mod extract;
@@ -24,6 +29,7 @@ mod prefetch;
 mod publish;
 mod publish_refusal;
 mod route;
+mod standing;
 mod upload;
 
 use std::sync::Arc;
@@ -50,6 +56,7 @@ pub use upload::{Publication, Received, Receiving, UploadSettings};
 
 pub use crate::cache::{ListContent, PageContent};
 
+use delisted::Delisted;
 use download::Downloader;
 use error::unavailable;
 use extract::MetadataExtractor;
@@ -134,6 +141,7 @@ impl Flow {
             persisted: persisted(),
             published: Published::open(Arc::clone(&disk), clock.clone()),
             metadata: store.clone(),
+            delisted: Delisted::default(),
             largest_wheel: disk.max_size(),
         };
         let pages = PageService::new(source, memory - list_memory, lifetimes(settings.policy()), tasks.clone());
@@ -141,8 +149,7 @@ impl Flow {
         let lists = ProjectListService::new(source, list_memory, lifetimes(settings.list_policy()), tasks.clone());
         let extractor = MetadataExtractor::new(pages.clone(), blobs.clone(), store.clone(), tasks.clone());
         let entries = IndexEntries::new(pages.clone(), blobs.clone());
-        let downloader =
-            Downloader::new(pages.clone(), entries.clone(), blobs.clone(), extractor.clone(), tasks.clone());
+        let downloader = Downloader::new(entries.clone(), blobs.clone(), extractor.clone(), tasks.clone());
         let files = FileService::new(pages.clone(), entries.clone(), blobs.clone(), downloader.clone());
         let prefetcher = Prefetcher::new(pages.clone(), tasks.clone(), settings.prefetch);
         let metadata = MetadataService {
