@@ -76,8 +76,8 @@ impl IndexEntries {
         Ok(IndexEntry { index_error, ..IndexEntry::default() })
     }
 
-    /// What it means that upstream did not send a file. A 404 is an absence only when it is proven, and when a page that
-    /// was fetched since does not list the file: of a listed one it may be the moment before its import.
+    /// What it means that upstream did not send a file. A 404 is an absence only when it is proven, and when a page
+    /// that was fetched since does not list the file: of a listed one it may be the moment before its import.
     pub(super) async fn file_error(
         &self,
         route: &Arc<Route>,

@@ -123,8 +123,8 @@ impl TokenHandle {
         self.wait(generation, deadline).await
     }
 
-    /// Upstream refused this generation (401), or does not seem to know it: the keeper mints at once, but at most once in
-    /// [`MINT_DISTANCE`](super::schedule::MINT_DISTANCE).
+    /// Upstream refused this generation (401), or does not seem to know it: the keeper mints at once, but at most once
+    /// in [`MINT_DISTANCE`](super::schedule::MINT_DISTANCE).
     pub fn reject(&self, generation: u64) {
         if generation != self.generation() {
             return;

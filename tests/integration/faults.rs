@@ -529,7 +529,9 @@ async fn a_known_outage_costs_no_page_a_wait() {
 
 #[tokio::test]
 async fn a_page_that_was_not_asked_for_in_minutes_shows_a_new_release_at_once() {
-    let (proxy, wheel, _) = warm(Proxy::builder()).await;
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.get(HERE).send().await.expect(200);
     proxy.pass(Duration::from_secs(121)).await;
     let newer = Sample::wheel_of("2.0", 0);
     list(&proxy.upstream, &[&wheel, &newer]);
