@@ -51,6 +51,25 @@ impl Collected {
 }
 
 impl Collected {
+    fn doubts(&self) -> [PerRoute; 2] {
+        let read = |value: &dyn Fn(&Route) -> bool| {
+            let gauge = |route: &Arc<Route>| (Arc::clone(&route.name), f64::from(u8::from(value(route))));
+            self.routes.iter().map(gauge).collect()
+        };
+        [
+            (
+                "route_denied",
+                "Whether the route's role may no longer read, so that nothing of it is served",
+                read(&Route::is_denied),
+            ),
+            (
+                "route_missing_everything",
+                "Whether upstream says of known projects that they do not exist, so that no 404 is believed",
+                read(&Route::is_missing_everything),
+            ),
+        ]
+    }
+
     fn rate_limits(&self) -> PerRoute {
         let known = |route: &Arc<Route>| Some((Arc::clone(&route.name), route.rate_limit()?));
         (
@@ -63,7 +82,7 @@ impl Collected {
 
 impl Collector for Collected {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        for (name, help, values) in self.token_gauges().into_iter().chain([self.rate_limits()]) {
+        for (name, help, values) in self.token_gauges().into_iter().chain([self.rate_limits()]).chain(self.doubts()) {
             let gauge = ConstGauge::new(0.0_f64);
             let mut family = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
             for (route, value) in values {

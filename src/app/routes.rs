@@ -14,6 +14,7 @@ use crate::control::{AccountId, AwsSettings, ControlError, ControlPlane, DomainI
 use crate::flow::{Cause, Error, ProjectSource, Route};
 use crate::token::{KeeperSettings, MintErrorKind, TokenHandle, keep};
 use crate::upstream::{Client, Endpoint, Upstream};
+use wheelport_index::Sha256;
 use wheelport_runtime::{Clock, Tasks};
 
 /// Builds routes; those that agree share a control plane and a token.
@@ -34,8 +35,12 @@ impl<'a> Routes<'a> {
     /// The routes, in the order of their settings.
     pub(super) async fn build(mut self, settings: &[RouteSettings]) -> Result<Vec<Arc<Route>>, StartError> {
         let mut routes = Vec::with_capacity(settings.len());
-        for route in settings {
-            routes.push(Arc::new(self.route(route).await?));
+        for (route, reader) in settings.iter().zip(readers(settings)) {
+            let built = self.route(route).await?;
+            routes.push(Arc::new(match reader {
+                Some(reader) => built.with_reader(reader),
+                None => built,
+            }));
         }
         Ok(routes)
     }
@@ -154,6 +159,26 @@ fn repository_id(
         domain.region.as_str(),
         endpoint,
     ])
+}
+
+/// The role of each route, where several roles read one repository: a name for it that is the same after a restart.
+fn readers(routes: &[RouteSettings]) -> Vec<Option<Arc<str>>> {
+    const LENGTH: usize = 16;
+    let repository = |route: &RouteSettings| {
+        (route.domain.clone(), route.domain_owner.clone(), route.repository.clone(), route.endpoint.clone())
+    };
+    let role = |route: &RouteSettings| {
+        let AwsSettings { profile, role_arn, external_id, .. } = &route.aws;
+        let role_arn = role_arn.as_ref().map(ToString::to_string);
+        let parts = [profile, &role_arn, external_id].map(|part| part.as_deref().unwrap_or_default());
+        Sha256::of(parts.join("\0").as_bytes()).to_string()
+    };
+    let reader = |route: &RouteSettings| {
+        let own = role(route);
+        let is_shared = routes.iter().any(|other| repository(other) == repository(route) && role(other) != own);
+        is_shared.then(|| own[..LENGTH].into())
+    };
+    routes.iter().map(reader).collect()
 }
 
 /// Project lists from the control plane.

@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/pages/REPOSITORY/PROJECT    a project's page
 //! DIR/pages/REPOSITORY/_list      the project list; no project can have that name
+//! DIR/pages/REPOSITORY/_reader-…  roles that may read, where several read one repository
 //! ```
 
 use std::io;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::disk::Disk;
 use super::key::{PageKey, RepositoryId};
 use super::records::FetchedAt;
+use wheelport_index::ProjectName;
 use wheelport_runtime::Clock;
 
 const COMPRESSION_LEVEL: i32 = 3;
@@ -41,6 +43,11 @@ pub fn page_path(key: &PageKey) -> PathBuf {
 /// Where a repository's project list is persisted.
 pub fn list_path(repository: &RepositoryId) -> PathBuf {
     ["pages", repository.as_str(), "_list"].iter().collect()
+}
+
+/// Where is recorded that a role may read a repository. `reader` is safe as a file name.
+pub fn reader_path(repository: &RepositoryId, reader: &str) -> PathBuf {
+    ["pages", repository.as_str(), &format!("_reader-{reader}")].iter().collect()
 }
 
 impl PersistedIndex {
@@ -70,6 +77,13 @@ impl PersistedIndex {
         let persisted = Persisted { fetched: self.clock.unix_seconds(), document };
         let json = serde_json::to_vec(&persisted).map_err(io::Error::other)?;
         self.disk.write_record(path, &zstd::bulk::compress(&json, COMPRESSION_LEVEL)?)
+    }
+
+    /// Some projects of a repository whose pages are persisted, in any order. Blocking.
+    pub fn some_projects(&self, repository: &RepositoryId, limit: usize) -> Vec<ProjectName> {
+        let directory = self.disk.root().join("pages").join(repository.as_str());
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.filter_map(|entry| ProjectName::parse(entry.file_name().to_str()?).ok()).take(limit).collect()
     }
 
     /// How long ago a copy was written or last read. Blocking.

@@ -41,7 +41,7 @@ impl Default for CacheSettings {
             scrub_rate: Size::mib(4),
             memory: Size::mib(64),
             fresh_for: HumanDuration::secs(60),
-            stale_while_revalidate: HumanDuration::secs(10 * 60),
+            stale_while_revalidate: HumanDuration::secs(60),
             stale_if_error: HumanDuration::secs(24 * 60 * 60),
             missing_for: HumanDuration::secs(10),
             list_fresh_for: HumanDuration::secs(5 * 60),

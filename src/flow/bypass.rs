@@ -3,10 +3,12 @@
 //! The last chunk of the file is withheld until the digest of everything agrees, so the whole of a wrong file never
 //! ends cleanly. A range that ends before the end of the file has been sent by then and is not covered by that.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::error::Error;
-use super::index_entry::IndexEntry;
+use super::index_entry::{IndexEntries, IndexEntry};
 use super::route::Route;
 use crate::cache::{Expected, HashedPrefix};
 use crate::upstream::{FileBody, FileRequest};
@@ -32,16 +34,19 @@ pub struct Bypass {
 impl Bypass {
     /// Fetches a file for one client alone, from `start` on.
     pub(super) async fn begin(
-        route: &Route,
+        entries: &IndexEntries,
+        route: &Arc<Route>,
         address: &FileAddress,
         entry: &IndexEntry,
         start: u64,
     ) -> Result<Self, Error> {
-        let gone = || Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() };
         let request =
             FileRequest { address: address.clone(), url: entry.url.clone(), resume: None, listed: entry.is_listed };
         let upstream = route.upstream().await?;
-        let reply = upstream.file(request).await.map_err(|error| Error::from_upstream(&error, gone))?;
+        let reply = match upstream.file(request).await {
+            Ok(reply) => reply,
+            Err(error) => return Err(entries.file_error(route, address, entry, &error).await),
+        };
         let length = entry.expected.length.or(reply.length);
         let algorithm = entry.expected.hashes.strongest().map(|(algorithm, _)| algorithm);
         Ok(Self {
@@ -114,9 +119,7 @@ impl Bypass {
                         return Ok(Some(ready));
                     }
                 }
-                Some(Err(error)) => {
-                    return Err(Error::from_upstream(&error, || Error::internal("a body cannot be absent")));
-                }
+                Some(Err(error)) => return Err(Error::from_upstream(&error)),
                 None => {
                     if let Some(hasher) = self.hasher.take() {
                         let right_length = self.expected.length.is_none_or(|length| length == self.received);

@@ -15,10 +15,9 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::batch::{Next, gather, skip_bytes};
-use super::error::{Cause, Error, unavailable};
+use super::error::Error;
 use super::extract::MetadataExtractor;
 use super::index_entry::{IndexEntries, IndexEntry, link_key};
-use super::pages::PageService;
 use super::route::Route;
 use crate::cache::{Blob, Blobs, PartialBlob, RepositoryId, StorageError, VerifiedBlob, WriteError};
 use crate::upstream::{FileReply, FileRequest, Resume, UpstreamError};
@@ -69,7 +68,6 @@ pub(super) struct Downloader {
 }
 
 struct DownloaderInner {
-    pages: PageService,
     entries: IndexEntries,
     blobs: Blobs,
     extractor: MetadataExtractor,
@@ -82,15 +80,8 @@ struct DownloaderInner {
 }
 
 impl Downloader {
-    pub(super) fn new(
-        pages: PageService,
-        entries: IndexEntries,
-        blobs: Blobs,
-        extractor: MetadataExtractor,
-        tasks: Tasks,
-    ) -> Self {
+    pub(super) fn new(entries: IndexEntries, blobs: Blobs, extractor: MetadataExtractor, tasks: Tasks) -> Self {
         let inner = DownloaderInner {
-            pages,
             entries,
             blobs,
             extractor,
@@ -200,7 +191,9 @@ impl DownloadTask<'_> {
                     let written = self.written().await?;
                     // Once readers have the headers, only another attempt can help them, whether or not a byte arrived.
                     if self.pipeline.is_none() || attempt >= ATTEMPTS {
-                        return Err(Failure::Upstream(self.meaning(&error).await));
+                        let Self { downloader, route, address, entry, .. } = self;
+                        let meaning = downloader.entries.file_error(route, address, entry, &error).await;
+                        return Err(Failure::Upstream(meaning));
                     }
                     tracing::info!(file = %self.address.file, written, %error, "upstream broke off; trying again");
                     tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
@@ -337,21 +330,6 @@ impl DownloadTask<'_> {
 
     fn mismatch(&self) -> Error {
         Error::Integrity { file: self.address.file.clone() }
-    }
-
-    /// What an upstream error means. A 404 for a file that a page lists is believed only when the page, asked again,
-    /// no longer lists it.
-    async fn meaning(&self, error: &UpstreamError) -> Error {
-        let gone = || Error::NoSuchFile { project: self.address.project.clone(), file: self.address.file.clone() };
-        if *error == UpstreamError::NotFound && self.entry.is_listed {
-            let pages = &self.downloader.pages;
-            return match pages.younger_than(self.route, &self.address.project, Duration::from_secs(1)).await {
-                Ok(view) if view.content.file(&self.address.file).is_none() => gone(),
-                Ok(_) => unavailable(Cause::Upstream),
-                Err(error) => error,
-            };
-        }
-        Error::from_upstream(error, gone)
     }
 }
 

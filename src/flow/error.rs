@@ -11,7 +11,7 @@ use wheelport_index::FormError;
 use wheelport_index::FormFault;
 use wheelport_index::ProjectName;
 use wheelport_index::{FileName, VersionSegment};
-use wheelport_runtime::{JoinError, Panicked, sabotaged};
+use wheelport_runtime::{JoinError, Panicked};
 
 /// The longest wait that upstream can ask of a client through us.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
@@ -133,6 +133,12 @@ pub enum Cause {
     /// The repository's response broke off or cannot be understood.
     #[error("The repository's response was incomplete or unreadable.")]
     Broken,
+    /// The repository says of projects that are known to exist that they do not.
+    #[error("The repository denies the existence of everything at the moment.")]
+    Unproven,
+    /// The repository denies a read, which is not confirmed yet.
+    #[error("The repository refuses this server's requests at the moment.")]
+    Denied,
     /// A limit of this server is reached.
     #[error("This server is busy.")]
     Busy,
@@ -156,6 +162,8 @@ impl Cause {
             Self::Throttled => "unavailable-throttled",
             Self::Upstream => "unavailable-upstream",
             Self::Broken => "unavailable-broken",
+            Self::Unproven => "unavailable-unproven",
+            Self::Denied => "unavailable-denied",
             Self::Busy => "unavailable-busy",
             Self::Draining => "unavailable-draining",
             Self::Storage => "unavailable-storage",
@@ -189,12 +197,16 @@ impl Error {
         Self::Internal { detail: detail.into() }
     }
 
-    /// What an upstream error means for a request; `absent` is the error for a trusted 404.
-    pub(super) fn from_upstream(error: &UpstreamError, absent: impl FnOnce() -> Self) -> Self {
+    /// The error for a read that upstream denies for good.
+    pub(super) const fn denied() -> Self {
+        Self::Denied { action: "codeartifact:ReadFromRepository" }
+    }
+
+    /// What an upstream error means for a request. A 404 that is not settled proves nothing.
+    pub(super) fn from_upstream(error: &UpstreamError) -> Self {
         match error {
-            UpstreamError::NotFound => absent(),
-            _ if sabotaged("error-is-no-absence") => absent(),
-            UpstreamError::Denied { .. } => Self::Denied { action: "codeartifact:ReadFromRepository" },
+            UpstreamError::NotFound(_) => unavailable(Cause::Unproven),
+            UpstreamError::Denied { .. } => Self::denied(),
             UpstreamError::Unavailable { reason, retry_after } => {
                 let cause = match reason {
                     Unavailability::Token => Cause::Token,
@@ -231,7 +243,7 @@ impl Error {
 /// The error for a cause, with the usual time to wait.
 pub(super) fn unavailable(cause: Cause) -> Error {
     let seconds = match cause {
-        Cause::Throttled | Cause::Token => 5,
+        Cause::Throttled | Cause::Token | Cause::Unproven | Cause::Denied => 5,
         Cause::Timeout | Cause::Connect | Cause::Upstream | Cause::Broken | Cause::Storage => 2,
         Cause::Busy | Cause::Draining | Cause::OutcomeUnknown => 1,
     };

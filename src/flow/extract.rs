@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::bypass::Bypass;
-use super::index_entry::IndexEntry;
+use super::index_entry::{IndexEntries, IndexEntry};
 use super::wheel_ends::WheelEnds;
 use super::{Cause, Error, PageService, Route, unavailable};
 use crate::cache::{Blob, Blobs, CoreMetadataRecord, MetadataStore};
@@ -27,6 +27,7 @@ type Extracted = Result<CoreMetadataRecord, Error>;
 pub(super) struct MetadataExtractor {
     pages: PageService,
     blobs: Blobs,
+    entries: IndexEntries,
     store: MetadataStore,
     extractions: SingleFlight<Sha256, Joined<Extracted>>,
     /// Permits to read a wheel.
@@ -37,10 +38,16 @@ pub(super) struct MetadataExtractor {
 }
 
 impl MetadataExtractor {
-    pub(super) fn new(pages: PageService, blobs: Blobs, store: MetadataStore, tasks: Tasks) -> Self {
+    pub(super) fn new(
+        pages: PageService,
+        entries: IndexEntries,
+        blobs: Blobs,
+        store: MetadataStore,
+        tasks: Tasks,
+    ) -> Self {
         let (reading, memory) = (Semaphore::new(READ_AT_ONCE), Semaphore::new(MEMORY as usize));
         let (reading, memory) = (Arc::new(reading), Arc::new(memory));
-        Self { pages, blobs, store, extractions: SingleFlight::default(), reading, memory, tasks }
+        Self { pages, entries, blobs, store, extractions: SingleFlight::default(), reading, memory, tasks }
     }
 
     /// Starts or joins the extraction from an open wheel. Its outcome does not wait for the record on disk.
@@ -68,7 +75,7 @@ impl MetadataExtractor {
         let (joined, _) =
             self.extractions.run(key, &self.tasks, "extract core metadata past the cache", || async move {
                 let _memory = extractor.memory.acquire_many(mebibytes(entry.expected.length)).await;
-                let mut bypass = Bypass::begin(&route, &address, &entry, 0).await?;
+                let mut bypass = Bypass::begin(&extractor.entries, &route, &address, &entry, 0).await?;
                 let mut ends = WheelEnds::default();
                 // The end comes only when the bytes have the digest that the index names.
                 while let Some(chunk) = bypass.next().await? {

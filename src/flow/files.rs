@@ -124,14 +124,23 @@ impl FileService {
             }
             (Ok(started), _) => Ok(OpenFile::Growing { download, started, sha256, served: role_served(role) }),
             (Err(DownloadFailure::Storage), _) => self.bypass(route, address, &entry).await,
-            (Err(DownloadFailure::Upstream(error)), _) => Err(error),
+            (Err(DownloadFailure::Upstream(error)), _) if entry.is_listed => Err(error),
+            (Err(DownloadFailure::Upstream(error)), _) => self.former(route, address, error).await,
             (Err(_), _) => Err(Error::internal("a download ended without an outcome")),
         }
     }
 
+    /// A stored file that its page listed until recently, while it is not proven that it is gone.
+    async fn former(&self, route: &Route, address: &FileAddress, error: Error) -> Result<OpenFile, Error> {
+        let former = self.pages.delisted(route, address).filter(|_| matches!(error, Error::Unavailable { .. }));
+        let Some(sha256) = former else { return Err(error) };
+        let blobs = self.blobs.clone();
+        blocking(move || blobs.get(sha256, None)).await?.map(OpenFile::Stored).ok_or(error)
+    }
+
     /// A file that bypasses the cache.
-    async fn bypass(&self, route: &Route, address: &FileAddress, entry: &IndexEntry) -> Result<OpenFile, Error> {
-        let bypass = Box::new(Bypass::begin(route, address, entry, 0).await?);
+    async fn bypass(&self, route: &Arc<Route>, address: &FileAddress, entry: &IndexEntry) -> Result<OpenFile, Error> {
+        let bypass = Box::new(Bypass::begin(&self.entries, route, address, entry, 0).await?);
         let length = bypass.length();
         Ok(OpenFile::Bypass { bypass, length, sha256: entry.sha256 })
     }
@@ -189,7 +198,7 @@ impl FileService {
             Box::pin(priority.serve(async move {
                 let page = files.pages.get(&route, &address.project);
                 let entry = files.entry(&route, &address, page).await?;
-                Bypass::begin(&route, &address, &entry, position).await
+                Bypass::begin(&files.entries, &route, &address, &entry, position).await
             }))
         })
     }

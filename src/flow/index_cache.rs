@@ -4,7 +4,8 @@
 //! ```text
 //! get ─► in memory? ─no─► persisted? ─► decide by age ─► Fresh: serve
 //!                                         │ Revalidate: serve, fetch in the background
-//!                                         │ Refetch: fetch; serve the held record if that fails or takes long
+//!                                         │ Refetch: fetch; serve the held record if that fails or takes long, and
+//!                                         │   at once while upstream is known to be down
 //!                                         └ Expired, missing: fetch
 //! ```
 //!
@@ -98,6 +99,8 @@ pub struct IndexView<C> {
 }
 
 type Fetched<S> = Result<Record<<S as IndexSource>::Content>, FetchError>;
+/// By role, too: one role's fetch says nothing of what another may read.
+type FetchKey<S> = (Option<Arc<str>>, <S as IndexSource>::Key);
 type Loaded<S> = Option<Record<<S as IndexSource>::Content>>;
 
 /// The records of one kind. Cheap to clone.
@@ -111,7 +114,7 @@ struct IndexInner<S: IndexSource> {
     negative: moka::sync::Cache<S::Key, NegativeEntry, RandomState>,
     lifetimes: Lifetimes,
     loads: SingleFlight<S::Key, Joined<Loaded<S>>>,
-    fetches: SingleFlight<S::Key, Joined<Fetched<S>>>,
+    fetches: SingleFlight<FetchKey<S>, Joined<Fetched<S>>>,
     tasks: Tasks,
 }
 
@@ -152,6 +155,10 @@ impl<S: IndexSource> IndexCache<S> {
 
     /// What is served for a key.
     pub(super) fn get(&self, route: &Arc<Route>, key: S::Key) -> Lookup<IndexView<S::Content>> {
+        if !route.may_read_cache() {
+            let (cache, route) = (self.clone(), Arc::clone(route));
+            return Lookup::miss(async move { cache.fetched(&route, &key, REQUEST_TIMEOUT).await });
+        }
         let held = self.inner.records.get(&key);
         match &held {
             Some(record) => {
@@ -187,8 +194,14 @@ impl<S: IndexSource> IndexCache<S> {
         if self.decide(&held) == Decision::Expired {
             return self.fetched(route, key, REQUEST_TIMEOUT).await;
         }
+        let began = Instant::now();
         match self.fetched(route, key, STALE_TIMEOUT).await {
-            Err(Error::Unavailable { .. } | Error::Internal { .. }) => Ok(IndexView::new(held, Served::Stale)),
+            Err(Error::Unavailable { .. } | Error::Internal { .. }) => {
+                if began.elapsed() >= STALE_TIMEOUT {
+                    route.standing.was_slow();
+                }
+                Ok(IndexView::new(held, Served::Stale))
+            }
             fetched => fetched,
         }
     }
@@ -201,7 +214,9 @@ impl<S: IndexSource> IndexCache<S> {
         age: Duration,
     ) -> Result<IndexView<S::Content>, Error> {
         match self.inner.records.get(key) {
-            Some(record) if record.fetched.age() < age => Ok(IndexView::new(record, Served::Hit)),
+            Some(record) if route.may_read_cache() && record.fetched.age() < age => {
+                Ok(IndexView::new(record, Served::Hit))
+            }
             _ => self.fetched(route, key, REQUEST_TIMEOUT).await,
         }
     }
@@ -230,12 +245,21 @@ impl<S: IndexSource> IndexCache<S> {
             Decision::Fresh => Some(Served::Hit),
             Decision::Revalidate | Decision::Refetch if self.backs_off(key) => Some(Served::Stale),
             Decision::Revalidate => {
-                // The client that gets this response does not wait for the next one.
-                Priority::Background.start(|| self.fetch(route, key));
+                self.fetch_in_background(route, key);
                 Some(Served::Revalidating)
+            }
+            // One request has found out for all of them; the fetches in the background notice when it is over.
+            Decision::Refetch if route.is_down() => {
+                self.fetch_in_background(route, key);
+                Some(Served::Stale)
             }
             Decision::Refetch | Decision::Expired => None,
         }
+    }
+
+    /// The client that gets this response does not wait for the next one.
+    fn fetch_in_background(&self, route: &Arc<Route>, key: &S::Key) {
+        Priority::Background.start(|| self.fetch(route, key));
     }
 
     pub(super) fn decide(&self, held: &Record<S::Content>) -> Decision {
@@ -271,7 +295,8 @@ impl<S: IndexSource> IndexCache<S> {
     /// Starts or joins the fetch of a record.
     fn fetch(&self, route: &Arc<Route>, key: &S::Key) -> (Joined<Fetched<S>>, Role) {
         let (cache, route, wanted) = (self.clone(), Arc::clone(route), key.clone());
-        self.inner.fetches.run(key.clone(), &self.inner.tasks, "fetch record", || async move {
+        let flight = (route.reader.clone(), key.clone());
+        self.inner.fetches.run(flight, &self.inner.tasks, "fetch record", || async move {
             let fetched = S::fetch(cache.clone(), Arc::clone(&route), wanted.clone()).await;
             if let Err(FetchError::Failed(_, detail)) = &fetched {
                 cache.set_negative(&wanted, NegativeReason::Failed);
@@ -289,7 +314,8 @@ impl<S: IndexSource> IndexCache<S> {
         done: impl FnOnce(Result<(), &FetchError>) + Send + 'static,
     ) {
         let (cache, route, wanted) = (self.clone(), Arc::clone(route), key.clone());
-        self.inner.fetches.run(key.clone(), &self.inner.tasks, "prefetch record", || async move {
+        let flight = (route.reader.clone(), key.clone());
+        self.inner.fetches.run(flight, &self.inner.tasks, "prefetch record", || async move {
             let fetched = S::fetch(cache, Arc::clone(&route), wanted.clone()).await;
             done(fetched.as_ref().map(drop));
             match fetched {

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{Error, PageService, PageView, Route};
+use super::canary::Verdict;
+use super::{Cause, Error, PageService, PageView, Route, unavailable};
 use crate::cache::{Blobs, Expected, PageContent};
+use crate::upstream::UpstreamError;
 use wheelport_index::{FileAddress, Sha256};
 use wheelport_runtime::blocking;
 
@@ -62,6 +64,7 @@ impl IndexEntries {
                 },
             },
             Err(denied @ Error::Denied { .. }) => return Err(denied),
+            Err(error) if !route.may_read_cache() => return Err(error),
             Err(error @ Error::Unavailable { .. }) => {
                 (self.pages.held(route, project).await.map(|record| record.content), Some(error))
             }
@@ -74,6 +77,33 @@ impl IndexEntries {
         }
         let index_error = index_error.filter(|error| !matches!(error, Error::NoSuchProject { .. }));
         Ok(IndexEntry { index_error, ..IndexEntry::default() })
+    }
+
+    /// What it means that upstream did not send a file. A 404 is an absence only when it is proven, and when a page
+    /// that was fetched since does not list the file: of a listed one it may be the moment before its import.
+    pub(super) async fn file_error(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        entry: &IndexEntry,
+        error: &UpstreamError,
+    ) -> Error {
+        let UpstreamError::NotFound(missing) = error else { return Error::from_upstream(error) };
+        if entry.is_listed {
+            match self.pages.younger_than(route, &address.project, missing.arrived.elapsed()).await {
+                Ok(view) if view.content.file(&address.file).is_none() => {}
+                Ok(_) => return unavailable(Cause::Upstream),
+                Err(Error::NoSuchProject { .. }) => {}
+                Err(error) => return error,
+            }
+        } else if let Some(error) = &entry.index_error {
+            return error.clone();
+        }
+        match self.pages.settle_file(route, missing).await {
+            Verdict::Absent => Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() },
+            Verdict::Outdated => unavailable(Cause::Unproven),
+            Verdict::Doubt(cause) => unavailable(cause),
+        }
     }
 
     /// The entry, with the SHA-256 that was recorded when the file was fetched, where the index names none.

@@ -33,6 +33,9 @@ impl ProjectListService {
 
     /// The project list of a route.
     pub fn get(&self, route: &Arc<Route>) -> Lookup<ListView> {
+        if route.is_denied() {
+            return Lookup::error(Error::denied());
+        }
         self.cache.get(route, route.repository.clone())
     }
 

@@ -5,11 +5,16 @@
 //! that outlives a request (downloads, refreshes, extraction of core metadata) runs as a task of the process, so a
 //! client that disconnects cancels nothing. Nothing here knows an HTTP status of ours.
 
+mod absence;
+mod access;
 mod advertise;
+mod ask;
 mod audit;
 mod batch;
 mod blob_checker;
 mod bypass;
+mod canary;
+mod delisted;
 mod download;
 mod error;
 mod extract;
@@ -25,6 +30,7 @@ mod prefetch;
 mod publish;
 mod publish_refusal;
 mod route;
+mod standing;
 mod upload;
 mod wheel_ends;
 
@@ -53,6 +59,7 @@ pub use upload::{Publication, Received, Receiving, UploadSettings};
 pub use crate::cache::{ListContent, PageContent};
 
 use blob_checker::BlobChecker;
+use delisted::Delisted;
 use download::Downloader;
 use error::unavailable;
 use extract::MetadataExtractor;
@@ -137,15 +144,16 @@ impl Flow {
             persisted: persisted(),
             published: Published::open(Arc::clone(&disk), clock.clone()),
             metadata: store.clone(),
+            delisted: Delisted::default(),
             largest_wheel: disk.max_size(),
         };
         let pages = PageService::new(source, memory - list_memory, lifetimes(settings.policy()), tasks.clone());
         let source = ListSource { persisted: persisted() };
         let lists = ProjectListService::new(source, list_memory, lifetimes(settings.list_policy()), tasks.clone());
-        let extractor = MetadataExtractor::new(pages.clone(), blobs.clone(), store.clone(), tasks.clone());
         let entries = IndexEntries::new(pages.clone(), blobs.clone());
-        let downloader =
-            Downloader::new(pages.clone(), entries.clone(), blobs.clone(), extractor.clone(), tasks.clone());
+        let extractor =
+            MetadataExtractor::new(pages.clone(), entries.clone(), blobs.clone(), store.clone(), tasks.clone());
+        let downloader = Downloader::new(entries.clone(), blobs.clone(), extractor.clone(), tasks.clone());
         let checker = BlobChecker::new(blobs.clone(), tasks.clone());
         let files = FileService::new(pages.clone(), entries.clone(), blobs.clone(), downloader.clone(), checker);
         let prefetcher = Prefetcher::new(pages.clone(), tasks.clone(), settings.prefetch);

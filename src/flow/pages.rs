@@ -7,14 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::advertise::advertise_core_metadata;
+use super::canary::{AskError, Verdict};
+use super::delisted::Delisted;
 use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, NegativeReason};
+use super::standing::Gate;
 use super::{Error, IndexView, Lookup, Route, unavailable};
 use crate::cache::{
     Decision, FetchedAt, MetadataStore, PageContent, PageKey, PersistedIndex, Published, Record, page_path,
 };
 use crate::flow::Cause;
-use crate::upstream::{PageReply, UpstreamError};
-use wheelport_index::{File, Page, ProjectName, parse};
+use crate::upstream::{PageReply, Witness};
+use wheelport_index::{File, FileAddress, Page, ProjectName, Sha256, parse};
 use wheelport_runtime::{Tasks, blocking, sabotaged};
 
 /// A known project is believed to be gone when upstream said so twice, this far apart.
@@ -38,6 +41,7 @@ pub(super) struct PageSource {
     pub persisted: PersistedIndex,
     pub published: Published,
     pub metadata: MetadataStore,
+    pub delisted: Delisted,
     /// The largest wheel whose metadata can be served, in bytes.
     pub largest_wheel: u64,
 }
@@ -49,7 +53,23 @@ impl PageService {
 
     /// The page of a project.
     pub fn get(&self, route: &Arc<Route>, project: &ProjectName) -> Lookup<PageView> {
-        self.cache.get(route, route.key(project))
+        let key = route.key(project);
+        match route.standing.gate() {
+            Gate::Open if route.may_read_cache() => return self.cache.get(route, key),
+            Gate::Closed => return Lookup::error(Error::denied()),
+            Gate::Open | Gate::Probe => {}
+        }
+        let (cache, route) = (self.cache.clone(), Arc::clone(route));
+        Lookup::miss(async move {
+            cache.restore_reader(&route).await;
+            let found = cache.get(&route, key).wait().await;
+            found.map_err(|error| if route.is_denied() { Error::denied() } else { error })
+        })
+    }
+
+    /// Settles a 404 for a file.
+    pub(super) async fn settle_file(&self, route: &Arc<Route>, missing: &Witness) -> Verdict {
+        self.cache.settle(route, None, missing).await
     }
 
     /// Forgets a page, so that the next request asks upstream.
@@ -66,12 +86,23 @@ impl PageService {
         project: &ProjectName,
         age: Duration,
     ) -> Result<PageView, Error> {
+        if route.is_denied() {
+            return Err(Error::denied());
+        }
         self.cache.younger_than(route, &route.key(project), age).await
     }
 
     /// The held page of a project, of whatever age; files stay the same for ever.
     pub(super) async fn held(&self, route: &Route, project: &ProjectName) -> Option<Record<PageContent>> {
+        if !route.may_read_cache() {
+            return None;
+        }
         self.cache.held(&route.key(project)).await
+    }
+
+    /// The SHA-256 of a file that the page listed until recently.
+    pub(super) fn delisted(&self, route: &Route, address: &FileAddress) -> Option<Sha256> {
+        self.cache.source().delisted.get(&route.repository, address)
     }
 
     /// The cache itself, for the prefetcher.
@@ -139,25 +170,31 @@ impl IndexSource for PageSource {
         route: Arc<Route>,
         key: PageKey,
     ) -> Result<Record<PageContent>, FetchError> {
-        let unresolved = |error: Error| {
-            let detail = error.to_string();
-            FetchError::Failed(error, detail)
-        };
-        let upstream = route.upstream().await.map_err(unresolved)?;
-        match upstream.page(&key.project).await {
-            Ok(reply) => cache.take_in(&key, reply).await,
-            Err(UpstreamError::NotFound) => cache.missing(&route, &key).await,
-            Err(error) => {
-                let meaning = Error::from_upstream(&error, || no_such_project(&route, &key.project));
-                Err(FetchError::Failed(meaning, error.to_string()))
-            }
+        let mut is_repeated = false;
+        loop {
+            let missing = match cache.ask(&route, &key).await {
+                Ok(record) => return Ok(record),
+                Err(AskError::Failed(error, detail)) => return Err(FetchError::Failed(error, detail)),
+                Err(AskError::Missing(missing)) => missing,
+            };
+            let cause = match cache.settle(&route, Some(&key.project), &missing).await {
+                Verdict::Absent => return cache.missing(&route, &key).await,
+                Verdict::Outdated if !is_repeated => {
+                    is_repeated = true;
+                    continue;
+                }
+                Verdict::Outdated => Cause::Token,
+                Verdict::Doubt(cause) => cause,
+            };
+            let detail = "upstream says that it does not exist, which nothing proves".to_owned();
+            return Err(FetchError::Failed(unavailable(cause), detail));
         }
     }
 }
 
 impl IndexCache<PageSource> {
     /// Parses, completes, persists and holds a page, all on a blocking thread.
-    async fn take_in(&self, key: &PageKey, reply: PageReply) -> Result<Record<PageContent>, FetchError> {
+    pub(super) async fn take_in(&self, key: &PageKey, reply: PageReply) -> Result<Record<PageContent>, FetchError> {
         let (cache, key) = (self.clone(), key.clone());
         let parsed = blocking(move || {
             let mut page = read_page(reply, &key.project)?;
@@ -166,7 +203,12 @@ impl IndexCache<PageSource> {
             let held = cache.records().get(&key);
             cache.clear_negative(&key);
             let record = cache.show(&key, page, FetchedAt::now());
-            let is_unchanged = held.is_some_and(|held| Arc::ptr_eq(&held.content, &record.content));
+            let is_unchanged = held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.content, &record.content));
+            if let Some(held) = held.filter(|_| !is_unchanged) {
+                let lists =
+                    |file: &File| record.content.file(&file.name).is_some_and(|listed| listed.version == file.version);
+                cache.source().delisted.compare(&key.repository, &held.content.page, lists);
+            }
             cache.persist(&key, &record.content.page, listed, is_unchanged);
             Ok::<_, parse::ParseError>(record)
         });
@@ -194,11 +236,15 @@ impl IndexCache<PageSource> {
         }
     }
 
-    /// Upstream says that there is no such project: believed at once for an unknown one, and for a known one only when
-    /// it says so again a while later.
+    /// There is no such project, which is proven: true at once for an unknown one, and for a known one only when it is
+    /// proven again a while later, because upstream may be between two states.
     async fn missing(&self, route: &Route, key: &PageKey) -> Result<Record<PageContent>, FetchError> {
         let is_usable = |record: &Record<PageContent>| self.decide(record) != Decision::Expired;
-        if let Some(held) = self.records().get(key).filter(is_usable) {
+        if !route.may_read_cache() {
+            // What other roles have cached is not for this one to see or to remove.
+            return Err(FetchError::Absent(no_such_project(route, &key.project)));
+        }
+        if let Some(held) = self.held(key).await.filter(is_usable) {
             let absent = || NegativeReason::Absent(no_such_project(route, &key.project));
             let before = self.negative(key).filter(|entry| matches!(entry.reason, NegativeReason::Absent(_)));
             match before {
@@ -218,6 +264,7 @@ impl IndexCache<PageSource> {
     /// Forgets a project, unless files of it were published here that upstream's index does not know yet.
     async fn gone(&self, route: &Route, key: &PageKey) -> Result<Record<PageContent>, FetchError> {
         let absent = no_such_project(route, &key.project);
+        route.standing.gone(&key.project);
         // In this order: a file that is published in the meantime clears the entry that forgetting sets.
         self.forget(key, absent.clone()).await;
         let (cache, key) = (self.clone(), key.clone());
@@ -274,7 +321,7 @@ impl IndexCache<PageSource> {
 
 /// Parses a page, and frees the response.
 fn read_page(reply: PageReply, project: &ProjectName) -> Result<Page, parse::ParseError> {
-    let PageReply { format, body, url } = reply;
+    let PageReply { format, body, url, witness: _ } = reply;
     let parse::ParsedPage { page, skipped, unknown_left_out } = parse::page(format, &body, &url, project)?;
     if skipped > 0 {
         tracing::warn!(%project, skipped, "entries of a page could not be read and are left out");

@@ -16,6 +16,7 @@ use http::HeaderValue;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::audit::Attempt;
+use super::canary::Verdict;
 use super::publish_refusal::refused;
 use super::upload::{Publication, Received, Receiving, UploadReceiver, UploadSettings};
 use super::{Cause, Error, PageService, Route, unavailable};
@@ -235,7 +236,10 @@ impl PublishService {
         let Ok(upstream) = route.upstream().await else { return Existing::Unclear };
         let mut reply = match upstream.file(request).await {
             Ok(reply) => reply,
-            Err(UpstreamError::NotFound) => return Existing::Nothing,
+            Err(UpstreamError::NotFound(missing)) => {
+                let verdict = self.inner.pages.settle_file(route, &missing).await;
+                return if verdict == Verdict::Absent { Existing::Nothing } else { Existing::Unclear };
+            }
             Err(_) => return Existing::Unclear,
         };
         if reply.length.is_some_and(|length| length != upload.spooled.content_length) {

@@ -41,9 +41,7 @@ pub(super) fn refused(error: &PublishError, project: &ProjectName, version: &str
             "the repository behind this route does not exist; its operator finds the details with 'wheelport check'"
                 .to_owned(),
         ),
-        PublishError::NotSent(error) => {
-            Error::from_upstream(error, || Error::internal("an upload that was not sent cannot be absent"))
-        }
+        PublishError::NotSent(error) => Error::from_upstream(error),
         PublishError::Unknown(_) => unavailable(Cause::OutcomeUnknown),
         PublishError::Spool => unavailable(Cause::Storage),
     }

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::error::{Cause, Error, unavailable};
+use super::standing::Standing;
 use crate::cache::{PageKey, RepositoryId};
 use crate::token::TokenHandle;
 use crate::upstream::Upstream;
@@ -29,6 +30,10 @@ pub struct Route {
     /// The token's keeper, for readiness and metrics.
     pub token: TokenHandle,
     pub(super) projects: Arc<dyn ProjectSource>,
+    /// What upstream's responses have shown.
+    pub(super) standing: Standing,
+    /// The role that reads, where routes with other roles read the same repository.
+    pub(super) reader: Option<Arc<str>>,
     upstream: watch::Receiver<Option<Upstream>>,
     publisher: Option<TokenHandle>,
 }
@@ -50,13 +55,44 @@ impl Route {
         projects: Arc<dyn ProjectSource>,
         upstream: watch::Receiver<Option<Upstream>>,
     ) -> Self {
-        Self { name, repository, label, token, projects, upstream, publisher: None }
+        let standing = Standing::default();
+        Self { name, repository, label, token, projects, standing, reader: None, upstream, publisher: None }
     }
 
     /// The same route, whose uploads use a token of another role: the one for reading need not be able to publish.
     #[must_use]
     pub fn with_publisher(self, token: TokenHandle) -> Self {
         Self { publisher: Some(token), ..self }
+    }
+
+    /// The same route, whose repository is also read by routes with other roles: what they have cached is served only
+    /// after this role has shown that it may read. `reader` tells roles apart and is safe as a file name.
+    #[must_use]
+    pub fn with_reader(self, reader: Arc<str>) -> Self {
+        Self { reader: Some(reader), ..self }
+    }
+
+    /// Whether what is cached of the repository may be served.
+    pub(super) fn may_read_cache(&self) -> bool {
+        !self.standing.is_closed() && (self.reader.is_none() || self.standing.has_read())
+    }
+
+    /// Whether a request to upstream would most likely fail, or take long, as far as is known. What is cached is served
+    /// at once then.
+    pub(super) fn is_down(&self) -> bool {
+        self.token.is_lacking()
+            || self.standing.is_failing()
+            || self.upstream.borrow().as_ref().is_none_or(Upstream::is_unreachable)
+    }
+
+    /// Whether the role may no longer read the repository, so that nothing of it is served.
+    pub fn is_denied(&self) -> bool {
+        self.standing.is_closed()
+    }
+
+    /// Whether upstream denies the existence of everything at the moment.
+    pub fn is_missing_everything(&self) -> bool {
+        self.standing.is_outage()
     }
 
     /// The way to upstream for uploads.
@@ -88,7 +124,7 @@ impl Route {
 
     /// Whether upstream has spare capacity for work in the background.
     pub(super) fn has_room(&self) -> bool {
-        self.upstream.borrow().as_ref().is_some_and(Upstream::has_spare_capacity)
+        !self.standing.is_closed() && self.upstream.borrow().as_ref().is_some_and(Upstream::has_spare_capacity)
     }
 
     pub(super) fn key(&self, project: &ProjectName) -> PageKey {

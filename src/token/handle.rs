@@ -10,8 +10,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::{KeeperState, MintError, TRUST_WINDOW, Token, TokenError};
+use super::{KeeperState, MintError, Token, TokenError};
 use wheelport_runtime::Clock;
+
+/// A first mint that takes longer than this may not come to an end for a long time.
+const FIRST_MINT: Duration = Duration::from_secs(1);
 
 /// Access to the token of one keeper. Cheap to clone.
 #[derive(Clone)]
@@ -34,7 +37,6 @@ pub(super) struct Snapshot {
 #[derive(Clone)]
 pub(super) struct CurrentToken {
     pub(super) token: Token,
-    pub(super) minted: Instant,
     pub(super) expires: Instant,
     /// Since the Unix epoch. The monotonic clock stands still while the machine sleeps; the calendar does not.
     pub(super) expires_on_calendar: Duration,
@@ -72,8 +74,8 @@ impl CurrentToken {
 pub(super) struct Signals {
     /// The newest generation that upstream has refused and not accepted since; 0 for none.
     rejected: AtomicU64,
-    /// The newest generation that upstream has accepted and not refused since; 0 for none.
-    proven: AtomicU64,
+    /// When the keeper started.
+    started: Instant,
     /// Makes the keeper check again whether a mint is due.
     pub(super) wake: Notify,
     pub(super) clock: Clock,
@@ -81,15 +83,11 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { rejected: AtomicU64::new(0), proven: AtomicU64::new(0), wake: Notify::new(), clock }
+        Self { rejected: AtomicU64::new(0), started: Instant::now(), wake: Notify::new(), clock }
     }
 
     pub(super) fn is_rejected(&self, generation: u64) -> bool {
         self.rejected.load(Ordering::Relaxed) == generation
-    }
-
-    fn is_proven(&self, generation: u64) -> bool {
-        self.proven.load(Ordering::Relaxed) == generation
     }
 }
 
@@ -125,36 +123,27 @@ impl TokenHandle {
         self.wait(generation, deadline).await
     }
 
-    /// Upstream refused this generation (401): the keeper mints at once, but at most once in
-    /// [`MINT_DISTANCE`](super::schedule::MINT_DISTANCE).
+    /// Upstream refused this generation (401), or does not seem to know it: the keeper mints at once, but at most once
+    /// in [`MINT_DISTANCE`](super::schedule::MINT_DISTANCE).
     pub fn reject(&self, generation: u64) {
         if generation != self.generation() {
             return;
         }
         self.signals.rejected.store(generation, Ordering::Relaxed);
-        let _ = self.signals.proven.compare_exchange(generation, 0, Ordering::Relaxed, Ordering::Relaxed);
         self.signals.wake.notify_one();
     }
 
     /// Upstream accepted this generation (2xx).
     pub fn confirm(&self, generation: u64) {
-        if self.signals.is_proven(generation) || generation != self.generation() {
-            return;
-        }
-        self.signals.proven.store(generation, Ordering::Relaxed);
         let _ = self.signals.rejected.compare_exchange(generation, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Whether a 404 to this generation can be believed: upstream has accepted it and not refused it since, or it was
-    /// minted within [`TRUST_WINDOW`].
-    pub fn is_trusted(&self, generation: u64) -> bool {
+    /// Whether there is no valid token and none in sight: the last mint failed, or the first one takes long.
+    pub fn is_lacking(&self) -> bool {
         let snapshot = self.snapshots.borrow();
-        let Some(newest) = snapshot.newest.as_ref().filter(|newest| newest.token.generation == generation) else {
-            return false;
-        };
-        newest.validity(&self.signals.clock) == Validity::Valid
-            && !self.signals.is_rejected(generation)
-            && (self.signals.is_proven(generation) || newest.minted.elapsed() <= TRUST_WINDOW)
+        let is_valid = |newest: &CurrentToken| newest.validity(&self.signals.clock) != Validity::Expired;
+        !snapshot.newest.as_ref().is_some_and(is_valid)
+            && (snapshot.last_error.is_some() || self.signals.started.elapsed() >= FIRST_MINT)
     }
 
     /// The state of the keeper now.
@@ -168,7 +157,7 @@ impl TokenHandle {
                 newest.validity(clock) != Validity::Expired && !self.signals.is_rejected(newest.token.generation)
             }),
             remaining: newest.map(|newest| newest.remaining(clock)),
-            age: newest.map(|newest| newest.minted.elapsed()),
+            age: newest.map(|newest| newest.token.minted.elapsed()),
             renewals: snapshot.renewals,
             failures: snapshot.failures,
             failures_in_a_row: snapshot.failures_in_a_row,

@@ -112,7 +112,6 @@ impl Keeper {
             failures = snapshot.failures_in_a_row;
             snapshot.newest = Some(CurrentToken {
                 token: Token::new(generation, &minted.secret),
-                minted: now,
                 expires: now + lifetime,
                 expires_on_calendar,
             });

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use http::HeaderValue;
 use secrecy::SecretString;
+use tokio::time::Instant;
 
 use wheelport_runtime::Clock;
 
@@ -25,8 +26,9 @@ pub use handle::TokenHandle;
 pub use keeper::keep;
 pub use schedule::{MAX_LIFETIME, MIN_LIFETIME};
 
-/// How long after its mint a 404 to a generation is believed before upstream has accepted that generation.
-const TRUST_WINDOW: Duration = Duration::from_mins(5);
+/// A token minted within this time counts as new: where nothing else can show whether upstream still knows a token, a
+/// 404 to a new one is believed.
+pub const NEW_FOR: Duration = Duration::from_mins(5);
 
 pub trait TokenSource: Send + Sync + 'static {
     /// Requests a new token, once; the keeper retries.
@@ -107,12 +109,13 @@ impl fmt::Display for MintErrorKind {
 pub struct Token {
     /// Counts the successful mints of one keeper, from 1.
     pub generation: u64,
+    pub minted: Instant,
     header: HeaderValue,
 }
 
 impl Token {
     fn new(generation: u64, secret: &SecretString) -> Self {
-        Self { generation, header: basic::header("aws", secret) }
+        Self { generation, minted: Instant::now(), header: basic::header("aws", secret) }
     }
 
     /// `Basic base64("aws:" + token)`, marked sensitive.

@@ -188,7 +188,7 @@ async fn a_refused_token_is_replaced_once_for_all_requests() {
     for _ in 0..50 {
         stage.handle.reject(first.generation);
     }
-    assert!(!stage.handle.is_trusted(first.generation) && !stage.handle.state().usable);
+    assert!(!stage.handle.state().usable);
     let second = stage.handle.newer_than(first.generation, within(SECOND)).await.expect("replaced");
     assert_eq!(second.generation, 2);
     stage.handle.reject(first.generation);
@@ -216,20 +216,33 @@ async fn forced_mints_keep_their_distance() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_generation_is_trusted_after_a_success_or_while_it_is_young() {
-    let stage = stage([]);
+async fn an_accepted_token_is_usable_again_after_a_refusal() {
+    let stage = stage_with([Step::Lives(HOUR * 12)], Some(MintErrorKind::Denied), Some(HOUR * 12));
     stage.handle.current(within(SECOND)).await.expect("minted");
-    assert!(stage.handle.is_trusted(1));
-    assert!(!stage.handle.is_trusted(0) && !stage.handle.is_trusted(2));
-    sleep(TRUST_WINDOW + SECOND).await;
-    assert!(!stage.handle.is_trusted(1));
-    stage.handle.confirm(1);
-    sleep(HOUR).await;
-    assert!(stage.handle.is_trusted(1));
     stage.handle.reject(1);
-    assert!(!stage.handle.is_trusted(1));
+    assert!(!stage.handle.state().usable);
     stage.handle.confirm(1);
-    assert!(stage.handle.is_trusted(1), "upstream changed its mind");
+    assert!(stage.handle.state().usable, "upstream changed its mind");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_lacking_when_a_mint_fails_or_the_first_one_takes_long() {
+    let slow = stage([Step::Takes(SECOND * 3)]);
+    assert!(!slow.handle.is_lacking(), "it may come at any moment");
+    sleep(SECOND * 2).await;
+    assert!(slow.handle.is_lacking());
+    sleep(SECOND * 2).await;
+    assert!(!slow.handle.is_lacking());
+
+    let failing = stage_with([], Some(MintErrorKind::Unreachable), None);
+    settle().await;
+    assert!(failing.handle.is_lacking());
+
+    let expiring = stage_with([Step::Lives(HOUR)], Some(MintErrorKind::Unreachable), Some(HOUR));
+    sleep(MINUTE * 50).await;
+    assert!(!expiring.handle.is_lacking(), "renewals fail, and the old token is still good");
+    sleep(MINUTE * 20).await;
+    assert!(expiring.handle.is_lacking());
 }
 
 #[tokio::test(start_paused = true)]

@@ -141,6 +141,11 @@ impl Admission {
             && self.rate.has_spare_capacity()
     }
 
+    /// Whether the last attempt to reach the endpoint failed.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.state.lock().breaker.has_failed()
+    }
+
     /// Takes one retry out of the shared budget.
     pub(super) fn may_retry(&self) -> bool {
         self.state.lock().retries.withdraw(Instant::now())

@@ -41,6 +41,11 @@ impl CircuitBreaker {
         self.open_until.is_none()
     }
 
+    /// Whether the last attempt failed, even if too few have failed to open the breaker.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
     pub(super) fn succeeded(&mut self) {
         self.failures = 0;
         self.open_until = None;
@@ -69,6 +74,7 @@ mod tests {
         let mut breaker = CircuitBreaker::new(5);
         for _ in 0..4 {
             breaker.failed(now, 0.5);
+            assert!(breaker.has_failed());
             assert_eq!(breaker.try_probe(now), None);
         }
         breaker.failed(now, 0.5);
@@ -78,7 +84,9 @@ mod tests {
         assert!(breaker.try_probe(later).is_some(), "the others");
         breaker.failed(later, 0.5);
         assert_eq!(breaker.try_probe(later), Some(SECOND * 2));
+        assert!(breaker.has_failed(), "a probe that is due proves nothing");
         breaker.succeeded();
+        assert!(!breaker.has_failed());
         assert_eq!(breaker.try_probe(later), None);
     }
 }

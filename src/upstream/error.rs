@@ -1,11 +1,13 @@
 //! What can go wrong between here and the upstream.
 //!
-//! Everything else rests on one distinction: [`UpstreamError::NotFound`] is the upstream's statement to a token known
-//! to be good; anything that leaves a doubt is [`UpstreamError::Unavailable`]. No error holds a URL's query, a header
-//! value or a credential, so every error may be logged and compared.
+//! A 404 and a 403 are what upstream said to one request, no more: a revoked token, a balancer or a wrong address can
+//! get them too. So they carry a [`Witness`], and the caller decides what they prove. No error holds a URL's query, a
+//! header value or a credential, so every error may be logged and compared.
 
 use std::fmt;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::metrics::ResultLabel;
 use crate::token::TokenError;
@@ -13,14 +15,15 @@ use crate::token::TokenError;
 /// Why there is no page, no file, or no more of a file. Cheap to clone, because many requests may share one download.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
-    /// 404 or 410, in response to a trusted token.
+    /// 404 or 410 from the endpoint itself.
     #[error("upstream does not have it")]
-    NotFound,
+    NotFound(Witness),
     /// 403: the role may not read this.
     #[error("upstream denies the read{}", with_cause(message.as_deref()))]
     Denied {
         /// The upstream's message, bounded; for the log, never for a client.
         message: Option<String>,
+        witness: Witness,
     },
     /// Nothing is known about the requested page or file.
     #[error("upstream is unavailable: {reason}")]
@@ -42,6 +45,19 @@ pub enum UpstreamError {
     /// The rest of a file is not available from the given offset; the caller starts again at the beginning.
     #[error("upstream cannot continue this file")]
     CannotResume,
+}
+
+/// Under which token a request was sent to the endpoint, and when: what its response can prove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Witness {
+    /// The generation of the token.
+    pub generation: u64,
+    /// When that token was minted.
+    pub minted: Instant,
+    /// When the request was sent.
+    pub sent: Instant,
+    /// When the headers of the response arrived.
+    pub arrived: Instant,
 }
 
 /// What stood in the way of a response.
@@ -120,7 +136,7 @@ impl UpstreamError {
     /// The log and metric label.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Self::NotFound => "not-found",
+            Self::NotFound(_) => "not-found",
             Self::Denied { .. } => "denied",
             Self::Unavailable { reason, .. } => reason.as_str(),
             Self::TooLarge { .. } => "too-large",

@@ -1,8 +1,8 @@
 //! From one request to one usable response: token, redirects, retries and what a status means.
 //!
-//! Only this file attaches a token to a read, and only this file decides whether a 404 is an absence. The decisions
-//! themselves are pure ([`StatusClass`], [`super::retry`], [`super::address`]); the loop here carries them out until
-//! the deadline.
+//! Only this file attaches a token to a read. What a 404 or a 403 proves is decided elsewhere; each carries a
+//! [`Witness`]. The decisions here are pure ([`StatusClass`], [`super::retry`], [`super::address`]); the loop carries
+//! them out until the deadline.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::address::{BadRedirect, Hop};
 use super::admission::RequestClass;
 use super::body::{InFlightPermit, drain, read_prefix};
 use super::client::{RequestBody, SendError};
-use super::error::{Malformed, Unavailability, UpstreamError};
+use super::error::{Malformed, Unavailability, UpstreamError, Witness};
 use super::retry::{AttemptFailure, MAX_RETRY_AFTER, RetryDecision, RetryState, retry_after};
 use super::{RequestKind, Upstream, UpstreamInner};
 use crate::token::{Token, TokenHandle};
@@ -53,6 +53,8 @@ pub(super) struct UsableResponse {
     pub(super) url: Url,
     /// To be held as long as the body.
     pub(super) permit: InFlightPermit,
+    /// What the response proves, if the endpoint itself sent it.
+    pub(super) witness: Option<Witness>,
 }
 
 /// A response of whatever status, after redirects.
@@ -60,6 +62,14 @@ struct FinalResponse {
     response: Response<Incoming>,
     hop: Hop,
     sent: Instant,
+    arrived: Instant,
+}
+
+impl FinalResponse {
+    fn witness(&self, token: &Token) -> Witness {
+        let (generation, minted) = (token.generation, token.minted);
+        Witness { generation, minted, sent: self.sent, arrived: self.arrived }
+    }
 }
 
 /// Why there is no response of any status.
@@ -75,7 +85,7 @@ enum StatusClass {
     Usable,
     /// The token is refused.
     Unauthorized,
-    /// The page or file does not exist, if the token is good.
+    /// Upstream says that the page or file does not exist.
     Missing,
     /// The role may not read it.
     Denied,
@@ -139,11 +149,12 @@ impl Exchange<'_> {
                 token = newer.or(token);
                 continue;
             }
+            let witness = bearer.map(|token| reached.witness(token));
             let FinalResponse { response, hop, .. } = reached;
             if let Some(token) = bearer.filter(|_| response.status().is_success()) {
                 tokens.confirm(token.generation);
             }
-            return Ok(UsableResponse { response, url: hop.url, permit });
+            return Ok(UsableResponse { response, url: hop.url, permit, witness });
         }
     }
 
@@ -157,47 +168,42 @@ impl Exchange<'_> {
         bearer: Option<&Token>,
     ) -> Result<Option<Token>, UpstreamError> {
         let UpstreamInner { admission, metrics, label, .. } = self.upstream.inner.as_ref();
-        let FinalResponse { response, hop, sent } = reached;
+        let witness = bearer.map(|token| reached.witness(token));
+        let FinalResponse { response, hop, sent, .. } = reached;
         let status = response.status();
         let retry_after = retry_after(response.headers());
-        if class == StatusClass::Denied {
-            return Err(self.denied(response).await);
+        if let (StatusClass::Denied, Some(witness)) = (class, witness) {
+            return Err(self.denied(response, witness).await);
         }
         drain(response).await;
-        match class {
-            StatusClass::Unauthorized => self.renew_token(state, bearer, status).await,
-            StatusClass::Missing => {
-                let trusted = bearer.is_some_and(|token| self.tokens().is_trusted(token.generation));
-                if trusted || sabotaged("believed-404") {
-                    self.wait_for_import(state).await.map(|()| None)
-                } else {
-                    self.renew_token(state, bearer, status).await
-                }
-            }
-            StatusClass::Throttled => {
+        match (class, witness) {
+            (StatusClass::Missing, Some(witness)) => self.wait_for_import(state, witness).await.map(|()| None),
+            (StatusClass::Unauthorized, _) => self.renew_token(state, bearer, status).await,
+            (StatusClass::Throttled, _) => {
                 admission.throttled(sent, retry_after);
                 metrics.throttled(label);
                 self.retry(&mut state.retries, AttemptFailure::Throttled(retry_after)).await.map(|()| None)
             }
-            StatusClass::ServerError if self.resuming => Err(UpstreamError::CannotResume),
-            StatusClass::ServerError => {
+            (StatusClass::ServerError, _) if self.resuming => Err(UpstreamError::CannotResume),
+            (StatusClass::ServerError, _) => {
                 // Only the endpoint's own failure is a reason to send it fewer requests.
                 if hop.with_token {
                     admission.failed(sent, retry_after);
                 }
                 self.retry(&mut state.retries, AttemptFailure::Server(status, retry_after)).await.map(|()| None)
             }
-            StatusClass::RefusedElsewhere => {
+            (StatusClass::RefusedElsewhere, _) => {
                 self.warn("another host refused the request to which upstream had redirected it", status.as_str());
                 Err(UpstreamError::unavailable(Unavailability::Redirect))
             }
-            StatusClass::Unexpected | StatusClass::Usable | StatusClass::Denied => {
+            // The endpoint sends a 403 or a 404 in response to a token only.
+            (StatusClass::Unexpected | StatusClass::Usable | StatusClass::Denied | StatusClass::Missing, _) => {
                 Err(Malformed::Status(status.as_u16()).into())
             }
         }
     }
 
-    /// Gets a token newer than the one that was refused, or in doubt; once per exchange.
+    /// Gets a token newer than the one that was refused; once per exchange.
     async fn renew_token(
         &self,
         state: &mut ExchangeState,
@@ -216,15 +222,15 @@ impl Exchange<'_> {
         Ok(Some(self.tokens().newer_than(token.generation, self.deadline).await?))
     }
 
-    /// A trusted 404: waits if it may just be early, otherwise believes it.
-    async fn wait_for_import(&self, state: &mut ExchangeState) -> Result<(), UpstreamError> {
+    /// A 404: waits if it may just be early.
+    async fn wait_for_import(&self, state: &mut ExchangeState, witness: Witness) -> Result<(), UpstreamError> {
         if !self.listed {
-            return Err(UpstreamError::NotFound);
+            return Err(UpstreamError::NotFound(witness));
         }
         let since = *state.missing_since.get_or_insert_with(Instant::now);
         let limit = self.upstream.settings().import_patience.get();
         let Some(pause) = state.retries.after_missing(since.elapsed(), limit) else {
-            return Err(UpstreamError::NotFound);
+            return Err(UpstreamError::NotFound(witness));
         };
         self.upstream.inner.metrics.retried(&self.upstream.inner.label, "import");
         self.pause(pause, Unavailability::Timeout, None).await
@@ -258,10 +264,10 @@ impl Exchange<'_> {
         Ok(())
     }
 
-    async fn denied(&self, response: Response<Incoming>) -> UpstreamError {
+    async fn denied(&self, response: Response<Incoming>, witness: Witness) -> UpstreamError {
         let message = refusal_message(&read_prefix(response, MESSAGE_LIMIT).await);
         self.warn("upstream denies a read", message.as_deref().unwrap_or_default());
-        UpstreamError::Denied { message }
+        UpstreamError::Denied { message, witness }
     }
 
     /// One request and the redirects that follow from it.
@@ -272,7 +278,7 @@ impl Exchange<'_> {
         for _ in 0..=most {
             let (response, sent) = self.send(&hop, token).await?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Ok(FinalResponse { response, hop, sent });
+                return Ok(FinalResponse { response, hop, sent, arrived: Instant::now() });
             }
             let location = response.headers().get(header::LOCATION);
             let next = hop.redirected(location, &self.upstream.inner.endpoint, &settings.redirect_hosts);

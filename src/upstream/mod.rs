@@ -40,7 +40,7 @@ mod settings;
 pub use address::{Endpoint, InvalidEndpoint, InvalidRedirectHost, RedirectHost};
 pub use client::Client;
 pub use connect::ClientError;
-pub use error::{Malformed, Unavailability, UpstreamError};
+pub use error::{Malformed, Unavailability, UpstreamError, Witness};
 pub use file::{FileBody, FileReply, FileRequest, Resume};
 pub use metrics::UpstreamMetrics;
 pub use page::PageReply;
@@ -106,6 +106,11 @@ impl Upstream {
     /// work.
     pub fn has_spare_capacity(&self) -> bool {
         self.inner.admission.has_spare_capacity()
+    }
+
+    /// Whether the endpoint could not be reached when it was last tried.
+    pub fn is_unreachable(&self) -> bool {
+        self.inner.admission.is_unreachable()
     }
 
     /// Waits for a permit to have one request in flight.

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::address::{Hop, add_final_slash};
 use super::body::BodyReader;
-use super::error::{Malformed, Unavailability, UpstreamError};
+use super::error::{Malformed, Unavailability, UpstreamError, Witness};
 use super::exchange::{Exchange, UsableResponse};
 use super::{RequestKind, Upstream};
 use wheelport_index::parse::PageFormat;
@@ -34,6 +34,8 @@ pub struct PageReply {
     pub body: Bytes,
     /// The address it came from after redirects, with a final slash: the base of relative links.
     pub url: Url,
+    /// What it proves; nothing if another host sent it.
+    pub witness: Option<Witness>,
 }
 
 /// What a content type says about a page.
@@ -102,7 +104,7 @@ impl Upstream {
     }
 
     async fn read_page(&self, usable: UsableResponse) -> Result<PageReply, UpstreamError> {
-        let UsableResponse { response, mut url, permit } = usable;
+        let UsableResponse { response, mut url, permit, witness } = usable;
         let content_type = page_content_type(response.headers()).ok_or(Malformed::ContentType)?;
         let is_gzip = is_gzip(response.headers())?;
         let limit = self.settings().max_page_size.bytes();
@@ -117,7 +119,7 @@ impl Upstream {
         };
         url.set_query(None);
         add_final_slash(&mut url);
-        Ok(PageReply { format, body, url })
+        Ok(PageReply { format, body, url, witness })
     }
 
     fn is_html_only(&self) -> bool {

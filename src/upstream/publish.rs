@@ -29,7 +29,7 @@ use super::exchange::{MESSAGE_LIMIT, USER_AGENT, refusal_message};
 use super::metrics::ResultLabel;
 use super::retry::retry_after;
 use super::{RequestKind, Upstream, UpstreamInner};
-use crate::token::Token;
+use crate::token::{NEW_FOR, Token};
 
 /// How much is read from disk at once, in bytes.
 const CHUNK: usize = 256 << 10;
@@ -60,7 +60,7 @@ pub enum PublishError {
     /// Another 4xx.
     #[error("upstream refuses it with status {status}: {}", message.as_deref().unwrap_or("no reason given"))]
     Refused { status: u16, message: Option<String> },
-    /// 404, in response to a trusted token.
+    /// 404, in response to a new token.
     #[error("upstream has no such repository")]
     NoRepository,
     /// Certainly not accepted: nothing was sent, or upstream asked to come back later.
@@ -192,7 +192,8 @@ impl Upstream {
                 drain(response).await;
                 Ok(token)
             }
-            PublishStatus::Missing if tokens.is_trusted(token.generation) => Err(PublishError::NoRepository),
+            // Nothing else can be asked about a repository that a role may publish to and perhaps not read.
+            PublishStatus::Missing if token.minted.elapsed() <= NEW_FOR => Err(PublishError::NoRepository),
             PublishStatus::Unauthorized | PublishStatus::Missing => {
                 tokens.reject(token.generation);
                 drain(response).await;

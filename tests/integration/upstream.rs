@@ -248,7 +248,7 @@ async fn no_fault_is_ever_an_absence() {
         let began = Instant::now();
         let (page, file) = tokio::join!(stage.page(), stage.file());
         assert_eq!(page.expect_err(fault).as_str(), expected, "{fault}");
-        assert_ne!(file.err(), Some(UpstreamError::NotFound), "{fault}");
+        assert!(!matches!(file, Err(UpstreamError::NotFound(_))), "{fault}");
         // The time limit of these settings, and some slack for a busy machine.
         assert!(began.elapsed() < Duration::from_secs(6), "{fault} took {:?}", began.elapsed());
     }))
@@ -256,32 +256,32 @@ async fn no_fault_is_ever_an_absence() {
 }
 
 #[tokio::test]
-async fn a_404_to_a_good_token_is_believed_at_once() {
+async fn a_404_says_under_which_token_and_when_and_is_not_repeated() {
     for status in [404, 410] {
         let stage = Stage::new().await;
+        let began = Instant::now();
         stage.scripted.on(PAGE, Reply::status(status)).on(FILE, Reply::status(status));
-        assert_eq!(stage.page().await, Err(UpstreamError::NotFound));
-        assert_eq!(stage.file().await.err(), Some(UpstreamError::NotFound));
+        for error in [stage.page().await.err(), stage.file().await.err()] {
+            let Some(UpstreamError::NotFound(witness)) = error else { panic!("{error:?}") };
+            assert_eq!(witness.generation, 1);
+            assert!(began <= witness.sent && witness.sent <= witness.arrived && witness.arrived <= Instant::now());
+        }
         assert_eq!((stage.scripted.requests().len(), stage.mints.count()), (2, 1));
     }
 }
 
 #[tokio::test]
-async fn a_404_to_an_unproven_token_is_retried_with_a_newer_one() {
-    let stage = Stage::new().await;
-    // The first token is refused while there is no newer one: from then on it is unproven.
+async fn only_a_page_of_the_endpoint_itself_is_a_witness() {
+    let (stage, other) = (Stage::new().await, Scripted::start().await);
     stage.scripted.on(PAGE, page_reply());
-    stage.page().await.expect("a page");
-    stage.mints.fail();
-    stage.scripted.on(PAGE, Reply::status(401));
-    assert_eq!(stage.page().await.expect_err("refused").as_str(), "token");
-    stage.scripted.on(PAGE, Reply::status(404));
-    assert_eq!(stage.page().await.expect_err("in doubt").as_str(), "token");
-    // A success proves the token.
-    stage.scripted.on(PAGE, page_reply());
-    stage.page().await.expect("a page");
-    stage.scripted.on(PAGE, Reply::status(404));
-    assert_eq!(stage.page().await, Err(UpstreamError::NotFound));
+    let witness = stage.route.page(&project()).await.expect("a page").witness.expect("a witness");
+    assert_eq!(witness.generation, 1);
+    let settings =
+        ClientSettings { redirect_hosts: vec![RedirectHost::parse("127.0.0.1").expect("a host")], ..quick() };
+    let stage = Stage::with(settings).await;
+    other.on(PAGE, page_reply());
+    stage.scripted.on(PAGE, Reply::redirect(302, other.url("/pypi/r/simple/a-b/")));
+    assert_eq!(stage.route.page(&project()).await.expect("a page").witness, None);
 }
 
 #[tokio::test]
@@ -294,7 +294,7 @@ async fn a_listed_file_that_is_not_there_yet_is_waited_for() {
     assert_eq!(stage.asked(FILE), 3);
     stage.scripted.on(FILE, Reply::status(404));
     let began = Instant::now();
-    assert_eq!(stage.route.file(listed()).await.err(), Some(UpstreamError::NotFound));
+    assert!(matches!(stage.route.file(listed()).await, Err(UpstreamError::NotFound(_))));
     assert!(began.elapsed() >= Duration::from_millis(700), "the patience was {:?}", began.elapsed());
 }
 
@@ -315,10 +315,10 @@ async fn an_import_wait_cut_short_by_the_deadline_proves_no_absence() {
 async fn a_denial_carries_its_message_for_the_log() {
     let stage = Stage::new().await;
     stage.scripted.on(PAGE, Reply::status(403).body("{\"message\":\"User is not authorized\"}"));
-    let message = Some("User is not authorized".to_owned());
-    assert_eq!(stage.page().await, Err(UpstreamError::Denied { message }));
+    let Err(UpstreamError::Denied { message, witness }) = stage.page().await else { panic!("denied") };
+    assert_eq!((message.as_deref(), witness.generation), (Some("User is not authorized"), 1));
     stage.scripted.on(PAGE, Reply::status(403).body("<html>").announce(1 << 30).stall_after(6));
-    assert_eq!(stage.page().await, Err(UpstreamError::Denied { message: None }));
+    assert!(matches!(stage.page().await, Err(UpstreamError::Denied { message: None, .. })));
 }
 
 // ---- tokens

@@ -1,12 +1,12 @@
 //! A source of tokens that mints what a test tells it, and counts.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
-use wheelport::token::{KeeperSettings, MintError, MintErrorKind, Minted, TokenHandle, TokenSource, keep};
+use wheelport::token::{KeeperSettings, MintError, Minted, TokenHandle, TokenSource, keep};
 use wheelport_runtime::Tasks;
 
 use super::scripted::Gate;
@@ -20,7 +20,6 @@ pub(crate) struct Mints {
 #[derive(Default)]
 struct Inner {
     count: AtomicUsize,
-    failing: AtomicBool,
     gate: OnceLock<Gate>,
 }
 
@@ -28,11 +27,6 @@ impl Mints {
     /// How many mints were asked for.
     pub(crate) fn count(&self) -> usize {
         self.inner.count.load(Ordering::SeqCst)
-    }
-
-    /// From now on, every mint is denied.
-    pub(crate) fn fail(&self) {
-        self.inner.failing.store(true, Ordering::SeqCst);
     }
 
     /// Every mint waits at this gate first.
@@ -52,9 +46,6 @@ impl TokenSource for Mints {
             let number = self.inner.count.fetch_add(1, Ordering::SeqCst) + 1;
             if let Some(gate) = self.inner.gate.get() {
                 gate.pass().await;
-            }
-            if self.inner.failing.load(Ordering::SeqCst) {
-                return Err(MintError::new(MintErrorKind::Denied, "this test mints no more"));
             }
             let secret = SecretString::from(format!("canary-{number}"));
             Ok(Minted { secret, lifetime: Duration::from_hours(12) })

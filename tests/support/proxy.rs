@@ -75,6 +75,8 @@ pub(crate) struct Builder {
     pub publishers: Publishers,
     clock: Clock,
     routes: Vec<&'static str>,
+    /// Whether each route has a role of its own.
+    pub own_roles: bool,
     default_route: Option<usize>,
     endpoint: Option<String>,
 }
@@ -93,6 +95,7 @@ impl Default for Builder {
             publishers: Publishers::default(),
             clock: Clock::system(),
             routes: vec!["main"],
+            own_roles: false,
             default_route: Some(0),
             endpoint: None,
         }
@@ -220,7 +223,7 @@ impl Builder {
             repository: RepositoryName::parse("r1").expect("a repository"),
             endpoint: Some(endpoint.clone()),
             upload: self.upload,
-            aws: aws.clone(),
+            aws: AwsSettings { external_id: self.own_roles.then(|| (*name).to_owned()), ..aws.clone() },
             publish_aws: None,
         };
         Settings {

@@ -32,17 +32,17 @@ pub(super) fn judge(outcome: Result<PageReply, UpstreamError>, project: &str, li
         Err(error) => error,
     };
     match error {
-        UpstreamError::NotFound if listed => Finding::warn(
+        UpstreamError::NotFound(_) if listed => Finding::warn(
             STEP,
             format!("404 for `{project}`, although the repository lists it"),
             "check that `endpoint` belongs to this repository; all versions may be unlisted or archived",
         ),
-        UpstreamError::NotFound => Finding::warn(
+        UpstreamError::NotFound(_) => Finding::warn(
             STEP,
             format!("404 for `{project}`: the endpoint responds, but that does not prove that reading works"),
             "harmless if the repository is empty and has no public upstream; else check the repository's name",
         ),
-        UpstreamError::Denied { message } => Finding::fail(
+        UpstreamError::Denied { message, .. } => Finding::fail(
             STEP,
             "403: the token may not read this repository",
             "allow codeartifact:ReadFromRepository on \
@@ -95,6 +95,7 @@ mod tests {
 
     use super::*;
     use crate::cli::check::report::StepStatus;
+    use crate::upstream::Witness;
 
     fn down(reason: Unavailability) -> Result<PageReply, UpstreamError> {
         Err(UpstreamError::unavailable(reason))
@@ -112,12 +113,14 @@ mod tests {
     #[test]
     fn every_outcome_of_a_read_has_its_meaning() {
         let url = Url::parse("https://x.invalid/pypi/r/simple/x/").expect("valid");
-        let page = PageReply { format: PageFormat::Json, body: Bytes::from_static(b"0123456789"), url };
+        let page = PageReply { format: PageFormat::Json, body: Bytes::from_static(b"0123456789"), url, witness: None };
+        let now = tokio::time::Instant::now();
+        let witness = Witness { generation: 1, minted: now, sent: now, arrived: now };
         for (outcome, listed, expected, words) in [
             (Ok(page), true, StepStatus::Ok, "10 bytes of JSON"),
-            (Err(UpstreamError::NotFound), true, StepStatus::Warn, "although the repository lists it"),
-            (Err(UpstreamError::NotFound), false, StepStatus::Warn, "does not prove"),
-            (Err(UpstreamError::Denied { message: None }), true, StepStatus::Fail, "may not read"),
+            (Err(UpstreamError::NotFound(witness)), true, StepStatus::Warn, "although the repository lists it"),
+            (Err(UpstreamError::NotFound(witness)), false, StepStatus::Warn, "does not prove"),
+            (Err(UpstreamError::Denied { message: None, witness }), true, StepStatus::Fail, "may not read"),
             (down(Unavailability::Token), true, StepStatus::Fail, "refuses tokens"),
             (down(Unavailability::Connect), true, StepStatus::Fail, "no connection"),
             (down(Unavailability::Timeout), true, StepStatus::Fail, "in time"),
