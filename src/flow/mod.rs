@@ -164,6 +164,12 @@ impl Flow {
         self.disk.is_writable()
     }
 
+    /// Whether anything is cached that could be served without upstream. Right after the start, what an earlier process
+    /// cached counts as soon as it was measured.
+    pub fn holds_anything(&self) -> bool {
+        self.pages.bytes() + self.lists.bytes() + self.disk.used() > 0
+    }
+
     /// Starts no further work that no client waits for.
     pub fn begin_draining(&self) {
         self.prefetcher.stop();

@@ -44,11 +44,11 @@ fn healthz() -> Response {
     probe(StatusCode::OK, "alive\n".into_response())
 }
 
-/// Whether this process is useful to clients.
+/// Whether this process is useful to clients. Says nothing that only operators may know.
 fn readyz(site: &Site) -> Response {
-    let status = Status::of(site);
-    let code = if status.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    probe(code, Json(status).into_response())
+    let readiness = Readiness::of(site);
+    let code = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    probe(code, Json(ReadinessReport::from(readiness)).into_response())
 }
 
 fn probe(code: StatusCode, mut response: Response) -> Response {
@@ -60,13 +60,83 @@ fn probe(code: StatusCode, mut response: Response) -> Response {
     response
 }
 
-/// What `readyz` and `status` say.
+/// How useful this process is to clients. An outage that the cache bridges is no reason to send clients elsewhere: the
+/// other replicas have the same outage, and perhaps less in their caches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Readiness {
+    Ready,
+    /// Useful, though not in every respect.
+    Degraded(&'static str),
+    /// Of no use to clients.
+    Unready(&'static str),
+}
+
+/// What readiness depends on.
+#[derive(Debug, Clone, Copy)]
+struct Ability {
+    draining: bool,
+    /// Routes with a usable token and a known endpoint.
+    able: usize,
+    routes: usize,
+    /// Whether anything is cached.
+    cached: bool,
+    /// Whether the cache directory can be written.
+    storage: bool,
+}
+
+impl Readiness {
+    fn of(site: &Site) -> Self {
+        let able = site.routes.iter().filter(|route| route.route.is_resolved() && route.route.token.state().usable);
+        Self::decide(Ability {
+            draining: site.draining.load(std::sync::atomic::Ordering::Relaxed),
+            able: able.count(),
+            routes: site.routes.len(),
+            cached: site.flow.holds_anything(),
+            storage: site.flow.storage_works(),
+        })
+    }
+
+    fn decide(ability: Ability) -> Self {
+        match ability {
+            Ability { draining: true, .. } => Self::Unready("the server is stopping"),
+            Ability { able: 0, cached: false, .. } => Self::Unready("upstream cannot be used, and nothing is cached"),
+            Ability { able: 0, .. } => Self::Degraded("upstream cannot be used; what is cached is served"),
+            Ability { able, routes, .. } if able < routes => Self::Degraded("some routes cannot use upstream"),
+            Ability { storage: false, .. } => Self::Degraded("the cache directory cannot be written"),
+            _ => Self::Ready,
+        }
+    }
+
+    fn is_ready(self) -> bool {
+        !matches!(self, Self::Unready(_))
+    }
+}
+
+/// What `readyz` says, and `status` too.
 #[derive(Serialize)]
-struct Status {
+struct ReadinessReport {
     ready: bool,
-    /// Why not, for people.
+    degraded: bool,
+    /// Why not, or why only in part, in general terms.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+}
+
+impl From<Readiness> for ReadinessReport {
+    fn from(readiness: Readiness) -> Self {
+        let reason = match readiness {
+            Readiness::Ready => None,
+            Readiness::Degraded(reason) | Readiness::Unready(reason) => Some(reason),
+        };
+        Self { ready: readiness.is_ready(), degraded: matches!(readiness, Readiness::Degraded(_)), reason }
+    }
+}
+
+/// What `status` says, to operators only.
+#[derive(Serialize)]
+struct Status {
+    #[serde(flatten)]
+    readiness: ReadinessReport,
     version: &'static str,
     routes: Vec<RouteStatus>,
 }
@@ -89,17 +159,8 @@ struct RouteStatus {
 
 impl Status {
     fn of(site: &Site) -> Self {
-        let routes: Vec<_> = site.routes.iter().map(|route| RouteStatus::of(&route.route)).collect();
-        let reason = if site.draining.load(std::sync::atomic::Ordering::Relaxed) {
-            Some("the server is stopping")
-        } else if !routes.iter().any(|route| route.token) {
-            Some("no usable CodeArtifact token; `wheelport check` finds out why")
-        } else if !site.flow.storage_works() {
-            Some("the cache directory cannot be written")
-        } else {
-            None
-        };
-        Self { ready: reason.is_none(), reason, version: env!("CARGO_PKG_VERSION"), routes }
+        let routes = site.routes.iter().map(|route| RouteStatus::of(&route.route)).collect();
+        Self { readiness: Readiness::of(site).into(), version: env!("CARGO_PKG_VERSION"), routes }
     }
 }
 
@@ -160,4 +221,28 @@ fn panicked() -> http::Response<axum::body::Body> {
 fn comes_from_a_web_page(headers: &HeaderMap) -> bool {
     headers.contains_key(http::header::ORIGIN)
         || headers.get("sec-fetch-site").is_some_and(|site| site != "none" && site != "same-origin")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_that_is_of_no_use_is_not_ready() {
+        let healthy = Ability { draining: false, able: 2, routes: 2, cached: true, storage: true };
+        for (ability, ready, degraded) in [
+            (healthy, true, false),
+            (Ability { cached: false, ..healthy }, true, false),
+            (Ability { able: 1, ..healthy }, true, true),
+            (Ability { able: 0, ..healthy }, true, true),
+            (Ability { storage: false, ..healthy }, true, true),
+            (Ability { able: 0, storage: false, ..healthy }, true, true),
+            (Ability { able: 0, cached: false, ..healthy }, false, false),
+            (Ability { draining: true, ..healthy }, false, false),
+        ] {
+            let report = ReadinessReport::from(Readiness::decide(ability));
+            assert_eq!((report.ready, report.degraded), (ready, degraded), "{ability:?}");
+            assert_eq!(report.reason.is_some(), !ready || degraded, "{ability:?}");
+        }
+    }
 }

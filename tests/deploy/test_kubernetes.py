@@ -174,12 +174,12 @@ def test_wheelport_takes_the_configuration(source: Any, name: str, program: path
     path = tmp_path / "wheelport.toml"
     path.write_text(toml.replace("/var/cache/wheelport", str(tmp_path / "cache")))
     process = Process(
-        "serve", ["serve", "--config", str(path), "--listen", "127.0.0.1:0"],
+        "serve", ["serve", "--config", str(path), "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"],
         {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, tmp_path,
     )
     try:
-        origin = process.until(r"listens on (\S+)")[1]
-        routes = json.loads(get(f"{origin}/readyz")[1])["routes"]
+        operations = process.until(r"operations on (\S+)")[1]
+        routes = json.loads(get(f"{operations}/status")[1])["routes"]
         assert [route["route"] for route in routes] == [route["name"] for route in tomllib.loads(toml)["route"]]
     finally:
         # Not ended in order: the time for draining that the configuration gives is not what this looks at.

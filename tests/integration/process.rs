@@ -198,7 +198,7 @@ async fn without_credentials_it_starts_logs_the_reason_and_serves_cached_files()
     let program = world.serve(&["--log", "info"]);
     let client = program.proxy();
     program.logged("token mint failed");
-    assert_eq!(client.get("/readyz").send().await.status, 503);
+    ready(client).await;
     assert_eq!(client.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
     client.get("/simple/other/").send().await.expect_unavailable("unavailable-token");
     program.signal(Signal::TERM);

@@ -164,8 +164,8 @@ impl Builder {
     pub(crate) async fn start(self) -> Proxy {
         let proxy = self.start_blind().await;
         let usable = async || {
-            let ready = proxy.get("/readyz").send().await.value();
-            ready["routes"][0]["token"].as_bool().filter(|usable| *usable)
+            let status = proxy.ops.get("/status").send().await.value();
+            status["routes"][0]["token"].as_bool().filter(|usable| *usable)
         };
         until("the first token", usable).await;
         proxy
