@@ -15,8 +15,8 @@ pub struct CacheSettings {
     pub dir: Option<PathBuf>,
     /// The size that directory is kept below.
     pub max_size: Size,
-    /// The memory for rendered pages.
-    pub memory: Size,
+    /// The memory for pages and project lists, rendered and as records; by default part of what the process may take.
+    pub memory: Option<Size>,
     /// Page freshness.
     pub fresh_for: HumanDuration,
     /// How long a stale page is served while it is refreshed behind the answer.
@@ -36,7 +36,7 @@ impl Default for CacheSettings {
         Self {
             dir: None,
             max_size: Size::gib(10),
-            memory: Size::mib(64),
+            memory: None,
             fresh_for: HumanDuration::secs(60),
             stale_while_revalidate: HumanDuration::secs(10 * 60),
             stale_if_error: HumanDuration::secs(24 * 60 * 60),

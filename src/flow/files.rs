@@ -59,6 +59,11 @@ pub struct FileService {
 }
 
 impl FileService {
+    /// Bytes in buffers on their way to clients.
+    pub(super) fn buffered(&self) -> u64 {
+        self.blobs.buffers().held()
+    }
+
     pub(super) fn new(pages: PageService, entries: IndexEntries, blobs: Blobs, downloader: Downloader) -> Self {
         Self { pages, entries, blobs, downloader }
     }

@@ -11,6 +11,8 @@ mod access_log;
 mod address;
 mod body;
 mod conditional;
+mod connection_phase;
+mod connections;
 mod context;
 mod eventual;
 mod file;
@@ -32,10 +34,11 @@ mod upload;
 
 pub use address::RouteNames;
 pub use body::ResponseBody;
+pub use connections::{ConnectionLimits, Connections};
 pub use context::PeerInfo;
 pub use guard::{Cidr, HostPattern, HostPolicy, UploadPolicy};
 pub use handle::{Handling, handle};
-pub use listener::{Listener, ListenerSettings};
+pub use listener::Listener;
 pub use publishers::{PublisherTable, Publishers};
 pub use timeout_stream::Timeouts;
 
