@@ -17,7 +17,9 @@ use wheelport::cache::{CacheSettings, Disk, PageKey, PersistedIndex, RepositoryI
 use wheelport::flow::{Error, Flow, FlowMemory, ProjectSource, Route, UploadSettings};
 use wheelport::telemetry::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
-use wheelport::web::{HostPolicy, PeerInfo, Publishers, RouteSite, Site, SiteParts, UploadPolicy, handle};
+use wheelport::web::{
+    HostPolicy, OperatorSecrets, PeerInfo, Publishers, RouteSite, Site, SiteParts, UploadPolicy, handle,
+};
 use wheelport_index::parse::{self, PageFormat};
 use wheelport_index::{Page, ProjectName, Sha256, render};
 use wheelport_runtime::{Clock, HumanDuration, Tasks};
@@ -123,6 +125,7 @@ fn site(dir: &Path, page: &Page) -> Outcome<Arc<Site>> {
         default_route: Some(0),
         publishers: Publishers::default(),
         hosts: HostPolicy::default(),
+        operators: OperatorSecrets::default(),
         trusted_proxies: Vec::new(),
         public_url: None,
         metrics: Metrics::default(),

@@ -118,6 +118,7 @@ impl App {
             default_route: settings.default_route,
             publishers: settings.publishers.clone(),
             hosts: HostPolicy::new(allowed, settings.server.public_url.as_ref(), &addresses),
+            operators: settings.operators.clone(),
             trusted_proxies: settings.server.trusted_proxies.clone(),
             public_url: settings.server.public_url.clone(),
             metrics: metrics.clone(),
@@ -242,7 +243,7 @@ async fn bind(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, Vec<SocketA
     Ok((sockets, bound))
 }
 
-/// Warns loudly about routes through which anyone on the network can publish.
+/// Warns about routes through which anyone on the network can publish, although that was asked for twice.
 fn warn_about_publicly_writable(routes: &[RouteSettings], addresses: &[SocketAddr]) {
     let exposed: Vec<_> = addresses.iter().filter(|address| !address.ip().to_canonical().is_loopback()).collect();
     for route in routes.iter().filter(|route| route.upload == UploadPolicy::Anonymous && !exposed.is_empty()) {

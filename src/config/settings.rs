@@ -11,8 +11,7 @@ use crate::cache::CacheSettings;
 use crate::control::{AccountId, AwsSettings, DomainName, RepositoryName};
 use crate::flow::UploadSettings;
 use crate::upstream::ClientSettings;
-use crate::web::Publishers;
-use crate::web::{Cidr, HostPattern, UploadPolicy};
+use crate::web::{Cidr, HostPattern, OperatorSecrets, Publishers, UploadPolicy};
 use wheelport_runtime::{HumanDuration, Size};
 
 /// Where the proxy listens by default.
@@ -25,6 +24,10 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Address for metrics and status; without it neither is served.
     pub ops_listen: Option<SocketAddr>,
+    /// What operators have to present.
+    pub operators: OperatorSecrets,
+    /// Whether anonymous uploads are wanted on addresses that others reach.
+    pub allow_anonymous_uploads: bool,
     pub routes: Vec<RouteSettings>,
     /// The position of the default route.
     pub default_route: Option<usize>,

@@ -24,6 +24,7 @@ mod index;
 mod listener;
 mod memo;
 mod negotiate;
+mod operator;
 mod ops;
 mod problem;
 mod publishers;
@@ -39,6 +40,7 @@ pub use context::PeerInfo;
 pub use guard::{Cidr, HostPattern, HostPolicy, UploadPolicy};
 pub use handle::{Handling, handle};
 pub use listener::Listener;
+pub use operator::{OperatorSecrets, SecretDigest};
 pub use publishers::{PublisherTable, Publishers};
 pub use timeout_stream::Timeouts;
 
@@ -62,6 +64,7 @@ pub struct Site {
     representations: Representations,
     publishers: Publishers,
     hosts: HostPolicy,
+    operators: OperatorSecrets,
     trusted_proxies: Vec<Cidr>,
     public_url: Option<url::Url>,
     metrics: Metrics,
@@ -80,6 +83,8 @@ pub struct SiteParts {
     pub publishers: Publishers,
     /// The host names this server answers to.
     pub hosts: HostPolicy,
+    /// What operators have to present.
+    pub operators: OperatorSecrets,
     /// Proxies whose forwarded headers are believed.
     pub trusted_proxies: Vec<Cidr>,
     pub public_url: Option<url::Url>,
@@ -112,6 +117,7 @@ impl Site {
             representations: Representations::new(parts.memory, parts.tasks),
             publishers: parts.publishers,
             hosts: parts.hosts,
+            operators: parts.operators,
             trusted_proxies: parts.trusted_proxies,
             public_url: parts.public_url,
             metrics: parts.metrics,

@@ -5,17 +5,17 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Query, Request, State};
+use axum::extract::{ConnectInfo, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::Site;
 use super::headers::NO_STORE;
+use super::{Site, operator};
 use wheelport_index::ProjectName;
 
 /// The routes of the listener for operations.
@@ -26,6 +26,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .route("/purge", post(purge))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&site), operator::admit))
         .layer(CatchPanicLayer::custom(|_| panicked()))
         .with_state(site)
 }
@@ -200,11 +201,7 @@ async fn purge(
     State(site): State<Arc<Site>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Query(wanted): Query<Purge>,
-    request: Request,
 ) -> Response {
-    if comes_from_a_web_page(request.headers()) {
-        return (StatusCode::FORBIDDEN, "requests from web pages may not change anything here\n").into_response();
-    }
     let route = site.routes.iter().find(|route| *route.route.name == *wanted.route);
     let (Some(route), Ok(project)) = (route, ProjectName::parse(&wanted.project)) else {
         return (StatusCode::NOT_FOUND, "no such route or project\n").into_response();
@@ -216,11 +213,6 @@ async fn purge(
 
 fn panicked() -> http::Response<axum::body::Body> {
     (StatusCode::INTERNAL_SERVER_ERROR, "this server failed to handle the request; its log says why\n").into_response()
-}
-
-fn comes_from_a_web_page(headers: &HeaderMap) -> bool {
-    headers.contains_key(http::header::ORIGIN)
-        || headers.get("sec-fetch-site").is_some_and(|site| site != "none" && site != "same-origin")
 }
 
 #[cfg(test)]

@@ -192,6 +192,8 @@ def test_the_container_runs_in_the_manifests_environment(program: pathlib.Path, 
         wait_for(lambda: get(f"{proxy}/readyz")[0] == 200, "the proxy is ready")
         status, body = get(f"{proxy}/simple/wheelport-hello/")
         assert status == 200 and b"wheelport_hello" in body
+        for host, expected in [("wheelport.tools", 200), ("wheelport.tools.svc.cluster.local", 200), ("10.1.2.3:8080", 200), ("wheelport.other", 421)]:
+            assert get(f"{proxy}/simple/wheelport-hello/", headers={"Host": host})[0] == expected, host
 
 
 def test_the_values_schema_refuses_mistakes(tmp_path: pathlib.Path) -> None:

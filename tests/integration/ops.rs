@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::json;
+use wheelport::web::{OperatorSecrets, SecretDigest};
 use wheelport_runtime::HumanDuration;
 
 use crate::support::client::until;
@@ -199,6 +200,61 @@ async fn the_listener_for_clients_has_no_operations() {
     }
     let purge = proxy.client().ask("POST", "/purge?route=main&project=a").send().await;
     assert_eq!(purge.status, 404);
+}
+
+#[tokio::test]
+async fn operations_answer_to_no_public_name() {
+    let builder = Proxy::builder().set(|builder| {
+        builder.server.allowed_hosts = vec!["index.example.org".parse().expect("a pattern")];
+    });
+    let proxy = builder.start_blind().await;
+    for (host, expected) in [
+        ("localhost:9090", 200),
+        ("10.1.2.3:9090", 200),
+        ("wheelport.tools.svc", 200),
+        ("index.example.org", 200),
+        ("attacker.example.org", 421),
+    ] {
+        for path in ["/status", "/metrics"] {
+            let response = proxy.ops.get(path).header("host", host).send().await;
+            assert_eq!(response.status, expected, "{path} {host}");
+        }
+        let purge = proxy.ops.ask("POST", "/purge?route=main&project=a").header("host", host).send().await;
+        assert_eq!(purge.status, expected, "{host}");
+        proxy.ops.get("/healthz").header("host", host).send().await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn operations_may_take_a_secret_and_metrics_one_of_their_own() {
+    let secret = |text| SecretDigest::of(text).expect("a secret");
+    let (bearer, basic) = ("Bearer hunter2", "Basic dXNlcjpodW50ZXIy");
+    for metrics in [None, Some(secret("scraper"))] {
+        let secrets = OperatorSecrets { operations: Some(secret(" hunter2\n")), metrics: metrics.clone() };
+        let proxy = Proxy::builder().set(|builder| builder.operators = secrets).start_blind().await;
+        let status = async |credentials: Option<&str>, method: &str, path: &str| {
+            let ask = proxy.ops.ask(method, path);
+            let ask = match credentials {
+                Some(credentials) => ask.header("authorization", credentials),
+                None => ask,
+            };
+            ask.send().await.status
+        };
+        for (method, path) in [("GET", "/status"), ("POST", "/purge?route=main&project=a")] {
+            for wrong in [None, Some("Bearer hunter"), Some("Bearer scraper"), Some("Basic hunter2"), Some("hunter2")] {
+                assert_eq!(status(wrong, method, path).await, 401, "{method} {path} {wrong:?}");
+            }
+            for right in [bearer, basic] {
+                assert_eq!(status(Some(right), method, path).await, 200, "{method} {path} {right}");
+            }
+        }
+        let open = metrics.is_none();
+        assert_eq!(status(None, "GET", "/metrics").await, if open { 200 } else { 401 });
+        assert_eq!(status(Some("Bearer scraper"), "GET", "/metrics").await, 200);
+        assert_eq!(status(None, "GET", "/healthz").await, 200);
+        let refused = proxy.ops.get("/status").send().await.expect(401);
+        assert!(refused.header("www-authenticate").is_some_and(|challenge| challenge.starts_with("Basic ")));
+    }
 }
 
 #[tokio::test]
