@@ -14,10 +14,12 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use url::Url;
 use wheelport::cache::{CacheSettings, Disk, PageKey, PersistedIndex, RepositoryId, page_path};
-use wheelport::flow::{Error, Flow, ProjectSource, Route, UploadSettings};
+use wheelport::flow::{Error, Flow, FlowMemory, ProjectSource, Route, UploadSettings};
 use wheelport::telemetry::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
-use wheelport::web::{HostPolicy, PeerInfo, Publishers, RouteSite, Site, SiteParts, UploadPolicy, handle};
+use wheelport::web::{
+    HostPolicy, OperatorSecrets, PeerInfo, Publishers, RouteSite, Site, SiteParts, UploadPolicy, handle,
+};
 use wheelport_index::parse::{self, PageFormat};
 use wheelport_index::{Page, ProjectName, Sha256, render};
 use wheelport_runtime::{Clock, HumanDuration, Tasks};
@@ -111,11 +113,19 @@ fn site(dir: &Path, page: &Page) -> Outcome<Arc<Site>> {
         upload: UploadPolicy::Off,
     };
     Ok(Arc::new(Site::new(SiteParts {
-        flow: Flow::new(disk, &settings, 64 << 20, UploadSettings::default(), clock, tasks.clone()),
+        flow: Flow::new(
+            disk,
+            &settings,
+            FlowMemory { records: 64 << 20, buffers: 48 << 20 },
+            UploadSettings::default(),
+            clock,
+            tasks.clone(),
+        ),
         routes: vec![route],
         default_route: Some(0),
         publishers: Publishers::default(),
         hosts: HostPolicy::default(),
+        operators: OperatorSecrets::default(),
         trusted_proxies: Vec::new(),
         public_url: None,
         metrics: Metrics::default(),

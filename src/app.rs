@@ -8,20 +8,30 @@ use tokio::net::TcpListener;
 
 use crate::cache::{Disk, OPEN_FILE_IDLE_TIMEOUT, Scrub};
 use crate::config::{RouteSettings, ServerSettings, Settings};
-use crate::flow::{Flow, Route};
+use crate::flow::{Flow, FlowMemory, Route};
 use crate::telemetry::Metrics;
 use crate::upstream::{Client, ClientError};
-use crate::web::{HostPolicy, Listener, ListenerSettings, RouteSite, Site, SiteParts, Timeouts, UploadPolicy};
-use wheelport_runtime::{Clock, Tasks, blocking};
+use crate::web::{
+    ConnectionLimits, Connections, HostPolicy, Listener, RouteSite, Site, SiteParts, Timeouts, UploadPolicy,
+};
+use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
 mod collect;
+mod memory;
+mod process;
 mod routes;
 
+pub use process::forbid_core_dumps;
+
 use collect::Collected;
+use memory::MemoryPlan;
 use routes::Routes;
 
 /// The share of the memory for pages that rendered documents may take, in hundredths; records get the rest.
 const RENDERED_SHARE: u64 = 60;
+
+/// Connections to the listener for operations at the same time.
+const MAX_OPERATORS: usize = 64;
 
 /// Why the proxy does not start.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +55,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// The memory does not suffice for what is configured.
+    #[error("{0}")]
+    Memory(String),
     /// No region is known for a route.
     #[error("route `{route}`: no AWS region is known; give --region, AWS_REGION, or a region in the profile")]
     Region {
@@ -80,15 +93,18 @@ pub struct App {
 impl App {
     /// Builds and binds everything. AWS need not respond for that: until it does, cached content is served.
     pub async fn start(settings: Settings, clock: Clock, tasks: Tasks) -> Result<Self, StartError> {
+        let memory = plan_memory(&settings).await?;
         let disk = open_cache(&settings, &clock).await?;
-        let client = Client::new(settings.upstream.clone())?;
+        let mut upstream = settings.upstream.clone();
+        upstream.max_page_size = upstream.max_page_size.min(Size(memory.page));
+        let client = Client::new(upstream)?;
         let metrics = Metrics::default();
         metrics.register(|registry| client.metrics().register(registry));
         let routes = Routes::new(&client, &clock, &tasks).build(&settings.routes).await?;
-        let rendered_memory = settings.cache.memory.bytes() / 100 * RENDERED_SHARE;
-        let record_memory = settings.cache.memory.bytes() - rendered_memory;
+        let rendered_memory = memory.index / 100 * RENDERED_SHARE;
+        let shares = FlowMemory { records: memory.index - rendered_memory, buffers: memory.buffers };
         let uploads = settings.upload.clone();
-        let flow = Flow::new(Arc::clone(&disk), &settings.cache, record_memory, uploads, clock, tasks.clone());
+        let flow = Flow::new(Arc::clone(&disk), &settings.cache, shares, uploads, clock, tasks.clone());
         close_idle_files(&tasks, Arc::clone(&disk));
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());
         measure_in_background(&tasks, disk);
@@ -103,18 +119,16 @@ impl App {
             default_route: settings.default_route,
             publishers: settings.publishers.clone(),
             hosts: HostPolicy::new(allowed, settings.server.public_url.as_ref(), &addresses),
+            operators: settings.operators.clone(),
             trusted_proxies: settings.server.trusted_proxies.clone(),
             public_url: settings.server.public_url.clone(),
             metrics: metrics.clone(),
             memory: rendered_memory,
             tasks: tasks.clone(),
         }));
-        let collected = Collected::new(flow, &site, routes);
+        let collected = Collected::new(flow, &site, routes, memory.ceiling);
         metrics.register(|registry| registry.register_collector(Box::new(collected)));
-        let limits = listener_settings(&settings.server);
-        let operations = operations.into_iter().map(|socket| Listener::operations(socket, &site, limits));
-        let listeners =
-            proxy.into_iter().map(|socket| Listener::proxy(socket, &site, limits)).chain(operations).collect();
+        let listeners = listeners(proxy, operations, &site, &settings.server, memory, &metrics);
         Ok(Self {
             addresses,
             ops_address: ops_addresses.first().copied(),
@@ -148,13 +162,46 @@ impl App {
     }
 }
 
-fn listener_settings(server: &ServerSettings) -> ListenerSettings {
+/// The listeners, whose connections are bounded together. Those of operators are bounded apart, so that clients cannot
+/// keep them out.
+fn listeners(
+    proxy: Vec<TcpListener>,
+    operations: Vec<TcpListener>,
+    site: &Arc<Site>,
+    server: &ServerSettings,
+    memory: MemoryPlan,
+    metrics: &Metrics,
+) -> Vec<Listener> {
     let timeouts = Timeouts {
         idle: server.idle_timeout.get(),
         header: server.header_timeout.get(),
         write: server.write_timeout.get(),
     };
-    ListenerSettings { max_connections: server.max_connections, timeouts }
+    let descriptors = process::raise_descriptor_limit();
+    let total = process::connections_within(descriptors, server.max_connections.min(memory.connections));
+    if total < server.max_connections {
+        tracing::info!(
+            total,
+            descriptors,
+            "max_connections is fitted to the memory and the file descriptors there are"
+        );
+    }
+    let limits = ConnectionLimits {
+        total,
+        per_client: server.max_connections_per_address.unwrap_or(total / 4).clamp(1, total),
+        trusted: server.trusted_proxies.clone(),
+        header_bytes: usize::try_from(memory.headers).unwrap_or(usize::MAX),
+    };
+    let of_operators = ConnectionLimits { total: MAX_OPERATORS, per_client: MAX_OPERATORS, ..limits.clone() };
+    let (clients, operators) =
+        (Connections::new(limits, metrics.clone()), Connections::new(of_operators, metrics.clone()));
+    let proxy = proxy.into_iter().map(|socket| Listener::proxy(socket, site, &clients, timeouts));
+    proxy.chain(operations.into_iter().map(|socket| Listener::operations(socket, site, &operators, timeouts))).collect()
+}
+
+async fn plan_memory(settings: &Settings) -> Result<MemoryPlan, StartError> {
+    let limit = blocking(memory::system_limit).await.ok().flatten();
+    MemoryPlan::new(settings.server.memory, limit, settings.cache.memory).map_err(StartError::Memory)
 }
 
 async fn open_cache(settings: &Settings, clock: &Clock) -> Result<Arc<Disk>, StartError> {
@@ -204,7 +251,7 @@ async fn bind(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, Vec<SocketA
     Ok((sockets, bound))
 }
 
-/// Warns loudly about routes through which anyone on the network can publish.
+/// Warns about routes through which anyone on the network can publish, although that was asked for twice.
 fn warn_about_publicly_writable(routes: &[RouteSettings], addresses: &[SocketAddr]) {
     let exposed: Vec<_> = addresses.iter().filter(|address| !address.ip().to_canonical().is_loopback()).collect();
     for route in routes.iter().filter(|route| route.upload == UploadPolicy::Anonymous && !exposed.is_empty()) {

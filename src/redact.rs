@@ -5,14 +5,19 @@
 
 use wheelport_index::shortened;
 
-/// For logs and for the operator: hides what looks like a key or a token.
+/// For logs and for the operator: hides what looks like a key or a token, and what follows the name of a scheme.
 pub(crate) fn hide_secrets(text: &str, max_chars: usize) -> String {
+    let mut after_scheme = false;
     one_line(text, max_chars, |word| {
         let mut shown = String::with_capacity(word.len());
-        for part in word.split_inclusive(SEPARATORS) {
-            let (value, separator) = part.split_at(part.find(SEPARATORS).unwrap_or(part.len()));
-            shown.push_str(if looks_secret(value) { "[hidden]" } else { value });
+        for part in word.split_inclusive(is_separator) {
+            let (value, separator) = part.split_at(part.find(is_separator).unwrap_or(part.len()));
+            let hidden = !value.is_empty() && (after_scheme || looks_secret(value));
+            shown.push_str(if hidden { "[hidden]" } else { value });
             shown.push_str(separator);
+            if !value.is_empty() {
+                after_scheme = SCHEMES.iter().any(|scheme| value.eq_ignore_ascii_case(scheme));
+            }
         }
         shown
     })
@@ -23,14 +28,21 @@ pub(crate) fn hide_infrastructure(text: &str, max_chars: usize) -> String {
     one_line(text, max_chars, |word| if names_infrastructure(word) { "…".to_owned() } else { word.to_owned() })
 }
 
-/// What stands between a value and its name or its neighbours.
-const SEPARATORS: [char; 4] = [':', '"', '\'', ','];
+/// Schemes of the `Authorization` header.
+const SCHEMES: [&str; 2] = ["basic", "bearer"];
+/// What keys and tokens are written with, besides letters and digits; `%` where one is part of an address.
+const IN_SECRETS: &[u8] = b"+/=_.-%~";
 const MIN_KEY_ID: usize = 16;
 /// Secret access keys have forty characters, session tokens more.
 const MIN_SECRET: usize = 40;
 const ACCOUNT_DIGITS: usize = 12;
 
-fn one_line(text: &str, max_chars: usize, redact: impl Fn(&str) -> String) -> String {
+/// Whether this stands between a value and its name or its neighbours.
+fn is_separator(letter: char) -> bool {
+    !u8::try_from(letter).is_ok_and(|byte| byte.is_ascii_alphanumeric() || IN_SECRETS.contains(&byte))
+}
+
+fn one_line(text: &str, max_chars: usize, mut redact: impl FnMut(&str) -> String) -> String {
     let printable = |word: &str| word.chars().filter(|letter| !letter.is_control()).collect::<String>();
     let words = text.split_whitespace().map(printable).filter(|word| !word.is_empty());
     let line: Vec<String> = words.map(|word| redact(&word)).collect();
@@ -53,7 +65,7 @@ fn is_random(value: &str) -> bool {
         && !value.contains("role/")
         && value.bytes().any(|byte| byte.is_ascii_uppercase())
         && value.bytes().any(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=_.-".contains(&byte))
+        && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || IN_SECRETS.contains(&byte))
 }
 
 fn names_infrastructure(word: &str) -> bool {
@@ -72,6 +84,9 @@ mod tests {
         for (text, expected) in [
             ("", ""),
             ("Rate exceeded", "Rate exceeded"),
+            ("Authorization: Basic YXdzOmE=, again", "Authorization: Basic [hidden], again"),
+            (&format!("at https://h.example/?t={}%3D", &SECRET[..40]), "at https://h.example/?[hidden]"),
+            (&format!("<t>{SECRET}</t>"), "<t>[hidden]</t>"),
             ("failed\nwith\tAKIAIOSFODNN7EXAMPLE", "failed with [hidden]"),
             ("AKIA\u{7}IOSFODNN7EXAMPLE", "[hidden]"),
             ("AKIDEXAMPLE", "AKIDEXAMPLE"),

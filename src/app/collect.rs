@@ -19,12 +19,13 @@ pub(super) struct Collected {
     /// Weak, because the site holds the registry that holds this.
     site: Weak<Site>,
     routes: Vec<Arc<Route>>,
+    memory_limit: u64,
 }
 
 impl Collected {
-    /// For these routes over this cache.
-    pub(super) fn new(flow: Flow, site: &Arc<Site>, routes: Vec<Arc<Route>>) -> Self {
-        Self { flow, site: Arc::downgrade(site), routes }
+    /// For these routes over this cache, in a process that may take so many bytes of memory.
+    pub(super) fn new(flow: Flow, site: &Arc<Site>, routes: Vec<Arc<Route>>, memory_limit: u64) -> Self {
+        Self { flow, site: Arc::downgrade(site), routes, memory_limit }
     }
 
     fn token_gauges(&self) -> Vec<PerRoute> {
@@ -113,6 +114,13 @@ impl Collector for Collected {
             ("cache_disk_bytes", "Files kept in the cache directory", figures.disk),
             ("cache_disk_limit_bytes", "The size the cache directory is kept below", figures.disk_limit),
             ("downloads_in_flight", "Files being fetched", figures.downloads),
+            ("buffered_bytes", "Bytes of files that wait in memory for clients to take them", figures.buffers),
+            ("memory_limit_bytes", "The memory that this process divides among its parts", self.memory_limit),
+            (
+                "socket_memory_bytes",
+                "Memory of the system for the connections of the control group; 0 where it is not known",
+                socket_memory(),
+            ),
         ] {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
@@ -139,6 +147,12 @@ impl Collector for Collected {
         let metric = encoder.encode_descriptor("commit_failures", help, None, failures.metric_type())?;
         failures.encode(metric)
     }
+}
+
+/// What the system holds for sockets, which is no part of the process's own memory.
+fn socket_memory() -> u64 {
+    let statistics = std::fs::read_to_string("/sys/fs/cgroup/memory.stat").unwrap_or_default();
+    statistics.lines().find_map(|line| line.strip_prefix("sock ")?.parse().ok()).unwrap_or(0)
 }
 
 impl std::fmt::Debug for Collected {

@@ -9,10 +9,10 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::blob::Blob;
-use super::buffer_pool::{BUFFER_SIZE, Buffer, BufferPool};
+use super::buffer_pool::{BUFFER_SIZE, Buffer, BufferPool, counted};
 use super::download::{Download, DownloadFailure};
 use wheelport_runtime::blocking;
 
@@ -83,8 +83,10 @@ impl<E: Clone> BlobReader<E> {
         let rest = usize::try_from(self.remaining()?).ok().filter(|rest| *rest < ONE_GO)?;
         let ReadSource::Stored(blob) = &self.source else { return None };
         let bytes = part_in_memory(blob, self.position, rest).or_else(|| {
-            let bytes = read_all_in_memory(&blob.file, self.position, rest)?;
-            if self.position == 0 {
+            // A client that reads nothing holds them, so they count.
+            let reserved = self.buffers.reserve(rest)?;
+            let bytes = counted(read_all_in_memory(&blob.file, self.position, rest)?, reserved);
+            if self.position == 0 && !self.buffers.is_scarce() {
                 blob.remember_small(&bytes);
             }
             Some(bytes)
@@ -160,10 +162,10 @@ fn part_in_memory(blob: &Blob, position: u64, length: usize) -> Option<Bytes> {
 }
 
 /// Reads a part of a file if the system has all of it in memory.
-fn read_all_in_memory(file: &File, position: u64, length: usize) -> Option<Bytes> {
-    let mut bytes = BytesMut::zeroed(length);
+fn read_all_in_memory(file: &File, position: u64, length: usize) -> Option<Box<[u8]>> {
+    let mut bytes = vec![0; length];
     let read = read_in_memory(file, position, &mut bytes).ok()?;
-    (read == length).then(|| bytes.freeze())
+    (read == length).then(|| bytes.into())
 }
 
 /// Reads the bytes that the system has in memory. An error, if it has none of them or cannot tell.
@@ -179,7 +181,8 @@ fn read_in_memory(_: &File, _: u64, _: &mut [u8]) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Reads exactly `length` bytes, however long the disk takes. A file that ends before that is an error.
+/// Reads `length` bytes, or as many as the buffer holds, however long the disk takes. A file that ends before that is
+/// an error.
 fn read_from_disk(file: &File, position: u64, length: usize, mut buffer: Buffer) -> io::Result<Bytes> {
     buffer.fill(length, |memory| file.read_exact_at(memory, position).map(|()| memory.len()))?;
     Ok(buffer.into())

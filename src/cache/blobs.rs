@@ -42,6 +42,12 @@ impl Blobs {
         Self { disk, buffers: BufferPool::default() }
     }
 
+    /// The same files, read through this much memory.
+    #[must_use]
+    pub fn with_buffers(self, bytes: u64) -> Self {
+        Self { buffers: BufferPool::new(bytes), ..self }
+    }
+
     /// The memory that files are read through.
     pub fn buffers(&self) -> BufferPool {
         self.buffers.clone()

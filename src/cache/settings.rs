@@ -17,8 +17,8 @@ pub struct CacheSettings {
     pub max_size: Size,
     /// How many bytes per second of the directory are read in the background, to find damage; 0 for none.
     pub scrub_rate: Size,
-    /// The memory for rendered pages.
-    pub memory: Size,
+    /// The memory for pages and project lists, rendered and as records; by default part of what the process may take.
+    pub memory: Option<Size>,
     /// Page freshness.
     pub fresh_for: HumanDuration,
     /// How long a stale page is served while it is refreshed in the background.
@@ -39,7 +39,7 @@ impl Default for CacheSettings {
             dir: None,
             max_size: Size::gib(10),
             scrub_rate: Size::mib(4),
-            memory: Size::mib(64),
+            memory: None,
             fresh_for: HumanDuration::secs(60),
             stale_while_revalidate: HumanDuration::secs(60),
             stale_if_error: HumanDuration::secs(24 * 60 * 60),

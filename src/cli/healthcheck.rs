@@ -22,7 +22,7 @@ pub(super) struct HealthcheckArgs {
     /// What to request, http only; wins over --listen [default: /healthz at the address of --listen]
     #[arg(long, value_name = "URL", conflicts_with = "ready")]
     url: Option<Url>,
-    /// Check that the server is ready for traffic (/readyz), not only that the process is alive
+    /// Check that the server is useful to clients (/readyz), not only that the process is alive
     #[arg(long)]
     ready: bool,
     /// Where the server listens; the first address is checked, over loopback if it is a wildcard

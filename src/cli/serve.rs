@@ -4,12 +4,13 @@ use std::io::Write as _;
 
 use super::outcome::{CommandError, Ended};
 use super::signals;
-use crate::app::App;
+use crate::app::{App, forbid_core_dumps};
 use crate::config::{Overrides, Settings};
 use wheelport_runtime::{Clock, Tasks};
 
 /// Runs the proxy until a signal.
 pub(super) async fn run(overrides: Overrides) -> Result<Ended, CommandError> {
+    forbid_core_dumps();
     let settings = Settings::load(overrides).map_err(CommandError::usage)?;
     let stop = signals::until_stopped().map_err(CommandError::start)?;
     let tasks = Tasks::new();

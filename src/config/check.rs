@@ -31,6 +31,9 @@ fn complaint(settings: &Settings) -> Option<String> {
     if let Some(unknown) = publishers.routes().find(|name| routes.iter().all(|route| *route.name != **name)) {
         return Some(format!("a [[publisher]] names the route `{unknown}`, which is not configured"));
     }
+    if let Some(text) = exposed_to_uploads(settings) {
+        return Some(text);
+    }
     let idle = |route: &&RouteSettings| route.publish_aws.is_some() && route.upload == UploadPolicy::Off;
     if let Some(route) = routes.iter().find(idle) {
         return Some(format!("route `{}`: publish_role_arn is of no use as long as upload is \"off\"", route.name));
@@ -42,4 +45,18 @@ fn complaint(settings: &Settings) -> Option<String> {
         return Some("[cache] stale_if_error may be at most 7d".to_owned());
     }
     None
+}
+
+/// Anonymous uploads on an address that others reach take a second word.
+fn exposed_to_uploads(settings: &Settings) -> Option<String> {
+    let anonymous = settings.routes.iter().find(|route| route.upload == UploadPolicy::Anonymous)?;
+    let reachable = settings.listen.iter().find(|address| !address.ip().to_canonical().is_loopback())?;
+    (!settings.allow_anonymous_uploads).then(|| {
+        format!(
+            "route `{}`: with upload = \"anonymous\" on {reachable}, everyone who reaches that address can publish; use \
+             upload = \"token\" with a [[publisher]], listen on 127.0.0.1, or, if the network keeps all others out, give \
+             --allow-anonymous-uploads (WHEELPORT_ALLOW_ANONYMOUS_UPLOADS=true)",
+            anonymous.name
+        )
+    })
 }

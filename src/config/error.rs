@@ -7,8 +7,8 @@ use std::path::PathBuf;
 pub(crate) enum ConfigError {
     #[error("the configuration file {} cannot be read: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("the configuration file {}: {source}", path.display())]
-    Malformed { path: PathBuf, source: Box<toml::de::Error> },
+    #[error("the configuration file {}, {place}", path.display())]
+    Malformed { path: PathBuf, place: String },
     /// Settings that do not fit together.
     #[error("{0}")]
     Inconsistent(String),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 use url::Url;
@@ -13,8 +13,7 @@ use crate::cache::CacheSettings;
 use crate::control::{AccountId, AwsSettings, DomainName, RegionName, RepositoryName, RoleArn};
 use crate::flow::UploadSettings;
 use crate::upstream::ClientSettings;
-use crate::web::PublisherTable;
-use crate::web::UploadPolicy;
+use crate::web::{PublisherTable, SecretDigest, UploadPolicy};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -22,6 +21,8 @@ pub(super) struct ConfigurationFile {
     #[serde(deserialize_with = "one_or_many")]
     pub(super) listen: Vec<SocketAddr>,
     pub(super) ops_listen: Option<SocketAddr>,
+    pub(super) ops_secret_file: Option<PathBuf>,
+    pub(super) metrics_secret_file: Option<PathBuf>,
     pub(super) aws: AwsSettings,
     pub(super) route: Vec<RouteTable>,
     pub(super) cache: CacheSettings,
@@ -51,7 +52,49 @@ pub(super) struct RouteTable {
 
 pub(super) fn read(path: &Path) -> Result<ConfigurationFile, ConfigError> {
     let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    toml::from_str(&text).map_err(|source| ConfigError::Malformed { path: path.to_owned(), source: Box::new(source) })
+    toml::from_str(&text).map_err(|error| ConfigError::Malformed { path: path.to_owned(), place: place(&error, &text) })
+}
+
+/// A secret that a file holds.
+pub(super) fn secret(path: Option<&Path>) -> Result<Option<SecretDigest>, ConfigError> {
+    let Some(path) = path else { return Ok(None) };
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    match SecretDigest::of(&text) {
+        Some(secret) => Ok(Some(secret)),
+        None => Err(ConfigError::Inconsistent(format!("{} holds no secret", path.display()))),
+    }
+}
+
+/// What is wrong and where. The parser would show the whole line, and with it a password; only its key is shown here,
+/// and of what is wrong as much as holds no value.
+fn place(error: &toml::de::Error, text: &str) -> String {
+    let Some(span) = error.span() else { return without_value(error.message()) };
+    let before = text.get(..span.start).unwrap_or_default();
+    let (line, begins) = (before.matches('\n').count() + 1, before.rfind('\n').map_or(0, |end| end + 1));
+    let key = text[begins..].lines().next().and_then(|line| line.split_once('=')).map(|(key, _)| key.trim());
+    let key =
+        key.filter(|key| key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')));
+    match key {
+        Some(key) if may_be_secret(key) && !error.message().starts_with("unknown field") => {
+            format!("line {line}: `{key}` cannot be used (its value is not shown, because it may be secret)")
+        }
+        Some(key) => format!("line {line}, `{key}`: {}", without_value(error.message())),
+        None => format!("line {line}: {}", without_value(error.message())),
+    }
+}
+
+fn may_be_secret(key: &str) -> bool {
+    ["proxy", "external_id", "token_sha256"].contains(&key)
+        || ["secret", "password", "credential"].iter().any(|part| key.contains(part))
+}
+
+/// `invalid type: string "…", expected a size` and `not a URL: "…"` without the value.
+fn without_value(message: &str) -> String {
+    let kind = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    let Some((value, expected)) = kind.and_then(|rest| rest.rsplit_once(", expected ")) else {
+        return message.split_once(": \"").map_or(message, |(what, _)| what).to_owned();
+    };
+    format!("expected {expected}, not a value of type {}", value.split([' ', '`', '"']).next().unwrap_or_default())
 }
 
 fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {

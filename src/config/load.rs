@@ -8,7 +8,7 @@ use super::file::{self, ConfigurationFile};
 use super::overrides::Overrides;
 use super::routes;
 use super::settings::{DEFAULT_LISTEN, Settings};
-use crate::web::Publishers;
+use crate::web::{OperatorSecrets, Publishers};
 
 const DEFAULT_CACHE_DIR: &str = "wheelport-cache";
 
@@ -24,11 +24,17 @@ impl Settings {
 }
 
 pub(super) fn compose(mut file: ConfigurationFile, overrides: Overrides) -> Result<Settings, ConfigError> {
+    let allow_anonymous_uploads = overrides.allow_anonymous_uploads;
     overrides.apply(&mut file)?;
     let (routes, default_route) = routes::complete(file.route, &file.aws)?;
     let settings = Settings {
         listen: if file.listen.is_empty() { vec![DEFAULT_LISTEN] } else { file.listen },
         ops_listen: file.ops_listen,
+        operators: OperatorSecrets {
+            operations: file::secret(file.ops_secret_file.as_deref())?,
+            metrics: file::secret(file.metrics_secret_file.as_deref())?,
+        },
+        allow_anonymous_uploads,
         routes,
         default_route,
         cache_dir: file.cache.dir.take().unwrap_or_else(|| PathBuf::from(DEFAULT_CACHE_DIR)),

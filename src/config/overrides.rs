@@ -42,6 +42,9 @@ pub(crate) struct Overrides {
     /// Who may publish
     #[arg(long, value_name = "WHO", env = "WHEELPORT_UPLOAD")]
     pub(crate) upload: Option<UploadPolicy>,
+    /// Let everyone who reaches this server publish where `upload` is `anonymous`, also from other machines
+    #[arg(long, env = "WHEELPORT_ALLOW_ANONYMOUS_UPLOADS")]
+    pub(crate) allow_anonymous_uploads: bool,
     /// Directory for cached pages, files and core metadata [default: ./wheelport-cache]
     #[arg(long, value_name = "DIR", env = "WHEELPORT_CACHE_DIR")]
     pub(crate) cache_dir: Option<PathBuf>,

@@ -11,9 +11,8 @@ use crate::cache::CacheSettings;
 use crate::control::{AccountId, AwsSettings, DomainName, RepositoryName};
 use crate::flow::UploadSettings;
 use crate::upstream::ClientSettings;
-use crate::web::Publishers;
-use crate::web::{Cidr, HostPattern, UploadPolicy};
-use wheelport_runtime::HumanDuration;
+use crate::web::{Cidr, HostPattern, OperatorSecrets, Publishers, UploadPolicy};
+use wheelport_runtime::{HumanDuration, Size};
 
 /// Where the proxy listens by default.
 pub(crate) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -25,6 +24,10 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// Address for metrics and status; without it neither is served.
     pub ops_listen: Option<SocketAddr>,
+    /// What operators have to present.
+    pub operators: OperatorSecrets,
+    /// Whether anonymous uploads are wanted on addresses that others reach.
+    pub allow_anonymous_uploads: bool,
     pub routes: Vec<RouteSettings>,
     /// The position of the default route.
     pub default_route: Option<usize>,
@@ -65,8 +68,12 @@ pub struct ServerSettings {
     pub allowed_hosts: Vec<HostPattern>,
     /// Proxies whose forwarded headers are believed.
     pub trusted_proxies: Vec<Cidr>,
-    /// Further connections wait until one ends.
+    /// The memory from which buffers, parsing and the index take their shares.
+    pub memory: Option<Size>,
+    /// Connections of clients at the same time, as far as memory and file descriptors suffice.
     pub max_connections: usize,
+    /// Connections of one address at the same time.
+    pub max_connections_per_address: Option<usize>,
     /// How long a connection may stay open without a byte of a request.
     pub idle_timeout: HumanDuration,
     /// How long a client may take from the first byte of a request to the end of its headers.
@@ -85,7 +92,9 @@ impl Default for ServerSettings {
             public_url: None,
             allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
+            memory: None,
             max_connections: 10_000,
+            max_connections_per_address: None,
             idle_timeout: HumanDuration::secs(75),
             header_timeout: HumanDuration::secs(10),
             write_timeout: HumanDuration::secs(60),

@@ -105,6 +105,68 @@ fn settings_that_contradict_each_other_come_with_a_remedy() -> TestResult {
     Ok(())
 }
 
+#[test]
+fn a_file_that_cannot_be_read_shows_no_secret() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("wheelport.toml");
+    let told = |text: &str| -> std::io::Result<String> {
+        std::fs::write(&path, text)?;
+        let over = Overrides { config: Some(path.clone()), ..Overrides::default() };
+        Ok(Settings::load(over).map_or_else(|error| error.to_string(), |_| "accepted".to_owned()))
+    };
+    for (text, parts) in [
+        ("\n[upstream]\nproxy = \"socks5://u:hunter2@proxy.internal\"", ["line 3", "`proxy`"]),
+        ("[upstream]\nproxy = \"http://u:hunter2@proxy.internal", ["line 2", "`proxy`"]),
+        ("[upstream]\nproxy = [\"hunter2\"]", ["line 2", "`proxy`"]),
+        ("[upstream]\npassword = \"hunter2\"", ["`password`", "unknown field `password`"]),
+        ("[aws]\nexternal_id = { a = \"hunter2\" }", ["line 2", "`external_id`"]),
+        ("[[publisher]]\nname = \"ci\"\ntoken_sha256 = [\"hunter2\"]", ["line 3", "`token_sha256`"]),
+        (
+            "[[publisher]]\nname = \"ci\"\ntoken_sha256 = \"hunter2\"\n[[route]]\ndomain = \"acme\"\nrepository = \"r1\"",
+            ["[[publisher]] `ci`", "sha256sum"],
+        ),
+        ("[cache]\nmemory = [\"hunter2\"]", ["line 2, `memory`", "a size such as"]),
+        ("[cache]\nprefetch = \"hunter2\"", ["line 2, `prefetch`", "a boolean"]),
+        ("[server]\npublic_url = \"hunter2\"", ["line 2", "`public_url`"]),
+        ("hunter2", ["line 1", ""]),
+    ] {
+        let told = told(text)?;
+        assert!(!told.contains("hunter2"), "{told}");
+        assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+    }
+    Ok(())
+}
+
+#[test]
+fn secrets_of_operators_come_from_files() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("secret");
+    let file = format!("ops_secret_file = {path:?}\n{ROUTE}");
+    assert!(refusal(&file, Overrides::default()).contains("cannot be read"));
+    std::fs::write(&path, " \n")?;
+    assert!(refusal(&file, Overrides::default()).contains("holds no secret"));
+    std::fs::write(&path, "hunter2\n")?;
+    let settings = from(&file, Overrides::default())?;
+    assert!(settings.operators.operations.is_some() && settings.operators.metrics.is_none());
+    assert!(!format!("{settings:?}").contains("hunter2"));
+    Ok(())
+}
+
+#[test]
+fn anonymous_uploads_on_an_address_that_others_reach_take_a_second_word() -> TestResult {
+    let route = format!("{ROUTE}upload = \"anonymous\"\n");
+    for listen in ["127.0.0.1:8080", "[::1]:8080"] {
+        from(&format!("listen = \"{listen}\"\n{route}"), Overrides::default())?;
+    }
+    for listen in ["0.0.0.0:8080", "[::]:8080", "10.0.0.1:80", "[::ffff:10.0.0.1]:80"] {
+        let file = format!("listen = [\"127.0.0.1:1\", \"{listen}\"]\n{route}");
+        let text = refusal(&file, Overrides::default());
+        assert!(text.contains("--allow-anonymous-uploads") && text.contains("route `main`"), "{text}");
+        from(&file, Overrides { allow_anonymous_uploads: true, ..Overrides::default() })?;
+    }
+    Ok(())
+}
+
 const ROUTE: &str = "[[route]]\nname = \"main\"\ndomain = \"acme\"\nrepository = \"r1\"\n";
 const ROLE: &str = "publish_role_arn = \"arn:aws:iam::111122223333:role/publish\"\n";
 
@@ -175,6 +237,7 @@ fn every_flag_reaches_its_setting() -> TestResult {
         "--profile=packages",
         "--role-arn=arn:aws:iam::111122223333:role/read",
         "--upload=anonymous",
+        "--allow-anonymous-uploads",
         "--cache-dir=/var/cache/wheelport",
         "--cache-max-size=2GiB",
         "--public-url=https://packages.invalid/",
@@ -192,6 +255,7 @@ fn every_flag_reaches_its_setting() -> TestResult {
     assert_eq!(route.aws.region.as_ref().map(RegionName::as_str), Some("eu-central-1"));
     assert_eq!(route.aws.profile.as_deref(), Some("packages"));
     assert_eq!(route.aws.role_arn.as_ref().map(RoleArn::as_str), Some("arn:aws:iam::111122223333:role/read"));
+    assert!(settings.allow_anonymous_uploads);
     assert_eq!(settings.cache_dir, std::path::Path::new("/var/cache/wheelport"));
     assert_eq!(settings.cache.max_size, Size::gib(2));
     assert_eq!(settings.server.public_url.as_ref().and_then(url::Url::host_str), Some("packages.invalid"));

@@ -74,6 +74,11 @@ impl FileService {
         Self { pages, entries, blobs, downloader, checker }
     }
 
+    /// Bytes in buffers on their way to clients.
+    pub(super) fn buffered(&self) -> u64 {
+        self.blobs.buffers().held()
+    }
+
     /// Opens a file. `needs_body` says whether a response about content with this digest carries bytes; where it does
     /// not, a file that is not stored is described from the index instead of being fetched.
     pub fn open(

@@ -112,6 +112,15 @@ const fn role_served(role: Role) -> Served {
     }
 }
 
+/// Memory for what the services hold, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct FlowMemory {
+    /// For records of the index.
+    pub records: u64,
+    /// For buffers that files pass through on their way to clients.
+    pub buffers: u64,
+}
+
 /// The services over one cache. Cheap to clone.
 #[derive(Clone)]
 pub struct Flow {
@@ -126,11 +135,11 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// The services over a cache directory; `memory` is for the records of the index, in bytes.
+    /// The services over a cache directory.
     pub fn new(
         disk: Arc<Disk>,
         settings: &CacheSettings,
-        memory: u64,
+        memory: FlowMemory,
         uploads: UploadSettings,
         clock: Clock,
         tasks: Tasks,
@@ -138,8 +147,9 @@ impl Flow {
         let lifetimes =
             |policy| Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO };
         let persisted = || PersistedIndex::new(Arc::clone(&disk), clock.clone());
-        let (blobs, store) = (Blobs::new(Arc::clone(&disk)), MetadataStore::new(Arc::clone(&disk)));
-        let list_memory = memory / 100 * LIST_SHARE;
+        let (blobs, store) =
+            (Blobs::new(Arc::clone(&disk)).with_buffers(memory.buffers), MetadataStore::new(Arc::clone(&disk)));
+        let list_memory = memory.records / 100 * LIST_SHARE;
         let source = PageSource {
             persisted: persisted(),
             published: Published::open(Arc::clone(&disk), clock.clone()),
@@ -147,7 +157,7 @@ impl Flow {
             delisted: Delisted::default(),
             largest_wheel: disk.max_size(),
         };
-        let pages = PageService::new(source, memory - list_memory, lifetimes(settings.policy()), tasks.clone());
+        let pages = PageService::new(source, memory.records - list_memory, lifetimes(settings.policy()), tasks.clone());
         let source = ListSource { persisted: persisted() };
         let lists = ProjectListService::new(source, list_memory, lifetimes(settings.list_policy()), tasks.clone());
         let entries = IndexEntries::new(pages.clone(), blobs.clone());
@@ -176,6 +186,12 @@ impl Flow {
         self.disk.is_writable()
     }
 
+    /// Whether anything is cached that could be served without upstream. Right after the start, what an earlier process
+    /// cached counts as soon as it was measured.
+    pub fn holds_anything(&self) -> bool {
+        self.pages.bytes() + self.lists.bytes() + self.disk.used() > 0
+    }
+
     /// Starts no further work that no client waits for.
     pub fn begin_draining(&self) {
         self.prefetcher.stop();
@@ -187,6 +203,7 @@ impl Flow {
             records: self.pages.bytes() + self.lists.bytes(),
             disk: self.disk.used(),
             disk_limit: self.disk.max_size(),
+            buffers: self.files.buffered(),
             downloads: self.downloader.running() as u64,
             commit_failures: self.downloader.commit_failures(),
             damaged: self.disk.damaged(),
@@ -205,6 +222,8 @@ pub struct Figures {
     pub disk: u64,
     /// The limit of the files on disk.
     pub disk_limit: u64,
+    /// Buffers that files pass through on their way to clients.
+    pub buffers: u64,
     /// Downloads under way, as a number.
     pub downloads: u64,
     /// Fetched files that were served and could not be stored, as a number.

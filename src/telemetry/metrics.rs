@@ -68,6 +68,11 @@ struct KindLabel {
     kind: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
 /// Bucket bounds for the time to the headers of a response, in seconds.
 #[derive(Clone, Debug)]
 struct HeaderTimeBuckets;
@@ -92,6 +97,8 @@ pub struct Metrics {
     kinds: Arc<[KindMetrics]>,
     /// Connections open now.
     pub connections: Gauge,
+    refused_connections: Family<ReasonLabel, Counter>,
+    closed_connections: Family<ReasonLabel, Counter>,
     /// Requests in flight now, their bodies included.
     pub in_flight: Gauge,
 }
@@ -112,7 +119,20 @@ impl Default for Metrics {
         registry.register("sent_bytes", "Body bytes sent to clients", sent);
         registry.register("connections", "Open client connections", connections.clone());
         registry.register("requests_in_flight", "Requests in flight, bodies included", in_flight.clone());
-        Self { registry: Arc::new(Mutex::new(registry)), requests, kinds: Arc::new(kinds), connections, in_flight }
+        let (refused_connections, closed_connections) = (Family::default(), Family::default());
+        let help = "Connections that were refused because there were too many";
+        registry.register("connections_refused", help, refused_connections.clone());
+        let help = "Connections that were closed to make room";
+        registry.register("connections_closed_early", help, closed_connections.clone());
+        Self {
+            registry: Arc::new(Mutex::new(registry)),
+            requests,
+            kinds: Arc::new(kinds),
+            connections,
+            refused_connections,
+            closed_connections,
+            in_flight,
+        }
     }
 }
 
@@ -128,6 +148,16 @@ impl Metrics {
         let KindMetrics { seconds, sent } = &self.kinds[kind as usize];
         seconds.observe(elapsed.as_secs_f64());
         sent.clone()
+    }
+
+    /// Counts a connection that was refused.
+    pub fn connection_refused(&self, reason: &'static str) {
+        self.refused_connections.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a connection that gave way to others.
+    pub fn connection_closed_early(&self, reason: &'static str) {
+        self.closed_connections.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Everything in Prometheus' text format.

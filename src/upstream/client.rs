@@ -20,6 +20,7 @@ use super::address::{Endpoint, QuotaScope};
 use super::admission::Admission;
 use super::connect::{BoxError, ClientError, Connector};
 use super::error::{Unavailability, chain};
+use super::forbidden::EndpointHosts;
 use super::metrics::UpstreamMetrics;
 use super::rate_limiter::RateLimiter;
 use super::settings::ClientSettings;
@@ -35,6 +36,7 @@ pub struct Client {
 
 struct ClientInner {
     pool: Pool<Connector, RequestBody>,
+    endpoints: EndpointHosts,
     settings: ClientSettings,
     limits: Mutex<SharedLimits>,
     metrics: UpstreamMetrics,
@@ -61,12 +63,14 @@ pub(super) enum SendError {
 impl Client {
     /// Prepares TLS and the pool. Nothing is sent.
     pub fn new(settings: ClientSettings) -> Result<Self, ClientError> {
+        let endpoints = EndpointHosts::default();
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(settings.idle_timeout.get())
             .pool_max_idle_per_host(settings.max_in_flight)
-            .build(Connector::new(&settings)?);
-        let inner = ClientInner { pool, settings, limits: Mutex::default(), metrics: UpstreamMetrics::default() };
+            .build(Connector::new(&settings, &endpoints)?);
+        let inner =
+            ClientInner { pool, endpoints, settings, limits: Mutex::default(), metrics: UpstreamMetrics::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -82,6 +86,7 @@ impl Client {
 
     /// What all requests to this endpoint's origin share, whichever route they are for.
     pub(super) fn admission(&self, endpoint: &Endpoint) -> Arc<Admission> {
+        self.inner.endpoints.add(endpoint.base().host_str().unwrap_or_default());
         let settings = &self.inner.settings;
         let mut limits = self.inner.limits.lock();
         let rate = limits.rates.entry(endpoint.quota_scope()).or_insert_with(|| Arc::new(RateLimiter::new(settings)));

@@ -22,6 +22,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tower::Service;
 
+use super::forbidden::{CheckedResolver, EndpointHosts};
 use super::settings::ClientSettings;
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -49,14 +50,12 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(settings: &ClientSettings) -> Result<Self, ClientError> {
+    pub(super) fn new(settings: &ClientSettings, endpoints: &EndpointHosts) -> Result<Self, ClientError> {
         let limit = settings.connect_timeout.get();
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(Duration::from_mins(1)));
-        // Divided among the addresses of a name, so that one dead address does not use up the time of the others.
-        tcp.set_connect_timeout(Some(limit));
+        let mut tcp = HttpConnector::new_with_resolver(CheckedResolver::new(endpoints.clone()));
+        let mut direct = HttpConnector::new();
+        configure(&mut tcp, limit);
+        configure(&mut direct, limit);
         let proxy = settings
             .proxy
             .as_ref()
@@ -65,9 +64,17 @@ impl Connector {
             .with_tls_config(tls_config(settings.ca_file.as_deref())?)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(TcpConnector { tcp, proxy });
+            .wrap_connector(TcpConnector { tcp, direct, proxy, endpoints: endpoints.clone() });
         Ok(Self { tls, limit })
     }
+}
+
+fn configure<R>(tcp: &mut HttpConnector<R>, limit: Duration) {
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(Duration::from_mins(1)));
+    // Divided among the addresses of a name, so that one dead address does not use up the time of the others.
+    tcp.set_connect_timeout(Some(limit));
 }
 
 impl Service<Uri> for Connector {
@@ -95,8 +102,11 @@ impl Service<Uri> for Connector {
 /// Only https targets go through the proxy; a plain http target is a local emulator.
 #[derive(Clone)]
 struct TcpConnector {
-    tcp: HttpConnector,
+    tcp: HttpConnector<CheckedResolver>,
+    /// To the proxy, which is configured and may be anywhere.
+    direct: HttpConnector,
     proxy: Option<Arc<Matcher>>,
+    endpoints: EndpointHosts,
 }
 
 impl Service<Uri> for TcpConnector {
@@ -109,11 +119,14 @@ impl Service<Uri> for TcpConnector {
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
+        if let Err(forbidden) = self.endpoints.check_literal(target.host().unwrap_or_default()) {
+            return Box::pin(async move { Err(forbidden.into()) });
+        }
         let Some(proxy) = self.proxy.as_ref().and_then(|proxy| proxy.intercept(&target)) else {
             let connecting = self.tcp.call(target);
             return Box::pin(async move { Ok(connecting.await?) });
         };
-        let mut tunnel = Tunnel::new(proxy.uri().clone(), self.tcp.clone());
+        let mut tunnel = Tunnel::new(proxy.uri().clone(), self.direct.clone());
         if let Some(credentials) = proxy.basic_auth() {
             tunnel = tunnel.with_auth(credentials.clone());
         }
@@ -156,7 +169,8 @@ mod tests {
     use super::*;
 
     fn with_ca_file(path: PathBuf) -> Result<Connector, ClientError> {
-        Connector::new(&ClientSettings { ca_file: Some(path), ..ClientSettings::default() })
+        let settings = ClientSettings { ca_file: Some(path), ..ClientSettings::default() };
+        Connector::new(&settings, &EndpointHosts::default())
     }
 
     #[test]
@@ -172,5 +186,25 @@ mod tests {
         assert!(error(&path).contains("no certificate"));
         std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").expect("a file");
         assert!(error(&path).contains("ca.pem"));
+    }
+
+    #[tokio::test]
+    async fn a_host_that_upstream_names_is_never_this_machine() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let endpoints = EndpointHosts::default();
+        let connector = Connector::new(&ClientSettings::default(), &endpoints).expect("a connector");
+        let connect = async |host: &str| {
+            let target = format!("http://{host}:{port}/").parse().expect("an address");
+            connector.clone().call(target).await.map(drop).map_err(|error| crate::upstream::error::chain(&*error))
+        };
+        for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0", "127.1"] {
+            let refused = connect(host).await.expect_err("this machine");
+            assert!(refused.contains("no host that upstream names"), "{host}: {refused}");
+        }
+        endpoints.add("127.0.0.1");
+        for host in ["127.0.0.1", "localhost"] {
+            assert_eq!(connect(host).await, Ok(()), "{host}");
+        }
     }
 }

@@ -19,8 +19,8 @@ use super::client::{RequestBody, SendError};
 use super::error::{Malformed, Unavailability, UpstreamError, Witness};
 use super::retry::{AttemptFailure, MAX_RETRY_AFTER, RetryDecision, RetryState, retry_after};
 use super::{RequestKind, Upstream, UpstreamInner};
+use crate::redact::hide_secrets;
 use crate::token::{Token, TokenHandle};
-use wheelport_index::shortened;
 use wheelport_runtime::{Priority, sabotaged};
 
 /// The name of this program in the logs of upstream.
@@ -376,11 +376,12 @@ fn unavailable(reason: Unavailability, retry_after: Option<Duration>) -> Upstrea
     UpstreamError::Unavailable { reason, retry_after: retry_after.map(|wait| wait.min(MAX_RETRY_AFTER)) }
 }
 
-/// The message of a refusal, as CodeArtifact words it: `{"message": "…"}`. Bounded, without control characters.
+/// The message of a refusal, as CodeArtifact words it: `{"message": "…"}`. On one line of bounded length, and without
+/// what looks secret: an upstream may repeat the token.
 pub(super) fn refusal_message(body: &[u8]) -> Option<String> {
     let value: serde_json::Value = serde_json::from_slice(body).ok()?;
     let message = value.get("message").or_else(|| value.get("Message"))?.as_str()?;
-    Some(shortened(message, LONGEST_MESSAGE).into_owned())
+    Some(hide_secrets(message, LONGEST_MESSAGE))
 }
 
 #[cfg(test)]
@@ -418,5 +419,11 @@ mod tests {
             Some("User: x is not[31m authorized")
         );
         assert_eq!(refusal_message(b"<html>"), None);
+        let token = format!("eyJ2ZXIiOjEs{}", "aB3-_".repeat(20));
+        let echo = format!("{{\"message\": \"no: <token>{token}</token> Basic YXdzOmE= bearer:x\"}}");
+        assert_eq!(
+            refusal_message(echo.as_bytes()).as_deref(),
+            Some("no: <token>[hidden]</token> Basic [hidden] bearer:[hidden]")
+        );
     }
 }

@@ -29,6 +29,7 @@ mod exchange;
 mod fair_limiter;
 mod fair_queue;
 mod file;
+mod forbidden;
 mod metrics;
 mod page;
 mod publish;

@@ -1,14 +1,14 @@
 //! Bodies of responses.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use prometheus_client::metrics::counter::Counter;
 
-use super::timeout_stream::Responding;
+use super::connection_phase::Responding;
 use crate::flow::FileStream;
 use crate::telemetry::GaugeGuard;
 
@@ -49,7 +49,7 @@ impl ResponseBody {
         self.counting = Some((sent, in_flight));
     }
 
-    /// Tells the connection when this is done.
+    /// Tells the connection when this is done. From now on a chunk comes only when the client has taken the one before.
     pub(super) fn until_done(&mut self, responding: Responding) {
         self.responding = Some(responding);
     }
@@ -75,14 +75,25 @@ impl http_body::Body for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = match &mut self.content {
+        let this = &mut *self;
+        let polled = match &mut this.content {
             BodyContent::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            BodyContent::Stream(body) => Pin::new(body).poll_frame(context),
+            BodyContent::Stream(body) => {
+                if let Some(responding) = &this.responding {
+                    ready!(responding.poll_taken(context));
+                }
+                Pin::new(body).poll_frame(context)
+            }
         };
-        if let (Poll::Ready(Some(Ok(frame))), Some((sent, _))) = (&polled, &self.counting)
-            && let Some(data) = frame.data_ref()
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref().filter(|data| !data.is_empty())
         {
-            sent.inc_by(data.len() as u64);
+            if let Some((sent, _)) = &this.counting {
+                sent.inc_by(data.len() as u64);
+            }
+            if let Some(responding) = &this.responding {
+                responding.hand_over();
+            }
         }
         polled
     }

@@ -94,7 +94,8 @@ impl Name {
     }
 }
 
-/// One entry of `allowed_hosts`: a name or address, `*.suffix` for every name below one, or `*` for all.
+/// One entry of `allowed_hosts`: a name or address, `*.suffix` for every name below one, `*` for all, or `private` for
+/// what is allowed where nothing is configured.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct HostPattern(Pattern);
@@ -102,6 +103,8 @@ pub struct HostPattern(Pattern);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Pattern {
     Any,
+    /// Every name and address that no public name can be.
+    Private,
     Exact(Name),
     /// With its leading dot.
     Below(String),
@@ -109,7 +112,7 @@ enum Pattern {
 
 /// An entry of `allowed_hosts` that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a host name, an address, '*.suffix' or '*'; it has neither scheme nor port")]
+#[error("'{0}' is not a host name, an address, '*.suffix', 'private' or '*'; it has neither scheme nor port")]
 pub struct InvalidHostPattern(String);
 
 impl FromStr for HostPattern {
@@ -119,6 +122,9 @@ impl FromStr for HostPattern {
         let invalid = || InvalidHostPattern(excerpt(raw));
         if raw == "*" {
             return Ok(Self(Pattern::Any));
+        }
+        if raw == "private" {
+            return Ok(Self(Pattern::Private));
         }
         if let Some(suffix) = raw.strip_prefix("*.") {
             return match Name::parse(suffix) {
@@ -144,6 +150,7 @@ impl HostPattern {
     fn covers(&self, name: &Name) -> bool {
         match (&self.0, name) {
             (Pattern::Any, _) => true,
+            (Pattern::Private, name) => name.is_private(),
             (Pattern::Exact(known), name) => known == name,
             (Pattern::Below(suffix), Name::Domain(name)) => name.ends_with(suffix.as_str()),
             (Pattern::Below(_), Name::Address(_)) => false,
@@ -195,9 +202,24 @@ impl HostPolicy {
             }
     }
 
+    /// As [`HostPolicy::check`], for the listener for operations, which also answers to every name that no public name
+    /// can be, and to every address.
+    pub(super) fn check_operator(&self, headers: &HeaderMap, target: Option<&str>) -> Result<Host, Refusal> {
+        self.check_by(headers, target, |name| name.is_private() || self.answers_to(name))
+    }
+
     /// The host of a request, if it is one of ours. `target` is the authority of a request target in absolute form;
     /// where there is one, the `Host` header has to agree with it.
     pub(super) fn check(&self, headers: &HeaderMap, target: Option<&str>) -> Result<Host, Refusal> {
+        self.check_by(headers, target, |name| self.answers_to(name))
+    }
+
+    fn check_by(
+        &self,
+        headers: &HeaderMap,
+        target: Option<&str>,
+        is_ours: impl FnOnce(&Name) -> bool,
+    ) -> Result<Host, Refusal> {
         let mut given = headers.get_all(HOST).into_iter();
         let (Some(header), None) = (given.next(), given.next()) else { return Err(Refusal::BadHost) };
         let raw = header.to_str().map_err(|_| Refusal::BadHost)?;
@@ -205,7 +227,7 @@ impl HostPolicy {
         if target.is_some_and(|target| !target.eq_ignore_ascii_case(raw)) && !sabotaged("absolute-form") {
             return Err(Refusal::BadHost);
         }
-        if self.answers_to(&host.name) || sabotaged("host-check") {
+        if is_ours(&host.name) || sabotaged("host-check") {
             Ok(host)
         } else {
             Err(Refusal::HostNotAllowed { host: excerpt(raw) })

@@ -86,13 +86,26 @@ pub fn handle(site: &Arc<Site>, peer: PeerInfo, request: http::Request<Body>) ->
     }
 }
 
+/// The response to a request on a connection that there is no place for. Probes get their response all the same: a
+/// server that has much to do is alive.
+pub(super) fn refuse(site: &Arc<Site>, peer: PeerInfo, refusal: Refusal, request: http::Request<Body>) -> Response {
+    let in_flight = GaugeGuard::new(&site.metrics.in_flight);
+    let (mut context, _, _) = RequestContext::new(site, peer, request);
+    let found = health(site, &mut context).ok_or_else(|| refusal.into());
+    respond(site, &context, found, in_flight)
+}
+
+/// What a probe gets, if this is one.
+fn health(site: &Site, context: &mut RequestContext) -> Option<Found> {
+    let health = ops::health(site, context.path()).filter(|_| context.is_read())?;
+    context.kind = ResponseKind::Health;
+    Some(Found::Health(health))
+}
+
 /// Looks up what a request is about.
 fn find(site: &Arc<Site>, context: &mut RequestContext, credentials: HeaderMap, body: Body) -> Eventual<Found> {
-    if context.is_read()
-        && let Some(health) = ops::health(site, context.path())
-    {
-        context.kind = ResponseKind::Health;
-        return Eventual::Now(Ok(Found::Health(health)));
+    if let Some(health) = health(site, context) {
+        return Eventual::Now(Ok(health));
     }
     match admit(site, context) {
         Ok(target) if context.is_read() => find_to_read(site, context, &target),

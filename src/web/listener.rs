@@ -1,8 +1,10 @@
 //! The accept loop: a bounded number of connections with time limits, and a drain.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::os::fd::AsFd as _;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,38 +16,39 @@ use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
-use prometheus_client::metrics::gauge::Gauge;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::body::ResponseBody;
+use super::connection_phase::{ConnectionPhase, GiveWay, HeaderMemory};
+use super::connections::{Connections, Seat};
 use super::context::PeerInfo;
-use super::handle::handle;
-use super::timeout_stream::{ConnectionPhase, TimeoutStream, Timeouts};
+use super::handle::{handle, refuse};
+use super::refusal::Refusal;
+use super::timeout_stream::{TimeoutStream, Timeouts};
 use super::{Response, Site, ops};
-use crate::telemetry::{GaugeGuard, Metrics};
 use wheelport_runtime::Tasks;
 
 /// The longest headers of a request in bytes; clients send a few hundred.
-const MAX_HEADERS: usize = 64 << 10;
+const MAX_HEADERS: usize = 32 << 10;
 /// The pause after the process ran out of file descriptors.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-
-/// Limits of a listener.
-#[derive(Clone, Copy)]
-pub struct ListenerSettings {
-    /// Connections at the same time; more wait in the kernel's queue.
-    pub max_connections: usize,
-    pub timeouts: Timeouts,
-}
+/// Connections beyond the limits that get a response at the same time; more are closed without one.
+const MAX_REFUSALS: usize = 64;
+/// How long a connection beyond the limits may take for each step.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// The system's buffer for what is sent, in bytes, where there are many connections. The system doubles it.
+const SMALL_SEND_BUFFER: u32 = 32 << 10;
 
 /// Who handles the requests of a listener.
 #[derive(Clone)]
 enum Handler {
     /// The proxy.
     Proxy(Arc<Site>),
+    /// No one: there are too many connections.
+    Refusing(Arc<Site>, Refusal),
     /// The router for operations.
     Operations(Router),
 }
@@ -81,6 +84,11 @@ impl Service<hyper::Request<Incoming>> for ConnectionService {
                     Ok(response)
                 })),
             },
+            Handler::Refusing(site, refusal) => {
+                let mut response = refuse(site, self.peer, refusal.clone(), request);
+                response.body_mut().until_done(responding);
+                Either::Left(ready(Ok(response)))
+            }
             Handler::Operations(router) => {
                 let (router, mut request) = (router.clone(), request);
                 request.extensions_mut().insert(ConnectInfo(self.peer.address));
@@ -98,89 +106,135 @@ impl Service<hyper::Request<Incoming>> for ConnectionService {
 pub struct Listener {
     socket: TcpListener,
     handler: Handler,
-    settings: ListenerSettings,
-    permits: Arc<Semaphore>,
-    connections: Gauge,
+    timeouts: Timeouts,
+    connections: Arc<Connections>,
+    /// For connections beyond a client's share, and for those beyond what the server can serve: the one kind cannot
+    /// keep the other from its response.
+    refusals: [Arc<Semaphore>; 2],
 }
 
 impl Listener {
     /// A listener of the proxy.
-    pub fn proxy(socket: TcpListener, site: &Arc<Site>, settings: ListenerSettings) -> Self {
-        Self::new(socket, Handler::Proxy(Arc::clone(site)), settings, &site.metrics)
+    pub fn proxy(socket: TcpListener, site: &Arc<Site>, connections: &Arc<Connections>, timeouts: Timeouts) -> Self {
+        Self::new(socket, Handler::Proxy(Arc::clone(site)), connections, timeouts)
     }
 
     /// A listener for operations: metrics, status, purge.
-    pub fn operations(socket: TcpListener, site: &Arc<Site>, settings: ListenerSettings) -> Self {
-        Self::new(socket, Handler::Operations(ops::router(Arc::clone(site))), settings, &site.metrics)
+    pub fn operations(
+        socket: TcpListener,
+        site: &Arc<Site>,
+        connections: &Arc<Connections>,
+        timeouts: Timeouts,
+    ) -> Self {
+        Self::new(socket, Handler::Operations(ops::router(Arc::clone(site))), connections, timeouts)
     }
 
-    fn new(socket: TcpListener, handler: Handler, settings: ListenerSettings, metrics: &Metrics) -> Self {
-        let permits = Arc::new(Semaphore::new(settings.max_connections));
-        Self { socket, handler, settings, permits, connections: metrics.connections.clone() }
+    fn new(socket: TcpListener, handler: Handler, connections: &Arc<Connections>, timeouts: Timeouts) -> Self {
+        let refusals = [(); 2].map(|()| Arc::new(Semaphore::new(MAX_REFUSALS)));
+        Self { socket, handler, timeouts, connections: Arc::clone(connections), refusals }
     }
 
     /// Accepts until `closing`, then waits for the connections, at most `drain`.
     pub async fn serve(self, closing: CancellationToken, drain: Duration) {
-        let connections = Tasks::new();
+        let tasks = Tasks::new();
         loop {
-            // A connection without a permit waits in the kernel's queue.
-            let permit = tokio::select! {
-                permit = Arc::clone(&self.permits).acquire_owned() => permit,
-                () = closing.cancelled() => break,
-            };
-            let Ok(permit) = permit else { break };
             let accepted = tokio::select! {
                 accepted = self.socket.accept() => accepted,
+                () = self.connections.headers_exceeded() => {
+                    self.connections.close_oldest_headers();
+                    continue;
+                }
                 () = closing.cancelled() => break,
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    let serving = self.connection(stream, peer, closing.clone());
-                    let counted = GaugeGuard::new(&self.connections);
-                    connections.spawn("connection", async move {
-                        let _held = (permit, counted);
-                        serving.await;
-                    });
-                }
+                Ok((stream, peer)) => match self.connections.admit(peer.ip()) {
+                    Ok(seat) => self.begin(&tasks, stream, peer, seat, &closing),
+                    Err(refusal) => self.refuse(&tasks, stream, peer, refusal),
+                },
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
+                    self.connections.close_idle();
                     tokio::time::sleep(EXHAUSTED_PAUSE).await;
                 }
             }
         }
         drop(self.socket);
-        connections.join(drain).await;
+        tasks.join(drain).await;
     }
 
-    fn connection(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        closing: CancellationToken,
-    ) -> impl Future<Output = ()> + use<> {
-        let (handler, settings) = (self.handler.clone(), self.settings);
-        async move {
-            let _ = stream.set_nodelay(true);
-            let phase = ConnectionPhase::new();
-            let stream = TimeoutStream::new(stream, settings.timeouts, phase.clone());
-            let service = ConnectionService { handler, peer: PeerInfo { address: peer }, phase };
-            let connection = http1::Builder::new()
-                .header_read_timeout(None)
-                .max_buf_size(MAX_HEADERS)
-                .serve_connection(TokioIo::new(stream), service);
+    fn begin(&self, tasks: &Tasks, stream: TcpStream, peer: SocketAddr, seat: Seat, closing: &CancellationToken) {
+        if self.connections.are_many() {
+            // Where it fails, the system's own limit holds.
+            let _ = limit_send_buffer(&stream);
+        }
+        let phase = seat.phase();
+        let connection = connection(stream, peer, self.handler.clone(), self.timeouts, phase.clone(), true);
+        let closing = closing.clone();
+        tasks.spawn("connection", async move {
+            let _seat = seat;
             let mut connection = pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
-                () = closing.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
+                how = phase.told() => match how {
+                    GiveWay::AtOnce => return,
+                    GiveWay::Politely => end_after_response(connection).await,
+                },
+                () = closing.cancelled() => end_after_response(connection).await,
             };
             if let Err(error) = ended {
                 tracing::debug!(client = %peer.ip(), %error, "a connection ended early");
             }
-        }
+        });
     }
+
+    /// Responds to the first request of a connection that there is no place for, so that its client learns why.
+    fn refuse(&self, tasks: &Tasks, stream: TcpStream, peer: SocketAddr, refusal: Refusal) {
+        let Handler::Proxy(site) = &self.handler else { return };
+        let [of_clients, of_server] = &self.refusals;
+        let permits = if refusal == Refusal::TooManyConnectionsOfClient { of_clients } else { of_server };
+        let Ok(permit) = Arc::clone(permits).try_acquire_owned() else { return };
+        let timeouts = Timeouts { idle: REFUSAL_TIMEOUT, header: REFUSAL_TIMEOUT, write: REFUSAL_TIMEOUT };
+        let phase = ConnectionPhase::new(HeaderMemory::new(usize::MAX));
+        let handler = Handler::Refusing(Arc::clone(site), refusal);
+        let connection = connection(stream, peer, handler, timeouts, phase, false);
+        tasks.spawn("refused connection", async move {
+            let _permit = permit;
+            let _ = connection.await;
+        });
+    }
+}
+
+type Connection = http1::Connection<TokioIo<TimeoutStream<TcpStream>>, ConnectionService>;
+
+fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    handler: Handler,
+    timeouts: Timeouts,
+    phase: ConnectionPhase,
+    keep_alive: bool,
+) -> Connection {
+    let _ = stream.set_nodelay(true);
+    let stream = TimeoutStream::new(stream, timeouts, phase.clone());
+    let service = ConnectionService { handler, peer: PeerInfo { address: peer }, phase };
+    http1::Builder::new()
+        .header_read_timeout(None)
+        .max_buf_size(MAX_HEADERS)
+        .keep_alive(keep_alive)
+        .serve_connection(TokioIo::new(stream), service)
+}
+
+/// Lets a response in flight finish; an idle connection ends at once.
+async fn end_after_response(mut connection: Pin<&mut Connection>) -> hyper::Result<()> {
+    connection.as_mut().graceful_shutdown();
+    connection.await
+}
+
+/// Bounds what the system holds of a response that its client does not take.
+fn limit_send_buffer(stream: &TcpStream) -> io::Result<()> {
+    // The option belongs to the socket, so it can be set through a second descriptor of it.
+    let socket = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
+    TcpSocket::from_std_stream(socket).set_send_buffer_size(SMALL_SEND_BUFFER)
 }
 
 /// The body of a request; most have none.

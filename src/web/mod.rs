@@ -11,6 +11,8 @@ mod access_log;
 mod address;
 mod body;
 mod conditional;
+mod connection_phase;
+mod connections;
 mod context;
 mod eventual;
 mod file;
@@ -22,6 +24,7 @@ mod index;
 mod listener;
 mod memo;
 mod negotiate;
+mod operator;
 mod ops;
 mod problem;
 mod publishers;
@@ -32,10 +35,12 @@ mod upload;
 
 pub use address::RouteNames;
 pub use body::ResponseBody;
+pub use connections::{ConnectionLimits, Connections};
 pub use context::PeerInfo;
 pub use guard::{Cidr, HostPattern, HostPolicy, UploadPolicy};
 pub use handle::{Handling, handle};
-pub use listener::{Listener, ListenerSettings};
+pub use listener::Listener;
+pub use operator::{OperatorSecrets, SecretDigest};
 pub use publishers::{PublisherTable, Publishers};
 pub use timeout_stream::Timeouts;
 
@@ -59,6 +64,7 @@ pub struct Site {
     representations: Representations,
     publishers: Publishers,
     hosts: HostPolicy,
+    operators: OperatorSecrets,
     trusted_proxies: Vec<Cidr>,
     public_url: Option<url::Url>,
     metrics: Metrics,
@@ -77,6 +83,8 @@ pub struct SiteParts {
     pub publishers: Publishers,
     /// The host names this server answers to.
     pub hosts: HostPolicy,
+    /// What operators have to present.
+    pub operators: OperatorSecrets,
     /// Proxies whose forwarded headers are believed.
     pub trusted_proxies: Vec<Cidr>,
     pub public_url: Option<url::Url>,
@@ -109,6 +117,7 @@ impl Site {
             representations: Representations::new(parts.memory, parts.tasks),
             publishers: parts.publishers,
             hosts: parts.hosts,
+            operators: parts.operators,
             trusted_proxies: parts.trusted_proxies,
             public_url: parts.public_url,
             metrics: parts.metrics,

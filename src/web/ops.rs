@@ -5,19 +5,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Query, Request, State};
+use axum::extract::{ConnectInfo, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::Site;
 use super::headers::NO_STORE;
+use super::{Site, operator};
 use wheelport_index::ProjectName;
-use wheelport_runtime::sabotaged;
 
 /// The routes of the listener for operations.
 pub(super) fn router(site: Arc<Site>) -> Router {
@@ -27,6 +26,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .route("/purge", post(purge))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&site), operator::admit))
         .layer(CatchPanicLayer::custom(|_| panicked()))
         .with_state(site)
 }
@@ -45,11 +45,11 @@ fn healthz() -> Response {
     probe(StatusCode::OK, "alive\n".into_response())
 }
 
-/// Whether this process is useful to clients.
+/// Whether this process is useful to clients. Says nothing that only operators may know.
 fn readyz(site: &Site) -> Response {
-    let status = Status::of(site);
-    let code = if status.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    probe(code, Json(status).into_response())
+    let readiness = Readiness::of(site);
+    let code = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    probe(code, Json(ReadinessReport::from(readiness)).into_response())
 }
 
 fn probe(code: StatusCode, mut response: Response) -> Response {
@@ -61,13 +61,83 @@ fn probe(code: StatusCode, mut response: Response) -> Response {
     response
 }
 
-/// What `readyz` and `status` say.
+/// How useful this process is to clients. An outage that the cache bridges is no reason to send clients elsewhere: the
+/// other replicas have the same outage, and perhaps less in their caches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Readiness {
+    Ready,
+    /// Useful, though not in every respect.
+    Degraded(&'static str),
+    /// Of no use to clients.
+    Unready(&'static str),
+}
+
+/// What readiness depends on.
+#[derive(Debug, Clone, Copy)]
+struct Ability {
+    draining: bool,
+    /// Routes with a usable token and a known endpoint.
+    able: usize,
+    routes: usize,
+    /// Whether anything is cached.
+    cached: bool,
+    /// Whether the cache directory can be written.
+    storage: bool,
+}
+
+impl Readiness {
+    fn of(site: &Site) -> Self {
+        let able = site.routes.iter().filter(|route| route.route.is_resolved() && route.route.token.state().usable);
+        Self::decide(Ability {
+            draining: site.draining.load(std::sync::atomic::Ordering::Relaxed),
+            able: able.count(),
+            routes: site.routes.len(),
+            cached: site.flow.holds_anything(),
+            storage: site.flow.storage_works(),
+        })
+    }
+
+    fn decide(ability: Ability) -> Self {
+        match ability {
+            Ability { draining: true, .. } => Self::Unready("the server is stopping"),
+            Ability { able: 0, cached: false, .. } => Self::Unready("upstream cannot be used, and nothing is cached"),
+            Ability { able: 0, .. } => Self::Degraded("upstream cannot be used; what is cached is served"),
+            Ability { able, routes, .. } if able < routes => Self::Degraded("some routes cannot use upstream"),
+            Ability { storage: false, .. } => Self::Degraded("the cache directory cannot be written"),
+            _ => Self::Ready,
+        }
+    }
+
+    fn is_ready(self) -> bool {
+        !matches!(self, Self::Unready(_))
+    }
+}
+
+/// What `readyz` says, and `status` too.
 #[derive(Serialize)]
-struct Status {
+struct ReadinessReport {
     ready: bool,
-    /// Why not, for people.
+    degraded: bool,
+    /// Why not, or why only in part, in general terms.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+}
+
+impl From<Readiness> for ReadinessReport {
+    fn from(readiness: Readiness) -> Self {
+        let reason = match readiness {
+            Readiness::Ready => None,
+            Readiness::Degraded(reason) | Readiness::Unready(reason) => Some(reason),
+        };
+        Self { ready: readiness.is_ready(), degraded: matches!(readiness, Readiness::Degraded(_)), reason }
+    }
+}
+
+/// What `status` says, to operators only.
+#[derive(Serialize)]
+struct Status {
+    #[serde(flatten)]
+    readiness: ReadinessReport,
     version: &'static str,
     routes: Vec<RouteStatus>,
 }
@@ -90,17 +160,8 @@ struct RouteStatus {
 
 impl Status {
     fn of(site: &Site) -> Self {
-        let routes: Vec<_> = site.routes.iter().map(|route| RouteStatus::of(&route.route)).collect();
-        let reason = if site.draining.load(std::sync::atomic::Ordering::Relaxed) {
-            Some("the server is stopping")
-        } else if !routes.iter().any(|route| route.token) {
-            Some("no usable CodeArtifact token; `wheelport check` finds out why")
-        } else if !site.flow.storage_works() {
-            Some("the cache directory cannot be written")
-        } else {
-            None
-        };
-        Self { ready: reason.is_none(), reason, version: env!("CARGO_PKG_VERSION"), routes }
+        let routes = site.routes.iter().map(|route| RouteStatus::of(&route.route)).collect();
+        Self { readiness: Readiness::of(site).into(), version: env!("CARGO_PKG_VERSION"), routes }
     }
 }
 
@@ -140,11 +201,7 @@ async fn purge(
     State(site): State<Arc<Site>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Query(wanted): Query<Purge>,
-    request: Request,
 ) -> Response {
-    if comes_from_a_web_page(request.headers()) {
-        return (StatusCode::FORBIDDEN, "requests from web pages may not change anything here\n").into_response();
-    }
     let route = site.routes.iter().find(|route| *route.route.name == *wanted.route);
     let (Some(route), Ok(project)) = (route, ProjectName::parse(&wanted.project)) else {
         return (StatusCode::NOT_FOUND, "no such route or project\n").into_response();
@@ -158,8 +215,26 @@ fn panicked() -> http::Response<axum::body::Body> {
     (StatusCode::INTERNAL_SERVER_ERROR, "this server failed to handle the request; its log says why\n").into_response()
 }
 
-fn comes_from_a_web_page(headers: &HeaderMap) -> bool {
-    let is_foreign = |site: &http::HeaderValue| site != "none" && site != "same-origin";
-    (headers.contains_key(http::header::ORIGIN) || headers.get("sec-fetch-site").is_some_and(is_foreign))
-        && !sabotaged("purge-cross-site")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_that_is_of_no_use_is_not_ready() {
+        let healthy = Ability { draining: false, able: 2, routes: 2, cached: true, storage: true };
+        for (ability, ready, degraded) in [
+            (healthy, true, false),
+            (Ability { cached: false, ..healthy }, true, false),
+            (Ability { able: 1, ..healthy }, true, true),
+            (Ability { able: 0, ..healthy }, true, true),
+            (Ability { storage: false, ..healthy }, true, true),
+            (Ability { able: 0, storage: false, ..healthy }, true, true),
+            (Ability { able: 0, cached: false, ..healthy }, false, false),
+            (Ability { draining: true, ..healthy }, false, false),
+        ] {
+            let report = ReadinessReport::from(Readiness::decide(ability));
+            assert_eq!((report.ready, report.degraded), (ready, degraded), "{ability:?}");
+            assert_eq!(report.reason.is_some(), !ready || degraded, "{ability:?}");
+        }
+    }
 }

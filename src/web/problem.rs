@@ -73,6 +73,7 @@ const fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         Refusal::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
         Refusal::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
         Refusal::HostNotAllowed { .. } => StatusCode::MISDIRECTED_REQUEST,
+        Refusal::TooManyConnections | Refusal::TooManyConnectionsOfClient => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -101,6 +102,9 @@ fn specific_headers(problem: &Problem, headers: &mut HeaderMap) {
                 // Seconds, not a date: pip 20 crashes on a date.
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds(wait)));
             }
+        }
+        Problem::Refused(Refusal::TooManyConnections | Refusal::TooManyConnectionsOfClient) => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(2));
         }
         Problem::Refused(Refusal::MethodNotAllowed { allowed }) => {
             headers.insert(ALLOW, HeaderValue::from_static(allowed));

@@ -86,6 +86,8 @@ fn table() -> Vec<Row> {
         ),
         (Refusal::BadHost.into(), 400, "bad-host", &[]),
         (Refusal::HostNotAllowed { host: "evil.example".to_owned() }.into(), 421, "host-not-allowed", &[]),
+        (Refusal::TooManyConnections.into(), 503, "too-many-connections", retry),
+        (Refusal::TooManyConnectionsOfClient.into(), 503, "too-many-connections-of-client", retry),
         (Refusal::CrossSite.into(), 403, "cross-site", &[]),
         (
             Refusal::RangeNotSatisfiable { length: 7 }.into(),

@@ -160,7 +160,7 @@ impl ProjectPattern {
 }
 
 /// The token of a request: a bearer token, or the password of basic authentication, whatever the user name is.
-fn presented_token(headers: &HeaderMap) -> Option<Vec<u8>> {
+pub(super) fn presented_token(headers: &HeaderMap) -> Option<Vec<u8>> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let (scheme, rest) = value.to_str().ok()?.split_once(' ')?;

@@ -53,6 +53,12 @@ pub(crate) enum Refusal {
         /// The methods that work, as the `Allow` header lists them.
         allowed: &'static str,
     },
+    /// The server has as many connections as it can serve.
+    #[error("This server has as many connections as it can serve; try again in a moment.")]
+    TooManyConnections,
+    /// The client has as many connections as one client may have.
+    #[error("Your address has as many connections as one address may have; close some, or try again in a moment.")]
+    TooManyConnectionsOfClient,
     /// The request does not say which host it means, or says it twice.
     #[error("The request needs exactly one well-formed Host header.")]
     BadHost,
@@ -135,6 +141,8 @@ impl Refusal {
             Self::BadRequest { .. } => "bad-request",
             Self::NotAcceptable => "not-acceptable",
             Self::MethodNotAllowed { .. } => "method-not-allowed",
+            Self::TooManyConnections => "too-many-connections",
+            Self::TooManyConnectionsOfClient => "too-many-connections-of-client",
             Self::BadHost => "bad-host",
             Self::HostNotAllowed { .. } => "host-not-allowed",
             Self::CrossSite => "cross-site",

@@ -1,22 +1,20 @@
 //! A connection whose client may not take for ever: to begin a request, to send the headers of one, or to take bytes.
 //!
-//! ```text
-//! Idle ──first byte──► Receiving ──headers complete──► Responding ──body done──► Idle
-//! idle_timeout         header_timeout                  (no limit here)
-//! ```
+//! It has the idle timeout while the connection is idle, and the header timeout while it receives headers (see
+//! [`super::connection_phase`]). While a response is made there is no limit here.
 //!
 //! hyper's own timer cannot tell an idle connection from a slow request. This one is a single timer per connection
 //! that is set once in a while and not for every request: when it goes off too early, it is set again.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+use super::connection_phase::{ConnectionPhase, Phase};
 
 /// What a client may take its time for.
 #[derive(Debug, Clone, Copy)]
@@ -29,96 +27,29 @@ pub struct Timeouts {
     pub write: Duration,
 }
 
-/// Where a connection is between two requests. Shared with the code that responds.
-#[derive(Debug, Clone)]
-pub(super) struct ConnectionPhase(Arc<PhaseState>);
-
-#[derive(Debug)]
-struct PhaseState {
-    phase: AtomicU8,
-    opened: Instant,
-    /// When the connection became idle, in milliseconds since it was opened.
-    idle_since: AtomicU64,
-}
-
-const IDLE: u8 = 0;
-const RECEIVING: u8 = 1;
-const RESPONDING: u8 = 2;
-
-/// The time from complete headers to the end of the response; dropped with the response's body.
-#[derive(Debug)]
-pub(super) struct Responding(ConnectionPhase);
-
-impl ConnectionPhase {
-    /// A connection that was opened now.
-    pub(super) fn new() -> Self {
-        let (phase, idle_since) = (AtomicU8::new(IDLE), AtomicU64::new(0));
-        Self(Arc::new(PhaseState { phase, opened: Instant::now(), idle_since }))
-    }
-
-    /// The headers of a request are complete.
-    pub(super) fn respond(&self) -> Responding {
-        self.0.phase.store(RESPONDING, Ordering::Relaxed);
-        Responding(self.clone())
-    }
-
-    fn get(&self) -> u8 {
-        self.0.phase.load(Ordering::Relaxed)
-    }
-
-    fn receive(&self) {
-        self.0.phase.store(RECEIVING, Ordering::Relaxed);
-    }
-
-    fn idle_since(&self) -> Instant {
-        self.0.opened + Duration::from_millis(self.0.idle_since.load(Ordering::Relaxed))
-    }
-}
-
-impl Drop for Responding {
-    fn drop(&mut self) {
-        let state = &self.0.0;
-        let now = u64::try_from(state.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        state.idle_since.store(now, Ordering::Relaxed);
-        state.phase.store(IDLE, Ordering::Relaxed);
-    }
-}
-
 /// A stream that fails when its client takes too long.
 #[derive(Debug)]
 pub(super) struct TimeoutStream<S> {
     stream: S,
     timeouts: Timeouts,
     phase: ConnectionPhase,
-    /// When the first byte of the headers came that are being received.
-    headers_since: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> TimeoutStream<S> {
     pub(super) fn new(stream: S, timeouts: Timeouts, phase: ConnectionPhase) -> Self {
-        Self { stream, timeouts, phase, headers_since: None, timer: None, stalled: None }
-    }
-
-    /// Called when bytes have come.
-    fn received(&mut self) {
-        if self.phase.get() == IDLE {
-            self.phase.receive();
-            self.headers_since = None;
-        }
+        Self { stream, timeouts, phase, timer: None, stalled: None }
     }
 
     /// Called when there is nothing to read: fails if the client has taken too long.
     fn wait(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let Timeouts { idle, header, .. } = self.timeouts;
         let (deadline, overdue) = match self.phase.get() {
-            IDLE => (self.phase.idle_since() + idle, Some("the connection was idle for too long")),
-            // The first wait after the first byte comes at once.
-            RECEIVING => (
-                *self.headers_since.get_or_insert_with(Instant::now) + header,
-                Some("the headers of a request took too long"),
-            ),
+            Phase::Idle if !self.phase.is_stalled() => {
+                (self.phase.since() + idle, Some("the connection was idle for too long"))
+            }
+            Phase::Receiving => (self.phase.since() + header, Some("the headers of a request took too long")),
             // Nothing is overdue, but the end of a response is noticed by the timer alone.
             _ => (Instant::now() + idle, None),
         };
@@ -137,12 +68,21 @@ impl<S> TimeoutStream<S> {
         Ok(())
     }
 
-    /// Fails if the client has taken no byte for too long.
-    fn watch<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if polled.is_ready() {
+    /// Fails if the client has taken no byte for too long. `length` is what was to be written.
+    fn watch(
+        &mut self,
+        context: &mut Context<'_>,
+        length: usize,
+        polled: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(written) = &polled {
             self.stalled = None;
+            if written.as_ref().is_ok_and(|written| *written == length) {
+                self.phase.sent();
+            }
             return polled;
         }
+        self.phase.stall();
         let limit = self.timeouts.write;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         stalled
@@ -158,9 +98,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         match polled {
-            Poll::Ready(_) => self.received(),
+            Poll::Ready(_) => self.phase.received(buffer.filled().len() - before),
             Poll::Pending => self.wait(context)?,
         }
         polled
@@ -170,7 +111,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watch(context, polled)
+        self.watch(context, bytes.len(), polled)
     }
 
     fn poll_write_vectored(
@@ -179,7 +120,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
-        self.watch(context, polled)
+        self.watch(context, buffers.iter().map(|buffer| buffer.len()).sum(), polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -199,6 +140,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
+    use super::super::connection_phase::HeaderMemory;
     use super::*;
 
     const TIMEOUTS: Timeouts =
@@ -206,7 +148,7 @@ mod tests {
 
     fn connection() -> (DuplexStream, TimeoutStream<DuplexStream>, ConnectionPhase) {
         let (client, server) = duplex(64);
-        let phase = ConnectionPhase::new();
+        let phase = ConnectionPhase::new(HeaderMemory::new(1000));
         (client, TimeoutStream::new(server, TIMEOUTS, phase.clone()), phase)
     }
 

@@ -50,6 +50,6 @@ def run_pods(objects: list[dict[str, Any]], folder: pathlib.Path) -> Iterator[st
     }
     (config,) = [found["data"]["wheelport.toml"] for found in objects if found["kind"] == "ConfigMap"]
     proxy = containers["wheelport"]
-    environment = {entry["name"]: entry["value"] for entry in proxy["env"]}
+    environment = {entry["name"]: entry["value"].replace("$(POD_NAMESPACE)", "tools") for entry in proxy["env"] if "value" in entry}
     with run(containers["wheelport-emulator"]["args"], proxy["args"], environment, "wheelport-emulator", folder, config) as address:
         yield address

@@ -174,12 +174,12 @@ def test_wheelport_takes_the_configuration(source: Any, name: str, program: path
     path = tmp_path / "wheelport.toml"
     path.write_text(toml.replace("/var/cache/wheelport", str(tmp_path / "cache")))
     process = Process(
-        "serve", ["serve", "--config", str(path), "--listen", "127.0.0.1:0"],
+        "serve", ["serve", "--config", str(path), "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"],
         {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, tmp_path,
     )
     try:
-        origin = process.until(r"listens on (\S+)")[1]
-        routes = json.loads(get(f"{origin}/readyz")[1])["routes"]
+        operations = process.until(r"operations on (\S+)")[1]
+        routes = json.loads(get(f"{operations}/status")[1])["routes"]
         assert [route["route"] for route in routes] == [route["name"] for route in tomllib.loads(toml)["route"]]
     finally:
         # Not ended in order: the time for draining that the configuration gives is not what this looks at.
@@ -192,6 +192,8 @@ def test_the_container_runs_in_the_manifests_environment(program: pathlib.Path, 
         wait_for(lambda: get(f"{proxy}/readyz")[0] == 200, "the proxy is ready")
         status, body = get(f"{proxy}/simple/wheelport-hello/")
         assert status == 200 and b"wheelport_hello" in body
+        for host, expected in [("wheelport.tools", 200), ("wheelport.tools.svc.cluster.local", 200), ("10.1.2.3:8080", 200), ("wheelport.other", 421)]:
+            assert get(f"{proxy}/simple/wheelport-hello/", headers={"Host": host})[0] == expected, host
 
 
 def test_the_values_schema_refuses_mistakes(tmp_path: pathlib.Path) -> None:

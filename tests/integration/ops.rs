@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::json;
+use wheelport::web::{OperatorSecrets, SecretDigest};
 use wheelport_runtime::HumanDuration;
 
 use crate::support::client::until;
 use crate::support::proxy::{CANARY, MINT, Proxy, files_below, refusal};
-use crate::support::scripted::{Gate, Reply};
+use crate::support::scripted::{Gate, Reply, Scripted};
 use crate::support::wheels::{PAGE, Sample, list, publish};
 
 const HERE: &str = "/simple/a-b/";
@@ -23,28 +24,55 @@ async fn health_touches_nothing() {
     assert_eq!(proxy.upstream.requests().len(), 0);
 }
 
+/// A control plane that refuses to mint, from when the gate opens.
+async fn refusing(gate: &Gate) -> Scripted {
+    let control = Scripted::start().await;
+    control.on(MINT, refusal(403, "AccessDeniedException", "User is not authorized").before_head(gate));
+    control
+}
+
 #[tokio::test]
-async fn readiness_has_a_reason_when_it_fails() {
+async fn without_token_and_cache_it_is_not_ready_and_only_operators_learn_why() {
     let proxy = Proxy::start().await;
     let ready = proxy.get("/readyz").send().await.expect(200);
-    assert_eq!((&ready.value()["ready"], ready.value().get("reason")), (&json!(true), None));
-    assert_eq!(ready.value()["routes"][0]["route"], "main");
+    assert_eq!(ready.value(), json!({"ready": true, "degraded": false}), "no route, no version");
+    assert_eq!(proxy.ops.get("/status").send().await.expect(200).value()["routes"][0]["route"], "main");
     let again = proxy.stop().await;
 
-    let control = crate::support::scripted::Scripted::start().await;
     let gate = Gate::closed();
-    control.on(MINT, refusal(403, "AccessDeniedException", "User is not authorized").before_head(&gate));
-    let proxy = again.control(&control).start_blind().await;
+    let proxy = again.control(&refusing(&gate).await).start_blind().await;
     let waiting = proxy.get("/readyz").send().await.expect(503);
     assert_eq!(waiting.header("retry-after"), Some("5"));
     gate.open();
     let refused = async || {
-        let response = proxy.ops.get("/readyz").send().await.expect(503).value();
-        response["routes"][0]["token_error"].as_str().map(|error| (response["reason"].clone(), error.to_owned()))
+        let status = proxy.ops.get("/status").send().await.expect(200).value();
+        status["routes"][0]["token_error"].as_str().map(|error| (status["ready"].clone(), error.to_owned()))
     };
-    let (reason, error) = until("the refusal", refused).await;
-    assert!(reason.as_str().is_some_and(|reason| reason.contains("wheelport check")), "{reason}");
+    let (ready, error) = until("the refusal", refused).await;
+    assert_eq!(ready, false);
     assert!(error.starts_with("denied: "), "{error}");
+    for client in [proxy.client(), proxy.ops] {
+        let response = client.get("/readyz").send().await.expect(503).value();
+        let general = json!({
+            "ready": false, "degraded": false, "reason": "upstream cannot be used, and nothing is cached",
+        });
+        assert_eq!(response, general);
+    }
+}
+
+#[tokio::test]
+async fn what_is_cached_makes_a_process_without_a_token_ready() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.get(&wheel.path()).send().await.expect(200);
+    proxy.kept_by("blobs", 1).await;
+    let gate = Gate::closed();
+    gate.open();
+    let proxy = proxy.stop().await.control(&refusing(&gate).await).start_blind().await;
+    let ready = async || Some(proxy.get("/readyz").send().await).filter(|response| response.status == 200);
+    let ready = until("what is cached to be counted", ready).await.value();
+    assert_eq!((&ready["ready"], &ready["degraded"]), (&json!(true), &json!(true)), "{ready}");
+    assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
 }
 
 #[tokio::test]
@@ -172,6 +200,61 @@ async fn the_listener_for_clients_has_no_operations() {
     }
     let purge = proxy.client().ask("POST", "/purge?route=main&project=a").send().await;
     assert_eq!(purge.status, 404);
+}
+
+#[tokio::test]
+async fn operations_answer_to_no_public_name() {
+    let builder = Proxy::builder().set(|builder| {
+        builder.server.allowed_hosts = vec!["index.example.org".parse().expect("a pattern")];
+    });
+    let proxy = builder.start_blind().await;
+    for (host, expected) in [
+        ("localhost:9090", 200),
+        ("10.1.2.3:9090", 200),
+        ("wheelport.tools.svc", 200),
+        ("index.example.org", 200),
+        ("attacker.example.org", 421),
+    ] {
+        for path in ["/status", "/metrics"] {
+            let response = proxy.ops.get(path).header("host", host).send().await;
+            assert_eq!(response.status, expected, "{path} {host}");
+        }
+        let purge = proxy.ops.ask("POST", "/purge?route=main&project=a").header("host", host).send().await;
+        assert_eq!(purge.status, expected, "{host}");
+        proxy.ops.get("/healthz").header("host", host).send().await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn operations_may_take_a_secret_and_metrics_one_of_their_own() {
+    let secret = |text| SecretDigest::of(text).expect("a secret");
+    let (bearer, basic) = ("Bearer hunter2", "Basic dXNlcjpodW50ZXIy");
+    for metrics in [None, Some(secret("scraper"))] {
+        let secrets = OperatorSecrets { operations: Some(secret(" hunter2\n")), metrics: metrics.clone() };
+        let proxy = Proxy::builder().set(|builder| builder.operators = secrets).start_blind().await;
+        let status = async |credentials: Option<&str>, method: &str, path: &str| {
+            let ask = proxy.ops.ask(method, path);
+            let ask = match credentials {
+                Some(credentials) => ask.header("authorization", credentials),
+                None => ask,
+            };
+            ask.send().await.status
+        };
+        for (method, path) in [("GET", "/status"), ("POST", "/purge?route=main&project=a")] {
+            for wrong in [None, Some("Bearer hunter"), Some("Bearer scraper"), Some("Basic hunter2"), Some("hunter2")] {
+                assert_eq!(status(wrong, method, path).await, 401, "{method} {path} {wrong:?}");
+            }
+            for right in [bearer, basic] {
+                assert_eq!(status(Some(right), method, path).await, 200, "{method} {path} {right}");
+            }
+        }
+        let open = metrics.is_none();
+        assert_eq!(status(None, "GET", "/metrics").await, if open { 200 } else { 401 });
+        assert_eq!(status(Some("Bearer scraper"), "GET", "/metrics").await, 200);
+        assert_eq!(status(None, "GET", "/healthz").await, 200);
+        let refused = proxy.ops.get("/status").send().await.expect(401);
+        assert!(refused.header("www-authenticate").is_some_and(|challenge| challenge.starts_with("Basic ")));
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! The built program: what it prints, how it exits, and what it leaves behind when it is killed.
 
 use rustix::process::Signal;
+use serde_json::json;
+use wheelport_runtime::Clock;
 
 use crate::support::client::{Client, until};
 use crate::support::process::{Program, World, ready};
 use crate::support::proxy::{CANARY, MINT, files_below, refusal};
-use crate::support::scripted::{Gate, Reply};
+use crate::support::scripted::{Gate, Reply, Scripted};
 use crate::support::wheels::{PAGE, Sample, list, page, publish};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -110,6 +112,13 @@ async fn killed_repeatedly_it_never_serves_a_wrong_byte() {
     assert_eq!((verified.code, verified.out.as_str()), (Some(0), "2 good, 0 damaged\n"), "{verified:?}");
 }
 
+/// The response with a new token.
+fn minted(token: &str) -> Reply {
+    let expires = Clock::system().unix_seconds() + 12 * 60 * 60;
+    let json = json!({"authorizationToken": token, "expiration": expires}).to_string();
+    Reply::ok(json).header("content-type", "application/json")
+}
+
 /// Everything secret that the next test sends, as it would appear in a log.
 const SECRETS: [&str; 8] = [
     CANARY,
@@ -126,6 +135,9 @@ const SECRETS: [&str; 8] = [
 async fn at_the_finest_log_level_no_secret_is_logged_and_the_request_id_is_found() {
     let (world, wheel) = (World::new().await, Sample::wheel());
     publish(&world.upstream, &[&wheel]);
+    // As long and as mixed as real ones are.
+    let token = format!("{CANARY}-{}", "aB3_".repeat(40));
+    world.control.on(MINT, minted(&token));
     let program = world.serve(&["--log", "trace", "--log-format", "json"]);
     let client = program.proxy();
     ready(client).await;
@@ -142,6 +154,16 @@ async fn at_the_finest_log_level_no_secret_is_logged_and_the_request_id_is_found
         world.upstream.on(&format!("GET /pypi/r/simple/{name}/"), Reply::status(status));
         client.get(&format!("/simple/{name}/")).send().await;
     }
+    // An upstream that repeats what it was sent, in the message that is logged.
+    world.upstream.on(
+        "GET /pypi/r/simple/echo/",
+        Reply::with(move |seen| {
+            let sent = seen.header("authorization").unwrap_or_default().to_owned();
+            let message = format!("not authorized: {sent}, token=\"{token}\" <{token}>");
+            Reply::status(403).body(json!({"message": message}).to_string())
+        }),
+    );
+    client.get("/simple/echo/").send().await;
     let elsewhere = "https://user:password-secret@bucket.example.org/x?X-Amz-Signature=signature-secret";
     world.upstream.on("GET /pypi/r/simple/away/", Reply::redirect(307, elsewhere));
     client.get("/simple/away/").send().await;
@@ -175,6 +197,34 @@ async fn at_the_finest_log_level_no_secret_is_logged_and_the_request_id_is_found
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_leaves_no_core_and_takes_all_descriptors_it_may_have() {
+    let world = World::new().await;
+    let program = world.serve(&[]);
+    program.proxy();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", program.id())).expect("a running process");
+    let limit = |name: &str| {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name)).expect("a limit");
+        line.split_whitespace().take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(limit("Max core file size"), ["0", "0"]);
+    let descriptors = limit("Max open files");
+    assert_eq!(descriptors[0], descriptors[1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sdk_goes_through_the_proxy_of_the_environment_and_the_repository_is_reached_without_it() {
+    let (world, wheel) = (World::new().await, Sample::wheel());
+    publish(&world.upstream, &[&wheel]);
+    // A proxy sees whole addresses, and here it gives the response itself.
+    let (http_proxy, mint) = (Scripted::start().await, "POST http://control.invalid/v1/authorization-token");
+    http_proxy.on(mint, minted(CANARY));
+    let (address, nowhere) = (http_proxy.url(""), "http://control.invalid");
+    let program = world.serve_with(&[], &[("HTTP_PROXY", &address), ("AWS_ENDPOINT_URL", nowhere)]);
+    assert_eq!(program.proxy().get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
+    assert_eq!((http_proxy.requests().len(), http_proxy.requests_to(mint).len()), (1, 1), "only the SDK went there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unread_log_delays_no_request() {
     let (world, wheel) = (World::new().await, Sample::wheel());
     publish(&world.upstream, &[&wheel]);
@@ -198,7 +248,7 @@ async fn without_credentials_it_starts_logs_the_reason_and_serves_cached_files()
     let program = world.serve(&["--log", "info"]);
     let client = program.proxy();
     program.logged("token mint failed");
-    assert_eq!(client.get("/readyz").send().await.status, 503);
+    ready(client).await;
     assert_eq!(client.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
     client.get("/simple/other/").send().await.expect_unavailable("unavailable-token");
     program.signal(Signal::TERM);

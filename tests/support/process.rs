@@ -115,6 +115,11 @@ impl Program {
         self
     }
 
+    /// The id of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Runs it to its end.
     pub(crate) fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
         Self::start(arguments, environment).ended()
@@ -182,6 +187,11 @@ impl World {
 
     /// `wheelport serve` in this world. An option in `more` replaces the one of the same name.
     pub(crate) fn serve(&self, more: &[&str]) -> Program {
+        self.serve_with(more, &[])
+    }
+
+    /// As [`World::serve`], with more in the environment.
+    pub(crate) fn serve_with(&self, more: &[&str], environment: &[(&str, &str)]) -> Program {
         let (endpoint, cache, control) = (self.upstream.url("/pypi/r/"), self.cache(), self.control.url(""));
         let options = [
             ["--listen", "127.0.0.1:0"],
@@ -193,15 +203,13 @@ impl World {
         ];
         let own = options.iter().filter(|[name, _]| !more.contains(name)).flatten().copied();
         let arguments: Vec<&str> = ["serve"].into_iter().chain(own).chain(more.iter().copied()).collect();
-        Program::start(
-            &arguments,
-            &[
-                ("AWS_ENDPOINT_URL", &control),
-                ("AWS_REGION", "eu-central-1"),
-                ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"),
-                ("AWS_SECRET_ACCESS_KEY", "an-example-of-a-secret-key"),
-            ],
-        )
+        let own = [
+            ("AWS_ENDPOINT_URL", control.as_str()),
+            ("AWS_REGION", "eu-central-1"),
+            ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"),
+            ("AWS_SECRET_ACCESS_KEY", "an-example-of-a-secret-key"),
+        ];
+        Program::start(&arguments, &[&own, environment].concat())
     }
 }
 

@@ -17,8 +17,7 @@ use wheelport::config::{RouteSettings, ServerSettings, Settings};
 use wheelport::control::{AwsSettings, DomainName, EmulatorAccess, RegionName, RepositoryName};
 use wheelport::flow::UploadSettings;
 use wheelport::upstream::ClientSettings;
-use wheelport::web::Publishers;
-use wheelport::web::UploadPolicy;
+use wheelport::web::{OperatorSecrets, Publishers, UploadPolicy};
 use wheelport_runtime::HumanDuration;
 use wheelport_runtime::{Clock, Tasks};
 
@@ -67,6 +66,8 @@ pub(crate) struct Builder {
     pub client: ClientSettings,
     /// The `[server]` table.
     pub server: ServerSettings,
+    /// What operators have to present.
+    pub operators: OperatorSecrets,
     /// Who may publish.
     pub upload: UploadPolicy,
     /// The `[upload]` table.
@@ -90,6 +91,7 @@ impl Default for Builder {
             cache: CacheSettings::default(),
             client: ClientSettings::default(),
             server: ServerSettings::default(),
+            operators: OperatorSecrets::default(),
             upload: UploadPolicy::Off,
             uploads: UploadSettings::default(),
             publishers: Publishers::default(),
@@ -167,8 +169,8 @@ impl Builder {
     pub(crate) async fn start(self) -> Proxy {
         let proxy = self.start_blind().await;
         let usable = async || {
-            let ready = proxy.get("/readyz").send().await.value();
-            ready["routes"][0]["token"].as_bool().filter(|usable| *usable)
+            let status = proxy.ops.get("/status").send().await.value();
+            status["routes"][0]["token"].as_bool().filter(|usable| *usable)
         };
         until("the first token", usable).await;
         proxy
@@ -229,6 +231,8 @@ impl Builder {
         Settings {
             listen: vec![loopback],
             ops_listen: Some(loopback),
+            operators: self.operators.clone(),
+            allow_anonymous_uploads: false,
             routes: self.routes.iter().map(route).collect(),
             default_route: self.default_route,
             cache: self.cache.clone(),

@@ -315,6 +315,25 @@ async fn counters_count_what_was_requested() {
 }
 
 #[tokio::test]
+async fn web_pages_may_not_turn_the_switches() {
+    let world = TestWorld::new().await;
+    for (header, site) in [
+        ("origin", "https://attacker.example.org"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-origin"),
+    ] {
+        for (method, path) in [(Method::GET, "stats"), (Method::POST, "oddities"), (Method::DELETE, "tokens")] {
+            let path = format!("/_emulator/{path}");
+            let refused = world.send(method, &path, &[(header, site)], b"{}".to_vec()).await;
+            assert_eq!(refused.status, StatusCode::FORBIDDEN, "{path} {header}: {site}");
+        }
+    }
+    assert_eq!(world.get(HELLO).await.status, StatusCode::OK, "the token was not revoked");
+    let typed = world.send(Method::GET, "/_emulator/stats", &[("sec-fetch-site", "none")], Vec::new()).await;
+    assert_eq!(typed.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn new_files_wait_for_the_index_lag() {
     let world = TestWorld::new().await;
     world.set(&json!({"index_lag": "30m"})).await;

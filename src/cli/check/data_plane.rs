@@ -6,7 +6,7 @@ use wheelport_index::parse::PageFormat;
 use super::report::Finding;
 use super::target::Environment;
 
-/// Proxy variables are set but not read here; the AWS SDK does not read them either.
+/// Proxy variables are set, and only the AWS SDK reads them.
 pub(super) fn proxy_variables(environment: Environment<'_>, configured: bool) -> Option<Finding> {
     let names = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
     let set: Vec<&str> =
@@ -16,7 +16,7 @@ pub(super) fn proxy_variables(environment: Environment<'_>, configured: bool) ->
     }
     Some(Finding::warn(
         "proxy",
-        format!("{} is set but ignored: proxy variables are not read", set.join(", ")),
+        format!("{} is set: calls of the AWS SDK go through it, the repository is reached without it", set.join(", ")),
         "set `proxy` in the [upstream] table if the repository is only reachable through a proxy",
     ))
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
 use bytes::Bytes;
+use http::header::{HeaderMap, ORIGIN};
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,9 @@ pub(super) async fn respond(plane: &DataPlane, request: Request) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| *address);
     if !peer.is_some_and(|address| address.ip().to_canonical().is_loopback()) {
         return response::not_found("Not found");
+    }
+    if comes_from_a_web_page(request.headers()) {
+        return response::message(StatusCode::FORBIDDEN, "Web pages may not use this");
     }
     let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, BODY_LIMIT).collect().await.map(http_body_util::Collected::to_bytes) else {
@@ -52,6 +56,12 @@ pub(super) async fn respond(plane: &DataPlane, request: Request) -> Response {
         },
         _ => response::not_found("Not found"),
     }
+}
+
+/// Browsers say so themselves, and no page can keep them from it. A page may be this machine's own by DNS rebinding, so
+/// only what a person typed passes.
+fn comes_from_a_web_page(headers: &HeaderMap) -> bool {
+    headers.contains_key(ORIGIN) || headers.get("sec-fetch-site").is_some_and(|site| site != "none")
 }
 
 fn set_oddities(plane: &DataPlane, body: &Bytes) -> Response {

@@ -1,0 +1,172 @@
+//! How the memory of the process is divided: one stated ceiling, from which every part that traffic can fill has a
+//! share. Pure, but for the look at the limit that the system sets.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use wheelport_runtime::Size;
+
+/// The ceiling where neither the configuration nor the system says one.
+const DEFAULT_CEILING: u64 = 1 << 30;
+const SMALLEST_CEILING: u64 = 64 << 20;
+/// The program, its tasks, and core metadata, which has a limit of its own.
+const BASE: u64 = 32 << 20;
+/// The most that all unfinished headers may take.
+const MOST_HEADERS: u64 = 32 << 20;
+/// The most that connections may take.
+const MOST_CONNECTIONS: u64 = 384 << 20;
+/// What a connection takes that sends a response to a slow client, with the least buffer.
+const PER_CONNECTION: u64 = 16 << 10;
+/// The most that larger buffers may take.
+const MOST_BUFFERS: u64 = 48 << 20;
+/// The default for the memory of the index.
+const DEFAULT_INDEX: u64 = 64 << 20;
+
+/// The shares, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MemoryPlan {
+    pub(super) ceiling: u64,
+    /// Records of the index and rendered documents: `[cache] memory`.
+    pub(super) index: u64,
+    /// Headers that are not complete, over all connections.
+    pub(super) headers: u64,
+    /// Buffers that files pass through on their way to clients, besides the least one of each connection.
+    pub(super) buffers: u64,
+    /// The largest page, and what is made of it.
+    pub(super) page: u64,
+    /// As many connections as have room.
+    pub(super) connections: usize,
+}
+
+/// What each part may take at most, in bytes.
+struct Shares {
+    connections: u64,
+    headers: u64,
+    page: u64,
+    /// What the others leave.
+    index: u64,
+}
+
+impl Shares {
+    fn of(ceiling: u64) -> Self {
+        let shared = ceiling - BASE;
+        let (connections, headers, page) =
+            ((shared / 3).min(MOST_CONNECTIONS), (shared / 8).min(MOST_HEADERS), shared / 4);
+        Self { connections, headers, page, index: shared - connections - headers - page }
+    }
+}
+
+impl MemoryPlan {
+    /// Divides what `[server] memory` states, or three quarters of the system's `limit`. Fails with a sentence that
+    /// names the settings if `[cache] memory` does not fit.
+    pub(super) fn new(stated: Option<Size>, limit: Option<u64>, index: Option<Size>) -> Result<Self, String> {
+        let ceiling = stated.map_or_else(|| limit.map_or(DEFAULT_CEILING, |limit| limit / 4 * 3), Size::bytes);
+        let of = match (stated, limit) {
+            (Some(_), _) => "[server] memory",
+            (None, Some(_)) => "three quarters of the memory limit of this process",
+            (None, None) => "the default of [server] memory",
+        };
+        if ceiling < SMALLEST_CEILING {
+            return Err(format!("{of} is {}; the least is {}", Size(ceiling), Size(SMALLEST_CEILING)));
+        }
+        let Shares { connections, headers, page, index: left } = Shares::of(ceiling);
+        let index = index.map_or_else(|| DEFAULT_INDEX.min(left), Size::bytes);
+        if index > left {
+            return Err(format!(
+                "[cache] memory = {} does not fit into {of}, {}, which leaves {} for it besides connections, headers \
+                 and parsing; lower [cache] memory, or set [server] memory to {} or more",
+                Size(index),
+                Size(ceiling),
+                Size(left >> 20 << 20),
+                Size(Self::needed_for(index)),
+            ));
+        }
+        let buffers = (connections / 2).min(MOST_BUFFERS);
+        let connections = usize::try_from((connections - buffers) / PER_CONNECTION).unwrap_or(usize::MAX);
+        Ok(Self { ceiling, index, headers, buffers, page, connections })
+    }
+
+    /// A ceiling with which this much fits for the index, in full MiB.
+    fn needed_for(index: u64) -> u64 {
+        let mut ceiling = SMALLEST_CEILING.max(index).next_multiple_of(1 << 20);
+        while Shares::of(ceiling).index < index {
+            ceiling += 1 << 20;
+        }
+        ceiling
+    }
+}
+
+/// The memory limit of the control group this process runs in, if there is one. Blocking, and quick.
+pub(super) fn system_limit() -> Option<u64> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    limit_below(Path::new("/sys/fs/cgroup"), &own)
+}
+
+/// The least limit of the group that `own` names and of those above it. In a container the group is often the root.
+fn limit_below(root: &Path, own: &str) -> Option<u64> {
+    let group = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let group = root.join(group);
+    let groups = group.ancestors().take_while(|path| path.starts_with(root));
+    let mut files: Vec<PathBuf> = groups.map(|group| group.join("memory.max")).collect();
+    files.push(root.join("memory/memory.limit_in_bytes"));
+    let limits = files.iter().filter_map(|file| fs::read_to_string(file).ok()?.trim().parse::<u64>().ok());
+    // The first version of control groups writes a huge number for no limit.
+    limits.filter(|limit| *limit < 1 << 60).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shares_fit_into_every_ceiling() {
+        for mib in (64..4096).step_by(32) {
+            let plan = MemoryPlan::new(Some(Size::mib(mib)), None, None).expect("defaults fit");
+            let connections = plan.connections as u64 * PER_CONNECTION + plan.buffers;
+            let sum = BASE + plan.index + plan.headers + plan.page + connections;
+            assert!(sum <= plan.ceiling, "{plan:?}");
+            assert!(plan.connections >= 300, "{plan:?}");
+        }
+        let large = MemoryPlan::new(None, None, None).expect("the default fits");
+        assert!(large.connections >= 10_000 && large.headers == MOST_HEADERS, "{large:?}");
+    }
+
+    #[test]
+    fn ten_thousand_slow_clients_fit_into_a_quarter_of_a_gibibyte() {
+        assert!(10_000 * PER_CONNECTION + MOST_BUFFERS + BASE <= 256 << 20);
+    }
+
+    #[test]
+    fn the_ceiling_is_what_is_stated_or_part_of_what_the_system_allows() {
+        let ceiling = |stated, limit| MemoryPlan::new(stated, limit, None).map(|plan| plan.ceiling);
+        assert_eq!(ceiling(Some(Size::mib(100)), Some(4 << 30)), Ok(100 << 20));
+        assert_eq!(ceiling(None, Some(512 << 20)), Ok(384 << 20));
+        assert_eq!(ceiling(None, None), Ok(DEFAULT_CEILING));
+        assert!(ceiling(None, Some(64 << 20)).is_err_and(|error| error.contains("memory limit of this process")));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_the_settings_and_a_ceiling_that_works() {
+        let error = MemoryPlan::new(Some(Size::mib(256)), None, Some(Size::gib(1))).expect_err("too much");
+        for part in ["[cache] memory = 1GiB", "[server] memory, 256MiB", "set [server] memory to "] {
+            assert!(error.contains(part), "{error}");
+        }
+        let needed = Size(MemoryPlan::needed_for(1 << 30));
+        assert!(MemoryPlan::new(Some(needed), None, Some(Size::gib(1))).is_ok(), "{needed}");
+    }
+
+    #[test]
+    fn the_least_limit_of_the_groups_counts() -> std::io::Result<()> {
+        let root = tempfile::tempdir()?;
+        let (slice, pod) = (root.path().join("a"), root.path().join("a/b"));
+        fs::create_dir_all(&pod)?;
+        assert_eq!(limit_below(root.path(), "0::/a/b\n"), None);
+        fs::write(pod.join("memory.max"), "max\n")?;
+        fs::write(slice.join("memory.max"), "1000\n")?;
+        assert_eq!(limit_below(root.path(), "0::/a/b\n"), Some(1000));
+        fs::write(pod.join("memory.max"), "500\n")?;
+        assert_eq!(limit_below(root.path(), "0::/a/b\n"), Some(500));
+        assert_eq!(limit_below(root.path(), "0::/\n"), None);
+        Ok(())
+    }
+}

@@ -1,0 +1,251 @@
+//! Where a connection is between two requests.
+//!
+//! ```text
+//! Idle ──first byte──► Receiving ──headers complete──► Responding ──body done──► Idle
+//! ```
+//!
+//! Shared by everything that has a part in a connection: the stream under it, the body of a response, and the table of
+//! connections, which asks one to give way where there are too many.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// The state of one connection. Clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct ConnectionPhase(Arc<PhaseState>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// No byte of a request has come.
+    Idle,
+    /// The headers of a request are not complete.
+    Receiving,
+    /// From complete headers to the end of the response's body.
+    Responding,
+}
+
+/// How a connection gives way to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GiveWay {
+    /// After the response in flight, if there is one.
+    Politely,
+    /// At once.
+    AtOnce,
+}
+
+#[derive(Debug)]
+struct PhaseState {
+    phase: AtomicU8,
+    opened: Instant,
+    /// When the connection became idle or began to receive, in milliseconds since it was opened.
+    since: AtomicU64,
+    /// Bytes of headers that are not complete.
+    headers: AtomicUsize,
+    memory: Arc<HeaderMemory>,
+    /// Whether bytes of a response wait for the client to take them.
+    unsent: AtomicBool,
+    sent: AtomicWaker,
+    give_way: AtomicU8,
+    told: Notify,
+}
+
+const IDLE: u8 = 0;
+const RECEIVING: u8 = 1;
+const RESPONDING: u8 = 2;
+
+const STAY: u8 = 0;
+const POLITELY: u8 = 1;
+const AT_ONCE: u8 = 2;
+
+/// The memory that unfinished headers take, over all connections.
+#[derive(Debug)]
+pub(super) struct HeaderMemory {
+    used: AtomicUsize,
+    limit: usize,
+    exceeded: Notify,
+}
+
+impl HeaderMemory {
+    pub(super) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), limit, exceeded: Notify::new() })
+    }
+
+    /// How much there is too much of.
+    pub(super) fn excess(&self) -> usize {
+        self.used.load(Ordering::Relaxed).saturating_sub(self.limit)
+    }
+
+    /// Resolves when there is too much.
+    pub(super) async fn exceeded(&self) {
+        self.exceeded.notified().await;
+    }
+
+    fn add(&self, bytes: usize) {
+        if self.used.fetch_add(bytes, Ordering::Relaxed) + bytes > self.limit {
+            self.exceeded.notify_one();
+        }
+    }
+
+    fn release(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// The time from complete headers to the end of the response; dropped with the response's body.
+#[derive(Debug)]
+pub(super) struct Responding(ConnectionPhase);
+
+impl ConnectionPhase {
+    /// A connection that was opened now.
+    pub(super) fn new(memory: Arc<HeaderMemory>) -> Self {
+        Self(Arc::new(PhaseState {
+            phase: AtomicU8::new(IDLE),
+            opened: Instant::now(),
+            since: AtomicU64::new(0),
+            headers: AtomicUsize::new(0),
+            memory,
+            unsent: AtomicBool::new(false),
+            sent: AtomicWaker::new(),
+            give_way: AtomicU8::new(STAY),
+            told: Notify::new(),
+        }))
+    }
+
+    pub(super) fn get(&self) -> Phase {
+        match self.0.phase.load(Ordering::Relaxed) {
+            IDLE => Phase::Idle,
+            RECEIVING => Phase::Receiving,
+            _ => Phase::Responding,
+        }
+    }
+
+    /// When the connection became idle or began to receive.
+    pub(super) fn since(&self) -> Instant {
+        self.0.opened + Duration::from_millis(self.0.since.load(Ordering::Relaxed))
+    }
+
+    /// Bytes have come.
+    pub(super) fn received(&self, bytes: usize) {
+        let state = &self.0;
+        match self.get() {
+            Phase::Idle => {
+                state.set_since_now();
+                state.phase.store(RECEIVING, Ordering::Relaxed);
+            }
+            Phase::Receiving => {}
+            Phase::Responding => return,
+        }
+        state.headers.fetch_add(bytes, Ordering::Relaxed);
+        state.memory.add(bytes);
+    }
+
+    /// Bytes of headers that are not complete.
+    pub(super) fn header_bytes(&self) -> usize {
+        self.0.headers.load(Ordering::Relaxed)
+    }
+
+    /// The headers of a request are complete.
+    pub(super) fn respond(&self) -> Responding {
+        self.0.phase.store(RESPONDING, Ordering::Relaxed);
+        self.0.release_headers();
+        Responding(self.clone())
+    }
+
+    /// The client has not taken everything yet.
+    pub(super) fn stall(&self) {
+        self.0.unsent.store(true, Ordering::Release);
+    }
+
+    /// The client has taken everything, as far as the system's buffer goes.
+    pub(super) fn sent(&self) {
+        if self.0.unsent.swap(false, Ordering::AcqRel) {
+            if self.get() == Phase::Idle {
+                self.0.set_since_now();
+            }
+            self.0.sent.wake();
+        }
+    }
+
+    pub(super) fn is_stalled(&self) -> bool {
+        self.0.unsent.load(Ordering::Acquire)
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.get() == Phase::Idle && !self.is_stalled() && self.0.give_way.load(Ordering::Relaxed) == STAY
+    }
+
+    /// Whether it has begun to send headers, and may go on.
+    pub(super) fn is_receiving(&self) -> bool {
+        self.get() == Phase::Receiving && self.0.give_way.load(Ordering::Relaxed) != AT_ONCE
+    }
+
+    /// Tells the connection to end.
+    pub(super) fn tell(&self, how: GiveWay) {
+        let how = match how {
+            GiveWay::Politely => POLITELY,
+            GiveWay::AtOnce => AT_ONCE,
+        };
+        self.0.give_way.fetch_max(how, Ordering::Relaxed);
+        self.0.told.notify_one();
+    }
+
+    /// Resolves when the connection is to end.
+    pub(super) async fn told(&self) -> GiveWay {
+        loop {
+            match self.0.give_way.load(Ordering::Relaxed) {
+                STAY => self.0.told.notified().await,
+                POLITELY => return GiveWay::Politely,
+                _ => return GiveWay::AtOnce,
+            }
+        }
+    }
+}
+
+impl PhaseState {
+    fn set_since_now(&self) {
+        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.since.store(now, Ordering::Relaxed);
+    }
+
+    fn release_headers(&self) {
+        self.memory.release(self.headers.swap(0, Ordering::Relaxed));
+    }
+}
+
+impl Drop for PhaseState {
+    fn drop(&mut self) {
+        self.release_headers();
+    }
+}
+
+impl Responding {
+    /// A chunk of the body is on its way.
+    pub(super) fn hand_over(&self) {
+        self.0.stall();
+    }
+
+    /// Whether the client has taken the last chunk. A response holds one chunk, however slow its client is.
+    pub(super) fn poll_taken(&self, context: &mut Context<'_>) -> Poll<()> {
+        let state = &self.0.0;
+        if !self.0.is_stalled() {
+            return Poll::Ready(());
+        }
+        state.sent.register(context.waker());
+        if self.0.is_stalled() { Poll::Pending } else { Poll::Ready(()) }
+    }
+}
+
+impl Drop for Responding {
+    fn drop(&mut self) {
+        let state = &self.0.0;
+        state.set_since_now();
+        state.phase.store(IDLE, Ordering::Relaxed);
+    }
+}
