@@ -116,8 +116,8 @@ impl IndexCache<PageSource> {
             Denial::Closes => {
                 tracing::error!(
                     route = %route.name,
-                    "upstream denies this role to read, also with a new token; nothing of this route is served until it \
-                     may: allow codeartifact:ReadFromRepository (`wheelport check` says more)"
+                    "upstream denies this role to read, also with a new token; nothing of this route is served until \
+                     it is allowed codeartifact:ReadFromRepository (`wheelport check` says more)"
                 );
                 self.forget_reader(route).await;
                 return Error::denied();
