@@ -1,11 +1,11 @@
-//! An upload on disk: the form as it arrived, and beside it the file that the form carries, hashed while it is written.
+//! An upload on disk: the file that a form carries, hashed while it is written, and beside it the fields of the form
+//! that are passed on as they are.
 //!
 //! Both are temporary files of this process. Dropping them leaves nothing behind; the next process removes those of a
-//! process that died, together with its directory. They do not count as cache: an upload may be larger than the whole
-//! cache, and evicts nothing unless the file system itself is full.
+//! process that died, together with its directory.
 
 use std::fs::File;
-use std::io::{self, Seek as _, Write as _};
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use blake2::Blake2b;
@@ -23,8 +23,8 @@ use wheelport_index::hex;
 /// An upload that is arriving.
 pub struct Spool {
     disk: Arc<Disk>,
-    form: NamedTempFile,
-    form_length: u64,
+    fields: NamedTempFile,
+    fields_length: u64,
     content: NamedTempFile,
     content_length: u64,
     sha256: Sha256Hasher,
@@ -35,10 +35,10 @@ pub struct Spool {
 /// An upload that has arrived.
 pub struct Spooled {
     disk: Arc<Disk>,
-    form: NamedTempFile,
+    fields: NamedTempFile,
     content: NamedTempFile,
-    /// The length of the form in bytes.
-    pub form_length: u64,
+    /// The length of the fields in bytes.
+    pub fields_length: u64,
     /// The length of the file in bytes.
     pub content_length: u64,
     /// The digests of the file.
@@ -50,8 +50,8 @@ impl Spool {
     pub fn begin(disk: &Arc<Disk>) -> Result<Self, StorageError> {
         Ok(Self {
             disk: Arc::clone(disk),
-            form: disk.temporary()?,
-            form_length: 0,
+            fields: disk.temporary()?,
+            fields_length: 0,
             content: disk.temporary()?,
             content_length: 0,
             sha256: Sha256Hasher::new(),
@@ -60,28 +60,23 @@ impl Spool {
         })
     }
 
-    /// Appends to the form. Blocking.
-    pub fn write_form(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
-        // The file is written a second time, into `content`.
-        self.disk.space().ensure_free(bytes.len() as u64 * 2)?;
-        self.form.as_file_mut().write_all(bytes)?;
-        self.form_length += bytes.len() as u64;
+    /// Appends to the fields. Blocking.
+    pub fn write_fields(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        self.disk.space().ensure_free(bytes.len() as u64)?;
+        self.fields.as_file_mut().write_all(bytes)?;
+        self.fields_length += bytes.len() as u64;
         Ok(())
     }
 
     /// Appends to the file. Blocking.
-    pub fn write_content(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn write_content(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        self.disk.space().ensure_free(bytes.len() as u64)?;
         self.content.as_file_mut().write_all(bytes)?;
         self.sha256.update(bytes);
         self.md5.update(bytes);
         self.blake2b.update(bytes);
         self.content_length += bytes.len() as u64;
         Ok(())
-    }
-
-    /// The length of the form so far.
-    pub fn form_length(&self) -> u64 {
-        self.form_length
     }
 
     /// The length of the file so far.
@@ -98,9 +93,9 @@ impl Spool {
         };
         Spooled {
             disk: self.disk,
-            form: self.form,
+            fields: self.fields,
             content: self.content,
-            form_length: self.form_length,
+            fields_length: self.fields_length,
             content_length: self.content_length,
             digests,
         }
@@ -108,16 +103,14 @@ impl Spool {
 }
 
 impl Spooled {
-    /// The form, to be read from its beginning; every call opens it again. Blocking.
-    pub fn form(&self) -> io::Result<File> {
-        self.form.reopen()
+    /// The fields, to be read from their beginning; every call opens them again. Blocking.
+    pub fn fields(&self) -> io::Result<File> {
+        self.fields.reopen()
     }
 
-    /// The file, to be read from its beginning. Blocking.
+    /// The file, to be read from its beginning; every call opens it again. Blocking.
     pub fn content(&self) -> io::Result<File> {
-        let mut file = self.content.reopen()?;
-        file.rewind()?;
-        Ok(file)
+        self.content.reopen()
     }
 
     /// Makes the file a blob of the cache, if there is room. Blocking. Open readers are not disturbed.
@@ -130,8 +123,6 @@ impl Spooled {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
-
     use super::*;
     use crate::cache::Blobs;
     use wheelport_runtime::Clock;
@@ -139,17 +130,19 @@ mod tests {
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 
     #[test]
-    fn an_upload_is_spooled_twice_and_the_file_becomes_a_blob() -> Outcome {
+    fn an_upload_is_spooled_once_and_its_file_becomes_a_blob() -> Outcome {
         let root = tempfile::tempdir()?;
         let disk = Disk::open(root.path(), 1 << 20, Clock::system())?;
         let mut spool = Spool::begin(&disk)?;
-        spool.write_form(b"--x\r\nfile\r\n--x--")?;
+        spool.write_fields(b"a=b")?;
         spool.write_content(b"fi")?;
         spool.write_content(b"le")?;
         let spooled = spool.finish();
-        let mut form = String::new();
-        spooled.form()?.read_to_string(&mut form)?;
-        assert_eq!((form.as_str(), spooled.form_length), ("--x\r\nfile\r\n--x--", 16));
+        for _ in 0..2 {
+            assert_eq!(io::read_to_string(spooled.fields()?)?, "a=b");
+            assert_eq!(io::read_to_string(spooled.content()?)?, "file");
+        }
+        assert_eq!((spooled.fields_length, spooled.content_length), (3, 4));
         assert_eq!(spooled.digests.sha256, Sha256::of(b"file"));
         assert_eq!(spooled.digests.md5, "8c7dd922ad47494fc02c388e12c00eac");
         let sha256 = spooled.digests.sha256;
@@ -167,7 +160,7 @@ mod tests {
         let before = files()?;
         let mut spool = Spool::begin(&disk)?;
         spool.write_content(b"file")?;
-        spool.write_form(b"file")?;
+        spool.write_fields(b"file")?;
         assert_eq!(files()?, before + 2);
         assert!(matches!(spool.finish().commit(), Err(StorageError::TooLarge { size: 4 })));
         assert_eq!(files()?, before);

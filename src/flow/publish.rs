@@ -9,6 +9,7 @@
 //! All of it is one background task with one outcome. A publisher that disconnects, or that is told to come back
 //! because it takes long, cancels nothing; its retry with the same bytes joins what is under way, or finds it done.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,11 +21,10 @@ use super::publish_refusal::refused;
 use super::upload::{Publication, Received, Receiving, UploadReceiver, UploadSettings};
 use super::{Cause, Error, PageService, Route, unavailable};
 use crate::cache::{CoreMetadataRecord, Disk, MetadataStore, PageContent, RepositoryId, Spooled};
-use crate::upstream::{FileRequest, PublishError, PublishRequest, UpstreamError};
-use wheelport_index::Hasher;
-use wheelport_index::UploadForm;
+use crate::upstream::{FileRequest, FormSection, PublishError, PublishRequest, UpstreamError};
 use wheelport_index::wheel::metadata_headers;
 use wheelport_index::{Algorithm, CoreMetadata, File, FileAddress, FileKind, FileName, Hashes, Sha256, Yanked};
+use wheelport_index::{FormPart, FormWriter, Hasher, UploadForm};
 use wheelport_runtime::{Clock, Entered, JoinError, Joined, SingleFlight, Tasks, blocking};
 
 /// How long a publisher waits after its last byte; some give up after 10 s.
@@ -59,7 +59,7 @@ struct CheckedUpload {
     form: UploadForm,
     spooled: Spooled,
     metadata: Vec<u8>,
-    content_type: HeaderValue,
+    writer: FormWriter,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -158,12 +158,14 @@ impl PublishService {
         // While nothing was sent the outcome is certain, and the publisher should hear that before it gives up.
         let known = tokio::time::timeout(ENDPOINT_TIMEOUT, route.publisher()).await;
         let upstream = known.map_err(|_| unavailable(Cause::Connect))??;
+        let content_type = HeaderValue::try_from(upload.writer.content_type());
+        let content_type = content_type.map_err(|_| Error::internal("a content type cannot be sent"))?;
         let mut repeated = false;
         loop {
             let request = PublishRequest {
-                content_type: upload.content_type.clone(),
-                length: upload.spooled.form_length,
-                open: &|| upload.spooled.form(),
+                content_type: content_type.clone(),
+                length: upload.form_length(),
+                open: &|| upload.form_sections(),
             };
             let error = match upstream.publish(request).await {
                 Ok(()) => return Ok(Publication::Published),
@@ -277,7 +279,7 @@ impl PublishService {
 
 /// Compares what the form says with the file that arrived, and with what the file says of itself.
 async fn check(received: Received) -> Result<CheckedUpload, Error> {
-    let Received { form, spooled, content_type, permit } = received;
+    let Received { form, spooled, writer, permit } = received;
     blocking(move || {
         form.check_digests(&spooled.digests)?;
         let content = spooled.content().map_err(|error| {
@@ -285,7 +287,7 @@ async fn check(received: Received) -> Result<CheckedUpload, Error> {
             unavailable(Cause::Storage)
         })?;
         let metadata = form.check_content(content)?;
-        Ok(CheckedUpload { form, spooled, metadata, content_type, _permit: permit })
+        Ok(CheckedUpload { form, spooled, metadata, writer, _permit: permit })
     })
     .await?
 }
@@ -305,6 +307,24 @@ fn on_page(page: &PageContent, upload: &CheckedUpload) -> Existing {
 }
 
 impl CheckedUpload {
+    /// The form for upstream without what is on disk: what was read of it, the beginning of the file, and the end.
+    fn framing(&self) -> [Vec<u8>; 3] {
+        let Self { form, writer, .. } = self;
+        let content = FormPart { name: "content".to_owned(), file_name: Some(form.file.to_string()) };
+        [form.write(writer), writer.begin(&content), [writer.end(), &writer.finish()].concat()]
+    }
+
+    fn form_length(&self) -> u64 {
+        let framing: usize = self.framing().iter().map(Vec::len).sum();
+        framing as u64 + self.spooled.fields_length + self.spooled.content_length
+    }
+
+    fn form_sections(&self) -> io::Result<Vec<FormSection>> {
+        let [head, content, end] = self.framing().map(|bytes| FormSection::Bytes(bytes.into()));
+        let (fields, file) = (self.spooled.fields()?, self.spooled.content()?);
+        Ok(vec![head, FormSection::File(fields), content, FormSection::File(file), end])
+    }
+
     fn address(&self) -> FileAddress {
         FileAddress {
             project: self.form.project.clone(),

@@ -1,12 +1,14 @@
-//! Receiving an upload: the form goes to disk as it comes, is hashed and read on the way, and checked at its end.
+//! Receiving an upload: the file goes to disk as it comes, is hashed on the way, and checked at its end.
 //!
 //! ```text
 //! receive ─► take … take ─► finish ─► publish: digests, the file's own metadata ─► (publish.rs)
 //! ```
 //!
-//! Memory holds one batch and the few fields that decide something, however large the file is. Nothing of an upload
-//! is visible to anybody before upstream has accepted it.
+//! Memory holds one batch and the few fields that decide something, however large the file is; the other fields go to
+//! disk as well. The form for upstream is written from what was read here, with a boundary of ours, so that the
+//! repository cannot read it differently. Nothing of an upload is visible before upstream has accepted it.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,8 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Cause, Error, unavailable};
 use crate::cache::{Disk, Spool, Spooled, StorageError};
-use wheelport_index::{FormEvent, FormParser, FormPart};
-use wheelport_index::{FormFields, UploadForm};
+use wheelport_index::{FormEvent, FormFields, FormParser, FormPart, FormWriter, UploadForm};
 use wheelport_runtime::{HumanDuration, Size, blocking};
 
 /// What boundaries and heads of a form may take besides the contents of its fields, in bytes.
@@ -87,7 +88,8 @@ impl Publication {
 pub struct Receiving {
     parser: FormParser,
     reader: FormReader,
-    content_type: HeaderValue,
+    /// The bytes of the form so far.
+    length: u64,
     permit: OwnedSemaphorePermit,
 }
 
@@ -95,13 +97,14 @@ pub struct Receiving {
 pub struct Received {
     pub(super) form: UploadForm,
     pub(super) spooled: Spooled,
-    pub(super) content_type: HeaderValue,
+    pub(super) writer: FormWriter,
     pub(super) permit: OwnedSemaphorePermit,
 }
 
 struct FormReader {
     settings: UploadSettings,
     spool: Spool,
+    writer: FormWriter,
     fields: FormFields,
     part: Option<CurrentPart>,
     count: usize,
@@ -111,7 +114,13 @@ struct FormReader {
 /// The part that is being read.
 enum CurrentPart {
     Content,
-    Field { name: String, value: Vec<u8> },
+    /// A field that decides something.
+    Field {
+        name: String,
+        value: Vec<u8>,
+    },
+    /// A field that is passed on as it is.
+    Passed,
     Ignored,
 }
 
@@ -138,15 +147,22 @@ impl UploadReceiver {
     pub(super) async fn receive(&self, content_type: HeaderValue) -> Result<Receiving, Error> {
         let text = content_type.to_str().unwrap_or_default();
         let parser = FormParser::new(text)?;
+        let writer = FormWriter::new(random());
         let permit = Arc::clone(&self.permits).try_acquire_owned();
         let permit = permit.map_err(|_| unavailable(Cause::Busy))?;
         let disk = Arc::clone(&self.disk);
         let spool = blocking(move || Spool::begin(&disk)).await?.map_err(|error| cannot_spool(&error))?;
         let settings = self.settings.clone();
         let fields = FormFields::default();
-        let reader = FormReader { settings, spool, fields, part: None, count: 0, text: 0 };
-        Ok(Receiving { parser, reader, content_type, permit })
+        let reader = FormReader { settings, spool, writer, fields, part: None, count: 0, text: 0 };
+        Ok(Receiving { parser, reader, length: 0, permit })
     }
+}
+
+/// Bits that no publisher can guess: the standard library's hashers have secret random keys.
+fn random() -> u128 {
+    let half = || u128::from(RandomState::new().build_hasher().finish());
+    half() << 64 | half()
 }
 
 fn cannot_spool(error: &StorageError) -> Error {
@@ -167,10 +183,10 @@ impl Receiving {
 
     fn chunk(&mut self, chunk: &[u8]) -> Result<(), Error> {
         let reader = &mut self.reader;
-        if reader.spool.form_length() + chunk.len() as u64 > reader.settings.max_form_size() {
+        self.length += chunk.len() as u64;
+        if self.length > reader.settings.max_form_size() {
             return Err(reader.settings.too_large());
         }
-        reader.spool.write_form(chunk).map_err(|error| cannot_spool(&error))?;
         self.parser.feed(chunk, &mut |event| reader.event(event))
     }
 
@@ -179,7 +195,7 @@ impl Receiving {
         self.parser.finish()?;
         let form = self.reader.fields.check()?;
         let spooled = self.reader.spool.finish();
-        Ok(Received { form, spooled, content_type: self.content_type, permit: self.permit })
+        Ok(Received { form, spooled, writer: self.reader.writer, permit: self.permit })
     }
 }
 
@@ -197,6 +213,7 @@ impl FormReader {
             FormEvent::Data(data) => self.data(data),
             FormEvent::End => match self.part.take() {
                 Some(CurrentPart::Field { name, value }) => Ok(self.fields.put(&name, value)?),
+                Some(CurrentPart::Passed) => self.pass(self.writer.end()),
                 _ => Ok(()),
             },
         }
@@ -208,16 +225,23 @@ impl FormReader {
             let reason = format!("the form has more than {} fields", self.settings.max_fields);
             return Err(Error::UploadRefused { reason });
         }
-        let FormPart { name, file_name } = part;
-        self.part = Some(if name == "content" {
-            self.fields.content(file_name)?;
+        self.part = Some(if FormFields::wants(&part.name)? {
+            CurrentPart::Field { name: part.name, value: Vec::new() }
+        } else if part.name == "content" {
+            self.fields.content(part.file_name)?;
             CurrentPart::Content
-        } else if FormFields::wants(&name) {
-            CurrentPart::Field { name, value: Vec::new() }
-        } else {
+        } else if part.name.eq_ignore_ascii_case("_charset_") {
+            // It would say how to read the others (RFC 7578), which are UTF-8.
             CurrentPart::Ignored
+        } else {
+            self.pass(&self.writer.begin(&part))?;
+            CurrentPart::Passed
         });
         Ok(())
+    }
+
+    fn pass(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.spool.write_fields(bytes).map_err(|error| cannot_spool(&error))
     }
 
     fn data(&mut self, data: &[u8]) -> Result<(), Error> {
@@ -226,15 +250,17 @@ impl FormReader {
             if self.spool.content_length() + size > self.settings.max_file_size.bytes() {
                 return Err(self.settings.too_large());
             }
-            return self.spool.write_content(data).map_err(|error| cannot_spool(&error.into()));
+            return self.spool.write_content(data).map_err(|error| cannot_spool(&error));
         }
         self.text += size;
         if self.text > self.settings.max_fields_size.bytes() {
             let limit = self.settings.max_fields_size.bytes();
             return Err(Error::UploadTooLarge { what: "the fields of a form", limit });
         }
-        if let Some(CurrentPart::Field { value, .. }) = &mut self.part {
-            value.extend_from_slice(data);
+        match &mut self.part {
+            Some(CurrentPart::Field { value, .. }) => value.extend_from_slice(data),
+            Some(CurrentPart::Passed) => return self.pass(data),
+            _ => {}
         }
         Ok(())
     }

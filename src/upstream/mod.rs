@@ -44,7 +44,7 @@ pub use error::{Malformed, Unavailability, UpstreamError};
 pub use file::{FileBody, FileReply, FileRequest, Resume};
 pub use metrics::UpstreamMetrics;
 pub use page::PageReply;
-pub use publish::{PublishError, PublishRequest};
+pub use publish::{FormSection, PublishError, PublishRequest};
 pub use settings::{ClientSettings, InvalidProxy, ProxyUrl};
 
 /// One repository, seen through one token. Cheap to clone.

@@ -11,7 +11,7 @@ use wheelport_index::Sha256;
 use wheelport_runtime::{HumanDuration, Size};
 
 use crate::support::client::{Ask, Response, soon, until};
-use crate::support::forms::{BOUNDARY, Between, Form, content_type};
+use crate::support::forms::{BOUNDARY, Between, Form, content_type, fields, parts};
 use crate::support::proxy::{Builder, CANARY, Proxy};
 use crate::support::scripted::{Gate, Reply, Scripted};
 use crate::support::wheels::{PAGE, Sample, list, noise, page, publish, zipped};
@@ -78,9 +78,10 @@ fn source() -> Sample {
 }
 
 #[tokio::test]
-async fn upstream_gets_the_same_bytes_and_only_our_credentials() {
+async fn upstream_gets_one_form_of_ours_with_the_same_file_and_only_our_credentials() {
     let (proxy, wheel) = (proxy().await, Sample::wheel_of("1.0", 3_000_000));
-    let form = Form::of(&wheel).bytes();
+    let sent = Form::of(&wheel).with("description", "Wörter\r\n--x\r\n\r\nand lines").with("md5_digest", &wheel.md5());
+    let form = sent.bytes();
     for target in ["/", "/legacy/", "/legacy", "/pypi/main/", "/pypi/main"] {
         let response = proxy
             .client()
@@ -103,9 +104,17 @@ async fn upstream_gets_the_same_bytes_and_only_our_credentials() {
         ]);
     }
     let seen = &proxy.upstream.requests_to(POST)[0];
-    assert_eq!(seen.body, form);
-    assert_eq!(seen.header("content-length"), Some(form.len().to_string().as_str()));
-    assert_eq!(seen.header("content-type"), Some(content_type().as_str()));
+    assert_eq!(seen.header("content-length"), Some(seen.body.len().to_string().as_str()));
+    assert!(seen.header("content-type").is_some_and(|form| !form.contains(BOUNDARY)), "{:?}", seen.headers);
+    let mut arrived = fields(seen);
+    assert_eq!(arrived.iter().filter(|(name, _)| name == "classifiers").count(), 2);
+    let mut expected = sent.fields.clone();
+    arrived.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(arrived, expected);
+    let (file, content) = parts(seen).pop().expect("a part");
+    assert_eq!((file.name.as_str(), file.file_name), ("content", Some(wheel.name.clone())));
+    assert_eq!(content, wheel.bytes);
     assert_eq!(seen.header("transfer-encoding"), None);
     assert_eq!(seen.header("cookie"), None);
     let authorization: Vec<_> = seen.headers.iter().filter(|(name, _)| name == "authorization").collect();
@@ -254,8 +263,8 @@ async fn a_broken_exchange_is_looked_up_before_the_publisher_gets_a_response() {
 #[tokio::test]
 async fn a_connection_that_breaks_at_any_byte_of_the_form_does_not_fail_the_upload() {
     let wheel = Sample::wheel_of("1.0", 200_000);
-    let length = Form::of(&wheel).bytes().len();
-    for after in [0, 1, 100, 600, 70_000, length] {
+    // What upstream gets is a little longer or shorter.
+    for after in [0, 1, 100, 600, 70_000, Form::of(&wheel).bytes().len() - 500] {
         let upstream = Scripted::start().await;
         let file = wheel.upstream();
         upstream.on(POST, Reply::ok("")).on(PAGE, Reply::status(404)).on(&file, Reply::status(404));
@@ -264,8 +273,9 @@ async fn a_connection_that_breaks_at_any_byte_of_the_form_does_not_fail_the_uplo
         let proxy = open().upstream(&upstream).endpoint(&endpoint).start().await;
         upload(&proxy, &wheel).await.expect(200);
         assert_eq!((between.left(), listed(&proxy).await), (0, vec![wheel.name.clone()]), "{after}");
-        let whole: Vec<_> = upstream.requests_to(POST);
-        assert_eq!(whole.last().map(|seen| seen.body.len()), Some(length), "{after}");
+        let whole = upstream.requests_to(POST);
+        let (_, content) = parts(whole.last().expect("a form")).pop().expect("a part");
+        assert_eq!(content, wheel.bytes, "{after}");
     }
 }
 
@@ -291,6 +301,7 @@ async fn bad_uploads_are_refused_in_words_and_upstream_sees_nothing() {
         (good.clone().with("filetype", "sdist"), "says otherwise"),
         (good.clone().with(":action", "submit"), "registration"),
         (good.clone().set(|form| form.fields.push(("name".to_owned(), "a-b".to_owned()))), "'name' twice"),
+        (good.clone().with("Name", "other"), "too much like 'name'"),
         (named("other-1.0-py3-none-any.whl"), "does not belong"),
         (named("../a_b-1.0-py3-none-any.whl"), "not valid"),
         (named("/etc/a_b-1.0-py3-none-any.whl"), "not valid"),
@@ -520,10 +531,86 @@ async fn a_form_may_come_in_any_shape_that_tools_send() {
     let sent = [format!("{head}transfer-encoding: chunked\r\n\r\n").as_bytes(), &chunked].concat();
     assert!(proxy.client().raw(&sent).await.starts_with("HTTP/1.1 200 OK"));
     let seen = &proxy.upstream.requests_to(POST)[0];
-    assert_eq!((&seen.body, seen.header("content-length")), (&form, Some(form.len().to_string().as_str())));
+    assert_eq!(parts(seen).pop().expect("a part").1, wheel.bytes);
+    assert_eq!(seen.header("content-length"), Some(seen.body.len().to_string().as_str()));
     let expecting = format!("{head}expect: 100-continue\r\ncontent-length: {}\r\n\r\n", form.len());
     let response = proxy.client().raw(&[expecting.as_bytes(), &form].concat()).await;
     assert!(response.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"), "{response}");
+}
+
+#[tokio::test]
+async fn what_a_form_says_twice_alike_is_accepted_and_reaches_upstream_once() {
+    let (proxy, wheel) = (proxy().await, Sample::wheel());
+    let form = Form::of(&wheel).set(|form| {
+        // As .NET writes it.
+        form.disposition = format!("form-data; name=content; filename={0}; filename*=utf-8''{0}", wheel.name);
+        for (name, value) in [(":action", "file_upload"), ("name", "A.b"), ("version", "1.0"), ("_charset_", "koi8-r")]
+        {
+            form.fields.push((name.to_owned(), value.to_owned()));
+        }
+    });
+    ask(&proxy, form.bytes()).send().await.expect(200);
+    let seen = &proxy.upstream.requests_to(POST)[0];
+    let fields = fields(seen);
+    for (name, count) in [(":action", 1), ("name", 1), ("version", 1), ("_charset_", 0), ("classifiers", 2)] {
+        assert_eq!(fields.iter().filter(|(known, _)| known == name).count(), count, "{name}");
+    }
+    assert!(!String::from_utf8_lossy(&seen.body).contains("filename*"));
+    // Where the two differ, nothing can say which is meant.
+    let form = form.set(|form| {
+        form.disposition = format!("form-data; name=content; filename={}; filename*=utf-8''other.whl", wheel.name);
+    });
+    ask(&proxy, form.bytes()).send().await.expect(400);
+    assert_eq!(proxy.asked(POST), 1);
+}
+
+#[tokio::test]
+async fn no_boundary_in_a_field_or_file_can_end_it() {
+    let (proxy, wheel) = (proxy().await, Sample::wheel());
+    upload(&proxy, &wheel).await.expect(200);
+    // Not even the one that upstream got before.
+    let first = proxy.upstream.requests_to(POST)[0].clone();
+    let boundary = first.header("content-type").and_then(|form| form.split_once("boundary=")).expect("a boundary").1;
+    let injected = format!("x\r\n--{boundary}\r\nContent-Disposition: form-data; name=\"name\"\r\n\r\nother");
+    let second = Sample::wheel_of("2.0", 10);
+    ask(&proxy, Form::of(&second).with("description", &injected).bytes()).send().await.expect(200);
+    let seen = &proxy.upstream.requests_to(POST)[1];
+    let fields = fields(seen);
+    assert!(fields.contains(&("description".to_owned(), injected)));
+    assert_eq!(fields.iter().filter(|(name, _)| name == "name").count(), 1);
+}
+
+#[tokio::test]
+async fn a_request_with_two_lengths_is_read_in_chunks_and_nothing_behind_it_is_handled() {
+    let (proxy, wheel) = (proxy().await, Sample::wheel());
+    let form = Form::of(&wheel).bytes();
+    let body = [format!("{:x}\r\n", form.len()).as_bytes(), &form, b"\r\n0\r\n\r\n"].concat();
+    // Of the bytes that Content-Length counts, the rest would be another request.
+    for lengths in
+        ["content-length: 7\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 7"]
+    {
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: {}\r\n{lengths}\r\n\r\n",
+            proxy.address,
+            content_type()
+        );
+        let behind = format!("GET /simple/behind/ HTTP/1.1\r\nhost: {}\r\n\r\n", proxy.address);
+        // Ends when the server closes the connection.
+        let response = proxy.client().raw(&[head.as_bytes(), &body, behind.as_bytes()].concat()).await;
+        assert!(response.starts_with("HTTP/1.1 200 OK") && response.contains("connection: close"), "{response}");
+        assert_eq!(response.matches("HTTP/1.1").count(), 1, "{response}");
+    }
+    assert!(proxy.upstream.requests().iter().all(|seen| !seen.target.contains("behind")));
+    let (_, content) = parts(&proxy.upstream.requests_to(POST)[0]).pop().expect("a part");
+    assert_eq!(content, wheel.bytes);
+    // The same on a request that has no use for a body.
+    let raw = format!(
+        "GET /healthz HTTP/1.1\r\nhost: {0}\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n\
+         GET /healthz HTTP/1.1\r\nhost: {0}\r\n\r\n",
+        proxy.address
+    );
+    let response = proxy.client().raw(raw.as_bytes()).await;
+    assert_eq!(response.matches("HTTP/1.1 200").count(), 1, "{response}");
 }
 
 #[tokio::test]
