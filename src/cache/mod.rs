@@ -30,7 +30,7 @@ pub use blobs::{Blobs, PartialBlob, VerifiedBlob};
 pub use buffer_pool::BufferPool;
 pub use content::{ListContent, PageContent};
 pub use disk::Disk;
-pub use download::{Download, DownloadFailure, DownloadWriter, Started};
+pub use download::{Download, DownloadFailure, DownloadWriter, JoinableDownload, Started};
 pub use freshness::{Decision, Policy};
 pub use inspect::{KindStats, VerifyReport, clear, stats, verify};
 pub use key::{PageKey, RepositoryId};

@@ -35,8 +35,13 @@ impl Bypass {
         start: u64,
     ) -> Result<Self, Error> {
         let gone = || Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() };
-        let request =
-            FileRequest { address: address.clone(), url: entry.url.clone(), resume: None, listed: entry.is_listed };
+        let request = FileRequest {
+            address: address.clone(),
+            url: entry.url.clone(),
+            resume: None,
+            listed: entry.is_listed,
+            brief: entry.is_brief,
+        };
         let upstream = route.upstream().await?;
         let reply = upstream.file(request).await.map_err(|error| Error::from_upstream(&error, gone))?;
         let length = entry.expected.length.or(reply.length);

@@ -46,8 +46,9 @@ impl FileStream {
                 StreamSource::Bypass(bypass) => return bypass.next().await,
                 StreamSource::Cached { reader, fallback } => match reader.next().await {
                     Ok(chunk) => return Ok(chunk),
-                    // The disk filled up in the middle: the rest comes straight from upstream.
-                    Err(ReadError::Download(DownloadFailure::Storage)) => {
+                    // The disk filled up in the middle, or the download was given up just when this reader joined: the
+                    // rest comes straight from upstream.
+                    Err(ReadError::Download(DownloadFailure::Storage | DownloadFailure::Unread)) => {
                         let position = reader.position();
                         let end = reader.remaining().map(|left| position + left);
                         let mut bypass = fallback(position).await?;

@@ -104,17 +104,24 @@ impl FileService {
             return Ok(OpenFile::Described { length, sha256 });
         }
         let sha256 = entry.sha256;
-        let (mut download, role) = self.downloader.download(route, address, entry.clone());
-        let started = tokio::time::timeout(REQUEST_TIMEOUT, download.started()).await;
-        match (started.map_err(|_| unavailable(Cause::Timeout))?, download.blob()) {
-            // Verified and about to be committed: as good as stored, and nothing has to look for its name.
-            (Ok(_), Some(blob)) if role == Role::Follower || download.was_stored_already() => {
-                Ok(OpenFile::Stored(blob))
-            }
-            (Ok(started), _) => Ok(OpenFile::Growing { download, started, sha256, served: role_served(role) }),
-            (Err(DownloadFailure::Storage), _) => self.bypass(route, address, &entry).await,
-            (Err(DownloadFailure::Upstream(error)), _) => Err(error),
-            (Err(DownloadFailure::Abandoned), _) => Err(Error::internal("a download ended without an outcome")),
+        loop {
+            let (mut download, role) = self.downloader.download(route, address, entry.clone());
+            let started = tokio::time::timeout(REQUEST_TIMEOUT, download.started()).await;
+            return match (started.map_err(|_| unavailable(Cause::Timeout))?, download.blob()) {
+                // Verified and about to be committed: as good as stored, and nothing has to look for its name.
+                (Ok(_), Some(blob)) if role == Role::Follower || download.was_stored_already() => {
+                    Ok(OpenFile::Stored(blob))
+                }
+                (Ok(started), _) => Ok(OpenFile::Growing { download, started, sha256, served: role_served(role) }),
+                (Err(DownloadFailure::Storage), _) => self.bypass(route, address, &entry).await,
+                (Err(DownloadFailure::Upstream(error)), _) => Err(error),
+                (Err(DownloadFailure::Unread), _) => {
+                    // This request came at the moment at which the download was given up.
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                (Err(DownloadFailure::Abandoned), _) => Err(Error::internal("a download ended without an outcome")),
+            };
         }
     }
 

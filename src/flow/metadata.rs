@@ -120,13 +120,20 @@ impl MetadataService {
         entry: IndexEntry,
     ) -> Result<(Blob, Served), Error> {
         let lost = || Error::internal("a download ended without an outcome");
-        let (mut download, role) = self.downloader.download(route, address, entry);
-        let verified = tokio::time::timeout(REQUEST_TIMEOUT, download.verified()).await;
-        match verified.map_err(|_| unavailable(Cause::Timeout))? {
-            Ok(_) => Ok((download.blob().ok_or_else(lost)?, role_served(role))),
-            Err(DownloadFailure::Upstream(error)) => Err(error),
-            Err(DownloadFailure::Storage) => Err(unavailable(Cause::Storage)),
-            Err(DownloadFailure::Abandoned) => Err(lost()),
+        let entry = IndexEntry { is_brief: true, ..entry };
+        loop {
+            let (mut download, role) = self.downloader.download(route, address, entry.clone());
+            let verified = tokio::time::timeout(REQUEST_TIMEOUT, download.verified()).await;
+            return match verified.map_err(|_| unavailable(Cause::Timeout))? {
+                Ok(_) => Ok((download.blob().ok_or_else(lost)?, role_served(role))),
+                Err(DownloadFailure::Upstream(error)) => Err(error),
+                Err(DownloadFailure::Storage) => Err(unavailable(Cause::Storage)),
+                Err(DownloadFailure::Unread) => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Err(DownloadFailure::Abandoned) => Err(lost()),
+            };
         }
     }
 }

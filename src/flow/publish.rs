@@ -213,7 +213,7 @@ impl PublishService {
 
     async fn is_at_address(&self, route: &Arc<Route>, upload: &CheckedUpload) -> bool {
         let Ok(upstream) = route.upstream().await else { return false };
-        let request = FileRequest { address: upload.address(), url: None, resume: None, listed: false };
+        let request = FileRequest { address: upload.address(), url: None, resume: None, listed: false, brief: true };
         // The headers of the response are enough; dropping the rest ends the transfer.
         upstream.file(request).await.is_ok_and(|reply| reply.length == Some(upload.spooled.content_length))
     }
@@ -233,7 +233,7 @@ impl PublishService {
     }
 
     async fn at_address(&self, route: &Arc<Route>, upload: &CheckedUpload) -> Existing {
-        let request = FileRequest { address: upload.address(), url: None, resume: None, listed: false };
+        let request = FileRequest { address: upload.address(), url: None, resume: None, listed: false, brief: true };
         let Ok(upstream) = route.upstream().await else { return Existing::Unclear };
         let mut reply = match upstream.file(request).await {
             Ok(reply) => reply,

@@ -154,7 +154,7 @@ impl Upstream {
         let not_sent = PublishError::NotSent;
         let UpstreamInner { admission, tokens, label, .. } = self.inner.as_ref();
         let mut token = tokens.current(self.deadline()).await.map_err(|error| not_sent(error.into()))?;
-        let _permit = self.permit(RequestClass::File, self.deadline()).await.map_err(not_sent)?;
+        let _permit = self.permit(RequestClass::SmallFile, self.deadline()).await.map_err(not_sent)?;
         let mut state = PublishState::default();
         loop {
             self.admit(self.deadline()).await.map_err(not_sent)?;
