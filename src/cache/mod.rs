@@ -41,5 +41,5 @@ pub use published::Published;
 pub use records::{FetchedAt, Record, Records, Weighted};
 pub use settings::CacheSettings;
 pub use space::{EVICTABLE, StorageError};
-pub use spool::{Spool, Spooled};
+pub use spool::{Spool, SpoolError, SpoolSpace, Spooled};
 pub use write_pipeline::{WriteError, WritePipeline};

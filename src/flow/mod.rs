@@ -175,6 +175,7 @@ impl Flow {
             records: self.pages.bytes() + self.lists.bytes(),
             disk: self.disk.used(),
             disk_limit: self.disk.max_size(),
+            spooled: self.publish.spooled(),
             downloads: self.downloader.running() as u64,
             commit_failures: self.downloader.commit_failures(),
             prefetches: self.prefetcher.counts(),
@@ -191,6 +192,8 @@ pub struct Figures {
     pub disk: u64,
     /// The limit of the files on disk.
     pub disk_limit: u64,
+    /// Uploads on disk that are not published yet.
+    pub spooled: u64,
     /// Downloads under way, as a number.
     pub downloads: u64,
     /// Fetched files that were served and could not be stored, as a number.

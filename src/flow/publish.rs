@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::audit::Attempt;
 use super::publish_refusal::refused;
@@ -25,13 +25,13 @@ use crate::upstream::{FileRequest, FormSection, PublishError, PublishRequest, Up
 use wheelport_index::wheel::metadata_headers;
 use wheelport_index::{Algorithm, CoreMetadata, File, FileAddress, FileKind, FileName, Hashes, Sha256, Yanked};
 use wheelport_index::{FormPart, FormWriter, Hasher, UploadForm};
-use wheelport_runtime::{Clock, Entered, JoinError, Joined, SingleFlight, Tasks, blocking};
+use wheelport_runtime::{Clock, Entered, FairPermit, JoinError, Joined, SingleFlight, Tasks, blocking};
 
 /// How long a publisher waits after its last byte; some give up after 10 s.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(9);
 /// How long upstream's page is believed when a file seems to be there already.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// How long an upload waits for the repository's address to become known, as it may at the start.
+/// How long an upload waits at least for the repository's address to become known, and for its turn to be sent.
 const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One upload at a time per repository and file name.
@@ -60,7 +60,9 @@ struct CheckedUpload {
     spooled: Spooled,
     metadata: Vec<u8>,
     writer: FormWriter,
-    _permit: OwnedSemaphorePermit,
+    /// When its publisher gets a response, whatever it is.
+    deadline: Instant,
+    _permit: FairPermit,
 }
 
 /// What the repository has under the name of an uploaded file.
@@ -91,30 +93,39 @@ impl PublishService {
         self.inner.receiver.settings()
     }
 
-    /// Begins to receive a form of this content type.
-    pub async fn receive(&self, content_type: HeaderValue) -> Result<Receiving, Error> {
-        self.inner.receiver.receive(content_type).await
+    /// Begins to receive a form of this content type, whose request came at `began`. If too many are being received, it
+    /// waits for its turn as long as its publisher does.
+    pub async fn receive(&self, content_type: &HeaderValue, began: Instant) -> Result<Receiving, Error> {
+        self.inner.receiver.receive(content_type, began + RESPONSE_TIMEOUT).await
     }
 
-    /// Publishes a received upload. `Ok` says that the file is in the repository, and that the next reader finds it.
+    /// Bytes of uploads on disk, for metrics.
+    pub(super) fn spooled(&self) -> u64 {
+        self.inner.receiver.spooled()
+    }
+
+    /// Publishes a received upload, whose last byte was sent at `sent` or after it. `Ok` says that the file is in the
+    /// repository, and that the next reader finds it.
     ///
     /// What takes longer than a publisher waits ends in [`Cause::OutcomeUnknown`] for the publisher and goes on.
     pub async fn publish(
         &self,
         route: &Arc<Route>,
         received: Received,
+        sent: Instant,
         attempt: Attempt,
     ) -> Result<Publication, Error> {
+        let deadline = sent + RESPONSE_TIMEOUT;
         let (service, route) = (self.clone(), Arc::clone(route));
         let published = self.inner.tasks.run("publish", async move {
-            let outcome = match check(received).await {
+            let outcome = match check(received, deadline).await {
                 Ok(upload) => service.one_at_a_time(&route, upload).await,
                 Err(error) => Err(error),
             };
             attempt.finish(&outcome);
             outcome
         });
-        match published.within(RESPONSE_TIMEOUT).await {
+        match published.within(deadline.saturating_duration_since(Instant::now())).await {
             Ok(outcome) => outcome,
             Err(JoinError::Elapsed) => Err(unavailable(Cause::OutcomeUnknown)),
             Err(lost @ JoinError::Lost) => Err(lost.into()),
@@ -165,6 +176,7 @@ impl PublishService {
             let request = PublishRequest {
                 content_type: content_type.clone(),
                 length: upload.form_length(),
+                deadline: upload.deadline.max(Instant::now() + ENDPOINT_TIMEOUT),
                 open: &|| upload.form_sections(),
             };
             let error = match upstream.publish(request).await {
@@ -278,7 +290,7 @@ impl PublishService {
 }
 
 /// Compares what the form says with the file that arrived, and with what the file says of itself.
-async fn check(received: Received) -> Result<CheckedUpload, Error> {
+async fn check(received: Received, deadline: Instant) -> Result<CheckedUpload, Error> {
     let Received { form, spooled, writer, permit } = received;
     blocking(move || {
         form.check_digests(&spooled.digests)?;
@@ -287,7 +299,7 @@ async fn check(received: Received) -> Result<CheckedUpload, Error> {
             unavailable(Cause::Storage)
         })?;
         let metadata = form.check_content(content)?;
-        Ok(CheckedUpload { form, spooled, metadata, writer, _permit: permit })
+        Ok(CheckedUpload { form, spooled, metadata, writer, deadline, _permit: permit })
     })
     .await?
 }

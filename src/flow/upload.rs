@@ -14,15 +14,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderValue;
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::{Cause, Error, unavailable};
-use crate::cache::{Disk, Spool, Spooled, StorageError};
-use wheelport_index::{FormEvent, FormFields, FormParser, FormPart, FormWriter, UploadForm};
-use wheelport_runtime::{HumanDuration, Size, blocking};
+use crate::cache::{Disk, Spool, SpoolError, SpoolSpace, Spooled};
+use wheelport_index::{FormEvent, FormFields, FormParser, FormPart, FormWriter, ProjectName, UploadForm};
+use wheelport_runtime::{FairLimiter, FairPermit, HumanDuration, Permits, Size, blocking};
 
 /// What boundaries and heads of a form may take besides the contents of its fields, in bytes.
 const FRAMING: u64 = 1 << 20;
+/// Uploads that wait for their turn at most.
+const MAX_QUEUE: usize = 1000;
 
 /// The `[upload]` table.
 #[derive(Debug, Clone, Deserialize)]
@@ -34,10 +36,14 @@ pub struct UploadSettings {
     pub max_fields_size: Size,
     /// Fields of a form at most.
     pub max_fields: usize,
-    /// Uploads received at once; more are told to come back.
+    /// Uploads received at once; more wait, fairly between clients.
     pub max_at_once: usize,
+    /// What all uploads may take of the cache directory together.
+    pub spool_max: Size,
     /// The longest silence of a publisher.
     pub stall_timeout: HumanDuration,
+    /// The fewest bytes per second that a publisher must send, measured over [`UploadSettings::stall_timeout`].
+    pub min_rate: Size,
 }
 
 impl Default for UploadSettings {
@@ -48,20 +54,27 @@ impl Default for UploadSettings {
             max_fields_size: Size::mib(4),
             max_fields: 2000,
             max_at_once: 16,
+            spool_max: Size::gib(10),
             stall_timeout: HumanDuration::secs(30),
+            min_rate: Size(1024),
         }
     }
 }
 
 impl UploadSettings {
+    /// The largest file that can be received, in bytes.
+    fn largest_file(&self) -> u64 {
+        self.max_file_size.bytes().min(self.spool_max.bytes())
+    }
+
     /// The largest form.
     pub fn max_form_size(&self) -> u64 {
-        self.max_file_size.bytes().saturating_add(self.max_fields_size.bytes()).saturating_add(FRAMING)
+        self.largest_file().saturating_add(self.max_fields_size.bytes()).saturating_add(FRAMING)
     }
 
     /// The error for a form that is larger.
     pub fn too_large(&self) -> Error {
-        Error::UploadTooLarge { what: "a file", limit: self.max_file_size.bytes() }
+        Error::UploadTooLarge { what: "a file", limit: self.largest_file() }
     }
 }
 
@@ -90,7 +103,7 @@ pub struct Receiving {
     reader: FormReader,
     /// The bytes of the form so far.
     length: u64,
-    permit: OwnedSemaphorePermit,
+    permit: FairPermit,
 }
 
 /// An upload that has arrived complete, with a form that keeps the rules.
@@ -98,7 +111,7 @@ pub struct Received {
     pub(super) form: UploadForm,
     pub(super) spooled: Spooled,
     pub(super) writer: FormWriter,
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) permit: FairPermit,
 }
 
 struct FormReader {
@@ -129,13 +142,15 @@ pub(super) struct UploadReceiver {
     disk: Arc<Disk>,
     settings: UploadSettings,
     /// Permits for uploads that are received at the same time.
-    permits: Arc<Semaphore>,
+    permits: Arc<FairLimiter<Permits>>,
+    space: Arc<SpoolSpace>,
 }
 
 impl UploadReceiver {
     pub(super) fn new(disk: Arc<Disk>, settings: UploadSettings) -> Self {
-        let permits = settings.max_at_once.clamp(1, Semaphore::MAX_PERMITS);
-        Self { disk, settings, permits: Arc::new(Semaphore::new(permits)) }
+        let permits = FairLimiter::new(Permits::shared(settings.max_at_once.max(1)), MAX_QUEUE);
+        let space = SpoolSpace::new(settings.spool_max.bytes());
+        Self { disk, settings, permits: Arc::new(permits), space }
     }
 
     /// The bounds of uploads.
@@ -143,17 +158,20 @@ impl UploadReceiver {
         &self.settings
     }
 
-    /// Begins to receive a form of this content type.
-    pub(super) async fn receive(&self, content_type: HeaderValue) -> Result<Receiving, Error> {
+    /// Bytes of uploads on disk.
+    pub(super) fn spooled(&self) -> u64 {
+        self.space.used()
+    }
+
+    /// Begins to receive a form of this content type, as soon as it is its turn. Nothing of it is read before that.
+    pub(super) async fn receive(&self, content_type: &HeaderValue, deadline: Instant) -> Result<Receiving, Error> {
         let text = content_type.to_str().unwrap_or_default();
         let parser = FormParser::new(text)?;
-        let writer = FormWriter::new(random());
-        let permit = Arc::clone(&self.permits).try_acquire_owned();
-        let permit = permit.map_err(|_| unavailable(Cause::Busy))?;
-        let disk = Arc::clone(&self.disk);
-        let spool = blocking(move || Spool::begin(&disk)).await?.map_err(|error| cannot_spool(&error))?;
-        let settings = self.settings.clone();
-        let fields = FormFields::default();
+        let permit = FairPermit::acquire(&self.permits, deadline).await.map_err(|_| unavailable(Cause::Busy))?;
+        let (disk, space) = (Arc::clone(&self.disk), Arc::clone(&self.space));
+        let spool = blocking(move || Spool::begin(&disk, &space)).await?;
+        let spool = spool.map_err(|error| cannot_spool(error.into()))?;
+        let (settings, writer, fields) = (self.settings.clone(), FormWriter::new(random()), FormFields::default());
         let reader = FormReader { settings, spool, writer, fields, part: None, count: 0, text: 0 };
         Ok(Receiving { parser, reader, length: 0, permit })
     }
@@ -165,9 +183,12 @@ fn random() -> u128 {
     half() << 64 | half()
 }
 
-fn cannot_spool(error: &StorageError) -> Error {
+fn cannot_spool(error: SpoolError) -> Error {
     tracing::error!(%error, "an upload cannot be spooled");
-    unavailable(Cause::Storage)
+    match error {
+        SpoolError::Full => unavailable(Cause::Busy),
+        SpoolError::Storage(_) => unavailable(Cause::Storage),
+    }
 }
 
 impl Receiving {
@@ -188,6 +209,11 @@ impl Receiving {
             return Err(reader.settings.too_large());
         }
         self.parser.feed(chunk, &mut |event| reader.event(event))
+    }
+
+    /// The project, as soon as the form has named one.
+    pub fn project(&self) -> Option<ProjectName> {
+        self.reader.fields.project()
     }
 
     /// Everything has arrived: the form must be complete and keep the rules.
@@ -241,16 +267,16 @@ impl FormReader {
     }
 
     fn pass(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.spool.write_fields(bytes).map_err(|error| cannot_spool(&error))
+        self.spool.write_fields(bytes).map_err(cannot_spool)
     }
 
     fn data(&mut self, data: &[u8]) -> Result<(), Error> {
         let size = data.len() as u64;
         if let Some(CurrentPart::Content) = self.part {
-            if self.spool.content_length() + size > self.settings.max_file_size.bytes() {
+            if self.spool.content_length() + size > self.settings.largest_file() {
                 return Err(self.settings.too_large());
             }
-            return self.spool.write_content(data).map_err(|error| cannot_spool(&error));
+            return self.spool.write_content(data).map_err(cannot_spool);
         }
         self.text += size;
         if self.text > self.settings.max_fields_size.bytes() {

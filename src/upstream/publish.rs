@@ -46,6 +46,8 @@ pub struct PublishRequest<'a> {
     pub content_type: HeaderValue,
     /// The length of the form in bytes.
     pub length: u64,
+    /// When the form must be on its way: how long a token, a permit and the end of a backoff are waited for.
+    pub deadline: Instant,
     /// The sections of the form, in order, each from its beginning.
     pub open: &'a (dyn Fn() -> io::Result<Vec<FormSection>> + Send + Sync),
 }
@@ -153,11 +155,11 @@ impl Upstream {
     async fn deliver(&self, request: &PublishRequest<'_>) -> Result<(), PublishError> {
         let not_sent = PublishError::NotSent;
         let UpstreamInner { admission, tokens, label, .. } = self.inner.as_ref();
-        let mut token = tokens.current(self.deadline()).await.map_err(|error| not_sent(error.into()))?;
-        let _permit = self.permit(RequestClass::SmallFile, self.deadline()).await.map_err(not_sent)?;
+        let mut token = tokens.current(request.deadline).await.map_err(|error| not_sent(error.into()))?;
+        let _permit = self.permit(RequestClass::SmallFile, request.deadline).await.map_err(not_sent)?;
         let mut state = PublishState::default();
         loop {
-            self.admit(self.deadline()).await.map_err(not_sent)?;
+            self.admit(request.deadline).await.map_err(not_sent)?;
             let sent = Instant::now();
             let response = match self.send_form(request, &token).await? {
                 SendOutcome::Responded(response) => response,

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use wheelport::web::UploadPolicy;
 use wheelport::web::{PublisherTable, Publishers};
 use wheelport_index::Sha256;
@@ -403,6 +405,12 @@ async fn a_token_is_needed_where_configured_and_covers_only_its_projects() {
     ask(&proxy, form.clone()).send().await.expect(401);
     let response = with("Bearer other").send().await.expect(403);
     assert_eq!(response.value()["code"], "upload-forbidden");
+    // The name is enough for that, and nothing of the file has to come.
+    let refused = String::from_utf8(beginning(&proxy, 1)).expect("text");
+    let refused =
+        refused.replacen("\r\n", "\r\nexpect: 100-continue\r\nauthorization: Bearer other\r\nconnection: close\r\n", 1);
+    let response = proxy.client().raw(refused.as_bytes()).await;
+    assert!(response.contains("HTTP/1.1 403 This token may not publish the project 'a-b'"), "{response}");
     nothing_happened(&proxy).await;
     // `__token__:right`
     with("Basic X190b2tlbl9fOnJpZ2h0").send().await.expect(200);
@@ -640,6 +648,142 @@ async fn refusals_arrive_as_sentences() {
         assert_eq!(listed(&proxy).await, Vec::<String>::new());
         assert!(proxy.kept("published").is_empty() && proxy.kept("blobs").is_empty());
     }
+}
+
+/// The beginning of an upload by this client: headers that announce a length, and the fields before the file.
+fn beginning(proxy: &Proxy, client: u8) -> Vec<u8> {
+    let form = Form::of(&Sample::wheel()).bytes();
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: {}\r\nx-forwarded-for: 10.0.0.{client}\r\ncontent-type: {}\r\ncontent-length: \
+         1000000\r\n\r\n",
+        proxy.address,
+        content_type()
+    );
+    let fields = form.windows(14).position(|window| window == b"name=\"content\"").expect("a file");
+    [head.as_bytes(), &form[..fields]].concat()
+}
+
+fn behind_a_proxy() -> Builder {
+    open().set(|builder| builder.server.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")])
+}
+
+#[tokio::test]
+async fn more_uploads_than_can_be_received_at_once_wait_for_their_turn() {
+    let proxy = open().set(|builder| builder.uploads.max_at_once = 4).start().await;
+    proxy.upstream.on(POST, Reply::ok("").delay(Duration::from_millis(100))).on(PAGE, Reply::status(404));
+    let wheels: Vec<_> = (0..24).map(|minor| Sample::wheel_of(&format!("1.{minor}"), 100)).collect();
+    let responses = futures_util::future::join_all(wheels.iter().map(|wheel| upload(&proxy, wheel))).await;
+    for response in responses {
+        response.expect(200);
+    }
+    assert_eq!(proxy.asked(POST), 24);
+}
+
+#[tokio::test]
+async fn an_upload_waits_as_long_as_its_publisher_and_the_wait_counts() {
+    let proxy = open().set(|builder| builder.uploads.max_at_once = 1).start().await;
+    let (gate, wheels) = (Gate::closed(), [1, 2].map(|minor| Sample::wheel_of(&format!("1.{minor}"), 0)));
+    proxy.upstream.on(POST, Reply::ok("").before_head(&gate)).on(PAGE, Reply::status(404));
+    let [first, second] = [upload(&proxy, &wheels[0]), upload(&proxy, &wheels[1])].map(Box::pin);
+    let passing = async {
+        gate.reached().await;
+        let waiting = async || proxy.metrics().await.contains("wheelport_requests_in_flight 2\n").then_some(());
+        until("both uploads", waiting).await;
+        proxy.pass(Duration::from_secs(9)).await;
+    };
+    let (first, second, ()) = tokio::join!(first, second, passing);
+    first.expect_unavailable("unavailable-outcome-unknown");
+    second.expect_unavailable("unavailable-busy");
+    assert_eq!(proxy.asked(POST), 1);
+    // What waited for five seconds has four left.
+    let third = upload(&proxy, &wheels[1]);
+    let passing = async {
+        let waiting = async || proxy.metrics().await.contains("wheelport_requests_in_flight 1\n").then_some(());
+        until("the upload", waiting).await;
+        proxy.pass(Duration::from_secs(5)).await;
+        let slow = Gate::closed();
+        proxy.upstream.on(POST, Reply::ok("").before_head(&slow));
+        gate.open();
+        slow.reached().await;
+        proxy.pass(Duration::from_secs(4)).await;
+        slow.open();
+    };
+    let (third, ()) = tokio::join!(third, passing);
+    third.expect_unavailable("unavailable-outcome-unknown");
+    until("the file", async || (listed(&proxy).await.len() == 2).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_client_that_sends_slowly_leaves_room_for_others_and_is_cut() {
+    let proxy = behind_a_proxy().set(|builder| builder.uploads.max_at_once = 3).start().await;
+    proxy.upstream.on(POST, Reply::ok("")).on(PAGE, Reply::status(404));
+    let mut sockets = Vec::new();
+    for _ in 0..3 {
+        let mut socket = TcpStream::connect(proxy.address).await.expect("the proxy listens");
+        socket.write_all(&beginning(&proxy, 1)).await.expect("the connection is open");
+        sockets.push(socket);
+    }
+    // Two of three are its share; each upload that is being received has two temporary files.
+    until("two uploads", async || (proxy.temporaries().len() == 4).then_some(())).await;
+    ask(&proxy, Form::of(&Sample::wheel()).bytes()).header("x-forwarded-for", "10.0.0.2").send().await.expect(200);
+    // One falls silent, the other one trickles.
+    let mut seconds = 0;
+    while !proxy.temporaries().is_empty() {
+        seconds += 10;
+        assert!(seconds <= 60, "they hold on");
+        let _ = sockets[0].write_all(b"x").await;
+        proxy.pass(Duration::from_secs(10)).await;
+        tokio::task::yield_now().await;
+    }
+    for socket in &mut sockets {
+        let mut response = Vec::new();
+        let _ = soon("a response", socket.read_to_end(&mut response)).await;
+        let response = String::from_utf8_lossy(&response).into_owned();
+        assert!(response.starts_with("HTTP/1.1 400") || response.starts_with("HTTP/1.1 503"), "{response}");
+    }
+    assert_eq!(proxy.asked(POST), 1);
+}
+
+#[tokio::test]
+async fn all_uploads_together_have_a_limit_on_disk() {
+    let proxy = open().set(|builder| builder.uploads.spool_max = Size(300_000)).start().await;
+    let gate = Gate::closed();
+    proxy.upstream.on(POST, Reply::ok("").before_head(&gate)).on(PAGE, Reply::status(404));
+    let large = upload(&proxy, &Sample::wheel_of("1.0", 400_000)).await.expect(413);
+    assert!(large.text().contains("300000"), "{large:?}");
+    let (one, two) = (Sample::wheel_of("1.1", 200_000), Sample::wheel_of("1.2", 200_000));
+    let first = upload(&proxy, &one);
+    let then = async {
+        gate.reached().await;
+        assert!(proxy.metrics().await.contains("wheelport_upload_spool_bytes 20"));
+        upload(&proxy, &two).await.expect_unavailable("unavailable-busy");
+        gate.open();
+    };
+    let (first, ()) = tokio::join!(first, then);
+    first.expect(200);
+    until("the spool to be empty", async || {
+        proxy.metrics().await.contains("wheelport_upload_spool_bytes 0\n").then_some(())
+    })
+    .await;
+    upload(&proxy, &two).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_429_that_asks_for_more_patience_than_a_publisher_has_is_passed_on() {
+    let (proxy, wheel) = (proxy().await, Sample::wheel());
+    let throttled = |seconds: &str| Reply::status(429).header("retry-after", seconds);
+    proxy.upstream.on_each(POST, [throttled("6"), Reply::ok("")]);
+    let waiting = async {
+        proxy.asked_by(POST, 1).await;
+        proxy.pass(Duration::from_secs(7)).await;
+    };
+    let (response, ()) = tokio::join!(upload(&proxy, &wheel), waiting);
+    response.expect(200);
+    proxy.upstream.on(POST, throttled("20"));
+    let second = Sample::wheel_of("2.0", 0);
+    let response = upload(&proxy, &second).await;
+    response.expect_unavailable("unavailable-throttled");
+    assert!(matches!(response.header("retry-after"), Some("9" | "10")), "{response:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! alike.
 //!
 //! What comes from outside is a field's name and value and nothing else: names that could be misread never get here
-//! ([`FormPart`] has none), and neither names nor values can hold the boundary, which nobody outside can guess.
+//! ([`FormPart`] has none), and neither names nor values can hold the boundary, which no publisher can guess.
 
 use super::multipart::FormPart;
 
