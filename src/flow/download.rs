@@ -372,7 +372,7 @@ impl DownloadTask<'_> {
 async fn given_up(writer: &Writer) {
     writer.unread_for(UNREAD_TIMEOUT).await;
     if writer.is_half_done() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

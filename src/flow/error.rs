@@ -182,6 +182,11 @@ impl Error {
         Self::Internal { detail: detail.into() }
     }
 
+    /// The request has waited too long for everything together.
+    pub fn timed_out() -> Self {
+        unavailable(Cause::Timeout)
+    }
+
     /// What an upstream error means for a request; `absent` is the error for a trusted 404.
     pub(super) fn from_upstream(error: &UpstreamError, absent: impl FnOnce() -> Self) -> Self {
         match error {

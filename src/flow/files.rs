@@ -17,7 +17,7 @@ use super::index_entry::{IndexEntries, IndexEntry};
 use super::{Cause, Error, Lookup, PageService, PageView, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
 use crate::cache::{Blob, BlobReader, Blobs, DownloadFailure, PageContent, Started};
 use wheelport_index::{FileAddress, Sha256};
-use wheelport_runtime::{Priority, Role, blocking};
+use wheelport_runtime::{Priority, Role, Waits, blocking};
 
 /// An open file.
 pub enum OpenFile {
@@ -106,7 +106,7 @@ impl FileService {
         let sha256 = entry.sha256;
         loop {
             let (mut download, role) = self.downloader.download(route, address, entry.clone());
-            let started = tokio::time::timeout(REQUEST_TIMEOUT, download.started()).await;
+            let started = Waits::note("file", tokio::time::timeout(REQUEST_TIMEOUT, download.started())).await;
             return match (started.map_err(|_| unavailable(Cause::Timeout))?, download.blob()) {
                 // Verified and about to be committed: as good as stored, and nothing has to look for its name.
                 (Ok(_), Some(blob)) if role == Role::Follower || download.was_stored_already() => {
@@ -127,7 +127,7 @@ impl FileService {
 
     /// A file that bypasses the cache.
     async fn bypass(&self, route: &Route, address: &FileAddress, entry: &IndexEntry) -> Result<OpenFile, Error> {
-        let bypass = Box::new(Bypass::begin(route, address, entry, 0).await?);
+        let bypass = Box::new(Waits::note("file", Bypass::begin(route, address, entry, 0)).await?);
         let length = bypass.length();
         Ok(OpenFile::Bypass { bypass, length, sha256: entry.sha256 })
     }
@@ -186,6 +186,6 @@ impl FileService {
     async fn stored(&self, entry: &IndexEntry) -> Result<Option<Blob>, Error> {
         let Some(sha256) = entry.sha256 else { return Ok(None) };
         let (blobs, length) = (self.blobs.clone(), entry.expected.length);
-        Ok(blocking(move || blobs.get(sha256, length)).await?)
+        Ok(Waits::note("disk", blocking(move || blobs.get(sha256, length))).await?)
     }
 }

@@ -10,7 +10,7 @@ use super::prefetch::Prefetcher;
 use super::{Cause, Error, Lookup, PageService, PageView, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
 use crate::cache::{Blob, Blobs, CachedMetadata, CoreMetadataRecord, DownloadFailure, MetadataStore, PageContent};
 use wheelport_index::{FileAddress, FileKind};
-use wheelport_runtime::blocking;
+use wheelport_runtime::{Waits, blocking};
 
 /// The core metadata of a wheel and how the response came about.
 pub struct ServedMetadata {
@@ -95,7 +95,8 @@ impl MetadataService {
             Some(blob) => (blob, Served::Hit),
             None => self.fetch_wheel(route, address, entry).await?,
         };
-        match self.extractor.extract(route, address, wheel).within(REQUEST_TIMEOUT).await?? {
+        let extracting = self.extractor.extract(route, address, wheel).within(REQUEST_TIMEOUT);
+        match Waits::note("extraction", extracting).await?? {
             CoreMetadataRecord::Present(metadata) => Ok(ServedMetadata { metadata, served }),
             CoreMetadataRecord::Absent => Err(none()),
         }
@@ -109,7 +110,7 @@ impl MetadataService {
             Some(record) => Held::Record(record),
             None => blobs.get(wheel, length).map_or(Held::Nothing, Held::Wheel),
         });
-        Ok(held.await?)
+        Ok(Waits::note("disk", held).await?)
     }
 
     /// Fetches the wheel; it need not be committed to be read.
@@ -123,7 +124,7 @@ impl MetadataService {
         let entry = IndexEntry { is_brief: true, ..entry };
         loop {
             let (mut download, role) = self.downloader.download(route, address, entry.clone());
-            let verified = tokio::time::timeout(REQUEST_TIMEOUT, download.verified()).await;
+            let verified = Waits::note("file", tokio::time::timeout(REQUEST_TIMEOUT, download.verified())).await;
             return match verified.map_err(|_| unavailable(Cause::Timeout))? {
                 Ok(_) => Ok((download.blob().ok_or_else(lost)?, role_served(role))),
                 Err(DownloadFailure::Upstream(error)) => Err(error),

@@ -59,8 +59,9 @@ use lists::ListSource;
 use pages::PageSource;
 use prefetch::Prefetcher;
 
-/// How long a request waits for upstream before it is told to come back; clients give up after 15 s.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
+/// How long a request waits before it is told to come back, for everything together; clients give up after 15 s. A
+/// single step has the same limit, so that it ends when nothing limits the request.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
 /// The share of the memory for the index that project lists may take, in hundredths.
 const LIST_SHARE: u64 = 10;
 

@@ -25,7 +25,7 @@ use crate::upstream::{FileRequest, FormSection, PublishError, PublishRequest, Up
 use wheelport_index::wheel::metadata_headers;
 use wheelport_index::{Algorithm, CoreMetadata, File, FileAddress, FileKind, FileName, Hashes, Sha256, Yanked};
 use wheelport_index::{FormPart, FormWriter, Hasher, UploadForm};
-use wheelport_runtime::{Clock, Entered, FairPermit, JoinError, Joined, SingleFlight, Tasks, blocking};
+use wheelport_runtime::{Clock, Entered, FairPermit, JoinError, Joined, SingleFlight, Tasks, Waits, blocking};
 
 /// How long a publisher waits after its last byte; some give up after 10 s.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(9);
@@ -125,7 +125,8 @@ impl PublishService {
             attempt.finish(&outcome);
             outcome
         });
-        match published.within(deadline.saturating_duration_since(Instant::now())).await {
+        let publishing = published.within(deadline.saturating_duration_since(Instant::now()));
+        match Waits::note("publishing", publishing).await {
             Ok(outcome) => outcome,
             Err(JoinError::Elapsed) => Err(unavailable(Cause::OutcomeUnknown)),
             Err(lost @ JoinError::Lost) => Err(lost.into()),

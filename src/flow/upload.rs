@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::{Cause, Error, unavailable};
 use crate::cache::{Disk, Spool, SpoolError, SpoolSpace, Spooled};
 use wheelport_index::{FormEvent, FormFields, FormParser, FormPart, FormWriter, ProjectName, UploadForm};
-use wheelport_runtime::{FairLimiter, FairPermit, HumanDuration, Permits, Size, blocking};
+use wheelport_runtime::{FairLimiter, FairPermit, HumanDuration, Permits, Size, Waits, blocking};
 
 /// What boundaries and heads of a form may take besides the contents of its fields, in bytes.
 const FRAMING: u64 = 1 << 20;
@@ -167,10 +167,11 @@ impl UploadReceiver {
     pub(super) async fn receive(&self, content_type: &HeaderValue, deadline: Instant) -> Result<Receiving, Error> {
         let text = content_type.to_str().unwrap_or_default();
         let parser = FormParser::new(text)?;
-        let permit = FairPermit::acquire(&self.permits, deadline).await.map_err(|_| unavailable(Cause::Busy))?;
+        let permit = Waits::note("turn", FairPermit::acquire(&self.permits, deadline)).await;
+        let permit = permit.map_err(|_| unavailable(Cause::Busy))?;
         let (disk, space) = (Arc::clone(&self.disk), Arc::clone(&self.space));
         let spool = blocking(move || Spool::begin(&disk, &space)).await?;
-        let spool = spool.map_err(|error| cannot_spool(error.into()))?;
+        let spool = spool.map_err(|error| cannot_spool(&error.into()))?;
         let (settings, writer, fields) = (self.settings.clone(), FormWriter::new(random()), FormFields::default());
         let reader = FormReader { settings, spool, writer, fields, part: None, count: 0, text: 0 };
         Ok(Receiving { parser, reader, length: 0, permit })
@@ -183,7 +184,7 @@ fn random() -> u128 {
     half() << 64 | half()
 }
 
-fn cannot_spool(error: SpoolError) -> Error {
+fn cannot_spool(error: &SpoolError) -> Error {
     tracing::error!(%error, "an upload cannot be spooled");
     match error {
         SpoolError::Full => unavailable(Cause::Busy),
@@ -267,7 +268,7 @@ impl FormReader {
     }
 
     fn pass(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.spool.write_fields(bytes).map_err(cannot_spool)
+        self.spool.write_fields(bytes).map_err(|error| cannot_spool(&error))
     }
 
     fn data(&mut self, data: &[u8]) -> Result<(), Error> {
@@ -276,7 +277,7 @@ impl FormReader {
             if self.spool.content_length() + size > self.settings.largest_file() {
                 return Err(self.settings.too_large());
             }
-            return self.spool.write_content(data).map_err(cannot_spool);
+            return self.spool.write_content(data).map_err(|error| cannot_spool(&error));
         }
         self.text += size;
         if self.text > self.settings.max_fields_size.bytes() {

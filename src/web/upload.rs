@@ -25,6 +25,10 @@ use super::upload_body::{PaceLimits, UploadBody};
 use super::{Response, RouteSite, Site};
 use crate::flow::{Attempt, Publication, Received};
 use wheelport_index::{FileName, ProjectName};
+use wheelport_runtime::Waits;
+
+/// What an upload waits for while its bytes come. That it takes long is not a fault of ours.
+pub(super) const CLIENT: &str = "client";
 
 /// An upload into a route.
 pub(super) struct Upload {
@@ -74,7 +78,7 @@ impl Upload {
             Err(problem) => {
                 attempt.refused(problem.code(), &problem.to_string());
                 if !self.headers.contains_key(EXPECT) {
-                    self.body.drain().await;
+                    Waits::note(CLIENT, self.body.drain()).await;
                 }
                 return Err(problem);
             }
@@ -100,8 +104,8 @@ impl Upload {
         };
         let mut receiving = service.receive(content_type, self.began).await?;
         let limits = PaceLimits { stall: settings.stall_timeout.get(), min_rate: settings.min_rate.bytes() };
-        while let Some(batch) = self.body.next_batch(limits).await.map_err(bad_request)? {
-            receiving = receiving.take(batch).await?;
+        while let Some(batch) = Waits::note(CLIENT, self.body.next_batch(limits)).await.map_err(bad_request)? {
+            receiving = Waits::note("disk", receiving.take(batch)).await?;
             // Most tools send the name before the file, and nothing more of the file goes to disk then.
             if let Some(project) = receiving.project() {
                 attempt.names(&project);

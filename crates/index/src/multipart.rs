@@ -246,13 +246,11 @@ fn disposition(value: &str) -> Option<FormPart> {
 
 /// Sets what may be said once, or again with the same words.
 fn set<T: PartialEq>(slot: &mut Option<T>, value: T) -> Option<()> {
-    match slot {
-        Some(said) => (*said == value).then_some(()),
-        None => {
-            *slot = Some(value);
-            Some(())
-        }
+    if let Some(said) = slot {
+        return (*said == value).then_some(());
     }
+    *slot = Some(value);
+    Some(())
 }
 
 /// The text of an extended parameter in UTF-8 (RFC 8187), such as `utf-8''a%20b`. Nothing in it may be able to end a

@@ -12,6 +12,7 @@ mod priority;
 mod single_flight;
 mod tasks;
 mod units;
+mod waits;
 
 pub use blocking::{Blocking, Panicked, blocking};
 pub use clock::Clock;
@@ -21,3 +22,4 @@ pub use priority::Priority;
 pub use single_flight::{Entered, Leader, Role, SingleFlight};
 pub use tasks::Tasks;
 pub use units::{HumanDuration, InvalidDuration, InvalidSize, Size};
+pub use waits::Waits;
