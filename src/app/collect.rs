@@ -113,6 +113,7 @@ impl Collector for Collected {
             ("cache_records_bytes", "Records of the index in memory", figures.records),
             ("cache_disk_bytes", "Files kept in the cache directory", figures.disk),
             ("cache_disk_limit_bytes", "The size the cache directory is kept below", figures.disk_limit),
+            ("upload_spool_bytes", "Uploads on disk that are not published yet", figures.spooled),
             ("downloads_in_flight", "Files being fetched", figures.downloads),
             ("buffered_bytes", "Bytes of files that wait in memory for clients to take them", figures.buffers),
             ("memory_limit_bytes", "The memory that this process divides among its parts", self.memory_limit),

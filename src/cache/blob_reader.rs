@@ -296,6 +296,7 @@ mod tests {
     -> Result<(), Box<dyn std::error::Error>> {
         let mut file = tempfile::NamedTempFile::new()?;
         let (writer, download) = DownloadWriter::new();
+        let download = download.join();
         let readers = Arc::new(file.reopen()?);
         writer.start(Started { file: Arc::clone(&readers), length: None });
         file.write_all(b"wheelport")?;

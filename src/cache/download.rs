@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -29,6 +30,9 @@ pub enum DownloadFailure<E> {
     /// It was a stored file that was checked on the way, and the rest of it cannot be read. It was removed.
     #[error("the stored file cannot be read")]
     Unreadable(HashedPrefix),
+    /// It was given up because it had no readers any more.
+    #[error("the download had no readers and was given up")]
+    Unread,
     /// The downloading task ended unexpectedly.
     #[error("the download was abandoned")]
     Abandoned,
@@ -53,28 +57,84 @@ pub struct Started {
     pub length: Option<u64>,
 }
 
-/// The readers' side. Cheap to clone.
+/// A reader of a download. Clones are further readers.
 pub struct Download<E> {
     progress: watch::Receiver<DownloadProgress<E>>,
+    reader: Reader,
+}
+
+/// A download that can be joined. Cheap to clone; holding it is not reading.
+pub struct JoinableDownload<E> {
+    progress: watch::Receiver<DownloadProgress<E>>,
+    readers: Arc<watch::Sender<usize>>,
 }
 
 /// The writer's side. Dropping it without an end is [`DownloadFailure::Abandoned`].
 pub struct DownloadWriter<E> {
     progress: watch::Sender<DownloadProgress<E>>,
+    readers: Arc<watch::Sender<usize>>,
+}
+
+/// One reader, counted until it is dropped.
+struct Reader(Arc<watch::Sender<usize>>);
+
+impl Reader {
+    fn new(readers: &Arc<watch::Sender<usize>>) -> Self {
+        readers.send_modify(|count| *count += 1);
+        Self(Arc::clone(readers))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 impl<E> Clone for Download<E> {
     fn clone(&self) -> Self {
-        Self { progress: self.progress.clone() }
+        Self { progress: self.progress.clone(), reader: Reader::new(&self.reader.0) }
+    }
+}
+
+impl<E> Clone for JoinableDownload<E> {
+    fn clone(&self) -> Self {
+        Self { progress: self.progress.clone(), readers: Arc::clone(&self.readers) }
+    }
+}
+
+impl<E> JoinableDownload<E> {
+    /// A reader of the download, from its beginning.
+    pub fn join(&self) -> Download<E> {
+        Download { progress: self.progress.clone(), reader: Reader::new(&self.readers) }
     }
 }
 
 impl<E> DownloadWriter<E> {
     /// A download that has not started.
-    pub fn new() -> (Self, Download<E>) {
+    pub fn new() -> (Self, JoinableDownload<E>) {
         let progress = DownloadProgress { started: None, readable: 0, stored_already: false, end: None };
-        let (sender, receiver) = watch::channel(progress);
-        (Self { progress: sender }, Download { progress: receiver })
+        let ((sender, receiver), readers) = (watch::channel(progress), Arc::new(watch::Sender::new(0)));
+        (Self { progress: sender, readers: Arc::clone(&readers) }, JoinableDownload { progress: receiver, readers })
+    }
+
+    /// Resolves when the download has had no reader for this long.
+    pub async fn unread_for(&self, time: Duration) {
+        let mut readers = self.readers.subscribe();
+        loop {
+            // The counter lives as long as this, so waiting does not fail.
+            let _ = readers.wait_for(|count| *count == 0).await;
+            if tokio::time::timeout(time, readers.wait_for(|count| *count > 0)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Whether more than half of the file is here, as far as its length is known.
+    pub fn is_half_done(&self) -> bool {
+        let progress = self.progress.borrow();
+        let length = progress.started.as_ref().and_then(|started| started.length);
+        length.is_some_and(|length| progress.readable > length / 2)
     }
 
     /// Upstream's response begins.
@@ -195,7 +255,33 @@ mod tests {
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 
     fn download() -> (DownloadWriter<&'static str>, Download<&'static str>) {
-        DownloadWriter::new()
+        let (writer, download) = DownloadWriter::new();
+        (writer, download.join())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_writer_notices_when_readers_leave_and_come_back() -> Outcome {
+        let second = Duration::from_secs(1);
+        let (writer, joinable) = DownloadWriter::<()>::new();
+        writer.start(Started { file: Arc::new(tempfile::tempfile()?), length: Some(10) });
+        let began = tokio::time::Instant::now();
+        let reading = async {
+            let reader = joinable.join();
+            let clone = reader.clone();
+            drop(reader);
+            tokio::time::sleep(second * 10).await;
+            drop(clone);
+            tokio::time::sleep(second * 29).await;
+            let _back = joinable.join();
+            tokio::time::sleep(second * 5).await;
+        };
+        tokio::join!(writer.unread_for(second * 30), reading);
+        assert_eq!(began.elapsed().as_secs(), 10 + 29 + 5 + 30);
+        writer.written(5);
+        assert!(!writer.is_half_done());
+        writer.written(7);
+        assert!(writer.is_half_done());
+        Ok(())
     }
 
     #[tokio::test]

@@ -1,12 +1,14 @@
-//! An upload on disk: the form as it arrived, and beside it the file that the form carries, hashed while it is written.
+//! An upload on disk: the file that a form carries, hashed while it is written, and beside it the fields of the form
+//! that are passed on as they are.
 //!
 //! Both are temporary files of this process. Dropping them leaves nothing behind; the next process removes those of a
-//! process that died, together with its directory. They do not count as cache: an upload may be larger than the whole
-//! cache, and evicts nothing unless the volume itself is full, and then just that much.
+//! process that died, together with its directory. All uploads together have a limit. They count as used space of the
+//! directory, so cached files make room for them, but only up to half of what the cache may hold: no upload empties it.
 
 use std::fs::File;
-use std::io::{self, Seek as _, Write as _};
+use std::io::{self, Write as _};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use blake2::Blake2b;
 use blake2::digest::consts::U32;
@@ -16,16 +18,84 @@ use tempfile::NamedTempFile;
 
 use super::disk::Disk;
 use super::layout::{BLOBS, addressed};
-use super::space::StorageError;
+use super::space::{Reservation, StorageError};
 use wheelport_index::ContentDigests;
 use wheelport_index::Sha256;
 use wheelport_index::hex;
 
+/// The space that all uploads take together.
+#[derive(Debug)]
+pub struct SpoolSpace {
+    max: u64,
+    used: AtomicU64,
+}
+
+impl SpoolSpace {
+    /// Space for this many bytes.
+    pub fn new(max: u64) -> Arc<Self> {
+        Arc::new(Self { max, used: AtomicU64::new(0) })
+    }
+
+    /// Bytes of uploads on disk.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// Why bytes of an upload cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// All uploads together have reached their limit.
+    #[error("uploads take all the space that they may have")]
+    Full,
+    /// The cache directory cannot take them.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl From<io::Error> for SpoolError {
+    fn from(error: io::Error) -> Self {
+        Self::Storage(error.into())
+    }
+}
+
+/// What one upload takes of the space; given back when dropped.
+struct SpoolShare {
+    space: Arc<SpoolSpace>,
+    size: u64,
+    /// The part that counts as used space of the directory.
+    counted: Reservation,
+}
+
+impl SpoolShare {
+    /// Makes room for this many bytes more. Blocking.
+    fn grow(&mut self, disk: &Disk, bytes: u64) -> Result<(), SpoolError> {
+        let used = self.space.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.size += bytes;
+        if used > self.space.max {
+            return Err(SpoolError::Full);
+        }
+        if used <= disk.max_size() / 2 {
+            self.counted.grow(bytes)?;
+        } else {
+            disk.space().ensure_free(bytes)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for SpoolShare {
+    fn drop(&mut self) {
+        self.space.used.fetch_sub(self.size, Ordering::Relaxed);
+    }
+}
+
 /// An upload that is arriving.
 pub struct Spool {
     disk: Arc<Disk>,
-    form: NamedTempFile,
-    form_length: u64,
+    share: SpoolShare,
+    fields: NamedTempFile,
+    fields_length: u64,
     content: NamedTempFile,
     content_length: u64,
     sha256: Sha256Hasher,
@@ -36,10 +106,11 @@ pub struct Spool {
 /// An upload that has arrived.
 pub struct Spooled {
     disk: Arc<Disk>,
-    form: NamedTempFile,
+    share: SpoolShare,
+    fields: NamedTempFile,
     content: NamedTempFile,
-    /// The length of the form in bytes.
-    pub form_length: u64,
+    /// The length of the fields in bytes.
+    pub fields_length: u64,
     /// The length of the file in bytes.
     pub content_length: u64,
     /// The digests of the file.
@@ -48,11 +119,12 @@ pub struct Spooled {
 
 impl Spool {
     /// Begins with two empty files. Blocking.
-    pub fn begin(disk: &Arc<Disk>) -> Result<Self, StorageError> {
+    pub fn begin(disk: &Arc<Disk>, space: &Arc<SpoolSpace>) -> Result<Self, StorageError> {
         Ok(Self {
             disk: Arc::clone(disk),
-            form: disk.temporary()?,
-            form_length: 0,
+            share: SpoolShare { space: Arc::clone(space), size: 0, counted: disk.space().reserve(0)? },
+            fields: disk.temporary()?,
+            fields_length: 0,
             content: disk.temporary()?,
             content_length: 0,
             sha256: Sha256Hasher::new(),
@@ -61,28 +133,23 @@ impl Spool {
         })
     }
 
-    /// Appends to the form. Blocking.
-    pub fn write_form(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
-        // The file is written a second time, into `content`.
-        self.disk.space().ensure_free(bytes.len() as u64 * 2)?;
-        self.form.as_file_mut().write_all(bytes)?;
-        self.form_length += bytes.len() as u64;
+    /// Appends to the fields. Blocking.
+    pub fn write_fields(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        self.share.grow(&self.disk, bytes.len() as u64)?;
+        self.fields.as_file_mut().write_all(bytes)?;
+        self.fields_length += bytes.len() as u64;
         Ok(())
     }
 
     /// Appends to the file. Blocking.
-    pub fn write_content(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn write_content(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        self.share.grow(&self.disk, bytes.len() as u64)?;
         self.content.as_file_mut().write_all(bytes)?;
         self.sha256.update(bytes);
         self.md5.update(bytes);
         self.blake2b.update(bytes);
         self.content_length += bytes.len() as u64;
         Ok(())
-    }
-
-    /// The length of the form so far.
-    pub fn form_length(&self) -> u64 {
-        self.form_length
     }
 
     /// The length of the file so far.
@@ -99,9 +166,10 @@ impl Spool {
         };
         Spooled {
             disk: self.disk,
-            form: self.form,
+            share: self.share,
+            fields: self.fields,
             content: self.content,
-            form_length: self.form_length,
+            fields_length: self.fields_length,
             content_length: self.content_length,
             digests,
         }
@@ -109,20 +177,20 @@ impl Spool {
 }
 
 impl Spooled {
-    /// The form, to be read from its beginning; every call opens it again. Blocking.
-    pub fn form(&self) -> io::Result<File> {
-        self.form.reopen()
+    /// The fields, to be read from their beginning; every call opens them again. Blocking.
+    pub fn fields(&self) -> io::Result<File> {
+        self.fields.reopen()
     }
 
-    /// The file, to be read from its beginning. Blocking.
+    /// The file, to be read from its beginning; every call opens it again. Blocking.
     pub fn content(&self) -> io::Result<File> {
-        let mut file = self.content.reopen()?;
-        file.rewind()?;
-        Ok(file)
+        self.content.reopen()
     }
 
     /// Makes the file a blob of the cache, if there is room. Blocking. Open readers are not disturbed.
     pub fn commit(self) -> Result<(), StorageError> {
+        // What it took as an upload it takes as a cached file from here on.
+        drop(self.share);
         let _room = self.disk.space().reserve(self.content_length)?;
         self.content.as_file().sync_data()?;
         Ok(self.disk.commit(self.content, &addressed(BLOBS, &self.digests.sha256))?)
@@ -131,8 +199,6 @@ impl Spooled {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
-
     use super::*;
     use crate::cache::Blobs;
     use wheelport_runtime::Clock;
@@ -140,17 +206,19 @@ mod tests {
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 
     #[test]
-    fn an_upload_is_spooled_twice_and_the_file_becomes_a_blob() -> Outcome {
+    fn an_upload_is_spooled_once_and_its_file_becomes_a_blob() -> Outcome {
         let root = tempfile::tempdir()?;
         let disk = Disk::open(root.path(), 1 << 20, Clock::system())?;
-        let mut spool = Spool::begin(&disk)?;
-        spool.write_form(b"--x\r\nfile\r\n--x--")?;
+        let mut spool = Spool::begin(&disk, &SpoolSpace::new(1 << 20))?;
+        spool.write_fields(b"a=b")?;
         spool.write_content(b"fi")?;
         spool.write_content(b"le")?;
         let spooled = spool.finish();
-        let mut form = String::new();
-        spooled.form()?.read_to_string(&mut form)?;
-        assert_eq!((form.as_str(), spooled.form_length), ("--x\r\nfile\r\n--x--", 16));
+        for _ in 0..2 {
+            assert_eq!(io::read_to_string(spooled.fields()?)?, "a=b");
+            assert_eq!(io::read_to_string(spooled.content()?)?, "file");
+        }
+        assert_eq!((spooled.fields_length, spooled.content_length), (3, 4));
         assert_eq!(spooled.digests.sha256, Sha256::of(b"file"));
         assert_eq!(spooled.digests.md5, "8c7dd922ad47494fc02c388e12c00eac");
         let sha256 = spooled.digests.sha256;
@@ -166,12 +234,31 @@ mod tests {
         let disk = Disk::open(root.path(), 3, Clock::system())?;
         let files = || walk(root.path());
         let before = files()?;
-        let mut spool = Spool::begin(&disk)?;
+        let mut spool = Spool::begin(&disk, &SpoolSpace::new(1 << 20))?;
         spool.write_content(b"file")?;
-        spool.write_form(b"file")?;
+        spool.write_fields(b"file")?;
         assert_eq!(files()?, before + 2);
         assert!(matches!(spool.finish().commit(), Err(StorageError::TooLarge { size: 4 })));
         assert_eq!(files()?, before);
+        Ok(())
+    }
+
+    #[test]
+    fn all_uploads_together_have_a_limit_and_count_as_used_up_to_half_of_the_cache() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let disk = Disk::open(root.path(), 100, Clock::system())?;
+        let uploads = SpoolSpace::new(80);
+        let (mut one, mut two) = (Spool::begin(&disk, &uploads)?, Spool::begin(&disk, &uploads)?);
+        one.write_content(&[0; 40])?;
+        two.write_fields(&[0; 10])?;
+        two.write_content(&[0; 20])?;
+        assert_eq!((uploads.used(), disk.space().reserved()), (70, 50));
+        assert!(matches!(two.write_content(&[0; 20]), Err(SpoolError::Full)));
+        drop(two);
+        assert_eq!((uploads.used(), disk.space().reserved()), (40, 40));
+        one.write_content(&[0; 40])?;
+        one.finish().commit()?;
+        assert_eq!((uploads.used(), disk.space().reserved(), disk.used()), (0, 0, 80));
         Ok(())
     }
 

@@ -148,7 +148,7 @@ mod tests {
         let blobs = Blobs::new(Disk::open(root, 1 << 20, Clock::system())?);
         let (writer, download) = DownloadWriter::new();
         let partial = blobs.begin(expected.length, &expected.hashes)?;
-        Ok((WritePipeline::begin(partial, expected.length, Arc::new(writer)), download))
+        Ok((WritePipeline::begin(partial, expected.length, Arc::new(writer)), download.join()))
     }
 
     fn batch(bytes: &'static [u8]) -> Vec<Bytes> {

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use super::Error;
 use super::upload::{Publication, Received};
-use wheelport_index::Sha256;
-use wheelport_index::UploadForm;
+use wheelport_index::{ProjectName, Sha256, UploadForm};
 
 /// The target of the audit lines in the log; a filter such as `wheelport::audit=info` keeps them.
 pub(super) const TARGET: &str = "wheelport::audit";
@@ -20,6 +19,7 @@ pub struct Attempt {
     client: IpAddr,
     request: String,
     credential: Option<Arc<str>>,
+    project: Option<ProjectName>,
     form: Option<UploadForm>,
     content: Option<(Sha256, u64)>,
     finished: bool,
@@ -28,7 +28,7 @@ pub struct Attempt {
 impl Attempt {
     /// An attempt through this route, from this address, in the request with this id.
     pub fn new(route: Arc<str>, client: IpAddr, request: String) -> Self {
-        Self { route, client, request, credential: None, form: None, content: None, finished: false }
+        Self { route, client, request, credential: None, project: None, form: None, content: None, finished: false }
     }
 
     /// Whose credential it is.
@@ -36,8 +36,14 @@ impl Attempt {
         self.credential = Some(credential);
     }
 
+    /// What it is about, where that is known before everything has arrived.
+    pub fn names(&mut self, project: &ProjectName) {
+        self.project = Some(project.clone());
+    }
+
     /// What arrived.
     pub fn carries(&mut self, received: &Received) {
+        self.names(&received.form.project);
         self.form = Some(received.form.clone());
         self.content = Some((received.spooled.digests.sha256, received.spooled.content_length));
     }
@@ -66,7 +72,7 @@ impl Attempt {
             route = %self.route,
             client = %self.client,
             credential = self.credential.as_deref().unwrap_or("none"),
-            project = form.map(|form| form.project.as_str()),
+            project = self.project.as_ref().map(ProjectName::as_str),
             version = form.map(|form| form.version.as_str()),
             file = form.map(|form| form.file.as_str()),
             sha256,

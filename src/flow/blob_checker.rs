@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::download::FileDownload;
 use super::error::Error;
-use crate::cache::{Blob, BlobCheck, Blobs, Complete, DownloadFailure, DownloadWriter, Started};
+use crate::cache::{Blob, BlobCheck, Blobs, Complete, DownloadFailure, DownloadWriter, JoinableDownload, Started};
 use wheelport_index::Sha256;
 use wheelport_runtime::{SingleFlight, Tasks, blocking};
 
@@ -13,7 +13,7 @@ use wheelport_runtime::{SingleFlight, Tasks, blocking};
 #[derive(Clone)]
 pub(super) struct BlobChecker {
     blobs: Blobs,
-    running: SingleFlight<Sha256, (Blob, FileDownload)>,
+    running: SingleFlight<Sha256, (Blob, JoinableDownload<Error>)>,
     tasks: Tasks,
 }
 
@@ -30,7 +30,8 @@ impl BlobChecker {
             writer.start(Started { file: Arc::clone(&blob.file), length: Some(blob.length) });
             ((blob.clone(), download), check(blobs, blob, writer))
         };
-        self.running.share(sha256, &self.tasks, "check file", start).0
+        let ((blob, checking), _) = self.running.share(sha256, &self.tasks, "check file", start);
+        (blob, checking.join())
     }
 }
 

@@ -40,8 +40,13 @@ impl Bypass {
         entry: &IndexEntry,
         start: u64,
     ) -> Result<Self, Error> {
-        let request =
-            FileRequest { address: address.clone(), url: entry.url.clone(), resume: None, listed: entry.is_listed };
+        let request = FileRequest {
+            address: address.clone(),
+            url: entry.url.clone(),
+            resume: None,
+            listed: entry.is_listed,
+            brief: entry.is_brief,
+        };
         let upstream = route.upstream().await?;
         let reply = match upstream.file(request).await {
             Ok(reply) => reply,

@@ -3,9 +3,11 @@
 //! Receiving, writing and hashing overlap (`cache/write_pipeline.rs`). Readers wait for the verification and for
 //! nothing after it: while the file is synced and renamed, requests read it from where it was written.
 //!
+//! A download without readers goes on for a while, or to its end when more than half is there, because a client may
+//! come back. Then it is given up: it holds a permit that others wait for.
+//!
 //! When upstream breaks off in the middle, the download resumes where it stopped, or starts over and skips the bytes it
-//! has; readers notice nothing. The bytes that they got are part of what is verified at the end, because the hash runs
-//! over the bytes as they were written.
+//! has; readers notice nothing. What they got is verified at the end, because the hash runs over what was written.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,18 +21,19 @@ use super::error::Error;
 use super::extract::MetadataExtractor;
 use super::index_entry::{IndexEntries, IndexEntry, link_key};
 use super::route::Route;
-use crate::cache::{Blob, Blobs, PartialBlob, RepositoryId, StorageError, VerifiedBlob, WriteError};
+use crate::cache::{Blob, Blobs, JoinableDownload, PartialBlob, RepositoryId, StorageError, VerifiedBlob, WriteError};
 use crate::upstream::{FileReply, FileRequest, Resume, UpstreamError};
 use wheelport_index::{FileAddress, FileKind};
 use wheelport_runtime::{Blocking, Role, SingleFlight, Tasks, blocking, sabotaged};
 
-/// A file while it is fetched.
 pub(super) type FileDownload = crate::cache::Download<Error>;
 
 type Failure = crate::cache::DownloadFailure<Error>;
 type Pipeline = crate::cache::WritePipeline<Error>;
 type Writer = crate::cache::DownloadWriter<Error>;
 
+/// How long a download goes on without readers.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a download asks upstream in all.
 const ATTEMPTS: u32 = 4;
 /// How many files are synced and renamed at the same time; the others wait, already readable. How many can wait is
@@ -71,7 +74,7 @@ struct DownloaderInner {
     entries: IndexEntries,
     blobs: Blobs,
     extractor: MetadataExtractor,
-    running: SingleFlight<DownloadKey, FileDownload>,
+    running: SingleFlight<DownloadKey, JoinableDownload<Error>>,
     /// Permits for downloads that are being committed.
     committing: Semaphore,
     /// Files that were served and could not be stored.
@@ -102,10 +105,11 @@ impl Downloader {
     ) -> (FileDownload, Role) {
         let key = DownloadKey { repository: route.repository.clone(), address: address.clone() };
         let (inner, route, address) = (Arc::clone(&self.inner), Arc::clone(route), address.clone());
-        self.inner.running.share(key, &self.inner.tasks, "download file", || {
+        let (download, role) = self.inner.running.share(key, &self.inner.tasks, "download file", || {
             let (writer, download) = Writer::new();
             (download, async move { DownloadTask::run(&inner, &route, &address, entry, writer).await })
-        })
+        });
+        (download.join(), role)
     }
 
     /// Downloads under way, for metrics.
@@ -155,7 +159,12 @@ impl DownloadTask<'_> {
             etag: None,
             resumable: false,
         };
-        match task.fetch().await {
+        let fetched = tokio::select! {
+            biased;
+            fetched = task.fetch() => fetched,
+            () = given_up(&writer) => Err(Failure::Unread),
+        };
+        match fetched {
             Ok(verified) => {
                 let blob = verified.blob();
                 tracing::info!(route = %route.name, file = %address.file, bytes = blob.length, "file fetched");
@@ -163,6 +172,10 @@ impl DownloadTask<'_> {
                 if task.entry.is_listed && address.file.kind() == FileKind::Wheel {
                     downloader.extractor.extract_in_background(route, address, &blob);
                 }
+            }
+            Err(Failure::Unread) => {
+                tracing::info!(route = %route.name, file = %address.file, "a download without readers was given up");
+                writer.fail(Failure::Unread);
             }
             Err(failure) => {
                 tracing::warn!(route = %route.name, file = %address.file, ?failure, "file could not be fetched");
@@ -227,6 +240,7 @@ impl DownloadTask<'_> {
             resume,
             // Where no page could be read, the file may be one that is listed and not imported yet.
             listed: self.entry.is_listed || self.entry.index_error.is_some(),
+            brief: self.entry.is_brief,
         })
     }
 
@@ -330,6 +344,14 @@ impl DownloadTask<'_> {
 
     fn mismatch(&self) -> Error {
         Error::Integrity { file: self.address.file.clone() }
+    }
+}
+
+/// Resolves when a download has had no reader for a while and is not worth finishing.
+async fn given_up(writer: &Writer) {
+    writer.unread_for(UNREAD_TIMEOUT).await;
+    if writer.is_half_done() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -202,6 +202,11 @@ impl Error {
         Self::Denied { action: "codeartifact:ReadFromRepository" }
     }
 
+    /// The request has waited too long for everything together.
+    pub fn timed_out() -> Self {
+        unavailable(Cause::Timeout)
+    }
+
     /// What an upstream error means for a request. A 404 that is not settled proves nothing.
     pub(super) fn from_upstream(error: &UpstreamError) -> Self {
         match error {

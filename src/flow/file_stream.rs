@@ -98,8 +98,10 @@ impl CachedSource {
             Error::internal("a cached file could not be read")
         };
         let mut bypass = match (error, &self.stored) {
-            // The disk filled up in the middle.
-            (ReadError::Download(DownloadFailure::Storage), _) => (self.fallback)(position).await?,
+            // The disk filled up in the middle, or the download was given up just when this reader joined.
+            (ReadError::Download(DownloadFailure::Storage | DownloadFailure::Unread), _) => {
+                (self.fallback)(position).await?
+            }
             (ReadError::Download(DownloadFailure::Upstream(error)), _) => return Err(error),
             (ReadError::Download(DownloadFailure::Unreadable(prefix)), Some(stored)) => {
                 let some_left = position > stored.start;

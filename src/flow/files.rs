@@ -18,7 +18,7 @@ use super::index_entry::{IndexEntries, IndexEntry};
 use super::{Cause, Error, Lookup, PageService, PageView, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
 use crate::cache::{Blob, BlobReader, Blobs, DownloadFailure, PageContent, Started};
 use wheelport_index::{FileAddress, Sha256};
-use wheelport_runtime::{Priority, Role, blocking};
+use wheelport_runtime::{Priority, Role, Waits, blocking};
 
 /// A range of a larger file that was not checked yet does not wait for the check: it may be a small part of it.
 const LARGE: u64 = 64 << 20;
@@ -120,18 +120,25 @@ impl FileService {
             return Ok(OpenFile::Described { length, sha256 });
         }
         let sha256 = entry.sha256;
-        let (mut download, role) = self.downloader.download(route, address, entry.clone());
-        let started = tokio::time::timeout(REQUEST_TIMEOUT, download.started()).await;
-        match (started.map_err(|_| unavailable(Cause::Timeout))?, download.blob()) {
-            // Verified and about to be committed: as good as stored, and nothing has to look for its name.
-            (Ok(_), Some(blob)) if role == Role::Follower || download.was_stored_already() => {
-                Ok(OpenFile::Stored(blob))
-            }
-            (Ok(started), _) => Ok(OpenFile::Growing { download, started, sha256, served: role_served(role) }),
-            (Err(DownloadFailure::Storage), _) => self.bypass(route, address, &entry).await,
-            (Err(DownloadFailure::Upstream(error)), _) if entry.is_listed => Err(error),
-            (Err(DownloadFailure::Upstream(error)), _) => self.former(route, address, error).await,
-            (Err(_), _) => Err(Error::internal("a download ended without an outcome")),
+        loop {
+            let (mut download, role) = self.downloader.download(route, address, entry.clone());
+            let started = Waits::note("file", tokio::time::timeout(REQUEST_TIMEOUT, download.started())).await;
+            return match (started.map_err(|_| unavailable(Cause::Timeout))?, download.blob()) {
+                // Verified and about to be committed: as good as stored, and nothing has to look for its name.
+                (Ok(_), Some(blob)) if role == Role::Follower || download.was_stored_already() => {
+                    Ok(OpenFile::Stored(blob))
+                }
+                (Ok(started), _) => Ok(OpenFile::Growing { download, started, sha256, served: role_served(role) }),
+                (Err(DownloadFailure::Storage), _) => self.bypass(route, address, &entry).await,
+                (Err(DownloadFailure::Upstream(error)), _) if entry.is_listed => Err(error),
+                (Err(DownloadFailure::Upstream(error)), _) => self.former(route, address, error).await,
+                (Err(DownloadFailure::Unread), _) => {
+                    // This request came at the moment at which the download was given up.
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                (Err(_), _) => Err(Error::internal("a download ended without an outcome")),
+            };
         }
     }
 
@@ -145,7 +152,7 @@ impl FileService {
 
     /// A file that bypasses the cache.
     async fn bypass(&self, route: &Arc<Route>, address: &FileAddress, entry: &IndexEntry) -> Result<OpenFile, Error> {
-        let bypass = Box::new(Bypass::begin(&self.entries, route, address, entry, 0).await?);
+        let bypass = Box::new(Waits::note("file", Bypass::begin(&self.entries, route, address, entry, 0)).await?);
         let length = bypass.length();
         Ok(OpenFile::Bypass { bypass, length, sha256: entry.sha256 })
     }
@@ -222,6 +229,6 @@ impl FileService {
     async fn stored(&self, entry: &IndexEntry) -> Result<Option<Blob>, Error> {
         let Some(sha256) = entry.sha256 else { return Ok(None) };
         let (blobs, length) = (self.blobs.clone(), entry.expected.length);
-        Ok(blocking(move || blobs.get(sha256, length)).await?)
+        Ok(Waits::note("disk", blocking(move || blobs.get(sha256, length))).await?)
     }
 }

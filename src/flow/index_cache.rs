@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::{Error, Lookup, REQUEST_TIMEOUT, Route, Served, role_served};
 use crate::cache::{Decision, FetchedAt, Policy, Record, Records, Weighted};
-use wheelport_runtime::{Joined, Priority, Role, SingleFlight, Tasks, blocking};
+use wheelport_runtime::{Joined, Priority, Role, SingleFlight, Tasks, Waits, blocking};
 
 /// How long a request waits for upstream while it has a usable stale record.
 const STALE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -272,7 +272,7 @@ impl<S: IndexSource> IndexCache<S> {
         let (joined, _) = self.inner.loads.run(key.clone(), &self.inner.tasks, "load record", || async move {
             blocking(move || S::load(&cache, &wanted)).await.ok().flatten()
         });
-        joined.within(REQUEST_TIMEOUT).await.ok().flatten()
+        Waits::note("disk", joined.within(REQUEST_TIMEOUT)).await.ok().flatten()
     }
 
     async fn fetched(
@@ -284,7 +284,8 @@ impl<S: IndexSource> IndexCache<S> {
         let until = Instant::now() + timeout;
         loop {
             let (joined, role) = self.fetch(route, key);
-            match joined.within(until.saturating_duration_since(Instant::now())).await? {
+            let waiting = joined.within(until.saturating_duration_since(Instant::now()));
+            match Waits::note("index", waiting).await? {
                 Ok(record) => return Ok(IndexView::new(record, role_served(role))),
                 Err(FetchError::Prefetch) if role == Role::Follower => {}
                 Err(error) => return Err(error.into()),

@@ -18,6 +18,9 @@ use wheelport_runtime::blocking;
 /// A file that is missing from a page older than this may be newer than the page.
 const LISTING_AGE: Duration = Duration::from_secs(5);
 
+/// A file up to this size is small, in bytes.
+const SMALL: u64 = 1 << 20;
+
 /// What the index says of a file.
 #[derive(Debug, Clone, Default)]
 pub(super) struct IndexEntry {
@@ -29,6 +32,8 @@ pub(super) struct IndexEntry {
     pub sha256: Option<Sha256>,
     /// Whether a page lists the file.
     pub is_listed: bool,
+    /// The file is small, or fetched for something short in it: it need not stand behind large ones.
+    pub is_brief: bool,
     /// Why that is unknown, where no page young enough could be had.
     pub index_error: Option<Error>,
 }
@@ -134,6 +139,7 @@ fn listed(address: &FileAddress, content: &PageContent) -> Result<Option<IndexEn
         expected: Expected { length: file.size, hashes: file.hashes.clone() },
         sha256: file.hashes.sha256(),
         is_listed: true,
+        is_brief: file.size.is_some_and(|size| size <= SMALL),
         index_error: None,
     }))
 }

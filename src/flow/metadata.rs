@@ -13,7 +13,7 @@ use super::prefetch::Prefetcher;
 use super::{Cause, Error, Lookup, PageService, PageView, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
 use crate::cache::{Blob, Blobs, CachedMetadata, CoreMetadataRecord, DownloadFailure, MetadataStore, PageContent};
 use wheelport_index::{FileAddress, FileKind};
-use wheelport_runtime::blocking;
+use wheelport_runtime::{Waits, blocking};
 
 /// The core metadata of a wheel and how the response came about.
 pub struct ServedMetadata {
@@ -114,13 +114,15 @@ impl MetadataService {
             None => self.fetch_wheel(route, address, entry.clone()).await?,
         };
         if let Some((wheel, served)) = wheel {
-            match self.extractor.extract(route, address, wheel).within(REQUEST_TIMEOUT).await? {
+            let extracting = self.extractor.extract(route, address, wheel).within(REQUEST_TIMEOUT);
+            match Waits::note("extraction", extracting).await? {
                 Err(Error::Unavailable { cause: Cause::Storage, .. }) => {}
                 extracted => return Ok((extracted?, served)),
             }
         }
-        let extracted = self.extractor.extract_past_cache(route, address, entry).within(REQUEST_TIMEOUT).await?;
-        Ok((extracted?, Served::Bypass))
+        let entry = IndexEntry { is_brief: true, ..entry };
+        let extracting = self.extractor.extract_past_cache(route, address, entry).within(REQUEST_TIMEOUT);
+        Ok((Waits::note("extraction", extracting).await??, Served::Bypass))
     }
 
     /// What the cache holds for this wheel, found out in one go.
@@ -134,7 +136,7 @@ impl MetadataService {
             Some(record) => Held::Record(record),
             None => blobs.get_verified(wheel, length).map_or(Held::Nothing, Held::Wheel),
         });
-        Ok(held.await?)
+        Ok(Waits::note("disk", held).await?)
     }
 
     /// Fetches the wheel; it need not be committed to be read. `None` if the cache cannot take it.
@@ -145,13 +147,20 @@ impl MetadataService {
         entry: IndexEntry,
     ) -> Result<Option<(Blob, Served)>, Error> {
         let lost = || Error::internal("a download ended without an outcome");
-        let (mut download, role) = self.downloader.download(route, address, entry);
-        let verified = tokio::time::timeout(REQUEST_TIMEOUT, download.verified()).await;
-        match verified.map_err(|_| unavailable(Cause::Timeout))? {
-            Ok(_) => Ok(Some((download.blob().ok_or_else(lost)?, role_served(role)))),
-            Err(DownloadFailure::Upstream(error)) => Err(error),
-            Err(DownloadFailure::Storage) => Ok(None),
-            Err(_) => Err(lost()),
+        let entry = IndexEntry { is_brief: true, ..entry };
+        loop {
+            let (mut download, role) = self.downloader.download(route, address, entry.clone());
+            let verified = Waits::note("file", tokio::time::timeout(REQUEST_TIMEOUT, download.verified())).await;
+            return match verified.map_err(|_| unavailable(Cause::Timeout))? {
+                Ok(_) => Ok(Some((download.blob().ok_or_else(lost)?, role_served(role)))),
+                Err(DownloadFailure::Upstream(error)) => Err(error),
+                Err(DownloadFailure::Storage) => Ok(None),
+                Err(DownloadFailure::Unread) => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Err(_) => Err(lost()),
+            };
         }
     }
 }

@@ -69,8 +69,9 @@ use lists::ListSource;
 use pages::PageSource;
 use prefetch::Prefetcher;
 
-/// How long a request waits for upstream before it is told to come back; clients give up after 15 s.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
+/// How long a request waits before it is told to come back, for everything together; clients give up after 15 s. A
+/// single step has the same limit, so that it ends when nothing limits the request.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
 /// The share of the memory for the index that project lists may take, in hundredths.
 const LIST_SHARE: u64 = 10;
 
@@ -204,6 +205,7 @@ impl Flow {
             disk: self.disk.used(),
             disk_limit: self.disk.max_size(),
             buffers: self.files.buffered(),
+            spooled: self.publish.spooled(),
             downloads: self.downloader.running() as u64,
             commit_failures: self.downloader.commit_failures(),
             damaged: self.disk.damaged(),
@@ -224,6 +226,8 @@ pub struct Figures {
     pub disk_limit: u64,
     /// Buffers that files pass through on their way to clients.
     pub buffers: u64,
+    /// Uploads on disk that are not published yet.
+    pub spooled: u64,
     /// Downloads under way, as a number.
     pub downloads: u64,
     /// Fetched files that were served and could not be stored, as a number.

@@ -9,11 +9,12 @@
 //! All of it is one background task with one outcome. A publisher that disconnects, or that is told to come back
 //! because it takes long, cancels nothing; its retry with the same bytes joins what is under way, or finds it done.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::audit::Attempt;
 use super::canary::Verdict;
@@ -21,18 +22,19 @@ use super::publish_refusal::refused;
 use super::upload::{Publication, Received, Receiving, UploadReceiver, UploadSettings};
 use super::{Cause, Error, PageService, Route, unavailable};
 use crate::cache::{CoreMetadataRecord, Disk, MetadataStore, PageContent, RepositoryId, Spooled};
-use crate::upstream::{FileRequest, PublishError, PublishRequest, UpstreamError};
-use wheelport_index::Hasher;
-use wheelport_index::UploadForm;
+use crate::upstream::{FileRequest, FormSection, PublishError, PublishRequest, UpstreamError};
 use wheelport_index::wheel::metadata_headers;
 use wheelport_index::{Algorithm, CoreMetadata, File, FileAddress, FileKind, FileName, Hashes, Sha256, Yanked};
-use wheelport_runtime::{Clock, Entered, JoinError, Joined, SingleFlight, Tasks, blocking, sabotaged};
+use wheelport_index::{FormPart, FormWriter, Hasher, UploadForm};
+use wheelport_runtime::{
+    Clock, Entered, FairPermit, JoinError, Joined, SingleFlight, Tasks, Waits, blocking, sabotaged,
+};
 
 /// How long a publisher waits after its last byte; some give up after 10 s.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(9);
 /// How long upstream's page is believed when a file seems to be there already.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// How long an upload waits for the repository's address to become known, as it may at the start.
+/// How long an upload waits at least for the repository's address to become known, and for its turn to be sent.
 const ENDPOINT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One upload at a time per repository and file name.
@@ -60,8 +62,10 @@ struct CheckedUpload {
     form: UploadForm,
     spooled: Spooled,
     metadata: Vec<u8>,
-    content_type: HeaderValue,
-    _permit: OwnedSemaphorePermit,
+    writer: FormWriter,
+    /// When its publisher gets a response, whatever it is.
+    deadline: Instant,
+    _permit: FairPermit,
 }
 
 /// What the repository has under the name of an uploaded file.
@@ -92,30 +96,40 @@ impl PublishService {
         self.inner.receiver.settings()
     }
 
-    /// Begins to receive a form of this content type.
-    pub async fn receive(&self, content_type: HeaderValue) -> Result<Receiving, Error> {
-        self.inner.receiver.receive(content_type).await
+    /// Begins to receive a form of this content type, whose request came at `began`. If too many are being received, it
+    /// waits for its turn as long as its publisher does.
+    pub async fn receive(&self, content_type: &HeaderValue, began: Instant) -> Result<Receiving, Error> {
+        self.inner.receiver.receive(content_type, began + RESPONSE_TIMEOUT).await
     }
 
-    /// Publishes a received upload. `Ok` says that the file is in the repository, and that the next reader finds it.
+    /// Bytes of uploads on disk, for metrics.
+    pub(super) fn spooled(&self) -> u64 {
+        self.inner.receiver.spooled()
+    }
+
+    /// Publishes a received upload, whose last byte was sent at `sent` or after it. `Ok` says that the file is in the
+    /// repository, and that the next reader finds it.
     ///
     /// What takes longer than a publisher waits ends in [`Cause::OutcomeUnknown`] for the publisher and goes on.
     pub async fn publish(
         &self,
         route: &Arc<Route>,
         received: Received,
+        sent: Instant,
         attempt: Attempt,
     ) -> Result<Publication, Error> {
+        let deadline = sent + RESPONSE_TIMEOUT;
         let (service, route) = (self.clone(), Arc::clone(route));
         let published = self.inner.tasks.run("publish", async move {
-            let outcome = match check(received).await {
+            let outcome = match check(received, deadline).await {
                 Ok(upload) => service.one_at_a_time(&route, upload).await,
                 Err(error) => Err(error),
             };
             attempt.finish(&outcome);
             outcome
         });
-        match published.within(RESPONSE_TIMEOUT).await {
+        let publishing = published.within(deadline.saturating_duration_since(Instant::now()));
+        match Waits::note("publishing", publishing).await {
             Ok(outcome) => outcome,
             Err(JoinError::Elapsed) => Err(unavailable(Cause::OutcomeUnknown)),
             Err(lost @ JoinError::Lost) => Err(lost.into()),
@@ -159,12 +173,15 @@ impl PublishService {
         // While nothing was sent the outcome is certain, and the publisher should hear that before it gives up.
         let known = tokio::time::timeout(ENDPOINT_TIMEOUT, route.publisher()).await;
         let upstream = known.map_err(|_| unavailable(Cause::Connect))??;
+        let content_type = HeaderValue::try_from(upload.writer.content_type());
+        let content_type = content_type.map_err(|_| Error::internal("a content type cannot be sent"))?;
         let mut repeated = false;
         loop {
             let request = PublishRequest {
-                content_type: upload.content_type.clone(),
-                length: upload.spooled.form_length,
-                open: &|| upload.spooled.form(),
+                content_type: content_type.clone(),
+                length: upload.form_length(),
+                deadline: upload.deadline.max(Instant::now() + ENDPOINT_TIMEOUT),
+                open: &|| upload.form_sections(),
             };
             let error = match upstream.publish(request).await {
                 Ok(()) => return Ok(Publication::Published),
@@ -212,7 +229,7 @@ impl PublishService {
 
     async fn is_at_address(&self, route: &Arc<Route>, upload: &CheckedUpload) -> bool {
         let Ok(upstream) = route.upstream().await else { return false };
-        let request = FileRequest { address: upload.address(), url: None, resume: None, listed: false };
+        let request = FileRequest { address: upload.address(), url: None, resume: None, listed: false, brief: true };
         // The headers of the response are enough; dropping the rest ends the transfer.
         upstream.file(request).await.is_ok_and(|reply| reply.length == Some(upload.spooled.content_length))
     }
@@ -232,7 +249,7 @@ impl PublishService {
     }
 
     async fn at_address(&self, route: &Arc<Route>, upload: &CheckedUpload) -> Existing {
-        let request = FileRequest { address: upload.address(), url: None, resume: None, listed: false };
+        let request = FileRequest { address: upload.address(), url: None, resume: None, listed: false, brief: true };
         let Ok(upstream) = route.upstream().await else { return Existing::Unclear };
         let mut reply = match upstream.file(request).await {
             Ok(reply) => reply,
@@ -280,8 +297,8 @@ impl PublishService {
 }
 
 /// Compares what the form says with the file that arrived, and with what the file says of itself.
-async fn check(received: Received) -> Result<CheckedUpload, Error> {
-    let Received { form, spooled, content_type, permit } = received;
+async fn check(received: Received, deadline: Instant) -> Result<CheckedUpload, Error> {
+    let Received { form, spooled, writer, permit } = received;
     blocking(move || {
         if !sabotaged("form-digests") {
             form.check_digests(&spooled.digests)?;
@@ -291,7 +308,7 @@ async fn check(received: Received) -> Result<CheckedUpload, Error> {
             unavailable(Cause::Storage)
         })?;
         let metadata = form.check_content(content)?;
-        Ok(CheckedUpload { form, spooled, metadata, content_type, _permit: permit })
+        Ok(CheckedUpload { form, spooled, metadata, writer, deadline, _permit: permit })
     })
     .await?
 }
@@ -311,6 +328,24 @@ fn on_page(page: &PageContent, upload: &CheckedUpload) -> Existing {
 }
 
 impl CheckedUpload {
+    /// The form for upstream without what is on disk: what was read of it, the beginning of the file, and the end.
+    fn framing(&self) -> [Vec<u8>; 3] {
+        let Self { form, writer, .. } = self;
+        let content = FormPart { name: "content".to_owned(), file_name: Some(form.file.to_string()) };
+        [form.write(writer), writer.begin(&content), [writer.end(), &writer.finish()].concat()]
+    }
+
+    fn form_length(&self) -> u64 {
+        let framing: usize = self.framing().iter().map(Vec::len).sum();
+        framing as u64 + self.spooled.fields_length + self.spooled.content_length
+    }
+
+    fn form_sections(&self) -> io::Result<Vec<FormSection>> {
+        let [head, content, end] = self.framing().map(|bytes| FormSection::Bytes(bytes.into()));
+        let (fields, file) = (self.spooled.fields()?, self.spooled.content()?);
+        Ok(vec![head, FormSection::File(fields), content, FormSection::File(file), end])
+    }
+
     fn address(&self) -> FileAddress {
         FileAddress {
             project: self.form.project.clone(),

@@ -1,27 +1,30 @@
-//! Receiving an upload: the form goes to disk as it comes, is hashed and read on the way, and checked at its end.
+//! Receiving an upload: the file goes to disk as it comes, is hashed on the way, and checked at its end.
 //!
 //! ```text
 //! receive ─► take … take ─► finish ─► publish: digests, the file's own metadata ─► (publish.rs)
 //! ```
 //!
-//! Memory holds one batch and the few fields that decide something, however large the file is. Nothing of an upload
-//! is visible to anybody before upstream has accepted it.
+//! Memory holds one batch and the few fields that decide something, however large the file is; the other fields go to
+//! disk as well. The form for upstream is written from what was read here, with a boundary of ours, so that the
+//! repository cannot read it differently. Nothing of an upload is visible before upstream has accepted it.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderValue;
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::{Cause, Error, unavailable};
-use crate::cache::{Disk, Spool, Spooled, StorageError};
-use wheelport_index::{FormEvent, FormParser, FormPart};
-use wheelport_index::{FormFields, UploadForm};
-use wheelport_runtime::{HumanDuration, Size, blocking, sabotaged};
+use crate::cache::{Disk, Spool, SpoolError, SpoolSpace, Spooled};
+use wheelport_index::{FormEvent, FormFields, FormParser, FormPart, FormWriter, ProjectName, UploadForm};
+use wheelport_runtime::{FairLimiter, FairPermit, HumanDuration, Permits, Size, Waits, blocking, sabotaged};
 
 /// What boundaries and heads of a form may take besides the contents of its fields, in bytes.
 const FRAMING: u64 = 1 << 20;
+/// Uploads that wait for their turn at most.
+const MAX_QUEUE: usize = 1000;
 
 /// The `[upload]` table.
 #[derive(Debug, Clone, Deserialize)]
@@ -33,10 +36,14 @@ pub struct UploadSettings {
     pub max_fields_size: Size,
     /// Fields of a form at most.
     pub max_fields: usize,
-    /// Uploads received at once; more are told to come back.
+    /// Uploads received at once; more wait, fairly between clients.
     pub max_at_once: usize,
+    /// What all uploads may take of the cache directory together.
+    pub spool_max: Size,
     /// The longest silence of a publisher.
     pub stall_timeout: HumanDuration,
+    /// The fewest bytes per second that a publisher must send, measured over [`UploadSettings::stall_timeout`].
+    pub min_rate: Size,
 }
 
 impl Default for UploadSettings {
@@ -47,20 +54,27 @@ impl Default for UploadSettings {
             max_fields_size: Size::mib(4),
             max_fields: 2000,
             max_at_once: 16,
+            spool_max: Size::gib(10),
             stall_timeout: HumanDuration::secs(30),
+            min_rate: Size(1024),
         }
     }
 }
 
 impl UploadSettings {
+    /// The largest file that can be received, in bytes.
+    fn largest_file(&self) -> u64 {
+        self.max_file_size.bytes().min(self.spool_max.bytes())
+    }
+
     /// The largest form.
     pub fn max_form_size(&self) -> u64 {
-        self.max_file_size.bytes().saturating_add(self.max_fields_size.bytes()).saturating_add(FRAMING)
+        self.largest_file().saturating_add(self.max_fields_size.bytes()).saturating_add(FRAMING)
     }
 
     /// The error for a form that is larger.
     pub fn too_large(&self) -> Error {
-        Error::UploadTooLarge { what: "a file", limit: self.max_file_size.bytes() }
+        Error::UploadTooLarge { what: "a file", limit: self.largest_file() }
     }
 }
 
@@ -87,21 +101,23 @@ impl Publication {
 pub struct Receiving {
     parser: FormParser,
     reader: FormReader,
-    content_type: HeaderValue,
-    permit: OwnedSemaphorePermit,
+    /// The bytes of the form so far.
+    length: u64,
+    permit: FairPermit,
 }
 
 /// An upload that has arrived complete, with a form that keeps the rules.
 pub struct Received {
     pub(super) form: UploadForm,
     pub(super) spooled: Spooled,
-    pub(super) content_type: HeaderValue,
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) writer: FormWriter,
+    pub(super) permit: FairPermit,
 }
 
 struct FormReader {
     settings: UploadSettings,
     spool: Spool,
+    writer: FormWriter,
     fields: FormFields,
     part: Option<CurrentPart>,
     count: usize,
@@ -111,7 +127,13 @@ struct FormReader {
 /// The part that is being read.
 enum CurrentPart {
     Content,
-    Field { name: String, value: Vec<u8> },
+    /// A field that decides something.
+    Field {
+        name: String,
+        value: Vec<u8>,
+    },
+    /// A field that is passed on as it is.
+    Passed,
     Ignored,
 }
 
@@ -120,13 +142,15 @@ pub(super) struct UploadReceiver {
     disk: Arc<Disk>,
     settings: UploadSettings,
     /// Permits for uploads that are received at the same time.
-    permits: Arc<Semaphore>,
+    permits: Arc<FairLimiter<Permits>>,
+    space: Arc<SpoolSpace>,
 }
 
 impl UploadReceiver {
     pub(super) fn new(disk: Arc<Disk>, settings: UploadSettings) -> Self {
-        let permits = settings.max_at_once.clamp(1, Semaphore::MAX_PERMITS);
-        Self { disk, settings, permits: Arc::new(Semaphore::new(permits)) }
+        let permits = FairLimiter::new(Permits::shared(settings.max_at_once.max(1)), MAX_QUEUE);
+        let space = SpoolSpace::new(settings.spool_max.bytes());
+        Self { disk, settings, permits: Arc::new(permits), space }
     }
 
     /// The bounds of uploads.
@@ -134,24 +158,38 @@ impl UploadReceiver {
         &self.settings
     }
 
-    /// Begins to receive a form of this content type.
-    pub(super) async fn receive(&self, content_type: HeaderValue) -> Result<Receiving, Error> {
+    /// Bytes of uploads on disk.
+    pub(super) fn spooled(&self) -> u64 {
+        self.space.used()
+    }
+
+    /// Begins to receive a form of this content type, as soon as it is its turn. Nothing of it is read before that.
+    pub(super) async fn receive(&self, content_type: &HeaderValue, deadline: Instant) -> Result<Receiving, Error> {
         let text = content_type.to_str().unwrap_or_default();
         let parser = FormParser::new(text)?;
-        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        let permit = Waits::note("turn", FairPermit::acquire(&self.permits, deadline)).await;
         let permit = permit.map_err(|_| unavailable(Cause::Busy))?;
-        let disk = Arc::clone(&self.disk);
-        let spool = blocking(move || Spool::begin(&disk)).await?.map_err(|error| cannot_spool(&error))?;
-        let settings = self.settings.clone();
-        let fields = FormFields::default();
-        let reader = FormReader { settings, spool, fields, part: None, count: 0, text: 0 };
-        Ok(Receiving { parser, reader, content_type, permit })
+        let (disk, space) = (Arc::clone(&self.disk), Arc::clone(&self.space));
+        let spool = blocking(move || Spool::begin(&disk, &space)).await?;
+        let spool = spool.map_err(|error| cannot_spool(&error.into()))?;
+        let (settings, writer, fields) = (self.settings.clone(), FormWriter::new(random()), FormFields::default());
+        let reader = FormReader { settings, spool, writer, fields, part: None, count: 0, text: 0 };
+        Ok(Receiving { parser, reader, length: 0, permit })
     }
 }
 
-fn cannot_spool(error: &StorageError) -> Error {
+/// Bits that no publisher can guess: the standard library's hashers have secret random keys.
+fn random() -> u128 {
+    let half = || u128::from(RandomState::new().build_hasher().finish());
+    half() << 64 | half()
+}
+
+fn cannot_spool(error: &SpoolError) -> Error {
     tracing::error!(%error, "an upload cannot be spooled");
-    unavailable(Cause::Storage)
+    match error {
+        SpoolError::Full => unavailable(Cause::Busy),
+        SpoolError::Storage(_) => unavailable(Cause::Storage),
+    }
 }
 
 impl Receiving {
@@ -167,11 +205,16 @@ impl Receiving {
 
     fn chunk(&mut self, chunk: &[u8]) -> Result<(), Error> {
         let reader = &mut self.reader;
-        if reader.spool.form_length() + chunk.len() as u64 > reader.settings.max_form_size() {
+        self.length += chunk.len() as u64;
+        if self.length > reader.settings.max_form_size() {
             return Err(reader.settings.too_large());
         }
-        reader.spool.write_form(chunk).map_err(|error| cannot_spool(&error))?;
         self.parser.feed(chunk, &mut |event| reader.event(event))
+    }
+
+    /// The project, as soon as the form has named one.
+    pub fn project(&self) -> Option<ProjectName> {
+        self.reader.fields.project()
     }
 
     /// Everything has arrived: the form must be complete and keep the rules.
@@ -179,7 +222,7 @@ impl Receiving {
         self.parser.finish()?;
         let form = self.reader.fields.check()?;
         let spooled = self.reader.spool.finish();
-        Ok(Received { form, spooled, content_type: self.content_type, permit: self.permit })
+        Ok(Received { form, spooled, writer: self.reader.writer, permit: self.permit })
     }
 }
 
@@ -197,6 +240,7 @@ impl FormReader {
             FormEvent::Data(data) => self.data(data),
             FormEvent::End => match self.part.take() {
                 Some(CurrentPart::Field { name, value }) => Ok(self.fields.put(&name, value)?),
+                Some(CurrentPart::Passed) => self.pass(self.writer.end()),
                 _ => Ok(()),
             },
         }
@@ -208,33 +252,42 @@ impl FormReader {
             let reason = format!("the form has more than {} fields", self.settings.max_fields);
             return Err(Error::UploadRefused { reason });
         }
-        let FormPart { name, file_name } = part;
-        self.part = Some(if name == "content" {
-            self.fields.content(file_name)?;
+        self.part = Some(if FormFields::wants(&part.name)? {
+            CurrentPart::Field { name: part.name, value: Vec::new() }
+        } else if part.name == "content" {
+            self.fields.content(part.file_name)?;
             CurrentPart::Content
-        } else if FormFields::wants(&name) {
-            CurrentPart::Field { name, value: Vec::new() }
-        } else {
+        } else if part.name.eq_ignore_ascii_case("_charset_") {
+            // It would say how to read the others (RFC 7578), which are UTF-8.
             CurrentPart::Ignored
+        } else {
+            self.pass(&self.writer.begin(&part))?;
+            CurrentPart::Passed
         });
         Ok(())
+    }
+
+    fn pass(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.spool.write_fields(bytes).map_err(|error| cannot_spool(&error))
     }
 
     fn data(&mut self, data: &[u8]) -> Result<(), Error> {
         let size = data.len() as u64;
         if let Some(CurrentPart::Content) = self.part {
-            if self.spool.content_length() + size > self.settings.max_file_size.bytes() && !sabotaged("file-size") {
+            if self.spool.content_length() + size > self.settings.largest_file() && !sabotaged("file-size") {
                 return Err(self.settings.too_large());
             }
-            return self.spool.write_content(data).map_err(|error| cannot_spool(&error.into()));
+            return self.spool.write_content(data).map_err(|error| cannot_spool(&error));
         }
         self.text += size;
         if self.text > self.settings.max_fields_size.bytes() && !sabotaged("fields-size") {
             let limit = self.settings.max_fields_size.bytes();
             return Err(Error::UploadTooLarge { what: "the fields of a form", limit });
         }
-        if let Some(CurrentPart::Field { value, .. }) = &mut self.part {
-            value.extend_from_slice(data);
+        match &mut self.part {
+            Some(CurrentPart::Field { value, .. }) => value.extend_from_slice(data),
+            Some(CurrentPart::Passed) => return self.pass(data),
+            _ => {}
         }
         Ok(())
     }

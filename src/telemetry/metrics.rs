@@ -79,7 +79,9 @@ struct HeaderTimeBuckets;
 
 impl MetricConstructor<Histogram> for HeaderTimeBuckets {
     fn new_metric(&self) -> Histogram {
-        Histogram::new([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
+        Histogram::new([
+            0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0,
+        ])
     }
 }
 

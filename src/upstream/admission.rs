@@ -13,41 +13,28 @@ use tokio::time::{Instant, sleep_until};
 use super::backoff::Backoff;
 use super::circuit_breaker::CircuitBreaker;
 use super::error::{Unavailability, UpstreamError};
-use super::fair_limiter::{FairLimiter, Overloaded, Permits};
 use super::rate_limiter::RateLimiter;
 use super::retry_budget::RetryBudget;
 use super::settings::ClientSettings;
-use wheelport_runtime::Priority;
+use wheelport_runtime::{FairLimiter, FairPermit, Overloaded, Permits, Priority};
 
-/// Whether a request is for the body of a file, which may take minutes, or for something short.
+/// How long a request may hold its permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RequestClass {
+    /// A moment: a page.
     Short,
-    File,
+    /// Longer, but what waits for it should not have to: a small file, a file whose metadata is waited for, an upload.
+    SmallFile,
+    /// Minutes: any other file.
+    LargeFile,
 }
 
 /// Permission to have one request in flight; dropping it releases it.
 #[derive(Debug)]
 pub(super) struct Permit {
-    _file: Option<PermitGuard>,
-    _any: PermitGuard,
-}
-
-/// One permit of one limiter.
-#[derive(Debug)]
-struct PermitGuard(Arc<FairLimiter<Permits>>);
-
-impl PermitGuard {
-    async fn acquire(limiter: &Arc<FairLimiter<Permits>>, deadline: Instant) -> Result<Self, UpstreamError> {
-        limiter.acquire(Priority::current(), deadline).await.map_err(busy)?;
-        Ok(Self(Arc::clone(limiter)))
-    }
-}
-
-impl Drop for PermitGuard {
-    fn drop(&mut self) {
-        self.0.release();
-    }
+    _large: Option<FairPermit>,
+    _file: Option<FairPermit>,
+    _any: FairPermit,
 }
 
 /// The limits of one endpoint, and what its responses say about them.
@@ -55,6 +42,7 @@ impl Drop for PermitGuard {
 pub(super) struct Admission {
     any: Arc<FairLimiter<Permits>>,
     files: Arc<FairLimiter<Permits>>,
+    large_files: Arc<FairLimiter<Permits>>,
     rate: Arc<RateLimiter>,
     state: Mutex<AdmissionState>,
 }
@@ -68,12 +56,16 @@ struct AdmissionState {
 
 impl Admission {
     pub(super) fn new(settings: &ClientSettings, rate: Arc<RateLimiter>) -> Self {
-        let permits = settings.max_in_flight.max(2);
-        let limiter = |permits| Arc::new(FairLimiter::new(Permits::new(permits), settings.max_queue));
+        let all = settings.max_in_flight.max(2);
+        // A quarter is reserved for pages, because files can hold their permits for minutes, and a quarter of the rest
+        // for small files. No client holds all of either.
+        let files = (all * 3 / 4).max(1);
+        let large_files = (files * 3 / 4).max(1);
+        let limiter = |permits| Arc::new(FairLimiter::new(permits, settings.max_queue));
         Self {
-            any: limiter(permits),
-            // A quarter is reserved for pages: files can hold their permits for minutes.
-            files: limiter((permits * 3 / 4).max(1)),
+            any: limiter(Permits::new(all)),
+            files: limiter(Permits::shared(files)),
+            large_files: limiter(Permits::shared(large_files)),
             rate,
             state: Mutex::new(AdmissionState {
                 backoff: Backoff::default(),
@@ -85,11 +77,11 @@ impl Admission {
 
     /// Waits for a permit until the deadline, fairly between clients.
     pub(super) async fn permit(&self, class: RequestClass, deadline: Instant) -> Result<Permit, UpstreamError> {
-        let file = match class {
-            RequestClass::File => Some(PermitGuard::acquire(&self.files, deadline).await?),
-            RequestClass::Short => None,
-        };
-        Ok(Permit { _file: file, _any: PermitGuard::acquire(&self.any, deadline).await? })
+        let acquire = async |limiter| FairPermit::acquire(limiter, deadline).await.map_err(busy);
+        // The scarcest first, so that what waits holds nothing that others could use.
+        let large = if class == RequestClass::LargeFile { Some(acquire(&self.large_files).await?) } else { None };
+        let file = if class == RequestClass::Short { None } else { Some(acquire(&self.files).await?) };
+        Ok(Permit { _large: large, _file: file, _any: acquire(&self.any).await? })
     }
 
     /// Waits for the end of a backoff and for a rate permit. Fails at once if a request cannot go out before the
@@ -203,24 +195,41 @@ mod tests {
         Admission::new(settings, Arc::new(RateLimiter::new(settings)))
     }
 
+    fn client(number: u8) -> Priority {
+        Priority::client([10, 0, 0, number].into())
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn files_leave_room_for_pages() {
-        let admission = admission(&ClientSettings { max_in_flight: 4, ..ClientSettings::default() });
-        let deadline = Instant::now() + SECOND;
+    async fn files_leave_room_for_pages_and_large_ones_for_small_ones() {
+        let admission = admission(&ClientSettings { max_in_flight: 16, ..ClientSettings::default() });
+        let permit = |number, class| client(number).serve(admission.permit(class, Instant::now() + SECOND));
         let mut held = Vec::new();
-        for _ in 0..3 {
-            held.push(admission.permit(RequestClass::File, deadline).await.expect("a permit"));
+        for (class, clients) in [(RequestClass::LargeFile, 0..9), (RequestClass::SmallFile, 10..13)] {
+            for number in clients {
+                held.push(permit(number, class).await.expect("a permit"));
+            }
+            let busy = permit(99, class).await.expect_err("files have used up their share");
+            assert_eq!(busy.as_str(), "busy");
         }
-        let busy = admission.permit(RequestClass::File, deadline).await.expect_err("files have used up their share");
-        assert_eq!(busy.as_str(), "busy");
-        let page = admission.permit(RequestClass::Short, Instant::now() + SECOND).await;
+        let page = permit(1, RequestClass::Short).await;
         assert!(page.is_ok(), "a page still gets through");
         held.pop();
         drop(page);
-        assert!(
-            admission.permit(RequestClass::File, Instant::now() + SECOND).await.is_ok(),
-            "a dropped permit is free again"
-        );
+        assert!(permit(20, RequestClass::SmallFile).await.is_ok(), "a dropped permit is free again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_with_many_files_leaves_permits_to_others() {
+        let admission = admission(&ClientSettings::default());
+        for class in [RequestClass::LargeFile, RequestClass::SmallFile] {
+            let mut held = Vec::new();
+            while let Ok(permit) = client(1).serve(admission.permit(class, Instant::now())).await {
+                held.push(permit);
+            }
+            assert!((20..=32).contains(&held.len()), "{}", held.len());
+            let other = client(2).serve(admission.permit(class, Instant::now())).await;
+            assert!(other.is_ok(), "{class:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -236,7 +245,7 @@ mod tests {
         assert!(admission.has_spare_capacity());
         let two = [
             admission.permit(RequestClass::Short, deadline()).await,
-            admission.permit(RequestClass::File, deadline()).await,
+            admission.permit(RequestClass::LargeFile, deadline()).await,
         ];
         assert!(admission.has_spare_capacity());
         let third = admission.permit(RequestClass::Short, deadline()).await;

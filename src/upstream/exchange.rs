@@ -34,6 +34,7 @@ const LONGEST_MESSAGE: usize = 1000;
 pub(super) struct Exchange<'a> {
     pub(super) upstream: &'a Upstream,
     pub(super) kind: RequestKind,
+    pub(super) class: RequestClass,
     pub(super) first: Hop,
     /// The request headers, without the token.
     pub(super) headers: HeaderMap,
@@ -130,8 +131,7 @@ impl Exchange<'_> {
         let tokens = self.tokens();
         // The token first: without one, a permit would be held for nothing.
         let mut token = if self.first.with_token { Some(tokens.current(self.deadline).await?) } else { None };
-        let class = if self.kind == RequestKind::File { RequestClass::File } else { RequestClass::Short };
-        let permit = self.upstream.permit(class, self.deadline).await?;
+        let permit = self.upstream.permit(self.class, self.deadline).await?;
         let mut state = ExchangeState::default();
         loop {
             let reached = match self.attempt(token.as_ref()).await {

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use url::Url;
 
 use super::address::{Hop, is_allowed_elsewhere};
+use super::admission::RequestClass;
 use super::body::BodyReader;
 use super::error::{Malformed, UpstreamError};
 use super::exchange::{Exchange, UsableResponse};
@@ -30,6 +31,8 @@ pub struct FileRequest {
     pub resume: Option<Resume>,
     /// The index lists the file, so a 404 may be the moment before it is imported.
     pub listed: bool,
+    /// The file is small, or something short waits for it: it does not stand behind large files.
+    pub brief: bool,
 }
 
 /// How to continue a file.
@@ -87,6 +90,7 @@ impl Upstream {
         let exchange = Exchange {
             upstream: self,
             kind: RequestKind::File,
+            class: if request.brief { RequestClass::SmallFile } else { RequestClass::LargeFile },
             first: self.first_hop(&request),
             headers,
             usable: if resume.is_some() { &RESUMED } else { &[] },

@@ -2,9 +2,9 @@
 //!
 //! The flows call [`Upstream::page`], [`Upstream::file`] and [`Upstream::publish`]. Below them, `exchange` gets one
 //! usable response out of tokens, redirects and retries. `admission` holds what all requests to one endpoint share,
-//! `rate_limiter` what all endpoints of an account share; `fair_limiter` lets requests wait for both, fairly between
-//! clients. `body` reads bodies; `address` and `retry` are pure decisions. No header of an upstream's response leaves
-//! this module: what a caller may know is a field of a reply.
+//! `rate_limiter` what all endpoints of an account share; requests wait for both fairly between clients. `body` reads
+//! bodies; `address` and `retry` are pure decisions. No header of an upstream's response leaves this module: what a
+//! caller may know is a field of a reply.
 //!
 //! Nothing here caches, and nothing here knows the HTTP responses that this program sends.
 
@@ -26,8 +26,6 @@ mod client;
 mod connect;
 mod error;
 mod exchange;
-mod fair_limiter;
-mod fair_queue;
 mod file;
 mod forbidden;
 mod metrics;
@@ -45,7 +43,7 @@ pub use error::{Malformed, Unavailability, UpstreamError, Witness};
 pub use file::{FileBody, FileReply, FileRequest, Resume};
 pub use metrics::UpstreamMetrics;
 pub use page::PageReply;
-pub use publish::{PublishError, PublishRequest};
+pub use publish::{FormSection, PublishError, PublishRequest};
 pub use settings::{ClientSettings, InvalidProxy, ProxyUrl};
 
 /// One repository, seen through one token. Cheap to clone.

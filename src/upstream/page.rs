@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::address::{Hop, add_final_slash};
+use super::admission::RequestClass;
 use super::body::BodyReader;
 use super::error::{Malformed, Unavailability, UpstreamError, Witness};
 use super::exchange::{Exchange, UsableResponse};
@@ -93,6 +94,7 @@ impl Upstream {
         let exchange = Exchange {
             upstream: self,
             kind: RequestKind::Page,
+            class: RequestClass::Short,
             first: Hop { url: self.inner.endpoint.page(name), with_token: true },
             headers,
             usable: &[StatusCode::NOT_ACCEPTABLE],

@@ -1,4 +1,4 @@
-//! Publishing: one form of a finished upload goes to the repository's endpoint, byte for byte as it came.
+//! Publishing: one form, whose sections are in memory and on disk, goes to the repository's endpoint.
 //!
 //! This differs from a read in what a failure means. Nothing is sent a second time after its first byte unless upstream
 //! has said that it did not accept it (401, 429). Anything that leaves a doubt is [`PublishError::Unknown`], and the
@@ -12,7 +12,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::Stream as _;
+use futures_util::Stream;
+use futures_util::future::{Either, ready};
+use futures_util::stream::{self, StreamExt as _};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -38,14 +40,23 @@ const LONGEST: Duration = Duration::from_hours(2);
 /// How often a form is sent again after a 429.
 const THROTTLED_RETRIES: u8 = 2;
 
-/// A form that is complete on disk.
+/// A form that is complete.
 pub struct PublishRequest<'a> {
-    /// The content type with the boundary, as the client sent it.
+    /// The content type with the boundary.
     pub content_type: HeaderValue,
     /// The length of the form in bytes.
     pub length: u64,
-    /// Opens the form at its beginning.
-    pub open: &'a (dyn Fn() -> io::Result<File> + Send + Sync),
+    /// When the form must be on its way: how long a token, a permit and the end of a backoff are waited for.
+    pub deadline: Instant,
+    /// The sections of the form, in order, each from its beginning.
+    pub open: &'a (dyn Fn() -> io::Result<Vec<FormSection>> + Send + Sync),
+}
+
+/// A part of a form that is sent as it is.
+#[derive(Debug)]
+pub enum FormSection {
+    Bytes(Bytes),
+    File(File),
 }
 
 /// Why a form was not accepted. Messages are upstream's own and bounded; redact them before showing them to a client.
@@ -144,11 +155,11 @@ impl Upstream {
     async fn deliver(&self, request: &PublishRequest<'_>) -> Result<(), PublishError> {
         let not_sent = PublishError::NotSent;
         let UpstreamInner { admission, tokens, label, .. } = self.inner.as_ref();
-        let mut token = tokens.current(self.deadline()).await.map_err(|error| not_sent(error.into()))?;
-        let _permit = self.permit(RequestClass::File, self.deadline()).await.map_err(not_sent)?;
+        let mut token = tokens.current(request.deadline).await.map_err(|error| not_sent(error.into()))?;
+        let _permit = self.permit(RequestClass::SmallFile, request.deadline).await.map_err(not_sent)?;
         let mut state = PublishState::default();
         loop {
-            self.admit(self.deadline()).await.map_err(not_sent)?;
+            self.admit(request.deadline).await.map_err(not_sent)?;
             let sent = Instant::now();
             let response = match self.send_form(request, &token).await? {
                 SendOutcome::Responded(response) => response,
@@ -249,15 +260,11 @@ impl Upstream {
         token: &Token,
         progress: &Arc<SendProgress>,
     ) -> Result<Request<RequestBody>, PublishError> {
-        let file = (form.open)().map_err(|error| {
+        let sections = (form.open)().map_err(|error| {
             tracing::error!(%error, "a spooled upload cannot be opened");
             PublishError::Spool
         })?;
-        let body = FormBody {
-            bytes: ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK),
-            left: form.length,
-            progress: Arc::clone(progress),
-        };
+        let body = FormBody { bytes: read(sections), left: form.length, progress: Arc::clone(progress) };
         let uri = Uri::try_from(self.inner.endpoint.base().as_str());
         let mut request = Request::new(RequestBody::new(body));
         *request.method_mut() = Method::POST;
@@ -323,9 +330,20 @@ impl SendProgress {
     }
 }
 
+/// The bytes of the sections, one after the other.
+fn read(sections: Vec<FormSection>) -> FormBytes {
+    let read = |section| match section {
+        FormSection::Bytes(bytes) => Either::Left(stream::once(ready(Ok(bytes)))),
+        FormSection::File(file) => Either::Right(ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK)),
+    };
+    Box::pin(stream::iter(sections).flat_map(read))
+}
+
+type FormBytes = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
 /// The form as the body of a request, with its length.
 struct FormBody {
-    bytes: ReaderStream<tokio::fs::File>,
+    bytes: FormBytes,
     left: u64,
     progress: Arc<SendProgress>,
 }
@@ -335,7 +353,7 @@ impl http_body::Body for FormBody {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Poll::Ready(chunk) = Pin::new(&mut self.bytes).poll_next(context) else { return Poll::Pending };
+        let Poll::Ready(chunk) = self.bytes.as_mut().poll_next(context) else { return Poll::Pending };
         Poll::Ready(chunk.map(|chunk| {
             let chunk = chunk?;
             self.left = self.left.saturating_sub(chunk.len() as u64);

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::fair_limiter::{FairLimiter, Overloaded, Resource};
 use super::settings::ClientSettings;
-use wheelport_runtime::Priority;
+use wheelport_runtime::{FairLimiter, Overloaded, Priority, Resource};
 
 /// Rate permits, shared by all endpoints whose requests count against the same quota.
 #[derive(Debug)]
@@ -127,7 +126,7 @@ impl TokenBucket {
 }
 
 impl Resource for TokenBucket {
-    fn try_acquire(&mut self, now: Instant) -> Result<(), Option<Instant>> {
+    fn try_acquire(&mut self, _client: Priority, now: Instant) -> Result<(), Option<Instant>> {
         self.refill(now);
         if self.permits >= 1.0 {
             self.permits -= 1.0;
@@ -137,7 +136,7 @@ impl Resource for TokenBucket {
         Err(Some(self.refilled + missing.max(Self::TICK)))
     }
 
-    fn release(&mut self) {
+    fn release(&mut self, _client: Priority) {
         self.permits += 1.0;
     }
 }
@@ -152,7 +151,7 @@ mod tests {
     fn acquired(bucket: &mut TokenBucket, from: Instant, time: Duration) -> u32 {
         let (mut now, mut permits) = (from, 0);
         loop {
-            match bucket.try_acquire(now) {
+            match bucket.try_acquire(Priority::Background, now) {
                 Ok(()) => permits += 1,
                 Err(Some(next)) if next < from + time => now = next,
                 Err(_) => return permits,
@@ -177,7 +176,7 @@ mod tests {
         let mut bucket = TokenBucket::new(600, 60, start);
         bucket.lower(TokenBucket::THROTTLED, start, start + SECOND);
         assert!((bucket.rate - 300.0).abs() < 0.01, "{bucket:?}");
-        assert!(bucket.try_acquire(start + SECOND).is_err(), "the bucket is empty");
+        assert!(bucket.try_acquire(Priority::Background, start + SECOND).is_err(), "the bucket is empty");
         let late = start + SECOND + SECOND / 10;
         bucket.lower(TokenBucket::THROTTLED, start + SECOND / 2, late);
         assert!(bucket.rate > 300.0, "it was sent before");
@@ -194,7 +193,9 @@ mod tests {
         let start = Instant::now();
         let mut bucket = TokenBucket::new(100, 50, start);
         bucket.rest(Some(start + SECOND * 5));
-        let Err(Some(next)) = bucket.try_acquire(start + SECOND) else { panic!("a permit during the backoff") };
+        let Err(Some(next)) = bucket.try_acquire(Priority::Background, start + SECOND) else {
+            panic!("a permit during the backoff")
+        };
         assert!(next >= start + SECOND * 5, "{:?}", next - start);
         assert_eq!(acquired(&mut bucket, start + SECOND * 5, SECOND / 10), 9);
     }

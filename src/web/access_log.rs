@@ -1,19 +1,26 @@
 //! One line in the log, and one count in the metrics, for every request.
 
+use std::time::Duration;
+
 use http::HeaderValue;
 use http::header::USER_AGENT;
 
 use super::context::RequestContext;
 use super::headers::REQUEST_ID;
+use super::upload::CLIENT;
 use super::{Response, Site};
 use crate::flow::Served;
 use crate::telemetry::{AccessLine, GaugeGuard, ResponseKind};
 use wheelport_index::shortened;
+use wheelport_runtime::Waits;
 
 /// The longest path in a log line, in characters.
 const LONGEST_PATH: usize = 400;
 /// The longest user agent in a log line, in characters.
 const LONGEST_AGENT: usize = 80;
+
+/// A response that takes longer than this is reported, whatever its client thought of it.
+const SLOW: Duration = Duration::from_secs(15);
 
 /// What the line says besides what the request says.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +29,21 @@ pub(super) struct Outcome {
     pub served: Option<Served>,
     /// The code of the error, if it is one.
     pub error: Option<&'static str>,
+}
+
+/// Says what a slow request has waited for. What is missing from its time was spent without waiting, or because this
+/// process or its machine stood still.
+pub(super) fn report_slow(context: &RequestContext, waits: &Waits) {
+    let took = context.started.elapsed();
+    if took.saturating_sub(waits.of(CLIENT)) > SLOW {
+        tracing::warn!(
+            request = context.id.as_str(),
+            kind = context.kind.as_str(),
+            ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            waited_for = waits.summary(),
+            "a response took long"
+        );
+    }
 }
 
 /// Logs and counts a response, and gives it the id of its request.

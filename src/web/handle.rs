@@ -37,9 +37,9 @@ use super::refusal::Refusal;
 use super::representation::{Document, ImmutableType, Representation};
 use super::upload::{Upload, UploadedFile};
 use super::{Response, Site};
-use crate::flow::{Served, ServedMetadata};
+use crate::flow::{Error, REQUEST_TIMEOUT, Served, ServedMetadata};
 use crate::telemetry::{GaugeGuard, ResponseKind};
-use wheelport_runtime::Priority;
+use wheelport_runtime::{Priority, Waits};
 
 /// A response that is there, or one that has to be waited for.
 pub type Handling = Either<Ready<Response>, BoxFuture<'static, Response>>;
@@ -78,7 +78,10 @@ pub fn handle(site: &Arc<Site>, peer: PeerInfo, request: http::Request<Body>) ->
             let site = Arc::clone(site);
             let span = tracing::info_span!("request", id = context.id.as_str());
             let waiting = async move {
-                let found = AssertUnwindSafe(priority.serve(finding)).catch_unwind().await;
+                let waits = Waits::default();
+                let found =
+                    AssertUnwindSafe(waits.serve(priority.serve(in_time(&context, finding)))).catch_unwind().await;
+                access_log::report_slow(&context, &waits);
                 respond(&site, &context, found.unwrap_or_else(|_| Err(Problem::panicked())), in_flight)
             };
             Either::Right(Box::pin(waiting.instrument(span)))
@@ -100,6 +103,19 @@ fn health(site: &Site, context: &mut RequestContext) -> Option<Found> {
     let health = ops::health(site, context.path()).filter(|_| context.is_read())?;
     context.kind = ResponseKind::Health;
     Some(Found::Health(health))
+}
+
+/// Ends a look-up that has waited too long for everything together. An upload has limits of its own, which count from
+/// its last byte.
+async fn in_time(
+    context: &RequestContext,
+    finding: impl Future<Output = Result<Found, Problem>>,
+) -> Result<Found, Problem> {
+    if context.kind == ResponseKind::Upload {
+        return finding.await;
+    }
+    let found = tokio::time::timeout_at(context.started + REQUEST_TIMEOUT, finding).await;
+    found.unwrap_or_else(|_| Err(Error::timed_out().into()))
 }
 
 /// Looks up what a request is about.

@@ -32,6 +32,7 @@ mod refusal;
 mod representation;
 mod timeout_stream;
 mod upload;
+mod upload_body;
 
 pub use address::RouteNames;
 pub use body::ResponseBody;

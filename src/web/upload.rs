@@ -1,4 +1,4 @@
-//! Uploads: the right to publish before a byte is read, then the form in batches, then the response.
+//! Uploads: the right to publish before a byte is read, then the form in batches (`upload_body.rs`), then the response.
 //!
 //! A refusal is sent after the rest of a form of reasonable size was read: most publishing tools look at the response
 //! only when they have sent everything, and would report a broken connection instead. A client that waits for
@@ -6,14 +6,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
-use futures_util::FutureExt as _;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue, VARY};
-use http_body_util::BodyExt as _;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::address::RouteId;
 use super::context::{RequestContext, RequestId};
@@ -24,17 +21,14 @@ use super::problem::Problem;
 use super::publishers::Publisher;
 use super::refusal::Refusal;
 use super::representation::{Document, Representation};
+use super::upload_body::{PaceLimits, UploadBody};
 use super::{Response, RouteSite, Site};
-use crate::flow::{Attempt, Publication, Received, Receiving};
-use wheelport_index::FileName;
-use wheelport_runtime::sabotaged;
+use crate::flow::{Attempt, Publication, Received};
+use wheelport_index::{FileName, ProjectName};
+use wheelport_runtime::{Waits, sabotaged};
 
-/// What goes to disk in one go, in bytes.
-const BATCH: usize = 1 << 20;
-/// How much of a refused form is read for the sake of its sender, in bytes.
-const DRAIN_LIMIT: u64 = 256 << 20;
-/// How long that may take.
-const DRAIN_TIME: Duration = Duration::from_secs(20);
+/// What an upload waits for while its bytes come. That it takes long is not a fault of ours.
+pub(super) const CLIENT: &str = "client";
 
 /// An upload into a route.
 pub(super) struct Upload {
@@ -44,7 +38,8 @@ pub(super) struct Upload {
     request_id: RequestId,
     headers: HeaderMap,
     credentials: HeaderMap,
-    body: Body,
+    began: Instant,
+    body: UploadBody,
 }
 
 /// A file that is in the repository now.
@@ -61,8 +56,9 @@ impl Upload {
         credentials: HeaderMap,
         body: Body,
     ) -> Self {
-        let (site, headers) = (Arc::clone(site), context.headers.clone());
-        Self { site, route, client: context.client, request_id: context.id, headers, credentials, body }
+        let RequestContext { client, id: request_id, started: began, .. } = *context;
+        let (site, headers, body) = (Arc::clone(site), context.headers.clone(), UploadBody::new(body, began));
+        Self { site, route, client, request_id, headers, credentials, began, body }
     }
 
     pub(super) async fn receive_and_publish(mut self) -> Result<UploadedFile, Problem> {
@@ -82,13 +78,13 @@ impl Upload {
             Err(problem) => {
                 attempt.refused(problem.code(), &problem.to_string());
                 if !self.headers.contains_key(EXPECT) {
-                    drain(&mut self.body).await;
+                    Waits::note(CLIENT, self.body.drain()).await;
                 }
                 return Err(problem);
             }
         };
         let file = received.form().file.clone();
-        let publication = site.flow.publish.publish(&route.route, received, attempt).await?;
+        let publication = site.flow.publish.publish(&route.route, received, self.body.sent(), attempt).await?;
         Ok(UploadedFile { publication, file })
     }
 
@@ -106,16 +102,19 @@ impl Upload {
         let (Some(content_type), None) = (types.next(), types.next()) else {
             return Err(bad_request("an upload is a form with exactly one Content-Type"));
         };
-        let mut receiving = service.receive(content_type.clone()).await?;
-        while let Some(batch) = next_batch(&mut self.body, settings.stall_timeout.get()).await? {
-            receiving = Receiving::take(receiving, batch).await?;
+        let mut receiving = service.receive(content_type, self.began).await?;
+        let limits = PaceLimits { stall: settings.stall_timeout.get(), min_rate: settings.min_rate.bytes() };
+        while let Some(batch) = Waits::note(CLIENT, self.body.next_batch(limits)).await.map_err(bad_request)? {
+            receiving = Waits::note("disk", receiving.take(batch)).await?;
+            // Most tools send the name before the file, and nothing more of the file goes to disk then.
+            if let Some(project) = receiving.project() {
+                attempt.names(&project);
+                check_right(publisher, &project)?;
+            }
         }
         let received = receiving.finish()?;
         attempt.carries(&received);
-        let project = &received.form().project;
-        if publisher.is_some_and(|publisher| !publisher.may_publish(project)) && !sabotaged("upload-scope") {
-            return Err(Refusal::UploadForbidden { project: project.clone() }.into());
-        }
+        check_right(publisher, &received.form().project)?;
         Ok(received)
     }
 }
@@ -133,44 +132,17 @@ fn permitted<'a>(site: &'a Site, route: &RouteSite, credentials: &HeaderMap) -> 
     }
 }
 
+fn check_right(publisher: Option<&Publisher>, project: &ProjectName) -> Result<(), Refusal> {
+    match publisher {
+        Some(publisher) if !publisher.may_publish(project) && !sabotaged("upload-scope") => {
+            Err(Refusal::UploadForbidden { project: project.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn bad_request(fault: &'static str) -> Problem {
     Refusal::BadRequest { fault }.into()
-}
-
-/// What has arrived; waits only if that is nothing.
-async fn next_batch(body: &mut Body, stall: Duration) -> Result<Option<Vec<Bytes>>, Problem> {
-    let broken = |_| bad_request("its body broke off");
-    let (mut batch, mut size) = (Vec::new(), 0);
-    while size < BATCH {
-        let frame = if batch.is_empty() {
-            let late = |_| bad_request("its body stopped coming");
-            tokio::time::timeout(stall, body.frame()).await.map_err(late)?
-        } else {
-            match body.frame().now_or_never() {
-                Some(frame) => frame,
-                None => break,
-            }
-        };
-        let Some(frame) = frame else { break };
-        if let Ok(data) = frame.map_err(broken)?.into_data() {
-            size += data.len();
-            batch.push(data);
-        }
-    }
-    Ok(Some(batch).filter(|batch| !batch.is_empty()))
-}
-
-async fn drain(body: &mut Body) {
-    let reading = async {
-        let mut read = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            read += frame.data_ref().map_or(0, Bytes::len) as u64;
-            if read > DRAIN_LIMIT {
-                break;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
 }
 
 impl UploadedFile {

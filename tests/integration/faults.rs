@@ -708,3 +708,30 @@ async fn what_clients_send_never_reaches_upstream() {
         assert_eq!((seen.header("cookie"), seen.header("x-forwarded-for")), (None, None));
     }
 }
+
+#[tokio::test]
+async fn waits_do_not_add_up_beyond_the_patience_of_a_client() {
+    let (path, wheel) = (Sample::wheel().path(), Sample::wheel());
+    for target in [path.clone(), format!("{path}.metadata")] {
+        let (index, file) = (Gate::closed(), Gate::closed());
+        let proxy = Proxy::start().await;
+        proxy.upstream.on(PAGE, page(&[wheel.entry()]).before_head(&index));
+        proxy.upstream.on(&wheel.upstream(), Reply::ok(wheel.bytes.clone()).before_head(&file));
+        let passing = async {
+            index.reached().await;
+            proxy.pass(Duration::from_secs(9)).await;
+            index.open();
+            file.reached().await;
+            // The file could take another 10 s.
+            proxy.pass(Duration::from_secs(3)).await;
+        };
+        let began = Instant::now();
+        let (response, ()) = tokio::join!(proxy.get(&target).send(), passing);
+        response.expect_unavailable("unavailable-timeout");
+        assert!(began.elapsed() < Duration::from_secs(14), "{:?}", began.elapsed());
+        // The work goes on, and the client's next try has it.
+        file.open();
+        proxy.get(&target).send().await.expect(200);
+        assert_eq!((proxy.asked(PAGE), proxy.asked(&wheel.upstream())), (1, 1));
+    }
+}

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use wheelport_runtime::{HumanDuration, Size};
 
-use crate::support::client::{Opened, until};
+use crate::support::client::{Ask, Opened, until};
 use crate::support::proxy::Proxy;
 use crate::support::scripted::{Gate, Reply};
 use crate::support::wheels::{PAGE, Sample, list, noise, page, publish};
@@ -442,4 +442,107 @@ async fn two_routes_do_not_mix_what_they_fetch_but_share_the_bytes() {
     let nameless = proxy.get(&wheel.path()).send().await.expect(404);
     assert_eq!(nameless.value()["code"], "no-default-route");
     proxy.kept_by("blobs", 1).await;
+}
+
+/// A proxy that tells clients apart by the address that the test gives them, and 48 cold files that upstream does not
+/// send to their end.
+async fn slow_files(size: usize) -> (Proxy, Vec<Sample>, Gate) {
+    let proxy = Proxy::builder().set(|builder| {
+        builder.server.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];
+        builder.client.stall_timeout = HumanDuration::secs(600);
+    });
+    let (proxy, gate) = (proxy.start().await, Gate::closed());
+    let samples: Vec<_> = (0..48).map(|minor| Sample::sdist(&format!("1.{minor}"), size)).collect();
+    for sample in &samples {
+        proxy.upstream.on(&sample.upstream(), Reply::ok(sample.bytes.clone()).gate_after(size / 3, &gate));
+    }
+    (proxy, samples, gate)
+}
+
+fn from(proxy: &Proxy, client: u8, sample: &Sample) -> Ask {
+    proxy.get(&sample.path()).header("x-forwarded-for", &format!("10.0.0.{client}"))
+}
+
+/// Waits for a line of the metrics.
+async fn measured(proxy: &Proxy, line: &str) {
+    let line = format!("{line}\n");
+    until(&line, async || proxy.metrics().await.contains(&line).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_client_with_many_slow_files_holds_up_no_other_and_they_end_when_it_has_gone() {
+    for (size, queued) in [(2 << 20, 48 - 24), (300_000, 48 - 32)] {
+        let (proxy, samples, _gate) = slow_files(size).await;
+        let others = [Sample::wheel_of("2.0", 2 << 20), Sample::wheel_of("3.0", 0)];
+        list(&proxy.upstream, &samples.iter().chain(&others).collect::<Vec<_>>());
+        for other in &others {
+            proxy.upstream.on(&other.upstream(), Reply::ok(other.bytes.clone()));
+        }
+        let greedy = join_all(samples.iter().map(|sample| from(&proxy, 1, sample).send()));
+        let modest = async {
+            measured(&proxy, &format!("wheelport_upstream_queued{{route=\"main\",queue=\"in-flight\"}} {queued}"))
+                .await;
+            for other in &others {
+                assert_eq!(from(&proxy, 2, other).send().await.expect(200).body, other.bytes);
+            }
+            let metadata = format!("{}.metadata", others[0].path());
+            proxy.get(&metadata).send().await.expect(200);
+        };
+        tokio::select! {
+            _ = greedy => panic!("the files have no end"),
+            () = modest => {}
+        }
+        // The first client has gone.
+        measured(&proxy, "wheelport_requests_in_flight 0").await;
+        proxy.pass(Duration::from_secs(31)).await;
+        measured(&proxy, "wheelport_downloads_in_flight 0").await;
+        until("the temporary files to go", async || proxy.temporaries().is_empty().then_some(())).await;
+    }
+}
+
+#[tokio::test]
+async fn the_metadata_of_a_large_wheel_does_not_stand_behind_large_files() {
+    let (proxy, samples, _gate) = slow_files(2 << 20).await;
+    let wheel = Sample::wheel_of("2.0", 2 << 20);
+    list(&proxy.upstream, &samples.iter().chain([&wheel]).collect::<Vec<_>>());
+    proxy.upstream.on(&wheel.upstream(), Reply::ok(wheel.bytes.clone()));
+    let greedy = join_all(samples.iter().map(|sample| from(&proxy, 1, sample).send()));
+    let metadata = async {
+        measured(&proxy, "wheelport_upstream_queued{route=\"main\",queue=\"in-flight\"} 24").await;
+        let path = format!("{}.metadata", wheel.path());
+        proxy.get(&path).header("x-forwarded-for", "10.0.0.1").send().await.expect(200);
+    };
+    tokio::select! {
+        _ = greedy => panic!("the files have no end"),
+        () = metadata => {}
+    }
+}
+
+#[tokio::test]
+async fn a_download_without_readers_can_be_joined_for_a_while_and_ends_if_more_than_half_is_there() {
+    let patient = Proxy::builder().set(|builder| builder.client.stall_timeout = HumanDuration::secs(600));
+    let (proxy, sdist) = (patient.start().await, Sample::sdist("1.0", 200_000));
+    list(&proxy.upstream, &[&sdist]);
+    let gone = async || measured(&proxy, "wheelport_requests_in_flight 0").await;
+    for (sent, asked) in [(90_000, 1), (150_000, 2)] {
+        let gate = Gate::closed();
+        proxy.upstream.on(&sdist.upstream(), Reply::ok(sdist.bytes.clone()).gate_after(sent, &gate));
+        for _ in 0..2 {
+            // It leaves, and comes back in time.
+            proxy.get(&sdist.path()).open().await.at_least(sent - 1).await;
+            gone().await;
+            proxy.pass(Duration::from_secs(20)).await;
+        }
+        assert_eq!(proxy.asked(&sdist.upstream()), asked);
+        proxy.pass(Duration::from_secs(31)).await;
+        if asked == 1 {
+            measured(&proxy, "wheelport_downloads_in_flight 0").await;
+            assert!(proxy.temporaries().is_empty() && proxy.kept("blobs").is_empty());
+        } else {
+            gate.open();
+            proxy.kept_by("blobs", 1).await;
+        }
+    }
+    assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
+    assert_eq!(proxy.asked(&sdist.upstream()), 2);
 }

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use wheelport::web::UploadPolicy;
 use wheelport::web::{PublisherTable, Publishers};
 use wheelport_index::Sha256;
 use wheelport_runtime::{HumanDuration, Size};
 
 use crate::support::client::{Ask, Response, soon, until};
-use crate::support::forms::{BOUNDARY, Between, Form, content_type};
+use crate::support::forms::{BOUNDARY, Between, Form, content_type, fields, parts};
 use crate::support::proxy::{Builder, CANARY, Proxy};
 use crate::support::scripted::{Gate, Reply, Scripted};
 use crate::support::wheels::{PAGE, RawEntry, Sample, list, metadata, noise, page, publish, zipped, zipped_raw};
@@ -78,9 +80,10 @@ fn source() -> Sample {
 }
 
 #[tokio::test]
-async fn upstream_gets_the_same_bytes_and_only_our_credentials() {
+async fn upstream_gets_one_form_of_ours_with_the_same_file_and_only_our_credentials() {
     let (proxy, wheel) = (proxy().await, Sample::wheel_of("1.0", 3_000_000));
-    let form = Form::of(&wheel).bytes();
+    let sent = Form::of(&wheel).with("description", "Wörter\r\n--x\r\n\r\nand lines").with("md5_digest", &wheel.md5());
+    let form = sent.bytes();
     for target in ["/", "/legacy/", "/legacy", "/pypi/main/", "/pypi/main"] {
         let response = proxy
             .client()
@@ -103,9 +106,17 @@ async fn upstream_gets_the_same_bytes_and_only_our_credentials() {
         ]);
     }
     let seen = &proxy.upstream.requests_to(POST)[0];
-    assert_eq!(seen.body, form);
-    assert_eq!(seen.header("content-length"), Some(form.len().to_string().as_str()));
-    assert_eq!(seen.header("content-type"), Some(content_type().as_str()));
+    assert_eq!(seen.header("content-length"), Some(seen.body.len().to_string().as_str()));
+    assert!(seen.header("content-type").is_some_and(|form| !form.contains(BOUNDARY)), "{:?}", seen.headers);
+    let mut arrived = fields(seen);
+    assert_eq!(arrived.iter().filter(|(name, _)| name == "classifiers").count(), 2);
+    let mut expected = sent.fields.clone();
+    arrived.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(arrived, expected);
+    let (file, content) = parts(seen).pop().expect("a part");
+    assert_eq!((file.name.as_str(), file.file_name), ("content", Some(wheel.name.clone())));
+    assert_eq!(content, wheel.bytes);
     assert_eq!(seen.header("transfer-encoding"), None);
     assert_eq!(seen.header("cookie"), None);
     let authorization: Vec<_> = seen.headers.iter().filter(|(name, _)| name == "authorization").collect();
@@ -254,8 +265,8 @@ async fn a_broken_exchange_is_looked_up_before_the_publisher_gets_a_response() {
 #[tokio::test]
 async fn a_connection_that_breaks_at_any_byte_of_the_form_does_not_fail_the_upload() {
     let wheel = Sample::wheel_of("1.0", 200_000);
-    let length = Form::of(&wheel).bytes().len();
-    for after in [0, 1, 100, 600, 70_000, length] {
+    // What upstream gets is a little longer or shorter.
+    for after in [0, 1, 100, 600, 70_000, Form::of(&wheel).bytes().len() - 500] {
         let upstream = Scripted::start().await;
         let file = wheel.upstream();
         upstream.on(POST, Reply::ok("")).on(PAGE, Reply::status(404)).on(&file, Reply::status(404));
@@ -264,8 +275,9 @@ async fn a_connection_that_breaks_at_any_byte_of_the_form_does_not_fail_the_uplo
         let proxy = open().upstream(&upstream).endpoint(&endpoint).start().await;
         upload(&proxy, &wheel).await.expect(200);
         assert_eq!((between.left(), listed(&proxy).await), (0, vec![wheel.name.clone()]), "{after}");
-        let whole: Vec<_> = upstream.requests_to(POST);
-        assert_eq!(whole.last().map(|seen| seen.body.len()), Some(length), "{after}");
+        let whole = upstream.requests_to(POST);
+        let (_, content) = parts(whole.last().expect("a form")).pop().expect("a part");
+        assert_eq!(content, wheel.bytes, "{after}");
     }
 }
 
@@ -292,6 +304,7 @@ async fn bad_uploads_are_refused_in_words_and_upstream_sees_nothing() {
         (good.clone().with("filetype", "sdist"), "says otherwise"),
         (good.clone().with(":action", "submit"), "registration"),
         (good.clone().set(|form| form.fields.push(("name".to_owned(), "a-b".to_owned()))), "'name' twice"),
+        (good.clone().with("Name", "other"), "too much like 'name'"),
         (named("other-1.0-py3-none-any.whl"), "does not belong"),
         (named("../a_b-1.0-py3-none-any.whl"), "not valid"),
         (named("/etc/a_b-1.0-py3-none-any.whl"), "not valid"),
@@ -424,6 +437,12 @@ async fn a_token_is_needed_where_configured_and_covers_only_its_projects() {
     ask(&proxy, form.clone()).send().await.expect(401);
     let response = with("Bearer other").send().await.expect(403);
     assert_eq!(response.value()["code"], "upload-forbidden");
+    // The name is enough for that, and nothing of the file has to come.
+    let refused = String::from_utf8(beginning(&proxy, 1)).expect("text");
+    let refused =
+        refused.replacen("\r\n", "\r\nexpect: 100-continue\r\nauthorization: Bearer other\r\nconnection: close\r\n", 1);
+    let response = proxy.client().raw(refused.as_bytes()).await;
+    assert!(response.contains("HTTP/1.1 403 This token may not publish the project 'a-b'"), "{response}");
     nothing_happened(&proxy).await;
     // `__token__:right`
     with("Basic X190b2tlbl9fOnJpZ2h0").send().await.expect(200);
@@ -552,10 +571,86 @@ async fn a_form_may_come_in_any_shape_that_tools_send() {
     let sent = [format!("{head}transfer-encoding: chunked\r\n\r\n").as_bytes(), &chunked].concat();
     assert!(proxy.client().raw(&sent).await.starts_with("HTTP/1.1 200 OK"));
     let seen = &proxy.upstream.requests_to(POST)[0];
-    assert_eq!((&seen.body, seen.header("content-length")), (&form, Some(form.len().to_string().as_str())));
+    assert_eq!(parts(seen).pop().expect("a part").1, wheel.bytes);
+    assert_eq!(seen.header("content-length"), Some(seen.body.len().to_string().as_str()));
     let expecting = format!("{head}expect: 100-continue\r\ncontent-length: {}\r\n\r\n", form.len());
     let response = proxy.client().raw(&[expecting.as_bytes(), &form].concat()).await;
     assert!(response.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"), "{response}");
+}
+
+#[tokio::test]
+async fn what_a_form_says_twice_alike_is_accepted_and_reaches_upstream_once() {
+    let (proxy, wheel) = (proxy().await, Sample::wheel());
+    let form = Form::of(&wheel).set(|form| {
+        // As .NET writes it.
+        form.disposition = format!("form-data; name=content; filename={0}; filename*=utf-8''{0}", wheel.name);
+        for (name, value) in [(":action", "file_upload"), ("name", "A.b"), ("version", "1.0"), ("_charset_", "koi8-r")]
+        {
+            form.fields.push((name.to_owned(), value.to_owned()));
+        }
+    });
+    ask(&proxy, form.bytes()).send().await.expect(200);
+    let seen = &proxy.upstream.requests_to(POST)[0];
+    let fields = fields(seen);
+    for (name, count) in [(":action", 1), ("name", 1), ("version", 1), ("_charset_", 0), ("classifiers", 2)] {
+        assert_eq!(fields.iter().filter(|(known, _)| known == name).count(), count, "{name}");
+    }
+    assert!(!String::from_utf8_lossy(&seen.body).contains("filename*"));
+    // Where the two differ, nothing can say which is meant.
+    let form = form.set(|form| {
+        form.disposition = format!("form-data; name=content; filename={}; filename*=utf-8''other.whl", wheel.name);
+    });
+    ask(&proxy, form.bytes()).send().await.expect(400);
+    assert_eq!(proxy.asked(POST), 1);
+}
+
+#[tokio::test]
+async fn no_boundary_in_a_field_or_file_can_end_it() {
+    let (proxy, wheel) = (proxy().await, Sample::wheel());
+    upload(&proxy, &wheel).await.expect(200);
+    // Not even the one that upstream got before.
+    let first = proxy.upstream.requests_to(POST)[0].clone();
+    let boundary = first.header("content-type").and_then(|form| form.split_once("boundary=")).expect("a boundary").1;
+    let injected = format!("x\r\n--{boundary}\r\nContent-Disposition: form-data; name=\"name\"\r\n\r\nother");
+    let second = Sample::wheel_of("2.0", 10);
+    ask(&proxy, Form::of(&second).with("description", &injected).bytes()).send().await.expect(200);
+    let seen = &proxy.upstream.requests_to(POST)[1];
+    let fields = fields(seen);
+    assert!(fields.contains(&("description".to_owned(), injected)));
+    assert_eq!(fields.iter().filter(|(name, _)| name == "name").count(), 1);
+}
+
+#[tokio::test]
+async fn a_request_with_two_lengths_is_read_in_chunks_and_nothing_behind_it_is_handled() {
+    let (proxy, wheel) = (proxy().await, Sample::wheel());
+    let form = Form::of(&wheel).bytes();
+    let body = [format!("{:x}\r\n", form.len()).as_bytes(), &form, b"\r\n0\r\n\r\n"].concat();
+    // Of the bytes that Content-Length counts, the rest would be another request.
+    for lengths in
+        ["content-length: 7\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 7"]
+    {
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: {}\r\n{lengths}\r\n\r\n",
+            proxy.address,
+            content_type()
+        );
+        let behind = format!("GET /simple/behind/ HTTP/1.1\r\nhost: {}\r\n\r\n", proxy.address);
+        // Ends when the server closes the connection.
+        let response = proxy.client().raw(&[head.as_bytes(), &body, behind.as_bytes()].concat()).await;
+        assert!(response.starts_with("HTTP/1.1 200 OK") && response.contains("connection: close"), "{response}");
+        assert_eq!(response.matches("HTTP/1.1").count(), 1, "{response}");
+    }
+    assert!(proxy.upstream.requests().iter().all(|seen| !seen.target.contains("behind")));
+    let (_, content) = parts(&proxy.upstream.requests_to(POST)[0]).pop().expect("a part");
+    assert_eq!(content, wheel.bytes);
+    // The same on a request that has no use for a body.
+    let raw = format!(
+        "GET /healthz HTTP/1.1\r\nhost: {0}\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n\
+         GET /healthz HTTP/1.1\r\nhost: {0}\r\n\r\n",
+        proxy.address
+    );
+    let response = proxy.client().raw(raw.as_bytes()).await;
+    assert_eq!(response.matches("HTTP/1.1 200").count(), 1, "{response}");
 }
 
 #[tokio::test]
@@ -585,6 +680,143 @@ async fn refusals_arrive_as_sentences() {
         assert_eq!(listed(&proxy).await, Vec::<String>::new());
         assert!(proxy.kept("published").is_empty() && proxy.kept("blobs").is_empty());
     }
+}
+
+/// The beginning of an upload by this client: headers that announce a length, and the fields before the file.
+fn beginning(proxy: &Proxy, client: u8) -> Vec<u8> {
+    let form = Form::of(&Sample::wheel()).bytes();
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: {}\r\nx-forwarded-for: 10.0.0.{client}\r\ncontent-type: {}\r\ncontent-length: \
+         1000000\r\n\r\n",
+        proxy.address,
+        content_type()
+    );
+    let fields = form.windows(14).position(|window| window == b"name=\"content\"").expect("a file");
+    [head.as_bytes(), &form[..fields]].concat()
+}
+
+fn behind_a_proxy() -> Builder {
+    open().set(|builder| builder.server.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")])
+}
+
+#[tokio::test]
+async fn more_uploads_than_can_be_received_at_once_wait_for_their_turn() {
+    let proxy = open().set(|builder| builder.uploads.max_at_once = 4).start().await;
+    proxy.upstream.on(POST, Reply::ok("").delay(Duration::from_millis(100))).on(PAGE, Reply::status(404));
+    let wheels: Vec<_> = (0..24).map(|minor| Sample::wheel_of(&format!("1.{minor}"), 100)).collect();
+    let responses = futures_util::future::join_all(wheels.iter().map(|wheel| upload(&proxy, wheel))).await;
+    for response in responses {
+        response.expect(200);
+    }
+    assert_eq!(proxy.asked(POST), 24);
+}
+
+#[tokio::test]
+async fn an_upload_waits_as_long_as_its_publisher_and_the_wait_counts() {
+    let proxy = open().set(|builder| builder.uploads.max_at_once = 1).start().await;
+    let (gate, wheels) = (Gate::closed(), [1, 2].map(|minor| Sample::wheel_of(&format!("1.{minor}"), 0)));
+    proxy.upstream.on(POST, Reply::ok("").before_head(&gate)).on(PAGE, Reply::status(404));
+    let [first, second] = [upload(&proxy, &wheels[0]), upload(&proxy, &wheels[1])].map(Box::pin);
+    let passing = async {
+        gate.reached().await;
+        let waiting = async || proxy.metrics().await.contains("wheelport_requests_in_flight 2\n").then_some(());
+        until("both uploads", waiting).await;
+        proxy.pass(Duration::from_secs(9)).await;
+    };
+    let (first, second, ()) = tokio::join!(first, second, passing);
+    first.expect_unavailable("unavailable-outcome-unknown");
+    second.expect_unavailable("unavailable-busy");
+    assert_eq!(proxy.asked(POST), 1);
+    // What waited for five seconds has four left.
+    let third = upload(&proxy, &wheels[1]);
+    let passing = async {
+        let waiting = async || proxy.metrics().await.contains("wheelport_requests_in_flight 1\n").then_some(());
+        until("the upload", waiting).await;
+        proxy.pass(Duration::from_secs(5)).await;
+        let slow = Gate::closed();
+        proxy.upstream.on(POST, Reply::ok("").before_head(&slow));
+        gate.open();
+        slow.reached().await;
+        proxy.pass(Duration::from_secs(4)).await;
+        slow.open();
+    };
+    let (third, ()) = tokio::join!(third, passing);
+    third.expect_unavailable("unavailable-outcome-unknown");
+    until("the file", async || (listed(&proxy).await.len() == 2).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_client_that_sends_slowly_leaves_room_for_others_and_is_cut() {
+    let proxy = behind_a_proxy().set(|builder| builder.uploads.max_at_once = 3).start().await;
+    proxy.upstream.on(POST, Reply::ok("")).on(PAGE, Reply::status(404));
+    let mut sockets = Vec::new();
+    for _ in 0..3 {
+        let mut socket = TcpStream::connect(proxy.address).await.expect("the proxy listens");
+        socket.write_all(&beginning(&proxy, 1)).await.expect("the connection is open");
+        sockets.push(socket);
+    }
+    // Two of three are its share; each upload that is being received has two temporary files.
+    until("two uploads", async || (proxy.temporaries().len() == 4).then_some(())).await;
+    ask(&proxy, Form::of(&Sample::wheel()).bytes()).header("x-forwarded-for", "10.0.0.2").send().await.expect(200);
+    // One falls silent, the other one trickles.
+    let mut seconds = 0;
+    while !proxy.temporaries().is_empty() {
+        seconds += 10;
+        assert!(seconds <= 90, "they hold on");
+        let _ = sockets[0].write_all(b"x").await;
+        proxy.pass(Duration::from_secs(10)).await;
+        // Everything that has become due has happened once there is a response.
+        proxy.metrics().await;
+    }
+    for socket in &mut sockets {
+        let mut response = Vec::new();
+        let _ = soon("a response", socket.read_to_end(&mut response)).await;
+        let response = String::from_utf8_lossy(&response).into_owned();
+        assert!(response.starts_with("HTTP/1.1 400") || response.starts_with("HTTP/1.1 503"), "{response}");
+    }
+    assert_eq!(proxy.asked(POST), 1);
+}
+
+#[tokio::test]
+async fn all_uploads_together_have_a_limit_on_disk() {
+    let proxy = open().set(|builder| builder.uploads.spool_max = Size(300_000)).start().await;
+    let gate = Gate::closed();
+    proxy.upstream.on(POST, Reply::ok("").before_head(&gate)).on(PAGE, Reply::status(404));
+    let large = upload(&proxy, &Sample::wheel_of("1.0", 400_000)).await.expect(413);
+    assert!(large.text().contains("300000"), "{large:?}");
+    let (one, two) = (Sample::wheel_of("1.1", 200_000), Sample::wheel_of("1.2", 200_000));
+    let first = upload(&proxy, &one);
+    let then = async {
+        gate.reached().await;
+        assert!(proxy.metrics().await.contains("wheelport_upload_spool_bytes 20"));
+        upload(&proxy, &two).await.expect_unavailable("unavailable-busy");
+        gate.open();
+    };
+    let (first, ()) = tokio::join!(first, then);
+    first.expect(200);
+    until("the spool to be empty", async || {
+        proxy.metrics().await.contains("wheelport_upload_spool_bytes 0\n").then_some(())
+    })
+    .await;
+    upload(&proxy, &two).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_429_that_asks_for_more_patience_than_a_publisher_has_is_passed_on() {
+    let (proxy, wheel) = (proxy().await, Sample::wheel());
+    let throttled = |seconds: &str| Reply::status(429).header("retry-after", seconds);
+    proxy.upstream.on_each(POST, [throttled("6"), Reply::ok("")]);
+    let waiting = async {
+        proxy.asked_by(POST, 1).await;
+        proxy.pass(Duration::from_secs(7)).await;
+    };
+    let (response, ()) = tokio::join!(upload(&proxy, &wheel), waiting);
+    response.expect(200);
+    proxy.upstream.on(POST, throttled("20"));
+    let second = Sample::wheel_of("2.0", 0);
+    let response = upload(&proxy, &second).await;
+    response.expect_unavailable("unavailable-throttled");
+    assert!(matches!(response.header("retry-after"), Some("9" | "10")), "{response:?}");
 }
 
 #[tokio::test]

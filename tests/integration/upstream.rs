@@ -104,7 +104,7 @@ fn request() -> FileRequest {
         version: VersionSegment::parse("1.0+x").expect("a version"),
         file: FileName::parse("a_b-1.0+x.tar.gz").expect("a file name"),
     };
-    FileRequest { address, url: None, resume: None, listed: false }
+    FileRequest { address, url: None, resume: None, listed: false, brief: false }
 }
 
 fn page_reply() -> Reply {
@@ -648,16 +648,18 @@ async fn a_file_is_continued_where_it_broke_off() {
 #[tokio::test]
 async fn bodies_hold_their_permits_and_pages_get_through() {
     let stage =
-        Stage::with(ClientSettings { max_in_flight: 4, response_timeout: HumanDuration::millis(500), ..quick() }).await;
+        Stage::with(ClientSettings { max_in_flight: 16, response_timeout: HumanDuration::millis(500), ..quick() })
+            .await;
     stage.scripted.on(FILE, Reply::ok("0123").stall_after(2)).on(PAGE, page_reply());
     let mut held = Vec::new();
-    for _ in 0..3 {
+    // Nine of sixteen are for large files, and two thirds of those for one client.
+    for _ in 0..6 {
         held.push(stage.file().await.expect("a permit"));
     }
     let busy = stage.file().await.expect_err("no permit is left for files");
     assert_eq!(busy.as_str(), "busy");
     assert_eq!(stage.page().await.as_deref(), Ok("{}"), "pages have permits of their own");
-    assert_eq!(stage.asked(FILE), 3);
+    assert_eq!(stage.asked(FILE), 6);
     held.pop();
     stage.scripted.on(FILE, Reply::ok("0123"));
     let reply = stage.file().await.expect("the permit of the dropped body");

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use wheelport_index::{FileKind, FileName};
+use wheelport_index::{FileKind, FileName, FormEvent, FormFault, FormParser, FormPart};
 use wheelport_runtime::Tasks;
 
+use super::scripted::Seen;
 use super::wheels::Sample;
 
 /// The boundary of every form made here.
@@ -31,6 +32,8 @@ pub(crate) struct Form {
     pub content: Bytes,
     /// Whether the file comes before everything else, as one old tool writes it.
     pub content_first: bool,
+    /// How the file is announced; made from its name where this is empty.
+    pub disposition: String,
 }
 
 impl Form {
@@ -55,6 +58,7 @@ impl Form {
             file_name: sample.name.clone(),
             content: sample.bytes.clone(),
             content_first: false,
+            disposition: String::new(),
         }
     }
 
@@ -85,10 +89,12 @@ impl Form {
     /// The bytes.
     pub(crate) fn bytes(&self) -> Bytes {
         let mut body = Vec::new();
+        let disposition = match self.disposition.as_str() {
+            "" => format!("form-data; name=\"content\"; filename=\"{}\"", self.file_name),
+            disposition => disposition.to_owned(),
+        };
         let mut content = format!(
-            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"content\"; filename=\"{}\"\r\nContent-Type: \
-             application/octet-stream\r\n\r\n",
-            self.file_name
+            "--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\nContent-Type: application/octet-stream\r\n\r\n"
         )
         .into_bytes();
         content.extend_from_slice(&self.content);
@@ -104,6 +110,28 @@ impl Form {
         body.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
         body.into()
     }
+}
+
+/// The parts of a form that upstream got, with their values.
+pub(crate) fn parts(seen: &Seen) -> Vec<(FormPart, Vec<u8>)> {
+    let mut parser = FormParser::new(seen.header("content-type").unwrap_or_default()).expect("a form");
+    let mut parts = Vec::new();
+    let fed = parser.feed(&seen.body, &mut |event| {
+        match event {
+            FormEvent::Begin(part) => parts.push((part, Vec::new())),
+            FormEvent::Data(data) => parts.last_mut().expect("a part").1.extend_from_slice(data),
+            FormEvent::End => {}
+        }
+        Ok::<_, FormFault>(())
+    });
+    fed.and_then(|()| parser.finish()).expect("a form that can be read");
+    parts
+}
+
+/// Name and value of the fields of a form that upstream got, the file left out.
+pub(crate) fn fields(seen: &Seen) -> Vec<(String, String)> {
+    let plain = parts(seen).into_iter().filter(|(part, _)| part.file_name.is_none());
+    plain.map(|(part, value)| (part.name, String::from_utf8(value).expect("text"))).collect()
 }
 
 /// Stands between the proxy and its upstream, and hangs up on uploads.

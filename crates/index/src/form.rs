@@ -1,13 +1,15 @@
 //! The form of an upload: its fields, and the rules that they must follow before we trust the file.
 //!
-//! The fields are those of PyPI's upload API as publishing tools send them. Fields that are not needed here are
-//! ignored, because the form is forwarded unchanged. A field that decides something may occur only once: the repository
-//! reads the same bytes and must not read another value from them.
+//! The fields are those of PyPI's upload API as publishing tools send them. Fields that decide nothing here are passed
+//! on as they are. Those that decide something are read, checked, and written once into the form that the repository
+//! gets ([`UploadForm::fields`]): it must not read another value than was checked. So such a field may occur again only
+//! with the same value, and no other spelling of its name may occur.
 
 use crate::archive::ReadAt;
 use crate::digest::Sha256;
 use crate::excerpt::excerpt;
 use crate::filename::{FileKind, FileName, InvalidComponent, VersionSegment};
+use crate::form_writer::FormWriter;
 use crate::name::{InvalidName, ProjectName};
 use crate::sdist::{self, SdistError};
 use crate::version::VersionKey;
@@ -22,9 +24,12 @@ pub enum FormError {
     /// A required field is missing or empty.
     #[error("the form has no field '{0}'")]
     Missing(&'static str),
-    /// A field that decides something occurs twice.
+    /// A field that decides something occurs twice, with two values.
     #[error("the form has the field '{0}' twice")]
     Twice(&'static str),
+    /// A field whose name could be read as that of one that decides something.
+    #[error("the form has a field '{0}', whose name is too much like '{1}'")]
+    Alike(String, &'static str),
     /// A field that decides something is not UTF-8.
     #[error("the field '{0}' is not UTF-8")]
     Encoding(&'static str),
@@ -108,6 +113,8 @@ pub struct UploadForm {
     pub kind: FileKind,
     /// The digests of the form, by the names of their fields, in lower-case hexadecimal.
     pub digests: Vec<(&'static str, String)>,
+    /// The fields that were read and checked, digests aside, as the publisher spelled them.
+    pub fields: Vec<(&'static str, String)>,
 }
 
 /// The digests of the bytes that arrived.
@@ -121,19 +128,30 @@ pub struct ContentDigests {
 }
 
 impl FormFields {
-    /// Whether we read the value of this field.
-    pub fn wants(name: &str) -> bool {
-        FIELDS.contains(&name)
+    /// Whether we read the value of this field; an error if another parser could take it for one that we read.
+    pub fn wants(name: &str) -> Result<bool, FormError> {
+        let alike = |known: &&str| name.trim().eq_ignore_ascii_case(known);
+        match FIELDS.iter().chain(&["content"]).find(|known| alike(known)) {
+            Some(known) if *known == name => Ok(name != "content"),
+            Some(known) => Err(FormError::Alike(excerpt(name), known)),
+            None => Ok(false),
+        }
+    }
+
+    /// The project, as soon as its name has arrived, if it is one.
+    pub fn project(&self) -> Option<ProjectName> {
+        ProjectName::parse(self.get("name")?).ok()
     }
 
     /// Stores the value of a field; ignores fields that we do not read.
     pub fn put(&mut self, name: &str, value: Vec<u8>) -> Result<(), FormError> {
         let Some(position) = FIELDS.iter().position(|known| *known == name) else { return Ok(()) };
         let value = String::from_utf8(value).map_err(|_| FormError::Encoding(FIELDS[position]))?;
-        match self.values[position].replace(value) {
-            Some(_) => Err(FormError::Twice(FIELDS[position])),
-            None => Ok(()),
+        match &self.values[position] {
+            Some(said) if *said != value => return Err(FormError::Twice(FIELDS[position])),
+            _ => self.values[position] = Some(value),
         }
+        Ok(())
     }
 
     /// Notes that the part `content` has begun.
@@ -190,7 +208,9 @@ impl FormFields {
         if digests.is_empty() {
             return Err(FormError::NoDigest);
         }
-        Ok(UploadForm { project, version: segment, file, kind, digests })
+        let fields = FIELDS.into_iter().filter(|name| !name.ends_with("_digest"));
+        let fields = fields.filter_map(|name| Some((name, self.get(name)?.to_owned()))).collect();
+        Ok(UploadForm { project, version: segment, file, kind, digests, fields })
     }
 }
 
@@ -208,18 +228,29 @@ fn belongs(file: &FileName, project: &ProjectName, version: &str) -> bool {
     stem.match_indices('-').any(|(at, _)| fits(&stem[..at], &stem[at + 1..]))
 }
 
+/// A 512-bit digest in the field for 256 bits, as one old tool writes it.
+fn is_overlong(name: &str, digest: &str) -> bool {
+    name == "blake2_256_digest" && digest.len() == 128
+}
+
 impl UploadForm {
+    /// The beginning of the form for the repository: every field that was read, once, in one order. A digest that was
+    /// not compared is left out.
+    pub fn write(&self, writer: &FormWriter) -> Vec<u8> {
+        let digests = self.digests.iter().filter(|(name, said)| !is_overlong(name, said));
+        self.fields.iter().chain(digests).flat_map(|(name, value)| writer.field(name, value)).collect()
+    }
+
     /// Compares the digests of the form with those of the bytes.
     ///
-    /// One old tool writes a 512-bit digest into the field for 256 bits. We ignore it if another digest vouches for the
-    /// bytes.
+    /// A digest that is too long for its field is ignored if another one vouches for the bytes.
     pub fn check_digests(&self, found: &ContentDigests) -> Result<(), FormError> {
         let mut vouched = false;
         for (name, said) in &self.digests {
             let expected = match *name {
                 "sha256_digest" => &found.sha256.to_string(),
                 "md5_digest" => &found.md5,
-                _ if said.len() == 128 => continue,
+                name if is_overlong(name, said) => continue,
                 _ => &found.blake2b_256,
             };
             if said != expected {
@@ -281,7 +312,32 @@ mod tests {
     fn a_good_form_says_what_is_published() {
         let read = form(&[("classifiers", "a")], Some("my_pkg-1.0-py3-none-any.whl")).expect("a good form");
         assert_eq!((read.project.as_str(), read.version.as_str()), ("my-pkg", "1.0"));
-        assert_eq!((read.kind, read.digests), (FileKind::Wheel, vec![("sha256_digest", "ab".to_owned())]));
+        assert_eq!((read.kind, &read.digests), (FileKind::Wheel, &vec![("sha256_digest", "ab".to_owned())]));
+    }
+
+    #[test]
+    fn what_was_read_is_written_once_and_in_one_order() {
+        let changes = [("protocol_version", ""), ("sha256_digest", " AB "), ("blake2_256_digest", &"0".repeat(128))];
+        let read = form(&changes, Some("my_pkg-1.0-py3-none-any.whl")).expect("a good form");
+        let writer = FormWriter::new(1);
+        let fields = [
+            (":action", "file_upload"),
+            ("name", "My.Pkg"),
+            ("version", "1.0"),
+            ("filetype", "bdist_wheel"),
+            ("sha256_digest", "ab"),
+        ];
+        let expected: Vec<u8> = fields.iter().flat_map(|(name, value)| writer.field(name, value)).collect();
+        assert_eq!(read.write(&writer), expected);
+    }
+
+    #[test]
+    fn a_name_like_that_of_a_field_we_read_is_refused() {
+        assert!(matches!(FormFields::wants("version"), Ok(true)));
+        assert!(matches!(FormFields::wants("requires_dist"), Ok(false)));
+        for name in ["Version", " version", "VERSION ", "Content", "content ", "SHA256_digest"] {
+            assert!(matches!(FormFields::wants(name), Err(FormError::Alike(..))), "{name}");
+        }
     }
 
     #[test]
@@ -328,12 +384,13 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_decides_something_occurs_once() {
+    fn a_field_that_decides_something_has_one_value() {
         let mut fields = FormFields::default();
         fields.put("name", b"a".to_vec()).expect("the first");
         fields.put("classifiers", b"a".to_vec()).expect("anything");
         fields.put("classifiers", b"b".to_vec()).expect("anything");
-        assert!(matches!(fields.put("name", b"a".to_vec()), Err(FormError::Twice("name"))));
+        fields.put("name", b"a".to_vec()).expect("the same again");
+        assert!(matches!(fields.put("name", b"A".to_vec()), Err(FormError::Twice("name"))));
         fields.content(None).expect("the first");
         assert!(matches!(fields.content(None), Err(FormError::Twice("content"))));
         assert!(matches!(fields.put("version", vec![0xff]), Err(FormError::Encoding("version"))));

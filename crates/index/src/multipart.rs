@@ -1,7 +1,7 @@
 //! `multipart/form-data` (RFC 7578) as it streams in: a push parser that buffers a few kilobytes at most.
 //!
-//! Chunks go in, events come out. The parser is strict where two parsers could read the same bytes differently, because
-//! the form is forwarded unchanged and the repository reads it with another parser.
+//! Chunks go in, events come out. The parser is strict where two parsers could read the same bytes differently: what
+//! a publisher believes to have sent and what is published must be the same. What is merely said twice, alike, is fine.
 
 use memchr::memmem::Finder;
 
@@ -187,8 +187,8 @@ fn boundary(content_type: &str) -> Option<String> {
     }
     let mut boundary = None;
     while let Some((name, value)) = parameters.next()? {
-        if name.eq_ignore_ascii_case("boundary") && boundary.replace(value).is_some() {
-            return None;
+        if name.eq_ignore_ascii_case("boundary") {
+            set(&mut boundary, value)?;
         }
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || "'()+_,-./:=? ".contains(c);
@@ -215,9 +215,7 @@ fn part_headers(bytes: &[u8]) -> Result<Option<(FormPart, usize)>, FormFault> {
         }
         if name.trim().eq_ignore_ascii_case("content-disposition") {
             let part = disposition(value.trim()).ok_or(FormFault::Headers)?;
-            if found.replace(part).is_some() {
-                return Err(FormFault::Headers);
-            }
+            set(&mut found, part).ok_or(FormFault::Headers)?;
         }
     }
     Ok(Some((found.ok_or(FormFault::Headers)?, end + 4)))
@@ -228,20 +226,53 @@ fn disposition(value: &str) -> Option<FormPart> {
     if !parameters.word().eq_ignore_ascii_case("form-data") {
         return None;
     }
-    let (mut name, mut file_name) = (None, None);
+    let (mut plain, mut extended) = ((None, None), (None, None));
     while let Some((key, value)) = parameters.next()? {
-        let slot = match key.to_ascii_lowercase().as_str() {
-            "name" => &mut name,
-            "filename" => &mut file_name,
-            // RFC 7578 forbids the extended form; a parser that prefers it would read another name.
-            "name*" | "filename*" => return None,
-            _ => continue,
-        };
-        if slot.replace(value).is_some() {
-            return None;
+        match key.to_ascii_lowercase().as_str() {
+            "name" => set(&mut plain.0, value)?,
+            "filename" => set(&mut plain.1, value)?,
+            "name*" => set(&mut extended.0, extended_value(&value)?)?,
+            "filename*" => set(&mut extended.1, extended_value(&value)?)?,
+            _ => {}
         }
     }
-    Some(FormPart { name: name?, file_name })
+    // RFC 7578 forbids the extended form, and .NET writes it all the same: it must repeat what the plain form says.
+    let agree = |plain: &Option<String>, extended: &Option<String>| extended.is_none() || extended == plain;
+    if !agree(&plain.0, &extended.0) || !agree(&plain.1, &extended.1) {
+        return None;
+    }
+    Some(FormPart { name: plain.0?, file_name: plain.1 })
+}
+
+/// Sets what may be said once, or again with the same words.
+fn set<T: PartialEq>(slot: &mut Option<T>, value: T) -> Option<()> {
+    if let Some(said) = slot {
+        return (*said == value).then_some(());
+    }
+    *slot = Some(value);
+    Some(())
+}
+
+/// The text of an extended parameter in UTF-8 (RFC 8187), such as `utf-8''a%20b`. Nothing in it may be able to end a
+/// quoted name.
+fn extended_value(value: &str) -> Option<String> {
+    let mut parts = value.splitn(3, '\'');
+    let (charset, _language, text) = (parts.next()?, parts.next()?, parts.next()?);
+    if !charset.eq_ignore_ascii_case("utf-8") {
+        return None;
+    }
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+        let escaped = digit(bytes.next())? << 4 | digit(bytes.next())?;
+        decoded.push(u8::try_from(escaped).ok()?);
+    }
+    String::from_utf8(decoded).ok()
 }
 
 /// Parses `word; name=value; name="value"` from the front.
@@ -346,6 +377,19 @@ mod tests {
             (b"--xyz\r\nContent-Type: x/y\r\n\r\nx", FormFault::Headers),
             (b"--xyz\r\nContent-Disposition: form-data; name=a; name=b\r\n\r\nx", FormFault::Headers),
             (b"--xyz\r\nContent-Disposition: form-data; name=a; name*=UTF-8''b\r\n\r\nx", FormFault::Headers),
+            (b"--xyz\r\nContent-Disposition: form-data; name=a; filename*=UTF-8''b\r\n\r\nx", FormFault::Headers),
+            (
+                b"--xyz\r\nContent-Disposition: form-data; name=a; filename=b; filename*=UTF-8''c\r\n\r\nx",
+                FormFault::Headers,
+            ),
+            (
+                b"--xyz\r\nContent-Disposition: form-data; name=a; filename=b; filename*=latin1''b\r\n\r\nx",
+                FormFault::Headers,
+            ),
+            (
+                b"--xyz\r\nContent-Disposition: form-data; name=a; filename=b; filename*=UTF-8''%6\r\n\r\nx",
+                FormFault::Headers,
+            ),
             (b"--xyz\r\nContent-Disposition: form-data; name=\"a\\\"b\"\r\n\r\nx", FormFault::Headers),
             (b"--xyz\r\nContent-Disposition: form-data; name=\"a\r\n\r\nx", FormFault::Headers),
             (b"--xyz\r\nContent-Disposition: form-data;\r\n name=a\r\n\r\nx", FormFault::Headers),
@@ -360,6 +404,21 @@ mod tests {
         }
         let long = [b"--xyz\r\nX: ".to_vec(), vec![b'x'; 2 * MAX_HEADERS]].concat();
         assert_eq!(read(&long, 100), Err(FormFault::HeadersTooLong));
+    }
+
+    #[test]
+    fn what_is_said_twice_alike_is_read_once() {
+        for headers in [
+            "Content-Disposition: form-data; name=a; filename=b; filename*=utf-8''b",
+            "Content-Disposition: form-data; name=a; filename=\"b\"; filename*=UTF-8'en'%62",
+            "Content-Disposition: form-data; filename*=\"utf-8''b\"; name*=UTF-8''a; name=a; filename=b; name=\"a\"",
+            "Content-Disposition: form-data; name=a; filename=b\r\nContent-Disposition: form-data; name=a; filename=b",
+        ] {
+            let form = format!("--xyz\r\n{headers}\r\n\r\nx\r\n--xyz--");
+            let expected = vec![("a".to_owned(), Some("b".to_owned()), b"x".to_vec())];
+            assert_eq!(read(form.as_bytes(), 7), Ok(expected), "{headers}");
+        }
+        assert!(FormParser::new("multipart/form-data; boundary=a; boundary=\"a\"").is_ok());
     }
 
     #[test]

@@ -1,22 +1,27 @@
-//! What the proxy and the emulator share: calendar time, tasks and their priority, single flight, and units of
-//! settings.
+//! What the proxy and the emulator share: calendar time, tasks and their priority, fair waiting, single flight, and
+//! units of settings.
 //!
 //! Nothing here knows HTTP, AWS or the package index.
 
 mod blocking;
 mod clock;
+mod fair_limiter;
+mod fair_queue;
 mod joined;
 mod priority;
 mod sabotage;
 mod single_flight;
 mod tasks;
 mod units;
+mod waits;
 
 pub use blocking::{Blocking, Panicked, blocking};
 pub use clock::Clock;
+pub use fair_limiter::{FairLimiter, FairPermit, Overloaded, Permits, Resource};
 pub use joined::{JoinError, Joined};
 pub use priority::Priority;
 pub use sabotage::sabotaged;
 pub use single_flight::{Entered, Leader, Role, SingleFlight};
 pub use tasks::Tasks;
 pub use units::{HumanDuration, InvalidDuration, InvalidSize, Size};
+pub use waits::Waits;

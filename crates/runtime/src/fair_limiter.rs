@@ -4,6 +4,8 @@
 //! at the head of the queue owns the timer, hands out what there is, and passes the timer on. The lock is never held
 //! across an await.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -12,25 +14,30 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::fair_queue::FairQueue;
-use wheelport_runtime::Priority;
+use super::priority::Priority;
 
 /// A number of units that requests take, such as permits.
-pub(super) trait Resource {
-    /// Takes one unit. `Err(Some(when))` says when the next one may be there; `Err(None)` says that one must be
-    /// released first.
-    fn try_acquire(&mut self, now: Instant) -> Result<(), Option<Instant>>;
+pub trait Resource {
+    /// Takes one unit for a client. `Err(Some(when))` says when the next one may be there; `Err(None)` says that one
+    /// must be released first.
+    fn try_acquire(&mut self, client: Priority, now: Instant) -> Result<(), Option<Instant>>;
 
-    /// Gives back a unit that was taken.
-    fn release(&mut self);
+    /// Gives back a unit that was taken for a client.
+    fn release(&mut self, client: Priority);
+
+    /// Whether a client may have a unit before one is released. Others go first while it may not.
+    fn allows(&self, _client: Priority) -> bool {
+        true
+    }
 }
 
 /// No unit before the deadline, or no room in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Overloaded;
+pub struct Overloaded;
 
 /// Hands out the units of a resource, in rotation between clients.
 #[derive(Debug)]
-pub(super) struct FairLimiter<R> {
+pub struct FairLimiter<R> {
     state: Mutex<LimiterState<R>>,
 }
 
@@ -66,37 +73,51 @@ impl<R: Resource> LimiterState<R> {
     /// Hands out what there is. Returns when there may be more, if more comes with time.
     fn grant(&mut self, now: Instant) -> Option<Instant> {
         let mut granted = false;
-        while !self.waiters.is_empty() {
-            if let Err(when) = self.resource.try_acquire(now) {
-                if granted && let Some(next) = self.waiters.peek() {
-                    next.wake.notify_one();
+        while let Some(client) = self.next() {
+            if let Err(when) = self.resource.try_acquire(client, now) {
+                if granted {
+                    self.wake_next();
                 }
                 return when;
             }
             granted = true;
-            match self.waiters.pop() {
+            match self.waiters.pop(client) {
                 Some(waiter) => waiter.decide(GRANTED),
-                None => self.resource.release(),
+                None => self.resource.release(client),
             }
         }
         None
+    }
+
+    fn next(&self) -> Option<Priority> {
+        self.waiters.next(|client| self.resource.allows(client))
+    }
+
+    fn first(&self) -> Option<&Arc<QueuedWaiter>> {
+        self.waiters.peek(self.next()?)
+    }
+
+    fn wake_next(&self) {
+        if let Some(next) = self.first() {
+            next.wake.notify_one();
+        }
     }
 }
 
 impl<R: Resource> FairLimiter<R> {
     /// A limiter whose queue holds at most `max_queue` waiters.
-    pub(super) fn new(resource: R, max_queue: usize) -> Self {
+    pub fn new(resource: R, max_queue: usize) -> Self {
         Self { state: Mutex::new(LimiterState { resource, waiters: FairQueue::new(max_queue) }) }
     }
 
     /// Takes one unit before the deadline. Dropping the future loses no unit.
-    pub(super) async fn acquire(&self, priority: Priority, deadline: Instant) -> Result<(), Overloaded> {
+    pub async fn acquire(&self, priority: Priority, deadline: Instant) -> Result<(), Overloaded> {
         let Some(mut position) = self.enter(priority)? else { return Ok(()) };
         loop {
             let next = {
                 let mut state = self.state.lock();
                 let when = state.grant(Instant::now());
-                let is_first = state.waiters.peek().is_some_and(|first| Arc::ptr_eq(first, &position.waiter));
+                let is_first = state.first().is_some_and(|first| Arc::ptr_eq(first, &position.waiter));
                 when.filter(|_| is_first)
             };
             match position.waiter.outcome() {
@@ -118,26 +139,27 @@ impl<R: Resource> FairLimiter<R> {
         }
     }
 
-    /// Gives back a unit that was acquired, and wakes the next waiter.
-    pub(super) fn release(&self) {
+    /// Gives back a unit that was acquired for a client, and wakes the next waiter.
+    pub fn release(&self, client: Priority) {
         let mut state = self.state.lock();
-        state.resource.release();
+        state.resource.release(client);
         state.grant(Instant::now());
     }
 
-    pub(super) fn has_waiters(&self) -> bool {
+    /// Whether anything waits.
+    pub fn has_waiters(&self) -> bool {
         !self.state.lock().waiters.is_empty()
     }
 
     /// Reads or changes the resource under the lock.
-    pub(super) fn with_resource<T>(&self, action: impl FnOnce(&mut R) -> T) -> T {
+    pub fn with_resource<T>(&self, action: impl FnOnce(&mut R) -> T) -> T {
         action(&mut self.state.lock().resource)
     }
 
     /// Takes one unit at once if the queue is empty, otherwise a position in the queue.
     fn enter(&self, priority: Priority) -> Result<Option<QueuePosition<'_, R>>, Overloaded> {
         let mut state = self.state.lock();
-        if state.waiters.is_empty() && state.resource.try_acquire(Instant::now()).is_ok() {
+        if state.waiters.is_empty() && state.resource.try_acquire(priority, Instant::now()).is_ok() {
             return Ok(None);
         }
         let waiter = Arc::new(QueuedWaiter::default());
@@ -168,12 +190,10 @@ impl<R: Resource> Drop for QueuePosition<'_, R> {
             WAITING => {
                 state.waiters.remove(self.priority, |waiter| Arc::ptr_eq(waiter, &self.waiter));
                 // It may have owned the timer.
-                if let Some(next) = state.waiters.peek() {
-                    next.wake.notify_one();
-                }
+                state.wake_next();
             }
             GRANTED => {
-                state.resource.release();
+                state.resource.release(self.priority);
                 state.grant(Instant::now());
             }
             _ => {}
@@ -183,30 +203,78 @@ impl<R: Resource> Drop for QueuePosition<'_, R> {
 
 /// A fixed number of permits, each of which is released after use.
 #[derive(Debug)]
-pub(super) struct Permits {
+pub struct Permits {
     all: usize,
     free: usize,
+    /// The permits that each client holds, where no client may hold all of them.
+    shares: Option<HashMap<Priority, usize>>,
 }
 
 impl Permits {
-    pub(super) fn new(number: usize) -> Self {
-        Self { all: number, free: number }
+    /// Permits that one client may hold all of.
+    pub fn new(number: usize) -> Self {
+        Self { all: number, free: number, shares: None }
+    }
+
+    /// Permits of which a client may hold less than twice as many as are free then. So one client has two thirds of
+    /// them at most, and another one need not wait for it: there is something left for each that comes.
+    pub fn shared(number: usize) -> Self {
+        Self { shares: Some(HashMap::new()), ..Self::new(number) }
     }
 
     /// Whether at least half of the permits are free.
-    pub(super) fn are_half_free(&self) -> bool {
+    pub fn are_half_free(&self) -> bool {
         self.free * 2 >= self.all
     }
 }
 
 impl Resource for Permits {
-    fn try_acquire(&mut self, _now: Instant) -> Result<(), Option<Instant>> {
-        self.free = self.free.checked_sub(1).ok_or(None)?;
+    fn try_acquire(&mut self, client: Priority, _now: Instant) -> Result<(), Option<Instant>> {
+        if !self.allows(client) {
+            return Err(None);
+        }
+        self.free -= 1;
+        if let Some(shares) = &mut self.shares {
+            *shares.entry(client).or_default() += 1;
+        }
         Ok(())
     }
 
-    fn release(&mut self) {
+    fn release(&mut self, client: Priority) {
         self.free += 1;
+        if let Some(Entry::Occupied(mut held)) = self.shares.as_mut().map(|shares| shares.entry(client)) {
+            *held.get_mut() -= 1;
+            if *held.get() == 0 {
+                held.remove();
+            }
+        }
+    }
+
+    fn allows(&self, client: Priority) -> bool {
+        let held = self.shares.as_ref().map_or(0, |shares| shares.get(&client).copied().unwrap_or_default());
+        self.free > 0 && held + 1 < 2 * self.free
+    }
+}
+
+/// One permit; dropping it releases it.
+#[derive(Debug)]
+pub struct FairPermit {
+    limiter: Arc<FairLimiter<Permits>>,
+    client: Priority,
+}
+
+impl FairPermit {
+    /// Takes a permit for the running task before the deadline.
+    pub async fn acquire(limiter: &Arc<FairLimiter<Permits>>, deadline: Instant) -> Result<Self, Overloaded> {
+        let client = Priority::current();
+        limiter.acquire(client, deadline).await?;
+        Ok(Self { limiter: Arc::clone(limiter), client })
+    }
+}
+
+impl Drop for FairPermit {
+    fn drop(&mut self) {
+        self.limiter.release(self.client);
     }
 }
 
@@ -230,7 +298,7 @@ mod tests {
     struct Ticks(Instant);
 
     impl Resource for Ticks {
-        fn try_acquire(&mut self, now: Instant) -> Result<(), Option<Instant>> {
+        fn try_acquire(&mut self, _client: Priority, now: Instant) -> Result<(), Option<Instant>> {
             if now < self.0 {
                 return Err(Some(self.0));
             }
@@ -238,7 +306,7 @@ mod tests {
             Ok(())
         }
 
-        fn release(&mut self) {
+        fn release(&mut self, _client: Priority) {
             self.0 = Instant::now();
         }
     }
@@ -269,6 +337,37 @@ mod tests {
         assert!(start.elapsed() >= SECOND * 20, "the others were served at the rate: {:?}", start.elapsed());
     }
 
+    #[test]
+    fn there_is_a_permit_for_everyone_who_comes() {
+        let (mut permits, now) = (Permits::shared(48), Instant::now());
+        let mut takes_all =
+            |client| std::iter::repeat_with(|| permits.try_acquire(client, now)).take_while(Result::is_ok).count();
+        let taken: Vec<usize> = (1..=5).map(|number| takes_all(client(number))).collect();
+        assert_eq!(taken, [32, 11, 3, 1, 1]);
+        for _ in 0..32 {
+            permits.release(client(1));
+        }
+        assert!(permits.allows(client(5)) && permits.are_half_free());
+        for number in 1..=3 {
+            assert_eq!(Permits::shared(number).try_acquire(client(1), now), Ok(()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_with_its_share_waits_and_others_go_first() {
+        let limiter = Arc::new(FairLimiter::new(Permits::shared(3), 10));
+        let deadline = Instant::now() + SECOND;
+        let acquire = |number| Box::pin(client(number).serve(FairPermit::acquire(&limiter, deadline)));
+        let mut held = vec![acquire(1).await.expect("free"), acquire(1).await.expect("free")];
+        let mut third = acquire(1);
+        assert!(third.as_mut().now_or_never().is_none(), "one is left for others");
+        let other = acquire(2).await.expect("it is not behind the one that waits");
+        drop(other);
+        assert!(third.as_mut().now_or_never().is_none());
+        held.pop();
+        assert!(third.await.is_ok());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_waiter_that_leaves_takes_no_unit_along() {
         let limiter = FairLimiter::new(Permits::new(1), 10);
@@ -277,7 +376,7 @@ mod tests {
         let mut served = Box::pin(limiter.acquire(client(1), deadline));
         let mut next = Box::pin(limiter.acquire(client(2), deadline));
         assert!(served.as_mut().now_or_never().is_none() && next.as_mut().now_or_never().is_none());
-        limiter.release();
+        limiter.release(client(1));
         // The permit belongs to the first waiter by now, which leaves before it notices.
         drop(served);
         assert_eq!(next.now_or_never(), Some(Ok(())));
@@ -307,7 +406,7 @@ mod tests {
         assert_eq!(start.elapsed(), Duration::ZERO);
         assert_eq!(waiting.await, Err(Overloaded));
         assert_eq!(start.elapsed(), SECOND);
-        limiter.release();
+        limiter.release(client(1));
         assert_eq!(limiter.acquire(client(2), start).await, Ok(()), "a waiter that left is not served");
     }
 

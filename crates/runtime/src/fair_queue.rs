@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use wheelport_runtime::Priority;
+use super::priority::Priority;
 
 /// While clients wait, one entry in this many is taken from the background.
 const BACKGROUND_SHARE: u32 = 10;
@@ -67,26 +67,41 @@ impl<T> FairQueue<T> {
         Ok(displaced)
     }
 
-    /// The entry that [`FairQueue::pop`] would take.
-    pub(super) fn peek(&self) -> Option<&T> {
-        if self.is_background_next() {
-            return self.background.front();
+    /// Whose entry comes next, of those whose turn it may be.
+    pub(super) fn next(&self, allowed: impl Fn(Priority) -> bool) -> Option<Priority> {
+        let background = || Some(Priority::Background).filter(|next| !self.background.is_empty() && allowed(*next));
+        if self.clients_in_a_row + 1 >= BACKGROUND_SHARE {
+            background().or_else(|| self.next_client(&allowed))
+        } else {
+            self.next_client(&allowed).or_else(background)
         }
-        self.clients.get(self.rotation.front()?)?.front()
     }
 
-    pub(super) fn pop(&mut self) -> Option<T> {
-        let entry = if self.is_background_next() {
+    fn next_client(&self, allowed: impl Fn(Priority) -> bool) -> Option<Priority> {
+        self.rotation.iter().copied().find(|client| allowed(*client))
+    }
+
+    /// The first entry of this priority.
+    pub(super) fn peek(&self, priority: Priority) -> Option<&T> {
+        match priority {
+            Priority::Background => self.background.front(),
+            Priority::Client(_) => self.clients.get(&priority)?.front(),
+        }
+    }
+
+    /// Takes the first entry of this priority, whose turn is over then.
+    pub(super) fn pop(&mut self, priority: Priority) -> Option<T> {
+        let entry = if priority == Priority::Background {
             self.clients_in_a_row = 0;
             self.background.pop_front()?
         } else {
-            let client = self.rotation.pop_front()?;
-            let entries = self.clients.get_mut(&client)?;
+            let entries = self.clients.get_mut(&priority)?;
             let entry = entries.pop_front()?;
+            self.rotation.retain(|client| *client != priority);
             if entries.is_empty() {
-                self.clients.remove(&client);
+                self.clients.remove(&priority);
             } else {
-                self.rotation.push_back(client);
+                self.rotation.push_back(priority);
             }
             self.clients_in_a_row = self.clients_in_a_row.saturating_add(1);
             entry
@@ -109,10 +124,6 @@ impl<T> FairQueue<T> {
         }
         self.len -= 1;
         true
-    }
-
-    fn is_background_next(&self) -> bool {
-        !self.background.is_empty() && (self.rotation.is_empty() || self.clients_in_a_row + 1 >= BACKGROUND_SHARE)
     }
 
     /// Frees one entry at the cost of the background, or of a client that has more entries than the newcomer would.
@@ -141,8 +152,13 @@ mod tests {
         Priority::client(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number)))
     }
 
+    fn pop<T>(queue: &mut FairQueue<T>) -> Option<T> {
+        let next = queue.next(|_| true)?;
+        queue.pop(next)
+    }
+
     fn drained<T>(queue: &mut FairQueue<T>) -> Vec<T> {
-        std::iter::from_fn(|| queue.pop()).collect()
+        std::iter::from_fn(|| pop(queue)).collect()
     }
 
     #[test]
@@ -154,9 +170,22 @@ mod tests {
         queue.push(client(2), "b1").expect("room");
         queue.push(client(3), "c1").expect("room");
         queue.push(client(3), "c2").expect("room");
-        assert_eq!(queue.peek(), Some(&"a1"));
+        assert_eq!(queue.next(|_| true).and_then(|next| queue.peek(next)), Some(&"a1"));
         assert_eq!(drained(&mut queue), ["a1", "b1", "c1", "a2", "c2", "a3", "a4"]);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_client_whose_turn_it_may_not_be_is_passed_over_and_keeps_its_position() {
+        let mut queue = FairQueue::new(100);
+        for (number, entry) in [(1, "a1"), (1, "a2"), (2, "b1")] {
+            queue.push(client(number), entry).expect("room");
+        }
+        queue.push(Priority::Background, "behind").expect("room");
+        let other = queue.next(|priority| priority != client(1)).expect("another client");
+        assert_eq!(queue.pop(other), Some("b1"));
+        assert_eq!(queue.next(|priority| priority != client(1)), Some(Priority::Background));
+        assert_eq!(drained(&mut queue), ["a1", "a2", "behind"]);
     }
 
     #[test]
