@@ -1,7 +1,7 @@
 //! The connection to AWS: credentials, region and time limits.
 //!
-//! The SDK reads the proxy variables of the environment, as every AWS tool does: for the control plane, for STS, and for
-//! the metadata services that credentials come from, unless `NO_PROXY` names these.
+//! The SDK reads the proxy variables of the environment, as every AWS tool does: for the control plane, for STS, and
+//! for the metadata services that credentials come from, unless `NO_PROXY` names these.
 //!
 //! Building it never fails; what is missing shows in the first call. The SDK reads profile files once and keeps
 //! its first error for good, so after a failure that a person may have repaired the whole configuration is read
