@@ -111,7 +111,7 @@ impl Connections {
 
     /// Whether there are so many that each may have only a little of the system's memory.
     pub(super) fn are_many(&self) -> bool {
-        self.table.lock().total > self.limits.total / 16
+        self.table.lock().total > self.limits.total / 64
     }
 
     /// Resolves when unfinished headers take too much memory.
