@@ -116,7 +116,7 @@ fn site(dir: &Path, page: &Page) -> Outcome<Arc<Site>> {
         flow: Flow::new(
             disk,
             &settings,
-            FlowMemory { records: 64 << 20, buffers: 48 << 20 },
+            FlowMemory { records: 64 << 20, buffers: 32 << 20 },
             UploadSettings::default(),
             clock,
             tasks.clone(),

@@ -53,9 +53,9 @@ fn exposed_to_uploads(settings: &Settings) -> Option<String> {
     let reachable = settings.listen.iter().find(|address| !address.ip().to_canonical().is_loopback())?;
     (!settings.allow_anonymous_uploads).then(|| {
         format!(
-            "route `{}`: with upload = \"anonymous\" on {reachable}, everyone who reaches that address can publish; use \
-             upload = \"token\" with a [[publisher]], listen on 127.0.0.1, or, if the network keeps all others out, give \
-             --allow-anonymous-uploads (WHEELPORT_ALLOW_ANONYMOUS_UPLOADS=true)",
+            "route `{}`: with upload = \"anonymous\" on {reachable}, everyone who reaches that address can publish; \
+             use upload = \"token\" with a [[publisher]], listen on 127.0.0.1, or, if the network keeps all others \
+             out, give --allow-anonymous-uploads (WHEELPORT_ALLOW_ANONYMOUS_UPLOADS=true)",
             anonymous.name
         )
     })

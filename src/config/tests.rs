@@ -122,7 +122,8 @@ fn a_file_that_cannot_be_read_shows_no_secret() -> TestResult {
         ("[aws]\nexternal_id = { a = \"hunter2\" }", ["line 2", "`external_id`"]),
         ("[[publisher]]\nname = \"ci\"\ntoken_sha256 = [\"hunter2\"]", ["line 3", "`token_sha256`"]),
         (
-            "[[publisher]]\nname = \"ci\"\ntoken_sha256 = \"hunter2\"\n[[route]]\ndomain = \"acme\"\nrepository = \"r1\"",
+            "[[publisher]]\nname = \"ci\"\ntoken_sha256 = \"hunter2\"\n\
+             [[route]]\ndomain = \"acme\"\nrepository = \"r1\"",
             ["[[publisher]] `ci`", "sha256sum"],
         ),
         ("[cache]\nmemory = [\"hunter2\"]", ["line 2, `memory`", "a size such as"]),

@@ -1,7 +1,7 @@
 //! The connection to AWS: credentials, region and time limits.
 //!
-//! The SDK reads the proxy variables of the environment, as every AWS tool does: for the control plane, for STS, and for
-//! the metadata services that credentials come from, unless `NO_PROXY` names these.
+//! The SDK reads the proxy variables of the environment, as every AWS tool does: for the control plane, for STS, and
+//! for the metadata services that credentials come from, unless `NO_PROXY` names these.
 //!
 //! Building it never fails; what is missing shows in the first call. The SDK reads profile files once and keeps
 //! its first error for good, so after a failure that a person may have repaired the whole configuration is read
@@ -189,17 +189,9 @@ pub(super) fn retries() -> RetryConfig {
     RetryConfig::standard().with_max_attempts(ATTEMPTS)
 }
 
-/// With this version, the last one before the SDK took up proxy variables (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), it
-/// does not read them: the emulator of this machine is never behind a proxy. Time limits and retries, which newer
-/// versions set too, are ours in any case.
-#[expect(deprecated, reason = "the only way to choose without a client of our own")]
-fn without_proxy_variables() -> BehaviorVersion {
-    BehaviorVersion::v2025_01_17()
-}
-
 async fn load(settings: &AwsSettings) -> SdkConfig {
-    let version = settings.emulator.as_ref().map_or_else(BehaviorVersion::latest, |_| without_proxy_variables());
-    let mut loader = aws_config::defaults(version).timeout_config(time_limits()).retry_config(retries());
+    let mut loader =
+        aws_config::defaults(BehaviorVersion::latest()).timeout_config(time_limits()).retry_config(retries());
     if let Some(region) = &settings.region {
         loader = loader.region(Region::new(region.as_str().to_owned()));
     }

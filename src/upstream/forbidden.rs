@@ -1,9 +1,10 @@
 //! Which addresses a connection may go to, after names were resolved.
 //!
-//! Redirects and links name hosts that upstream chose, and names resolve to whatever their owner says. So addresses that
-//! only programs of this machine or of its cloud answer at are refused for every host but those of the configured
+//! Redirects and links name hosts that upstream chose, and names resolve to whatever their owner says. So addresses at
+//! which only programs of this machine or of its cloud are, are refused for every host but those of the configured
 //! endpoints: link-local ones, metadata services, and loopback. Private networks are allowed, because VPC endpoints are
-//! there. Where a tunnel leads through an HTTP proxy, the proxy resolves names, and only literal addresses are seen here.
+//! there. Where a tunnel leads through an HTTP proxy, the proxy resolves names, and only literal addresses are seen
+//! here.
 
 use std::collections::HashSet;
 use std::io;
@@ -165,7 +166,9 @@ mod tests {
 
     fn endpoints(hosts: &[&str]) -> EndpointHosts {
         let endpoints = EndpointHosts::default();
-        hosts.iter().for_each(|host| endpoints.add(host));
+        for host in hosts {
+            endpoints.add(host);
+        }
         endpoints
     }
 

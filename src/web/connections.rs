@@ -111,7 +111,7 @@ impl Connections {
 
     /// Whether there are so many that each may have only a little of the system's memory.
     pub(super) fn are_many(&self) -> bool {
-        self.table.lock().total > self.limits.total / 16
+        self.table.lock().total > self.limits.total / 64
     }
 
     /// Resolves when unfinished headers take too much memory.
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_has_its_share_and_closes_its_own_idle_connections_for_more() {
+    async fn a_client_has_its_share_and_closes_its_own_idle_connections_formore() {
         let connections = connections(100, 3, 1000);
         let mut greedy = seats(&connections, GREEDY, 3);
         let responding: Vec<_> = greedy.iter().map(|seat| seat.phase.respond()).collect();
@@ -228,10 +228,10 @@ mod tests {
         let newcomer = seats(&connections, "192.0.2.9".parse().expect("an address"), 1);
         assert_eq!((told(&greedy).len(), told(&other).len(), told(&proxy).len()), (1, 0, 0));
         let _busy: Vec<_> = greedy.iter().chain(&other).chain(&newcomer).map(|seat| seat.phase.respond()).collect();
-        let _more = seats(&connections, OTHER, 1);
+        let more = seats(&connections, OTHER, 1);
         assert_eq!(told(&proxy).len(), 1, "there is no other idle one");
         let _proxied: Vec<_> = proxy.iter().map(|seat| seat.phase.respond()).collect();
-        let _stalled: Vec<_> = _more.iter().map(|seat| seat.phase.stall()).collect();
+        let _stalled: Vec<_> = more.iter().map(|seat| seat.phase.stall()).collect();
         assert_eq!(refused(&connections, PROXY), Some(Refusal::TooManyConnections));
     }
 

@@ -205,33 +205,13 @@ impl HostPolicy {
     /// As [`HostPolicy::check`], for the listener for operations, which also answers to every name that no public name
     /// can be, and to every address.
     pub(super) fn check_operator(&self, headers: &HeaderMap, target: Option<&str>) -> Result<Host, Refusal> {
-        self.check_by(headers, target, |name| name.is_private() || self.answers_to(name))
+        host_of(headers, target, |name| name.is_private() || self.answers_to(name))
     }
 
     /// The host of a request, if it is one of ours. `target` is the authority of a request target in absolute form;
     /// where there is one, the `Host` header has to agree with it.
     pub(super) fn check(&self, headers: &HeaderMap, target: Option<&str>) -> Result<Host, Refusal> {
-        self.check_by(headers, target, |name| self.answers_to(name))
-    }
-
-    fn check_by(
-        &self,
-        headers: &HeaderMap,
-        target: Option<&str>,
-        is_ours: impl FnOnce(&Name) -> bool,
-    ) -> Result<Host, Refusal> {
-        let mut given = headers.get_all(HOST).into_iter();
-        let (Some(header), None) = (given.next(), given.next()) else { return Err(Refusal::BadHost) };
-        let raw = header.to_str().map_err(|_| Refusal::BadHost)?;
-        let host = Host::parse(raw).ok_or(Refusal::BadHost)?;
-        if target.is_some_and(|target| !target.eq_ignore_ascii_case(raw)) && !sabotaged("absolute-form") {
-            return Err(Refusal::BadHost);
-        }
-        if is_ours(&host.name) || sabotaged("host-check") {
-            Ok(host)
-        } else {
-            Err(Refusal::HostNotAllowed { host: excerpt(raw) })
-        }
+        host_of(headers, target, |name| self.answers_to(name))
     }
 
     /// Whether a request that would change something comes from a page of another site. Programs send neither of the
@@ -254,6 +234,22 @@ impl HostPolicy {
         // A proxy that terminates TLS in front of us changes the scheme, so only host and port are compared.
         authority.eq_ignore_ascii_case(&host.authority)
             || self.public_origin.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(origin))
+    }
+}
+
+/// The host of a request, if it is one that `is_ours` knows.
+fn host_of(headers: &HeaderMap, target: Option<&str>, is_ours: impl FnOnce(&Name) -> bool) -> Result<Host, Refusal> {
+    let mut given = headers.get_all(HOST).into_iter();
+    let (Some(header), None) = (given.next(), given.next()) else { return Err(Refusal::BadHost) };
+    let raw = header.to_str().map_err(|_| Refusal::BadHost)?;
+    let host = Host::parse(raw).ok_or(Refusal::BadHost)?;
+    if target.is_some_and(|target| !target.eq_ignore_ascii_case(raw)) && !sabotaged("absolute-form") {
+        return Err(Refusal::BadHost);
+    }
+    if is_ours(&host.name) || sabotaged("host-check") {
+        Ok(host)
+    } else {
+        Err(Refusal::HostNotAllowed { host: excerpt(raw) })
     }
 }
 

@@ -222,7 +222,7 @@ fn value(metrics: &str, name: &str) -> u64 {
 
 #[tokio::test]
 async fn clients_that_read_nothing_hold_one_buffer_each_and_a_small_one_beyond_a_bound() {
-    const CROWD: usize = 300;
+    const CROWD: usize = 250;
     // Of 64 MiB, a sixth of what is left beside the program.
     const LARGE: u64 = (32 << 20) / 6;
     let builder = Proxy::builder().set(|builder| {
