@@ -65,20 +65,21 @@ impl MetadataExtractor {
         let (repository, digest) = (route.repository.as_str(), entry.expected.hashes.strongest());
         let key = Sha256::of(format!("{repository} {} {digest:?}", address.relative()).as_bytes());
         let (extractor, route, address) = (self.clone(), Arc::clone(route), address.clone());
-        let (joined, _) = self.extractions.run(key, &self.tasks, "extract core metadata past the cache", || async move {
-            let _memory = extractor.memory.acquire_many(mebibytes(entry.expected.length)).await;
-            let mut bypass = Bypass::begin(&route, &address, &entry, 0).await?;
-            let mut ends = WheelEnds::default();
-            // The end comes only when the bytes have the digest that the index names.
-            while let Some(chunk) = bypass.next().await? {
-                ends.push(&chunk);
-            }
-            let record = extractor.read(ends, &address.file).await?;
-            if let Some(sha256) = entry.sha256 {
-                extractor.take_in(&route, &address, sha256, &record).await;
-            }
-            Ok(record)
-        });
+        let (joined, _) =
+            self.extractions.run(key, &self.tasks, "extract core metadata past the cache", || async move {
+                let _memory = extractor.memory.acquire_many(mebibytes(entry.expected.length)).await;
+                let mut bypass = Bypass::begin(&route, &address, &entry, 0).await?;
+                let mut ends = WheelEnds::default();
+                // The end comes only when the bytes have the digest that the index names.
+                while let Some(chunk) = bypass.next().await? {
+                    ends.push(&chunk);
+                }
+                let record = extractor.read(ends, &address.file).await?;
+                if let Some(sha256) = entry.sha256 {
+                    extractor.take_in(&route, &address, sha256, &record).await;
+                }
+                Ok(record)
+            });
         joined
     }
 

@@ -347,7 +347,9 @@ async fn odd_wheels_that_installers_take_are_published() {
     // What the repository says of one of them reaches the publisher.
     let proxy = proxy().await;
     let twice = zipped_raw(&[stored("a_b.py", b""), stored("a_b.py", b""), own]);
-    proxy.upstream.on(POST, Reply::status(400).header("content-type", "application/json").body(r#"{"message": "entry twice"}"#));
+    proxy
+        .upstream
+        .on(POST, Reply::status(400).header("content-type", "application/json").body(r#"{"message": "entry twice"}"#));
     let refused = upload(&proxy, &Sample::file("1.0", "a_b-1.0-py3-none-any.whl", twice)).await.expect(400);
     assert!(refused.text().contains("entry twice"), "{refused:?}");
 }

@@ -137,7 +137,9 @@ pub(crate) fn zipped_raw(entries: &[RawEntry<'_>]) -> Vec<u8> {
         let common = [2, *method, 0, 0x21].map(u16::to_le_bytes).concat();
         directory.extend([&b"PK\x01\x02\x3f\0\x3f\0"[..], &common, &sizes, &name_length, &[0; 12]].concat());
         directory.extend([&length(&file).to_le_bytes(), name.as_bytes()].concat());
-        file.extend([&b"PK\x03\x04\x3f\0"[..], &common, &sizes, &name_length, &[0; 2], name.as_bytes(), packed].concat());
+        file.extend(
+            [&b"PK\x03\x04\x3f\0"[..], &common, &sizes, &name_length, &[0; 2], name.as_bytes(), packed].concat(),
+        );
     }
     let count = u16::try_from(entries.len()).unwrap_or(u16::MAX).to_le_bytes();
     let (size, at) = (length(&directory).to_le_bytes(), length(&file).to_le_bytes());

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::extra::Extra;
 use crate::filename::VersionSegment;
-use crate::page::FileAddress;
 use crate::page::CoreMetadata;
+use crate::page::FileAddress;
 
 const BASE: &str = "https://index.example.org/pypi/python/simple/flask/";
 const DIGEST: &str = "9da884457e910bf0847d396cb4b778ad9f3c3d17db1c5997cb861937bd284237";
@@ -339,9 +339,8 @@ fn unknown_keys_are_kept_up_to_a_bound_and_what_is_beyond_is_counted() {
     assert_eq!(found, [json!({"b": 2}), json!({"d": 4}), json!({"f": 6})]);
     assert_eq!(parsed.unknown_left_out, 3);
     let value = "x".repeat(MAX_TEXT);
-    let entries: Vec<String> = (0..2000)
-        .map(|number| format!(r#"{{"url": "1/flask-{number}.tar.gz", "a": "{value}"}}"#))
-        .collect();
+    let entries: Vec<String> =
+        (0..2000).map(|number| format!(r#"{{"url": "1/flask-{number}.tar.gz", "a": "{value}"}}"#)).collect();
     let parsed = read(PageFormat::Json, &format!(r#"{{"files": [{}]}}"#, entries.join(","))).expect("a page");
     let weight: usize = parsed.page.files.iter().map(|file| file.extra.weight()).sum();
     assert!(weight <= MAX_UNKNOWN + 2000 && weight + 2 * MAX_TEXT > MAX_UNKNOWN, "{weight}");
@@ -353,7 +352,10 @@ fn no_list_of_small_things_is_read_without_end() {
     let versions: Vec<String> = (0..=MAX_VERSIONS).map(|number| format!("\"{number}\"")).collect();
     let body = |versions: &[String]| format!(r#"{{"files": [], "versions": [{}]}}"#, versions.join(","));
     let read_versions = |versions: &[String]| read(PageFormat::Json, &body(versions));
-    assert_eq!(read_versions(&versions[1..]).map(|parsed| parsed.page.versions.map_or(0, |list| list.len())), Ok(MAX_VERSIONS));
+    assert_eq!(
+        read_versions(&versions[1..]).map(|parsed| parsed.page.versions.map_or(0, |list| list.len())),
+        Ok(MAX_VERSIONS)
+    );
     assert_eq!(read_versions(&versions), Err(ParseError::TooManyVersions));
     let many: Value = (0..10_000).map(|number| (format!("x{number}"), json!("00"))).collect();
     assert_eq!(json_file(&json!({"hashes": many})).hashes.iter().count(), 16);
@@ -361,7 +363,8 @@ fn no_list_of_small_things_is_read_without_end() {
 
 #[test]
 fn a_text_that_is_no_text_costs_only_its_field() {
-    let entry = r#"{"url": "1/flask-1.tar.gz", "requires-python": "\ud800", "yanked": "\ud800", "size": 1e3, "x": "\ud800"}"#;
+    let entry =
+        r#"{"url": "1/flask-1.tar.gz", "requires-python": "\ud800", "yanked": "\ud800", "size": 1e3, "x": "\ud800"}"#;
     let parsed = read(PageFormat::Json, &format!(r#"{{"files": [{entry}]}}"#)).expect("a page");
     let file = &parsed.page.files[0];
     assert_eq!((&file.requires_python, &file.yanked, file.size), (&None, &Yanked::Yes, None));
@@ -376,7 +379,7 @@ fn links_are_read_against_the_base_element_and_placed_against_the_page() {
     let elsewhere =
         from_html("<base href='https://files.example.org/d/'><base href='/x/'><a href='3.0/flask-3.0.tar.gz'>x</a>");
     assert_eq!(
-        elsewhere.page.files[0].url.as_ref().map(Url::as_str),
+        elsewhere.page.files[0].url.as_deref().map(Url::as_str),
         Some("https://files.example.org/d/3.0/flask-3.0.tar.gz")
     );
     let up = from_html("<base href='../'><a href='flask/3.0/flask-3.0.tar.gz'>x</a>");
@@ -476,6 +479,11 @@ fn size_and_depth_are_bounded() {
     assert_eq!(read(PageFormat::Json, &entries(MAX_FILES + 2)), Err(ParseError::TooManyFiles));
     let anchors: Vec<String> = (0..=MAX_FILES).map(|number| format!("<a href=1/a{number}.whl></a>")).collect();
     assert_eq!(read(PageFormat::Html, &anchors.concat()), Err(ParseError::TooManyFiles));
+}
+
+#[test]
+fn the_entry_of_a_file_is_small_because_a_page_may_have_hundreds_of_thousands() {
+    assert!(size_of::<File>() <= 216, "{}", size_of::<File>());
 }
 
 #[test]

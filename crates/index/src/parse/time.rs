@@ -38,7 +38,9 @@ fn split_offset(raw: &str) -> Option<(&str, i32)> {
 }
 
 fn number(digits: &[u8]) -> Option<i32> {
-    digits.iter().try_fold(0, |number, digit| Some(number * 10 + i32::from(digit.checked_sub(b'0').filter(|n| *n < 10)?)))
+    digits
+        .iter()
+        .try_fold(0, |number, digit| Some(number * 10 + i32::from(digit.checked_sub(b'0').filter(|n| *n < 10)?)))
 }
 
 /// A date of the Gregorian calendar with a time of day. Shown as `yyyy-mm-ddThh:mm:ss`.
@@ -55,7 +57,9 @@ struct DateTime {
 impl DateTime {
     fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
-        let [year @ .., b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2] = bytes else { return None };
+        let [year @ .., b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2] = bytes else {
+            return None;
+        };
         let (year, month, day) = (number(year)?, number(&[*m1, *m2])?, number(&[*d1, *d2])?);
         let (hour, minute, second) = (number(&[*h1, *h2])?, number(&[*n1, *n2])?, number(&[*s1, *s2])?);
         let is_valid = bytes.len() == "0000-00-00T00:00:00".len()
