@@ -10,7 +10,7 @@ use super::records::Weighted;
 use wheelport_index::{CoreMetadata, File, FileAddress, FileName, Hasher, Hashes, Page, ProjectList, Sha256, Yanked};
 
 /// What one file of a page weighs in memory besides its own strings, in bytes: a rounded measurement.
-const FILE_OVERHEAD: usize = 512;
+const FILE_OVERHEAD: usize = 320;
 /// What one string of a list of strings weighs besides its characters, in bytes.
 const TEXT_OVERHEAD: usize = 64;
 /// What one name of a list weighs besides its characters, in bytes.
@@ -24,14 +24,7 @@ pub struct PageContent {
     pub page: Page,
     /// The SHA-256 of the page's own serialisation: equal pages have equal digests, also after a restart.
     pub digest: Sha256,
-    positions: HashMap<FileName, FileSlot, RandomState>,
-}
-
-/// Where the entry of a file is, and the digest that is looked up for every request of the file.
-#[derive(Debug, Clone, Copy)]
-struct FileSlot {
-    index: usize,
-    sha256: Option<Sha256>,
+    positions: HashMap<FileName, u32, RandomState>,
 }
 
 /// The project list of a repository.
@@ -44,22 +37,19 @@ pub struct ListContent {
 
 impl PageContent {
     pub fn new(page: Page) -> Self {
-        let position =
-            |(name, index): (FileName, usize)| (name, FileSlot { index, sha256: page.files[index].hashes.sha256() });
-        let positions = page.index().into_iter().map(position).collect();
+        let positions = page.files.iter().zip(0..).map(|(file, position)| (file.name.clone(), position)).collect();
         Self { digest: digest(&page), positions, page }
     }
 
     /// The entry of a file.
     pub fn file(&self, name: &FileName) -> Option<&File> {
-        self.positions.get(name).map(|position| &self.page.files[position.index])
+        self.positions.get(name).and_then(|position| self.page.files.get(*position as usize))
     }
 
     /// The SHA-256 and the length of the file at this address below the page, where it names a SHA-256.
     pub fn proven(&self, address: &FileAddress) -> Option<(Sha256, Option<u64>)> {
-        let position = self.positions.get(&address.file)?;
-        let file = &self.page.files[position.index];
-        (file.version == address.version).then_some((position.sha256?, file.size))
+        let file = self.listed(address)?;
+        Some((file.hashes.sha256()?, file.size))
     }
 
     /// The entry of the file at this address below the page.
@@ -141,6 +131,39 @@ fn digest(document: &impl Serialize) -> Sha256 {
 mod tests {
     use super::*;
     use wheelport_index::ProjectName;
+    use wheelport_index::parse::PageFormat;
+
+    #[test]
+    fn everything_that_a_page_holds_weighs_something() -> Result<(), Box<dyn std::error::Error>> {
+        let weight = |page: Page| PageContent::new(page).weight();
+        let long = "x".repeat(10_000);
+        let empty = || ProjectName::parse("hello").map(Page::empty);
+        let unknown = || serde_json::from_str::<wheelport_index::Extra>(&format!(r#"{{"new": "{long}"}}"#));
+        let light = weight(empty()?);
+        for heavy in [
+            Page { versions: Some(vec![long.clone()]), ..empty()? },
+            Page { extra: unknown()?, ..empty()? },
+            Page { meta_extra: unknown()?, ..empty()? },
+        ] {
+            assert!(weight(heavy) >= light + long.len());
+        }
+        let body = |rest: &str| format!(r#"{{"files": [{{"url": "1/a-1.tar.gz"{rest}}}]}}"#);
+        let text = "y".repeat(1000);
+        let read = |rest: &str| {
+            let base = "https://index.example.org/simple/a/".parse()?;
+            let name = ProjectName::parse("a")?;
+            let page = wheelport_index::parse::page(PageFormat::Json, body(rest).as_bytes(), &base, &name)?.page;
+            Ok::<_, Box<dyn std::error::Error>>(weight(page))
+        };
+        let light = read("")?;
+        for key in ["requires-python", "yanked", "new", "provenance"] {
+            let heavy = read(&format!(r#", "{key}": "https://index.example.org/{text}""#))?;
+            assert!(heavy >= light + text.len(), "{key}");
+        }
+        let elsewhere = read(&format!(r#", "url": "https://index.example.org/{text}/a-1.tar.gz""#))?;
+        assert!(elsewhere >= light + text.len());
+        Ok(())
+    }
 
     #[test]
     fn equal_pages_have_equal_digests_and_others_have_others() {

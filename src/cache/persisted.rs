@@ -21,6 +21,8 @@ use wheelport_index::ProjectName;
 use wheelport_runtime::Clock;
 
 const COMPRESSION_LEVEL: i32 = 3;
+/// What is handed to the compressor at once, in bytes.
+const BUFFER: usize = 64 << 10;
 
 /// The persisted documents of a cache directory.
 pub struct PersistedIndex {
@@ -75,8 +77,12 @@ impl PersistedIndex {
     /// Persists a document that upstream gave a moment ago. Blocking.
     pub fn persist(&self, path: &Path, document: &impl Serialize) -> io::Result<()> {
         let persisted = Persisted { fetched: self.clock.unix_seconds(), document };
-        let json = serde_json::to_vec(&persisted).map_err(io::Error::other)?;
-        self.disk.write_record(path, &zstd::bulk::compress(&json, COMPRESSION_LEVEL)?)
+        // Compressed as it is written: a page may be large.
+        let compressed = zstd::stream::Encoder::new(Vec::new(), COMPRESSION_LEVEL)?;
+        let mut writer = io::BufWriter::with_capacity(BUFFER, compressed);
+        serde_json::to_writer(&mut writer, &persisted).map_err(io::Error::other)?;
+        let compressed = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+        self.disk.write_record(path, &compressed.finish()?)
     }
 
     /// Some projects of a repository whose pages are persisted, in any order. Blocking.

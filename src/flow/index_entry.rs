@@ -135,7 +135,7 @@ fn listed(address: &FileAddress, content: &PageContent) -> Result<Option<IndexEn
     }
     let Some(file) = content.listed(address) else { return Ok(None) };
     Ok(Some(IndexEntry {
-        url: file.url.clone(),
+        url: file.url.as_deref().cloned(),
         expected: Expected { length: file.size, hashes: file.hashes.clone() },
         sha256: file.hashes.sha256(),
         is_listed: true,

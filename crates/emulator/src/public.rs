@@ -252,7 +252,7 @@ fn located(mut page: Page, url: &Url) -> Page {
             if let Ok(mut segments) = address.path_segments_mut() {
                 segments.pop_if_empty().push(file.version.as_str()).push(file.name.as_str());
             }
-            file.url = Some(address);
+            file.url = Some(Box::new(address));
         }
     }
     page

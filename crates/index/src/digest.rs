@@ -6,7 +6,8 @@ use std::str::FromStr;
 use blake2::Blake2b;
 use blake2::digest::consts::U32;
 use md5::Md5;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha384, Sha512};
 
 /// A SHA-256 digest: the address of a blob.
@@ -97,8 +98,10 @@ const MAX_DIGESTS: usize = 16;
 ///
 /// A digest of an unknown algorithm stays in the list, so that it reaches the client. A digest of a known algorithm
 /// must have that algorithm's length and alphabet, because clients refuse a whole page for one malformed digest.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hashes(Vec<(Box<str>, Box<str>)>);
+///
+/// It is one text, `sha256=…&md5=…`, because a large page has hundreds of thousands of them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Hashes(Box<str>);
 
 impl Hashes {
     /// Adds a digest, unless it is malformed, the list is full or has one of that algorithm. Returns whether it was added.
@@ -111,16 +114,17 @@ impl Hashes {
         let nameable = !algorithm.is_empty()
             && algorithm.len() <= 32
             && algorithm.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-        if !well_formed || !nameable || self.0.len() == MAX_DIGESTS || self.get(algorithm).is_some() {
+        if !well_formed || !nameable || self.iter().count() == MAX_DIGESTS || self.get(algorithm).is_some() {
             return false;
         }
-        self.0.push((algorithm.into(), value.into()));
+        let separator = if self.is_empty() { "" } else { "&" };
+        self.0 = [&*self.0, separator, algorithm, "=", &value].concat().into();
         true
     }
 
     /// The hexadecimal text for an algorithm's name.
     pub fn get(&self, algorithm: &str) -> Option<&str> {
-        self.0.iter().find(|(name, _)| &**name == algorithm).map(|(_, value)| &**value)
+        self.iter().find(|(name, _)| *name == algorithm).map(|(_, value)| value)
     }
 
     /// The SHA-256, if the index gave one.
@@ -135,11 +139,37 @@ impl Hashes {
 
     /// All digests as (algorithm, hexadecimal text).
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
+        // Neither an algorithm's name nor hexadecimal text has one of the two separators.
+        self.0.split('&').filter_map(|pair| pair.split_once('='))
     }
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for Hashes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// As a list of pairs.
+impl Serialize for Hashes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Hashes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut hashes = Self::default();
+        for (algorithm, value) in Vec::<(String, String)>::deserialize(deserializer)? {
+            if !hashes.insert(&algorithm, &value) {
+                return Err(D::Error::custom("not the digests of a file"));
+            }
+        }
+        Ok(hashes)
     }
 }
 

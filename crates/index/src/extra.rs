@@ -130,7 +130,9 @@ mod tests {
 
     fn made(pairs: &[(&str, &str)]) -> Extra {
         let mut builder = ExtraBuilder::default();
-        pairs.iter().for_each(|(key, value)| builder.add(key, value));
+        for (key, value) in pairs {
+            builder.add(key, value);
+        }
         builder.finish()
     }
 

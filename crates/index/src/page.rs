@@ -60,7 +60,7 @@ pub struct File {
     pub version: VersionSegment,
     /// Upstream's address of the file, unless that is `{version}/{file}` below the page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<Url>,
+    pub url: Option<Box<Url>>,
     pub hashes: Hashes,
     /// `requires-python`, verbatim.
     #[serde(default, skip_serializing_if = "Option::is_none")]

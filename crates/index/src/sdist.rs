@@ -211,9 +211,9 @@ mod tests {
         gzip(&[&members.concat(), &END[..]].concat())
     }
 
-    fn read(name: &str, bytes: Vec<u8>) -> Result<String, String> {
+    fn read(name: &str, bytes: impl AsRef<[u8]>) -> Result<String, String> {
         let name = FileName::parse(name).expect("a file name");
-        core_metadata(bytes.as_slice(), &name)
+        core_metadata(bytes.as_ref(), &name)
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .map_err(|error| error.to_string())
     }
@@ -388,8 +388,8 @@ mod tests {
         assert!(read("a-1.0.tar.gz", complete.clone()).is_err_and(|text| text.contains("no PKG-INFO")));
         let half = complete[..complete.len() / 2].to_vec();
         assert!(read("a-1.0.tar.gz", half).is_err_and(|text| text.contains("readable")));
-        assert!(read("a-1.0.tar.gz", b"hello".to_vec()).is_err_and(|text| text.contains("readable")));
-        assert!(read("a-1.0.zip", b"hello".to_vec()).is_err_and(|text| text.contains("readable")));
+        assert!(read("a-1.0.tar.gz", b"hello").is_err_and(|text| text.contains("readable")));
+        assert!(read("a-1.0.zip", b"hello").is_err_and(|text| text.contains("readable")));
         assert!(read("a-1.0.tar.xz", Vec::new()).is_err_and(|text| text.contains(".tar.gz")));
         let mut damaged = file("a-1.0/PKG-INFO", b"x");
         damaged[0] = b'b';

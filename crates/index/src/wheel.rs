@@ -43,7 +43,7 @@ impl WheelError {
 /// The bytes of `METADATA` in the wheel that is called `name`.
 ///
 /// Its directory is the one that agrees with the file name after normalisation, or else the only one. Of several
-/// entries with one name the last one counts, as in `zipfile` of CPython: that is the one that pip reads, and the one
+/// entries with one name the last one counts, as in Python's `zipfile`: that is the one that pip reads, and the one
 /// that is left when an installer has unpacked them all.
 pub fn core_metadata(file: impl ReadAt, name: &FileName) -> Result<Vec<u8>, WheelError> {
     let Some(expected) = name.distribution().filter(|distribution| distribution.kind == FileKind::Wheel) else {

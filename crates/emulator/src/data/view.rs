@@ -99,7 +99,7 @@ fn public_versions(page: &Page, now: Timestamp) -> impl Iterator<Item = PackageV
             upload_time: file.upload_time.clone(),
             requires_python: file.requires_python.clone(),
             yanked: file.yanked.clone(),
-            source: file.url.clone(),
+            source: file.url.as_deref().cloned(),
             stored: false,
         };
         version.assets.insert(file.name.clone(), asset);

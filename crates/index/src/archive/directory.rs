@@ -157,7 +157,7 @@ impl<'a> Entry<'a> {
         &self.bytes[ENTRY..ENTRY + usize::from(u16_at(self.bytes, 28))]
     }
 
-    /// The name as installers see it: CPython ends a name at its first NUL.
+    /// The name as installers see it: Python ends a name at its first NUL.
     pub(crate) fn name(&self) -> &'a [u8] {
         shown(self.raw_name())
     }

@@ -1,4 +1,4 @@
-//! The bytes of one member: every compression that `zipfile` of CPython reads, up to a bound.
+//! The bytes of one member: every compression that Python's `zipfile` reads, up to a bound.
 
 use std::cell::Cell;
 use std::io::{self, BufReader, Read};

@@ -1,7 +1,7 @@
 //! Reading one member of a ZIP archive from outside, in constant memory.
 //!
 //! The central directory is scanned through one buffer and never held, so an archive with a million entries costs no
-//! more than one with ten. What counts as the archive follows `zipfile` of CPython, which pip reads wheels with: the
+//! more than one with ten. What counts as the archive follows Python's `zipfile`, which pip reads wheels with: the
 //! last end record counts, and the entries are those that its central directory lists. Where a reader of the local
 //! headers would see another member, the member is refused.
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 
 const METADATA: &[u8] = b"Metadata-Version: 2.1\nName: A.b\nVersion: 1.0\n";
-/// [`METADATA`] as `zipfile` of CPython compresses it.
+/// [`METADATA`] as Python's `zipfile` compresses it.
 const BZIP2: &str = "425a6839314159265359806df6780000095f800010400370102003010036239c002000314006234d34682549a7a260266a36\
                      890bc9d7ee74a1314cbeaeb31eea56f94561366cc0c23f82ee48a70a12100dbecf00";
 const LZMA: &str = "090405005d000080000026994a862301a60271fc8bc5a8791c59001b0ee5b1176acba45fdd3eae668c668fef10f2446a23a817ff\
@@ -194,7 +194,7 @@ fn the_two_headers_of_a_member_agree() {
     let mut file = archive(&[part]);
     file[6] = 1;
     assert!(read(&file, "a").is_err(), "only the local header says that it is encrypted");
-    // As CPython ends a name at its first NUL.
+    // As Python ends a name at its first NUL.
     let hidden = Part { name: b"a\0b".to_vec(), local_name: b"a\0b".to_vec(), ..Part::new("", METADATA) };
     assert_eq!(read(&archive(&[hidden]), "a").expect("a member"), METADATA);
 }

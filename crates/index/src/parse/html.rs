@@ -87,6 +87,16 @@ impl Attributes {
     }
 }
 
+/// How far the document has come.
+#[derive(Default)]
+struct Progress {
+    in_anchor: bool,
+    /// Whether a tag said that the document begins.
+    begun: bool,
+    /// Whether a tag said that it ends.
+    ended: bool,
+}
+
 struct HtmlReader<'a> {
     page: &'a Url,
     project: &'a ProjectName,
@@ -100,10 +110,7 @@ struct HtmlReader<'a> {
     status: Option<String>,
     status_reason: Option<String>,
     anchors: usize,
-    in_anchor: bool,
-    /// Whether the document has begun, and ended, with tags that say so.
-    begun: bool,
-    ended: bool,
+    progress: Progress,
     files: Files,
     unknown: UnknownKeys,
 }
@@ -122,9 +129,7 @@ impl<'a> HtmlReader<'a> {
             status: None,
             status_reason: None,
             anchors: 0,
-            in_anchor: false,
-            begun: false,
-            ended: false,
+            progress: Progress::default(),
             files: Files::default(),
             unknown: UnknownKeys::default(),
         }
@@ -134,7 +139,7 @@ impl<'a> HtmlReader<'a> {
         match event {
             CallbackEvent::OpenStartTag { name } => {
                 self.attributes.clear();
-                self.begun |= matches!(*name, b"html" | b"body");
+                self.progress.begun |= matches!(*name, b"html" | b"body");
                 self.tag = match *name {
                     b"a" => Some(Tag::Anchor),
                     b"base" => Some(Tag::Base),
@@ -160,8 +165,8 @@ impl<'a> HtmlReader<'a> {
                 self.tag = None;
                 match *name {
                     b"title" | b"h1" => self.in_heading = false,
-                    b"a" => self.in_anchor = false,
-                    b"html" | b"body" => self.ended = true,
+                    b"a" => self.progress.in_anchor = false,
+                    b"html" | b"body" => self.progress.ended = true,
                     _ => {}
                 }
             }
@@ -198,7 +203,7 @@ impl<'a> HtmlReader<'a> {
         let attributes = std::mem::take(&mut self.attributes);
         if let Some(href) = attributes.get("href") {
             self.anchors += 1;
-            self.in_anchor = true;
+            self.progress.in_anchor = true;
             let file = self.file(href, &attributes);
             self.files.add(file);
         }
@@ -224,7 +229,7 @@ impl<'a> HtmlReader<'a> {
         Some(File {
             name,
             version,
-            url,
+            url: url.map(Box::new),
             hashes,
             requires_python: text("data-requires-python"),
             size: None,
@@ -246,7 +251,8 @@ impl<'a> HtmlReader<'a> {
 
     /// Whether the page ends in the middle.
     fn is_cut(&self) -> bool {
-        !self.ended && (self.begun || self.in_anchor || self.tag.is_some())
+        let Progress { in_anchor, begun, ended } = self.progress;
+        !ended && (begun || in_anchor || self.tag.is_some())
     }
 
     fn finish(self) -> Result<ParsedPage, ParseError> {
@@ -256,10 +262,11 @@ impl<'a> HtmlReader<'a> {
                 line.trim_start().get(..HEADING.len()).is_some_and(|start| start.eq_ignore_ascii_case(HEADING))
             });
         let api_version = self.version.unwrap_or(Ok((1, 0)))?;
-        let Files { list: files, skipped, too_many, .. } = self.files;
+        let (skipped, too_many) = (self.files.skipped, self.files.too_many);
         if too_many {
             return Err(ParseError::TooManyFiles);
         }
+        let files = self.files.finished();
         if files.is_empty() && self.anchors > 0 {
             return Err(ParseError::NotAnIndex("it has links, but none of them is a file"));
         }

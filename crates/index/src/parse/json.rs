@@ -140,6 +140,7 @@ impl JsonReader<'_> {
         if files.too_many {
             return Err(ParseError::TooManyFiles);
         }
+        let skipped = files.skipped;
         let (mut version, mut meta_extra) = (None, ExtraBuilder::default());
         if let Some(meta) = draft.meta {
             for_each_key(meta, |key, value| match key {
@@ -153,12 +154,12 @@ impl JsonReader<'_> {
             name: self.name.clone(),
             api_version: version.map_or(Ok((1, 0)), |version| api_version(&version))?,
             versions: draft.versions.map_or(Ok(None), versions)?,
-            files: files.list,
+            files: files.finished(),
             status: draft.status.and_then(status),
             meta_extra: meta_extra.finish(),
             extra: draft.extra.finish(),
         };
-        Ok(ParsedPage { page, skipped: files.skipped, unknown_left_out: self.unknown.left_out })
+        Ok(ParsedPage { page, skipped, unknown_left_out: self.unknown.left_out })
     }
 
     /// One file, or `None` if the entry names no file with an address.
@@ -181,7 +182,7 @@ impl JsonReader<'_> {
         Some(File {
             name,
             version,
-            url,
+            url: url.map(Box::new),
             hashes: fields.hashes,
             requires_python: fields.requires_python,
             size: fields.size,
@@ -206,6 +207,7 @@ struct Fields<'de> {
     /// By the spellings of the key; the first that has a meaning counts.
     core_metadata: [Option<&'de RawValue>; 3],
     gpg_sig: Option<bool>,
+    #[expect(clippy::option_option, reason = "as in `File`")]
     provenance: Option<Option<String>>,
 }
 

@@ -135,6 +135,11 @@ impl Files {
             self.list.push(file);
         }
     }
+
+    fn finished(mut self) -> Vec<File> {
+        self.list.shrink_to_fit();
+        self.list
+    }
 }
 
 /// The unknown keys of one page, within their bound.

@@ -379,7 +379,7 @@ fn links_are_read_against_the_base_element_and_placed_against_the_page() {
     let elsewhere =
         from_html("<base href='https://files.example.org/d/'><base href='/x/'><a href='3.0/flask-3.0.tar.gz'>x</a>");
     assert_eq!(
-        elsewhere.page.files[0].url.as_ref().map(Url::as_str),
+        elsewhere.page.files[0].url.as_deref().map(Url::as_str),
         Some("https://files.example.org/d/3.0/flask-3.0.tar.gz")
     );
     let up = from_html("<base href='../'><a href='flask/3.0/flask-3.0.tar.gz'>x</a>");
@@ -479,6 +479,11 @@ fn size_and_depth_are_bounded() {
     assert_eq!(read(PageFormat::Json, &entries(MAX_FILES + 2)), Err(ParseError::TooManyFiles));
     let anchors: Vec<String> = (0..=MAX_FILES).map(|number| format!("<a href=1/a{number}.whl></a>")).collect();
     assert_eq!(read(PageFormat::Html, &anchors.concat()), Err(ParseError::TooManyFiles));
+}
+
+#[test]
+fn the_entry_of_a_file_is_small_because_a_page_may_have_hundreds_of_thousands() {
+    assert!(size_of::<File>() <= 216, "{}", size_of::<File>());
 }
 
 #[test]

@@ -106,7 +106,7 @@ impl<'a> Releases<'a> {
     fn of(page: &'a Page) -> Self {
         let mut releases: Vec<Release<'a>> = version::listed(page)
             .into_iter()
-            .map(|version| Release { key: VersionKey::of(&version), version, files: Vec::new() })
+            .map(|version| Release { key: VersionKey::of(version), version, files: Vec::new() })
             .collect();
         let positions: HashMap<VersionKey, usize> =
             releases.iter().enumerate().map(|(position, release)| (release.key.clone(), position)).collect();

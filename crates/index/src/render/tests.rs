@@ -336,7 +336,8 @@ fn some_file() -> impl Strategy<Value = File> {
         proptest::option::of(provenance),
         some_extra(),
     );
-    let other_url = proptest::option::of(Just(Url::parse("https://files.example.org/x").expect("a valid address")));
+    let other_url =
+        proptest::option::of(Just(Box::new(Url::parse("https://files.example.org/x").expect("a valid address"))));
     (file_name(), component(), other_url, some_hashes(), facts).prop_filter_map(
         "too long",
         |(name, version, url, hashes, facts)| {
