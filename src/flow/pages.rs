@@ -218,8 +218,8 @@ impl IndexCache<PageSource> {
         parsed.await.map_err(|panicked| FetchError::Failed(panicked.into(), panicked.to_string()))?.map_err(unreadable)
     }
 
-    /// Persists upstream's page, unless the copy on disk is the same and young. Blocking. Its first files are those that
-    /// upstream lists; the others were published here.
+    /// Persists upstream's page, unless the copy on disk is the same and young. Blocking. Its first files are those
+    /// that upstream lists; the others were published here.
     fn persist(&self, key: &PageKey, page: &Page, listed: usize, is_unchanged: bool) {
         let (persisted, path) = (&self.source().persisted, page_path(key));
         if is_unchanged && persisted.age(&path).is_some_and(|age| age < PERSIST_AGAIN) {

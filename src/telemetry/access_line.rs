@@ -1,8 +1,8 @@
 //! The access log: one line for every request.
 //!
-//! JSON lines are written straight into the log's queue, in the shape of any other event: a CPU second serves 1.34 times
-//! as many pages with them as with `tracing`'s JSON layer, and 1.21 times as many small files (two builds that differ in
-//! this alone, taking turns). For people the line is an ordinary event.
+//! JSON lines are written straight into the log's queue, in the shape of any other event: a CPU second serves 1.34
+//! times as many pages with them as with `tracing`'s JSON layer, and 1.21 times as many small files (two builds that
+//! differ in this alone, taking turns). For people the line is an ordinary event.
 
 use std::cell::RefCell;
 use std::net::IpAddr;

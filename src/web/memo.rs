@@ -2,7 +2,8 @@
 //! send the same few of both all day.
 //!
 //! A CPU second serves 1.08 times as many pages with it as without, and 1.07 times as many small files (two builds that
-//! differ in this alone, taking turns, with the headers that pip sends). Each thread remembers for itself, without a lock.
+//! differ in this alone, taking turns, with the headers that pip sends). Each thread remembers for itself, without a
+//! lock.
 
 use std::hash::BuildHasher as _;
 

@@ -1,4 +1,5 @@
-//! Connections: which time limits a slow client runs into, and how many connections and how much memory a greedy one gets.
+//! Connections: which time limits a slow client runs into, and how many connections and how much memory a greedy one
+//! gets.
 
 use std::time::Duration;
 

@@ -127,9 +127,11 @@ async fn a_wheel_without_usable_metadata_is_no_longer_advertised() {
 
 /// `Metadata-Version: 2.1`, `Name: A.b`, `Version: 1.0`: as it is, and as Python's `zipfile` compresses it.
 const SHORT: &[u8] = b"Metadata-Version: 2.1\nName: A.b\nVersion: 1.0\n";
-const BZIP2: &str = "425a6839314159265359806df6780000095f800010400370102003010036239c002000314006234d34682549a7a260266a36\
+const BZIP2: &str = "425a6839314159265359806df6780000095f800010400370102003010036239c002000314006234\
+    d34682549a7a260266a36\
                      890bc9d7ee74a1314cbeaeb31eea56f94561366cc0c23f82ee48a70a12100dbecf00";
-const LZMA: &str = "090405005d000080000026994a862301a60271fc8bc5a8791c59001b0ee5b1176acba45fdd3eae668c668fef10f2446a23a817ff\
+const LZMA: &str = "090405005d000080000026994a862301a60271fc8bc5a8791c59001b0ee5b1176acba45fdd3eae66\
+    8c668fef10f2446a23a817ff\
                     ff94d52000";
 
 /// Wheels that installers take, odd as they are, each with its metadata.

@@ -179,7 +179,8 @@ async fn odd_names_are_listed_in_both_formats_whichever_upstream_has() {
 #[tokio::test]
 async fn html_that_is_cut_is_an_outage_and_not_a_shorter_page() {
     let proxy = Proxy::start().await;
-    let complete = "<!DOCTYPE html><html><body><h1>Links for a-b</h1>\n<a href=\"1.0/a_b-1.0.tar.gz\">a_b-1.0.tar.gz</a>\n\
+    let complete = "<!DOCTYPE html><html><body><h1>Links for a-b</h1>\n\
+        <a href=\"1.0/a_b-1.0.tar.gz\">a_b-1.0.tar.gz</a>\n\
                     <a href=\"2.0/a_b-2.0.tar.gz\">a_b-2.0.tar.gz</a>\n</body></html>";
     let cut = &complete[..complete.find("<a href=\"2.0").expect("the second link")];
     proxy.upstream.on(PAGE, html(cut));

@@ -104,7 +104,8 @@ const MAX_DIGESTS: usize = 16;
 pub struct Hashes(Box<str>);
 
 impl Hashes {
-    /// Adds a digest, unless it is malformed, the list is full or has one of that algorithm. Returns whether it was added.
+    /// Adds a digest, unless it is malformed, the list is full or has one of that algorithm. Returns whether it was
+    /// added.
     pub fn insert(&mut self, algorithm: &str, value: &str) -> bool {
         let value = value.to_ascii_lowercase();
         let well_formed = !value.is_empty()
