@@ -1,7 +1,7 @@
 //! Metadata out of wheels and source distributions.
 
 use std::borrow::Cow;
-use std::io::{Cursor, Write as _};
+use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -11,7 +11,7 @@ use wheelport_index::{FileKind, FileName, ProjectName, UploadForm, VersionSegmen
 /// A wheel called `a_b-1.0-py3-none-any.whl`.
 pub fn wheel(bytes: &[u8]) {
     let name = FileName::parse("a_b-1.0-py3-none-any.whl").expect("a file name");
-    if let Ok(metadata) = core_metadata(Cursor::new(bytes), &name) {
+    if let Ok(metadata) = core_metadata(bytes, &name) {
         read(&metadata);
     }
     // The text itself, which a fuzzer finds inside a compressed member only by luck.
@@ -40,8 +40,9 @@ pub fn sdist(bytes: &[u8]) {
         file: FileName::parse(file).expect("a file name"),
         kind: FileKind::Sdist,
         digests: Vec::new(),
+        fields: Vec::new(),
     };
-    if let Ok(metadata) = form.check_content(Cursor::new(bytes)) {
+    if let Ok(metadata) = form.check_content(&*bytes) {
         read(&metadata);
     }
 }

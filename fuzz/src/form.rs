@@ -1,7 +1,5 @@
 //! The form of an upload: its framing, and its fields.
 
-use std::io::Cursor;
-
 use wheelport_index::{ContentDigests, FormError, FormEvent, FormFault, FormFields, FormParser, Sha256};
 
 use crate::names::safe;
@@ -81,7 +79,7 @@ pub fn fields(bytes: &[u8]) {
     if let Err(error) = form.check_digests(&found) {
         printable(&error);
     }
-    match form.check_content(Cursor::new(rest)) {
+    match form.check_content(rest) {
         Ok(metadata) => assert!(metadata.len() <= 16 << 20),
         Err(error) => printable(&error),
     }
