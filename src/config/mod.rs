@@ -1,7 +1,7 @@
 //! Settings: file, environment and flags into one typed, validated whole. Precedence: flag, environment, file, default.
 //!
 //! Every component defines the settings it needs beside itself; this module composes them, and is the only reader of
-//! the configuration file. Flags and environment arrive through [`Overrides`], which the argument parser fills.
+//! the configuration file. Flags and environment arrive through `Overrides`, which the argument parser fills.
 //! Unknown keys are errors that name the key and its line. `load` shows the order of the steps.
 
 mod check;

@@ -1,6 +1,6 @@
 //! The control plane of CodeArtifact: tokens, repository endpoints and package lists, over the AWS SDK.
 //!
-//! The only user of the SDK. Whatever goes wrong becomes a [`ControlError`]: a class and one sentence that says what
+//! The only user of the SDK. Whatever goes wrong becomes a `ControlError`: a class and one sentence that says what
 //! to do, without secrets and without the SDK's own dumps.
 
 mod connect;

@@ -124,7 +124,7 @@ impl TokenHandle {
     }
 
     /// Upstream refused this generation (401), or does not seem to know it: the keeper mints at once, but at most once
-    /// in [`MINT_DISTANCE`](super::schedule::MINT_DISTANCE).
+    /// in `MINT_DISTANCE`.
     pub fn reject(&self, generation: u64) {
         if generation != self.generation() {
             return;

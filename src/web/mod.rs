@@ -1,7 +1,7 @@
 //! The inbound HTTP edge: from a connection to a request to a service, and from what that finds to a response.
 //!
 //! The only user of axum. Nothing below this room knows an HTTP status of ours; nothing here looks past `flow`.
-//! Addresses overlap too much for a router's tree, so one function parses the path ([`address`]) and dispatches. What a
+//! Addresses overlap too much for a router's tree, so one function parses the path (`address`) and dispatches. What a
 //! service has in memory becomes a response at once; only what has to wait becomes a future.
 
 use std::sync::Arc;
