@@ -16,7 +16,9 @@ use crate::support::client::{Ask, Response, soon, until};
 use crate::support::forms::{BOUNDARY, Between, Form, content_type, fields, parts};
 use crate::support::proxy::{Builder, CANARY, Proxy};
 use crate::support::scripted::{Gate, Reply, Scripted};
-use crate::support::wheels::{PAGE, RawEntry, Sample, list, metadata, noise, page, publish, zipped, zipped_raw};
+use crate::support::wheels::{
+    PAGE, RawEntry, Sample, document, list, metadata, noise, page, publish, zipped, zipped_raw,
+};
 
 const POST: &str = "POST /pypi/r/";
 const PAGE_HERE: &str = "/simple/a-b/";
@@ -336,6 +338,17 @@ async fn bad_uploads_are_refused_in_words_and_upstream_sees_nothing() {
     let zipped = ask(&proxy, whole).header("content-encoding", "gzip").send().await;
     assert!(zipped.expect(400).text().contains("compressed"));
     nothing_happened(&proxy).await;
+}
+
+#[tokio::test]
+async fn a_published_file_is_not_offered_while_its_project_is_in_quarantine() {
+    let (proxy, wheel) = (proxy().await, Sample::wheel());
+    upload(&proxy, &wheel).await.expect(200);
+    let status = json!({"status": "quarantined"});
+    proxy.upstream.on(PAGE, document(&json!({"files": [], "project-status": status})));
+    proxy.ops.ask("POST", "/purge?route=main&project=a-b").send().await.expect(200);
+    assert_eq!(listed(&proxy).await, Vec::<String>::new());
+    assert_eq!(proxy.get(&wheel.path()).send().await.expect(403).value()["code"], "quarantined");
 }
 
 #[tokio::test]

@@ -16,6 +16,8 @@ const LOCAL_SIGNATURE: &[u8; 4] = b"PK\x03\x04";
 /// Flags: encrypted, patch data, strong encryption, masked header.
 const ENCRYPTED: u16 = 1 | 1 << 6 | 1 << 13;
 const PATCH: u16 = 1 << 5;
+/// Flag of an LZMA stream that ends with a marker. Another one ends where its size says.
+const END_MARKER: u16 = 1 << 1;
 /// The smallest dictionary of an LZMA decoder.
 const LEAST_DICTIONARY: u64 = 4096;
 
@@ -110,6 +112,7 @@ fn lzma<'a>(section: impl Read + 'a, member: &Member) -> Result<Box<dyn Read + '
     }
     // The decoder allocates the dictionary at once, and no match reaches back beyond the beginning of the member.
     let dictionary = u32_at(&header, 5).min(u32::try_from(member.size.max(LEAST_DICTIONARY)).unwrap_or(u32::MAX));
-    let reader = LzmaReader::new_with_props(section, member.size, header[4], dictionary, None);
+    let size = if member.flags & END_MARKER == 0 { member.size } else { u64::MAX };
+    let reader = LzmaReader::new_with_props(section, size, header[4], dictionary, None);
     Ok(Box::new(reader.map_err(|_| BROKEN)?))
 }

@@ -169,6 +169,10 @@ fn a_member_has_the_size_it_claims_and_no_more_than_the_limit() {
             let lying = Part { size, ..part.clone() };
             assert!(matches!(read(&archive(&[lying]), &name), Err(ArchiveError::Broken(_))), "{name} of {size}");
         }
+        // Python would end it where it says it ends, and others would not.
+        let shorter = Part::new("", &METADATA[..METADATA.len() - 1]);
+        let longer = Part { size: shorter.size, crc32: shorter.crc32, ..part.clone() };
+        assert!(matches!(read(&archive(&[longer]), &name), Err(ArchiveError::Broken(_))), "{name} goes on");
         let large = Part { size: LIMIT + 1, ..part };
         assert!(matches!(read(&archive(&[large]), &name), Err(ArchiveError::TooLarge(LIMIT))), "{name}");
     }
