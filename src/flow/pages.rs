@@ -299,7 +299,7 @@ impl IndexCache<PageSource> {
         loop {
             let additions = published.additions();
             let listed = page.files.len();
-            // Nothing of a quarantined project is offered, whoever published it.
+            // A project in quarantine offers no files, not even those published here.
             if !page.is_quarantined() {
                 published.complete(key, &mut page);
             }
