@@ -40,7 +40,7 @@ pub use damage::DamageCounts;
 pub use disk::Disk;
 pub use download::{Download, DownloadFailure, DownloadWriter, JoinableDownload, Started};
 pub use freshness::{Decision, Policy};
-pub use inspect::{KindStats, VerifyReport, clear, stats, verify};
+pub use inspect::{KindStats, VerifyReport, clear, is_outdated, stats, verify};
 pub use key::{PageKey, RepositoryId};
 pub use layout::EVICTABLE;
 pub use metadata_store::{CachedMetadata, CoreMetadataRecord, MetadataStore};
