@@ -54,7 +54,7 @@ pub use pages::{PageService, PageView};
 pub use prefetch::PrefetchOutcome;
 pub use publish::PublishService;
 pub use route::{ProjectSource, Route};
-pub use upload::{Publication, Received, Receiving, UploadSettings};
+pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
 
 pub use crate::cache::{ListContent, PageContent};
 
