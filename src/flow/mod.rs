@@ -32,7 +32,7 @@ mod publish_refusal;
 mod route;
 mod standing;
 mod upload;
-mod wheel_ends;
+mod wheel_parts;
 
 use std::sync::Arc;
 use std::time::Duration;
