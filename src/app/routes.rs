@@ -34,9 +34,9 @@ impl<'a> Routes<'a> {
 
     /// The routes, in the order of their settings.
     pub(super) async fn build(mut self, settings: &[RouteSettings]) -> Result<Vec<Arc<Route>>, StartError> {
-        let mut routes = Vec::with_capacity(settings.len());
+        let mut routes: Vec<Arc<Route>> = Vec::with_capacity(settings.len());
         for (route, reader) in settings.iter().zip(readers(settings)) {
-            let built = self.route(route).await?;
+            let built = self.route(route).await?.beside(&routes);
             routes.push(Arc::new(match reader {
                 Some(reader) => built.with_reader(reader),
                 None => built,

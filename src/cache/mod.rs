@@ -45,7 +45,7 @@ pub use key::{PageKey, RepositoryId};
 pub use layout::EVICTABLE;
 pub use metadata_store::{CachedMetadata, CoreMetadataRecord, MetadataStore};
 pub use open_files::OPEN_FILE_IDLE_TIMEOUT;
-pub use persisted::{PersistedIndex, list_path, page_path, reader_path};
+pub use persisted::{PersistedIndex, delisted_path, list_path, page_path, reader_path};
 pub use published::Published;
 pub use records::{FetchedAt, Record, Records, Weighted};
 pub use scrub::Scrub;

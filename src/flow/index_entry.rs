@@ -113,7 +113,10 @@ impl IndexEntries {
             return error.clone();
         }
         match self.pages.settle_file(route, missing).await {
-            Verdict::Absent => Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() },
+            Verdict::Absent => match self.pages.file_is_gone(route, address).await {
+                Ok(()) => Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() },
+                Err(error) => error,
+            },
             Verdict::Outdated => unavailable(Cause::Unproven),
             Verdict::Doubt(cause) => unavailable(cause),
         }

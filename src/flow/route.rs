@@ -31,7 +31,7 @@ pub struct Route {
     pub token: TokenHandle,
     pub(super) projects: Arc<dyn ProjectSource>,
     /// What upstream's responses have shown.
-    pub(super) standing: Standing,
+    pub(super) standing: Arc<Standing>,
     /// The role that reads, where routes with other roles read the same repository.
     pub(super) reader: Option<Arc<str>>,
     upstream: watch::Receiver<Option<Upstream>>,
@@ -55,8 +55,21 @@ impl Route {
         projects: Arc<dyn ProjectSource>,
         upstream: watch::Receiver<Option<Upstream>>,
     ) -> Self {
-        let standing = Standing::default();
+        let standing = Arc::default();
         Self { name, repository, label, token, projects, standing, reader: None, upstream, publisher: None }
+    }
+
+    /// The same route beside others: with those that have its repository and its token it shares what is known of them,
+    /// and with all that have its repository the right to ask whether upstream still knows a project.
+    #[must_use]
+    pub fn beside(self, others: &[Arc<Self>]) -> Self {
+        let mut same = others.iter().filter(|other| other.repository == self.repository).peekable();
+        let Some(first) = same.peek().map(|other| Arc::clone(&other.standing)) else { return self };
+        let standing = match same.find(|other| other.token.is_same(&self.token)) {
+            Some(other) => Arc::clone(&other.standing),
+            None => Arc::new(first.of_other_token()),
+        };
+        Self { standing, ..self }
     }
 
     /// The same route, whose uploads use a token of another role: the one for reading need not be able to publish.
