@@ -54,7 +54,7 @@ pub use metadata::{MetadataService, ServedMetadata};
 pub use pages::{PageService, PageView};
 pub use prefetch::PrefetchOutcome;
 pub use publish::PublishService;
-pub use route::{ProjectSource, Route};
+pub use route::{ProjectSource, Resolution, Route};
 pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
 
 pub use crate::cache::{ListContent, PageContent};

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use wheelport_runtime::HumanDuration;
 
 use crate::support::client::{JSON, Response, until};
-use crate::support::proxy::{Builder, MINT, PACKAGES, Proxy, control_plane, refusal};
+use crate::support::proxy::{Builder, ENDPOINT, MINT, PACKAGES, Proxy, control_plane, refusal};
 use crate::support::scripted::{Gate, Reply};
 use crate::support::wheels::{PAGE, Sample, document, html, list, page, publish};
 
@@ -210,6 +210,24 @@ async fn without_a_token_cached_content_is_served_and_the_rest_is_503() {
         proxy.get(target).send().await.expect_unavailable("unavailable-token");
     }
     assert_eq!(proxy.upstream.requests().len(), before, "nothing is requested without a token");
+}
+
+#[tokio::test]
+async fn without_an_address_of_the_repository_no_request_waits_for_one() {
+    let control = control_plane().await;
+    control.on(ENDPOINT, refusal(403, "AccessDeniedException", "no such right"));
+    let builder = Proxy::builder().control(&control).set(|builder| builder.asks_for_endpoint = true);
+    let proxy = builder.start().await;
+    until("further attempts", async || (control.requests_to(ENDPOINT).len() > 2).then_some(())).await;
+    let began = Instant::now();
+    for target in [HERE, "/simple/other/", &Sample::wheel().path()] {
+        proxy.get(target).send().await.expect_unavailable("unavailable-connect");
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let address = json!({"repositoryEndpoint": proxy.upstream.url("/pypi/r/")}).to_string();
+    control.on(ENDPOINT, Reply::ok(address).header("content-type", "application/json"));
+    publish(&proxy.upstream, &[&Sample::wheel()]);
+    until("the address", async || (proxy.get(HERE).send().await.status == 200).then_some(())).await;
 }
 
 #[tokio::test]
@@ -735,12 +753,14 @@ async fn a_slow_upstream_does_not_hold_up_a_stale_page() {
 
 #[tokio::test]
 async fn the_retry_after_of_upstream_is_passed_on_within_bounds() {
-    let proxy = impatient().start().await;
-    proxy.upstream.on(PAGE, Reply::status(429).header("retry-after", "7"));
-    let response = proxy.get(HERE).send().await;
-    response.expect_unavailable("unavailable-throttled");
-    let wait: u64 = response.header("retry-after").and_then(|wait| wait.parse().ok()).expect("seconds");
-    assert!((6..=8).contains(&wait), "{wait} s");
+    for (asked, waits) in [("3", 2..=3), ("7", 5..=5), ("3600", 5..=5)] {
+        let proxy = impatient().start().await;
+        proxy.upstream.on(PAGE, Reply::status(429).header("retry-after", asked));
+        let response = proxy.get(HERE).send().await;
+        response.expect_unavailable("unavailable-throttled");
+        let wait: u64 = response.header("retry-after").and_then(|wait| wait.parse().ok()).expect("seconds");
+        assert!(waits.contains(&wait), "{wait} s where upstream asks for {asked}");
+    }
 }
 
 #[tokio::test]
