@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use url::Url;
 use wheelport::cache::{CacheSettings, Disk, PageKey, PersistedIndex, RepositoryId, page_path};
-use wheelport::flow::{Error, Flow, FlowMemory, ProjectSource, Route, UploadSettings};
+use wheelport::flow::{Error, Flow, FlowMemory, ProjectSource, Resolution, Route, UploadSettings};
 use wheelport::telemetry::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
 use wheelport::web::{
@@ -103,7 +103,7 @@ fn site(dir: &Path, page: &Page) -> Outcome<Arc<Site>> {
     PersistedIndex::new(Arc::clone(&disk), clock.clone()).persist(&page_path(&key), page)?;
     let settings = CacheSettings { fresh_for: HumanDuration::secs(3600), ..CacheSettings::default() };
     let token = keep(Arc::new(Nobody), KeeperSettings::new("bench"), &tasks);
-    let (_, upstream) = watch::channel(None);
+    let (_, upstream) = watch::channel(Resolution::Pending);
     let label = "bench/python".to_owned();
     let route = Route::new("python".into(), repository, label, token, Arc::new(Nobody), upstream);
     let route = RouteSite {

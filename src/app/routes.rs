@@ -11,7 +11,7 @@ use super::StartError;
 use crate::cache::RepositoryId;
 use crate::config::RouteSettings;
 use crate::control::{AccountId, AwsSettings, ControlError, ControlPlane, DomainId, DomainName, RepositoryName};
-use crate::flow::{Cause, Error, ProjectSource, Route};
+use crate::flow::{Cause, Error, ProjectSource, Resolution, Route};
 use crate::token::{KeeperSettings, MintErrorKind, TokenHandle, keep};
 use crate::upstream::{Client, Endpoint, Upstream};
 use wheelport_index::Sha256;
@@ -34,9 +34,9 @@ impl<'a> Routes<'a> {
 
     /// The routes, in the order of their settings.
     pub(super) async fn build(mut self, settings: &[RouteSettings]) -> Result<Vec<Arc<Route>>, StartError> {
-        let mut routes = Vec::with_capacity(settings.len());
+        let mut routes: Vec<Arc<Route>> = Vec::with_capacity(settings.len());
         for (route, reader) in settings.iter().zip(readers(settings)) {
-            let built = self.route(route).await?;
+            let built = self.route(route).await?.beside(&routes);
             routes.push(Arc::new(match reader {
                 Some(reader) => built.with_reader(reader),
                 None => built,
@@ -101,7 +101,7 @@ impl<'a> Routes<'a> {
         plane: &Arc<ControlPlane>,
         domain: &DomainId,
         token: &TokenHandle,
-    ) -> Result<watch::Receiver<Option<Upstream>>, StartError> {
+    ) -> Result<watch::Receiver<Resolution>, StartError> {
         let (client, token, name) = (self.client.clone(), token.clone(), Arc::clone(&settings.name));
         let connect = move |endpoint| Upstream::new(client.clone(), endpoint, token.clone(), Arc::clone(&name));
         if let Some(url) = &settings.endpoint {
@@ -109,22 +109,24 @@ impl<'a> Routes<'a> {
                 route: Arc::clone(&settings.name),
                 reason: error.to_string(),
             })?;
-            return Ok(watch::channel(Some(connect(endpoint))).1);
+            return Ok(watch::channel(Resolution::Known(connect(endpoint))).1);
         }
-        let (sender, receiver) = watch::channel(None);
+        let (sender, receiver) = watch::channel(Resolution::Pending);
         let (plane, domain, repository) = (Arc::clone(plane), domain.clone(), settings.repository.clone());
         self.tasks.spawn_loop("resolve endpoint", async move {
-            let endpoint = resolve(&plane, &domain, &repository).await;
-            sender.send_replace(Some(connect(endpoint)));
+            let failing = || drop(sender.send_replace(Resolution::Failing));
+            let endpoint = resolve(&plane, &domain, &repository, failing).await;
+            sender.send_replace(Resolution::Known(connect(endpoint)));
         });
         Ok(receiver)
     }
 }
 
-/// Asks where a repository is served, until that is known.
-async fn resolve(plane: &ControlPlane, domain: &DomainId, repository: &RepositoryName) -> Endpoint {
+/// Asks where a repository is served, until that is known. Says `failing` when a second attempt was in vain as well.
+async fn resolve(plane: &ControlPlane, domain: &DomainId, repository: &RepositoryName, failing: impl Fn()) -> Endpoint {
+    const FIRST_PAUSE: Duration = Duration::from_secs(1);
     const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-    let mut pause = Duration::from_secs(1);
+    let mut pause = FIRST_PAUSE;
     loop {
         let found = match plane.repository_endpoint(domain, repository).await {
             Ok(url) => Endpoint::new(url).map_err(|error| error.to_string()),
@@ -137,6 +139,9 @@ async fn resolve(plane: &ControlPlane, domain: &DomainId, repository: &Repositor
             }
             Err(error) => {
                 tracing::error!(%repository, %domain, error, "the repository's endpoint is not known yet");
+                if pause > FIRST_PAUSE {
+                    failing();
+                }
             }
         }
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;

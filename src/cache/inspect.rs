@@ -76,6 +76,12 @@ pub fn verify(root: &Path) -> io::Result<VerifyReport> {
     Ok(report)
 }
 
+/// Whether a process that serves would use the directory: the error says why not. `true` if it would have to move what
+/// is there to this layout first. Blocking.
+pub fn is_outdated(root: &Path) -> io::Result<bool> {
+    Ok(layout::examine(root)? == Found::Older)
+}
+
 /// Removes all files of a cache directory. Blocking. Returns how many were removed. The directory stays a cache, so a
 /// running proxy goes on.
 pub fn clear(root: &Path) -> io::Result<u64> {

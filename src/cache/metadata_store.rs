@@ -15,7 +15,9 @@ use wheelport_index::Sha256;
 /// The directory of the records.
 const DIRECTORY: &str = "metadata";
 /// The record of a wheel without usable metadata. Other records are the metadata itself, and never this.
-const ABSENT: &[u8] = b"\0no core metadata\n";
+const ABSENT: &[u8] = b"\0no core metadata (2)\n";
+/// The same from a reader that could not read every wheel that installers can: it says nothing.
+const FORMER_ABSENT: &[u8] = b"\0no core metadata\n";
 
 /// What recently served metadata may take in memory, in bytes.
 const MEMORY: u64 = 8 << 20;
@@ -27,7 +29,7 @@ const OVERHEAD: usize = 256;
 pub struct MetadataStore {
     disk: Arc<Disk>,
     /// Metadata by the digest of its wheel. Never out of date, because both are content.
-    recent: moka::sync::Cache<Sha256, CachedMetadata, RandomState>,
+    recent: moka::sync::Cache<Sha256, CoreMetadataRecord, RandomState>,
 }
 
 /// Core metadata, byte for byte as the wheel holds it.
@@ -47,6 +49,13 @@ pub enum CoreMetadataRecord {
 }
 
 impl CoreMetadataRecord {
+    fn length(&self) -> usize {
+        match self {
+            Self::Present(metadata) => metadata.bytes.len(),
+            Self::Absent => 0,
+        }
+    }
+
     /// Metadata as the wheel holds it.
     pub fn present(bytes: Bytes) -> Self {
         Self::Present(CachedMetadata { sha256: Sha256::of(&bytes), bytes })
@@ -57,41 +66,46 @@ impl MetadataStore {
     pub fn new(disk: Arc<Disk>) -> Self {
         let recent = moka::sync::Cache::builder()
             .max_capacity(MEMORY)
-            .weigher(|_, held: &CachedMetadata| u32::try_from(held.bytes.len() + OVERHEAD).unwrap_or(u32::MAX))
+            .weigher(|_, held: &CoreMetadataRecord| u32::try_from(held.length() + OVERHEAD).unwrap_or(u32::MAX))
             .build_with_hasher(RandomState::default());
         Self { disk, recent }
     }
 
-    /// The metadata of a wheel, if it is in memory.
-    pub fn in_memory(&self, wheel: Sha256) -> Option<CachedMetadata> {
+    /// What is known of a wheel, if that is in memory.
+    pub fn in_memory(&self, wheel: Sha256) -> Option<CoreMetadataRecord> {
         self.recent.get(&wheel)
     }
 
     /// What is recorded for a wheel. Blocking. A damaged record is removed and counts as missing.
     pub fn get(&self, wheel: Sha256) -> Option<CoreMetadataRecord> {
         let payload = self.disk.read_record(&addressed(DIRECTORY, &wheel)).ok()?;
-        if payload == ABSENT {
-            return Some(CoreMetadataRecord::Absent);
-        }
-        let record = CoreMetadataRecord::present(payload.into());
+        let record = match &*payload {
+            ABSENT => CoreMetadataRecord::Absent,
+            FORMER_ABSENT => return None,
+            _ => CoreMetadataRecord::present(payload.into()),
+        };
         self.remember(wheel, &record);
         Some(record)
     }
 
-    /// Holds metadata in memory, before it is recorded or instead of it.
+    /// Holds a record in memory, before it is on disk or instead of that.
     pub fn remember(&self, wheel: Sha256, record: &CoreMetadataRecord) {
-        if let CoreMetadataRecord::Present(metadata) = record {
-            self.recent.insert(wheel, metadata.clone());
-        }
+        self.recent.insert(wheel, record.clone());
     }
 
     /// The digest of a wheel's metadata, without reading the metadata: `Some(None)` where the wheel has none. Blocking.
     pub fn digest(&self, wheel: Sha256) -> Option<Option<Sha256>> {
-        if let Some(metadata) = self.recent.get(&wheel) {
-            return Some(Some(metadata.sha256));
+        match self.recent.get(&wheel) {
+            Some(CoreMetadataRecord::Present(metadata)) => return Some(Some(metadata.sha256)),
+            Some(CoreMetadataRecord::Absent) => return Some(None),
+            None => {}
         }
         let digest = self.disk.record_digest(&addressed(DIRECTORY, &wheel))?;
-        Some(Some(digest).filter(|digest| *digest != Sha256::of(ABSENT)))
+        match digest {
+            absent if absent == Sha256::of(ABSENT) => Some(None),
+            unknown if unknown == Sha256::of(FORMER_ABSENT) => None,
+            present => Some(Some(present)),
+        }
     }
 
     /// Records a wheel's metadata, or that it has none. Blocking.
@@ -112,7 +126,8 @@ mod tests {
     #[test]
     fn records_survive_and_damage_counts_as_missing() -> Result<(), Box<dyn std::error::Error>> {
         let root = tempfile::tempdir()?;
-        let store = MetadataStore::new(Disk::open(root.path(), 1 << 20, Clock::system())?);
+        let disk = Disk::open(root.path(), 1 << 20, Clock::system())?;
+        let store = MetadataStore::new(Arc::clone(&disk));
         let (with, without) = (Sha256::of(b"with"), Sha256::of(b"without"));
         assert_eq!(store.get(with), None);
         let metadata = CoreMetadataRecord::present(Bytes::from_static(b"Metadata-Version: 2.1\n"));
@@ -122,6 +137,9 @@ mod tests {
         assert_eq!(store.get(without), Some(CoreMetadataRecord::Absent));
         assert_eq!(store.digest(with), Some(Some(Sha256::of(b"Metadata-Version: 2.1\n"))));
         assert_eq!(store.digest(without), Some(None));
+        let unknown = Sha256::of(b"unknown");
+        disk.write_record(&addressed(DIRECTORY, &unknown), FORMER_ABSENT)?;
+        assert_eq!((store.get(unknown), store.digest(unknown)), (None, None));
 
         let path = root.path().join(addressed(DIRECTORY, &with));
         let mut record = std::fs::read(&path)?;

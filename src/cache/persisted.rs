@@ -4,6 +4,7 @@
 //! DIR/pages/REPOSITORY/PROJECT    a project's page
 //! DIR/pages/REPOSITORY/_list      the project list; no project can have that name
 //! DIR/pages/REPOSITORY/_reader-…  roles that may read, where several read one repository
+//! DIR/pages/REPOSITORY/_former-…  files that a project's page no longer lists
 //! ```
 
 use std::io;
@@ -50,6 +51,11 @@ pub fn list_path(repository: &RepositoryId) -> PathBuf {
 /// Where is recorded that a role may read a repository. `reader` is safe as a file name.
 pub fn reader_path(repository: &RepositoryId, reader: &str) -> PathBuf {
     ["pages", repository.as_str(), &format!("_reader-{reader}")].iter().collect()
+}
+
+/// Where the files of a project are recorded that its page no longer lists.
+pub fn delisted_path(key: &PageKey) -> PathBuf {
+    ["pages", key.repository.as_str(), &format!("_former-{}", key.project)].iter().collect()
 }
 
 impl PersistedIndex {

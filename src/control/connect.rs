@@ -1,7 +1,8 @@
 //! The connection to AWS: credentials, region and time limits.
 //!
 //! The SDK reads the proxy variables of the environment, as every AWS tool does: for the control plane, for STS, and
-//! for the metadata services that credentials come from, unless `NO_PROXY` names these.
+//! for the metadata services that credentials come from, unless `NO_PROXY` names these. An emulator is reached
+//! directly.
 //!
 //! Building it never fails; what is missing shows in the first call. The SDK reads profile files once and keeps
 //! its first error for good, so after a failure that a person may have repaired the whole configuration is read
@@ -201,7 +202,9 @@ async fn load(settings: &AwsSettings) -> SdkConfig {
     if let Some(emulator) = &settings.emulator {
         let (id, secret) = emulator.keys;
         let keys = Credentials::new(id, secret, None, None, "emulator");
-        return loader.endpoint_url(&emulator.endpoint).credentials_provider(keys).load().await;
+        // It is in this process: no proxy of the environment can know the way to it.
+        let direct = aws_smithy_http_client::Builder::new().build_http();
+        return loader.http_client(direct).endpoint_url(&emulator.endpoint).credentials_provider(keys).load().await;
     }
     let mut session = loader.load().await;
     if let Some(profile) = &settings.profile {

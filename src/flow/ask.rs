@@ -8,8 +8,9 @@ use super::canary::{AskError, Verdict, settle};
 use super::error::{Cause, Error, unavailable};
 use super::index_cache::{FetchError, IndexCache};
 use super::pages::PageSource;
+use super::reader;
 use super::route::Route;
-use crate::cache::{PageContent, PageKey, Record, list_path, reader_path};
+use crate::cache::{PageContent, PageKey, Record, list_path};
 use crate::upstream::{UpstreamError, Witness};
 use wheelport_index::{ProjectList, ProjectName};
 use wheelport_runtime::blocking;
@@ -96,14 +97,8 @@ impl IndexCache<PageSource> {
         if change.opens {
             tracing::info!(route = %route.name, "upstream lets this role read again; the route is open");
         }
-        let Some(reader) = route.reader.clone().filter(|_| change.is_first) else { return };
-        let (cache, repository) = (self.clone(), route.repository.clone());
-        let recorded = blocking(move || {
-            let path = reader_path(&repository, &reader);
-            cache.source().persisted.persist(&path, &&*reader)
-        });
-        if let Ok(Err(error)) = recorded.await {
-            tracing::warn!(%error, "it could not be recorded that a role may read; it has to show it after a restart");
+        if change.is_first {
+            reader::record(&self.source().persisted, route).await;
         }
     }
 
@@ -119,32 +114,10 @@ impl IndexCache<PageSource> {
                     "upstream denies this role to read, also with a new token; nothing of this route is served until \
                      it is allowed codeartifact:ReadFromRepository (`wheelport check` says more)"
                 );
-                self.forget_reader(route).await;
+                reader::forget(&self.source().persisted, route).await;
                 return Error::denied();
             }
         }
         unavailable(Cause::Denied)
-    }
-
-    /// Brings back what the role has shown in an earlier process.
-    pub(super) async fn restore_reader(&self, route: &Route) {
-        let Some(reader) = route.reader.clone() else { return };
-        let (cache, repository) = (self.clone(), route.repository.clone());
-        let recorded = blocking(move || {
-            let path = reader_path(&repository, &reader);
-            cache.source().persisted.load::<String>(&path, |recorded| **recorded == *reader).is_some()
-        });
-        if recorded.await == Ok(true) {
-            route.standing.had_read();
-        }
-    }
-
-    async fn forget_reader(&self, route: &Route) {
-        let Some(reader) = route.reader.clone() else { return };
-        let (cache, repository) = (self.clone(), route.repository.clone());
-        let removed = blocking(move || cache.source().persisted.remove(&reader_path(&repository, &reader)));
-        if let Ok(Err(error)) = removed.await {
-            tracing::warn!(%error, "it is still recorded that a role may read which may not");
-        }
     }
 }

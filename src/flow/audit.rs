@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Error;
-use super::upload::{Publication, Received};
-use wheelport_index::{ProjectName, Sha256, UploadForm};
+use super::upload::{Arrived, Publication, Receiving};
+use wheelport_index::{FileName, ProjectName, Sha256, VersionSegment};
 
 /// The target of the audit lines in the log; a filter such as `wheelport::audit=info` keeps them.
 pub(super) const TARGET: &str = "wheelport::audit";
@@ -20,7 +20,8 @@ pub struct Attempt {
     request: String,
     credential: Option<Arc<str>>,
     project: Option<ProjectName>,
-    form: Option<UploadForm>,
+    version: Option<VersionSegment>,
+    file: Option<FileName>,
     content: Option<(Sha256, u64)>,
     finished: bool,
 }
@@ -28,7 +29,8 @@ pub struct Attempt {
 impl Attempt {
     /// An attempt through this route, from this address, in the request with this id.
     pub fn new(route: Arc<str>, client: IpAddr, request: String) -> Self {
-        Self { route, client, request, credential: None, project: None, form: None, content: None, finished: false }
+        let (credential, project, version, file, content) = (None, None, None, None, None);
+        Self { route, client, request, credential, project, version, file, content, finished: false }
     }
 
     /// Whose credential it is.
@@ -36,16 +38,15 @@ impl Attempt {
         self.credential = Some(credential);
     }
 
-    /// What it is about, where that is known before everything has arrived.
-    pub fn names(&mut self, project: &ProjectName) {
-        self.project = Some(project.clone());
+    /// What it is about, as far as that has arrived.
+    pub fn names(&mut self, receiving: &Receiving) {
+        let fields = receiving.fields();
+        (self.project, self.version, self.file) = (fields.project(), fields.version(), fields.file());
     }
 
     /// What arrived.
-    pub fn carries(&mut self, received: &Received) {
-        self.names(&received.form.project);
-        self.form = Some(received.form.clone());
-        self.content = Some((received.spooled.digests.sha256, received.spooled.content_length));
+    pub fn carries(&mut self, arrived: &Arrived) {
+        self.content = Some((arrived.spooled.digests.sha256, arrived.spooled.content_length));
     }
 
     /// The request was refused before the upload reached the repository.
@@ -64,7 +65,6 @@ impl Attempt {
     }
 
     fn write(&self, outcome: &'static str, reason: Option<&str>) {
-        let form = self.form.as_ref();
         let sha256 = self.content.map(|(sha256, _)| sha256.to_string());
         tracing::info!(
             target: TARGET,
@@ -73,8 +73,8 @@ impl Attempt {
             client = %self.client,
             credential = self.credential.as_deref().unwrap_or("none"),
             project = self.project.as_ref().map(ProjectName::as_str),
-            version = form.map(|form| form.version.as_str()),
-            file = form.map(|form| form.file.as_str()),
+            version = self.version.as_ref().map(VersionSegment::as_str),
+            file = self.file.as_ref().map(FileName::as_str),
             sha256,
             size = self.content.map(|(_, size)| size),
             outcome,

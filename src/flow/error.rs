@@ -13,8 +13,8 @@ use wheelport_index::ProjectName;
 use wheelport_index::{FileName, VersionSegment};
 use wheelport_runtime::{JoinError, Panicked};
 
-/// The longest wait that upstream can ask of a client through us.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
+/// The longest wait asked of a client. Some wait for as long as they are told, and each wait is a step of a build.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// What went wrong. Cheap enough to clone that all who wait for one fetch can have a copy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -224,7 +224,7 @@ impl Error {
                     Unavailability::Busy => Cause::Busy,
                 };
                 match retry_after {
-                    Some(wait) => Self::Unavailable { cause, retry_after: (*wait).min(LONGEST_RETRY_AFTER) },
+                    Some(wait) => Self::Unavailable { cause, retry_after: *wait },
                     None => unavailable(cause),
                 }
             }
@@ -235,11 +235,11 @@ impl Error {
     }
 
     /// When a new try makes sense, for those errors that pass.
-    pub const fn retry_after(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Unavailable { retry_after, .. } => Some(*retry_after),
+            Self::Unavailable { retry_after, .. } => Some((*retry_after).min(LONGEST_RETRY_AFTER)),
             // Upstream may have been caught between two states; a page refresh later both agree again.
-            Self::Integrity { .. } => Some(Duration::from_mins(1)),
+            Self::Integrity { .. } => Some(LONGEST_RETRY_AFTER),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::bypass::Bypass;
 use super::index_entry::{IndexEntries, IndexEntry};
-use super::wheel_ends::WheelEnds;
+use super::wheel_parts::WheelParts;
 use super::{Cause, Error, PageService, Route, unavailable};
 use crate::cache::{Blob, Blobs, CoreMetadataRecord, MetadataStore};
 use wheelport_index::{FileAddress, FileName, ReadAt, Sha256, wheel};
@@ -75,26 +75,47 @@ impl MetadataExtractor {
         let (joined, _) =
             self.extractions.run(key, &self.tasks, "extract core metadata past the cache", || async move {
                 let _memory = extractor.memory.acquire_many(mebibytes(entry.expected.length)).await;
-                let mut bypass = Bypass::begin(&extractor.entries, &route, &address, &entry, 0).await?;
-                let mut ends = WheelEnds::default();
-                // The end comes only when the bytes have the digest that the index names.
-                while let Some(chunk) = bypass.next().await? {
-                    ends.push(&chunk);
-                }
-                let record = extractor.read(ends, &address.file).await?;
-                if let Some(sha256) = entry.sha256 {
-                    extractor.take_in(&route, &address, sha256, &record).await;
+                let first = extractor.pass(&route, &address, &entry, WheelParts::default()).await?;
+                let missed = first.missed();
+                let record = match (extractor.read(first, &address.file).await, missed.position()) {
+                    // Now it is known where the metadata is.
+                    (Err(_), Some(position)) => {
+                        let parts = extractor.pass(&route, &address, &entry, WheelParts::around(position)).await?;
+                        extractor.read(parts, &address.file).await?
+                    }
+                    (record, _) => record?,
+                };
+                match (entry.sha256, entry.metadata_key(&route, &address)) {
+                    (Some(sha256), _) => extractor.take_in(&route, &address, sha256, &record).await,
+                    (None, Some(key)) => extractor.store.remember(key, &record),
+                    (None, None) => {}
                 }
                 Ok(record)
             });
         joined
     }
 
+    /// Fetches a wheel and holds parts of it.
+    async fn pass(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        entry: &IndexEntry,
+        mut parts: WheelParts,
+    ) -> Result<WheelParts, Error> {
+        let mut bypass = Bypass::begin(&self.entries, route, address, entry, 0).await?;
+        // The end comes only when the bytes have the digest that the index names.
+        while let Some(chunk) = bypass.next().await? {
+            parts.push(&chunk);
+        }
+        Ok(parts)
+    }
+
     /// Remembers what was found.
     async fn take_in(&self, route: &Arc<Route>, address: &FileAddress, wheel: Sha256, record: &CoreMetadataRecord) {
+        self.store.remember(wheel, record);
         match record {
             CoreMetadataRecord::Present(_) => {
-                self.store.remember(wheel, record);
                 let (recorder, record) = (self.clone(), record.clone());
                 self.tasks.spawn("record core metadata", async move { recorder.record(wheel, record).await });
             }
@@ -149,6 +170,6 @@ impl MetadataExtractor {
 
 /// The memory that a wheel of this length takes while it bypasses the cache, in mebibytes.
 fn mebibytes(length: Option<u64>) -> u32 {
-    let held = length.unwrap_or(u64::MAX).min(WheelEnds::MOST).div_ceil(1 << 20);
+    let held = length.unwrap_or(u64::MAX).min(WheelParts::MOST).div_ceil(1 << 20);
     u32::try_from(held).unwrap_or(MEMORY).clamp(1, MEMORY)
 }

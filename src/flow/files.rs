@@ -142,10 +142,12 @@ impl FileService {
         }
     }
 
-    /// A stored file that its page listed until recently, while it is not proven that it is gone.
+    /// A stored file that its page listed once, while it is not proven that it is gone.
     async fn former(&self, route: &Route, address: &FileAddress, error: Error) -> Result<OpenFile, Error> {
-        let former = self.pages.delisted(route, address).filter(|_| matches!(error, Error::Unavailable { .. }));
-        let Some(sha256) = former else { return Err(error) };
+        if !matches!(error, Error::Unavailable { .. }) {
+            return Err(error);
+        }
+        let Some(sha256) = self.pages.delisted(route, address).await? else { return Err(error) };
         let blobs = self.blobs.clone();
         blocking(move || blobs.get(sha256, None)).await?.map(OpenFile::Stored).ok_or(error)
     }

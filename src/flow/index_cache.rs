@@ -300,7 +300,10 @@ impl<S: IndexSource> IndexCache<S> {
         self.inner.fetches.run(flight, &self.inner.tasks, "fetch record", || async move {
             let fetched = S::fetch(cache.clone(), Arc::clone(&route), wanted.clone()).await;
             if let Err(FetchError::Failed(_, detail)) = &fetched {
-                cache.set_negative(&wanted, NegativeReason::Failed);
+                // The failure of a role that may not read says nothing to those that may.
+                if route.may_read_cache() {
+                    cache.set_negative(&wanted, NegativeReason::Failed);
+                }
                 tracing::warn!(route = %route.name, key = ?wanted, detail, "the index could not be fetched");
             }
             fetched

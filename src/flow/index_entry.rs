@@ -38,6 +38,14 @@ pub(super) struct IndexEntry {
     pub index_error: Option<Error>,
 }
 
+impl IndexEntry {
+    /// The key under which the core metadata of this wheel is held in memory: the wheel's own SHA-256, or what stands
+    /// for it while that is not known.
+    pub(super) fn metadata_key(&self, route: &Route, address: &FileAddress) -> Option<Sha256> {
+        self.sha256.or_else(|| link_key(route, address, self))
+    }
+}
+
 /// Finds entries.
 #[derive(Clone)]
 pub(super) struct IndexEntries {
@@ -105,7 +113,10 @@ impl IndexEntries {
             return error.clone();
         }
         match self.pages.settle_file(route, missing).await {
-            Verdict::Absent => Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() },
+            Verdict::Absent => match self.pages.file_is_gone(route, address).await {
+                Ok(()) => Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() },
+                Err(error) => error,
+            },
             Verdict::Outdated => unavailable(Cause::Unproven),
             Verdict::Doubt(cause) => unavailable(cause),
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, NegativeReason};
+use super::reader;
 use super::{Error, IndexView, Lookup, Route};
 use crate::cache::{FetchedAt, ListContent, PersistedIndex, Record, RepositoryId, list_path};
 use wheelport_index::{ProjectList, ProjectName};
@@ -22,7 +23,7 @@ pub struct ProjectListService {
 }
 
 pub(super) struct ListSource {
-    pub persisted: PersistedIndex,
+    pub persisted: Arc<PersistedIndex>,
 }
 
 impl ProjectListService {
@@ -36,7 +37,15 @@ impl ProjectListService {
         if route.is_denied() {
             return Lookup::error(Error::denied());
         }
-        self.cache.get(route, route.repository.clone())
+        let key = route.repository.clone();
+        if route.may_read_cache() {
+            return self.cache.get(route, key);
+        }
+        let (cache, route) = (self.cache.clone(), Arc::clone(route));
+        Lookup::miss(async move {
+            reader::restore(&cache.source().persisted, &route).await;
+            cache.get(&route, key).wait().await
+        })
     }
 
     /// Bytes of lists in memory, for metrics.

@@ -12,7 +12,7 @@ use super::index_entry::{IndexEntries, IndexEntry};
 use super::prefetch::Prefetcher;
 use super::{Cause, Error, Lookup, PageService, PageView, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
 use crate::cache::{Blob, Blobs, CachedMetadata, CoreMetadataRecord, DownloadFailure, MetadataStore, PageContent};
-use wheelport_index::{FileAddress, FileKind};
+use wheelport_index::{FileAddress, FileKind, Sha256};
 use wheelport_runtime::{Waits, blocking};
 
 /// The core metadata of a wheel and how the response came about.
@@ -50,7 +50,7 @@ impl MetadataService {
     pub fn get(&self, route: &Arc<Route>, address: &FileAddress) -> Lookup<ServedMetadata> {
         let page = self.pages.get(route, &address.project);
         if let Lookup::Hit(view) = &page
-            && let Some(metadata) = self.in_memory(&view.content, address)
+            && let Some(CoreMetadataRecord::Present(metadata)) = self.in_memory(&view.content, address)
         {
             return Lookup::Hit(ServedMetadata { metadata, served: Served::Hit });
         }
@@ -62,7 +62,7 @@ impl MetadataService {
         })
     }
 
-    fn in_memory(&self, page: &PageContent, address: &FileAddress) -> Option<CachedMetadata> {
+    fn in_memory(&self, page: &PageContent, address: &FileAddress) -> Option<CoreMetadataRecord> {
         self.store.in_memory(page.proven(address)?.0)
     }
 
@@ -82,7 +82,7 @@ impl MetadataService {
             let gone = || Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() };
             return Err(entry.index_error.unwrap_or_else(gone));
         }
-        let stored = match self.held(&entry).await? {
+        let stored = match self.held(entry.metadata_key(route, address), &entry).await? {
             Held::Record(CoreMetadataRecord::Present(metadata)) => {
                 return Ok(ServedMetadata { metadata, served: Served::Hit });
             }
@@ -126,11 +126,11 @@ impl MetadataService {
     }
 
     /// What the cache holds for this wheel, found out in one go.
-    async fn held(&self, entry: &IndexEntry) -> Result<Held, Error> {
-        let Some(wheel) = entry.sha256 else { return Ok(Held::Nothing) };
-        if let Some(metadata) = self.store.in_memory(wheel) {
-            return Ok(Held::Record(CoreMetadataRecord::Present(metadata)));
+    async fn held(&self, key: Option<Sha256>, entry: &IndexEntry) -> Result<Held, Error> {
+        if let Some(record) = key.and_then(|key| self.store.in_memory(key)) {
+            return Ok(Held::Record(record));
         }
+        let Some(wheel) = entry.sha256 else { return Ok(Held::Nothing) };
         let (store, blobs, length) = (self.store.clone(), self.blobs.clone(), entry.expected.length);
         let held = blocking(move || match store.get(wheel) {
             Some(record) => Held::Record(record),

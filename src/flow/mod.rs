@@ -29,10 +29,11 @@ mod pages;
 mod prefetch;
 mod publish;
 mod publish_refusal;
+mod reader;
 mod route;
 mod standing;
 mod upload;
-mod wheel_ends;
+mod wheel_parts;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,8 +54,8 @@ pub use metadata::{MetadataService, ServedMetadata};
 pub use pages::{PageService, PageView};
 pub use prefetch::PrefetchOutcome;
 pub use publish::PublishService;
-pub use route::{ProjectSource, Route};
-pub use upload::{Publication, Received, Receiving, UploadSettings};
+pub use route::{ProjectSource, Resolution, Route};
+pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
 
 pub use crate::cache::{ListContent, PageContent};
 
@@ -147,19 +148,19 @@ impl Flow {
     ) -> Self {
         let lifetimes =
             |policy| Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO };
-        let persisted = || PersistedIndex::new(Arc::clone(&disk), clock.clone());
+        let persisted = Arc::new(PersistedIndex::new(Arc::clone(&disk), clock.clone()));
         let (blobs, store) =
             (Blobs::new(Arc::clone(&disk)).with_buffers(memory.buffers), MetadataStore::new(Arc::clone(&disk)));
         let list_memory = memory.records / 100 * LIST_SHARE;
         let source = PageSource {
-            persisted: persisted(),
+            delisted: Delisted::new(Arc::clone(&persisted)),
+            persisted: Arc::clone(&persisted),
             published: Published::open(Arc::clone(&disk), clock.clone()),
             metadata: store.clone(),
-            delisted: Delisted::default(),
             largest_wheel: disk.max_size(),
         };
         let pages = PageService::new(source, memory.records - list_memory, lifetimes(settings.policy()), tasks.clone());
-        let source = ListSource { persisted: persisted() };
+        let source = ListSource { persisted };
         let lists = ProjectListService::new(source, list_memory, lifetimes(settings.list_policy()), tasks.clone());
         let entries = IndexEntries::new(pages.clone(), blobs.clone());
         let extractor =

@@ -10,6 +10,7 @@ use super::advertise::advertise_core_metadata;
 use super::canary::{AskError, Verdict};
 use super::delisted::Delisted;
 use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, NegativeReason};
+use super::reader;
 use super::standing::Gate;
 use super::{Error, IndexView, Lookup, Route, unavailable};
 use crate::cache::{
@@ -38,7 +39,7 @@ pub struct PageService {
 
 /// Where pages come from, and what completes them.
 pub(super) struct PageSource {
-    pub persisted: PersistedIndex,
+    pub persisted: Arc<PersistedIndex>,
     pub published: Published,
     pub metadata: MetadataStore,
     pub delisted: Delisted,
@@ -61,7 +62,7 @@ impl PageService {
         }
         let (cache, route) = (self.cache.clone(), Arc::clone(route));
         Lookup::miss(async move {
-            cache.restore_reader(&route).await;
+            reader::restore(&cache.source().persisted, &route).await;
             let found = cache.get(&route, key).wait().await;
             found.map_err(|error| if route.is_denied() { Error::denied() } else { error })
         })
@@ -100,9 +101,19 @@ impl PageService {
         self.cache.held(&route.key(project)).await
     }
 
-    /// The SHA-256 of a file that the page listed until recently.
-    pub(super) fn delisted(&self, route: &Route, address: &FileAddress) -> Option<Sha256> {
-        self.cache.source().delisted.get(&route.repository, address)
+    /// The SHA-256 of a file that the page listed once, and of which it is not proven that it is gone.
+    pub(super) async fn delisted(&self, route: &Route, address: &FileAddress) -> Result<Option<Sha256>, Error> {
+        if !route.may_read_cache() {
+            return Ok(None);
+        }
+        let (cache, key, address) = (self.cache.clone(), route.key(&address.project), address.clone());
+        Ok(blocking(move || cache.source().delisted.get(&key, &address)).await?)
+    }
+
+    /// It is proven that a file is gone: what is stored of it is not served again, whatever happens upstream.
+    pub(super) async fn file_is_gone(&self, route: &Route, address: &FileAddress) -> Result<(), Error> {
+        let (cache, key, address) = (self.cache.clone(), route.key(&address.project), address.clone());
+        Ok(blocking(move || cache.source().delisted.gone(&key, &address)).await?)
     }
 
     /// The cache itself, for the prefetcher.
@@ -207,7 +218,7 @@ impl IndexCache<PageSource> {
             if let Some(held) = held.filter(|_| !is_unchanged) {
                 let lists =
                     |file: &File| record.content.file(&file.name).is_some_and(|listed| listed.version == file.version);
-                cache.source().delisted.compare(&key.repository, &held.content.page, lists);
+                cache.source().delisted.compare(&key, &held.content.page, lists);
             }
             cache.persist(&key, &record.content.page, listed, is_unchanged);
             Ok::<_, parse::ParseError>(record)
@@ -269,6 +280,7 @@ impl IndexCache<PageSource> {
         self.forget(key, absent.clone()).await;
         let (cache, key) = (self.clone(), key.clone());
         let published = blocking(move || {
+            cache.source().delisted.forget(&key);
             cache.source().published.has(&key).then(|| {
                 cache.clear_negative(&key);
                 cache.show(&key, Page::empty(key.project.clone()), FetchedAt::now())

@@ -37,10 +37,9 @@ pub(super) fn refused(error: &PublishError, project: &ProjectName, version: &str
         PublishError::Refused { status, message } => {
             because(format!("the repository responded with status {status}{}", repeated(message.as_deref())))
         }
-        PublishError::NoRepository => because(
-            "the repository behind this route does not exist; its operator finds the details with 'wheelport check'"
-                .to_owned(),
-        ),
+        // Never a refusal: publishers would take it for the last word. An upload brings no proof that a read could not,
+        // and where the repository is really gone, reads and `wheelport check` say so.
+        PublishError::NoRepository => unavailable(Cause::Unproven),
         PublishError::NotSent(error) => Error::from_upstream(error),
         PublishError::Unknown(_) => unavailable(Cause::OutcomeUnknown),
         PublishError::Spool => unavailable(Cause::Storage),
@@ -120,7 +119,7 @@ mod tests {
                 PublishError::Refused { status: 400, message: message("a version has at most 350 assets.") },
                 "350 assets.",
             ),
-            (PublishError::NoRepository, "wheelport check"),
+            (PublishError::NoRepository, "denies the existence of everything at the moment"),
             (PublishError::Unknown(Unavailability::Broken), "uploading the same file again is safe"),
             (
                 PublishError::NotSent(UpstreamError::Unavailable {

@@ -19,6 +19,25 @@ pub trait ProjectSource: Send + Sync + 'static {
     fn projects(&self) -> BoxFuture<'_, Result<Vec<String>, Error>>;
 }
 
+/// What is known of the address of a repository.
+#[derive(Debug, Clone)]
+pub enum Resolution {
+    /// It is being asked for.
+    Pending,
+    /// It was asked for in vain, and is asked for again.
+    Failing,
+    Known(Upstream),
+}
+
+impl Resolution {
+    fn known(&self) -> Option<&Upstream> {
+        match self {
+            Self::Known(upstream) => Some(upstream),
+            Self::Pending | Self::Failing => None,
+        }
+    }
+}
+
 /// One served repository.
 pub struct Route {
     /// The name in addresses.
@@ -31,10 +50,10 @@ pub struct Route {
     pub token: TokenHandle,
     pub(super) projects: Arc<dyn ProjectSource>,
     /// What upstream's responses have shown.
-    pub(super) standing: Standing,
+    pub(super) standing: Arc<Standing>,
     /// The role that reads, where routes with other roles read the same repository.
     pub(super) reader: Option<Arc<str>>,
-    upstream: watch::Receiver<Option<Upstream>>,
+    upstream: watch::Receiver<Resolution>,
     publisher: Option<TokenHandle>,
 }
 
@@ -53,10 +72,23 @@ impl Route {
         label: String,
         token: TokenHandle,
         projects: Arc<dyn ProjectSource>,
-        upstream: watch::Receiver<Option<Upstream>>,
+        upstream: watch::Receiver<Resolution>,
     ) -> Self {
-        let standing = Standing::default();
+        let standing = Arc::default();
         Self { name, repository, label, token, projects, standing, reader: None, upstream, publisher: None }
+    }
+
+    /// The same route beside others: with those that have its repository and its token it shares what is known of them,
+    /// and with all that have its repository the right to ask whether upstream still knows a project.
+    #[must_use]
+    pub fn beside(self, others: &[Arc<Self>]) -> Self {
+        let mut same = others.iter().filter(|other| other.repository == self.repository).peekable();
+        let Some(first) = same.peek().map(|other| Arc::clone(&other.standing)) else { return self };
+        let standing = match same.find(|other| other.token.is_same(&self.token)) {
+            Some(other) => Arc::clone(&other.standing),
+            None => Arc::new(first.of_other_token()),
+        };
+        Self { standing, ..self }
     }
 
     /// The same route, whose uploads use a token of another role: the one for reading need not be able to publish.
@@ -82,7 +114,7 @@ impl Route {
     pub(super) fn is_down(&self) -> bool {
         self.token.is_lacking()
             || self.standing.is_failing()
-            || self.upstream.borrow().as_ref().is_none_or(Upstream::is_unreachable)
+            || self.upstream.borrow().known().is_none_or(Upstream::is_unreachable)
     }
 
     /// Whether the role may no longer read the repository, so that nothing of it is served.
@@ -101,30 +133,30 @@ impl Route {
         Ok(self.publisher.as_ref().map_or(upstream.clone(), |token| upstream.with_token(token.clone())))
     }
 
-    /// The way to upstream, as soon as it is known.
+    /// The way to upstream, as soon as it is known. Fails at once where its address was asked for in vain.
     pub(super) async fn upstream(&self) -> Result<Upstream, Error> {
         const LONGEST: Duration = Duration::from_secs(10);
         let mut known = self.upstream.clone();
-        let waited = tokio::time::timeout(LONGEST, known.wait_for(Option::is_some)).await;
-        match waited {
-            Ok(Ok(upstream)) => upstream.clone().ok_or_else(|| unavailable(Cause::Connect)),
+        let is_decided = |found: &Resolution| !matches!(found, Resolution::Pending);
+        match tokio::time::timeout(LONGEST, known.wait_for(is_decided)).await {
+            Ok(Ok(found)) => found.known().cloned().ok_or_else(|| unavailable(Cause::Connect)),
             Ok(Err(_)) | Err(_) => Err(unavailable(Cause::Connect)),
         }
     }
 
     /// Whether the address of the upstream is known.
     pub fn is_resolved(&self) -> bool {
-        self.upstream.borrow().is_some()
+        self.upstream.borrow().known().is_some()
     }
 
     /// The requests per second that upstream is asked at most, now; `None` until its address is known.
     pub fn rate_limit(&self) -> Option<f64> {
-        self.upstream.borrow().as_ref().map(Upstream::rate_limit)
+        self.upstream.borrow().known().map(Upstream::rate_limit)
     }
 
     /// Whether upstream has spare capacity for work in the background.
     pub(super) fn has_room(&self) -> bool {
-        !self.standing.is_closed() && self.upstream.borrow().as_ref().is_some_and(Upstream::has_spare_capacity)
+        !self.standing.is_closed() && self.upstream.borrow().known().is_some_and(Upstream::has_spare_capacity)
     }
 
     pub(super) fn key(&self, project: &ProjectName) -> PageKey {

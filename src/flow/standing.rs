@@ -1,7 +1,8 @@
-//! What a route knows of its way to upstream from the responses so far: whether a 404 can be believed, whether its role
-//! may read, whether upstream is slow, and which projects exist.
+//! What is known of the way to a repository under one token from the responses so far: whether a 404 can be believed,
+//! whether the role may read, whether upstream is slow, and which projects exist. Routes that agree in both share it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -44,8 +45,8 @@ pub(super) struct Standing {
     /// The same as in `state`, for every request.
     is_closed: AtomicBool,
     has_read: AtomicBool,
-    /// The right to ask canaries, and when the last one was asked.
-    canaries: Turn<Option<Instant>>,
+    /// The right to ask canaries, and when the last one was asked; one for a repository, whatever the token.
+    canaries: Arc<Turn<Option<Instant>>>,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +71,12 @@ impl CanaryTurn<'_> {
 }
 
 impl Standing {
+    /// What another token shows of the same repository: it says nothing of this one, but canaries of both are asked
+    /// one after the other.
+    pub(super) fn of_other_token(&self) -> Self {
+        Self { canaries: Arc::clone(&self.canaries), ..Self::default() }
+    }
+
     /// Upstream sent the page of a project.
     pub(super) fn succeeded(&self, witness: &Witness, project: &ProjectName) -> Change {
         let mut state = self.state.lock();

@@ -106,6 +106,14 @@ pub struct Receiving {
     permit: FairPermit,
 }
 
+/// An upload that has arrived complete.
+pub struct Arrived {
+    fields: FormFields,
+    pub(super) spooled: Spooled,
+    writer: FormWriter,
+    permit: FairPermit,
+}
+
 /// An upload that has arrived complete, with a form that keeps the rules.
 pub struct Received {
     pub(super) form: UploadForm,
@@ -193,14 +201,14 @@ fn cannot_spool(error: &SpoolError) -> Error {
 }
 
 impl Receiving {
-    /// Takes the next bytes of the form.
-    pub async fn take(self, batch: Vec<Bytes>) -> Result<Self, Error> {
-        blocking(move || {
+    /// Takes the next bytes of the form, and says whether they are good. What is known of the upload is so in any case.
+    pub async fn take(self, batch: Vec<Bytes>) -> Result<(Self, Result<(), Error>), Error> {
+        let taken = blocking(move || {
             let mut receiving = self;
-            batch.iter().try_for_each(|chunk| receiving.chunk(chunk))?;
-            Ok(receiving)
-        })
-        .await?
+            let outcome = batch.iter().try_for_each(|chunk| receiving.chunk(chunk));
+            (receiving, outcome)
+        });
+        Ok(taken.await?)
     }
 
     fn chunk(&mut self, chunk: &[u8]) -> Result<(), Error> {
@@ -214,15 +222,27 @@ impl Receiving {
 
     /// The project, as soon as the form has named one.
     pub fn project(&self) -> Option<ProjectName> {
-        self.reader.fields.project()
+        self.fields().project()
     }
 
-    /// Everything has arrived: the form must be complete and keep the rules.
-    pub fn finish(self) -> Result<Received, Error> {
+    /// The fields that have arrived.
+    pub(super) fn fields(&self) -> &FormFields {
+        &self.reader.fields
+    }
+
+    /// Everything has arrived: the form must be complete.
+    pub fn finish(self) -> Result<Arrived, Error> {
         self.parser.finish()?;
-        let form = self.reader.fields.check()?;
-        let spooled = self.reader.spool.finish();
-        Ok(Received { form, spooled, writer: self.reader.writer, permit: self.permit })
+        let FormReader { spool, fields, writer, .. } = self.reader;
+        Ok(Arrived { fields, spooled: spool.finish(), writer, permit: self.permit })
+    }
+}
+
+impl Arrived {
+    /// The form must keep the rules.
+    pub fn check(self) -> Result<Received, Error> {
+        let Self { fields, spooled, writer, permit } = self;
+        Ok(Received { form: fields.check()?, spooled, writer, permit })
     }
 }
 

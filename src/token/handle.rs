@@ -16,6 +16,9 @@ use wheelport_runtime::Clock;
 /// A first mint that takes longer than this may not come to an end for a long time.
 const FIRST_MINT: Duration = Duration::from_secs(1);
 
+/// How long a request waits for the attempt that follows a first failure. After a second one it does not wait.
+const SECOND_ATTEMPT: Duration = Duration::from_secs(2);
+
 /// Access to the token of one keeper. Cheap to clone.
 #[derive(Clone)]
 pub struct TokenHandle {
@@ -31,6 +34,8 @@ pub(super) struct Snapshot {
     pub(super) failures: u64,
     pub(super) failures_in_a_row: u32,
     pub(super) last_error: Option<MintError>,
+    /// When the last attempt failed.
+    pub(super) failed: Option<Instant>,
 }
 
 /// A token with its expiry on both clocks.
@@ -106,7 +111,8 @@ impl TokenHandle {
     /// The newest valid token. Waits for the first mint, or for the one after a long sleep of the machine, at most
     /// until the deadline.
     ///
-    /// Fails before the deadline if the last mint failed for a reason that a person has to remove.
+    /// Fails before the deadline if no token is in sight: if the last mint failed for a reason that a person has to
+    /// remove, or if mints failed more than once.
     pub async fn current(&self, deadline: Instant) -> Result<Token, TokenError> {
         if let TokenStatus::Ready(token) = self.status(&self.snapshots.borrow(), 0) {
             return Ok(token);
@@ -121,6 +127,11 @@ impl TokenHandle {
     /// The first token after `generation`, for the one retry of a refused request.
     pub async fn newer_than(&self, generation: u64, deadline: Instant) -> Result<Token, TokenError> {
         self.wait(generation, deadline).await
+    }
+
+    /// Whether both are handles to one keeper, so to the same tokens.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.signals, &other.signals)
     }
 
     /// Upstream refused this generation (401), or does not seem to know it: the keeper mints at once, but at most once
@@ -177,7 +188,9 @@ impl TokenHandle {
                 TokenStatus::Failed(error) => return Err(TokenError::Failed(error)),
                 TokenStatus::Pending => {}
             }
-            match tokio::time::timeout_at(deadline, snapshots.changed()).await {
+            let failed = snapshots.borrow().failed.map(|failed| failed + SECOND_ATTEMPT);
+            let until = failed.map_or(deadline, |failed| failed.min(deadline));
+            match tokio::time::timeout_at(until, snapshots.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(TokenError::Stopped),
                 Err(_) => {
@@ -195,7 +208,9 @@ impl TokenHandle {
             (Some((newest, Validity::Valid)), _) | (Some((newest, Validity::Doubtful)), Some(_)) => {
                 TokenStatus::Ready(newest.token.clone())
             }
-            (_, Some(error)) if error.kind.needs_a_person() => TokenStatus::Failed(error.clone()),
+            (_, Some(error)) if error.kind.needs_a_person() || snapshot.failures_in_a_row > 1 => {
+                TokenStatus::Failed(error.clone())
+            }
             _ => TokenStatus::Pending,
         }
     }

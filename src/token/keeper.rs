@@ -116,7 +116,7 @@ impl Keeper {
                 expires_on_calendar,
             });
             snapshot.failures_in_a_row = 0;
-            snapshot.last_error = None;
+            (snapshot.last_error, snapshot.failed) = (None, None);
         });
         self.alarmed = false;
         let renew_after = schedule::renew_after(lifetime, fastrand::f64());
@@ -149,7 +149,7 @@ impl Keeper {
         self.publish.send_modify(|snapshot| {
             snapshot.failures += 1;
             snapshot.failures_in_a_row = failures;
-            snapshot.last_error = Some(error);
+            (snapshot.last_error, snapshot.failed) = (Some(error), Some(Instant::now()));
         });
         pause
     }

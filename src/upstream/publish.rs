@@ -71,8 +71,8 @@ pub enum PublishError {
     /// Another 4xx.
     #[error("upstream refuses it with status {status}: {}", message.as_deref().unwrap_or("no reason given"))]
     Refused { status: u16, message: Option<String> },
-    /// 404, in response to a new token.
-    #[error("upstream has no such repository")]
+    /// 404, in response to a new token. A balancer or a wrong address says so as well.
+    #[error("upstream says that there is no such repository, which nothing proves; `wheelport check` says more")]
     NoRepository,
     /// Certainly not accepted: nothing was sent, or upstream asked to come back later.
     #[error("not sent: {0}")]
@@ -203,7 +203,7 @@ impl Upstream {
                 drain(response).await;
                 Ok(token)
             }
-            // Nothing else can be asked about a repository that a role may publish to and perhaps not read.
+            // A newer token would be told the same.
             PublishStatus::Missing if token.minted.elapsed() <= NEW_FOR => Err(PublishError::NoRepository),
             PublishStatus::Unauthorized | PublishStatus::Missing => {
                 tokens.reject(token.generation);

@@ -79,6 +79,8 @@ struct Ability {
     /// Routes with a usable token and a known endpoint.
     able: usize,
     routes: usize,
+    /// Routes of which upstream lets nothing be read.
+    closed: usize,
     /// Whether anything is cached.
     cached: bool,
     /// Whether the cache directory can be written.
@@ -92,6 +94,7 @@ impl Readiness {
             draining: site.draining.load(std::sync::atomic::Ordering::Relaxed),
             able: able.count(),
             routes: site.routes.len(),
+            closed: site.routes.iter().filter(|of| of.route.is_denied() || of.route.is_missing_everything()).count(),
             cached: site.flow.holds_anything(),
             storage: site.flow.storage_works(),
         })
@@ -103,6 +106,7 @@ impl Readiness {
             Ability { able: 0, cached: false, .. } => Self::Unready("upstream cannot be used, and nothing is cached"),
             Ability { able: 0, .. } => Self::Degraded("upstream cannot be used; what is cached is served"),
             Ability { able, routes, .. } if able < routes => Self::Degraded("some routes cannot use upstream"),
+            Ability { closed: 1.., .. } => Self::Degraded("upstream lets some routes read nothing"),
             Ability { storage: false, .. } => Self::Degraded("the cache directory cannot be written"),
             _ => Self::Ready,
         }
@@ -221,12 +225,13 @@ mod tests {
 
     #[test]
     fn only_a_process_that_is_of_no_use_is_not_ready() {
-        let healthy = Ability { draining: false, able: 2, routes: 2, cached: true, storage: true };
+        let healthy = Ability { draining: false, able: 2, routes: 2, closed: 0, cached: true, storage: true };
         for (ability, ready, degraded) in [
             (healthy, true, false),
             (Ability { cached: false, ..healthy }, true, false),
             (Ability { able: 1, ..healthy }, true, true),
             (Ability { able: 0, ..healthy }, true, true),
+            (Ability { closed: 2, cached: false, ..healthy }, true, true),
             (Ability { storage: false, ..healthy }, true, true),
             (Ability { able: 0, storage: false, ..healthy }, true, true),
             (Ability { able: 0, cached: false, ..healthy }, false, false),

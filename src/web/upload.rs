@@ -105,15 +105,18 @@ impl Upload {
         let mut receiving = service.receive(content_type, self.began).await?;
         let limits = PaceLimits { stall: settings.stall_timeout.get(), min_rate: settings.min_rate.bytes() };
         while let Some(batch) = Waits::note(CLIENT, self.body.next_batch(limits)).await.map_err(bad_request)? {
-            receiving = Waits::note("disk", receiving.take(batch)).await?;
+            let (taken, outcome) = Waits::note("disk", receiving.take(batch)).await?;
+            receiving = taken;
+            attempt.names(&receiving);
+            outcome?;
             // Most tools send the name before the file, and nothing more of the file goes to disk then.
             if let Some(project) = receiving.project() {
-                attempt.names(&project);
                 check_right(publisher, &project)?;
             }
         }
-        let received = receiving.finish()?;
-        attempt.carries(&received);
+        let arrived = receiving.finish()?;
+        attempt.carries(&arrived);
+        let received = arrived.check()?;
         check_right(publisher, &received.form().project)?;
         Ok(received)
     }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import pathlib
 import re
+import socket
 import threading
+import urllib.parse
 from collections.abc import Callable
 
 import pytest
@@ -14,7 +16,7 @@ import publish
 from clients import PIP, UV, Bench, tool
 from publish import EVERY, Done, Publisher
 from wheels import Distribution, sdist, wheel
-from world import World, basic, get, in_background
+from world import World, basic, get, in_background, wait_for
 
 Begin = Callable[..., World]
 TOKEN = "d1ff1cult-to-gue55"
@@ -141,6 +143,26 @@ def test_two_tools_that_race_with_different_bytes_leave_one_winner(open_world: W
     assert codes == [False, True], (first.result().stdout, second.stdout)
     winner = one if first.result().returncode == 0 else two
     assert winner.sha256 in get(open_world.proxy.index + "acme-core/")[1].decode()
+
+
+@pytest.mark.parametrize("name", ["uv", "poetry", "pdm", "hatch"])
+def test_tools_that_try_only_once_wait_for_their_turn(name: str, begin: Begin, bench: Bench, tmp_path: pathlib.Path) -> None:
+    configuration = tmp_path / "one.toml"
+    configuration.write_text("[upload]\nmax_at_once = 1\n")
+    world = begin(WHEELPORT_UPLOAD="anonymous", WHEELPORT_CONFIG=str(configuration))
+    address = urllib.parse.urlsplit(world.proxy.origin)
+
+    def in_flight(count: int) -> bool:
+        return f"wheelport_requests_in_flight {count}\n" in get(f"{world.proxy.operations}/metrics")[1].decode()
+
+    with socket.create_connection((address.hostname, address.port)) as holder:
+        head = f"POST / HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 9999\r\n\r\n--x"
+        holder.sendall(head.encode())
+        wait_for(lambda: in_flight(1), "the only place is taken")
+        with in_background(lambda: EVERY[name](bench, f"{world.proxy.origin}/", wheel("acme-core", "1.0"))) as done:
+            wait_for(lambda: in_flight(2), f"{name} waits")
+            holder.close()
+    well(done.result())
 
 
 def test_a_token_is_for_its_projects_only(token_world: World, bench: Bench) -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from pods import run_pods
-from tools import CHART, HERE, KUBERNETES, output, tool
+from tools import CHART, HERE, KUBERNETES, ROOT, output, tool
 from world import Process, get, wait_for
 
 OVERLAYS = ["irsa", "pod-identity", "full"]
@@ -194,6 +194,43 @@ def test_the_container_runs_in_the_manifests_environment(program: pathlib.Path, 
         assert status == 200 and b"wheelport_hello" in body
         for host, expected in [("wheelport.tools", 200), ("wheelport.tools.svc.cluster.local", 200), ("10.1.2.3:8080", 200), ("wheelport.other", 421)]:
             assert get(f"{proxy}/simple/wheelport-hello/", headers={"Host": host})[0] == expected, host
+
+
+def documented_settings() -> dict[str, set[str]]:
+    """The keys of each table of the configuration file, by the table's name; those outside of tables have none."""
+    tables: dict[str, set[str]] = {}
+    for section in (ROOT / "docs" / "CONFIGURATION.md").read_text().split("\n## ")[1:]:
+        heading, text = section.split("\n", 1)
+        if heading == "Top level" or heading.startswith("`["):
+            rows = re.findall(r"^\| (`[^|]+`) \|", text.split("\n### ")[0], re.MULTILINE)
+            tables[re.sub(r"[^a-z]", "", heading.removeprefix("Top level"))] = {key for row in rows for key in re.findall(r"`(\w+)`", row)}
+    return tables
+
+
+def test_the_values_schema_has_every_documented_setting_and_no_other() -> None:
+    known = json.loads((CHART / "values.schema.json").read_text())["properties"]["config"]["properties"]
+    keys = {table: set(of.get("items", of)["properties"]) for table, of in known.items() if of["type"] in ("object", "array")}
+    keys[""] = known.keys() - keys.keys()
+    documented = documented_settings()
+    assert {"spool_max", "min_rate"} < documented["upload"], "the tables are found"
+    # The chart gives the pods their addresses.
+    documented[""] -= {"listen", "ops_listen"}
+    assert keys == documented
+
+
+def test_the_chart_takes_every_table(tmp_path: pathlib.Path) -> None:
+    good = yaml.safe_load((HERE / "values" / "irsa.yaml").read_text())
+    more = {
+        "ops_secret_file": "/run/secrets/operations",
+        "publisher": [{"name": "ci", "token_sha256": "0" * 64, "projects": ["acme-*"]}],
+        "upload": {"spool_max": "2GiB", "max_at_once": 4, "stall_timeout": "20s"},
+        "upstream": {"request_rate": 110, "retry_ratio": 0.2, "retry_floor": 1, "proxy": "http://proxy.example.org:3128", "no_proxy": "10.0.0.0/8"},
+    }
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump({**good, "config": {**good["config"], **more}}))
+    text = helm("template", "wheelport", CHART, "--values", values)
+    for line in ["spool_max = \"2GiB\"", "token_sha256 = ", "retry_floor = 1\n", "ops_secret_file = "]:
+        assert line in text, line
 
 
 def test_the_values_schema_refuses_mistakes(tmp_path: pathlib.Path) -> None:

@@ -151,7 +151,10 @@ async fn the_cache_can_be_inspected_repaired_and_cleared() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demo_needs_no_configuration_and_its_sample_can_be_installed() {
-    let program = Program::start(&["demo", "--listen", "127.0.0.1:0"], &[]);
+    // It talks to itself only, whatever proxies the environment names.
+    let nowhere = "http://127.0.0.1:9";
+    let proxies = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"].map(|name| (name, nowhere));
+    let program = Program::start(&["demo", "--listen", "127.0.0.1:0"], &proxies);
     let client = program.proxy();
     let text = program.printed("Ctrl-C ends it.");
     for line in ["pip install --index-url http://127.0.0.1:", "uv pip install --default-index", "wheelport-hello"] {

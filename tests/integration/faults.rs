@@ -1,15 +1,17 @@
 //! An error is not an absence: whatever fails between here and the repository, no client gets "not found" or an empty
 //! page.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::time::Instant;
 use wheelport_runtime::HumanDuration;
 
 use crate::support::client::{JSON, Response, until};
-use crate::support::proxy::{Builder, MINT, PACKAGES, Proxy, control_plane, refusal};
+use crate::support::proxy::{Builder, ENDPOINT, MINT, PACKAGES, Proxy, control_plane, refusal};
 use crate::support::scripted::{Gate, Reply};
 use crate::support::wheels::{PAGE, Sample, document, html, list, page, publish};
 
@@ -211,6 +213,24 @@ async fn without_a_token_cached_content_is_served_and_the_rest_is_503() {
 }
 
 #[tokio::test]
+async fn without_an_address_of_the_repository_no_request_waits_for_one() {
+    let control = control_plane().await;
+    control.on(ENDPOINT, refusal(403, "AccessDeniedException", "no such right"));
+    let builder = Proxy::builder().control(&control).set(|builder| builder.asks_for_endpoint = true);
+    let proxy = builder.start().await;
+    until("further attempts", async || (control.requests_to(ENDPOINT).len() > 2).then_some(())).await;
+    let began = Instant::now();
+    for target in [HERE, "/simple/other/", &Sample::wheel().path()] {
+        proxy.get(target).send().await.expect_unavailable("unavailable-connect");
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let address = json!({"repositoryEndpoint": proxy.upstream.url("/pypi/r/")}).to_string();
+    control.on(ENDPOINT, Reply::ok(address).header("content-type", "application/json"));
+    publish(&proxy.upstream, &[&Sample::wheel()]);
+    until("the address", async || (proxy.get(HERE).send().await.status == 200).then_some(())).await;
+}
+
+#[tokio::test]
 async fn a_denied_file_is_403_and_counts_for_itself() {
     let (proxy, wheel, sdist) = (Proxy::start().await, Sample::wheel(), Sample::sdist("2.0", 100));
     publish(&proxy.upstream, &[&wheel, &sdist]);
@@ -313,6 +333,10 @@ async fn a_role_reads_the_cache_of_another_only_after_it_has_shown_that_it_may()
     let builder = Proxy::builder().routes(&["one", "two"], None).set(|builder| builder.own_roles = true);
     let (proxy, wheel) = (builder.start().await, Sample::wheel());
     let two = |path: &str| proxy.get(&format!("/pypi/two{path}"));
+    let names = |reply: Reply| reply.header("content-type", "application/json");
+    proxy.control.on(PACKAGES, names(Reply::ok("{\"packages\":[{\"format\":\"pypi\",\"package\":\"a-b\"}]}")));
+    proxy.get("/pypi/one/simple/").send().await.expect(200);
+    proxy.control.on(PACKAGES, names(Reply::status(500).body("{}")));
     let metadata = format!("{}.metadata", wheel.path());
     publish(&proxy.upstream, &[&wheel]);
     for path in [HERE, &wheel.path(), &metadata] {
@@ -322,6 +346,7 @@ async fn a_role_reads_the_cache_of_another_only_after_it_has_shown_that_it_may()
     proxy.upstream.on(PAGE, denial()).on(&wheel.upstream(), denial());
     for path in [HERE, &wheel.path(), &metadata] {
         two(path).send().await.expect_unavailable("unavailable-denied");
+        two("/simple/").send().await.expect_unavailable("unavailable-connect");
         proxy.get(&format!("/pypi/one{path}")).send().await.expect(200);
     }
     list(&proxy.upstream, &[&wheel]);
@@ -333,9 +358,23 @@ async fn a_role_reads_the_cache_of_another_only_after_it_has_shown_that_it_may()
     // What it has shown survives a restart without AWS.
     proxy.upstream.on(PAGE, Reply::raw(""));
     let proxy = proxy.stop().await.start().await;
-    for route in ["one", "two"] {
-        proxy.get(&format!("/pypi/{route}{}", wheel.path())).send().await.expect(200);
+    for (route, path) in [("two", "/simple/"), ("one", &wheel.path()), ("two", &wheel.path())] {
+        proxy.get(&format!("/pypi/{route}{path}")).send().await.expect(200);
     }
+}
+
+#[tokio::test]
+async fn what_one_role_is_denied_keeps_no_page_of_another_role_stale() {
+    let builder = due_soon().routes(&["one", "two"], None).set(|builder| builder.own_roles = true);
+    let (proxy, wheel) = (builder.start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.get(&format!("/pypi/one{HERE}")).send().await.expect(200);
+    proxy.pass(Duration::from_mins(2)).await;
+    proxy.upstream.on(PAGE, denial());
+    proxy.get(&format!("/pypi/two{HERE}")).send().await.expect_unavailable("unavailable-denied");
+    list(&proxy.upstream, &[&wheel, &Sample::sdist("2.0", 10)]);
+    let page = proxy.get(&format!("/pypi/one{HERE}")).json().send().await.expect(200);
+    assert_eq!(page.file_names().len(), 2);
 }
 
 #[tokio::test]
@@ -446,6 +485,47 @@ async fn one_canary_settles_many_404s() {
 }
 
 #[tokio::test]
+async fn routes_of_one_repository_ask_canaries_one_after_the_other() {
+    for own_roles in [false, true] {
+        let builder = Proxy::builder().routes(&["one", "two"], None).set(|builder| builder.own_roles = own_roles);
+        let (proxy, wheel) = (builder.start().await, Sample::wheel());
+        publish(&proxy.upstream, &[&wheel]);
+        for route in ["one", "two"] {
+            proxy.get(&format!("/pypi/{route}{HERE}")).send().await.expect(200);
+        }
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (times, reply) = (Arc::clone(&asked), page(&[wheel.entry()]));
+        let note = move |_: &_| {
+            times.lock().push(Instant::now());
+            reply.clone()
+        };
+        proxy.upstream.on(PAGE, Reply::with(note)).on(OTHER, Reply::status(404));
+        proxy.get("/pypi/one/simple/other/").send().await.expect(404);
+        proxy.pass(Duration::from_mins(2)).await;
+        asked.lock().clear();
+        for (route, name) in [("one", "x"), ("two", "y")] {
+            proxy.upstream.on(&format!("GET /pypi/r/simple/{name}/"), Reply::status(404));
+            proxy.get(&format!("/pypi/{route}/simple/{name}/")).send().await.expect(404);
+        }
+        let asked = asked.lock().clone();
+        assert_eq!(asked.len(), 2);
+        assert!(asked[1] - asked[0] >= Duration::from_millis(900), "{:?}", asked[1] - asked[0]);
+    }
+}
+
+#[tokio::test]
+async fn what_one_route_finds_out_of_a_repository_another_with_the_same_role_knows() {
+    let (proxy, _, _) = warm(due_soon().routes(&["main", "two"], Some(0))).await;
+    proxy.pass(Duration::from_mins(2)).await;
+    proxy.upstream.on(PAGE, Reply::status(404)).on(OTHER, Reply::status(404));
+    proxy.get("/simple/other/").send().await.expect_unavailable("unavailable-unproven");
+    let metrics = proxy.metrics().await;
+    for route in ["main", "two"] {
+        assert!(metrics.contains(&format!("wheelport_route_missing_everything{{route=\"{route}\"}} 1")), "{metrics}");
+    }
+}
+
+#[tokio::test]
 async fn an_empty_cache_believes_a_new_token_and_replaces_an_old_one_first() {
     let proxy = Proxy::start().await;
     proxy.upstream.on(PAGE, Reply::status(404)).on(OTHER, Reply::status(404));
@@ -482,8 +562,16 @@ async fn a_stored_file_that_is_no_longer_listed_is_served_until_it_is_proven_gon
     assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes, "upstream is away");
     proxy.upstream.on(&wheel.upstream(), Reply::status(404)).on(PAGE, Reply::status(404));
     assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes, "everything is missing");
+    let proxy = proxy.stop().await.start().await;
+    assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes, "also after a restart");
     list(&proxy.upstream, &[]);
     proxy.get(&wheel.path()).send().await.expect(404);
+    // What was proven gone does not come back, although it is still stored.
+    proxy.upstream.on(&wheel.upstream(), Reply::raw("")).on(PAGE, Reply::raw(""));
+    proxy.get(&wheel.path()).send().await.expect_unavailable("unavailable-broken");
+    let proxy = proxy.stop().await.start().await;
+    proxy.get(&wheel.path()).send().await.expect_unavailable("unavailable-broken");
+    assert_eq!(proxy.kept("blobs").len(), 1);
 }
 
 #[tokio::test]
@@ -665,12 +753,14 @@ async fn a_slow_upstream_does_not_hold_up_a_stale_page() {
 
 #[tokio::test]
 async fn the_retry_after_of_upstream_is_passed_on_within_bounds() {
-    let proxy = impatient().start().await;
-    proxy.upstream.on(PAGE, Reply::status(429).header("retry-after", "7"));
-    let response = proxy.get(HERE).send().await;
-    response.expect_unavailable("unavailable-throttled");
-    let wait: u64 = response.header("retry-after").and_then(|wait| wait.parse().ok()).expect("seconds");
-    assert!((6..=8).contains(&wait), "{wait} s");
+    for (asked, waits) in [("3", 2..=3), ("7", 5..=5), ("3600", 5..=5)] {
+        let proxy = impatient().start().await;
+        proxy.upstream.on(PAGE, Reply::status(429).header("retry-after", asked));
+        let response = proxy.get(HERE).send().await;
+        response.expect_unavailable("unavailable-throttled");
+        let wait: u64 = response.header("retry-after").and_then(|wait| wait.parse().ok()).expect("seconds");
+        assert!(waits.contains(&wait), "{wait} s where upstream asks for {asked}");
+    }
 }
 
 #[tokio::test]

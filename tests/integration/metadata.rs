@@ -8,7 +8,7 @@ use wheelport_runtime::Size;
 use crate::support::client::until;
 use crate::support::proxy::{MINT, Proxy, refusal};
 use crate::support::scripted::{Gate, Reply};
-use crate::support::wheels::{PAGE, RawEntry, Sample, list, metadata, page, publish, zipped, zipped_raw};
+use crate::support::wheels::{PAGE, RawEntry, Sample, list, metadata, noise, page, publish, zipped, zipped_raw};
 
 const HERE: &str = "/simple/a-b/";
 const METADATA: &str = "a_b-1.0.dist-info/METADATA";
@@ -194,12 +194,18 @@ async fn a_wheel_with_many_entries_has_its_metadata_like_any_other() {
     assert_eq!(proxy.get(&of(&wheel)).send().await.expect(200).body, SHORT);
 }
 
+/// Root may write to a read-only directory, so a file takes the directory's place.
+fn break_storage(proxy: &Proxy) {
+    let cache = proxy.dir.path().join("cache");
+    std::fs::remove_dir_all(&cache).expect("a directory that is there");
+    std::fs::write(&cache, "in the way").expect("a directory of ours");
+}
+
 #[tokio::test]
 async fn it_does_not_need_storage() {
     let (proxy, wheel) = (Proxy::start().await, Sample::wheel_of("1.0", 3_000_000));
     publish(&proxy.upstream, &[&wheel]);
-    // Root may write to a read-only directory, so the test removes the directory instead.
-    std::fs::remove_dir_all(proxy.dir.path().join("cache")).expect("a directory that is there");
+    break_storage(&proxy);
     assert_eq!(announced(&proxy).await, [json!(true)]);
     let responses = join_all((0..5).map(|_| proxy.get(&of(&wheel)).send())).await;
     for response in responses {
@@ -207,12 +213,42 @@ async fn it_does_not_need_storage() {
     }
     let again = proxy.get(&of(&wheel)).send().await.expect(200);
     assert_eq!(again.header("cache-status"), Some("wheelport; hit"));
+    // Nor a digest that says where to look: what was found is remembered by the wheel's place in the index.
+    let blake = Sample::wheel_of("3.0", 10);
+    let mut entry = blake.entry();
+    entry["hashes"] = json!({"sha512": blake.sha512()});
+    proxy.upstream.on(PAGE, page(&[entry])).on(&blake.upstream(), Reply::ok(blake.bytes.clone()));
+    proxy.ops.ask("POST", "/purge?route=main&project=a-b").send().await;
+    for _ in 0..3 {
+        assert_eq!(proxy.get(&of(&blake)).send().await.expect(200).text(), metadata("3.0"));
+    }
+    assert_eq!(proxy.asked(&blake.upstream()), 2, "once in vain, because it cannot be stored");
     // Bytes that are not those that the index announces give no metadata either.
     let other = Sample::wheel_of("2.0", 100);
     list(&proxy.upstream, &[&wheel, &other]);
     proxy.upstream.on(&other.upstream(), Reply::ok(Sample::wheel_of("2.0", 101).bytes));
     proxy.ops.ask("POST", "/purge?route=main&project=a-b").send().await;
     proxy.get(&of(&other)).send().await.expect_unavailable("integrity");
+}
+
+#[tokio::test]
+async fn it_is_found_in_the_middle_of_a_large_wheel_without_storage() {
+    let proxy = Proxy::start().await;
+    let filling = noise(18 << 20);
+    let (before, after) = filling.split_at(5 << 20);
+    let bytes = zipped(&[
+        ("a_b/before.bin", before),
+        ("a_b-1.0.dist-info/METADATA", metadata("1.0").as_bytes()),
+        ("a_b/after.bin", after),
+        ("a_b-1.0.dist-info/RECORD", b""),
+    ]);
+    let wheel = Sample::file("1.0", "a_b-1.0-py3-none-any.whl", bytes);
+    publish(&proxy.upstream, &[&wheel]);
+    break_storage(&proxy);
+    for _ in 0..2 {
+        assert_eq!(proxy.get(&of(&wheel)).send().await.expect(200).text(), metadata("1.0"));
+    }
+    assert_eq!(proxy.asked(&wheel.upstream()), 3, "once in vain, because it cannot be stored, then once for each part");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use serde_json::json;
 use wheelport_runtime::Clock;
 
 use crate::support::client::{Client, until};
+use crate::support::forms::{Form, content_type};
 use crate::support::process::{Program, World, ready};
 use crate::support::proxy::{CANARY, MINT, files_below, refusal};
 use crate::support::scripted::{Gate, Reply, Scripted};
@@ -117,6 +118,26 @@ fn minted(token: &str) -> Reply {
     let expires = Clock::system().unix_seconds() + 12 * 60 * 60;
     let json = json!({"authorizationToken": token, "expiration": expires}).to_string();
     Reply::ok(json).header("content-type", "application/json")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_audit_line_of_a_refused_upload_says_what_is_known_of_it() {
+    let (world, wheel) = (World::new().await, Sample::wheel());
+    let program = world.serve(&["--upload", "anonymous", "--log-format", "json"]);
+    let client = program.proxy();
+    ready(client).await;
+    let send = |form: Form| client.ask("POST", "/").header("content-type", &content_type()).body(form.bytes()).send();
+    // It says why in its last field, when everything has arrived.
+    send(Form::of(&wheel).with("filetype", "sdist")).await.expect(400);
+    let sha256 = format!("\"sha256\":\"{}\"", wheel.sha256());
+    let text = program.logged("\"outcome\":\"upload-refused\"");
+    for part in ["\"project\":\"a-b\"", "\"version\":\"1.0\"", "\"file\":\"a_b-1.0-py3-none-any.whl\"", &sha256] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    // It breaks a rule in the middle.
+    send(Form::of(&wheel).with("version", "2.0").with("Name", "other")).await.expect(400);
+    let text = program.logged("\"version\":\"2.0\"");
+    assert!(text.contains("\"project\":\"a-b\""), "{text}");
 }
 
 /// Everything secret that the next test sends, as it would appear in a log.

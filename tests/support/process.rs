@@ -138,9 +138,9 @@ impl Program {
         Client(self.address("listens on http://"))
     }
 
-    /// Waits until standard error has these words.
-    pub(crate) fn logged(&self, words: &str) {
-        self.err.wait(words, |text, _| text.contains(words).then_some(()));
+    /// Waits until standard error has these words, and returns their line.
+    pub(crate) fn logged(&self, words: &str) -> String {
+        self.err.wait(words, |text, _| text.lines().find(|line| line.contains(words)).map(str::to_owned))
     }
 
     /// Waits until standard output has this, and returns all of it.

@@ -29,6 +29,9 @@ pub(crate) const MINT: &str = "POST /v1/authorization-token";
 /// The control plane's call for the packages of a repository.
 pub(crate) const PACKAGES: &str = "POST /v1/packages";
 
+/// The control plane's call for the address of a repository.
+pub(crate) const ENDPOINT: &str = "GET /v1/repository/endpoint";
+
 /// Part of every token that tests mint; it must turn up nowhere.
 pub(crate) const CANARY: &str = "canary";
 
@@ -78,6 +81,8 @@ pub(crate) struct Builder {
     routes: Vec<&'static str>,
     /// Whether each route has a role of its own.
     pub own_roles: bool,
+    /// Whether AWS has to be asked where the repository is.
+    pub asks_for_endpoint: bool,
     default_route: Option<usize>,
     endpoint: Option<String>,
 }
@@ -98,6 +103,7 @@ impl Default for Builder {
             clock: Clock::system(),
             routes: vec!["main"],
             own_roles: false,
+            asks_for_endpoint: false,
             default_route: Some(0),
             endpoint: None,
         }
@@ -223,7 +229,7 @@ impl Builder {
             domain: DomainName::parse("acme").expect("a domain"),
             domain_owner: None,
             repository: RepositoryName::parse("r1").expect("a repository"),
-            endpoint: Some(endpoint.clone()),
+            endpoint: (!self.asks_for_endpoint).then(|| endpoint.clone()),
             upload: self.upload,
             aws: AwsSettings { external_id: self.own_roles.then(|| (*name).to_owned()), ..aws.clone() },
             publish_aws: None,

@@ -143,6 +143,16 @@ impl FormFields {
         ProjectName::parse(self.get("name")?).ok()
     }
 
+    /// The version, as soon as it has arrived, if it is one.
+    pub fn version(&self) -> Option<VersionSegment> {
+        VersionSegment::parse(self.get("version")?).ok()
+    }
+
+    /// The name of the file, as soon as it has arrived, if it is one.
+    pub fn file(&self) -> Option<FileName> {
+        FileName::parse(self.file_name.as_deref()?).ok()
+    }
+
     /// Stores the value of a field; ignores fields that we do not read.
     pub fn put(&mut self, name: &str, value: Vec<u8>) -> Result<(), FormError> {
         let Some(position) = FIELDS.iter().position(|known| *known == name) else { return Ok(()) };

@@ -8,6 +8,7 @@ use rustix::fs::{FlockOperation, flock, statfs, statvfs};
 
 use super::report::Finding;
 use super::target::CacheTarget;
+use crate::cache::is_outdated;
 use wheelport_runtime::Size;
 
 const STEP: &str = "cache";
@@ -17,6 +18,16 @@ const MAX_COUNTED: usize = 200_000;
 pub(super) fn step(target: &CacheTarget) -> Finding {
     let dir = &target.dir;
     let shown = dir.display();
+    let is_outdated = match is_outdated(dir) {
+        Ok(is_outdated) => is_outdated,
+        Err(error) => {
+            return Finding::fail(
+                STEP,
+                format!("{shown} cannot be used: {error}"),
+                "choose another directory with --cache-dir, or make it readable if it is the right one",
+            );
+        }
+    };
     if let Err(error) = write_once(dir) {
         return Finding::fail(
             STEP,
@@ -25,6 +36,9 @@ pub(super) fn step(target: &CacheTarget) -> Finding {
         );
     }
     let mut details = Vec::new();
+    if is_outdated {
+        details.push("an earlier version wrote it: files stay, pages are fetched again".to_owned());
+    }
     let others = instances(dir);
     if others > 0 {
         details.push(format!("{others} running instance(s) use this directory"));
@@ -164,9 +178,31 @@ mod tests {
     }
 
     #[test]
+    fn what_serve_would_refuse_is_a_failure_and_what_it_would_move_is_said() {
+        let step = |format: Option<&str>| {
+            let root = tempfile::tempdir().expect("a temporary directory");
+            fs::create_dir(root.path().join("blobs")).expect("created");
+            fs::write(root.path().join("blobs/mine"), "precious").expect("written");
+            format.map_or(Ok(()), |format| fs::write(root.path().join("format"), format)).expect("written");
+            let finding = step(&CacheTarget { dir: root.path().to_owned(), max_size: 1 });
+            assert!(root.path().join("blobs/mine").exists());
+            finding
+        };
+        for (format, says) in [(None, "not a cache directory"), (Some("wheelport cache 999\n"), "later version")] {
+            let finding = step(format);
+            assert_eq!(finding.status, StepStatus::Fail);
+            assert!(finding.summary.contains(says), "{finding:?}");
+            assert!(finding.remedy.is_some_and(|remedy| remedy.contains("--cache-dir")));
+        }
+        let finding = step(Some("wheelport cache 1\n"));
+        assert_ne!(finding.status, StepStatus::Fail, "{finding:?}");
+        assert!(finding.details.iter().any(|line| line.contains("earlier version")), "{finding:?}");
+    }
+
+    #[test]
     fn too_little_space_and_other_instances_are_noticed() {
         let root = tempfile::tempdir().expect("a temporary directory");
-        let part = root.path().join("tmp/one");
+        let part = root.path().join("tmp/w1");
         fs::create_dir_all(&part).expect("created");
         let lock = File::create(part.join("lock")).expect("created");
         flock(&lock, FlockOperation::NonBlockingLockExclusive).expect("free");
