@@ -12,7 +12,7 @@ use super::public_index::{self, PublicIndexError};
 use super::signals;
 use wheelport_emulator::{
     ControlSettings, DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY, DomainKey, Emulator, EmulatorSettings, IdentitySettings,
-    IndexAddress, Oddities, OpenError,
+    IndexAddress, Oddities, OpenError, QueueUrl,
 };
 use wheelport_runtime::{Clock, Tasks};
 
@@ -54,6 +54,9 @@ pub(super) struct EmulateArgs {
     /// A TOML file with more principals and roles
     #[arg(long, value_name = "PATH")]
     identities: Option<PathBuf>,
+    /// The SQS queue that is told of changed versions, as an EventBridge rule does it; with the AWS chain's credentials
+    #[arg(long, value_name = "URL")]
+    events: Option<QueueUrl>,
     /// Do without the sample packages
     #[arg(long)]
     no_seed: bool,
@@ -119,6 +122,7 @@ fn settings(args: &EmulateArgs, dir: PathBuf) -> Result<EmulatorSettings, Emulat
         oddities: args.oddities.clone(),
         clock: Clock::system(),
         control: ControlSettings { identities, ..ControlSettings::default() },
+        events: args.events.clone(),
         ..EmulatorSettings::new(dir)
     })
 }

@@ -132,10 +132,13 @@ def test_what_refers_to_something_finds_it() -> None:
         for selector in chosen:
             matching = [found for found in labels if selector.items() <= found.items()]
             assert len(matching) == 1, f"{name}: {selector} chooses {len(matching)} kinds of pods"
-        (scaler,) = by_kind["HorizontalPodAutoscaler"]
-        target = scaler["spec"]["scaleTargetRef"]["name"]
-        (scaled,) = [found for found in by_kind["Deployment"] if found["metadata"]["name"] == target]
-        assert "replicas" not in scaled["spec"], f"{name}: the autoscaler and the manifest would pull at the same rope"
+        (deployment,) = [found for found in by_kind["Deployment"] if found["metadata"]["name"] == "wheelport"]
+        scalers = by_kind.get("HorizontalPodAutoscaler", [])
+        if scalers:
+            assert [scaler["spec"]["scaleTargetRef"]["name"] for scaler in scalers] == ["wheelport"], name
+            assert "replicas" not in deployment["spec"], f"{name}: the autoscaler and the manifest would pull at the same rope"
+        else:
+            assert deployment["spec"]["replicas"] == 1, f"{name}: replicas share nothing"
         for monitor in by_kind.get("ServiceMonitor", []):
             wanted = monitor["spec"]["selector"]["matchLabels"]
             (service,) = [found for found in by_kind["Service"] if wanted.items() <= found["metadata"]["labels"].items()]
@@ -241,6 +244,7 @@ def test_the_values_schema_refuses_mistakes(tmp_path: pathlib.Path) -> None:
         ({"config": {**good["config"], "cache": {"max_size": 8}}}, "max_size"),
         ({"config": {**good["config"], "route": [{"domain": "acme", "repository": "r", "domain_owner": 111122223333}]}}, "domain_owner"),
         ({"cache": {"kind": "existingClaim"}}, "existingClaim"),
+        ({"cache": {"kind": "existingClaim", "existingClaim": "c"}, "replicas": 2}, "readWriteMany"),
         ({"serviceAccount": {"roleArn": "wheelport-read"}}, "roleArn"),
         ({"ingress": {"enabled": True, "host": "pypi.example.org"}}, "allowed_hosts"),
     ]:
@@ -261,10 +265,25 @@ def test_the_chart_without_what_is_optional(tmp_path: pathlib.Path) -> None:
     assert sorted(found["kind"] for found in objects) == ["ConfigMap", "Deployment", "Service"]
     assert {found["metadata"]["name"] for found in objects} == {"pypi"}
     (deployment,) = [found for found in objects if found["kind"] == "Deployment"]
-    assert deployment["spec"]["replicas"] == 2
+    assert deployment["spec"]["replicas"] == 1
+    assert deployment["spec"]["strategy"] == {"type": "Recreate"}, "two pods cannot mount the claim at once"
     assert deployment["spec"]["template"]["spec"]["serviceAccountName"] == "mine"
     for found in objects:
         kubernetes_validate.validate(found, VERSIONS[-1], strict=True)
+
+
+def test_the_notes_warn_of_uploads_through_replicas_that_share_nothing(tmp_path: pathlib.Path) -> None:
+    good = yaml.safe_load((HERE / "values" / "irsa.yaml").read_text())
+    uploading = {**good["config"], "route": [{**good["config"]["route"][0], "upload": "token"}]}
+    many = {"autoscaling": {"enabled": True}}
+    for change, warned in [
+        ({}, False), ({"replicas": 3}, False), ({"config": uploading}, False),
+        ({"config": uploading, "replicas": 2}, True), ({"config": uploading, **many}, True),
+    ]:
+        values = tmp_path / "values.yaml"
+        values.write_text(yaml.safe_dump({**good, **change}))
+        notes = helm("install", "wheelport", CHART, "--dry-run=client", "--values", values).split("NOTES:")[1]
+        assert ("WARNING: uploads are on" in notes) is warned, change
 
 
 def test_a_change_of_configuration_is_rolled_out(tmp_path: pathlib.Path) -> None:

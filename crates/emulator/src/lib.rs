@@ -42,6 +42,7 @@ mod access;
 mod calendar;
 mod control;
 mod data;
+mod events;
 mod oddities;
 mod public;
 mod seed;
@@ -74,6 +75,7 @@ pub use self::control::{
     CallFault, ControlSettings, DEFAULT_ACCESS_KEY, DEFAULT_ACCOUNT, DEFAULT_SECRET_KEY, FaultQueue, IdentitySettings,
     Operation, PrincipalSettings, RoleSettings,
 };
+pub use self::events::{InvalidQueue, QueueUrl};
 pub use self::oddities::{BodyCut, ErrorBurst, InvalidOddity, Oddities, UrlForm};
 pub use self::public::{IndexAddress, PublicError};
 pub use self::shared::StatsSnapshot;
@@ -106,6 +108,8 @@ pub struct EmulatorSettings {
     pub clock: Clock,
     /// Who may call the control plane.
     pub control: ControlSettings,
+    /// The queue that is told of changes of versions, as EventBridge does it.
+    pub events: Option<QueueUrl>,
 }
 
 impl EmulatorSettings {
@@ -123,6 +127,7 @@ impl EmulatorSettings {
             oddities: Oddities::default(),
             clock: Clock::system(),
             control: ControlSettings::default(),
+            events: None,
         }
     }
 }
@@ -166,6 +171,12 @@ impl Emulator {
             .transpose()?;
         let store = Store::open(settings.dir.clone(), settings.clock.clone()).await?;
         let repository = create_world(&store, &settings).await?;
+        if let Some(queue) = settings.events.clone()
+            && let Some(changes) = store.watch(events::CAPACITY)
+        {
+            let (region, clock) = (settings.region.clone(), settings.clock.clone());
+            events::send_to(queue, region, changes, clock, tasks.clone()).await;
+        }
         if settings.seed {
             seed::publish(&store, &repository).await.map_err(OpenError::Seed)?;
         }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use tokio::sync::mpsc;
 
 use super::blobs::BlobFiles;
+use super::changes::VersionChange;
 use super::disk::{self, FileChange, StoreLayout};
 use super::error::StoreError;
 use super::model::Timestamp;
@@ -31,6 +33,8 @@ pub(super) struct StoreInner {
     /// Held by the one change that is being applied and written.
     writer: Mutex<()>,
     blobs: BlobFiles,
+    /// Who is told of changes, where somebody is.
+    watcher: OnceLock<mpsc::Sender<VersionChange>>,
 }
 
 impl Store {
@@ -46,6 +50,7 @@ impl Store {
                 principals: PrincipalTable::load(&layout)?,
                 layout,
                 clock,
+                watcher: OnceLock::new(),
             })
         })
         .await??;
@@ -55,6 +60,22 @@ impl Store {
     /// The bytes of assets.
     pub(crate) fn blobs(&self) -> &BlobFiles {
         &self.inner.blobs
+    }
+
+    /// The changes of versions from now on. Only the first call gets them; a receiver that falls
+    /// `capacity` changes behind misses some.
+    pub(crate) fn watch(&self, capacity: usize) -> Option<mpsc::Receiver<VersionChange>> {
+        let (sender, receiver) = mpsc::channel(capacity);
+        self.inner.watcher.set(sender).ok().map(|()| receiver)
+    }
+
+    pub(super) fn announce(&self, changes: Vec<VersionChange>) {
+        let Some(watcher) = self.inner.watcher.get() else { return };
+        for change in changes {
+            if watcher.try_send(change).is_err() {
+                tracing::warn!("a change of a version is not announced, because its receiver is too slow or gone");
+            }
+        }
     }
 
     /// This moment by the store's clock.

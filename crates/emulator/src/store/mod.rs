@@ -17,6 +17,7 @@
 
 mod base;
 mod blobs;
+mod changes;
 mod credentials;
 mod disk;
 mod domains;
@@ -35,6 +36,9 @@ mod versions;
 
 pub(crate) use self::base::Store;
 pub(crate) use self::blobs::SpooledBlob;
+pub(crate) use self::changes::VersionChange;
+#[cfg(test)]
+pub(crate) use self::changes::VersionOperation;
 pub(crate) use self::domains::NewDomain;
 pub(crate) use self::keys::{is_account, is_domain_name, is_repository_name};
 pub(crate) use self::model::{

@@ -1,6 +1,7 @@
 //! Packages: read, list, change, delete, origin controls.
 
 use super::base::Store;
+use super::changes;
 use super::error::{ResourceKind, StoreError};
 use super::keys::RepositoryKey;
 use super::model::{OriginRestrictions, Package, PackageVersion, Timestamp};
@@ -40,21 +41,23 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Option<Package>, Timestamp) -> Result<T, StoreError> + Send + 'static,
     {
-        let (result, gone) = self
+        let (result, gone, changes) = self
             .change(move |records, now| {
                 let packages = &mut records.repository_mut(&key)?.packages;
                 let before = packages.get(&name).map(referenced).unwrap_or_default();
                 let mut package = packages.get(&name).cloned();
                 let result = apply(&mut package, now)?;
                 let after = package.as_ref().map(referenced).unwrap_or_default();
+                let changes = changes::compare(&key, &name, packages.get(&name), package.as_ref());
                 match package {
                     Some(package) => packages.insert(name.clone(), package),
                     None => packages.remove(&name),
                 };
                 let gone = before.difference(&after).copied().collect();
-                Ok(((result, gone), vec![DirtyRecord::Package(key, name)]))
+                Ok(((result, gone, changes), vec![DirtyRecord::Package(key, name)]))
             })
             .await?;
+        self.announce(changes);
         self.forget_blobs(gone).await?;
         Ok(result)
     }

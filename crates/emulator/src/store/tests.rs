@@ -136,3 +136,52 @@ async fn policies_know_their_revision() {
     store.set_domain_policy(demo(), None, None).await.expect("a policy to delete");
     assert!(matches!(store.set_domain_policy(demo(), None, None).await, Err(StoreError::NotFound { .. })));
 }
+
+#[tokio::test]
+async fn every_change_of_a_version_is_announced_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = with_repositories(dir.path(), &[("aa", &[])]).await;
+    let mut changes = store.watch(10).expect("the first to watch");
+    assert!(store.watch(10).is_none(), "there is one receiver");
+    let (key, name) = (demo().repository("aa"), ProjectName::parse("p").expect("a name"));
+    let publish = async |file: &str| {
+        let mut writer = store.blobs().create().await.expect("a file");
+        writer.write(file.as_bytes()).await.expect("disk space");
+        let new = NewAsset {
+            project: name.clone(),
+            version: "1.0".to_owned(),
+            name: wheelport_index::FileName::parse(file).expect("a file name"),
+            requires_python: None,
+            metadata: VersionMetadata::default(),
+        };
+        store.publish(key.clone(), new, writer.finish().await.expect("disk space")).await.expect("accepted")
+    };
+    let change = async |action| {
+        let versions = vec!["1.0".to_owned()];
+        let request = VersionsRequest { versions, revisions: BTreeMap::new(), expected: None, action };
+        store.change_versions(key.clone(), name.clone(), request).await.expect("it exists")
+    };
+    publish("p-1.0.zip").await;
+    publish("p-1.0.zip").await;
+    publish("p-1.0.tar.gz").await;
+    store.set_restrictions(key.clone(), name.clone(), OriginRestrictions::IMPORTED).await.expect("it exists");
+    change(VersionsAction::SetStatus(VersionStatus::Unlisted)).await;
+    change(VersionsAction::SetStatus(VersionStatus::Unlisted)).await;
+    change(VersionsAction::Delete).await;
+
+    let mut seen = Vec::new();
+    while let Ok(VersionChange { operation, status, assets_added, assets_removed, status_changed, .. }) =
+        changes.try_recv()
+    {
+        seen.push((operation.as_str(), status.as_str(), assets_added, assets_removed, status_changed));
+    }
+    assert_eq!(
+        seen,
+        [
+            ("Created", "Published", 1, 0, true),
+            ("Updated", "Published", 1, 0, false),
+            ("Updated", "Unlisted", 0, 0, true),
+            ("Deleted", "Deleted", 0, 2, true),
+        ]
+    );
+}
