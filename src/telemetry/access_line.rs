@@ -141,8 +141,9 @@ fn address(line: &mut Vec<u8>, before: &[u8], address: IpAddr) {
 }
 
 fn text(line: &mut Vec<u8>, text: &str) {
-    // Nearly all text needs no escapes.
-    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+    // Nearly all text needs no escapes. One pass without branches.
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
         line.push(b'"');
         line.extend_from_slice(text.as_bytes());
         return line.push(b'"');

@@ -43,10 +43,12 @@ pub(super) enum GiveWay {
 struct PhaseState {
     phase: AtomicU8,
     opened: Instant,
-    /// When the connection became idle or began to receive, in milliseconds since it was opened.
+    /// When the connection became idle, or began to wait for the rest of headers, in milliseconds since it was opened.
     since: AtomicU64,
     /// Bytes of headers that are not complete.
     headers: AtomicUsize,
+    /// How many of them count in `memory`: none, until the rest has to be waited for.
+    counted: AtomicUsize,
     memory: Arc<HeaderMemory>,
     /// Whether bytes of a response wait for the client to take them.
     unsent: AtomicBool,
@@ -109,6 +111,7 @@ impl ConnectionPhase {
             opened: Instant::now(),
             since: AtomicU64::new(0),
             headers: AtomicUsize::new(0),
+            counted: AtomicUsize::new(0),
             memory,
             unsent: AtomicBool::new(false),
             sent: AtomicWaker::new(),
@@ -125,24 +128,33 @@ impl ConnectionPhase {
         }
     }
 
-    /// When the connection became idle or began to receive.
+    /// When the connection became idle, or began to wait for the rest of headers.
     pub(super) fn since(&self) -> Instant {
         self.0.opened + Duration::from_millis(self.0.since.load(Ordering::Relaxed))
     }
 
-    /// Bytes have come.
+    /// Bytes have come. Most headers come complete, so they neither count nor have a time yet.
     pub(super) fn received(&self, bytes: usize) {
         let state = &self.0;
         match self.get() {
             Phase::Idle => {
-                state.set_since_now();
+                state.headers.store(bytes, Ordering::Relaxed);
                 state.phase.store(RECEIVING, Ordering::Relaxed);
             }
-            Phase::Receiving => {}
-            Phase::Responding => return,
+            Phase::Receiving => state.headers.store(self.header_bytes() + bytes, Ordering::Relaxed),
+            Phase::Responding => {}
         }
-        state.headers.fetch_add(bytes, Ordering::Relaxed);
-        state.memory.add(bytes);
+    }
+
+    /// The rest of the headers has to be waited for.
+    pub(super) fn await_headers(&self) {
+        let (state, headers) = (&self.0, self.header_bytes());
+        let counted = state.counted.load(Ordering::Relaxed);
+        if counted == 0 {
+            state.set_since_now();
+        }
+        state.counted.store(headers, Ordering::Relaxed);
+        state.memory.add(headers - counted);
     }
 
     /// Bytes of headers that are not complete.
@@ -164,10 +176,11 @@ impl ConnectionPhase {
 
     /// The client has taken everything, as far as the system's buffer goes.
     pub(super) fn sent(&self) {
-        if self.0.unsent.swap(false, Ordering::AcqRel) {
+        if self.is_stalled() {
             if self.get() == Phase::Idle {
                 self.0.set_since_now();
             }
+            self.0.unsent.store(false, Ordering::Release);
             self.0.sent.wake();
         }
     }
@@ -181,9 +194,10 @@ impl ConnectionPhase {
         self.get() == Phase::Idle && !self.is_stalled() && self.0.give_way.load(Ordering::Relaxed) == STAY
     }
 
-    /// Whether it has begun to send headers, and may go on.
+    /// Whether the rest of its headers is waited for, and may come.
     pub(super) fn is_receiving(&self) -> bool {
-        self.get() == Phase::Receiving && self.0.give_way.load(Ordering::Relaxed) != AT_ONCE
+        let is_awaited = self.0.counted.load(Ordering::Relaxed) > 0;
+        is_awaited && self.get() == Phase::Receiving && self.0.give_way.load(Ordering::Relaxed) != AT_ONCE
     }
 
     /// Tells the connection to end.
@@ -215,7 +229,11 @@ impl PhaseState {
     }
 
     fn release_headers(&self) {
-        self.memory.release(self.headers.swap(0, Ordering::Relaxed));
+        let counted = self.counted.load(Ordering::Relaxed);
+        if counted > 0 {
+            self.counted.store(0, Ordering::Relaxed);
+            self.memory.release(counted);
+        }
     }
 }
 
@@ -245,7 +263,10 @@ impl Responding {
 impl Drop for Responding {
     fn drop(&mut self) {
         let state = &self.0.0;
-        state.set_since_now();
+        // Otherwise the idle time begins when the client has taken everything.
+        if !self.0.is_stalled() {
+            state.set_since_now();
+        }
         state.phase.store(IDLE, Ordering::Relaxed);
     }
 }

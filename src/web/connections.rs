@@ -251,6 +251,7 @@ mod tests {
         let seats = seats(&connections, GREEDY, 4);
         for seat in &seats {
             seat.phase.received(300);
+            seat.phase.await_headers();
             tokio::time::advance(std::time::Duration::from_secs(1)).await;
         }
         connections.headers_exceeded().await;
@@ -259,8 +260,10 @@ mod tests {
         drop(seats);
         assert_eq!(connections.headers.excess(), 0);
         let seats = self::seats(&connections, GREEDY, 4);
+        seats.iter().for_each(|seat| seat.phase.received(300));
+        assert_eq!(connections.headers.excess(), 0, "they may be complete");
         for seat in &seats {
-            seat.phase.received(300);
+            seat.phase.await_headers();
             drop(seat.phase.respond());
         }
         connections.close_oldest_headers();

@@ -88,11 +88,11 @@ impl RequestContext {
 
 /// Takes the credentials out of the headers. Only uploads look at them, and at `Authorization` alone.
 fn take_credentials(headers: &mut HeaderMap) -> HeaderMap {
-    const SECRET: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
+    static SECRET: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
     let mut credentials = HeaderMap::new();
     if headers.keys().any(|name| SECRET.contains(name)) {
         credentials.extend(headers.get_all(AUTHORIZATION).iter().map(|value| (AUTHORIZATION, value.clone())));
-        for name in SECRET.into_iter().filter(|_| !sabotaged("credential-stripping")) {
+        for name in SECRET.iter().filter(|_| !sabotaged("credential-stripping")) {
             headers.remove(name);
         }
     }

@@ -91,7 +91,11 @@ fn needs_body(context: &RequestContext) -> impl FnOnce(Sha256) -> bool + Send + 
 fn disposition(file: &FileName) -> HeaderValue {
     let mut disposition = String::with_capacity(23 + file.as_str().len());
     disposition.push_str("attachment; filename=\"");
-    disposition.extend(file.as_str().split(|c: char| !c.is_ascii_graphic()));
+    if file.as_str().bytes().all(|byte| byte.is_ascii_graphic()) {
+        disposition.push_str(file.as_str());
+    } else {
+        disposition.extend(file.as_str().split(|c: char| !c.is_ascii_graphic()));
+    }
     disposition.push('"');
     HeaderValue::from_maybe_shared(Bytes::from(disposition)).unwrap_or(HeaderValue::from_static("attachment"))
 }

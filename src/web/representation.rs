@@ -4,7 +4,6 @@
 //! Its key is the digest of the visible content with format and content coding: a digest covers the project's name
 //! and all of its files, so equal keys have equal bytes whatever repository they come from.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::{Arc, LazyLock};
 
@@ -161,8 +160,8 @@ impl Representation {
         self
     }
 
-    fn with_etag(self, etag: String) -> Self {
-        let etag = HeaderValue::from_maybe_shared(Bytes::from(etag)).expect("an entity tag is printable");
+    fn with_etag(self, etag: impl Into<Vec<u8>>) -> Self {
+        let etag = HeaderValue::from_maybe_shared(Bytes::from(etag.into())).expect("an entity tag is printable");
         self.with(ETAG, etag)
     }
 
@@ -174,16 +173,18 @@ impl Representation {
         served: Option<Served>,
         body: impl FnOnce(Selection) -> Result<ResponseBody, Problem>,
     ) -> Result<Response, Problem> {
-        let precondition = match (self.headers.get(ETAG), self.length) {
-            (Some(etag), Some(length)) if is_conditional(&context.headers) => {
-                decide(&context.method, &context.headers, etag, self.has_ranges.then_some(length))
-            }
-            _ => Precondition::Send(Selection::Whole),
+        let conditional = self.length.filter(|_| is_conditional(&context.headers));
+        let precondition = match conditional.and_then(|length| Some((self.headers.get(ETAG)?, length))) {
+            Some((etag, length)) => decide(&context.method, &context.headers, etag, self.has_ranges.then_some(length)),
+            None => Precondition::Send(Selection::Whole),
         };
         let mut response = Response::new(ResponseBody::empty());
         *response.headers_mut() = self.headers;
-        if let Some(served) = served {
-            response.headers_mut().insert(CACHE_STATUS, cache_status(served));
+        if let Some(status) = served.map(cache_status)
+            // Most headers say it already.
+            && response.headers().get(CACHE_STATUS) != Some(&status)
+        {
+            response.headers_mut().insert(CACHE_STATUS, status);
         }
         match precondition {
             Precondition::NotModified => {
@@ -218,9 +219,11 @@ fn select(response: &mut Response, selection: Selection, length: u64) -> Result<
     Ok(())
 }
 
-fn quoted(sha256: Sha256) -> String {
-    let mut etag = String::with_capacity(66);
-    let _ = write!(etag, "\"{sha256}\"");
+fn quoted(sha256: Sha256) -> Vec<u8> {
+    let mut etag = Vec::with_capacity(66);
+    etag.push(b'"');
+    etag.extend_from_slice(&sha256.text());
+    etag.push(b'"');
     etag
 }
 

@@ -45,24 +45,28 @@ impl<S> TimeoutStream<S> {
     /// Called when there is nothing to read: fails if the client has taken too long.
     fn wait(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let Timeouts { idle, header, .. } = self.timeouts;
-        let (deadline, overdue) = match self.phase.get() {
+        let limit = match self.phase.get() {
             Phase::Idle if !self.phase.is_stalled() => {
-                (self.phase.since() + idle, Some("the connection was idle for too long"))
+                Some((self.phase.since() + idle, "the connection was idle for too long"))
             }
-            Phase::Receiving => (self.phase.since() + header, Some("the headers of a request took too long")),
+            Phase::Receiving => {
+                self.phase.await_headers();
+                Some((self.phase.since() + header, "the headers of a request took too long"))
+            }
             // Nothing is overdue, but the end of a response is noticed by the timer alone.
-            _ => (Instant::now() + idle, None),
+            _ => None,
         };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if timer.deadline() > deadline {
-            timer.as_mut().reset(deadline);
+        let deadline = || limit.map_or_else(|| Instant::now() + idle, |(deadline, _)| deadline);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline())));
+        if limit.is_some_and(|(deadline, _)| timer.deadline() > deadline) {
+            timer.as_mut().reset(deadline());
         }
         while timer.as_mut().poll(context).is_ready() {
-            match overdue {
-                Some(reason) if deadline <= Instant::now() => {
+            match limit {
+                Some((deadline, reason)) if deadline <= Instant::now() => {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, reason));
                 }
-                _ => timer.as_mut().reset(deadline),
+                _ => timer.as_mut().reset(deadline()),
             }
         }
         Ok(())

@@ -23,6 +23,14 @@ impl Sha256 {
     pub fn of(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
     }
+
+    /// The lower-case hexadecimal text, in ASCII.
+    pub fn text(&self) -> [u8; 64] {
+        let mut text = [0; 64];
+        let encoded = hex::encode_to_slice(self.0, &mut text);
+        debug_assert!(encoded.is_ok(), "a digest has half as many bytes as its text");
+        text
+    }
 }
 
 impl FromStr for Sha256 {
@@ -37,9 +45,7 @@ impl FromStr for Sha256 {
 
 impl fmt::Display for Sha256 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; 64];
-        hex::encode_to_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
-        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        f.write_str(std::str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -125,7 +131,7 @@ impl Hashes {
 
     /// The hexadecimal text for an algorithm's name.
     pub fn get(&self, algorithm: &str) -> Option<&str> {
-        self.iter().find(|(name, _)| *name == algorithm).map(|(_, value)| value)
+        self.0.split('&').find_map(|pair| pair.strip_prefix(algorithm)?.strip_prefix('='))
     }
 
     /// The SHA-256, if the index gave one.
