@@ -202,7 +202,7 @@ mod tests {
         for wrong in ["", "60", "ten", "-1s", "1 parsec", "101y", "584542046090y"] {
             assert!(wrong.parse::<HumanDuration>().is_err(), "{wrong:?}");
         }
-        let _ = std::time::Instant::now() + "100y".parse::<HumanDuration>().expect("a century").get();
+        let _ = tokio::time::Instant::now() + "100y".parse::<HumanDuration>().expect("a century").get();
     }
 
     #[test]
