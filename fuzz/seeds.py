@@ -78,6 +78,50 @@ def html(body):
     return f"<!DOCTYPE html><html><head><meta name='pypi:repository-version' content='1.1'></head><body>{body}</body></html>".encode()
 
 
+CONFIGURATION = b"""listen = ["127.0.0.1:8080", "[::1]:8080"]
+ops_listen = "127.0.0.1:9090"
+[aws]
+region = "eu-central-1"
+external_id = "e"
+token_lifetime = "1h"
+[[route]]
+name = "main"
+domain = "acme"
+domain_owner = "111122223333"
+repository = "python"
+endpoint = "https://repository.invalid/pypi/python/"
+default = true
+upload = "token"
+publish_role_arn = "arn:aws:iam::111122223333:role/publish"
+[[publisher]]
+name = "ci"
+token_sha256 = "%s"
+projects = ["acme-*"]
+routes = ["main"]
+[cache]
+max_size = "50GiB"
+fresh_for = "1h 30s"
+[server]
+public_url = "https://packages.invalid/"
+allowed_hosts = ["*.acme.internal", "private"]
+trusted_proxies = ["10.0.0.0/8"]
+memory = "1GiB"
+[upstream]
+proxy = "http://u:p@proxy.internal:3128"
+redirect_hosts = ["*.example.org"]
+request_rate = 350
+retry_ratio = 0.1
+[upload]
+max_fields = 2000
+stall_timeout = "250ms"
+""" % DIGEST.encode()
+FILE = {"name": "a_b-1.0.tar.gz", "version": "1.0", "hashes": [["sha256", DIGEST]], "size": 1, "yanked": {"Because": "x"}, "core_metadata": "Available"}
+
+
+def record(kind, document):
+    return bytes([kind]) + json.dumps(document).encode()
+
+
 LINK = f"<a href='1.0/a_b-1.0.tar.gz#sha256={DIGEST}' data-requires-python='&gt;=3.8' data-yanked='x&amp;y' data-core-metadata='sha256={DIGEST}'>a_b-1.0.tar.gz</a><br>"
 
 SEEDS = {
@@ -86,6 +130,10 @@ SEEDS = {
         "/simple/a-b/1.0/a_b-1.0-py3-none-any.whl.metadata", "/pypi/other/simple/a-b/", "/pypi/a-b/json",
         "/pypi/a-b/1.0/json", "/pypi/main/a-b/1.0%2Bx/json", "/legacy/", "/+simple/a//b/", "/simple/%2e%2e/x", "//evil/simple/A/",
     )],
+    "configuration": lambda: [
+        b"\x04" + CONFIGURATION, b"\x00\"http://u:$@proxy.internal:3128\"\n" + CONFIGURATION, b"\x00\"socks5://u:$@h\"\n",
+        b"\x00[\"$\"]\n", b"\x01{ a = \"$\" }\n", b"\x02\"$\"\ndomain = 7\n", b"\x03\"$\"\n[[route]]\ndomain = \"acme\"\nrepository = \"r1\"\n",
+    ],
     "fields": lambda: [form_fields() + wheel(), form_fields("sdist", "a_b-1.0.tar.gz") + gzip.compress(tar(), mtime=0)],
     "form": lambda: [
         form(), form(end="\r\n--b--\r\n"), form(end=""), form(start="\r\n"),
@@ -100,6 +148,16 @@ SEEDS = {
     "names": lambda: [b"A_b.C\n1.0+x!\na_b-1.0-py3-none-any.whl", b"cffi\n1.0.2.post2\ncffi-1.0.2-2.tar.gz", "ä\n \n x%".encode()],
     "page_html": lambda: [html(LINK), html(LINK + "<a href='//h/x'>x</a>"), html("<base href='/y/'>" + LINK), html("<!-- " + LINK)],
     "page_json": lambda: [page(), page(extra={"a": [1, 2.5, None]}), page(**{"project-status": {"status": "quarantined"}}), page(files=[])],
+    "records": lambda: [
+        b"\x00wheelport record 1 pages " + DIGEST.encode() + b" " + b"0" * 16 + b"\npayload",
+        record(1, {"fetched": 1, "document": {"name": "a-b", "api_version": [1, 1], "versions": ["1.0"], "files": [FILE]}}), record(2, {"fetched": 1, "document": {"projects": ["a-b"]}}),
+        record(3, {"repository": "acme_python-5c2f1e2a", "project": "a-b", "entries": [{"published": 1, "file": FILE}]}),
+    ],
+    "replies": lambda: [
+        b"https://s3.eu-central-1.amazonaws.com/x?y=z#f\n7\n\nUser: arn:aws:sts::111122223333:assumed-role/x is not authorized",
+        b"../../simple/a-b/1.0/x.whl\nWed, 21 Oct 2026 07:28:05 GMT\nWed, 21 Oct 2026 07:28:00 GMT\nBasic YXdzOmE= <token>AKIAIOSFODNN7EXAMPLE</token>",
+        b"//user:p@h:1/\n18446744073709551616\n\n", b"http://acme-111122223333.d.codeartifact.eu-central-1.amazonaws.com/\n\n\n",
+    ],
     "sdist": lambda: [
         b"\x00" + gzip.compress(tar(), mtime=0), b"\x01" + tar(), b"\x01" + tar(tarfile.GNU_FORMAT, "./a_b-1.0/PKG-INFO"),
         b"\x01" + tar(tarfile.GNU_FORMAT, "x" * 120 + "/PKG-INFO"), b"\x01" + tar(name="é" * 80 + "/PKG-INFO"), b"\x02" + zip_sdist(),

@@ -1,16 +1,26 @@
 //! What each fuzz target does with its bytes, and what must hold afterwards whatever they are. A panic is a finding.
 
 mod archives;
+mod configuration;
+mod control;
 mod form;
 mod names;
 mod pages;
+mod records;
+mod token;
+mod upstream;
 mod web;
 
 pub use archives::{sdist, wheel};
+pub use configuration::configuration;
 pub use form::{fields, form};
 pub use names::names;
 pub use pages::{page_html, page_json};
+pub use records::records;
+pub use upstream::replies;
 pub use web::{address, headers};
+
+use records as cache;
 
 /// The part before the first separator and the rest, which may be empty.
 fn split(bytes: &[u8], separator: u8) -> (&[u8], &[u8]) {
@@ -23,6 +33,8 @@ fn split(bytes: &[u8], separator: u8) -> (&[u8], &[u8]) {
 /// What the files of `web` name of other rooms.
 #[allow(dead_code, reason = "named there, not used here")]
 mod flow {
+    use wheelport_runtime::{HumanDuration, Size};
+
     #[derive(Clone, Copy)]
     pub(crate) enum Served {
         Hit,
@@ -31,6 +43,15 @@ mod flow {
         Miss,
         Collapsed,
         Bypass,
+    }
+
+    /// The `[upload]` table.
+    #[derive(Debug, Clone, Default, serde::Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    pub(crate) struct UploadSettings {
+        max_file_size: Size,
+        max_fields: usize,
+        stall_timeout: HumanDuration,
     }
 }
 

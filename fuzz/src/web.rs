@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, HOST, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, IF_RANGE, ORIGIN,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, IF_RANGE, ORIGIN,
 };
 use http::{Method, header};
 use url::Url;
@@ -25,16 +25,38 @@ mod headers;
 mod memo;
 #[path = "../../src/web/negotiate.rs"]
 mod negotiate;
+#[path = "../../src/web/publishers.rs"]
+mod publishers;
 #[path = "../../src/web/refusal.rs"]
 mod refusal;
 
 use address::{Address, RouteId, RouteNames};
 use conditional::{Precondition, Selection};
-use guard::{Cidr, HostPolicy};
+pub(crate) use guard::Cidr;
+use guard::HostPolicy;
 use negotiate::Negotiated;
+
+pub(crate) use guard::{HostPattern, UploadPolicy};
+pub(crate) use publishers::{PublisherTable, Publishers};
 
 use crate::names::safe;
 use crate::split;
+
+/// What the configuration names of `web` besides: the digest of a secret that a file holds.
+#[derive(Debug, Clone)]
+pub(crate) struct SecretDigest;
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OperatorSecrets {
+    pub(crate) operations: Option<SecretDigest>,
+    pub(crate) metrics: Option<SecretDigest>,
+}
+
+impl SecretDigest {
+    pub(crate) fn of(text: &str) -> Option<Self> {
+        (!text.trim().is_empty()).then_some(Self)
+    }
+}
 
 /// A path as it stands in the request line. Where it leads is on this server, and the proper spelling of an address
 /// has no other.
@@ -63,10 +85,12 @@ pub fn address(bytes: &[u8]) {
     }
 }
 
-/// Lines for `Accept`, `Accept-Encoding`, `Range`, `If-None-Match`, `If-Range`, `Host`, `Origin`, `X-Forwarded-For`.
+/// Lines for `Accept`, `Accept-Encoding`, `Range`, `If-None-Match`, `If-Range`, `Host`, `Origin`, `X-Forwarded-For`,
+/// `Authorization`.
 pub fn headers(bytes: &[u8]) {
     let forwarded = HeaderName::from_static("x-forwarded-for");
-    let names = [ACCEPT, ACCEPT_ENCODING, header::RANGE, IF_NONE_MATCH, IF_RANGE, HOST, ORIGIN, forwarded];
+    let names =
+        [ACCEPT, ACCEPT_ENCODING, header::RANGE, IF_NONE_MATCH, IF_RANGE, HOST, ORIGIN, forwarded, AUTHORIZATION];
     let (mut headers, mut rest) = (HeaderMap::new(), bytes);
     for name in names {
         let (line, more) = split(rest, b'\n');
@@ -78,6 +102,7 @@ pub fn headers(bytes: &[u8]) {
     let negotiated = Negotiated::of(&headers).ok();
     assert_eq!(negotiated, Negotiated::of(&headers).ok(), "the same headers mean the same twice");
     decide(&headers);
+    let _ = publishers::presented_token(&headers);
     let policy = HostPolicy::new(Vec::new(), None, &[]);
     if let Ok(host) = policy.check(&headers, None) {
         printable(host.authority());

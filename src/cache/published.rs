@@ -16,13 +16,15 @@ use serde::{Deserialize, Serialize};
 use super::disk::Disk;
 use super::key::{PageKey, RepositoryId};
 use super::layout::PUBLISHED;
-use wheelport_index::{File, Page, ProjectName};
+use wheelport_index::{File, Page, ProjectName, Sha256};
 use wheelport_runtime::Clock;
 
 /// How long a published file is shown although upstream does not list it. CodeArtifact usually takes a second.
 const LIFE: Duration = Duration::from_hours(1);
 /// How long a file is still shown after upstream listed it: of several replicas of an index, some may be late.
 const SETTLED_AFTER: Duration = Duration::from_secs(30);
+/// No file system takes a longer name, in bytes.
+const LONGEST_NAME: usize = 255;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct PublishedFile {
@@ -96,6 +98,18 @@ impl Published {
         self.lock().complete(key, page);
     }
 
+    /// Whether files can be forgotten once a page of upstream that lists these files is on disk.
+    pub fn has_settled(&self, key: &PageKey, listed: &[File]) -> bool {
+        let locked = self.lock();
+        let files = locked.files.get(key);
+        files.is_some_and(|files| files.iter().any(|published| locked.is_settled(published, listed)))
+    }
+
+    /// Forgets files that upstream lists, on a page that is on disk. Blocking.
+    pub fn forget_settled(&self, key: &PageKey, listed: &[File]) {
+        self.lock().forget(key, |locked, published| locked.is_settled(published, listed));
+    }
+
     fn lock(&self) -> LockedFiles<'_> {
         LockedFiles { published: self, files: self.files.lock() }
     }
@@ -104,27 +118,32 @@ impl Published {
 impl LockedFiles<'_> {
     fn complete(&mut self, key: &PageKey, page: &mut Page) {
         self.expire(key);
-        let Some(list) = self.files.get_mut(key) else { return };
-        let now = self.published.clock.unix_seconds();
-        let before = list.len();
+        let Some(list) = self.files.get(key) else { return };
         let index = page.index();
-        list.retain(|published| {
-            let listed = index.contains_key(&published.file.name);
-            if !listed {
-                page.files.push(published.file.clone());
-            }
-            !listed || now.saturating_sub(published.published) < SETTLED_AFTER.as_secs()
-        });
-        if list.len() != before {
-            self.update_record(key);
-        }
+        let missing = list.iter().map(|published| &published.file).filter(|file| !index.contains_key(&file.name));
+        let missing: Vec<_> = missing.cloned().collect();
+        page.files.extend(missing);
+    }
+
+    fn is_settled(&self, published: &PublishedFile, listed: &[File]) -> bool {
+        self.age(published) >= SETTLED_AFTER && listed.iter().any(|file| file.name == published.file.name)
+    }
+
+    fn age(&self, published: &PublishedFile) -> Duration {
+        Duration::from_secs(self.published.clock.unix_seconds().saturating_sub(published.published))
     }
 
     fn expire(&mut self, key: &PageKey) {
-        let Some(list) = self.files.get_mut(key) else { return };
-        let (now, before) = (self.published.clock.unix_seconds(), list.len());
-        list.retain(|published| now.saturating_sub(published.published) < LIFE.as_secs());
-        if list.len() != before {
+        self.forget(key, |locked, published| locked.age(published) >= LIFE);
+    }
+
+    fn forget(&mut self, key: &PageKey, is_over: impl Fn(&Self, &PublishedFile) -> bool) {
+        let Some(mut list) = self.files.remove(key) else { return };
+        let before = list.len();
+        list.retain(|published| !is_over(self, published));
+        let is_changed = list.len() != before;
+        self.files.insert(key.clone(), list);
+        if is_changed {
             self.update_record(key);
         }
     }
@@ -156,7 +175,11 @@ impl LockedFiles<'_> {
 
 fn path(key: &PageKey) -> PathBuf {
     // One flat directory: neither part contains a slash, and a project name contains no `~`.
-    PathBuf::from(PUBLISHED).join(format!("{}~{}", key.repository.as_str(), key.project))
+    let (repository, project) = (key.repository.as_str(), key.project.as_str());
+    let name = format!("{repository}~{project}");
+    let is_short = name.len() <= LONGEST_NAME;
+    let name = if is_short { name } else { format!("{repository}~~{}", Sha256::of(project.as_bytes())) };
+    PathBuf::from(PUBLISHED).join(name)
 }
 
 #[cfg(test)]
@@ -190,7 +213,9 @@ mod tests {
     fn completed(published: &Published, listed: &[&str]) -> Result<Vec<String>, Box<dyn std::error::Error>> {
         let mut page = Page::empty(ProjectName::parse("a")?);
         page.files = listed.iter().map(|name| file(name)).collect::<Result<_, _>>()?;
+        let upstream = page.files.clone();
         published.complete(&key()?, &mut page);
+        published.forget_settled(&key()?, &upstream);
         Ok(page.files.into_iter().map(|file| file.name.to_string()).collect())
     }
 
@@ -213,6 +238,23 @@ mod tests {
         assert_eq!(completed(&published, &["a-1.0.tar.gz"])?, ["a-1.0.tar.gz"]);
         assert_eq!(completed(&published, &[])?.len(), 0, "upstream has the last word");
         assert!(!open()?.has(&key()?));
+        Ok(())
+    }
+
+    #[test]
+    fn the_longest_names_are_remembered() -> Outcome {
+        let root = tempfile::tempdir()?;
+        let clock = Clock::system();
+        let open = || {
+            let disk = Disk::open(root.path(), 1 << 20, clock.clone())?;
+            Ok::<_, io::Error>(Published::open(disk, clock.clone()))
+        };
+        let repository = RepositoryId::new(&[&"r".repeat(300)]);
+        for project in ["a".repeat(255), "b".repeat(254)] {
+            let key = PageKey { repository: repository.clone(), project: ProjectName::parse(&project)? };
+            open()?.add(&key, file("a-1.0.tar.gz")?)?;
+            assert!(open()?.has(&key));
+        }
         Ok(())
     }
 

@@ -230,10 +230,13 @@ impl IndexCache<PageSource> {
     }
 
     /// Persists upstream's page, unless the copy on disk is the same and young. Blocking. Its first files are those
-    /// that upstream lists; the others were published here.
+    /// that upstream lists; the others were published here, and are forgotten only when upstream's list with them is
+    /// on disk: the copy there may be from before.
     fn persist(&self, key: &PageKey, page: &Page, listed: usize, is_unchanged: bool) {
-        let (persisted, path) = (&self.source().persisted, page_path(key));
-        if is_unchanged && persisted.age(&path).is_some_and(|age| age < PERSIST_AGAIN) {
+        let (PageSource { persisted, published, .. }, path) = (self.source(), page_path(key));
+        let by_upstream = &page.files[..listed.min(page.files.len())];
+        let has_settled = published.has_settled(key, by_upstream);
+        if is_unchanged && !has_settled && persisted.age(&path).is_some_and(|age| age < PERSIST_AGAIN) {
             return;
         }
         // Copied only then: a page may be large.
@@ -242,8 +245,9 @@ impl IndexCache<PageSource> {
             page.files.truncate(listed);
             page
         });
-        if let Err(error) = persisted.persist(&path, with_additions.as_ref().unwrap_or(page)) {
-            tracing::warn!(project = %key.project, %error, "a page could not be persisted");
+        match persisted.persist(&path, with_additions.as_ref().unwrap_or(page)) {
+            Ok(()) => published.forget_settled(key, by_upstream),
+            Err(error) => tracing::warn!(project = %key.project, %error, "a page could not be persisted"),
         }
     }
 

@@ -47,6 +47,9 @@ pub(super) struct Admission {
     state: Mutex<AdmissionState>,
 }
 
+/// One address has no more ports for connections to another.
+const MOST_IN_FLIGHT: usize = 1 << 16;
+
 #[derive(Debug)]
 struct AdmissionState {
     backoff: Backoff,
@@ -56,7 +59,7 @@ struct AdmissionState {
 
 impl Admission {
     pub(super) fn new(settings: &ClientSettings, rate: Arc<RateLimiter>) -> Self {
-        let all = settings.max_in_flight.max(2);
+        let all = settings.max_in_flight.clamp(2, MOST_IN_FLIGHT);
         // A quarter is reserved for pages, because files can hold their permits for minutes, and a quarter of the rest
         // for small files. No client holds all of either.
         let files = (all * 3 / 4).max(1);
@@ -197,6 +200,15 @@ mod tests {
 
     fn client(number: u8) -> Priority {
         Priority::client([10, 0, 0, number].into())
+    }
+
+    #[tokio::test]
+    async fn any_number_of_requests_may_be_configured() {
+        for max_in_flight in [0, 1, usize::MAX] {
+            let admission = admission(&ClientSettings { max_in_flight, ..ClientSettings::default() });
+            let permit = client(1).serve(admission.permit(RequestClass::LargeFile, Instant::now() + SECOND));
+            assert!(permit.await.is_ok(), "{max_in_flight}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,6 +10,8 @@ use super::error::Unavailability;
 
 /// The longest `Retry-After` that is honoured.
 pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// A longer `Retry-After` means as much as this one, which can be added to any moment.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
 /// The base of the exponential pauses after a 5xx.
 const SERVER_BASE: Duration = Duration::from_millis(200);
 /// The retries after a 5xx.
@@ -108,15 +110,17 @@ fn is_transient(status: StatusCode) -> bool {
 }
 
 /// The time in `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date that is compared with the response's own
-/// `Date`, so that no clock of ours is involved. Not capped.
+/// `Date`, so that no clock of ours is involved. A day at most.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let until = httpdate::parse_http_date(text).ok()?;
-    let now: SystemTime = httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()?;
-    Some(until.duration_since(now).unwrap_or_default())
+    let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        text.parse().map_or(LONGEST_RETRY_AFTER, Duration::from_secs)
+    } else {
+        let until = httpdate::parse_http_date(text).ok()?;
+        let now: SystemTime = httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()?;
+        until.duration_since(now).unwrap_or_default()
+    };
+    Some(wait.min(LONGEST_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -169,6 +173,9 @@ mod tests {
         let until = (header::RETRY_AFTER, "Wed, 21 Oct 2026 07:28:05 GMT");
         assert_eq!(retry_after(&headers(&[date, until.clone()])), Some(Duration::from_secs(5)));
         assert_eq!(retry_after(&headers(&[until])), None);
+        for absurd in ["86401", "18446744073709551615", "99999999999999999999999"] {
+            assert_eq!(retry_after(&headers(&[(header::RETRY_AFTER, absurd)])), Some(LONGEST_RETRY_AFTER));
+        }
         assert_eq!(retry_after(&headers(&[(header::RETRY_AFTER, "soon")])), None);
         assert_eq!(retry_after(&headers(&[])), None);
     }

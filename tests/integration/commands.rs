@@ -24,6 +24,7 @@ fn bad_arguments_and_configuration_are_exit_code_2_with_a_remedy() {
         "[[route]]\nname = \"a\"\ndomain = \"acme\"\nrepository = \"r1\"\ndefault = true\n\
          [[route]]\nname = \"b\"\ndomain = \"acme\"\nrepository = \"r2\"\ndefault = true\n",
     );
+    let endless = file("endless.toml", "[server]\nidle_timeout = \"584542046090y\"\n");
     for (arguments, part) in [
         (vec![], "Usage"),
         (vec!["serve"], "wheelport demo"),
@@ -35,6 +36,7 @@ fn bad_arguments_and_configuration_are_exit_code_2_with_a_remedy() {
         (vec!["serve", "--config", &typo], "max_siz"),
         (vec!["serve", "--config", &typo], "line 3"),
         (vec!["serve", "--config", &two], "more than one"),
+        (vec!["serve", "--config", &endless], "a century at most"),
         (vec!["serve", "--domain", "acme", "--repository", "r1", "--cache-max-size", "1MiB"], "64MiB"),
         (vec!["serve", "--log", "nonsense=="], "nonsense=="),
         (vec!["cache", "stats"], "--cache-dir"),

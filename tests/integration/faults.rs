@@ -12,7 +12,8 @@ use wheelport_runtime::HumanDuration;
 
 use crate::support::client::{JSON, Response, until};
 use crate::support::proxy::{Builder, ENDPOINT, MINT, PACKAGES, Proxy, control_plane, refusal};
-use crate::support::scripted::{Gate, Reply};
+use crate::support::scripted::{Gate, Reply, Scripted};
+use crate::support::tls;
 use crate::support::wheels::{PAGE, Sample, document, html, list, page, publish};
 
 const HERE: &str = "/simple/a-b/";
@@ -37,9 +38,11 @@ fn faults() -> Vec<(&'static str, Reply)> {
         ("502", Reply::status(502)),
         ("503", Reply::status(503)),
         ("503 with a long wish", Reply::status(503).header("retry-after", "3600")),
+        ("503 with an absurd wish", Reply::status(503).header("retry-after", u64::MAX.to_string())),
         ("504", Reply::status(504)),
         ("429", Reply::status(429)),
         ("429 with a wish", Reply::status(429).header("retry-after", "60")),
+        ("429 with an absurd wish", Reply::status(429).header("retry-after", u64::MAX.to_string())),
         ("401 to every token", Reply::status(401)),
         ("400", Reply::status(400)),
         ("418", Reply::status(418)),
@@ -193,6 +196,70 @@ async fn an_unreachable_upstream_is_503() {
         (attempts().await == before).then_some(())
     };
     until("it to be left alone", left_alone).await;
+}
+
+#[tokio::test]
+async fn whatever_keeps_a_connection_from_working_it_is_503() {
+    let (plain, behind_tls) = (Scripted::start().await, Scripted::start_tls(tls::GOOD).await);
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let silent_at = silent.local_addr().expect("an address");
+    let cases = [
+        ("a name that does not exist", "http://index.invalid/pypi/r/".to_owned()),
+        // Reserved for documents: nothing is there.
+        ("an address without a machine", "http://192.0.2.1/pypi/r/".to_owned()),
+        ("a port that says nothing", format!("http://{silent_at}/pypi/r/")),
+        ("TLS with a port that says nothing", format!("https://{silent_at}/pypi/r/")),
+        ("TLS with a port that speaks plainly", format!("https://{}/pypi/r/", plain.address())),
+        ("plain words to a port that speaks TLS", format!("http://{}/pypi/r/", behind_tls.address())),
+        ("a certificate that nobody vouches for", behind_tls.url("/pypi/r/")),
+    ];
+    join_all(cases.map(async |(what, endpoint)| {
+        let (proxy, wheel) = (impatient().endpoint(&endpoint).start().await, Sample::wheel());
+        for target in [HERE, &wheel.path(), &format!("{}.metadata", wheel.path()), "/a-b/json"] {
+            let response = proxy.get(target).send().await;
+            says_come_back(what, &response);
+            assert!(!response.text().contains("index.invalid"), "{what}: {response:?}");
+        }
+        assert_eq!(proxy.kept("pages").len(), 0, "{what}");
+    }))
+    .await;
+    assert_eq!(plain.requests().len() + behind_tls.requests().len(), 0, "nothing was sent in the clear");
+}
+
+#[tokio::test]
+async fn what_upstream_says_about_time_makes_no_page_older_or_younger() {
+    for date in ["Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "soon"] {
+        let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+        let dated = ["date", "expires", "last-modified"]
+            .into_iter()
+            .fold(page(&[wheel.entry()]), |reply, name| reply.header(name, date))
+            .header("age", "86400")
+            .header("cache-control", "no-store, max-age=0");
+        proxy.upstream.on(PAGE, dated);
+        proxy.get(HERE).send().await.expect(200);
+        proxy.pass(Duration::from_secs(50)).await;
+        let response = proxy.get(HERE).send().await.expect(200);
+        assert_eq!((response.header("cache-status"), proxy.asked(PAGE)), (Some("wheelport; hit"), 1), "{date}");
+        proxy.pass(Duration::from_secs(20)).await;
+        proxy.get(HERE).send().await.expect(200);
+        proxy.asked_by(PAGE, 2).await;
+    }
+}
+
+#[tokio::test]
+async fn interim_responses_are_not_the_response() {
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel());
+    let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\ncontent-length: 3\r\n\r\n";
+    let listed = json!({"meta": {"api-version": "1.1"}, "name": "a-b", "files": [wheel.entry()]}).to_string();
+    let head = |kind: &str, length: usize| {
+        format!("{interim}HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n")
+    };
+    proxy.upstream.on(PAGE, Reply::raw(head(JSON, listed.len()) + &listed));
+    let file = [head("application/zip", wheel.bytes.len()).as_bytes(), &wheel.bytes].concat();
+    proxy.upstream.on(&wheel.upstream(), Reply::raw(file));
+    assert_eq!(proxy.get(HERE).json().send().await.expect(200).file_names(), [wheel.name.as_str()]);
+    let response = proxy.get(&wheel.path()).send().await.expect(200);
+    assert_eq!((&response.body, response.header("link")), (&wheel.bytes, None));
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! The built program: what it prints, how it exits, and what it leaves behind when it is killed.
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use wheelport_runtime::Clock;
 
-use crate::support::client::{Client, until};
+use crate::support::client::{Client, soon, until};
 use crate::support::forms::{Form, content_type};
 use crate::support::process::{Program, World, ready};
 use crate::support::proxy::{CANARY, MINT, files_below, refusal};
@@ -230,6 +232,38 @@ async fn it_leaves_no_core_and_takes_all_descriptors_it_may_have() {
     assert_eq!(limit("Max core file size"), ["0", "0"]);
     let descriptors = limit("Max open files");
     assert_eq!(descriptors[0], descriptors[1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_file_descriptors_it_serves_who_is_connected_and_recovers() {
+    let (world, wheel) = (World::new().await, Sample::wheel());
+    publish(&world.upstream, &[&wheel]);
+    let program = world.serve(&[]);
+    let client = program.proxy();
+    assert_eq!(client.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
+    let mut connected = TcpStream::connect(client.0).await.expect("loopback works");
+    let used = std::fs::read_dir(format!("/proc/{}/fd", program.id())).expect("a running process").count();
+    let few = Some(used as u64 + 10);
+    let id = i32::try_from(program.id()).ok().and_then(Pid::from_raw);
+    prlimit(id, Resource::Nofile, Rlimit { current: few, maximum: few }).expect("our own child");
+    let mut crowd = Vec::new();
+    for _ in 0..60 {
+        crowd.push(TcpStream::connect(client.0).await.expect("the system accepts them"));
+    }
+    let request = format!("GET /simple/a-b/ HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", client.0);
+    connected.write_all(request.as_bytes()).await.expect("loopback works");
+    let mut response = String::new();
+    soon("the response", connected.read_to_string(&mut response)).await.expect("a response");
+    assert!(response.starts_with("HTTP/1.1 200 OK"), "{response}");
+    drop(crowd);
+    until("a new client to be served", async || {
+        let served = client.get(&wheel.path()).send().await;
+        (served.status == 200 && served.body == wheel.bytes).then_some(())
+    })
+    .await;
+    program.signal(Signal::TERM);
+    let outcome = program.ended();
+    assert!(outcome.code == Some(0) && !outcome.err.contains("panicked"), "{outcome:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

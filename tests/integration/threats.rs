@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::process::{Program, World, ready};
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Proxy, refusal};
 use crate::support::scripted::{Reply, Scripted};
 use crate::support::wheels::{PAGE, Sample, page, publish};
 
@@ -175,6 +175,46 @@ async fn no_header_of_upstream_reaches_a_client() {
         for _ in 0..2 {
             let response = proxy.get(target).send().await;
             assert!(response.headers.iter().all(|(_, value)| value != "leaked"), "{target}: {response:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_error_names_anything_of_the_inside() {
+    let proxy = proxy().await;
+    let message = "User: arn:aws:sts::111122223333:assumed-role/reader/x is not authorized at https://inner.example/";
+    let cases = [
+        ("denied", refusal(403, "AccessDeniedException", message)),
+        ("broken", refusal(500, "InternalServerException", message)),
+        ("strange", refusal(418, "ValidationException", message)),
+        ("missing", refusal(404, "ResourceNotFoundException", message)),
+        ("moved", Reply::redirect(302, "https://inner.example/111122223333/")),
+        ("cut", Reply::raw("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n111122223333")),
+    ];
+    let mut responses = Vec::new();
+    for (name, reply) in cases {
+        proxy.upstream.on(&format!("GET /pypi/r/simple/{name}/"), reply);
+        for path in
+            [format!("/simple/{name}/"), format!("/simple/{name}/1.0/{name}-1.0.tar.gz"), format!("/{name}/json")]
+        {
+            responses.push(proxy.get(&path).send().await);
+        }
+    }
+    let wheel = Sample::wheel().path();
+    responses.push(proxy.get(HERE).header("accept", "image/png").send().await);
+    responses.push(proxy.get(&wheel).header("range", "bytes=99999999-").send().await);
+    responses.push(proxy.get(HERE).header("host", "attacker.example").send().await);
+    responses.push(proxy.client().ask("DELETE", HERE).send().await);
+    responses.push(proxy.client().ask("POST", "/").body("x").send().await);
+    responses.push(proxy.get("/simple/%00/").send().await);
+    let (cache, upstream) = (proxy.dir.path().display().to_string(), proxy.upstream.address().to_string());
+    for response in responses {
+        assert!(response.status >= 400, "{response:?}");
+        let whole = format!("{} {:?} {}", response.reason, response.headers, response.text());
+        for inner in
+            ["111122223333", "arn:", "inner.example", "reader", "eu-central-1", "panicked", ".rs", &cache, &upstream]
+        {
+            assert!(!whole.contains(inner), "{inner}: {whole}");
         }
     }
 }

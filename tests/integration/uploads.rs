@@ -164,11 +164,83 @@ async fn a_published_file_is_served_at_once_although_upstream_lags() {
         (page["files"][1]["upload-time"] == wheel.entry()["upload-time"]).then_some(())
     })
     .await;
-    assert!(proxy.kept("published").is_empty());
+    until("its record to be forgotten", async || proxy.kept("published").is_empty().then_some(())).await;
     assert_eq!(listed(&proxy).await, expected);
     list(&proxy.upstream, &[&old]);
     proxy.pass(Duration::from_secs(100)).await;
     until("the deletion", async || (listed(&proxy).await == [old.name.clone()]).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_published_file_stays_listed_when_another_follows_and_upstream_lags() {
+    let (proxy, old, first, second) =
+        (proxy().await, Sample::wheel_of("0.9", 0), Sample::wheel(), Sample::wheel_of("2.0", 0));
+    list(&proxy.upstream, &[&old]);
+    assert_eq!(listed(&proxy).await.len(), 1);
+    upload(&proxy, &first).await.expect(200);
+    proxy.pass(Duration::from_secs(40)).await;
+    upload(&proxy, &second).await.expect(200);
+    let expected = [&old, &first, &second].map(|sample| sample.name.clone());
+    assert_eq!(listed(&proxy).await, expected);
+    // From the copy on disk, which is from before, and from upstream, which still lags.
+    let proxy = proxy.stop().await.start().await;
+    assert_eq!(listed(&proxy).await, expected);
+    let asked = proxy.asked(PAGE);
+    proxy.pass(Duration::from_secs(121)).await;
+    assert_eq!((listed(&proxy).await.as_slice(), proxy.asked(PAGE)), (expected.as_slice(), asked + 1));
+}
+
+#[tokio::test]
+async fn a_published_file_is_remembered_until_the_page_that_lists_it_is_on_disk() {
+    let (proxy, wheel, old) = (proxy().await, Sample::wheel(), Sample::wheel_of("0.9", 0));
+    list(&proxy.upstream, &[&old]);
+    assert_eq!(listed(&proxy).await.len(), 1);
+    let [copy] = &proxy.kept("pages")[..] else { panic!("one page") };
+    upload(&proxy, &wheel).await.expect(200);
+    // Something is in the way of the next copy.
+    std::fs::remove_file(copy).expect("our own file");
+    std::fs::create_dir(copy).expect("our own directory");
+    list(&proxy.upstream, &[&old, &wheel]);
+    let renewed = async |proxy: &Proxy| {
+        let asked = proxy.asked(PAGE);
+        proxy.pass(Duration::from_secs(121)).await;
+        assert_eq!(listed(proxy).await, [old.name.clone(), wheel.name.clone()]);
+        assert_eq!(proxy.asked(PAGE), asked + 1);
+    };
+    renewed(&proxy).await;
+    assert_eq!(proxy.kept("published").len(), 1);
+    std::fs::remove_dir(copy).expect("our own directory");
+    renewed(&proxy).await;
+    until("its record to be forgotten", async || proxy.kept("published").is_empty().then_some(())).await;
+    assert_eq!(proxy.kept("pages").len(), 1);
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_anywhere_publishes_nothing() {
+    let (proxy, form) = (proxy().await, Form::of(&Sample::wheel_of("1.0", 200_000)).bytes());
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: {}\r\ncontent-type: {}\r\ncontent-length: {}\r\n\r\n",
+        proxy.address,
+        content_type(),
+        form.len()
+    );
+    let sent = [head.as_bytes(), &form].concat();
+    let points = [1, head.len() - 1, head.len(), head.len() + 1, head.len() + 60, head.len() + 700];
+    for cut in points.into_iter().chain((1..6).map(|part| head.len() + form.len() * part / 6)).chain([sent.len() - 1]) {
+        let mut socket = TcpStream::connect(proxy.address).await.expect("loopback works");
+        socket.write_all(&sent[..cut]).await.expect("loopback works");
+        socket.shutdown().await.expect("loopback works");
+        let mut response = Vec::new();
+        let _ = soon("the end", socket.read_to_end(&mut response)).await;
+        assert!(!response.starts_with(b"HTTP/1.1 2"), "{cut}: {}", String::from_utf8_lossy(&response));
+    }
+    nothing_happened(&proxy).await;
+    // A length that is too short cuts the form, and what comes behind is no request.
+    let short =
+        head.replace(&format!("content-length: {}", form.len()), &format!("content-length: {}", form.len() - 9));
+    let response = proxy.client().raw(&[short.as_bytes(), &form].concat()).await;
+    assert!(response.starts_with("HTTP/1.1 400"), "{response}");
+    nothing_happened(&proxy).await;
 }
 
 #[tokio::test]

@@ -20,8 +20,11 @@ pub struct Size(pub u64);
 
 /// A string that is not a duration with units.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a duration; write a number and a unit, such as `30s`, `10m`, `12h` or `7d`")]
+#[error("`{0}` is not a duration; write a number and a unit, such as `30s`, `10m`, `12h` or `7d`; a century at most")]
 pub struct InvalidDuration(String);
+
+/// The longest duration. Nothing needs a longer one, and this one can be added to any moment.
+const CENTURY: Duration = Duration::from_hours(24 * 36_525);
 
 /// A string that is not a number of bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +49,8 @@ impl FromStr for HumanDuration {
     type Err = InvalidDuration;
 
     fn from_str(text: &str) -> Result<Self, InvalidDuration> {
-        humantime::parse_duration(text).map(Self).map_err(|_| InvalidDuration(text.to_owned()))
+        let parsed = humantime::parse_duration(text).ok().filter(|duration| *duration <= CENTURY);
+        parsed.map(Self).ok_or_else(|| InvalidDuration(text.to_owned()))
     }
 }
 
@@ -195,9 +199,10 @@ mod tests {
             assert_eq!(printed.parse(), Ok(duration), "what is printed can be read again");
         }
         assert_eq!("250ms".parse(), Ok(HumanDuration::millis(250)));
-        for wrong in ["", "60", "ten", "-1s", "1 parsec"] {
+        for wrong in ["", "60", "ten", "-1s", "1 parsec", "101y", "584542046090y"] {
             assert!(wrong.parse::<HumanDuration>().is_err(), "{wrong:?}");
         }
+        let _ = tokio::time::Instant::now() + "100y".parse::<HumanDuration>().expect("a century").get();
     }
 
     #[test]

@@ -25,7 +25,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::response::Response;
 use http::request::Parts;
-use http::{Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use tokio::time::{Instant, sleep};
 
 use self::address::RequestTarget;
@@ -54,7 +54,8 @@ async fn handle(State(plane): State<DataPlane>, request: Request) -> Response {
     if !latency.is_zero() {
         sleep(latency).await;
     }
-    let response = match shared.oddities.fault(Instant::now()) {
+    let has_body = request.method() == Method::POST;
+    let mut response = match shared.oddities.fault(Instant::now()) {
         Some(OddityFault::Throttled) => response::message(StatusCode::TOO_MANY_REQUESTS, "Rate exceeded"),
         Some(OddityFault::Broken(status)) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -62,6 +63,10 @@ async fn handle(State(plane): State<DataPlane>, request: Request) -> Response {
         }
         None => dispatch(&plane, request).await,
     };
+    if has_body && !response.status().is_success() {
+        // The rest of the form may be unread: the next request must not go to this connection.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     shared.stats.status(response.status().as_u16());
     response
 }
