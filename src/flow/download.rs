@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::batch::{Next, gather, skip_bytes};
 use super::error::Error;
@@ -148,7 +149,7 @@ impl DownloadTask<'_> {
         if let Some(blob) = stored_meanwhile(downloader, route, address, &entry).await {
             return writer.stored_already(blob);
         }
-        let writer = Arc::new(writer);
+        let (writer, began) = (Arc::new(writer), Instant::now());
         let mut task = DownloadTask {
             downloader,
             route,
@@ -179,6 +180,10 @@ impl DownloadTask<'_> {
             }
             Err(failure) => {
                 tracing::warn!(route = %route.name, file = %address.file, ?failure, "file could not be fetched");
+                if matches!(failure, Failure::Upstream(Error::Integrity { .. })) {
+                    // Before the readers hear of it, so that those who come back find what upstream says now.
+                    downloader.entries.ask_page_again(route, address, began).await;
+                }
                 writer.fail(failure);
             }
         }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use url::Url;
 
 use super::canary::Verdict;
@@ -13,10 +14,13 @@ use super::{Cause, Error, PageService, PageView, Route, unavailable};
 use crate::cache::{Blobs, Expected, PageContent};
 use crate::upstream::UpstreamError;
 use wheelport_index::{FileAddress, Sha256};
-use wheelport_runtime::blocking;
+use wheelport_runtime::{blocking, sabotaged};
 
 /// A file that is missing from a page older than this may be newer than the page.
 const LISTING_AGE: Duration = Duration::from_secs(5);
+
+/// How long readers of a file that is not what its page says wait for the page before they are told.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A file up to this size is small, in bytes.
 const SMALL: u64 = 1 << 20;
@@ -32,6 +36,10 @@ pub(super) struct IndexEntry {
     pub sha256: Option<Sha256>,
     /// Whether a page lists the file.
     pub is_listed: bool,
+    /// Whether upstream has other bytes by now, which are refused. The digest is that of the known ones.
+    pub is_refused: bool,
+    /// Whether no page lists it, and its digest is that of the time when one did: other bytes are refused.
+    pub is_recalled: bool,
     /// The file is small, or fetched for something short in it: it need not stand behind large ones.
     pub is_brief: bool,
     /// Why that is unknown, where no page young enough could be had.
@@ -81,7 +89,11 @@ impl IndexEntries {
             return self.with_link(route, address, entry).await;
         }
         let index_error = index_error.filter(|error| !matches!(error, Error::NoSuchProject { .. }));
-        Ok(IndexEntry { index_error, ..IndexEntry::default() })
+        let unlisted = IndexEntry { index_error, ..IndexEntry::default() };
+        Ok(match self.pages.known_bytes(route, address).await {
+            Some(expected) => IndexEntry { expected, is_recalled: true, ..unlisted },
+            None => unlisted,
+        })
     }
 
     /// What it means that upstream did not send a file. A 404 is an absence only when it is proven, and when a page
@@ -108,6 +120,15 @@ impl IndexEntries {
             Verdict::Absent => Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() },
             Verdict::Outdated => unavailable(Cause::Unproven),
             Verdict::Doubt(cause) => unavailable(cause),
+        }
+    }
+
+    /// Asks for the page again, because a file is not what the page says that was there before `since`. So the next
+    /// request knows what upstream says now.
+    pub(super) async fn ask_page_again(&self, route: &Arc<Route>, address: &FileAddress, since: Instant) {
+        if !sabotaged("page-again") {
+            let asking = self.pages.younger_than(route, &address.project, since.elapsed());
+            let _ = tokio::time::timeout(PAGE_TIMEOUT, asking).await;
         }
     }
 
@@ -139,6 +160,8 @@ fn listed(address: &FileAddress, content: &PageContent) -> Result<Option<IndexEn
         expected: Expected { length: file.size, hashes: file.hashes.clone() },
         sha256: file.hashes.sha256(),
         is_listed: true,
+        is_refused: content.refused.contains_key(&address.file),
+        is_recalled: false,
         is_brief: file.size.is_some_and(|size| size <= SMALL),
         index_error: None,
     }))

@@ -14,6 +14,7 @@ mod batch;
 mod blob_checker;
 mod bypass;
 mod canary;
+mod changed_files;
 mod delisted;
 mod download;
 mod error;
@@ -37,10 +38,11 @@ mod wheel_ends;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::{Blobs, CacheSettings, DamageCounts, Disk, MetadataStore, PersistedIndex, Published};
+use crate::cache::{Blobs, CacheSettings, DamageCounts, Disk, FirstSeen, MetadataStore, PersistedIndex, Published};
 use wheelport_runtime::{Clock, Role, Tasks};
 
 pub use audit::Attempt;
+pub use changed_files::{ChangeCounts, ChangedFilePolicy};
 
 pub(crate) use error::seconds;
 pub use error::{Cause, Error};
@@ -56,9 +58,10 @@ pub use publish::PublishService;
 pub use route::{ProjectSource, Route};
 pub use upload::{Publication, Received, Receiving, UploadSettings};
 
-pub use crate::cache::{ListContent, PageContent};
+pub use crate::cache::{ChangedFile, ChangedFiles, ListContent, PageContent};
 
 use blob_checker::BlobChecker;
+use changed_files::ChangeGuard;
 use delisted::Delisted;
 use download::Downloader;
 use error::unavailable;
@@ -154,6 +157,7 @@ impl Flow {
         let source = PageSource {
             persisted: persisted(),
             published: Published::open(Arc::clone(&disk), clock.clone()),
+            changes: ChangeGuard::new(FirstSeen::new(Arc::clone(&disk), clock.clone())),
             metadata: store.clone(),
             delisted: Delisted::default(),
             largest_wheel: disk.max_size(),

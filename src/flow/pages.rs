@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::advertise::advertise_core_metadata;
 use super::canary::{AskError, Verdict};
+use super::changed_files::{ChangeGuard, advertise_known_metadata};
 use super::delisted::Delisted;
 use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, NegativeReason};
 use super::standing::Gate;
@@ -40,6 +41,7 @@ pub struct PageService {
 pub(super) struct PageSource {
     pub persisted: PersistedIndex,
     pub published: Published,
+    pub changes: ChangeGuard,
     pub metadata: MetadataStore,
     pub delisted: Delisted,
     /// The largest wheel whose metadata can be served, in bytes.
@@ -121,7 +123,7 @@ impl PageService {
         let Some(held) = self.cache.records().get(&key) else { return };
         let cache = self.cache.clone();
         let _ = blocking(move || {
-            let mut page = held.content.page.clone();
+            let mut page = held.content.as_listed();
             cache.source().advertise(&mut page.files);
             cache.show(&key, page, held.fetched);
         })
@@ -140,7 +142,7 @@ impl PageService {
         }
         self.cache.clear_negative(key);
         match self.cache.records().get(key) {
-            Some(held) => self.cache.show(key, held.content.page.clone(), held.fetched),
+            Some(held) => self.cache.show(key, held.content.as_listed(), held.fetched),
             // A page long out of date: the next request asks upstream, and sees this file in any case.
             None => self.cache.show(key, Page::empty(key.project.clone()), FetchedAt::aged(NEVER_FETCHED)),
         };
@@ -209,7 +211,7 @@ impl IndexCache<PageSource> {
                     |file: &File| record.content.file(&file.name).is_some_and(|listed| listed.version == file.version);
                 cache.source().delisted.compare(&key.repository, &held.content.page, lists);
             }
-            cache.persist(&key, &record.content.page, listed, is_unchanged);
+            cache.persist(&key, &record.content, listed, is_unchanged);
             Ok::<_, parse::ParseError>(record)
         });
         let unreadable = |error: parse::ParseError| {
@@ -220,18 +222,19 @@ impl IndexCache<PageSource> {
 
     /// Persists upstream's page, unless the copy on disk is the same and young. Blocking. Its first files are those
     /// that upstream lists; the others were published here.
-    fn persist(&self, key: &PageKey, page: &Page, listed: usize, is_unchanged: bool) {
+    fn persist(&self, key: &PageKey, content: &PageContent, listed: usize, is_unchanged: bool) {
         let (persisted, path) = (&self.source().persisted, page_path(key));
         if is_unchanged && persisted.age(&path).is_some_and(|age| age < PERSIST_AGAIN) {
             return;
         }
         // Copied only then: a page may be large.
-        let with_additions = (page.files.len() > listed).then(|| {
-            let mut page = page.clone();
+        let is_other = content.page.files.len() > listed || !content.refused.is_empty();
+        let of_upstream = is_other.then(|| {
+            let mut page = content.as_listed();
             page.files.truncate(listed);
             page
         });
-        if let Err(error) = persisted.persist(&path, with_additions.as_ref().unwrap_or(page)) {
+        if let Err(error) = persisted.persist(&path, of_upstream.as_ref().unwrap_or(&content.page)) {
             tracing::warn!(project = %key.project, %error, "a page could not be persisted");
         }
     }
@@ -292,9 +295,9 @@ impl IndexCache<PageSource> {
         }
     }
 
-    /// Holds a page in memory, with the files that were published here. Blocking. Content equal to the held one is
-    /// kept as it is, so that its representations stay valid.
-    fn show(&self, key: &PageKey, mut page: Page, fetched: FetchedAt) -> Record<PageContent> {
+    /// Holds a page in memory, with the files that were published here, and without changed bytes that are refused.
+    /// Blocking. Content equal to the held one is kept as it is, so that its representations stay valid.
+    pub(super) fn show(&self, key: &PageKey, mut page: Page, fetched: FetchedAt) -> Record<PageContent> {
         let published = &self.source().published;
         loop {
             let additions = published.additions();
@@ -303,10 +306,13 @@ impl IndexCache<PageSource> {
             if !page.is_quarantined() {
                 published.complete(key, &mut page);
             }
+            let PageSource { changes, metadata, largest_wheel, .. } = self.source();
+            let refused = changes.compare(key, &mut page, listed);
             self.source().advertise(&mut page.files[listed..]);
+            advertise_known_metadata(&mut page, &refused, metadata, *largest_wheel);
             let content = match self.records().get(key) {
-                Some(held) if held.content.page == page => held.content,
-                _ => Arc::new(PageContent::new(page)),
+                Some(held) if held.content.page == page && held.content.refused == refused => held.content,
+                _ => Arc::new(PageContent::new(page, refused)),
             };
             let record = Record { content, fetched };
             self.records().put(key, record.clone());
@@ -314,7 +320,7 @@ impl IndexCache<PageSource> {
             if published.additions() == additions {
                 return record;
             }
-            page = record.content.page.clone();
+            page = record.content.as_listed();
         }
     }
 }
