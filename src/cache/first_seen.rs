@@ -25,7 +25,9 @@ use wheelport_index::{File, FileName, ProjectName};
 use wheelport_runtime::Clock;
 
 /// Changed files of one project that are held for those who ask what has changed.
-const SHOWN: usize = 100;
+const SHOWN: usize = 20;
+/// Projects of which they are held; of further ones only their number is.
+const SHOWN_PROJECTS: usize = 500;
 /// Changed files of one page that are logged one by one.
 const LOGGED: usize = 20;
 
@@ -167,7 +169,8 @@ impl FirstSeen {
         let before = if changed.is_empty() {
             state.changed.remove(&place)
         } else {
-            let shown = ChangedFiles { number: changed.len(), files: changed.iter().take(SHOWN).cloned().collect() };
+            let most = if state.changed.len() < SHOWN_PROJECTS { SHOWN } else { 0 };
+            let shown = ChangedFiles { number: changed.len(), files: changed.iter().take(most).cloned().collect() };
             state.changed.insert(place, shown)
         };
         before.map(|before| before.files).unwrap_or_default()

@@ -24,7 +24,7 @@ use super::index_entry::{IndexEntries, IndexEntry, link_key};
 use super::route::Route;
 use crate::cache::{Blob, Blobs, JoinableDownload, PartialBlob, RepositoryId, StorageError, VerifiedBlob, WriteError};
 use crate::upstream::{FileReply, FileRequest, Resume, UpstreamError};
-use wheelport_index::{FileAddress, FileKind};
+use wheelport_index::{FileAddress, FileKind, Hashes};
 use wheelport_runtime::{Blocking, Role, SingleFlight, Tasks, blocking, sabotaged};
 
 pub(super) type FileDownload = crate::cache::Download<Error>;
@@ -58,11 +58,12 @@ impl From<StorageError> for AttemptError {
 /// A temporary file that is made while upstream is asked.
 type Prepared = Option<Blocking<Option<PartialBlob>>>;
 
-/// The key of a download: which repository, which file.
+/// The key of a download: which repository, which file, which bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct DownloadKey {
     repository: RepositoryId,
     address: FileAddress,
+    hashes: Hashes,
 }
 
 /// Downloads files, one task per file. Cheap to clone.
@@ -104,7 +105,8 @@ impl Downloader {
         address: &FileAddress,
         entry: IndexEntry,
     ) -> (FileDownload, Role) {
-        let key = DownloadKey { repository: route.repository.clone(), address: address.clone() };
+        let (repository, hashes) = (route.repository.clone(), entry.expected.hashes.clone());
+        let key = DownloadKey { repository, address: address.clone(), hashes };
         let (inner, route, address) = (Arc::clone(&self.inner), Arc::clone(route), address.clone());
         let (download, role) = self.inner.running.share(key, &self.inner.tasks, "download file", || {
             let (writer, download) = Writer::new();

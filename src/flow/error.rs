@@ -86,8 +86,8 @@ pub enum Error {
     },
     /// The repository has other bytes under a name than it had before, and nobody has accepted them.
     #[error(
-        "The repository has other bytes under the name '{file}' than when this server first saw the file; they are \
-         refused until an operator accepts them with 'wheelport cache accept'."
+        "The file '{file}' has other bytes than when it was first seen here; they are refused until an operator runs \
+         'wheelport cache accept'."
     )]
     ChangedFile {
         /// The file.

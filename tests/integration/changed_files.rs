@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use wheelport::flow::ChangedFilePolicy;
 use wheelport_runtime::HumanDuration;
 
-use crate::support::client::Response;
+use crate::support::client::{Response, until};
 use crate::support::proxy::{Builder, Proxy};
 use crate::support::scripted::Reply;
 use crate::support::wheels::{PAGE, Sample, list, metadata, page, publish};
@@ -47,6 +47,14 @@ async fn counts(proxy: &Proxy) -> (f64, f64) {
 async fn digest_on_page(proxy: &Proxy) -> Value {
     let page = proxy.get(HERE).json().send().await.expect(200).value();
     page["files"][0]["hashes"]["sha256"].clone()
+}
+
+/// Removes the only stored file, as eviction does. A download that is still being committed would serve its bytes.
+async fn evict(proxy: &Proxy) {
+    let blob = proxy.kept_by("blobs", 1).await.remove(0);
+    let idle = "wheelport_downloads_in_flight 0";
+    until("the end of downloads", async || proxy.metrics().await.lines().any(|line| line == idle).then_some(())).await;
+    fs::remove_file(blob).expect("a stored file");
 }
 
 async fn get(proxy: &Proxy, sample: &Sample) -> Response {
@@ -241,7 +249,7 @@ async fn a_file_published_again_behind_a_held_page_is_right_in_the_same_request_
     assert_eq!(get(&proxy, &longer).await.expect(200).body, longer.bytes);
     // Of the same length: that shows at the end, so it is the next request.
     let same_length = changed(&longer);
-    fs::remove_file(proxy.kept_by("blobs", 1).await.remove(0)).expect("a stored file");
+    evict(&proxy).await;
     publish(&proxy.upstream, &[&same_length]);
     proxy.get(&same_length.path()).send().await.expect_broken();
     assert_eq!(get(&proxy, &same_length).await.expect(200).body, same_length.bytes);
@@ -362,7 +370,7 @@ async fn a_file_that_no_page_lists_any_more_has_to_be_the_known_bytes() {
     list(&proxy.upstream, &[&other]);
     proxy.ops.ask("POST", "/purge?route=main&project=a-b").send().await.expect(200);
     assert_eq!(get(&proxy, &old).await.expect(200).body, old.bytes, "the lock file that names it still works");
-    fs::remove_file(proxy.kept_by("blobs", 1).await.remove(0)).expect("a stored file");
+    evict(&proxy).await;
     proxy.upstream.on(&longer.upstream(), Reply::ok(longer.bytes.clone()));
     expect_refused_file(&proxy, &longer).await;
     proxy.upstream.on(&longer.upstream(), Reply::ok(changed(&old).bytes));

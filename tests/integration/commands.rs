@@ -170,7 +170,7 @@ async fn a_changed_file_is_accepted_from_the_command_line() {
     // The held page is out of date: the file shows that.
     publish(&world.upstream, &[&new]);
     let refused = client.get(&new.path()).send().await.expect(403);
-    assert!(refused.reason.ends_with("until an operator accepts them with 'wheelport cache accept'."), "{refused:?}");
+    assert!(refused.reason.ends_with("until an operator runs 'wheelport cache accept'."), "{refused:?}");
     program.logged("other bytes under the name of a file");
 
     let ops = ops.to_string();
