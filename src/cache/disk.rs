@@ -12,9 +12,10 @@
 //! ```
 //!
 //! Everything appears by rename of a complete temporary file, so readers never see a file half-written. Blobs,
-//! the records that are never evicted and `format` are synced before the rename, so a crash does not tear them either. Pages, metadata
-//! records and links are not synced: a crash may leave one empty or short; then its envelope shows that, its reader
-//! takes it for missing, and it is made again.
+//! `format`, published records and changes to records of first seen files are synced before the rename, so a crash
+//! does not tear them either. Pages, metadata records, links and new records of first seen files are not synced: a
+//! crash may leave one empty or short; then its envelope shows that, its reader takes it for missing, and it is made
+//! again.
 //!
 //! A directory that was deleted is made again when something is to be written.
 

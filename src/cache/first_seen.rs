@@ -90,7 +90,8 @@ impl FirstSeen {
             before.iter().any(|held| (&held.file, &held.listed.digest) == (&new.file, &new.listed.digest))
         };
         // Where nothing can be recorded, what is held tells what was logged.
-        self.raise_alarm(key, news.iter().filter(|new| !is_held(new)).collect());
+        let news: Vec<_> = news.iter().filter(|new| !is_held(new)).collect();
+        self.raise_alarm(key, &news);
         changed
     }
 
@@ -145,7 +146,7 @@ impl FirstSeen {
         });
     }
 
-    fn raise_alarm(&self, key: &PageKey, news: Vec<&ChangedFile>) {
+    fn raise_alarm(&self, key: &PageKey, news: &[&ChangedFile]) {
         if news.is_empty() {
             return;
         }

@@ -138,10 +138,9 @@ impl SeenBytes {
         };
         match file.hashes.get(name) {
             Some(found) if found == value => Comparison::Same,
-            Some(_) => Comparison::Other,
             None if name == "md5" && listed > Some(Algorithm::Md5) => Comparison::Stronger,
             // Another digest, or none, does not say that the bytes are the same.
-            None => Comparison::Other,
+            Some(_) | None => Comparison::Other,
         }
     }
 }

@@ -14,7 +14,7 @@ use super::blob_checker::BlobChecker;
 use super::bypass::Bypass;
 use super::download::{Downloader, FileDownload};
 use super::file_stream::{Fallback, FileStream, StoredFile};
-use super::index_entry::{IndexEntries, IndexEntry};
+use super::index_entry::{EntrySource, IndexEntries, IndexEntry};
 use super::{Cause, Error, Lookup, PageService, PageView, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
 use crate::cache::{Blob, BlobReader, Blobs, DownloadFailure, PageContent, Started};
 use wheelport_index::{FileAddress, Sha256};
@@ -116,13 +116,13 @@ impl FileService {
             // The page was asked for again. Where it lists other bytes by now, those are meant.
             Err(error @ Error::Integrity { .. }) => {
                 let entry = self.entry(route, address, self.pages.get(route, &address.project)).await?;
-                if entry.is_recalled {
+                if entry.source == EntrySource::Record {
                     return Err(Error::ChangedFile { file: address.file.clone() });
                 }
-                if entry.expected.hashes == before && !entry.is_refused {
+                if entry.expected.hashes == before && !entry.is_refused() {
                     return Err(error);
                 }
-                self.open_entry(route, address, entry, &needs_body).await
+                Box::pin(self.open_entry(route, address, entry, &needs_body)).await
             }
             outcome => outcome,
         }
@@ -138,7 +138,7 @@ impl FileService {
         if let Some(blob) = self.stored(&entry).await? {
             return Ok(OpenFile::Stored(blob));
         }
-        if entry.is_refused {
+        if entry.is_refused() {
             return Err(Error::ChangedFile { file: address.file.clone() });
         }
         if let (Some(length), Some(sha256)) = (entry.expected.length, entry.sha256)
@@ -156,7 +156,7 @@ impl FileService {
                     Ok(OpenFile::Stored(blob))
                 }
                 (Ok(started), _) => Ok(OpenFile::Growing { download, started, sha256, served: role_served(role) }),
-                (Err(DownloadFailure::Storage), _) => self.bypass(route, address, &entry).await,
+                (Err(DownloadFailure::Storage), _) => Box::pin(self.bypass(route, address, &entry)).await,
                 (Err(DownloadFailure::Upstream(error)), _) if entry.is_listed => Err(error),
                 (Err(DownloadFailure::Upstream(error)), _) => self.former(route, address, error).await,
                 (Err(DownloadFailure::Unread), _) => {

@@ -36,14 +36,30 @@ pub(super) struct IndexEntry {
     pub sha256: Option<Sha256>,
     /// Whether a page lists the file.
     pub is_listed: bool,
-    /// Whether upstream has other bytes by now, which are refused. The digest is that of the known ones.
-    pub is_refused: bool,
-    /// Whether no page lists it, and its digest is that of the time when one did: other bytes are refused.
-    pub is_recalled: bool,
+    /// Where length and digests come from.
+    pub source: EntrySource,
     /// The file is small, or fetched for something short in it: it need not stand behind large ones.
     pub is_brief: bool,
     /// Why that is unknown, where no page young enough could be had.
     pub index_error: Option<Error>,
+}
+
+/// Where the length and the digests of an entry come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum EntrySource {
+    #[default]
+    Page,
+    /// From what was first seen: upstream lists other bytes by now, which are refused and not fetched.
+    Refusal,
+    /// From what was first seen: no page lists the file any more, and other bytes are refused.
+    Record,
+}
+
+impl IndexEntry {
+    /// Whether only the stored bytes may be served.
+    pub(super) fn is_refused(&self) -> bool {
+        self.source == EntrySource::Refusal
+    }
 }
 
 /// Finds entries.
@@ -91,7 +107,7 @@ impl IndexEntries {
         let index_error = index_error.filter(|error| !matches!(error, Error::NoSuchProject { .. }));
         let unlisted = IndexEntry { index_error, ..IndexEntry::default() };
         Ok(match self.pages.known_bytes(route, address).await {
-            Some(expected) => IndexEntry { expected, is_recalled: true, ..unlisted },
+            Some(expected) => IndexEntry { expected, source: EntrySource::Record, ..unlisted },
             None => unlisted,
         })
     }
@@ -155,13 +171,13 @@ fn listed(address: &FileAddress, content: &PageContent) -> Result<Option<IndexEn
         return Err(Error::Quarantined { project: address.project.clone() });
     }
     let Some(file) = content.listed(address) else { return Ok(None) };
+    let is_refused = content.refused.contains_key(&address.file);
     Ok(Some(IndexEntry {
         url: file.url.as_deref().cloned(),
         expected: Expected { length: file.size, hashes: file.hashes.clone() },
         sha256: file.hashes.sha256(),
         is_listed: true,
-        is_refused: content.refused.contains_key(&address.file),
-        is_recalled: false,
+        source: if is_refused { EntrySource::Refusal } else { EntrySource::Page },
         is_brief: file.size.is_some_and(|size| size <= SMALL),
         index_error: None,
     }))

@@ -83,7 +83,7 @@ impl MetadataService {
             return Err(entry.index_error.unwrap_or_else(gone));
         }
         let held = self.held(&entry).await?;
-        if entry.is_refused && !self.is_stored(&entry).await? {
+        if entry.is_refused() && !self.is_stored(&entry).await? {
             return Err(Error::ChangedFile { file: address.file.clone() });
         }
         let stored = match held {

@@ -14,6 +14,7 @@ mod batch;
 mod blob_checker;
 mod bypass;
 mod canary;
+mod change_guard;
 mod changed_files;
 mod delisted;
 mod download;
@@ -42,7 +43,7 @@ use crate::cache::{Blobs, CacheSettings, DamageCounts, Disk, FirstSeen, Metadata
 use wheelport_runtime::{Clock, Role, Tasks};
 
 pub use audit::Attempt;
-pub use changed_files::{ChangeCounts, ChangedFilePolicy};
+pub use change_guard::{ChangeCounts, ChangedFilePolicy};
 
 pub(crate) use error::seconds;
 pub use error::{Cause, Error};
@@ -61,7 +62,7 @@ pub use upload::{Publication, Received, Receiving, UploadSettings};
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent, PageContent};
 
 use blob_checker::BlobChecker;
-use changed_files::ChangeGuard;
+use change_guard::ChangeGuard;
 use delisted::Delisted;
 use download::Downloader;
 use error::unavailable;

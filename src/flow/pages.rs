@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::advertise::advertise_core_metadata;
 use super::canary::{AskError, Verdict};
-use super::changed_files::{ChangeGuard, advertise_known_metadata};
+use super::change_guard::{ChangeGuard, advertise_known_metadata};
 use super::delisted::Delisted;
 use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, NegativeReason};
 use super::standing::Gate;
