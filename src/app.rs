@@ -1,14 +1,15 @@
 //! The composition root: builds the parts bottom-up, starts their loops, binds, runs, and stops them in order.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use crate::cache::{Disk, OPEN_FILE_IDLE_TIMEOUT, Scrub};
+use crate::cache::{Disk, OPEN_FILE_IDLE_TIMEOUT, RepositoryId, Scrub};
 use crate::config::{RouteSettings, ServerSettings, Settings};
-use crate::flow::{Flow, FlowMemory, Route};
+use crate::flow::{ChangedFilePolicy, Flow, FlowMemory, Route};
 use crate::telemetry::Metrics;
 use crate::upstream::{Client, ClientError};
 use crate::web::{
@@ -104,7 +105,9 @@ impl App {
         let rendered_memory = memory.index / 100 * RENDERED_SHARE;
         let shares = FlowMemory { records: memory.index - rendered_memory, buffers: memory.buffers };
         let uploads = settings.upload.clone();
-        let flow = Flow::new(Arc::clone(&disk), &settings.cache, shares, uploads, clock, tasks.clone());
+        let flow = Flow::new(Arc::clone(&disk), &settings.cache, shares, uploads, clock, tasks.clone())
+            .refusing_changed_files_of(refusing(&routes, &settings.routes));
+        recall_changes_in_background(&tasks, flow.clone());
         close_idle_files(&tasks, Arc::clone(&disk));
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());
         measure_in_background(&tasks, disk);
@@ -228,6 +231,18 @@ fn scrub_in_background(tasks: &Tasks, disk: &Arc<Disk>, rate: u64) {
     if rate > 0 {
         tasks.spawn_loop("scrub cache", Scrub::new(Arc::clone(disk), rate).run());
     }
+}
+
+/// The repositories whose changed files are refused by one of their routes, and so by all.
+fn refusing(routes: &[Arc<Route>], settings: &[RouteSettings]) -> HashSet<RepositoryId> {
+    let of_routes = routes.iter().zip(settings);
+    let refusing = of_routes.filter(|(_, settings)| settings.changed_files == ChangedFilePolicy::Refuse);
+    refusing.map(|(route, _)| route.repository.clone()).collect()
+}
+
+/// Finds the changed files that nobody has accepted yet; the start does not wait for it.
+fn recall_changes_in_background(tasks: &Tasks, flow: Flow) {
+    tasks.spawn("recall changed files", async move { flow.recall_changes().await });
 }
 
 /// Counts what the cache holds; the start does not wait for it.

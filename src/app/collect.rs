@@ -71,6 +71,18 @@ impl Collected {
         ]
     }
 
+    fn changed_files(&self) -> PerRoute {
+        let pending = |route: &Arc<Route>| {
+            let number = u32::try_from(self.flow.changes(route).pending).unwrap_or(u32::MAX);
+            (Arc::clone(&route.name), f64::from(number))
+        };
+        (
+            "changed_files",
+            "Files whose bytes are not those that were first seen, and that no operator has accepted",
+            self.routes.iter().map(pending).collect(),
+        )
+    }
+
     fn rate_limits(&self) -> PerRoute {
         let known = |route: &Arc<Route>| Some((Arc::clone(&route.name), route.rate_limit()?));
         (
@@ -83,7 +95,8 @@ impl Collected {
 
 impl Collector for Collected {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        for (name, help, values) in self.token_gauges().into_iter().chain([self.rate_limits()]).chain(self.doubts()) {
+        let gauges = self.token_gauges().into_iter().chain([self.rate_limits(), self.changed_files()]);
+        for (name, help, values) in gauges.chain(self.doubts()) {
             let gauge = ConstGauge::new(0.0_f64);
             let mut family = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
             for (route, value) in values {
@@ -102,6 +115,13 @@ impl Collector for Collected {
                 let value = if of { state.renewals } else { state.failures };
                 ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
             }
+        }
+        let counter = ConstCounter::new(0_u64);
+        let help = "Files that were found to have other bytes than before";
+        let mut family = encoder.encode_descriptor("file_changes", help, None, counter.metric_type())?;
+        for route in &self.routes {
+            let labels = [("route", route.name.as_ref())];
+            ConstCounter::new(self.flow.changes(route).noticed).encode(family.encode_family(&labels)?)?;
         }
         let figures = self.flow.figures();
         for (name, help, value) in [

@@ -18,12 +18,17 @@ const NAME_OVERHEAD: usize = 64;
 /// What anything weighs besides its parts, in bytes.
 const OVERHEAD: usize = 1024;
 
+/// Files whose changed bytes are refused, with the entries as upstream lists them.
+pub type RefusedFiles = HashMap<FileName, File, RandomState>;
+
 /// A project's page as it is served.
 #[derive(Debug)]
 pub struct PageContent {
     pub page: Page,
     /// The SHA-256 of the page's own serialisation: equal pages have equal digests, also after a restart.
     pub digest: Sha256,
+    /// Files that are served only as far as their known bytes are stored. The page names those.
+    pub refused: RefusedFiles,
     positions: HashMap<FileName, u32, RandomState>,
 }
 
@@ -36,9 +41,25 @@ pub struct ListContent {
 }
 
 impl PageContent {
-    pub fn new(page: Page) -> Self {
+    pub fn new(page: Page, refused: RefusedFiles) -> Self {
         let positions = page.files.iter().zip(0..).map(|(file, position)| (file.name.clone(), position)).collect();
-        Self { digest: digest(&page), positions, page }
+        Self { digest: digest(&page), refused, positions, page }
+    }
+
+    /// The page with its files as upstream lists them.
+    pub fn as_listed(&self) -> Page {
+        let mut page = self.page.clone();
+        for file in &mut page.files {
+            if let Some(listed) = self.refused.get(&file.name) {
+                *file = listed.clone();
+            }
+        }
+        page
+    }
+
+    /// The entry of a file as upstream lists it.
+    pub fn listed_upstream(&self, name: &FileName) -> Option<&File> {
+        self.refused.get(name).or_else(|| self.file(name))
     }
 
     /// The entry of a file.
@@ -46,9 +67,10 @@ impl PageContent {
         self.positions.get(name).and_then(|position| self.page.files.get(*position as usize))
     }
 
-    /// The SHA-256 and the length of the file at this address below the page, where it names a SHA-256.
+    /// The SHA-256 and the length of the file at this address below the page, where it names a SHA-256 and nothing has
+    /// to be decided about it.
     pub fn proven(&self, address: &FileAddress) -> Option<(Sha256, Option<u64>)> {
-        let file = self.listed(address)?;
+        let file = self.listed(address).filter(|file| !self.refused.contains_key(&file.name))?;
         Some((file.hashes.sha256()?, file.size))
     }
 
@@ -70,7 +92,8 @@ impl Weighted for PageContent {
         let versions: usize = page.versions.iter().flatten().map(|version| TEXT_OVERHEAD + version.len()).sum();
         let status = page.status.as_ref().map_or(0, |status| status.status.len() + length(status.reason.as_ref()));
         let extra = page.extra.weight() + page.meta_extra.weight();
-        page.files.iter().map(file_weight).sum::<usize>() + versions + status + extra + OVERHEAD
+        let files = page.files.iter().chain(self.refused.values()).map(file_weight).sum::<usize>();
+        files + versions + status + extra + OVERHEAD
     }
 }
 
@@ -135,7 +158,7 @@ mod tests {
 
     #[test]
     fn everything_that_a_page_holds_weighs_something() -> Result<(), Box<dyn std::error::Error>> {
-        let weight = |page: Page| PageContent::new(page).weight();
+        let weight = |page: Page| PageContent::new(page, RefusedFiles::default()).weight();
         let long = "x".repeat(10_000);
         let empty = || ProjectName::parse("hello").map(Page::empty);
         let unknown = || serde_json::from_str::<wheelport_index::Extra>(&format!(r#"{{"new": "{long}"}}"#));
@@ -170,7 +193,7 @@ mod tests {
         let name = || ProjectName::parse("hello").expect("a name");
         let page = |versions: &[&str]| {
             let versions = versions.iter().map(|&version| version.to_owned()).collect();
-            PageContent::new(Page { versions: Some(versions), ..Page::empty(name()) })
+            PageContent::new(Page { versions: Some(versions), ..Page::empty(name()) }, RefusedFiles::default())
         };
         assert_eq!(page(&["1.0"]).digest, page(&["1.0"]).digest);
         assert_ne!(page(&["1.0"]).digest, page(&["1.0", "2.0"]).digest);

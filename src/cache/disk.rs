@@ -8,12 +8,14 @@
 //! DIR/metadata/ab/cdef… core metadata by the SHA-256 of its wheel
 //! DIR/links/ab/cdef…    SHA-256 of files for which the index names another digest only
 //! DIR/published/REPO~NAME files published a moment ago, until upstream lists them; never evicted
+//! DIR/first-seen/REPO/NAME what files were when they were first seen; never evicted
 //! ```
 //!
 //! Everything appears by rename of a complete temporary file, so readers never see a file half-written. Blobs,
-//! published records and `format` are synced before the rename, so a crash does not tear them either. Pages, metadata
-//! records and links are not synced: a crash may leave one empty or short; then its envelope shows that, its reader
-//! takes it for missing, and it is made again.
+//! `format`, published records and changes to records of first seen files are synced before the rename, so a crash
+//! does not tear them either. Pages, metadata records, links and new records of first seen files are not synced: a
+//! crash may leave one empty or short; then its envelope shows that, its reader takes it for missing, and it is made
+//! again.
 //!
 //! A directory that was deleted is made again when something is to be written.
 
@@ -29,7 +31,7 @@ use tempfile::NamedTempFile;
 
 use super::checks::Checks;
 use super::damage::{DamageCounters, DamageCounts};
-use super::layout::{self, Found, PUBLISHED, Workspace};
+use super::layout::{self, Found, LASTING, PUBLISHED, Workspace};
 use super::space::Space;
 use super::{envelope, layout::real_parents};
 use wheelport_index::Sha256;
@@ -241,13 +243,15 @@ impl Disk {
         }
         .map_err(|failed| failed.error)?;
         self.space.subtract_used(replaced);
-        self.space.add_used(size);
+        if !is_lasting(relative) {
+            self.space.add_used(size);
+        }
         Ok(())
     }
 
     /// The size of a committed file as far as it counts as cache.
     fn counted_size(&self, relative: &Path) -> u64 {
-        if relative.starts_with(PUBLISHED) {
+        if is_lasting(relative) {
             return 0;
         }
         fs::symlink_metadata(self.root().join(relative)).map_or(0, |metadata| metadata.len())
@@ -263,11 +267,17 @@ impl Disk {
         entries.filter_map(read).collect()
     }
 
-    /// Writes a record of published files, which is not counted as cache and must survive a crash. Blocking.
-    pub(super) fn write_published(&self, relative: &Path, payload: &[u8]) -> io::Result<()> {
+    /// Writes a record that is not counted as cache and must survive a crash. Blocking.
+    pub(super) fn write_lasting(&self, relative: &Path, payload: &[u8]) -> io::Result<()> {
+        real_parents(self.root(), relative)?;
         let (path, sealed) = (self.root().join(relative), envelope::seal(relative, payload));
         self.in_workspace(|workspace| Workspace::write_synced(workspace, &path, &sealed))
     }
+}
+
+/// Whether a file does not count as cache.
+fn is_lasting(relative: &Path) -> bool {
+    LASTING.iter().any(|lasting| relative.starts_with(lasting))
 }
 
 /// Whether the error says that stored bytes are wrong or cannot be read, rather than that something else is amiss.
@@ -324,7 +334,10 @@ mod tests {
             assert!(disk.record_digest(relative).is_none() && !path.exists());
         }
         let counts = disk.damaged();
-        assert_eq!(counts, [("blobs", 0), ("pages", 1), ("metadata", 0), ("links", 1), ("published", 1)]);
+        assert_eq!(
+            counts,
+            [("blobs", 0), ("pages", 1), ("metadata", 0), ("links", 1), ("published", 1), ("first-seen", 0)]
+        );
         Ok(())
     }
 
@@ -344,7 +357,7 @@ mod tests {
             }
             assert!(disk.read_record(path).is_err());
             disk.write_record(path, b"123")?;
-            disk.write_published(Path::new("published/repo~name"), b"1")?;
+            disk.write_lasting(Path::new("published/repo~name"), b"1")?;
             assert_eq!(disk.read_record(path)?, b"123");
             assert_eq!(layout::examine(&root)?, Found::Current);
             assert_eq!(disk.used(), fs::metadata(root.join(path))?.len());

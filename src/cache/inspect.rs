@@ -9,13 +9,13 @@ use super::blob::Blob;
 use super::blob_check::BlobCheck;
 use super::disk::is_damage;
 use super::envelope;
-use super::layout::{self, BLOBS, EVICTABLE, Found, PUBLISHED};
+use super::layout::{self, BLOBS, EVICTABLE, FIRST_SEEN, Found, LASTING};
 use wheelport_index::Sha256;
 
 /// The files of one kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KindStats {
-    /// `blobs`, `pages`, `metadata` or `links`.
+    /// `blobs`, `pages`, `metadata`, `links` or `first-seen`.
     pub kind: &'static str,
     /// The number of files.
     pub files: u64,
@@ -52,7 +52,7 @@ pub fn stats(root: &Path) -> io::Result<Vec<KindStats>> {
         });
         KindStats { kind, files, bytes }
     };
-    Ok(EVICTABLE.map(count).to_vec())
+    Ok(EVICTABLE.into_iter().chain([FIRST_SEEN]).map(count).collect())
 }
 
 /// Reads every stored file and record, and removes those whose bytes are not what their name or envelope says, and
@@ -61,7 +61,7 @@ pub fn verify(root: &Path) -> io::Result<VerifyReport> {
     let mut report = VerifyReport::default();
     let kinds = match examine(root)? {
         Found::Older => vec![BLOBS],
-        Found::New | Found::Current => EVICTABLE.into_iter().chain([PUBLISHED]).collect(),
+        Found::New | Found::Current => EVICTABLE.into_iter().chain(LASTING).collect(),
     };
     for path in kinds.into_iter().flat_map(|kind| files(root, kind)) {
         match judge(root, &path) {
@@ -83,11 +83,13 @@ pub fn is_outdated(root: &Path) -> io::Result<bool> {
 }
 
 /// Removes all files of a cache directory. Blocking. Returns how many were removed. The directory stays a cache, so a
-/// running proxy goes on.
-pub fn clear(root: &Path) -> io::Result<u64> {
+/// running proxy goes on. What files were when they were first seen is recorded nowhere else, and goes only
+/// `with_first_seen`.
+pub fn clear(root: &Path, with_first_seen: bool) -> io::Result<u64> {
     examine(root)?;
     let mut removed = 0;
-    for path in layout::kinds().flat_map(|kind| files(root, kind)) {
+    let kinds = layout::kinds().filter(|kind| with_first_seen || *kind != FIRST_SEEN);
+    for path in kinds.flat_map(|kind| files(root, kind)) {
         match fs::remove_file(root.join(path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             outcome => removed += u64::from(outcome.is_ok()),
@@ -171,7 +173,8 @@ mod tests {
         blobs.link(Sha256::of(b"name"), Sha256::of(b"good"))?;
         MetadataStore::new(Arc::clone(&disk)).put(Sha256::of(b"good"), &CoreMetadataRecord::Absent)?;
         PersistedIndex::new(Arc::clone(&disk), Clock::system()).persist(Path::new("pages/repo/hello"), &1)?;
-        disk.write_published(Path::new("published/repo~hello"), b"{}")?;
+        disk.write_lasting(Path::new("published/repo~hello"), b"{}")?;
+        disk.write_lasting(Path::new("first-seen/repo/hello"), b"{}")?;
         Ok(())
     }
 
@@ -179,8 +182,8 @@ mod tests {
     fn damage_of_every_kind_is_found_and_healed_by_removal() -> Outcome {
         let root = tempfile::tempdir()?;
         fill(root.path())?;
-        assert_eq!(verify(root.path())?, VerifyReport { good: 6, damaged: Vec::new() });
-        let kinds = || EVICTABLE.into_iter().chain([PUBLISHED]);
+        assert_eq!(verify(root.path())?, VerifyReport { good: 7, damaged: Vec::new() });
+        let kinds = || EVICTABLE.into_iter().chain(LASTING);
         let mut damaged = Vec::new();
         for path in kinds().filter_map(|kind| files(root.path(), kind).pop()) {
             let path = root.path().join(path);
@@ -190,7 +193,7 @@ mod tests {
             fs::write(&path, bytes)?;
             damaged.push(path);
         }
-        assert_eq!(damaged.len(), 5);
+        assert_eq!(damaged.len(), 6);
         assert_eq!(verify(root.path())?, VerifyReport { good: 1, damaged });
         assert_eq!(verify(root.path())?, VerifyReport { good: 1, damaged: Vec::new() });
         Ok(())
@@ -202,11 +205,13 @@ mod tests {
         let disk = Disk::open(root.path(), 1 << 20, Clock::system())?;
         for _ in 0..2 {
             fill(root.path())?;
-            assert_eq!(clear(root.path())?, 6);
-            assert_eq!(clear(root.path())?, 0);
+            assert_eq!(clear(root.path(), false)?, 6);
+            assert_eq!(clear(root.path(), false)?, 0);
+            assert_eq!(files(root.path(), FIRST_SEEN).len(), 1, "kept unless it is named");
+            assert_eq!(clear(root.path(), true)?, 1);
             assert!(stats(root.path())?.iter().all(|kind| kind.files == 0));
             disk.write_record(Path::new("pages/repo/hello"), b"a page")?;
-            assert_eq!(clear(root.path())?, 1);
+            assert_eq!(clear(root.path(), false)?, 1);
         }
         drop(disk);
         Disk::open(root.path(), 1 << 20, Clock::system())?;
@@ -220,11 +225,11 @@ mod tests {
             fs::create_dir_all(root.path().join("blobs"))?;
             fs::write(root.path().join("blobs/mine"), "precious")?;
             format.map_or(Ok(()), |format| fs::write(root.path().join("format"), format))?;
-            assert!(clear(root.path()).is_err() && verify(root.path()).is_err() && stats(root.path()).is_err());
+            assert!(clear(root.path(), true).is_err() && verify(root.path()).is_err() && stats(root.path()).is_err());
             assert!(root.path().join("blobs/mine").exists());
         }
         let empty = tempfile::tempdir()?;
-        assert!(clear(empty.path()).is_err());
+        assert!(clear(empty.path(), true).is_err());
         Ok(())
     }
 
@@ -235,7 +240,7 @@ mod tests {
         fs::write(root.path().join("format"), "wheelport cache 2\n")?;
         fs::write(root.path().join("pages/repo/hello"), "without an envelope")?;
         assert_eq!(verify(root.path())?, VerifyReport { good: 2, damaged: Vec::new() });
-        assert_eq!(clear(root.path())?, 6);
+        assert_eq!(clear(root.path(), false)?, 6);
         Ok(())
     }
 }

@@ -20,8 +20,12 @@ use super::envelope;
 pub const EVICTABLE: [&str; 4] = ["blobs", "pages", "metadata", "links"];
 /// The directory of the files themselves, by the SHA-256 of their bytes.
 pub(super) const BLOBS: &str = "blobs";
-/// The directory of the records of published files; not a part of [`EVICTABLE`].
+/// The directory of the records of published files.
 pub(super) const PUBLISHED: &str = "published";
+/// The directory of the records of what files were when they were first seen.
+pub(super) const FIRST_SEEN: &str = "first-seen";
+/// The directories of what is recorded here and nowhere else: not counted as cache, and never evicted.
+pub(super) const LASTING: [&str; 2] = [PUBLISHED, FIRST_SEEN];
 /// A directory of the first layout: core metadata.
 pub(super) const FORMER: &str = "sidecars";
 
@@ -86,7 +90,14 @@ impl Workspace {
         let mut file = Self::file(directory)?;
         file.write_all(bytes)?;
         file.as_file().sync_data()?;
-        file.persist(path).map_err(|failed| failed.error)?;
+        match file.persist(path) {
+            Err(failed) if failed.error.kind() == io::ErrorKind::NotFound => {
+                path.parent().map_or(Ok(()), fs::create_dir_all)?;
+                failed.file.persist(path)
+            }
+            outcome => outcome,
+        }
+        .map_err(|failed| failed.error)?;
         path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
     }
 }
@@ -149,7 +160,7 @@ fn is_as_good_as_empty(root: &Path) -> io::Result<bool> {
 
 /// The directories that this layout and earlier ones have, without `tmp`.
 pub(super) fn kinds() -> impl Iterator<Item = &'static str> {
-    EVICTABLE.into_iter().chain([PUBLISHED, FORMER])
+    EVICTABLE.into_iter().chain(LASTING).chain([FORMER])
 }
 
 fn holds_no_file(directory: &Path) -> bool {
@@ -181,7 +192,7 @@ fn is_workspace_file(name: Option<&OsStr>) -> bool {
 /// own part of it. Doing that twice changes nothing, also when the first time ended in the middle.
 pub(super) fn prepare(root: &Path, now: SystemTime) -> io::Result<Workspace> {
     let found = examine(root)?;
-    for part in EVICTABLE.into_iter().chain([TEMPORARY, PUBLISHED]) {
+    for part in EVICTABLE.into_iter().chain(LASTING).chain([TEMPORARY]) {
         make_directory(&root.join(part))?;
     }
     remove_abandoned(&root.join(TEMPORARY), now)?;

@@ -83,12 +83,7 @@ impl PersistedIndex {
     /// Persists a document that upstream gave a moment ago. Blocking.
     pub fn persist(&self, path: &Path, document: &impl Serialize) -> io::Result<()> {
         let persisted = Persisted { fetched: self.clock.unix_seconds(), document };
-        // Compressed as it is written: a page may be large.
-        let compressed = zstd::stream::Encoder::new(Vec::new(), COMPRESSION_LEVEL)?;
-        let mut writer = io::BufWriter::with_capacity(BUFFER, compressed);
-        serde_json::to_writer(&mut writer, &persisted).map_err(io::Error::other)?;
-        let compressed = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
-        self.disk.write_record(path, &compressed.finish()?)
+        self.disk.write_record(path, &encode(&persisted)?)
     }
 
     /// Some projects of a repository whose pages are persisted, in any order. Blocking.
@@ -109,7 +104,16 @@ impl PersistedIndex {
     }
 }
 
-fn decode<D: DeserializeOwned>(record: &[u8]) -> io::Result<Persisted<D>> {
+/// A document as it is written to disk. Compressed as it is written: a page may be large.
+pub(super) fn encode(document: &impl Serialize) -> io::Result<Vec<u8>> {
+    let compressed = zstd::stream::Encoder::new(Vec::new(), COMPRESSION_LEVEL)?;
+    let mut writer = io::BufWriter::with_capacity(BUFFER, compressed);
+    serde_json::to_writer(&mut writer, document).map_err(io::Error::other)?;
+    let compressed = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+    compressed.finish()
+}
+
+fn decode<D: DeserializeOwned>(record: &[u8]) -> io::Result<D> {
     let json = zstd::stream::decode_all(record)?;
     serde_json::from_slice(&json).map_err(io::Error::other)
 }

@@ -169,7 +169,7 @@ impl LockedFiles<'_> {
             entries: self.files.get(key).cloned().unwrap_or_default(),
         };
         let bytes = serde_json::to_vec(&record).map_err(io::Error::other)?;
-        self.published.disk.write_published(&path(key), &bytes)
+        self.published.disk.write_lasting(&path(key), &bytes)
     }
 }
 

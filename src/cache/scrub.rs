@@ -12,7 +12,7 @@ use super::blob_check::BlobCheck;
 use super::blobs::Blobs;
 use super::disk::{Disk, is_damage};
 use super::inspect::open_blob;
-use super::layout::{BLOBS, EVICTABLE, PUBLISHED};
+use super::layout::{BLOBS, EVICTABLE, LASTING};
 use wheelport_runtime::{Panicked, blocking};
 
 /// The first pass begins this long after the start, which has better things to do.
@@ -54,7 +54,7 @@ impl Scrub {
     /// other reasons than damage is left to the next pass.
     async fn pass(&mut self) -> (u64, u64) {
         let (mut files, mut bytes) = (0, 0);
-        let mut directories: Vec<PathBuf> = EVICTABLE.into_iter().chain([PUBLISHED]).map(PathBuf::from).collect();
+        let mut directories: Vec<PathBuf> = EVICTABLE.into_iter().chain(LASTING).map(PathBuf::from).collect();
         while let Some(directory) = directories.pop() {
             let root = self.disk.root().to_owned();
             let Ok((below, found)) = blocking(move || list(&root, &directory)).await else { continue };
@@ -159,11 +159,13 @@ mod tests {
         let (good, bad) = (store(&blobs, &large)?, store(&blobs, &bad)?);
         MetadataStore::new(Arc::clone(&disk)).put(good, &CoreMetadataRecord::Absent)?;
         blobs.link(good, bad)?;
-        disk.write_published(Path::new("published/repo~a"), b"{}")?;
+        disk.write_lasting(Path::new("published/repo~a"), b"{}")?;
+        disk.write_lasting(Path::new("first-seen/repo/a"), b"a record that is about to be damaged")?;
         let stray = root.path().join("blobs/stray");
         fs::write(&stray, "of another program")?;
         let path = |kind: &str, digest: &Sha256| root.path().join(crate::cache::layout::addressed(kind, digest));
-        for path in [path(BLOBS, &bad), path("links", &good)] {
+        let first_seen = root.path().join("first-seen/repo/a");
+        for path in [path(BLOBS, &bad), path("links", &good), first_seen] {
             let mut bytes = fs::read(&path)?;
             bytes[80] ^= 1;
             fs::write(path, bytes)?;
@@ -175,7 +177,10 @@ mod tests {
         let seconds = began.elapsed().as_secs_f64();
         assert!((5.9..7.0).contains(&seconds), "{seconds} s for 6 MiB");
         assert!((6 << 20..7 << 20).contains(&disk.scrubbed()));
-        assert_eq!(disk.damaged(), [(BLOBS, 2), ("pages", 0), ("metadata", 0), ("links", 1), (PUBLISHED, 0)]);
+        assert_eq!(
+            disk.damaged(),
+            [(BLOBS, 2), ("pages", 0), ("metadata", 0), ("links", 1), ("published", 0), ("first-seen", 1)]
+        );
         assert!(path(BLOBS, &good).exists() && !path(BLOBS, &bad).exists() && !stray.exists());
         assert_eq!(scrub.pass().await.0, 3);
         fs::remove_dir_all(root.path())?;

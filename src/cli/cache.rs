@@ -1,10 +1,11 @@
-//! `wheelport cache`: inspects, verifies and repairs, or clears a cache directory.
+//! `wheelport cache`: inspects, verifies and repairs, or clears a cache directory. `cache accept` is in `accept.rs`.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use super::accept::{self, AcceptArgs};
 use super::outcome::{CommandError, Ended};
 use crate::cache;
 use wheelport_runtime::Size;
@@ -21,8 +22,18 @@ enum CacheAction {
     Stats(Directory),
     /// Read all files and records and remove damaged ones, which the next request fetches again
     Verify(Directory),
-    /// Remove everything in it
-    Clear(Directory),
+    /// Remove everything in it but the record of what files were when they were first seen
+    Clear(ClearArgs),
+    Accept(AcceptArgs),
+}
+
+#[derive(Debug, Args)]
+struct ClearArgs {
+    #[command(flatten)]
+    at: Directory,
+    /// Remove that record too: nothing tells afterwards that a file has other bytes than before
+    #[arg(long)]
+    first_seen: bool,
 }
 
 #[derive(Debug, Args)]
@@ -33,14 +44,21 @@ struct Directory {
 }
 
 /// Runs one of the actions; ends badly if verifying found damage.
-pub(super) fn run(args: &CacheArgs) -> Result<Ended, CommandError> {
-    let mut out = std::io::stdout().lock();
-    let ended = match &args.action {
+pub(super) async fn run(args: &CacheArgs) -> Result<Ended, CommandError> {
+    if let CacheAction::Accept(args) = &args.action {
+        return accept::run(args).await;
+    }
+    in_directory(&args.action).map_err(CommandError::start)
+}
+
+fn in_directory(action: &CacheAction) -> io::Result<Ended> {
+    let mut out = io::stdout().lock();
+    match action {
         CacheAction::Stats(at) => stats(&at.cache_dir, &mut out),
         CacheAction::Verify(at) => verify(&at.cache_dir, &mut out),
-        CacheAction::Clear(at) => clear(&at.cache_dir, &mut out),
-    };
-    ended.map_err(CommandError::start)
+        CacheAction::Clear(args) => clear(&args.at.cache_dir, args.first_seen, &mut out),
+        CacheAction::Accept(_) => Ok(Ended::Well),
+    }
 }
 
 fn stats(dir: &Path, out: &mut impl Write) -> io::Result<Ended> {
@@ -64,8 +82,8 @@ fn verify(dir: &Path, out: &mut impl Write) -> io::Result<Ended> {
     Ok(if verified.damaged.is_empty() { Ended::Well } else { Ended::Badly })
 }
 
-fn clear(dir: &Path, out: &mut impl Write) -> io::Result<Ended> {
-    let cleared = cache::clear(dir)?;
+fn clear(dir: &Path, with_first_seen: bool, out: &mut impl Write) -> io::Result<Ended> {
+    let cleared = cache::clear(dir, with_first_seen)?;
     writeln!(out, "{cleared} files removed")?;
     Ok(Ended::Well)
 }

@@ -1,21 +1,16 @@
 //! `wheelport healthcheck`: checks a running server, for container engines that can only start a program.
 //!
-//! One plain HTTP request over a connection of its own; it needs no configuration, no AWS and no shell. The
-//! server's status alone decides.
+//! It needs no configuration, no AWS and no shell. The server's status alone decides.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use url::{Host, Url};
+use url::Url;
 
 use super::outcome::{CommandError, Ended};
+use super::plain_http::{PlainUrl, reachable};
 use crate::config::DEFAULT_LISTEN;
-
-/// The longest response that is read, in bytes.
-const MAX_RESPONSE: u64 = 64 * 1024;
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct HealthcheckArgs {
@@ -43,10 +38,12 @@ enum HealthcheckError {
 /// Sends one request; prints the response only if it is not a success.
 pub(super) async fn run(args: HealthcheckArgs) -> Result<Ended, CommandError> {
     let url = url_of(&args);
-    let Some(target) = HealthUrl::of(&url) else {
+    let Some(target) = PlainUrl::of(&url) else {
         return Err(CommandError::usage(HealthcheckError::Address(url)));
     };
-    let response = tokio::time::timeout(Duration::from_secs(args.timeout), target.get()).await;
+    let response =
+        tokio::time::timeout(Duration::from_secs(args.timeout), target.request("GET", "wheelport-healthcheck", None))
+            .await;
     let problem = match response {
         Ok(Ok(response)) if is_good(&response) => return Ok(Ended::Well),
         Ok(Ok(response)) => format!("{url} responds: {}", response.trim()),
@@ -61,10 +58,7 @@ fn url_of(args: &HealthcheckArgs) -> Url {
     if let Some(url) = &args.url {
         return url.clone();
     }
-    let mut at = args.listen.first().copied().unwrap_or(DEFAULT_LISTEN);
-    if at.ip().is_unspecified() {
-        at.set_ip(if at.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
-    }
+    let at = reachable(args.listen.first().copied().unwrap_or(DEFAULT_LISTEN));
     let path = if args.ready { "readyz" } else { "healthz" };
     Url::parse(&format!("http://{at}/{path}")).expect("an address and a fixed path are a URL")
 }
@@ -74,42 +68,9 @@ fn is_good(response: &str) -> bool {
     response.strip_prefix("HTTP/1.1 ").is_some_and(|rest| rest.starts_with('2'))
 }
 
-/// An `http` URL in its parts.
-struct HealthUrl<'a> {
-    host: String,
-    port: u16,
-    url: &'a Url,
-}
-
-impl<'a> HealthUrl<'a> {
-    fn of(url: &'a Url) -> Option<Self> {
-        if url.scheme() != "http" || !url.username().is_empty() || url.password().is_some() {
-            return None;
-        }
-        let host = match url.host()? {
-            Host::Domain(name) => name.to_owned(),
-            Host::Ipv4(address) => address.to_string(),
-            Host::Ipv6(address) => address.to_string(),
-        };
-        Some(Self { host, port: url.port_or_known_default()?, url })
-    }
-
-    async fn get(&self) -> std::io::Result<String> {
-        let mut connection = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        let authority = &self.url[url::Position::BeforeHost..url::Position::AfterPort];
-        let path = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: wheelport-healthcheck\r\nConnection: close\r\n\r\n"
-        );
-        connection.write_all(request.as_bytes()).await?;
-        let mut response = Vec::new();
-        connection.take(MAX_RESPONSE).read_to_end(&mut response).await?;
-        Ok(String::from_utf8_lossy(&response).into_owned())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -140,7 +101,7 @@ mod tests {
             ("http://user@wheelport.internal/readyz", false),
             ("unix:/run/wheelport", false),
         ] {
-            assert_eq!(HealthUrl::of(&url.parse().expect("a URL")).is_some(), good, "{url}");
+            assert_eq!(PlainUrl::of(&url.parse().expect("a URL")).is_some(), good, "{url}");
         }
     }
 

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Overrides;
 use crate::telemetry::LogFormat;
 
+mod accept;
 mod cache;
 mod check;
 mod demo;
@@ -16,6 +17,7 @@ mod generate;
 mod healthcheck;
 mod iam_policy;
 mod outcome;
+mod plain_http;
 mod public_index;
 mod serve;
 mod signals;
@@ -53,7 +55,7 @@ enum Command {
     Check(Box<check::CheckArgs>),
     /// Emulate CodeArtifact alone, for tests and for trying SDKs, Terraform and CI jobs
     Emulate(Box<emulate::EmulateArgs>),
-    /// Look at, verify or empty a cache directory
+    /// Look at, verify or empty a cache directory, or accept files that have changed
     Cache(cache::CacheArgs),
     /// Print the least that AWS has to allow, as a policy to attach
     IamPolicy(iam_policy::IamPolicyArgs),
@@ -89,7 +91,7 @@ pub async fn run(cli: Cli) -> Result<Ended, CommandError> {
         Command::Demo(args) => Box::pin(demo::run(args)).await,
         Command::Check(args) => Box::pin(check::run(*args)).await,
         Command::Emulate(args) => Box::pin(emulate::run(*args)).await.map_err(CommandError::start),
-        Command::Cache(args) => cache::run(&args),
+        Command::Cache(args) => cache::run(&args).await,
         Command::IamPolicy(args) => iam_policy::run(&args),
         Command::Healthcheck(args) => healthcheck::run(args).await,
         Command::Generate(args) => generate::run(&args),

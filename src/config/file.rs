@@ -11,7 +11,7 @@ use super::error::ConfigError;
 use super::settings::ServerSettings;
 use crate::cache::CacheSettings;
 use crate::control::{AccountId, AwsSettings, DomainName, RegionName, RepositoryName, RoleArn};
-use crate::flow::UploadSettings;
+use crate::flow::{ChangedFilePolicy, UploadSettings};
 use crate::upstream::ClientSettings;
 use crate::web::{PublisherTable, SecretDigest, UploadPolicy};
 
@@ -43,6 +43,7 @@ pub(super) struct RouteTable {
     pub(super) endpoint: Option<Url>,
     pub(super) default: bool,
     pub(super) upload: UploadPolicy,
+    pub(super) changed_files: ChangedFilePolicy,
     pub(super) profile: Option<String>,
     pub(super) region: Option<RegionName>,
     pub(super) role_arn: Option<RoleArn>,

@@ -11,6 +11,7 @@ use url::Url;
 use super::error::ConfigError;
 use super::file::{ConfigurationFile, RouteTable};
 use crate::control::{AccountId, DomainName, EmulatorAccess, RegionName, RepositoryName, RoleArn};
+use crate::flow::ChangedFilePolicy;
 use crate::web::{HostPattern, UploadPolicy};
 use wheelport_runtime::Size;
 
@@ -22,7 +23,7 @@ pub(crate) struct Overrides {
     /// Address to serve on, repeatable; port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS", env = "WHEELPORT_LISTEN", value_delimiter = ',')]
     pub(crate) listen: Vec<SocketAddr>,
-    /// Address for metrics, status and purge; without it they are off
+    /// Address for metrics, status, purge and accepting changed files; without it they are off
     #[arg(long, value_name = "ADDRESS", env = "WHEELPORT_OPS_LISTEN")]
     pub(crate) ops_listen: Option<SocketAddr>,
     #[command(flatten)]
@@ -45,6 +46,9 @@ pub(crate) struct Overrides {
     /// Let everyone who reaches this server publish where `upload` is `anonymous`, also from other machines
     #[arg(long, env = "WHEELPORT_ALLOW_ANONYMOUS_UPLOADS")]
     pub(crate) allow_anonymous_uploads: bool,
+    /// What becomes of a file when the repository has other bytes under its name than before [default: alarm]
+    #[arg(long, value_name = "POLICY", env = "WHEELPORT_CHANGED_FILES")]
+    pub(crate) changed_files: Option<ChangedFilePolicy>,
     /// Directory for cached pages, files and core metadata [default: ./wheelport-cache]
     #[arg(long, value_name = "DIR", env = "WHEELPORT_CACHE_DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
@@ -85,6 +89,7 @@ impl Overrides {
             replace(&mut route.repository, self.repository.name);
             replace(&mut route.endpoint, self.endpoint);
             route.upload = self.upload.unwrap_or(route.upload);
+            route.changed_files = self.changed_files.unwrap_or(route.changed_files);
         }
         replace(&mut file.aws.profile, self.profile);
         replace(&mut file.aws.region, self.region);
@@ -107,6 +112,7 @@ impl Overrides {
             || self.repository.name.is_some()
             || self.endpoint.is_some()
             || self.upload.is_some()
+            || self.changed_files.is_some()
     }
 }
 
@@ -118,8 +124,8 @@ fn only_route(routes: &mut Vec<RouteTable>) -> Result<&mut RouteTable, ConfigErr
     match routes.as_mut_slice() {
         [route] => Ok(route),
         _ => Err(ConfigError::Inconsistent(
-            "the configuration file has several [[route]] tables, so domain, repository and upload are set there and \
-             not by flags or WHEELPORT_ variables"
+            "the configuration file has several [[route]] tables, so domain, repository, upload and changed_files are \
+             set there and not by flags or WHEELPORT_ variables"
                 .to_owned(),
         )),
     }

@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::cache::CacheSettings;
 use crate::control::{AccountId, AwsSettings, DomainName, RepositoryName};
-use crate::flow::UploadSettings;
+use crate::flow::{ChangedFilePolicy, UploadSettings};
 use crate::upstream::ClientSettings;
 use crate::web::{Cidr, HostPattern, OperatorSecrets, Publishers, UploadPolicy};
 use wheelport_runtime::{HumanDuration, Size};
@@ -52,6 +52,8 @@ pub struct RouteSettings {
     /// The repository's endpoint, if it is not the one that CodeArtifact gives.
     pub endpoint: Option<Url>,
     pub upload: UploadPolicy,
+    /// What becomes of files whose bytes change.
+    pub changed_files: ChangedFilePolicy,
     /// How to reach AWS.
     pub aws: AwsSettings,
     /// How to reach AWS for publishing, if another role does that.

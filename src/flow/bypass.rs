@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::error::Error;
 use super::index_entry::{IndexEntries, IndexEntry};
@@ -28,7 +29,23 @@ pub struct Bypass {
     withheld: Option<Bytes>,
     start: u64,
     end: Option<u64>,
-    mismatch: Error,
+    source: BypassSource,
+}
+
+/// Where the file comes from.
+struct BypassSource {
+    entries: IndexEntries,
+    route: Arc<Route>,
+    address: FileAddress,
+    began: Instant,
+}
+
+impl BypassSource {
+    /// The bytes are not those of the page, which is asked for again before the reader hears of it.
+    async fn mismatch(&self) -> Error {
+        self.entries.ask_page_again(&self.route, &self.address, self.began).await;
+        Error::Integrity { file: self.address.file.clone() }
+    }
 }
 
 impl Bypass {
@@ -47,7 +64,7 @@ impl Bypass {
             listed: entry.is_listed,
             brief: entry.is_brief,
         };
-        let upstream = route.upstream().await?;
+        let (upstream, began) = (route.upstream().await?, Instant::now());
         let reply = match upstream.file(request).await {
             Ok(reply) => reply,
             Err(error) => return Err(entries.file_error(route, address, entry, &error).await),
@@ -63,7 +80,12 @@ impl Bypass {
             withheld: None,
             start,
             end: None,
-            mismatch: Error::Integrity { file: address.file.clone() },
+            source: BypassSource {
+                entries: entries.clone(),
+                route: Arc::clone(route),
+                address: address.clone(),
+                began,
+            },
         })
     }
 
@@ -118,7 +140,7 @@ impl Bypass {
                     self.received += chunk.len() as u64;
                     // The client was promised the length, and would take that many bytes for the whole file.
                     if self.expected.length.is_some_and(|length| self.received > length) {
-                        return Err(self.mismatch.clone());
+                        return Err(self.source.mismatch().await);
                     }
                     if let Some(ready) = self.withheld.replace(chunk).filter(|ready| !ready.is_empty()) {
                         return Ok(Some(ready));
@@ -131,7 +153,7 @@ impl Bypass {
                         if (!right_length || hasher.finish().agrees_with(&self.expected.hashes) == Some(false))
                             && !sabotaged("bypass-digest")
                         {
-                            return Err(self.mismatch.clone());
+                            return Err(self.source.mismatch().await);
                         }
                     }
                     return Ok(self.withheld.take().filter(|withheld| !withheld.is_empty()));

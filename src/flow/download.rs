@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::batch::{Next, gather, skip_bytes};
 use super::error::Error;
@@ -23,7 +24,7 @@ use super::index_entry::{IndexEntries, IndexEntry, link_key};
 use super::route::Route;
 use crate::cache::{Blob, Blobs, JoinableDownload, PartialBlob, RepositoryId, StorageError, VerifiedBlob, WriteError};
 use crate::upstream::{FileReply, FileRequest, Resume, UpstreamError};
-use wheelport_index::{FileAddress, FileKind};
+use wheelport_index::{FileAddress, FileKind, Hashes};
 use wheelport_runtime::{Blocking, Role, SingleFlight, Tasks, blocking, sabotaged};
 
 pub(super) type FileDownload = crate::cache::Download<Error>;
@@ -57,11 +58,12 @@ impl From<StorageError> for AttemptError {
 /// A temporary file that is made while upstream is asked.
 type Prepared = Option<Blocking<Option<PartialBlob>>>;
 
-/// The key of a download: which repository, which file.
+/// The key of a download: which repository, which file, which bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct DownloadKey {
     repository: RepositoryId,
     address: FileAddress,
+    hashes: Hashes,
 }
 
 /// Downloads files, one task per file. Cheap to clone.
@@ -103,7 +105,8 @@ impl Downloader {
         address: &FileAddress,
         entry: IndexEntry,
     ) -> (FileDownload, Role) {
-        let key = DownloadKey { repository: route.repository.clone(), address: address.clone() };
+        let (repository, hashes) = (route.repository.clone(), entry.expected.hashes.clone());
+        let key = DownloadKey { repository, address: address.clone(), hashes };
         let (inner, route, address) = (Arc::clone(&self.inner), Arc::clone(route), address.clone());
         let (download, role) = self.inner.running.share(key, &self.inner.tasks, "download file", || {
             let (writer, download) = Writer::new();
@@ -148,7 +151,7 @@ impl DownloadTask<'_> {
         if let Some(blob) = stored_meanwhile(downloader, route, address, &entry).await {
             return writer.stored_already(blob);
         }
-        let writer = Arc::new(writer);
+        let (writer, began) = (Arc::new(writer), Instant::now());
         let mut task = DownloadTask {
             downloader,
             route,
@@ -179,6 +182,10 @@ impl DownloadTask<'_> {
             }
             Err(failure) => {
                 tracing::warn!(route = %route.name, file = %address.file, ?failure, "file could not be fetched");
+                if matches!(failure, Failure::Upstream(Error::Integrity { .. })) {
+                    // Before the readers hear of it, so that those who come back find what upstream says now.
+                    downloader.entries.ask_page_again(route, address, began).await;
+                }
                 writer.fail(failure);
             }
         }

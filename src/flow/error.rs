@@ -84,6 +84,15 @@ pub enum Error {
         /// The file.
         file: FileName,
     },
+    /// The repository has other bytes under a name than it had before, and nobody has accepted them.
+    #[error(
+        "The file '{file}' has other bytes than when it was first seen here; they are refused until an operator runs \
+         'wheelport cache accept'."
+    )]
+    ChangedFile {
+        /// The file.
+        file: FileName,
+    },
     /// The upload breaks a rule.
     #[error("The upload was refused: {reason}.")]
     UploadRefused {
@@ -185,6 +194,7 @@ impl Error {
             Self::Denied { .. } => "denied",
             Self::Unavailable { cause, .. } => cause.code(),
             Self::Integrity { .. } => "integrity",
+            Self::ChangedFile { .. } => "changed-file",
             Self::UploadRefused { .. } => "upload-refused",
             Self::FileExists { .. } => "file-exists",
             Self::UploadTooLarge { .. } => "upload-too-large",

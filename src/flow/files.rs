@@ -14,7 +14,7 @@ use super::blob_checker::BlobChecker;
 use super::bypass::Bypass;
 use super::download::{Downloader, FileDownload};
 use super::file_stream::{Fallback, FileStream, StoredFile};
-use super::index_entry::{IndexEntries, IndexEntry};
+use super::index_entry::{EntrySource, IndexEntries, IndexEntry};
 use super::{Cause, Error, Lookup, PageService, PageView, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
 use crate::cache::{Blob, BlobReader, Blobs, DownloadFailure, PageContent, Started};
 use wheelport_index::{FileAddress, Sha256};
@@ -85,7 +85,7 @@ impl FileService {
         &self,
         route: &Arc<Route>,
         address: &FileAddress,
-        needs_body: impl FnOnce(Sha256) -> bool + Send + 'static,
+        needs_body: impl Fn(Sha256) -> bool + Send + Sync + 'static,
     ) -> Lookup<OpenFile> {
         let page = self.pages.get(route, &address.project);
         if let Lookup::Hit(view) = &page
@@ -108,11 +108,38 @@ impl FileService {
         route: &Arc<Route>,
         address: &FileAddress,
         page: Lookup<PageView>,
-        needs_body: impl FnOnce(Sha256) -> bool,
+        needs_body: impl Fn(Sha256) -> bool,
     ) -> Result<OpenFile, Error> {
         let entry = self.entry(route, address, page).await?;
+        let before = entry.expected.hashes.clone();
+        match self.open_entry(route, address, entry, &needs_body).await {
+            // The page was asked for again. Where it lists other bytes by now, those are meant.
+            Err(error @ Error::Integrity { .. }) => {
+                let entry = self.entry(route, address, self.pages.get(route, &address.project)).await?;
+                if entry.source == EntrySource::Record {
+                    return Err(Error::ChangedFile { file: address.file.clone() });
+                }
+                if entry.expected.hashes == before && !entry.is_refused() {
+                    return Err(error);
+                }
+                Box::pin(self.open_entry(route, address, entry, &needs_body)).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn open_entry(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        entry: IndexEntry,
+        needs_body: impl Fn(Sha256) -> bool,
+    ) -> Result<OpenFile, Error> {
         if let Some(blob) = self.stored(&entry).await? {
             return Ok(OpenFile::Stored(blob));
+        }
+        if entry.is_refused() {
+            return Err(Error::ChangedFile { file: address.file.clone() });
         }
         if let (Some(length), Some(sha256)) = (entry.expected.length, entry.sha256)
             && !needs_body(sha256)
@@ -129,7 +156,7 @@ impl FileService {
                     Ok(OpenFile::Stored(blob))
                 }
                 (Ok(started), _) => Ok(OpenFile::Growing { download, started, sha256, served: role_served(role) }),
-                (Err(DownloadFailure::Storage), _) => self.bypass(route, address, &entry).await,
+                (Err(DownloadFailure::Storage), _) => Box::pin(self.bypass(route, address, &entry)).await,
                 (Err(DownloadFailure::Upstream(error)), _) if entry.is_listed => Err(error),
                 (Err(DownloadFailure::Upstream(error)), _) => self.former(route, address, error).await,
                 (Err(DownloadFailure::Unread), _) => {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use url::Url;
 
 use super::canary::Verdict;
@@ -13,10 +14,13 @@ use super::{Cause, Error, PageService, PageView, Route, unavailable};
 use crate::cache::{Blobs, Expected, PageContent};
 use crate::upstream::UpstreamError;
 use wheelport_index::{FileAddress, Sha256};
-use wheelport_runtime::blocking;
+use wheelport_runtime::{blocking, sabotaged};
 
 /// A file that is missing from a page older than this may be newer than the page.
 const LISTING_AGE: Duration = Duration::from_secs(5);
+
+/// How long readers of a file that is not what its page says wait for the page before they are told.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A file up to this size is small, in bytes.
 const SMALL: u64 = 1 << 20;
@@ -32,10 +36,23 @@ pub(super) struct IndexEntry {
     pub sha256: Option<Sha256>,
     /// Whether a page lists the file.
     pub is_listed: bool,
+    /// Where length and digests come from.
+    pub source: EntrySource,
     /// The file is small, or fetched for something short in it: it need not stand behind large ones.
     pub is_brief: bool,
     /// Why that is unknown, where no page young enough could be had.
     pub index_error: Option<Error>,
+}
+
+/// Where the length and the digests of an entry come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum EntrySource {
+    #[default]
+    Page,
+    /// From what was first seen: upstream lists other bytes by now, which are refused and not fetched.
+    Refusal,
+    /// From what was first seen: no page lists the file any more, and other bytes are refused.
+    Record,
 }
 
 impl IndexEntry {
@@ -43,6 +60,11 @@ impl IndexEntry {
     /// for it while that is not known.
     pub(super) fn metadata_key(&self, route: &Route, address: &FileAddress) -> Option<Sha256> {
         self.sha256.or_else(|| link_key(route, address, self))
+    }
+
+    /// Whether only the stored bytes may be served.
+    pub(super) fn is_refused(&self) -> bool {
+        self.source == EntrySource::Refusal
     }
 }
 
@@ -89,7 +111,11 @@ impl IndexEntries {
             return self.with_link(route, address, entry).await;
         }
         let index_error = index_error.filter(|error| !matches!(error, Error::NoSuchProject { .. }));
-        Ok(IndexEntry { index_error, ..IndexEntry::default() })
+        let unlisted = IndexEntry { index_error, ..IndexEntry::default() };
+        Ok(match self.pages.known_bytes(route, address).await {
+            Some(expected) => IndexEntry { expected, source: EntrySource::Record, ..unlisted },
+            None => unlisted,
+        })
     }
 
     /// What it means that upstream did not send a file. A 404 is an absence only when it is proven, and when a page
@@ -122,6 +148,15 @@ impl IndexEntries {
         }
     }
 
+    /// Asks for the page again, because a file is not what the page says that was there before `since`. So the next
+    /// request knows what upstream says now.
+    pub(super) async fn ask_page_again(&self, route: &Arc<Route>, address: &FileAddress, since: Instant) {
+        if !sabotaged("page-again") {
+            let asking = self.pages.younger_than(route, &address.project, since.elapsed());
+            let _ = tokio::time::timeout(PAGE_TIMEOUT, asking).await;
+        }
+    }
+
     /// The entry, with the SHA-256 that was recorded when the file was fetched, where the index names none.
     pub(super) async fn with_link(
         &self,
@@ -145,11 +180,13 @@ fn listed(address: &FileAddress, content: &PageContent) -> Result<Option<IndexEn
         return Err(Error::Quarantined { project: address.project.clone() });
     }
     let Some(file) = content.listed(address) else { return Ok(None) };
+    let is_refused = content.refused.contains_key(&address.file);
     Ok(Some(IndexEntry {
         url: file.url.as_deref().cloned(),
         expected: Expected { length: file.size, hashes: file.hashes.clone() },
         sha256: file.hashes.sha256(),
         is_listed: true,
+        source: if is_refused { EntrySource::Refusal } else { EntrySource::Page },
         is_brief: file.size.is_some_and(|size| size <= SMALL),
         index_error: None,
     }))

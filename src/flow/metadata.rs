@@ -82,7 +82,11 @@ impl MetadataService {
             let gone = || Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() };
             return Err(entry.index_error.unwrap_or_else(gone));
         }
-        let stored = match self.held(entry.metadata_key(route, address), &entry).await? {
+        let held = self.held(entry.metadata_key(route, address), &entry).await?;
+        if entry.is_refused() && !self.is_stored(&entry).await? {
+            return Err(Error::ChangedFile { file: address.file.clone() });
+        }
+        let stored = match held {
             Held::Record(CoreMetadataRecord::Present(metadata)) => {
                 return Ok(ServedMetadata { metadata, served: Served::Hit });
             }
@@ -137,6 +141,12 @@ impl MetadataService {
             None => blobs.get_verified(wheel, length).map_or(Held::Nothing, Held::Wheel),
         });
         Ok(Waits::note("disk", held).await?)
+    }
+
+    async fn is_stored(&self, entry: &IndexEntry) -> Result<bool, Error> {
+        let Some(wheel) = entry.sha256 else { return Ok(false) };
+        let (blobs, length) = (self.blobs.clone(), entry.expected.length);
+        Ok(Waits::note("disk", blocking(move || blobs.get(wheel, length).is_some())).await?)
     }
 
     /// Fetches the wheel; it need not be committed to be read. `None` if the cache cannot take it.

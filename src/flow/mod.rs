@@ -14,6 +14,8 @@ mod batch;
 mod blob_checker;
 mod bypass;
 mod canary;
+mod change_guard;
+mod changed_files;
 mod delisted;
 mod download;
 mod error;
@@ -38,10 +40,11 @@ mod wheel_parts;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::{Blobs, CacheSettings, DamageCounts, Disk, MetadataStore, PersistedIndex, Published};
+use crate::cache::{Blobs, CacheSettings, DamageCounts, Disk, FirstSeen, MetadataStore, PersistedIndex, Published};
 use wheelport_runtime::{Clock, Role, Tasks};
 
 pub use audit::Attempt;
+pub use change_guard::{ChangeCounts, ChangedFilePolicy};
 
 pub(crate) use error::seconds;
 pub use error::{Cause, Error};
@@ -57,9 +60,10 @@ pub use publish::PublishService;
 pub use route::{ProjectSource, Resolution, Route};
 pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
 
-pub use crate::cache::{ListContent, PageContent};
+pub use crate::cache::{ChangedFile, ChangedFiles, ListContent, PageContent};
 
 use blob_checker::BlobChecker;
+use change_guard::ChangeGuard;
 use delisted::Delisted;
 use download::Downloader;
 use error::unavailable;
@@ -156,6 +160,7 @@ impl Flow {
             delisted: Delisted::new(Arc::clone(&persisted)),
             persisted: Arc::clone(&persisted),
             published: Published::open(Arc::clone(&disk), clock.clone()),
+            changes: ChangeGuard::new(FirstSeen::new(Arc::clone(&disk), clock.clone())),
             metadata: store.clone(),
             largest_wheel: disk.max_size(),
         };

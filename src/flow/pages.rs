@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::advertise::advertise_core_metadata;
 use super::canary::{AskError, Verdict};
+use super::change_guard::{ChangeGuard, advertise_known_metadata};
 use super::delisted::Delisted;
 use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, NegativeReason};
 use super::reader;
@@ -41,6 +42,7 @@ pub struct PageService {
 pub(super) struct PageSource {
     pub persisted: Arc<PersistedIndex>,
     pub published: Published,
+    pub changes: ChangeGuard,
     pub metadata: MetadataStore,
     pub delisted: Delisted,
     /// The largest wheel whose metadata can be served, in bytes.
@@ -132,7 +134,7 @@ impl PageService {
         let Some(held) = self.cache.records().get(&key) else { return };
         let cache = self.cache.clone();
         let _ = blocking(move || {
-            let mut page = held.content.page.clone();
+            let mut page = held.content.as_listed();
             cache.source().advertise(&mut page.files);
             cache.show(&key, page, held.fetched);
         })
@@ -151,7 +153,7 @@ impl PageService {
         }
         self.cache.clear_negative(key);
         match self.cache.records().get(key) {
-            Some(held) => self.cache.show(key, held.content.page.clone(), held.fetched),
+            Some(held) => self.cache.show(key, held.content.as_listed(), held.fetched),
             // A page long out of date: the next request asks upstream, and sees this file in any case.
             None => self.cache.show(key, Page::empty(key.project.clone()), FetchedAt::aged(NEVER_FETCHED)),
         };
@@ -220,7 +222,7 @@ impl IndexCache<PageSource> {
                     |file: &File| record.content.file(&file.name).is_some_and(|listed| listed.version == file.version);
                 cache.source().delisted.compare(&key, &held.content.page, lists);
             }
-            cache.persist(&key, &record.content.page, listed, is_unchanged);
+            cache.persist(&key, &record.content, listed, is_unchanged);
             Ok::<_, parse::ParseError>(record)
         });
         let unreadable = |error: parse::ParseError| {
@@ -232,20 +234,21 @@ impl IndexCache<PageSource> {
     /// Persists upstream's page, unless the copy on disk is the same and young. Blocking. Its first files are those
     /// that upstream lists; the others were published here, and are forgotten only when upstream's list with them is
     /// on disk: the copy there may be from before.
-    fn persist(&self, key: &PageKey, page: &Page, listed: usize, is_unchanged: bool) {
+    fn persist(&self, key: &PageKey, content: &PageContent, listed: usize, is_unchanged: bool) {
         let (PageSource { persisted, published, .. }, path) = (self.source(), page_path(key));
-        let by_upstream = &page.files[..listed.min(page.files.len())];
+        let by_upstream = &content.page.files[..listed.min(content.page.files.len())];
         let has_settled = published.has_settled(key, by_upstream);
         if is_unchanged && !has_settled && persisted.age(&path).is_some_and(|age| age < PERSIST_AGAIN) {
             return;
         }
         // Copied only then: a page may be large.
-        let with_additions = (page.files.len() > listed).then(|| {
-            let mut page = page.clone();
+        let is_other = content.page.files.len() > listed || !content.refused.is_empty();
+        let of_upstream = is_other.then(|| {
+            let mut page = content.as_listed();
             page.files.truncate(listed);
             page
         });
-        match persisted.persist(&path, with_additions.as_ref().unwrap_or(page)) {
+        match persisted.persist(&path, of_upstream.as_ref().unwrap_or(&content.page)) {
             Ok(()) => published.forget_settled(key, by_upstream),
             Err(error) => tracing::warn!(project = %key.project, %error, "a page could not be persisted"),
         }
@@ -308,9 +311,9 @@ impl IndexCache<PageSource> {
         }
     }
 
-    /// Holds a page in memory, with the files that were published here. Blocking. Content equal to the held one is
-    /// kept as it is, so that its representations stay valid.
-    fn show(&self, key: &PageKey, mut page: Page, fetched: FetchedAt) -> Record<PageContent> {
+    /// Holds a page in memory, with the files that were published here, and without changed bytes that are refused.
+    /// Blocking. Content equal to the held one is kept as it is, so that its representations stay valid.
+    pub(super) fn show(&self, key: &PageKey, mut page: Page, fetched: FetchedAt) -> Record<PageContent> {
         let published = &self.source().published;
         loop {
             let additions = published.additions();
@@ -319,10 +322,13 @@ impl IndexCache<PageSource> {
             if !page.is_quarantined() {
                 published.complete(key, &mut page);
             }
+            let PageSource { changes, metadata, largest_wheel, .. } = self.source();
+            let refused = changes.compare(key, &mut page, listed);
             self.source().advertise(&mut page.files[listed..]);
+            advertise_known_metadata(&mut page, &refused, metadata, *largest_wheel);
             let content = match self.records().get(key) {
-                Some(held) if held.content.page == page => held.content,
-                _ => Arc::new(PageContent::new(page)),
+                Some(held) if held.content.page == page && held.content.refused == refused => held.content,
+                _ => Arc::new(PageContent::new(page, refused)),
             };
             let record = Record { content, fetched };
             self.records().put(key, record.clone());
@@ -330,7 +336,7 @@ impl IndexCache<PageSource> {
             if published.additions() == additions {
                 return record;
             }
-            page = record.content.page.clone();
+            page = record.content.as_listed();
         }
     }
 }

@@ -315,7 +315,7 @@ async fn check(received: Received, deadline: Instant) -> Result<CheckedUpload, E
 
 /// What a page says about the name of an upload.
 fn on_page(page: &PageContent, upload: &CheckedUpload) -> Existing {
-    let Some(file) = page.file(&upload.form.file) else { return Existing::Nothing };
+    let Some(file) = page.listed_upstream(&upload.form.file) else { return Existing::Nothing };
     let digests = &upload.spooled.digests;
     let same = match file.hashes.strongest() {
         _ if file.hashes.sha256().is_some() => file.hashes.sha256() == Some(digests.sha256),

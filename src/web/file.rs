@@ -81,7 +81,7 @@ impl FoundFile {
 }
 
 /// Whether the response about a file with this digest carries bytes.
-fn needs_body(context: &RequestContext) -> impl FnOnce(Sha256) -> bool + Send + 'static {
+fn needs_body(context: &RequestContext) -> impl Fn(Sha256) -> bool + Send + Sync + 'static {
     let is_head = context.method == Method::HEAD;
     let known: Vec<String> = values(&context.headers, &IF_NONE_MATCH).map(str::to_owned).collect();
     move |sha256| !is_head && !none_match(known.iter().map(String::as_str), &format!("\"{sha256}\""))

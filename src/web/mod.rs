@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 mod access_log;
 mod address;
 mod body;
+mod changed_files;
 mod conditional;
 mod connection_phase;
 mod connections;

@@ -1,4 +1,5 @@
-//! For operators and orchestrators: health, readiness, metrics, status, purge.
+//! For operators and orchestrators: health, readiness, metrics, status, purge. How changed files are accepted is in
+//! `changed_files.rs`.
 //!
 //! `healthz` and `readyz` are on the proxy's own listener too; everything else only on the listener for operations.
 
@@ -14,6 +15,7 @@ use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::changed_files::{ChangedFilesStatus, accept};
 use super::headers::NO_STORE;
 use super::{Site, operator};
 use wheelport_index::ProjectName;
@@ -26,6 +28,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .route("/purge", post(purge))
+        .route("/accept", post(accept))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&site), operator::admit))
         .layer(CatchPanicLayer::custom(|_| panicked()))
         .with_state(site)
@@ -160,17 +163,19 @@ struct RouteStatus {
     token_error: Option<String>,
     /// Whether the repository's address is known.
     endpoint: bool,
+    /// Files whose bytes are not those that were first seen.
+    changed_files: ChangedFilesStatus,
 }
 
 impl Status {
     fn of(site: &Site) -> Self {
-        let routes = site.routes.iter().map(|route| RouteStatus::of(&route.route)).collect();
+        let routes = site.routes.iter().map(|route| RouteStatus::of(site, &route.route)).collect();
         Self { readiness: Readiness::of(site).into(), version: env!("CARGO_PKG_VERSION"), routes }
     }
 }
 
 impl RouteStatus {
-    fn of(route: &crate::flow::Route) -> Self {
+    fn of(site: &Site, route: &crate::flow::Route) -> Self {
         let token = route.token.state();
         Self {
             route: Arc::clone(&route.name),
@@ -179,6 +184,7 @@ impl RouteStatus {
             token_failures: token.failures_in_a_row,
             token_error: token.last_error.map(|error| format!("{}: {}", error.kind, error.message)),
             endpoint: route.is_resolved(),
+            changed_files: ChangedFilesStatus::of(&site.flow, route),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! From an error to a response: the one table of statuses.
 //!
 //! Bodies are problem documents (RFC 9457), or plain text for clients that take only text. Clients that publish print
-//! nothing but the reason phrase, so responses to requests that change something carry the sentence there too. Nothing
+//! nothing but the reason phrase, so responses to requests that change something carry the sentence there too; so do
+//! refusals of a file, because installers print the phrase. Nothing
 //! is added here that the error's own text does not say.
 
 use bytes::Bytes;
@@ -53,6 +54,11 @@ impl Problem {
         }
     }
 
+    /// Whether it is a decision that whoever sees the status line should understand, also of a request that reads.
+    const fn is_decision(&self) -> bool {
+        matches!(self, Self::Failed(Error::ChangedFile { .. }))
+    }
+
     const fn status(&self) -> StatusCode {
         match self {
             Self::Refused(refusal) => status_of_refusal(refusal),
@@ -85,7 +91,7 @@ const fn status_of_error(error: &Error) -> StatusCode {
         | Error::NoCoreMetadata { .. }
         | Error::ListNotOffered { .. } => StatusCode::NOT_FOUND,
         Error::UploadRefused { .. } => StatusCode::BAD_REQUEST,
-        Error::Denied { .. } | Error::Quarantined { .. } => StatusCode::FORBIDDEN,
+        Error::Denied { .. } | Error::Quarantined { .. } | Error::ChangedFile { .. } => StatusCode::FORBIDDEN,
         Error::FileExists { .. } => StatusCode::CONFLICT,
         Error::UploadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         // Never 502 or 504, which old installers do not repeat, and never 404, which means something else.
@@ -154,7 +160,7 @@ pub(super) fn response(problem: &Problem, context: &RequestContext) -> Response 
     if context.method != Method::HEAD {
         *response.body_mut() = body.into();
     }
-    if !context.method.is_safe()
+    if (!context.method.is_safe() || problem.is_decision())
         && let Some(reason) = reason(&detail)
     {
         response.extensions_mut().insert(reason);

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from clients import DIFFERENT, PIP, PIP_20, POETRY, UV, Bench, Client
+from clients import DIFFERENT, PIP, PIP_20, POETRY, UV, Bench, Client, ClientFailed
 from public_index import PublicIndex
 from wheels import wheel
-from world import World, in_background, wait_for
+from world import DOMAIN, PROGRAM, REPOSITORY, World, get, in_background, wait_for
 
 MANY = 20
 
@@ -101,3 +101,36 @@ def test_files_that_come_from_an_object_store(begin, bench: Bench) -> None:
     world.emulator.upload(wheel("acme-core", "1.0"))
     for client in (PIP, UV):
         assert client.install(bench, world.proxy.index, "acme-core").versions == {"acme-core": "1.0"}
+
+
+def publish_again(world: World) -> None:
+    """Deletes a version that the proxy has a page of, and publishes other bytes under its name."""
+    world.emulator.upload(wheel("acme-core", "1.0"))
+    assert get(f"{world.proxy.index}acme-core/")[0] == 200
+    world.emulator.codeartifact().delete_package_versions(
+        domain=DOMAIN, repository=REPOSITORY, format="pypi", package="acme-core", versions=["1.0"]
+    )
+    world.emulator.upload(wheel("acme-core", "1.0", padding=1000))
+
+
+@pytest.mark.parametrize("client", [PIP, UV], ids=repr)
+def test_a_version_that_was_deleted_and_published_again(client: Client, world: World, bench: Bench) -> None:
+    publish_again(world)
+    try:
+        client.install(bench, world.proxy.index, "acme-core")
+    except ClientFailed:  # The page was out of date, which the file has shown.
+        pass
+    assert client.install(bench, world.proxy.index, "acme-core").versions == {"acme-core": "1.0"}
+
+
+@pytest.mark.parametrize("client", [PIP, UV], ids=repr)
+def test_other_bytes_are_refused_with_a_reason_until_they_are_accepted(client: Client, begin, bench: Bench) -> None:
+    world = begin(WHEELPORT_CHANGED_FILES="refuse")
+    publish_again(world)
+    for _ in range(2):
+        with pytest.raises(ClientFailed, match="other bytes than when it was first seen"):
+            client.install(bench, world.proxy.index, "acme-core")
+    accept = ["cache", "accept", "acme-core", "--route", REPOSITORY, "--reason", "a test"]
+    done = bench.run([PROGRAM, *accept], WHEELPORT_OPS_LISTEN=world.proxy.operations.removeprefix("http://"))
+    assert done.stdout.startswith("accepted: acme_core-1.0-py3-none-any.whl")
+    assert client.install(bench, world.proxy.index, "acme-core").versions == {"acme-core": "1.0"}

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::support::client::until;
 use crate::support::process::{Program, World, ready};
 use crate::support::proxy::files_below;
-use crate::support::wheels::{Sample, publish};
+use crate::support::wheels::{Sample, list, publish};
 
 #[test]
 fn bad_arguments_and_configuration_are_exit_code_2_with_a_remedy() {
@@ -121,7 +121,8 @@ async fn the_cache_can_be_inspected_repaired_and_cleared() {
         let line = stats.out.lines().find(|line| line.starts_with(kind)).expect(kind);
         line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok())
     };
-    assert_eq!((row("blobs"), row("pages"), row("metadata"), row("all")), (Some(2), Some(1), Some(1), Some(4)));
+    assert_eq!((row("blobs"), row("pages"), row("metadata"), row("all")), (Some(2), Some(1), Some(1), Some(5)));
+    assert_eq!(row("first-seen"), Some(1));
 
     let rotten = files_below(&root.join("blobs"))
         .into_iter()
@@ -129,7 +130,7 @@ async fn the_cache_can_be_inspected_repaired_and_cleared() {
     rot(&rotten.expect("the source distribution"));
     let verified = run("verify");
     assert_eq!(verified.code, Some(1), "{verified:?}");
-    assert!(verified.out.contains("damaged, removed: ") && verified.out.ends_with("3 good, 1 damaged\n"));
+    assert!(verified.out.contains("damaged, removed: ") && verified.out.ends_with("4 good, 1 damaged\n"));
     assert_eq!(run("verify").code, Some(0), "what was damaged is gone");
     // The running proxy fetches it again.
     assert_eq!(client.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
@@ -146,9 +147,61 @@ async fn the_cache_can_be_inspected_repaired_and_cleared() {
     program.signal(Signal::TERM);
     assert_eq!(program.ended().code, Some(0));
     assert_eq!(run("clear").out, "1 files removed\n");
+    assert_eq!(count("first-seen"), 1, "kept unless it is named");
+    let all = Program::run(&["cache", "clear", "--first-seen", "--cache-dir", &cache], &[]);
+    assert_eq!((all.out.as_str(), count("first-seen")), ("1 files removed\n", 0));
     assert_eq!(run("stats").code, Some(0));
     let program = world.serve(&[]);
     ready(program.proxy()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_file_is_accepted_from_the_command_line() {
+    let (world, old) = (World::new().await, Sample::sdist("1.0", 5000));
+    let new = Sample { bytes: Sample::sdist("1.0", 5001).bytes, ..old.clone() };
+    let secret = world.dir.path().join("secret");
+    fs::write(&secret, "hunter2\n").expect("a directory of ours");
+    let secret = secret.display().to_string();
+    let file = world.dir.path().join("wheelport.toml");
+    fs::write(&file, format!("ops_secret_file = {secret:?}\n")).expect("a directory of ours");
+    let program = world.serve(&["--changed-files", "refuse", "--config", &file.display().to_string()]);
+    let (client, ops) = (program.proxy(), program.address("operations on http://"));
+    ready(client).await;
+    list(&world.upstream, &[&old]);
+    client.get("/simple/a-b/").send().await.expect(200);
+    // The held page is out of date: the file shows that.
+    publish(&world.upstream, &[&new]);
+    let refused = client.get(&new.path()).send().await.expect(403);
+    assert!(refused.reason.ends_with("until an operator runs 'wheelport cache accept'."), "{refused:?}");
+    program.logged("other bytes under the name of a file");
+
+    let ops = ops.to_string();
+    let accept = |more: &[&str], environment: &[(&str, &str)]| {
+        let common = ["cache", "accept", "--route", "r1", "--reason", "rebuilt & checked, 100 %"];
+        Program::run(&[&common, more].concat(), environment)
+    };
+    let (at, with_secret) = (("WHEELPORT_OPS_LISTEN", ops.as_str()), ("WHEELPORT_OPS_SECRET_FILE", secret.as_str()));
+    let denied = accept(&["a-b"], &[at]);
+    assert_eq!(denied.code, Some(1), "{denied:?}");
+    assert!(denied.out.contains("the operators' secret"), "{denied:?}");
+    let nothing = accept(&["a-b", "a_b-9.tar.gz"], &[at, with_secret]);
+    assert_eq!(nothing.code, Some(1), "{nothing:?}");
+    assert!(nothing.out.starts_with("not accepted: nothing has changed that could be accepted"), "{nothing:?}");
+    client.get(&new.path()).send().await.expect(403);
+    let accepted = accept(&["A.b", &new.name, "--by", "ops"], &[at, with_secret]);
+    assert_eq!(accepted.code, Some(0), "{accepted:?}");
+    assert!(accepted.out.starts_with(&format!("accepted: {}, sha256={}", new.name, new.sha256())), "{accepted:?}");
+    assert_eq!(client.get(&new.path()).send().await.expect(200).body, new.bytes);
+    program.signal(Signal::TERM);
+    let ended = program.ended();
+    assert!(ended.err.contains("changed file accepted") && ended.err.contains("rebuilt & checked, 100 %"), "{ended:?}");
+
+    let gone = accept(&["a-b"], &[at, with_secret]);
+    assert_eq!(gone.code, Some(1), "{gone:?}");
+    assert!(gone.err.contains("is the server running"), "{gone:?}");
+    for missing in [&["cache", "accept", "a-b"][..], &["cache", "accept", "--reason", "x", "--route", "r", "a-b"]] {
+        assert_eq!(Program::run(missing, &[]).code, Some(2), "{missing:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -191,6 +191,8 @@ async fn a_deleted_cache_directory_is_made_again() {
     let (wheel, sdist) = (Sample::wheel(), Sample::sdist("1.0", 2 * MIB));
     let proxy = with_stored(&wheel).await;
     publish(&proxy.upstream, &[&wheel, &sdist]);
+    // The last thing that is written behind the response.
+    proxy.kept_by("metadata", 1).await;
     fs::remove_dir_all(proxy.dir.path().join("cache")).expect("a directory that is there");
     list(&proxy.upstream, &[&wheel, &sdist]);
     proxy.ops.ask("POST", "/purge?route=main&project=a-b").send().await.expect(200);

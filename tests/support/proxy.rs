@@ -15,7 +15,7 @@ use wheelport::app::App;
 use wheelport::cache::CacheSettings;
 use wheelport::config::{RouteSettings, ServerSettings, Settings};
 use wheelport::control::{AwsSettings, DomainName, EmulatorAccess, RegionName, RepositoryName};
-use wheelport::flow::UploadSettings;
+use wheelport::flow::{ChangedFilePolicy, UploadSettings};
 use wheelport::upstream::ClientSettings;
 use wheelport::web::{OperatorSecrets, Publishers, UploadPolicy};
 use wheelport_runtime::HumanDuration;
@@ -73,6 +73,8 @@ pub(crate) struct Builder {
     pub operators: OperatorSecrets,
     /// Who may publish.
     pub upload: UploadPolicy,
+    /// What becomes of files whose bytes change.
+    pub changed_files: ChangedFilePolicy,
     /// The `[upload]` table.
     pub uploads: UploadSettings,
     /// The `[[publisher]]` tables.
@@ -98,6 +100,7 @@ impl Default for Builder {
             server: ServerSettings::default(),
             operators: OperatorSecrets::default(),
             upload: UploadPolicy::Off,
+            changed_files: ChangedFilePolicy::default(),
             uploads: UploadSettings::default(),
             publishers: Publishers::default(),
             clock: Clock::system(),
@@ -162,6 +165,11 @@ impl Builder {
         self.clock = Clock::system();
         self.clock.shift(seconds);
         self
+    }
+
+    /// The directory that holds the cache of a proxy that was stopped.
+    pub(crate) fn directory(&self) -> &Path {
+        self.dir.as_ref().expect("a proxy that ran").path()
     }
 
     /// Changes settings.
@@ -231,6 +239,7 @@ impl Builder {
             repository: RepositoryName::parse("r1").expect("a repository"),
             endpoint: (!self.asks_for_endpoint).then(|| endpoint.clone()),
             upload: self.upload,
+            changed_files: self.changed_files,
             aws: AwsSettings { external_id: self.own_roles.then(|| (*name).to_owned()), ..aws.clone() },
             publish_aws: None,
         };

@@ -106,7 +106,7 @@ const MAX_DIGESTS: usize = 16;
 /// must have that algorithm's length and alphabet, because clients refuse a whole page for one malformed digest.
 ///
 /// It is one text, `sha256=…&md5=…`, because a large page has hundreds of thousands of them.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Hashes(Box<str>);
 
 impl Hashes {

@@ -1,0 +1,57 @@
+//! One plain HTTP request over a connection of its own, to a running server; it needs no configuration and no AWS.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use url::{Host, Url};
+
+/// The longest response that is read, in bytes.
+const MAX_RESPONSE: u64 = 1024 * 1024;
+
+/// An `http` URL in its parts.
+pub(super) struct PlainUrl<'a> {
+    host: String,
+    port: u16,
+    url: &'a Url,
+}
+
+impl<'a> PlainUrl<'a> {
+    /// `None` if it cannot be requested: another scheme, or a user name.
+    pub(super) fn of(url: &'a Url) -> Option<Self> {
+        if url.scheme() != "http" || !url.username().is_empty() || url.password().is_some() {
+            return None;
+        }
+        let host = match url.host()? {
+            Host::Domain(name) => name.to_owned(),
+            Host::Ipv4(address) => address.to_string(),
+            Host::Ipv6(address) => address.to_string(),
+        };
+        Some(Self { host, port: url.port_or_known_default()?, url })
+    }
+
+    /// The whole response, as text. `agent` tells who asks; `secret` goes along as a bearer token.
+    pub(super) async fn request(&self, method: &str, agent: &str, secret: Option<&str>) -> io::Result<String> {
+        let mut connection = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        let authority = &self.url[url::Position::BeforeHost..url::Position::AfterPort];
+        let path = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
+        let authorization = secret.map(|secret| format!("Authorization: Bearer {secret}\r\n")).unwrap_or_default();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {agent}\r\n{authorization}\
+             Connection: close\r\n\r\n"
+        );
+        connection.write_all(request.as_bytes()).await?;
+        let mut response = Vec::new();
+        connection.take(MAX_RESPONSE).read_to_end(&mut response).await?;
+        Ok(String::from_utf8_lossy(&response).into_owned())
+    }
+}
+
+/// Where a server that listens here is reached: over loopback if it is a wildcard.
+pub(super) fn reachable(mut at: SocketAddr) -> SocketAddr {
+    if at.ip().is_unspecified() {
+        at.set_ip(if at.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    at
+}

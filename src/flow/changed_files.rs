@@ -1,0 +1,84 @@
+//! Changed files as operators see them, and an operator's word that the new bytes are right.
+
+use std::collections::HashSet;
+
+use super::change_guard::ChangeCounts;
+use super::index_cache::IndexCache;
+use super::pages::{PageService, PageSource};
+use super::{Cause, Error, Flow, Route, unavailable};
+use crate::cache::{ChangedFile, ChangedFiles, Expected, PageKey, RepositoryId};
+use wheelport_index::{FileAddress, FileName, ProjectName};
+use wheelport_runtime::blocking;
+
+impl PageService {
+    /// The changed files of a route's repository, by project.
+    pub fn changed_files(&self, route: &Route) -> Vec<(ProjectName, ChangedFiles)> {
+        self.cache().source().changes.first_seen.changed(&route.repository)
+    }
+
+    /// What a file that no page lists must be, where changed files are refused: a name that is not listed stands for
+    /// the same bytes as before.
+    pub(super) async fn known_bytes(&self, route: &Route, address: &FileAddress) -> Option<Expected> {
+        let (cache, key, file) = (self.cache().clone(), route.key(&address.project), address.file.clone());
+        if !cache.source().changes.refuses(&key.repository) {
+            return None;
+        }
+        let known = blocking(move || cache.source().changes.first_seen.known(&key, &file)).await.ok()??;
+        Some(Expected { length: known.size, hashes: known.digest })
+    }
+
+    /// Accepts what upstream lists now of one changed file of a project, or of all. Returns what was accepted. It is
+    /// recorded then, and holds for the next request.
+    pub async fn accept_changed(
+        &self,
+        route: &Route,
+        project: &ProjectName,
+        file: Option<FileName>,
+        reason: String,
+        by: Option<String>,
+    ) -> Result<Vec<ChangedFile>, Error> {
+        let (cache, key) = (self.cache().clone(), route.key(project));
+        // Brings a persisted page into memory, so that its files are compared again.
+        let _ = cache.held(&key).await;
+        blocking(move || {
+            let accepted = cache.source().changes.first_seen.accept(&key, file.as_ref(), &reason, by.as_deref());
+            let accepted = accepted.map_err(|error| {
+                tracing::error!(project = %key.project, %error, "an accepted change could not be recorded");
+                unavailable(Cause::Storage)
+            })?;
+            cache.show_again(&key);
+            Ok(accepted)
+        })
+        .await?
+    }
+}
+
+impl IndexCache<PageSource> {
+    /// Compares and completes a held page again. Blocking.
+    fn show_again(&self, key: &PageKey) {
+        if let Some(held) = self.records().get(key) {
+            self.show(key, held.content.as_listed(), held.fetched);
+        }
+    }
+}
+
+impl Flow {
+    /// The same services, which refuse the changed files of these repositories.
+    #[must_use]
+    pub fn refusing_changed_files_of(self, repositories: HashSet<RepositoryId>) -> Self {
+        self.pages.cache().source().changes.refuse(repositories);
+        self
+    }
+
+    /// Changes in a route's repository, for metrics.
+    pub fn changes(&self, route: &Route) -> ChangeCounts {
+        let (noticed, pending) = self.pages.cache().source().changes.first_seen.counts(&route.repository);
+        ChangeCounts { noticed, pending }
+    }
+
+    /// Finds the changes that an earlier process has noticed. The start need not wait for it.
+    pub async fn recall_changes(&self) {
+        let pages = self.pages.cache().clone();
+        let _ = blocking(move || pages.source().changes.first_seen.recall()).await;
+    }
+}
