@@ -109,7 +109,9 @@ impl Upload {
             // Most tools send the name before the file, and nothing more of the file goes to disk then.
             if let Some(project) = receiving.project() {
                 attempt.names(&project);
-                check_right(publisher, &project)?;
+                if !sabotaged("early-refusal") {
+                    check_right(publisher, &project)?;
+                }
             }
         }
         let received = receiving.finish()?;
