@@ -466,7 +466,7 @@ async fn three_canaries_are_asked_before_everything_counts_as_missing() {
             until("a canary", async || (asked() - before == count).then_some(())).await;
             proxy.pass(Duration::from_secs(1)).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let response = tokio::select! {
         response = proxy.get("/simple/other/").send() => response,
