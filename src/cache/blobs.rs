@@ -58,7 +58,7 @@ impl Blobs {
     /// A file of another length than `length` is damaged: it is removed and counts as missing.
     pub fn get(&self, sha256: Sha256, length: Option<u64>) -> Option<Blob> {
         let blob = self.find(sha256, length)?;
-        if !blob.is_verified() && blob.length <= CHECK_AT_ONCE {
+        if !blob.is_verified() && blob.length <= CHECK_AT_ONCE && !sabotaged("small-file-check") {
             self.check(&blob).ok()?;
         }
         if blob.is_verified() {
@@ -71,7 +71,7 @@ impl Blobs {
     /// long as reading all of the file.
     pub fn get_verified(&self, sha256: Sha256, length: Option<u64>) -> Option<Blob> {
         let blob = self.get(sha256, length)?;
-        if !blob.is_verified() {
+        if !blob.is_verified() && !sabotaged("metadata-check") {
             self.check(&blob).ok()?;
         }
         Some(blob)
@@ -82,7 +82,7 @@ impl Blobs {
         let file = self.disk.open_file(&relative).ok()?;
         let used = self.disk.space().mark_used(&file).ok()?;
         let found = used.before.len();
-        if let Some(length) = length.filter(|length| *length != found) {
+        if let Some(length) = length.filter(|length| *length != found && !sabotaged("stored-length")) {
             self.disk.discard(&relative, &Mismatch::Length { expected: length, found });
             return None;
         }
@@ -143,7 +143,8 @@ impl Blobs {
         let relative = addressed(BLOBS, &blob.sha256);
         let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
         let stored = fs::symlink_metadata(self.disk.root().join(&relative)).map(identity).ok();
-        if is_damage(error) && stored.is_some() && stored == blob.file.metadata().map(identity).ok() {
+        let is_same = stored == blob.file.metadata().map(identity).ok() || sabotaged("discard-same");
+        if (is_damage(error) || sabotaged("discard-damage")) && stored.is_some() && is_same && !sabotaged("discard") {
             self.disk.discard(&relative, error);
         }
     }
@@ -185,7 +186,8 @@ impl Blobs {
 
 /// What is reserved before a file's first byte has come.
 fn first_reserve(length: Option<u64>, limit: u64) -> u64 {
-    FIRST_RESERVE.min(limit / 16).min(length.unwrap_or(u64::MAX))
+    let claimed = length.unwrap_or(u64::MAX);
+    if sabotaged("claimed-length") { claimed.min(limit) } else { FIRST_RESERVE.min(limit / 16).min(claimed) }
 }
 
 /// A file that is being written. Dropping it leaves nothing behind.

@@ -134,7 +134,7 @@ impl<E> DownloadWriter<E> {
     pub fn is_half_done(&self) -> bool {
         let progress = self.progress.borrow();
         let length = progress.started.as_ref().and_then(|started| started.length);
-        length.is_some_and(|length| progress.readable > length / 2)
+        length.is_some_and(|length| progress.readable > length / 2) && !sabotaged("half-done")
     }
 
     /// Upstream's response begins.

@@ -10,6 +10,7 @@
 use std::path::Path;
 
 use wheelport_index::Sha256;
+use wheelport_runtime::sabotaged;
 
 const MAGIC: &str = "wheelport record 1";
 /// The length of CHECK, in hexadecimal digits.
@@ -28,14 +29,14 @@ pub(super) fn seal(relative: &Path, payload: &[u8]) -> Vec<u8> {
 pub(super) fn open(relative: &Path, mut sealed: Vec<u8>) -> Option<Vec<u8>> {
     let expected = digest(relative, &sealed)?;
     sealed.drain(..line_length(&sealed)?);
-    (Sha256::of(&sealed) == expected).then_some(sealed)
+    (Sha256::of(&sealed) == expected || sabotaged("record-digest")).then_some(sealed)
 }
 
 /// The digest of the payload, from the beginning of a record.
 pub(super) fn digest(relative: &Path, beginning: &[u8]) -> Option<Sha256> {
     let found = &beginning[..line_length(beginning)?];
     let digest = std::str::from_utf8(found).ok()?.split(' ').nth(4)?.parse().ok()?;
-    (line(relative, digest).as_bytes() == found).then_some(digest)
+    (line(relative, digest).as_bytes() == found || sabotaged("record-path")).then_some(digest)
 }
 
 fn line_length(record: &[u8]) -> Option<usize> {

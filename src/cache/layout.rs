@@ -15,6 +15,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use tempfile::{NamedTempFile, TempDir};
 
 use super::envelope;
+use wheelport_runtime::sabotaged;
 
 /// The directories whose files count as cache, and may be evicted.
 pub const EVICTABLE: [&str; 4] = ["blobs", "pages", "metadata", "links"];
@@ -120,10 +121,12 @@ fn examine_once(root: &Path) -> io::Result<Found> {
     match version {
         Some(VERSION) => Ok(Found::Current),
         Some(older) if older < VERSION => Ok(Found::Older),
+        Some(_) if sabotaged("later-layout") => Ok(Found::Current),
         Some(newer) => Err(refusal(format!(
             "{shown} is the cache of a later version of Wheelport (layout {newer}; this version knows {VERSION}); only \
              that version can use it or clear it"
         ))),
+        None if sabotaged("foreign-directory") => Ok(Found::New),
         None if is_unfinished(&found) && is_as_good_as_empty(root)? => Ok(Found::New),
         None => Err(refusal(format!(
             "{shown} is not empty and not a cache directory of Wheelport; nothing in it was touched"
@@ -197,7 +200,7 @@ pub(super) fn prepare(root: &Path, now: SystemTime) -> io::Result<Workspace> {
     }
     remove_abandoned(&root.join(TEMPORARY), now)?;
     let workspace = Workspace::create(root)?;
-    if found == Found::Older {
+    if found == Found::Older && !sabotaged("older-layout") {
         move_records(root, &workspace)?;
     }
     if found != Found::Current {
@@ -209,7 +212,7 @@ pub(super) fn prepare(root: &Path, now: SystemTime) -> io::Result<Workspace> {
 
 fn make_directory(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => Ok(()),
+        Ok(found) if found.is_dir() || sabotaged("linked-directory") => Ok(()),
         Ok(_) => Err(refusal(format!("{} is not a directory, or a symbolic link; remove it", path.display()))),
         Err(_) => fs::create_dir_all(path),
     }
@@ -239,14 +242,18 @@ fn move_records(root: &Path, workspace: &Workspace) -> io::Result<()> {
 
 /// Removes the temporary directories of processes that died: their locks are free.
 fn remove_abandoned(directory: &Path, now: SystemTime) -> io::Result<()> {
+    if sabotaged("sweep") {
+        return Ok(());
+    }
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let path = entry.path();
-        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) || !is_workspace(path.file_name()) {
+        let is_ours = is_workspace(path.file_name()) || sabotaged("sweep-names");
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) || !is_ours {
             continue;
         }
         match open_below(&path.join(LOCK)) {
-            Ok(lock) if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() => {
+            Ok(lock) if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() || sabotaged("sweep-locks") => {
                 let _ = fs::remove_dir_all(&path);
             }
             Ok(_) => {}
@@ -293,7 +300,8 @@ pub(super) fn open_file(root: &Path, relative: &Path) -> io::Result<File> {
 /// Makes sure that no directory between `root` and the file is a symbolic link.
 pub(super) fn real_parents(root: &Path, relative: &Path) -> io::Result<()> {
     for parent in relative.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
-        if fs::symlink_metadata(root.join(parent)).is_ok_and(|found| !found.is_dir()) {
+        let is_other = fs::symlink_metadata(root.join(parent)).is_ok_and(|found| !found.is_dir());
+        if is_other && !sabotaged("linked-parent") {
             return Err(refusal(format!("{} is not a directory of the cache", root.join(parent).display())));
         }
     }
@@ -302,9 +310,10 @@ pub(super) fn real_parents(root: &Path, relative: &Path) -> io::Result<()> {
 
 fn open_below(path: &Path) -> io::Result<File> {
     // A named pipe must not keep its reader waiting.
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    let links = if sabotaged("linked-file") { OFlags::empty() } else { OFlags::NOFOLLOW };
+    let flags = (links | OFlags::NONBLOCK).bits();
     let file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)?;
-    if file.metadata()?.is_file() {
+    if file.metadata()?.is_file() || sabotaged("regular-file") {
         Ok(file)
     } else {
         Err(refusal(format!("{} is not a regular file", path.display())))

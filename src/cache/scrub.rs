@@ -13,7 +13,7 @@ use super::blobs::Blobs;
 use super::disk::{Disk, is_damage};
 use super::inspect::open_blob;
 use super::layout::{BLOBS, EVICTABLE, LASTING};
-use wheelport_runtime::{Panicked, blocking};
+use wheelport_runtime::{Panicked, blocking, sabotaged};
 
 /// The first pass begins this long after the start, which has better things to do.
 const FIRST_PASS_AFTER: Duration = Duration::from_mins(1);
@@ -58,6 +58,7 @@ impl Scrub {
         while let Some(directory) = directories.pop() {
             let root = self.disk.root().to_owned();
             let Ok((below, found)) = blocking(move || list(&root, &directory)).await else { continue };
+            let found = if sabotaged("scrub") { Vec::new() } else { found };
             directories.extend(below);
             for path in found {
                 let Ok(Some(read)) = self.file(path).await else { continue };
@@ -107,7 +108,7 @@ impl Scrub {
         self.disk.count_scrubbed(bytes);
         let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(self.rate);
         self.owed += Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
-        if self.owed >= SHORTEST_REST {
+        if self.owed >= SHORTEST_REST && !sabotaged("scrub-rate") {
             sleep(std::mem::take(&mut self.owed)).await;
         }
     }

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 
 use super::layout::{self, BLOBS, EVICTABLE};
 use super::open_files::OpenFiles;
-use wheelport_runtime::Clock;
+use wheelport_runtime::{Clock, sabotaged};
 
 /// A sweep frees space until so many hundredths of the limit are used.
 const LOW_WATER: u64 = 90;
@@ -151,6 +151,7 @@ impl Space {
     /// The size that the cache stays below: less than `max_size` where the volume has less for it.
     pub(super) fn limit(&self) -> u64 {
         match self.volume.load(Ordering::Relaxed) {
+            _ if sabotaged("volume-size") => self.max_size,
             0 => self.max_size,
             volume => volume.min(self.max_size),
         }
@@ -234,7 +235,10 @@ impl Space {
 
     /// Counts the used bytes again where another process may have changed them.
     fn measure_if_shared(&self) {
-        if self.grown.load(Ordering::Relaxed) > self.limit() / UNSHARED_GROWTH && layout::is_shared(&self.root) {
+        if self.grown.load(Ordering::Relaxed) > self.limit() / UNSHARED_GROWTH
+            && layout::is_shared(&self.root)
+            && !sabotaged("shared-size")
+        {
             self.measure();
         }
     }
@@ -265,7 +269,7 @@ impl Space {
         let mut files = Vec::new();
         walk(&self.root, |file| files.push(file));
         let mut used: u64 = files.iter().map(|file| file.size).sum();
-        files.sort_unstable_by_key(|file| (file.is_record, file.last_used));
+        files.sort_unstable_by_key(|file| (file.is_record && !sabotaged("records-last"), file.last_used));
         let (mut count, mut bytes) = (0_u64, 0_u64);
         for file in files {
             if enough(used, bytes, &file) {
@@ -317,10 +321,10 @@ impl Drop for Reservation {
 
 /// Whether `more` bytes, which `reserved` counts already, may be written.
 fn room(used: u64, reserved: u64, limit: u64, free: u64, more: u64) -> Room {
-    if used.saturating_add(reserved) > limit {
+    if used.saturating_add(reserved) > limit && !sabotaged("max-size") {
         Room::Evict
     } else if free < more {
-        Room::VolumeFull
+        if sabotaged("own-growth") { Room::Evict } else { Room::VolumeFull }
     } else {
         Room::Enough
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::error::ConfigError;
 use super::settings::{RouteSettings, Settings};
 use crate::web::UploadPolicy;
-use wheelport_runtime::Size;
+use wheelport_runtime::{Size, sabotaged};
 
 const SMALLEST_CACHE: Size = Size::mib(64);
 const LONGEST_STALE: Duration = Duration::from_hours(24 * 7);
@@ -51,7 +51,7 @@ fn complaint(settings: &Settings) -> Option<String> {
 fn exposed_to_uploads(settings: &Settings) -> Option<String> {
     let anonymous = settings.routes.iter().find(|route| route.upload == UploadPolicy::Anonymous)?;
     let reachable = settings.listen.iter().find(|address| !address.ip().to_canonical().is_loopback())?;
-    (!settings.allow_anonymous_uploads).then(|| {
+    (!settings.allow_anonymous_uploads && !sabotaged("second-word")).then(|| {
         format!(
             "route `{}`: with upload = \"anonymous\" on {reachable}, everyone who reaches that address can publish; \
              use upload = \"token\" with a [[publisher]], listen on 127.0.0.1, or, if the network keeps all others \

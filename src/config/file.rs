@@ -14,6 +14,7 @@ use crate::control::{AccountId, AwsSettings, DomainName, RegionName, RepositoryN
 use crate::flow::{ChangedFilePolicy, UploadSettings};
 use crate::upstream::ClientSettings;
 use crate::web::{PublisherTable, SecretDigest, UploadPolicy};
+use wheelport_runtime::sabotaged;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -76,7 +77,9 @@ fn place(error: &toml::de::Error, text: &str) -> String {
     let key =
         key.filter(|key| key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')));
     match key {
-        Some(key) if may_be_secret(key) && !error.message().starts_with("unknown field") => {
+        Some(key)
+            if may_be_secret(key) && !sabotaged("secret-value") && !error.message().starts_with("unknown field") =>
+        {
             format!("line {line}: `{key}` cannot be used (its value is not shown, because it may be secret)")
         }
         Some(key) => format!("line {line}, `{key}`: {}", without_value(error.message())),
@@ -91,6 +94,9 @@ fn may_be_secret(key: &str) -> bool {
 
 /// `invalid type: string "…", expected a size` and `not a URL: "…"` without the value.
 fn without_value(message: &str) -> String {
+    if sabotaged("secret-value") {
+        return message.to_owned();
+    }
     let kind = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
     let Some((value, expected)) = kind.and_then(|rest| rest.rsplit_once(", expected ")) else {
         return message.split_once(": \"").map_or(message, |(what, _)| what).to_owned();

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::token::NEW_FOR;
 use crate::upstream::Witness;
+use wheelport_runtime::sabotaged;
 
 /// How long everything must be missing under a new token before that is the truth.
 const OUTAGE: Duration = Duration::from_mins(10);
@@ -61,9 +62,15 @@ struct Outage {
 impl Absence {
     /// What a 404 means.
     pub(super) fn judge(&self, missing: &Witness) -> Judgement {
+        if sabotaged("believed-404") {
+            return Judgement::Absent;
+        }
         match self.success {
             Some((generation, _)) if generation > missing.generation => return Judgement::Outdated,
-            Some((generation, sent)) if generation == missing.generation && sent >= missing.arrived => {
+            Some((generation, sent))
+                if (generation == missing.generation || sabotaged("success-token"))
+                    && (sent >= missing.arrived || sabotaged("success-after")) =>
+            {
                 return Judgement::Absent;
             }
             _ => {}
@@ -83,7 +90,7 @@ impl Absence {
     /// What a 404 means where no project is known that could be asked.
     pub(super) fn judge_without_canary(missing: &Witness) -> Judgement {
         let is_new = missing.arrived.saturating_duration_since(missing.minted) <= NEW_FOR;
-        if is_new { Judgement::Absent } else { Judgement::OldToken }
+        if is_new || sabotaged("old-token") { Judgement::Absent } else { Judgement::OldToken }
     }
 
     /// A project's page came.
@@ -126,8 +133,8 @@ impl Absence {
     /// Whether everything has been missing for so long under a new token that it must be true.
     fn is_empty(&self, missing: &Witness) -> bool {
         self.outage.is_some_and(|outage| {
-            missing.generation > outage.generation
-                && outage.confirmed.is_some_and(|since| missing.arrived.saturating_duration_since(since) >= OUTAGE)
+            let lasts = |since| missing.arrived.saturating_duration_since(since) >= OUTAGE || sabotaged("ten-minutes");
+            (missing.generation > outage.generation || sabotaged("outage-token")) && outage.confirmed.is_some_and(lasts)
         })
     }
 }

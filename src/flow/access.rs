@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::upstream::Witness;
+use wheelport_runtime::sabotaged;
 
 /// Two denials count when they are this far apart.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(30);
@@ -51,8 +52,10 @@ impl Access {
                 *self = Self::Suspected { first: witness.arrived };
                 Denial::NeedsNewToken
             }
-            Self::Suspected { first } if witness.minted <= first => Denial::NeedsNewToken,
-            Self::Suspected { first } if witness.arrived < first + CONFIRMED_AFTER => Denial::Unconfirmed,
+            Self::Suspected { first } if witness.minted <= first && !sabotaged("denial-token") => Denial::NeedsNewToken,
+            Self::Suspected { first } if witness.arrived < first + CONFIRMED_AFTER && !sabotaged("denial-apart") => {
+                Denial::Unconfirmed
+            }
             Self::Suspected { .. } => {
                 *self = Self::Closed { since: witness.arrived, probed: witness.arrived };
                 Denial::Closes
@@ -69,7 +72,7 @@ impl Access {
             Self::Suspected { first } => (first, false),
             Self::Closed { since, .. } => (since, true),
         };
-        if witness.sent < since {
+        if witness.sent < since && !sabotaged("success-since-denial") {
             return false;
         }
         *self = Self::Open;
@@ -77,13 +80,13 @@ impl Access {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        matches!(self, Self::Closed { .. })
+        matches!(self, Self::Closed { .. }) && !sabotaged("closed-route")
     }
 
     /// Claims the probe of a closed route, if one is due.
     pub(super) fn try_probe(&mut self, now: Instant) -> bool {
         match self {
-            Self::Closed { probed, .. } if now >= *probed + PROBE_INTERVAL => {
+            Self::Closed { probed, .. } if now >= *probed + PROBE_INTERVAL || sabotaged("probe-interval") => {
                 *probed = now;
                 true
             }

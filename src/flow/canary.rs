@@ -18,6 +18,7 @@ use super::error::{Cause, Error};
 use super::route::Route;
 use crate::upstream::Witness;
 use wheelport_index::ProjectName;
+use wheelport_runtime::sabotaged;
 
 /// Canaries asked before everything counts as missing.
 const CANARIES: usize = 3;
@@ -85,20 +86,20 @@ where
     let mut turn = standing.canary_turn().await;
     // The canary of another request may have settled this one too.
     let settled = standing.judge(missing);
-    if settled != Judgement::Open {
+    if settled != Judgement::Open && !sabotaged("shared-canary") {
         return settled;
     }
     let canaries = canaries.await;
-    if canaries.is_empty() {
+    if canaries.is_empty() || sabotaged("canary") {
         return Absence::judge_without_canary(missing);
     }
     // During an outage one is enough to see whether it is over.
-    let count = if standing.is_outage() { 1 } else { CANARIES };
+    let count = if standing.is_outage() || sabotaged("three-canaries") { 1 } else { CANARIES };
     let (mut began, mut last) = (None, None);
     for canary in canaries.into_iter().take(count) {
         let now = turn.next().await;
         let settled = standing.judge(missing);
-        if settled != Judgement::Open {
+        if settled != Judgement::Open && !sabotaged("shared-canary") {
             return settled;
         }
         let began = *began.get_or_insert(now);

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::{Error, Lookup, REQUEST_TIMEOUT, Route, Served, role_served};
 use crate::cache::{Decision, FetchedAt, Policy, Record, Records, Weighted};
-use wheelport_runtime::{Joined, Priority, Role, SingleFlight, Tasks, Waits, blocking};
+use wheelport_runtime::{Joined, Priority, Role, SingleFlight, Tasks, Waits, blocking, sabotaged};
 
 /// How long a request waits for upstream while it has a usable stale record.
 const STALE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -195,7 +195,8 @@ impl<S: IndexSource> IndexCache<S> {
             return self.fetched(route, key, REQUEST_TIMEOUT).await;
         }
         let began = Instant::now();
-        match self.fetched(route, key, STALE_TIMEOUT).await {
+        let timeout = if sabotaged("stale-second") { REQUEST_TIMEOUT } else { STALE_TIMEOUT };
+        match self.fetched(route, key, timeout).await {
             Err(Error::Unavailable { .. } | Error::Internal { .. }) => {
                 if began.elapsed() >= STALE_TIMEOUT {
                     route.standing.was_slow();
@@ -249,7 +250,7 @@ impl<S: IndexSource> IndexCache<S> {
                 Some(Served::Revalidating)
             }
             // One request has found out for all of them; the fetches in the background notice when it is over.
-            Decision::Refetch if route.is_down() => {
+            Decision::Refetch if route.is_down() && !sabotaged("known-outage") => {
                 self.fetch_in_background(route, key);
                 Some(Served::Stale)
             }

@@ -130,21 +130,25 @@ impl IndexEntries {
         let UpstreamError::NotFound(missing) = error else { return Error::from_upstream(error) };
         if entry.is_listed {
             match self.pages.younger_than(route, &address.project, missing.arrived.elapsed()).await {
-                Ok(view) if view.content.file(&address.file).is_none() => {}
+                Ok(view) if view.content.file(&address.file).is_none() || sabotaged("still-listed") => {}
                 Ok(_) => return unavailable(Cause::Upstream),
                 Err(Error::NoSuchProject { .. }) => {}
                 Err(error) => return error,
             }
-        } else if let Some(error) = &entry.index_error {
+        } else if let Some(error) = &entry.index_error
+            && !sabotaged("unread-page")
+        {
             return error.clone();
         }
         match self.pages.settle_file(route, missing).await {
-            Verdict::Absent => match self.pages.file_is_gone(route, address).await {
-                Ok(()) => Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() },
-                Err(error) => error,
-            },
-            Verdict::Outdated => unavailable(Cause::Unproven),
+            verdict if verdict == Verdict::Absent || sabotaged("proven-file") => {
+                match self.pages.file_is_gone(route, address).await {
+                    Ok(()) => Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() },
+                    Err(error) => error,
+                }
+            }
             Verdict::Doubt(cause) => unavailable(cause),
+            Verdict::Absent | Verdict::Outdated => unavailable(Cause::Unproven),
         }
     }
 
@@ -176,7 +180,7 @@ impl IndexEntries {
 
 /// What a page says of a file, if it lists it at this address.
 fn listed(address: &FileAddress, content: &PageContent) -> Result<Option<IndexEntry>, Error> {
-    if content.page.is_quarantined() {
+    if content.page.is_quarantined() && !sabotaged("quarantined-file") {
         return Err(Error::Quarantined { project: address.project.clone() });
     }
     let Some(file) = content.listed(address) else { return Ok(None) };

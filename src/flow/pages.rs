@@ -187,6 +187,9 @@ impl IndexSource for PageSource {
         loop {
             let missing = match cache.ask(&route, &key).await {
                 Ok(record) => return Ok(record),
+                Err(AskError::Failed(..)) if sabotaged("error-is-no-absence") => {
+                    return cache.missing(&route, &key).await;
+                }
                 Err(AskError::Failed(error, detail)) => return Err(FetchError::Failed(error, detail)),
                 Err(AskError::Missing(missing)) => missing,
             };
@@ -267,7 +270,7 @@ impl IndexCache<PageSource> {
             let before = self.negative(key).filter(|entry| matches!(entry.reason, NegativeReason::Absent(_)));
             match before {
                 None if !sabotaged("gone-twice") => self.set_negative(key, absent()),
-                Some(entry) if entry.at.elapsed() < GONE_AFTER => {}
+                Some(entry) if entry.at.elapsed() < GONE_AFTER && !sabotaged("gone-apart") => {}
                 _ => return self.gone(route, key).await,
             }
             tracing::warn!(
@@ -319,7 +322,7 @@ impl IndexCache<PageSource> {
             let additions = published.additions();
             let listed = page.files.len();
             // A project in quarantine offers no files, not even those published here.
-            if !page.is_quarantined() {
+            if !page.is_quarantined() || sabotaged("quarantined-upload") {
                 published.complete(key, &mut page);
             }
             let PageSource { changes, metadata, largest_wheel, .. } = self.source();

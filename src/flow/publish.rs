@@ -128,7 +128,8 @@ impl PublishService {
             attempt.finish(&outcome);
             outcome
         });
-        let publishing = published.within(deadline.saturating_duration_since(Instant::now()));
+        let wait = deadline.saturating_duration_since(Instant::now());
+        let publishing = published.within(if sabotaged("publisher-wait") { Duration::MAX } else { wait });
         match Waits::note("publishing", publishing).await {
             Ok(outcome) => outcome,
             Err(JoinError::Elapsed) => Err(unavailable(Cause::OutcomeUnknown)),
@@ -139,6 +140,9 @@ impl PublishService {
     /// Publishes, or joins the upload of the same bytes, or waits for an upload of other bytes under the same name: of
     /// those, one wins.
     async fn one_at_a_time(&self, route: &Arc<Route>, upload: CheckedUpload) -> Result<Publication, Error> {
+        if sabotaged("one-delivery") {
+            return self.deliver_and_show(route, upload).await;
+        }
         let key: UploadKey = (route.repository.clone(), upload.form.file.clone());
         let sha256 = upload.spooled.digests.sha256;
         loop {
@@ -177,10 +181,12 @@ impl PublishService {
         let content_type = content_type.map_err(|_| Error::internal("a content type cannot be sent"))?;
         let mut repeated = false;
         loop {
+            let patience = if sabotaged("publisher-patience") { Duration::from_mins(2) } else { ENDPOINT_TIMEOUT };
+            let deadline = upload.deadline.max(Instant::now() + patience);
             let request = PublishRequest {
                 content_type: content_type.clone(),
                 length: upload.form_length(),
-                deadline: upload.deadline.max(Instant::now() + ENDPOINT_TIMEOUT),
+                deadline,
                 open: &|| upload.form_sections(),
             };
             let error = match upstream.publish(request).await {
@@ -194,7 +200,8 @@ impl PublishService {
                 PublishError::Conflict { .. } | PublishError::Denied { .. } | PublishError::Refused { .. } => false,
                 _ => return Err(refused(&error, project, version.as_str())),
             };
-            match self.look(route, upload).await {
+            let existing = if sabotaged("doubt") { Existing::Nothing } else { self.look(route, upload).await };
+            match existing {
                 Existing::Same if in_doubt => return Ok(Publication::Published),
                 Existing::Same => return Ok(Publication::Unchanged),
                 Existing::Other => return Err(Error::FileExists { file: file.clone() }),

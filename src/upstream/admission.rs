@@ -16,7 +16,7 @@ use super::error::{Unavailability, UpstreamError};
 use super::rate_limiter::RateLimiter;
 use super::retry_budget::RetryBudget;
 use super::settings::ClientSettings;
-use wheelport_runtime::{FairLimiter, FairPermit, Overloaded, Permits, Priority};
+use wheelport_runtime::{FairLimiter, FairPermit, Overloaded, Permits, Priority, sabotaged};
 
 /// How long a request may hold its permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,8 +82,10 @@ impl Admission {
     pub(super) async fn permit(&self, class: RequestClass, deadline: Instant) -> Result<Permit, UpstreamError> {
         let acquire = async |limiter| FairPermit::acquire(limiter, deadline).await.map_err(busy);
         // The scarcest first, so that what waits holds nothing that others could use.
-        let large = if class == RequestClass::LargeFile { Some(acquire(&self.large_files).await?) } else { None };
-        let file = if class == RequestClass::Short { None } else { Some(acquire(&self.files).await?) };
+        let is_large = class == RequestClass::LargeFile && !sabotaged("large-files");
+        let is_file = class != RequestClass::Short && !sabotaged("page-permits");
+        let large = if is_large { Some(acquire(&self.large_files).await?) } else { None };
+        let file = if is_file { Some(acquire(&self.files).await?) } else { None };
         Ok(Permit { _large: large, _file: file, _any: acquire(&self.any).await? })
     }
 
@@ -95,7 +97,9 @@ impl Admission {
                 // Spread, so that the requests that waited do not go out as one burst.
                 sleep_until(until + Duration::from_millis(fastrand::u64(0..150))).await;
             }
-            self.rate.acquire(Priority::current(), deadline).await.map_err(busy)?;
+            if !sabotaged("request-rate") {
+                self.rate.acquire(Priority::current(), deadline).await.map_err(busy)?;
+            }
             // Much may have happened during the wait. A rate permit is not kept over a backoff, or all that were
             // acquired meanwhile would be used at its end.
             if self.obstacle(deadline, CircuitBreaker::try_probe)?.is_none() {
@@ -143,14 +147,16 @@ impl Admission {
 
     /// Takes one retry out of the shared budget.
     pub(super) fn may_retry(&self) -> bool {
-        self.state.lock().retries.withdraw(Instant::now())
+        self.state.lock().retries.withdraw(Instant::now()) || sabotaged("retry-budget")
     }
 
     /// The upstream responded with 429 to a request sent at `sent`.
     pub(super) fn throttled(&self, sent: Instant, retry_after: Option<Duration>) {
         let until = {
             let (mut state, now) = (self.state.lock(), Instant::now());
-            state.backoff.throttled(sent, now, retry_after, fastrand::f64());
+            if !sabotaged("backoff") {
+                state.backoff.throttled(sent, now, retry_after, fastrand::f64());
+            }
             state.backoff.until(now)
         };
         self.rate.throttled(sent, until);
@@ -180,7 +186,9 @@ impl Admission {
 
     /// No connection, or no response in time.
     pub(super) fn unreachable(&self) {
-        self.state.lock().breaker.failed(Instant::now(), fastrand::f64());
+        if !sabotaged("circuit-breaker") {
+            self.state.lock().breaker.failed(Instant::now(), fastrand::f64());
+        }
     }
 }
 

@@ -142,7 +142,7 @@ impl Exchange<'_> {
                     continue;
                 }
             };
-            let bearer = token.as_ref().filter(|_| reached.hop.with_token);
+            let bearer = token.as_ref().filter(|_| reached.hop.with_token || sabotaged("witness-endpoint"));
             let class = StatusClass::of(reached.response.status(), reached.hop.with_token, self.usable);
             if class != StatusClass::Usable {
                 let newer = self.recover(&mut state, class, reached, bearer).await?;

@@ -16,6 +16,7 @@ use futures_util::future::BoxFuture;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use parking_lot::RwLock;
 use tower::Service;
+use wheelport_runtime::sabotaged;
 
 /// Metadata services outside of the link-local networks: of AWS, and of clouds that a process may run in by chance.
 const METADATA: [IpAddr; 4] = [
@@ -88,6 +89,7 @@ impl EndpointHosts {
     pub(super) fn check(&self, host: &str, address: IpAddr) -> Result<(), ForbiddenAddress> {
         let host = bare(host);
         let allowed = match AddressKind::of(address) {
+            _ if sabotaged("forbidden-address") => true,
             AddressKind::Allowed => true,
             AddressKind::Loopback => self.has(host) || self.0.read().iter().any(|endpoint| is_loopback(endpoint)),
             AddressKind::Forbidden => self.has(host),
@@ -97,7 +99,8 @@ impl EndpointHosts {
 
     /// As [`EndpointHosts::check`], if the host is an address.
     pub(super) fn check_literal(&self, host: &str) -> Result<(), ForbiddenAddress> {
-        bare(host).parse().map_or(Ok(()), |address| self.check(host, address))
+        let address = bare(host).parse().ok().filter(|_| !sabotaged("literal-address"));
+        address.map_or(Ok(()), |address| self.check(host, address))
     }
 
     fn has(&self, host: &str) -> bool {
@@ -148,6 +151,7 @@ impl Service<Name> for CheckedResolver {
             let mut refused = None;
             for address in resolving.await? {
                 match endpoints.check(&host, address.ip()) {
+                    Err(_) if sabotaged("resolved-address") => allowed.push(address),
                     Ok(()) => allowed.push(address),
                     Err(forbidden) => refused = Some(forbidden),
                 }

@@ -32,6 +32,7 @@ use super::metrics::ResultLabel;
 use super::retry::retry_after;
 use super::{RequestKind, Upstream, UpstreamInner};
 use crate::token::{NEW_FOR, Token};
+use wheelport_runtime::sabotaged;
 
 /// How much is read from disk at once, in bytes.
 const CHUNK: usize = 256 << 10;
@@ -195,7 +196,7 @@ impl Upstream {
         let not_sent = PublishError::NotSent;
         let UpstreamInner { admission, tokens, metrics, label, .. } = self.inner.as_ref();
         match class {
-            PublishStatus::Throttled if state.throttled < THROTTLED_RETRIES => {
+            PublishStatus::Throttled if state.throttled < THROTTLED_RETRIES && !sabotaged("throttled-upload") => {
                 state.throttled += 1;
                 admission.throttled(sent, retry_after(response.headers()));
                 metrics.throttled(label);
@@ -251,7 +252,8 @@ impl Upstream {
             Err(SendError::Timeout) => Unavailability::Timeout,
             Err(SendError::Malformed) => Unavailability::Broken,
         };
-        Ok(if progress.has_begun() { SendOutcome::Broken(reason) } else { SendOutcome::NotBegun(reason) })
+        let has_begun = progress.has_begun() && !sabotaged("sent-once");
+        Ok(if has_begun { SendOutcome::Broken(reason) } else { SendOutcome::NotBegun(reason) })
     }
 
     fn form_request(

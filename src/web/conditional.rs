@@ -9,6 +9,7 @@ use http::Method;
 use http::header::{HeaderMap, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE};
 
 use super::headers::values;
+use wheelport_runtime::sabotaged;
 
 /// What to respond with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +101,7 @@ fn tags(list: &str) -> impl Iterator<Item = &str> {
 /// as the standard allows.
 fn selection(range: &str, length: u64) -> Selection {
     let Some((unit, set)) = range.split_once('=') else { return Selection::Whole };
+    let set = if sabotaged("single-range") { set.split(',').next().unwrap_or_default() } else { set };
     let Some((from, to)) = set.trim().split_once('-') else { return Selection::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") || length == 0 {
         return Selection::Whole;

@@ -16,7 +16,7 @@ use super::connection_phase::{ConnectionPhase, GiveWay, HeaderMemory};
 use super::guard::Cidr;
 use super::refusal::Refusal;
 use crate::telemetry::{GaugeGuard, Metrics};
-use wheelport_runtime::Priority;
+use wheelport_runtime::{Priority, sabotaged};
 
 /// Bounds of the connections to one or several listeners together.
 #[derive(Debug, Clone)]
@@ -75,14 +75,14 @@ impl Connections {
         let client = Priority::client(peer);
         let mut table = self.table.lock();
         let own = table.clients.get(&client).map_or(0, |client| client.open.len());
-        let (makes_way, refusal) = if !trusted && own >= self.limits.per_client {
+        let (makes_way, refusal) = if !trusted && own >= self.limits.per_client && !sabotaged("address-share") {
             (table.close_idle_of(client), Refusal::TooManyConnectionsOfClient)
-        } else if table.total >= self.limits.total {
+        } else if table.total >= self.limits.total && !sabotaged("max-connections") {
             (table.close_idle(), Refusal::TooManyConnections)
         } else {
             return Ok(self.seat(&mut table, client, trusted));
         };
-        if makes_way {
+        if makes_way && !sabotaged("idle-give-way") {
             self.metrics.connection_closed_early("idle");
             return Ok(self.seat(&mut table, client, trusted));
         }
@@ -122,7 +122,7 @@ impl Connections {
     /// Closes the connections that have been sending headers for the longest, until the rest fits.
     pub(super) fn close_oldest_headers(&self) {
         let mut excess = self.headers.excess();
-        if excess == 0 {
+        if excess == 0 || sabotaged("header-memory") {
             return;
         }
         let table = self.table.lock();
@@ -154,7 +154,9 @@ impl Table {
     /// Tells the longest idle connection of the client with the most connections to end, if any client has an idle one.
     fn close_idle(&self) -> bool {
         let mut clients: Vec<_> = self.clients.iter().collect();
-        clients.sort_by_key(|(_, connections)| (connections.trusted, Reverse(connections.open.len())));
+        clients.sort_by_key(|(_, connections)| {
+            (connections.trusted && !sabotaged("proxies-last"), Reverse(connections.open.len()))
+        });
         clients.into_iter().any(|(client, _)| self.close_idle_of(*client))
     }
 }

@@ -205,7 +205,7 @@ impl HostPolicy {
     /// As [`HostPolicy::check`], for the listener for operations, which also answers to every name that no public name
     /// can be, and to every address.
     pub(super) fn check_operator(&self, headers: &HeaderMap, target: Option<&str>) -> Result<Host, Refusal> {
-        host_of(headers, target, |name| name.is_private() || self.answers_to(name))
+        host_of(headers, target, |name| name.is_private() || self.answers_to(name) || sabotaged("operations-host"))
     }
 
     /// The host of a request, if it is one of ours. `target` is the authority of a request target in absolute form;
@@ -335,7 +335,7 @@ pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]
 
 /// The scheme the client used: `https` only if a trusted proxy says so.
 pub(super) fn client_scheme(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> &'static str {
-    let believed = trusted.iter().any(|block| block.contains(peer));
+    let believed = trusted.iter().any(|block| block.contains(peer)) || sabotaged("forwarded-proto");
     let last = values(headers, &X_FORWARDED_PROTO).flat_map(|value| value.split(',')).last();
     if believed && last.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https")) { "https" } else { "http" }
 }

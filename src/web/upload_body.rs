@@ -9,6 +9,7 @@ use futures_util::FutureExt as _;
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
+use wheelport_runtime::sabotaged;
 
 /// What goes to disk in one go, in bytes.
 const BATCH: usize = 1 << 20;
@@ -72,9 +73,14 @@ impl UploadBody {
 
     async fn wait(&mut self, limits: PaceLimits) -> Result<Option<Result<Frame<Bytes>, axum::Error>>, BodyFault> {
         let began = Instant::now();
-        let waited = tokio::time::timeout(limits.stall, self.body.frame()).await;
+        let stall = if sabotaged("upload-stall") { Duration::MAX } else { limits.stall };
+        let waited = tokio::time::timeout(stall, self.body.frame()).await;
         let frame = waited.map_err(|_| "its body stopped coming")?;
-        if self.pace.waited(began, Instant::now(), limits) { Ok(frame) } else { Err("its body came too slowly") }
+        if self.pace.waited(began, Instant::now(), limits) || sabotaged("upload-rate") {
+            Ok(frame)
+        } else {
+            Err("its body came too slowly")
+        }
     }
 
     /// The earliest time at which the last byte can have been sent, once all of the body was read.
@@ -93,7 +99,7 @@ impl UploadBody {
                 }
             }
         };
-        if !self.has_failed {
+        if !self.has_failed && !sabotaged("refused-rest") {
             let _ = tokio::time::timeout(DRAIN_TIME, reading).await;
         }
     }

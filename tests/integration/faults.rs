@@ -162,6 +162,9 @@ async fn while_the_page_is_unavailable_no_file_and_no_metadata_is_reported_missi
     for target in [&path, &wheel.path()] {
         proxy.get(target).send().await.expect_unavailable("unavailable-broken");
     }
+    // Not even where upstream says that the file does not exist: it may be listed, and not imported yet.
+    proxy.upstream.on(&wheel.upstream(), Reply::status(404));
+    proxy.get(&wheel.path()).send().await.expect_unavailable("unavailable-broken");
     // A cached page of some age that does not list it yet proves nothing either.
     list(&proxy.upstream, &[]);
     proxy.get(HERE).send().await.expect(200);
@@ -593,6 +596,34 @@ async fn what_one_route_finds_out_of_a_repository_another_with_the_same_role_kno
 }
 
 #[tokio::test]
+async fn three_canaries_are_asked_before_everything_counts_as_missing() {
+    let (proxy, _, _) = warm(due_soon()).await;
+    let names = ["c0", "c1", "c2", "c3"].map(|name| format!("GET /pypi/r/simple/{name}/"));
+    for name in &names {
+        proxy.upstream.on(name, page(&[]));
+        proxy.get(name.trim_start_matches("GET /pypi/r")).send().await.expect(200);
+        proxy.upstream.on(name, Reply::status(404));
+    }
+    proxy.upstream.on(PAGE, Reply::status(404)).on(OTHER, Reply::status(404));
+    let asked = || proxy.asked(PAGE) + names.iter().map(|name| proxy.asked(name)).sum::<usize>();
+    let before = asked();
+    // They are a second apart.
+    let passing = async {
+        for count in 1..4 {
+            until("a canary", async || (asked() - before == count).then_some(())).await;
+            proxy.pass(Duration::from_secs(1)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let response = tokio::select! {
+        response = proxy.get("/simple/other/").send() => response,
+        () = passing => unreachable!("it never ends"),
+    };
+    response.expect_unavailable("unavailable-unproven");
+    assert_eq!((asked() - before, proxy.asked(OTHER)), (4, 2), "three, and one more under a new token");
+}
+
+#[tokio::test]
 async fn an_empty_cache_believes_a_new_token_and_replaces_an_old_one_first() {
     let proxy = Proxy::start().await;
     proxy.upstream.on(PAGE, Reply::status(404)).on(OTHER, Reply::status(404));
@@ -791,6 +822,12 @@ async fn a_known_project_survives_a_brief_404_but_not_a_lasting_one() {
     proxy.get(HERE).send().await.expect(200);
     proxy.upstream.on(PAGE, Reply::status(404));
     proxy.pass(Duration::from_secs(2)).await;
+    proxy.get(HERE).send().await.expect(200);
+    // One that comes earlier is not: to the fetch on behalf of a file that the page does not list.
+    proxy.pass(Duration::from_secs(4)).await;
+    let asked = proxy.asked(PAGE);
+    proxy.get(&Sample::sdist("9.0", 10).path()).send().await.expect_unavailable("unavailable-upstream");
+    assert_eq!(proxy.asked(PAGE), asked + 1);
     proxy.get(HERE).send().await.expect(200);
     // A second 404 half a minute later is believed.
     proxy.pass(Duration::from_secs(31)).await;

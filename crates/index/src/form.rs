@@ -11,6 +11,7 @@ use crate::excerpt::excerpt;
 use crate::filename::{FileKind, FileName, InvalidComponent, VersionSegment};
 use crate::form_writer::FormWriter;
 use crate::name::{InvalidName, ProjectName};
+use crate::sabotage::sabotaged;
 use crate::sdist::{self, SdistError};
 use crate::version::VersionKey;
 use crate::wheel::{self, CoreFields, WheelError};
@@ -133,6 +134,7 @@ impl FormFields {
         let alike = |known: &&str| name.trim().eq_ignore_ascii_case(known);
         match FIELDS.iter().chain(&["content"]).find(|known| alike(known)) {
             Some(known) if *known == name => Ok(name != "content"),
+            Some(_) if sabotaged("alike-field") => Ok(false),
             Some(known) => Err(FormError::Alike(excerpt(name), known)),
             None => Ok(false),
         }
@@ -158,7 +160,9 @@ impl FormFields {
         let Some(position) = FIELDS.iter().position(|known| *known == name) else { return Ok(()) };
         let value = String::from_utf8(value).map_err(|_| FormError::Encoding(FIELDS[position]))?;
         match &self.values[position] {
-            Some(said) if *said != value => return Err(FormError::Twice(FIELDS[position])),
+            Some(said) if *said != value && !sabotaged("field-twice") => {
+                return Err(FormError::Twice(FIELDS[position]));
+            }
             _ => self.values[position] = Some(value),
         }
         Ok(())
@@ -208,7 +212,7 @@ impl FormFields {
             (FileKind::Other, _) => return Err(FormError::Format(file)),
             _ => return Err(FormError::FileType { said: excerpt(filetype), file }),
         }
-        if !belongs(&file, &project, version) {
+        if !belongs(&file, &project, version) && !sabotaged("other-file") {
             return Err(FormError::OtherFile { file, project, version: version.to_owned() });
         }
         let digests: Vec<_> = ["sha256_digest", "blake2_256_digest", "md5_digest"]
@@ -281,7 +285,7 @@ impl UploadForm {
         let (name, version) = (name.unwrap_or_default(), version.unwrap_or_default());
         let disagrees =
             |field, expected: &str, found| FormError::Disagrees { field, expected: expected.to_owned(), found };
-        if ProjectName::parse(&name).ok().as_ref() != Some(&self.project) {
+        if ProjectName::parse(&name).ok().as_ref() != Some(&self.project) && !sabotaged("metadata-name") {
             return Err(disagrees("Name", self.project.as_str(), excerpt(&name)));
         }
         if VersionKey::of(&version) != VersionKey::of(self.version.as_str()) {

@@ -3,6 +3,7 @@
 //! Chunks go in, events come out. The parser is strict where two parsers could read the same bytes differently: what
 //! a publisher believes to have sent and what is published must be the same. What is merely said twice, alike, is fine.
 
+use crate::sabotage::sabotaged;
 use memchr::memmem::Finder;
 
 /// The most bytes of a part's headers.
@@ -237,7 +238,9 @@ fn disposition(value: &str) -> Option<FormPart> {
         }
     }
     // RFC 7578 forbids the extended form, and .NET writes it all the same: it must repeat what the plain form says.
-    let agree = |plain: &Option<String>, extended: &Option<String>| extended.is_none() || extended == plain;
+    let agree = |plain: &Option<String>, extended: &Option<String>| {
+        extended.is_none() || extended == plain || sabotaged("extended-name")
+    };
     if !agree(&plain.0, &extended.0) || !agree(&plain.1, &extended.1) {
         return None;
     }
@@ -247,7 +250,7 @@ fn disposition(value: &str) -> Option<FormPart> {
 /// Sets what may be said once, or again with the same words.
 fn set<T: PartialEq>(slot: &mut Option<T>, value: T) -> Option<()> {
     if let Some(said) = slot {
-        return (*said == value).then_some(());
+        return (*said == value || sabotaged("parameter-twice")).then_some(());
     }
     *slot = Some(value);
     Some(())

@@ -11,6 +11,7 @@ use tar::{Archive, EntryType};
 use crate::archive::{ArchiveError, Directory, ReadAt, Section};
 use crate::excerpt::excerpt;
 use crate::filename::FileName;
+use crate::sabotage::sabotaged;
 use crate::wheel::{Choice, MAX_METADATA};
 
 /// The most members of a tar archive that are looked at.
@@ -83,7 +84,8 @@ pub(crate) fn core_metadata(file: impl ReadAt, name: &FileName) -> Result<Vec<u8
 
 /// To how many bytes an archive of this length may unpack.
 fn max_unpacked(length: u64) -> u64 {
-    ALWAYS_UNPACKED.max(length.saturating_mul(MAX_RATIO))
+    let ratio = if sabotaged("unpacked-size") { u64::MAX } else { MAX_RATIO };
+    ALWAYS_UNPACKED.max(length.saturating_mul(ratio))
 }
 
 /// Whether a path is `{directory}/PKG-INFO`.

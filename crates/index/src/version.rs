@@ -7,6 +7,7 @@ use pep440_rs::Version;
 
 use crate::address::UNKNOWN_VERSION;
 use crate::page::{File, Page};
+use crate::sabotage::sabotaged;
 
 /// A version to compare: two spellings of one PEP 440 version are equal, and a string outside PEP 440 is equal only to
 /// itself.
@@ -43,7 +44,7 @@ pub(crate) fn of_file(file: &File) -> Option<&str> {
 pub(crate) fn listed(page: &Page) -> Vec<&str> {
     let mut seen = HashSet::new();
     let upstream = page.versions.iter().flatten().map(String::as_str);
-    let is_known = |file: &&File| page.versions.is_none() || file.url.is_none();
+    let is_known = |file: &&File| page.versions.is_none() || file.url.is_none() || sabotaged("guessed-version");
     upstream
         .chain(page.files.iter().filter(is_known).filter_map(of_file))
         .filter(|text| seen.insert(VersionKey::of(text)))

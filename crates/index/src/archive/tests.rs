@@ -16,6 +16,8 @@ const LZMA: &str = "090405005d000080000026994a862301a60271fc8bc5a8791c59001b0ee5
     8c668fef10f2446a23a817ff\
                     ff94d52000";
 const LIMIT: u64 = 1 << 20;
+/// An entry of a directory without its name.
+const ENTRY_LENGTH: usize = 46;
 
 /// One member, with both of its headers.
 #[derive(Debug, Clone)]
@@ -240,6 +242,58 @@ fn a_broken_archive_is_an_error() {
     let torn = [&b"PK\x01\x02"[..], &end_record(1, 4, 0, b"")].concat();
     assert!(matches!(member(&torn, b"a"), Err(ArchiveError::Broken(_))));
     assert_eq!(member(&archive(&[]), b"a").expect("an empty archive"), None);
+}
+
+#[test]
+fn zip64_records_are_believed_only_where_they_fit() {
+    let parts = compressed();
+    let (bodies, directory) = bodies(&parts);
+    let (size, offset) = (directory.len() as u64, bodies.len() as u64);
+    let found = |records: &[u8]| {
+        let file = [&bodies, &directory, records, &end_record(5, 0, 0, b"")].concat();
+        Directory::find(&file[..]).and_then(|directory| directory.scan(&file[..], |entry| entry.member().map(drop)))
+    };
+    let good = end64_records(5, size, offset, offset + size);
+    assert!(found(&good).is_ok());
+    // As after something was put before the archive.
+    assert!(found(&end64_records(5, size, offset, u64::MAX)).is_ok(), "a position behind the record");
+    assert!(found(&end64_records(5, size, offset, 0)).is_ok(), "another position before it");
+    let (locator, broken) = (good.len() - 20, |records: &[u8]| matches!(found(records), Err(ArchiveError::Broken(_))));
+    for (what, at) in [("no record", 0), ("the second of several volumes", locator + 4), ("two volumes", locator + 16)]
+    {
+        let mut records = good.clone();
+        records[at] = 2;
+        assert!(broken(&records), "{what}");
+    }
+    assert!(broken(&end64_records(5, u64::MAX, offset, offset + size)), "a directory larger than the file");
+    assert!(broken(&good[locator..]), "a locator alone");
+}
+
+#[test]
+fn only_what_does_not_fit_stands_in_a_zip64_field() {
+    let part = Part { wide: true, ..Part::new("a", METADATA) };
+    let (body, wide) = (part.local(), part.central(0));
+    let read_with = |directory: &[u8]| {
+        let (size, offset) = (directory.len() as u64, body.len() as u64);
+        read(&[&body[..], directory, &end_record(1, size, offset, b"")].concat(), "a")
+    };
+    assert_eq!(read_with(&wide).expect("a member"), METADATA);
+    // The numbers of the entry stand at 20, 24 and 42, its field begins behind the name and another field.
+    let field = ENTRY_LENGTH + 1 + 6;
+    let mut narrower = wide.clone();
+    narrower[20..24].copy_from_slice(&narrow(METADATA.len() as u64).to_le_bytes());
+    narrower.drain(field + 12..field + 20);
+    narrower[30] -= 8;
+    narrower[field + 2] -= 8;
+    assert_eq!(read_with(&narrower).expect("a member"), METADATA, "size and position only");
+    let mut short = wide.clone();
+    short.drain(field + 20..field + 28);
+    short[30] -= 8;
+    short[field + 2] -= 8;
+    assert!(matches!(read_with(&short), Err(ArchiveError::Broken(_))), "no position");
+    let mut other = wide;
+    other[field] = 2;
+    assert!(read_with(&other).is_err(), "a field of another kind");
 }
 
 /// A file with a directory of many entries, of which only those are made that are read. Counts what is held of it.

@@ -20,6 +20,7 @@ use crate::extra::{Extra, ExtraBuilder};
 use crate::filename::FileKind;
 use crate::name::ProjectName;
 use crate::page::{CoreMetadata, File, Page, Yanked};
+use crate::sabotage::sabotaged;
 
 /// How the title of an index page begins, in lower case.
 const HEADING: &str = "links for";
@@ -273,7 +274,7 @@ impl<'a> HtmlReader<'a> {
         if !marked && !files.iter().any(|file| file.name.belongs_to(self.project)) {
             return Err(ParseError::NotAnIndex("it neither calls itself one nor links a file of the project"));
         }
-        if is_cut {
+        if is_cut && !sabotaged("cut-page") {
             return Err(ParseError::Cut);
         }
         let status = self.status.and_then(|status| project_status(&status, self.status_reason.as_deref()));

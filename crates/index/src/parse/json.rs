@@ -21,9 +21,10 @@ use crate::extra::{ExtraBuilder, Key};
 use crate::filename::FileName;
 use crate::name::ProjectName;
 use crate::page::{CoreMetadata, File, Page, ProjectStatus, Yanked};
+use crate::sabotage::sabotaged;
 
 pub(super) fn read(body: &[u8], base: &Url, name: &ProjectName) -> Result<ParsedPage, ParseError> {
-    if nests_too_deep(body) {
+    if nests_too_deep(body) && !sabotaged("nesting") {
         return Err(ParseError::TooDeep);
     }
     let malformed = |error: serde_json::Error| ParseError::Json { line: error.line(), column: error.column() };
@@ -305,7 +306,7 @@ fn status(value: &RawValue) -> Option<ProjectStatus> {
 /// The yank mark: a reason, or what is true in the sense of Python (PEP 691). An empty reason is not.
 fn yank_mark(value: &RawValue) -> Yanked {
     match (text(value), value.get()) {
-        (Some(reason), _) if reason.is_empty() => Yanked::No,
+        (Some(reason), _) if reason.is_empty() && !sabotaged("empty-reason") => Yanked::No,
         (Some(reason), _) => yanked(&reason),
         (None, "false" | "null" | "{}") => Yanked::No,
         (None, other) if other.parse() == Ok(0.0) || serde_json::from_str::<[(); 0]>(other).is_ok() => Yanked::No,

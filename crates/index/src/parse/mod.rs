@@ -20,6 +20,7 @@ use crate::extra::ExtraBuilder;
 use crate::filename::FileName;
 use crate::name::ProjectName;
 use crate::page::{CoreMetadata, File, Page, ProjectStatus, Yanked};
+use crate::sabotage::sabotaged;
 
 /// The most files of one page.
 const MAX_FILES: usize = 200_000;
@@ -107,7 +108,7 @@ pub fn page(format: PageFormat, body: &[u8], base: &Url, name: &ProjectName) -> 
         PageFormat::Json => json::read(body, base, name),
         PageFormat::Html => html::read(body, base, name),
     }?;
-    if parsed.page.is_quarantined() {
+    if parsed.page.is_quarantined() && !sabotaged("quarantined-page") {
         parsed.page.files.clear();
     }
     Ok(parsed)
@@ -129,7 +130,7 @@ impl Files {
             self.skipped += 1;
             return;
         };
-        if self.list.len() == MAX_FILES {
+        if self.list.len() == MAX_FILES && !sabotaged("file-count") {
             self.too_many = true;
         } else if self.seen.insert(file.name.clone()) {
             self.list.push(file);
@@ -163,6 +164,7 @@ impl UnknownKeys {
                 self.left = left;
                 extra.add(key, value);
             }
+            None if sabotaged("unknown-keys") => extra.add(key, value),
             None => self.left_out += 1,
         }
     }

