@@ -21,7 +21,7 @@ use wheelport_index::ProjectName;
 use wheelport_runtime::Clock;
 
 const COMPRESSION_LEVEL: i32 = 3;
-/// What is handed to the compressor at once, in bytes.
+/// What is handed to the compressor at once, or taken from it, in bytes.
 const BUFFER: usize = 64 << 10;
 
 /// The persisted documents of a cache directory.
@@ -104,8 +104,9 @@ impl PersistedIndex {
 }
 
 fn decode<D: DeserializeOwned>(record: &[u8]) -> io::Result<Persisted<D>> {
-    let json = zstd::stream::decode_all(record)?;
-    serde_json::from_slice(&json).map_err(io::Error::other)
+    // Expanded as it is read: a page may be large.
+    let json = io::BufReader::with_capacity(BUFFER, zstd::stream::Decoder::with_buffer(record)?);
+    serde_json::from_reader(json).map_err(io::Error::other)
 }
 
 #[cfg(test)]
