@@ -97,7 +97,7 @@ impl App {
         let memory = plan_memory(&settings).await?;
         let disk = open_cache(&settings, &clock).await?;
         let mut upstream = settings.upstream.clone();
-        upstream.max_page_size = upstream.max_page_size.min(Size(memory.page));
+        upstream.max_page_size = Some(Size(memory.page));
         let client = Client::new(upstream)?;
         let metrics = Metrics::default();
         metrics.register(|registry| client.metrics().register(registry));
@@ -204,7 +204,8 @@ fn listeners(
 
 async fn plan_memory(settings: &Settings) -> Result<MemoryPlan, StartError> {
     let limit = blocking(memory::system_limit).await.ok().flatten();
-    MemoryPlan::new(settings.server.memory, limit, settings.cache.memory).map_err(StartError::Memory)
+    let (stated, index, page) = (settings.server.memory, settings.cache.memory, settings.upstream.max_page_size);
+    MemoryPlan::new(stated, limit, index, page).map_err(StartError::Memory)
 }
 
 async fn open_cache(settings: &Settings, clock: &Clock) -> Result<Arc<Disk>, StartError> {

@@ -8,6 +8,7 @@ use wheelport::cli::{self, Cli, CommandError, Ended};
 use wheelport::telemetry;
 
 fn main() -> ExitCode {
+    wheelport_runtime::return_free_memory();
     match start(Cli::parse()) {
         Ok(Ended::Well) => ExitCode::SUCCESS,
         Ok(Ended::Badly) => ExitCode::FAILURE,

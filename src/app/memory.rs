@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::upstream::DEFAULT_MAX_PAGE_SIZE;
 use wheelport_runtime::{Size, sabotaged};
 
 /// The ceiling where neither the configuration nor the system says one.
@@ -21,6 +22,8 @@ const PER_CONNECTION: u64 = 20 << 10;
 const MOST_BUFFERS: u64 = 32 << 20;
 /// The default for the memory of the index.
 const DEFAULT_INDEX: u64 = 64 << 20;
+/// What the largest page takes while it is parsed and rendered, as a multiple of its length; measured.
+const PER_PAGE: u64 = 4;
 
 /// The shares, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +35,7 @@ pub(super) struct MemoryPlan {
     pub(super) headers: u64,
     /// Buffers that files pass through on their way to clients, besides the least one of each connection.
     pub(super) buffers: u64,
-    /// The largest page, and what is made of it.
+    /// The length of the largest page: `[upstream] max_page_size`. It takes [`PER_PAGE`] times as much.
     pub(super) page: u64,
     /// As many connections as have room.
     pub(super) connections: usize,
@@ -42,24 +45,38 @@ pub(super) struct MemoryPlan {
 struct Shares {
     connections: u64,
     headers: u64,
+    /// What the others leave: the index, and the largest page with what is made of it.
+    rest: u64,
+    /// What of the rest is for the largest page, where nothing else is said.
     page: u64,
-    /// What the others leave.
-    index: u64,
 }
 
 impl Shares {
     fn of(ceiling: u64) -> Self {
         let shared = ceiling - BASE;
-        let (connections, headers, page) =
-            ((shared / 3).min(MOST_CONNECTIONS), (shared / 8).min(MOST_HEADERS), shared / 4);
-        Self { connections, headers, page, index: shared - connections - headers - page }
+        let (connections, headers) = ((shared / 3).min(MOST_CONNECTIONS), (shared / 8).min(MOST_HEADERS));
+        Self { connections, headers, rest: shared - connections - headers, page: shared / 4 }
+    }
+
+    /// What the index and the largest page may take, if it fits.
+    fn fit(&self, index: Option<u64>, page: Option<u64>) -> Option<(u64, u64)> {
+        let for_page = page.map_or(self.page, |page| page.saturating_mul(PER_PAGE));
+        let left = self.rest.checked_sub(for_page)?;
+        let index = index.unwrap_or(DEFAULT_INDEX.min(left));
+        let page = page.unwrap_or((self.rest.checked_sub(index)? / PER_PAGE).min(DEFAULT_MAX_PAGE_SIZE.bytes()));
+        (index <= left || sabotaged("memory-sum")).then_some((index, page))
     }
 }
 
 impl MemoryPlan {
     /// Divides what `[server] memory` states, or three quarters of the system's `limit`. Fails with a sentence that
-    /// names the settings if `[cache] memory` does not fit.
-    pub(super) fn new(stated: Option<Size>, limit: Option<u64>, index: Option<Size>) -> Result<Self, String> {
+    /// names the settings if `[cache] memory` (`index`) and `[upstream] max_page_size` (`page`) do not fit.
+    pub(super) fn new(
+        stated: Option<Size>,
+        limit: Option<u64>,
+        index: Option<Size>,
+        page: Option<Size>,
+    ) -> Result<Self, String> {
         let ceiling = stated.map_or_else(|| limit.map_or(DEFAULT_CEILING, |limit| limit / 4 * 3), Size::bytes);
         let of = match (stated, limit) {
             (Some(_), _) => "[server] memory",
@@ -69,31 +86,43 @@ impl MemoryPlan {
         if ceiling < SMALLEST_CEILING {
             return Err(format!("{of} is {}; the least is {}", Size(ceiling), Size(SMALLEST_CEILING)));
         }
-        let Shares { connections, headers, page, index: left } = Shares::of(ceiling);
-        let index = index.map_or_else(|| DEFAULT_INDEX.min(left), Size::bytes);
-        if index > left && !sabotaged("memory-sum") {
-            return Err(format!(
-                "[cache] memory = {} does not fit into {of}, {}, which leaves {} for it besides connections, headers \
-                 and parsing; lower [cache] memory, or set [server] memory to {} or more",
-                Size(index),
-                Size(ceiling),
-                Size(left >> 20 << 20),
-                Size(Self::needed_for(index)),
-            ));
-        }
+        let (shares, [index, page]) = (Shares::of(ceiling), [index, page].map(|size| size.map(Size::bytes)));
+        let Some((index, page)) = shares.fit(index, page) else {
+            return Err(misfit(ceiling, of, &shares, index, page));
+        };
+        let Shares { connections, headers, .. } = shares;
         let buffers = (connections / 2).min(MOST_BUFFERS);
         let connections = usize::try_from((connections - buffers) / PER_CONNECTION).unwrap_or(usize::MAX);
         Ok(Self { ceiling, index, headers, buffers, page, connections })
     }
+}
 
-    /// A ceiling with which this much fits for the index, in full MiB.
-    fn needed_for(index: u64) -> u64 {
-        let mut ceiling = SMALLEST_CEILING.max(index).next_multiple_of(1 << 20);
-        while Shares::of(ceiling).index < index {
-            ceiling += 1 << 20;
-        }
-        ceiling
+/// Which settings do not fit, and a ceiling with which they do, in full MiB.
+fn misfit(ceiling: u64, of: &str, shares: &Shares, index: Option<u64>, page: Option<u64>) -> String {
+    let fits = |mib: u64| Shares::of(mib << 20).fit(index, page).is_some();
+    let (mut below, mut needed) = (ceiling >> 20, 1 << 40);
+    while below + 1 < needed {
+        let middle = u64::midpoint(below, needed);
+        *if fits(middle) { &mut needed } else { &mut below } = middle;
     }
+    let index = index.map(|index| format!("[cache] memory = {}", Size(index)));
+    let page =
+        page.map(|page| format!("[upstream] max_page_size = {} (a page takes {PER_PAGE} times that)", Size(page)));
+    let names: Vec<&str> = ["[cache] memory", "[upstream] max_page_size"]
+        .into_iter()
+        .zip([&index, &page])
+        .filter_map(|(name, stated)| stated.is_some().then_some(name))
+        .collect();
+    let what: Vec<String> = index.into_iter().chain(page).collect();
+    format!(
+        "{} does not fit into {of}, {}, which leaves {} for pages besides connections and headers; lower {}, or set \
+         [server] memory to {} or more",
+        what.join(" with "),
+        Size(ceiling),
+        Size(shares.rest >> 20 << 20),
+        names.join(" or "),
+        Size(needed << 20),
+    )
 }
 
 /// The memory limit of the control group this process runs in, if there is one. Blocking, and quick.
@@ -121,14 +150,15 @@ mod tests {
     #[test]
     fn the_shares_fit_into_every_ceiling() {
         for mib in (64..4096).step_by(32) {
-            let plan = MemoryPlan::new(Some(Size::mib(mib)), None, None).expect("defaults fit");
+            let plan = MemoryPlan::new(Some(Size::mib(mib)), None, None, None).expect("defaults fit");
             let connections = plan.connections as u64 * PER_CONNECTION + plan.buffers;
-            let sum = BASE + plan.index + plan.headers + plan.page + connections;
+            let sum = BASE + plan.index + plan.headers + plan.page * PER_PAGE + connections;
             assert!(sum <= plan.ceiling, "{plan:?}");
-            assert!(plan.connections >= 250, "{plan:?}");
+            assert!(plan.connections >= 250 && plan.page >= 2 << 20, "{plan:?}");
         }
-        let large = MemoryPlan::new(None, None, None).expect("the default fits");
+        let large = MemoryPlan::new(None, None, None, None).expect("the default fits");
         assert!(large.connections >= 10_000 && large.headers == MOST_HEADERS, "{large:?}");
+        assert_eq!(large.page, DEFAULT_MAX_PAGE_SIZE.bytes());
     }
 
     #[test]
@@ -138,7 +168,7 @@ mod tests {
 
     #[test]
     fn the_ceiling_is_what_is_stated_or_part_of_what_the_system_allows() {
-        let ceiling = |stated, limit| MemoryPlan::new(stated, limit, None).map(|plan| plan.ceiling);
+        let ceiling = |stated, limit| MemoryPlan::new(stated, limit, None, None).map(|plan| plan.ceiling);
         assert_eq!(ceiling(Some(Size::mib(100)), Some(4 << 30)), Ok(100 << 20));
         assert_eq!(ceiling(None, Some(512 << 20)), Ok(384 << 20));
         assert_eq!(ceiling(None, None), Ok(DEFAULT_CEILING));
@@ -147,12 +177,23 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_with_the_settings_and_a_ceiling_that_works() {
-        let error = MemoryPlan::new(Some(Size::mib(256)), None, Some(Size::gib(1))).expect_err("too much");
-        for part in ["[cache] memory = 1GiB", "[server] memory, 256MiB", "set [server] memory to "] {
-            assert!(error.contains(part), "{error}");
+        let (gib, mib) = (Some(Size::gib(1)), |mib| Some(Size::mib(mib)));
+        let index = ["[cache] memory = 1GiB", "lower [cache] memory, or"].as_slice();
+        let page = ["[upstream] max_page_size = 64MiB", "lower [upstream] max_page_size, or"].as_slice();
+        let both = ["= 40MiB with [upstream] max_page_size = 30MiB", "[cache] memory or [upstream] max_page_size"];
+        for (stated, parts) in [((gib, None), index), ((None, mib(64)), page), ((mib(40), mib(30)), &both)] {
+            let plan = |memory| MemoryPlan::new(memory, None, stated.0, stated.1);
+            let error = plan(mib(256)).expect_err("too much");
+            for part in ["does not fit into [server] memory, 256MiB, which leaves "].iter().chain(parts) {
+                assert!(error.contains(part), "{error}");
+            }
+            let needed = error.split("set [server] memory to ").nth(1).and_then(|rest| rest.split(' ').next());
+            let needed: Size = needed.expect("a ceiling").parse().expect("a size");
+            assert!(plan(Some(needed)).is_ok(), "{error}");
+            assert!(plan(Some(Size(needed.bytes() - (1 << 20)))).is_err(), "{error}");
         }
-        let needed = Size(MemoryPlan::needed_for(1 << 30));
-        assert!(MemoryPlan::new(Some(needed), None, Some(Size::gib(1))).is_ok(), "{needed}");
+        let fitting = MemoryPlan::new(mib(256), None, mib(40), mib(20)).expect("it fits");
+        assert_eq!((fitting.index, fitting.page), (40 << 20, 20 << 20));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use wheelport_index::ProjectName;
 use wheelport_runtime::Clock;
 
 const COMPRESSION_LEVEL: i32 = 3;
-/// What is handed to the compressor at once, in bytes.
+/// What is handed to the compressor at once, or taken from it, in bytes.
 const BUFFER: usize = 64 << 10;
 
 /// The persisted documents of a cache directory.
@@ -113,9 +113,10 @@ pub(super) fn encode(document: &impl Serialize) -> io::Result<Vec<u8>> {
     compressed.finish()
 }
 
+/// Expanded as it is read: a page may be large.
 fn decode<D: DeserializeOwned>(record: &[u8]) -> io::Result<D> {
-    let json = zstd::stream::decode_all(record)?;
-    serde_json::from_slice(&json).map_err(io::Error::other)
+    let json = io::BufReader::with_capacity(BUFFER, zstd::stream::Decoder::with_buffer(record)?);
+    serde_json::from_reader(json).map_err(io::Error::other)
 }
 
 #[cfg(test)]

@@ -209,11 +209,11 @@ impl IndexSource for PageSource {
 }
 
 impl IndexCache<PageSource> {
-    /// Parses, completes, persists and holds a page, all on a blocking thread.
-    pub(super) async fn take_in(&self, key: &PageKey, reply: PageReply) -> Result<Record<PageContent>, FetchError> {
+    /// Parses, completes, persists and holds a page, all on a blocking thread. Until then the reply holds its turn.
+    pub(super) async fn take_in(&self, key: &PageKey, mut reply: PageReply) -> Result<Record<PageContent>, FetchError> {
         let (cache, key) = (self.clone(), key.clone());
         let parsed = blocking(move || {
-            let mut page = read_page(reply, &key.project)?;
+            let mut page = read_page(&mut reply, &key.project)?;
             let listed = page.files.len();
             cache.source().advertise(&mut page.files);
             let held = cache.records().get(&key);
@@ -344,10 +344,10 @@ impl IndexCache<PageSource> {
     }
 }
 
-/// Parses a page, and frees the response.
-fn read_page(reply: PageReply, project: &ProjectName) -> Result<Page, parse::ParseError> {
-    let PageReply { format, body, url, witness: _ } = reply;
-    let parse::ParsedPage { page, skipped, unknown_left_out } = parse::page(format, &body, &url, project)?;
+/// Parses a page, and frees the response's bytes.
+fn read_page(reply: &mut PageReply, project: &ProjectName) -> Result<Page, parse::ParseError> {
+    let body = std::mem::take(&mut reply.body);
+    let parse::ParsedPage { page, skipped, unknown_left_out } = parse::page(reply.format, &body, &reply.url, project)?;
     if skipped > 0 {
         tracing::warn!(%project, skipped, "entries of a page could not be read and are left out");
     }

@@ -122,25 +122,22 @@ impl BodyReader {
         }
     }
 
-    /// The complete body, if it is not larger than the limit.
-    pub(super) async fn collect(mut self, limit: u64) -> Result<Bytes, UpstreamError> {
-        let too_large = UpstreamError::TooLarge { limit };
+    /// Gathers the body to its end. Stops with `false` where it is longer than the limit; it can be gathered further
+    /// with a higher one.
+    pub(super) async fn gather(&mut self, body: &mut BytesMut, limit: u64) -> Result<bool, UpstreamError> {
         if self.expected.is_some_and(|expected| expected > limit) {
-            return Err(too_large);
+            return Ok(false);
         }
-        let mut body = BytesMut::new();
-        while let Some(chunk) = self.next().await {
+        while self.received <= limit || sabotaged("page-size") {
+            let Some(chunk) = self.next().await else { return Ok(true) };
             let chunk = chunk?;
-            if self.received > limit && !sabotaged("page-size") {
-                return Err(too_large);
-            }
             if body.is_empty() {
                 let hint = self.expected.unwrap_or_default().min(MAX_RESERVED);
                 body.reserve(usize::try_from(hint).unwrap_or_default().max(chunk.len()));
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body.freeze())
+        Ok(false)
     }
 }
 
@@ -219,7 +216,7 @@ mod tests {
     use http_body_util::StreamBody;
 
     use super::*;
-    use wheelport_runtime::{HumanDuration, Size};
+    use wheelport_runtime::HumanDuration;
 
     /// A body of chunks, each after its pause.
     fn body(chunks: Vec<(u64, &'static [u8])>) -> Response<impl Body<Data = Bytes, Error = BoxError> + Send> {
@@ -289,13 +286,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_collected_body_is_bounded_announced_or_not() {
+    async fn a_gathered_body_is_bounded_announced_or_not() {
         let settings = ClientSettings { stall_timeout: HumanDuration::secs(1), ..ClientSettings::default() };
-        let collected = |limit: Size| reader(body(vec![(0, b"abc"), (0, b"def")]), &settings).collect(limit.bytes());
-        assert_eq!(collected(Size(6)).await, Ok(Bytes::from_static(b"abcdef")));
-        assert_eq!(collected(Size(5)).await, Err(UpstreamError::TooLarge { limit: 5 }));
+        let mut gathered = BytesMut::new();
+        let mut reader = reader(body(vec![(0, b"abc"), (0, b"def"), (0, b"ghi")]), &settings);
+        assert_eq!(reader.gather(&mut gathered, 5).await, Ok(false));
+        assert_eq!(reader.gather(&mut gathered, 5).await, Ok(false), "it stays too long");
+        assert_eq!(gathered, b"abcdef".as_slice());
+        assert_eq!(reader.gather(&mut gathered, 9).await, Ok(true));
+        assert_eq!(gathered, b"abcdefghi".as_slice());
         let mut response = body(vec![(0, b"abc")]);
         response.headers_mut().insert(header::CONTENT_LENGTH, "600".parse().expect("a number"));
-        assert_eq!(reader(response, &settings).collect(500).await, Err(UpstreamError::TooLarge { limit: 500 }));
+        let mut announced = BodyReader::new(response, &settings, Counter::default(), None);
+        assert_eq!(announced.gather(&mut BytesMut::new(), 500).await, Ok(false));
     }
 }

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::{self, Client as Pool};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use url::Origin;
 
@@ -40,6 +41,7 @@ struct ClientInner {
     settings: ClientSettings,
     limits: Mutex<SharedLimits>,
     metrics: UpstreamMetrics,
+    large_page: Arc<Semaphore>,
 }
 
 /// The limits that requests share. The number of entries is that of the configured endpoints.
@@ -69,8 +71,8 @@ impl Client {
             .pool_idle_timeout(settings.idle_timeout.get())
             .pool_max_idle_per_host(settings.max_in_flight)
             .build(Connector::new(&settings, &endpoints)?);
-        let inner =
-            ClientInner { pool, endpoints, settings, limits: Mutex::default(), metrics: UpstreamMetrics::default() };
+        let (limits, metrics, large_page) = (Mutex::default(), UpstreamMetrics::default(), Arc::new(Semaphore::new(1)));
+        let inner = ClientInner { pool, endpoints, settings, limits, metrics, large_page };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -93,6 +95,12 @@ impl Client {
         let rate = Arc::clone(rate);
         let admission = limits.admissions.entry(endpoint.base().origin());
         Arc::clone(admission.or_insert_with(|| Arc::new(Admission::new(settings, rate))))
+    }
+
+    /// Waits for the turn of a large page. One at a time is received and parsed in the whole process: that takes
+    /// several times its length.
+    pub(super) async fn large_page_turn(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.inner.large_page).acquire_owned().await.ok()
     }
 
     /// Sends one request and waits for the response headers, at most until `limit`.

@@ -44,7 +44,7 @@ pub use file::{FileBody, FileReply, FileRequest, Resume};
 pub use metrics::UpstreamMetrics;
 pub use page::PageReply;
 pub use publish::{FormSection, PublishError, PublishRequest};
-pub use settings::{ClientSettings, InvalidProxy, ProxyUrl};
+pub use settings::{ClientSettings, DEFAULT_MAX_PAGE_SIZE, InvalidProxy, ProxyUrl};
 
 /// One repository, seen through one token. Cheap to clone.
 #[derive(Clone)]

@@ -3,8 +3,9 @@
 use std::io::Read as _;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
@@ -13,6 +14,7 @@ use super::admission::RequestClass;
 use super::body::BodyReader;
 use super::error::{Malformed, Unavailability, UpstreamError, Witness};
 use super::exchange::{Exchange, UsableResponse};
+use super::settings::DEFAULT_MAX_PAGE_SIZE;
 use super::{RequestKind, Upstream};
 use wheelport_index::parse::PageFormat;
 use wheelport_index::{ProjectName, media};
@@ -26,9 +28,11 @@ const GZIP: HeaderValue = HeaderValue::from_static("gzip");
 const HTML_ONLY_FOR: Duration = Duration::from_hours(1);
 /// Larger compressed bodies are decompressed off the threads that serve requests.
 const LONG_BODY: usize = 64 << 10;
+/// A longer page waits for its turn, compressed or not.
+const LARGE_PAGE: u64 = 1 << 20;
 
 /// A project's page as upstream sent it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct PageReply {
     pub format: PageFormat,
     /// The body, decompressed; bounded by [`ClientSettings::max_page_size`](super::ClientSettings::max_page_size).
@@ -37,6 +41,8 @@ pub struct PageReply {
     pub url: Url,
     /// What it proves; nothing if another host sent it.
     pub witness: Option<Witness>,
+    /// The turn of a large page, held until it is parsed.
+    pub turn: Option<OwnedSemaphorePermit>,
 }
 
 /// What a content type says about a page.
@@ -109,10 +115,27 @@ impl Upstream {
         let UsableResponse { response, mut url, permit, witness } = usable;
         let content_type = page_content_type(response.headers()).ok_or(Malformed::ContentType)?;
         let is_gzip = is_gzip(response.headers())?;
-        let limit = self.settings().max_page_size.bytes();
+        let limit = self.settings().max_page_size.unwrap_or(DEFAULT_MAX_PAGE_SIZE).bytes();
         let counter = self.inner.metrics.bytes(&self.inner.label, RequestKind::Page.as_str());
-        let body = BodyReader::new(response, self.settings(), counter, Some(permit)).collect(limit).await?;
-        let body = if is_gzip { decompress(body, limit).await? } else { body };
+        let (mut body, mut turn) = (BodyReader::new(response, self.settings(), counter, Some(permit)), None);
+        let mut bytes = BytesMut::new();
+        if !body.gather(&mut bytes, LARGE_PAGE.min(limit)).await? {
+            turn = self.inner.client.large_page_turn().await;
+            if !body.gather(&mut bytes, limit).await? {
+                return Err(UpstreamError::TooLarge { limit });
+            }
+        }
+        let mut body = bytes.freeze();
+        if is_gzip {
+            let first = if turn.is_some() { limit } else { LARGE_PAGE.min(limit) };
+            body = match decompress(body.clone(), first).await {
+                Err(UpstreamError::TooLarge { .. }) if first < limit => {
+                    turn = self.inner.client.large_page_turn().await;
+                    decompress(body, limit).await?
+                }
+                decompressed => decompressed?,
+            };
+        }
         let format = match content_type {
             PageContentType::Json => PageFormat::Json,
             PageContentType::Html => PageFormat::Html,
@@ -121,7 +144,7 @@ impl Upstream {
         };
         url.set_query(None);
         add_final_slash(&mut url);
-        Ok(PageReply { format, body, url, witness })
+        Ok(PageReply { format, body, url, witness, turn })
     }
 
     fn is_html_only(&self) -> bool {

@@ -43,8 +43,8 @@ pub struct ClientSettings {
     pub request_rate: NonZeroU32,
     /// Requests that may go out at once after a quiet time, on top of the rate.
     pub request_burst: NonZeroU32,
-    /// The largest page, as transferred and as decompressed.
-    pub max_page_size: Size,
+    /// The largest page, as transferred and as decompressed; 64 MiB where nothing is said.
+    pub max_page_size: Option<Size>,
     /// Redirects that one request follows.
     pub max_redirects: u8,
     /// Hosts beside the endpoint's own from which files may be fetched, without the token.
@@ -67,6 +67,9 @@ pub struct ClientSettings {
     pub ca_file: Option<PathBuf>,
 }
 
+/// The largest page where nothing is said.
+pub const DEFAULT_MAX_PAGE_SIZE: Size = Size::mib(64);
+
 impl Default for ClientSettings {
     fn default() -> Self {
         Self {
@@ -82,7 +85,7 @@ impl Default for ClientSettings {
             max_queue: 5000,
             request_rate: const { NonZeroU32::new(350).expect("not zero") },
             request_burst: const { NonZeroU32::new(50).expect("not zero") },
-            max_page_size: Size::mib(64),
+            max_page_size: None,
             max_redirects: 3,
             redirect_hosts: vec![RedirectHost::fixed("*.amazonaws.com"), RedirectHost::fixed("*.on.aws")],
             retry_ratio: 0.1,

@@ -12,8 +12,10 @@ use url::Url;
 
 use super::Site;
 use super::context::RequestContext;
+use super::document::Document;
 use super::guard::{self, Host, UploadPolicy};
-use super::representation::{Document, Representation};
+use super::representation::Representation;
+use super::written::Written;
 use wheelport_index::render::Escaped;
 
 /// The `Content-Security-Policy` of this page: its own style sheet, by digest, and nothing else.
@@ -74,7 +76,7 @@ pub(super) fn document(site: &Site, context: &RequestContext, host: &Host) -> Do
     let html = page(&model);
     let representation = Representation::unstored(HeaderValue::from_static("text/html; charset=utf-8"), html.len())
         .with(http::header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
-    Document { representation, bytes: html.into() }
+    Document { representation, written: Written::of(html) }
 }
 
 /// The address under which this client reaches the server; index pages never use it.

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use super::Site;
 use super::address::RouteId;
 use super::context::RequestContext;
+use super::document::{Content, Document};
 use super::eventual::Eventual;
 use super::guard::Host;
 use super::home;
 use super::negotiate::Negotiated;
-use super::representation::{Content, Document};
-use crate::flow::{Error, IndexView, Lookup, PageContent, PageView, Served};
-use wheelport_index::{ProjectName, VersionSegment, render};
-use wheelport_runtime::blocking;
+use crate::flow::{Error, IndexView, Lookup, PageView, Served};
+use wheelport_index::{ProjectName, VersionSegment};
 
 /// A document of the index and how the response came about.
 pub(super) struct FoundDocument {
@@ -78,27 +77,16 @@ pub(super) fn legacy(
     let prefix = index_prefix(context.path(), &route.name);
     let files = format!("{}{prefix}/simple/{project}/", home::base_url(site, context, host));
     let page = site.flow.pages.get(&route, &project);
+    let site = Arc::clone(site);
     Eventual::later(async move {
         let PageView { content, served, .. } = page.wait().await?;
-        let document = render_legacy(content, version.clone(), files).await?;
+        let document = site.representations.legacy(content, version.clone(), files).await?;
         let document = document.ok_or_else(|| match version {
             Some(version) => Error::NoSuchVersion { project, version },
             None => Error::NoSuchProject { route: Arc::clone(&route.name), project },
         })?;
         Ok(FoundDocument { document: Arc::new(document), served })
     })
-}
-
-async fn render_legacy(
-    content: Arc<PageContent>,
-    version: Option<VersionSegment>,
-    files: String,
-) -> Result<Option<Document>, Error> {
-    let rendered = blocking(move || {
-        let json = render::legacy_json(&content.page, version.as_ref().map(VersionSegment::as_str), &files);
-        json.map(|json| Document::legacy(json.into()))
-    });
-    Ok(rendered.await?)
 }
 
 /// The path of the index that a legacy address belongs to. The default route has two, and tools match the addresses in

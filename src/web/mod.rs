@@ -15,6 +15,7 @@ mod conditional;
 mod connection_phase;
 mod connections;
 mod context;
+mod document;
 mod eventual;
 mod file;
 mod guard;
@@ -34,6 +35,7 @@ mod representation;
 mod timeout_stream;
 mod upload;
 mod upload_body;
+mod written;
 
 pub use address::RouteNames;
 pub use body::ResponseBody;
@@ -47,7 +49,7 @@ pub use publishers::{PublisherTable, Publishers};
 pub use timeout_stream::Timeouts;
 
 use address::RouteId;
-use representation::Representations;
+use document::Representations;
 
 use crate::flow::{Flow, Route};
 use crate::telemetry::Metrics;

@@ -1,14 +1,8 @@
 //! Representations: what a response about some content carries, and the one function that makes the response.
-//!
-//! Index documents are rendered and compressed once per change, on a helper thread, and kept in one bounded table.
-//! Its key is the digest of the visible content with format and content coding: a digest covers the project's name
-//! and all of its files, so equal keys have equal bytes whatever repository they come from.
 
-use std::io::Write as _;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use bytes::Bytes;
-use foldhash::quality::RandomState;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, VARY, X_CONTENT_TYPE_OPTIONS,
@@ -20,25 +14,16 @@ use super::body::ResponseBody;
 use super::conditional::{Precondition, Selection, decide, is_conditional};
 use super::context::RequestContext;
 use super::headers::{
-    CACHE_STATUS, IMMUTABLE, NO_STORE, REQUEST_ID, REVALIDATE, VARY_NEGOTIATED, cache_status, printable,
-    security_headers,
+    CACHE_STATUS, IMMUTABLE, NO_STORE, REQUEST_ID, REVALIDATE, cache_status, printable, security_headers,
 };
-use super::negotiate::{ContentCoding, Format, Negotiated};
 use super::problem::Problem;
 use super::refusal::Refusal;
-use crate::flow::{Error, ListContent, Lookup, PageContent, Served};
-use wheelport_index::{Sha256, render};
-use wheelport_runtime::{Joined, SingleFlight, Tasks, blocking};
+use super::written::Written;
+use crate::flow::Served;
+use wheelport_index::Sha256;
 
 /// Room for the headers of any response of ours.
 const HEADERS: usize = 12;
-/// What a rendered document weighs in memory besides its bytes, in bytes.
-const OVERHEAD: usize = 1024;
-const GZIP_LEVEL: u32 = 6;
-const ZSTD_LEVEL: i32 = 9;
-/// How long a request waits for a rendering.
-const RENDER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(12);
-
 /// What a complete response carries besides its bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Representation {
@@ -48,20 +33,6 @@ pub(super) struct Representation {
     length: Option<u64>,
     /// Whether parts are served.
     has_ranges: bool,
-}
-
-/// A representation with its bytes.
-#[derive(Debug)]
-pub(super) struct Document {
-    pub representation: Representation,
-    pub bytes: Bytes,
-}
-
-/// What documents are rendered from.
-#[derive(Clone)]
-pub(super) enum Content {
-    Page(Arc<PageContent>),
-    List(Arc<ListContent>),
 }
 
 /// What can be immutable.
@@ -99,15 +70,6 @@ impl ImmutableType {
 static FILE_HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| ImmutableType::File.headers());
 static TEXT_HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| ImmutableType::Text.headers());
 
-type DocumentKey = (Sha256, Format, ContentCoding);
-
-/// The rendered documents of the index.
-pub(super) struct Representations {
-    rendered: moka::sync::Cache<DocumentKey, Arc<Document>, RandomState>,
-    rendering: SingleFlight<DocumentKey, Joined<Result<Arc<Document>, Error>>>,
-    tasks: Tasks,
-}
-
 impl Representation {
     fn new(content_type: HeaderValue, length: Option<u64>) -> Self {
         let mut headers = HeaderMap::with_capacity(HEADERS);
@@ -141,10 +103,10 @@ impl Representation {
     }
 
     /// A document that clients may keep and must ask about.
-    fn revalidated(content_type: HeaderValue, bytes: &Bytes, suffix: &str, vary: HeaderValue) -> Self {
+    pub(super) fn revalidated(content_type: HeaderValue, written: &Written, suffix: &str, vary: HeaderValue) -> Self {
         // Half of a SHA-256 tells more documents apart than there will ever be.
-        let digest = Sha256::of(bytes).to_string();
-        Self::new(content_type, Some(bytes.len() as u64))
+        let digest = written.sha256.to_string();
+        Self::new(content_type, Some(written.length))
             .with_etag(format!("\"{}{suffix}\"", &digest[..32]))
             .with(CACHE_CONTROL, REVALIDATE)
             .with(VARY, vary)
@@ -240,113 +202,4 @@ fn forget_content(headers: &mut HeaderMap) {
     ] {
         headers.remove(name);
     }
-}
-
-impl Document {
-    /// A legacy JSON document: its links are absolute, so it depends on the host that was asked.
-    pub(super) fn legacy(bytes: Bytes) -> Self {
-        let (json, host) = (HeaderValue::from_static("application/json"), HeaderValue::from_static("Host"));
-        Self { representation: Representation::revalidated(json, &bytes, "", host), bytes }
-    }
-
-    pub(super) fn respond(&self, context: &RequestContext, served: Option<Served>) -> Result<Response, Problem> {
-        let representation = self.representation.clone();
-        representation.respond(context, served, |selection| Ok(selection.of(&self.bytes).into()))
-    }
-}
-
-impl Content {
-    fn digest(&self) -> Sha256 {
-        match self {
-            Self::Page(page) => page.digest,
-            Self::List(list) => list.digest,
-        }
-    }
-
-    fn render(&self, format: Format) -> Bytes {
-        match (self, format) {
-            (Self::Page(content), Format::Json) => render::json(&content.page).into(),
-            (Self::Page(content), Format::HtmlV1 | Format::TextHtml) => render::html(&content.page).into(),
-            (Self::List(content), Format::Json) => render::list_json(&content.list).into(),
-            (Self::List(content), Format::HtmlV1 | Format::TextHtml) => render::list_html(&content.list).into(),
-        }
-    }
-}
-
-impl Representations {
-    /// Rendered documents of `memory` bytes together.
-    pub(super) fn new(memory: u64, tasks: Tasks) -> Self {
-        let rendered = moka::sync::Cache::builder()
-            .max_capacity(memory)
-            .weigher(|_, document: &Arc<Document>| u32::try_from(document.bytes.len() + OVERHEAD).unwrap_or(u32::MAX))
-            .build_with_hasher(RandomState::default());
-        Self { rendered, rendering: SingleFlight::default(), tasks }
-    }
-
-    /// The document in the negotiated representation.
-    pub(super) fn get(&self, content: &Content, negotiated: Negotiated) -> Lookup<Arc<Document>> {
-        let key = (content.digest(), negotiated.format, negotiated.coding);
-        if let Some(document) = self.rendered.get(&key) {
-            return Lookup::Hit(document);
-        }
-        let (rendered, content) = (self.rendered.clone(), content.clone());
-        let (joined, _) = self.rendering.run(key, &self.tasks, "render", || async move {
-            blocking(move || {
-                let document = Arc::new(render_document(&rendered, &content, negotiated)?);
-                rendered.insert(key, Arc::clone(&document));
-                Ok(document)
-            })
-            .await?
-        });
-        Lookup::Miss(Box::pin(async move { joined.within(RENDER_TIMEOUT).await? }))
-    }
-
-    /// Bytes held, for metrics.
-    pub(super) fn bytes(&self) -> u64 {
-        self.rendered.weighted_size()
-    }
-}
-
-/// Renders and compresses a document, from what is rendered of it already. Blocking.
-fn render_document(
-    rendered: &moka::sync::Cache<DocumentKey, Arc<Document>, RandomState>,
-    content: &Content,
-    negotiated: Negotiated,
-) -> Result<Document, Error> {
-    let Negotiated { format, coding } = negotiated;
-    let held = |coding| {
-        let formats = match format {
-            Format::Json => [Format::Json; 2],
-            // Two names for the same bytes.
-            Format::HtmlV1 | Format::TextHtml => [Format::HtmlV1, Format::TextHtml],
-        };
-        let document = |format| rendered.get(&(content.digest(), format, coding));
-        formats.into_iter().find_map(document).map(|document| document.bytes.clone())
-    };
-    let bytes = if let Some(bytes) = held(coding) {
-        bytes
-    } else {
-        let plain = held(ContentCoding::Identity).unwrap_or_else(|| content.render(format));
-        compress(plain, coding)?
-    };
-    // Two media types are two representations, even with the same bytes.
-    let suffix = if format == Format::HtmlV1 { "-v1" } else { "" };
-    let representation = Representation::revalidated(format.content_type(), &bytes, suffix, VARY_NEGOTIATED);
-    let representation = match coding.content_encoding() {
-        Some(encoding) => representation.with(CONTENT_ENCODING, encoding),
-        None => representation,
-    };
-    Ok(Document { representation, bytes })
-}
-
-fn compress(bytes: Bytes, coding: ContentCoding) -> Result<Bytes, Error> {
-    let compressed = match coding {
-        ContentCoding::Identity => Ok(bytes),
-        ContentCoding::Gzip => {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL));
-            encoder.write_all(&bytes).and_then(|()| encoder.finish()).map(Bytes::from)
-        }
-        ContentCoding::Zstd => zstd::bulk::compress(&bytes, ZSTD_LEVEL).map(Bytes::from),
-    };
-    compressed.map_err(|error| Error::internal(&format!("compressing a document failed: {error}")))
 }

@@ -14,14 +14,16 @@ use tokio::time::Instant;
 
 use super::address::RouteId;
 use super::context::{RequestContext, RequestId};
+use super::document::Document;
 use super::guard::UploadPolicy;
 use super::headers::values;
 use super::negotiate::quality;
 use super::problem::Problem;
 use super::publishers::Publisher;
 use super::refusal::Refusal;
-use super::representation::{Document, Representation};
+use super::representation::Representation;
 use super::upload_body::{PaceLimits, UploadBody};
+use super::written::Written;
 use super::{Response, RouteSite, Site};
 use crate::flow::{Attempt, Publication, Received};
 use wheelport_index::{FileName, ProjectName};
@@ -166,6 +168,6 @@ impl UploadedFile {
         };
         let representation = Representation::unstored(HeaderValue::from_static(content_type), text.len())
             .with(VARY, HeaderValue::from_static("Accept"));
-        Document { representation, bytes: text.into() }.respond(context, None)
+        Document { representation, written: Written::of(text) }.respond(context, None)
     }
 }

@@ -14,6 +14,7 @@ mod guard;
 mod integrity;
 mod legacy;
 mod lists;
+mod memory;
 mod metadata;
 mod negotiation;
 mod ops;

@@ -181,7 +181,7 @@ async fn an_upstream_without_json_gets_one_extra_request_and_then_only_html_requ
 
 #[tokio::test]
 async fn a_page_is_decompressed_within_its_limit() {
-    let stage = Stage::with(ClientSettings { max_page_size: Size(1000), ..quick() }).await;
+    let stage = Stage::with(ClientSettings { max_page_size: Some(Size(1000)), ..quick() }).await;
     let compressed = |plain: &[u8]| page_reply().body(gzip(plain)).header("content-encoding", "gzip");
     stage.scripted.on(PAGE, compressed(&[b'x'; 1000]));
     assert_eq!(stage.page().await.map(|body| body.len()), Ok(1000));

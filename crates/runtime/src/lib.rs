@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows HTTP, AWS or the package index.
 
+mod allocator;
 mod blocking;
 mod clock;
 mod fair_limiter;
@@ -15,6 +16,7 @@ mod tasks;
 mod units;
 mod waits;
 
+pub use allocator::return_free_memory;
 pub use blocking::{Blocking, Panicked, blocking};
 pub use clock::Clock;
 pub use fair_limiter::{FairLimiter, FairPermit, Overloaded, Permits, Resource};

@@ -113,7 +113,8 @@ mod tests {
     #[test]
     fn every_outcome_of_a_read_has_its_meaning() {
         let url = Url::parse("https://x.invalid/pypi/r/simple/x/").expect("valid");
-        let page = PageReply { format: PageFormat::Json, body: Bytes::from_static(b"0123456789"), url, witness: None };
+        let body = Bytes::from_static(b"0123456789");
+        let page = PageReply { format: PageFormat::Json, body, url, witness: None, turn: None };
         let now = tokio::time::Instant::now();
         let witness = Witness { generation: 1, minted: now, sent: now, arrived: now };
         for (outcome, listed, expected, words) in [

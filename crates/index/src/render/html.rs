@@ -1,8 +1,9 @@
 //! The HTML format (PEP 503, 592, 629, 658, 714, 740, 792) of pages and of the project list.
 
-use std::fmt::{self, Write as _};
+use std::fmt::{self, Write};
+use std::io;
 
-use super::{fragment, has_provenance};
+use super::{fragment, has_provenance, in_memory};
 use crate::address::below_page;
 use crate::keys;
 use crate::page::{CoreMetadata, File, Page, ProjectList, Yanked};
@@ -10,15 +11,37 @@ use crate::sabotage::sabotaged;
 
 /// A project's page as HTML, for `text/html` and `application/vnd.pypi.simple.v1+html` alike.
 pub fn html(page: &Page) -> Vec<u8> {
-    finished(write_page(page))
+    in_memory(|out| write_html(page, out))
 }
 
-pub fn list_html(list: &ProjectList) -> Vec<u8> {
-    finished(write_list(list))
+/// Writes what [`html`] returns.
+pub fn write_html(page: &Page, out: impl io::Write) -> io::Result<()> {
+    written(out, |out| write_page(out, page))
 }
 
-fn finished(written: Result<String, fmt::Error>) -> Vec<u8> {
-    written.expect("writing to a string cannot fail").into_bytes()
+/// Writes a project list as HTML.
+pub fn write_list_html(list: &ProjectList, out: impl io::Write) -> io::Result<()> {
+    written(out, |out| write_list(out, list))
+}
+
+/// Text that goes out as bytes.
+struct Utf8<W> {
+    out: W,
+    failed: Option<io::Error>,
+}
+
+impl<W: io::Write> Write for Utf8<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.out.write_all(text.as_bytes()).map_err(|error| {
+            self.failed = Some(error);
+            fmt::Error
+        })
+    }
+}
+
+fn written<W: io::Write>(out: W, write: impl FnOnce(&mut Utf8<W>) -> fmt::Result) -> io::Result<()> {
+    let mut text = Utf8 { out, failed: None };
+    write(&mut text).map_err(|error| text.failed.unwrap_or_else(|| io::Error::other(error)))
 }
 
 /// Escapes text for HTML, both as content and within double or single quotes. Control characters, which HTML cannot
@@ -49,28 +72,27 @@ impl fmt::Display for Escaped<'_> {
 }
 
 /// The document around the links; `head` is written into it verbatim.
-fn document(
+fn document<W: Write>(
+    out: &mut W,
     title: &str,
     version: &str,
-    head: impl FnOnce(&mut String) -> fmt::Result,
-    body: impl FnOnce(&mut String) -> fmt::Result,
-) -> Result<String, fmt::Error> {
+    head: impl FnOnce(&mut W) -> fmt::Result,
+    body: impl FnOnce(&mut W) -> fmt::Result,
+) -> fmt::Result {
     let title = Escaped(title);
-    let mut out = String::new();
-    out.push_str("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-    meta(&mut out, "pypi:repository-version", version)?;
-    head(&mut out)?;
+    out.write_str("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n")?;
+    meta(out, "pypi:repository-version", version)?;
+    head(out)?;
     writeln!(out, "<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>")?;
-    body(&mut out)?;
-    out.push_str("</body>\n</html>\n");
-    Ok(out)
+    body(out)?;
+    out.write_str("</body>\n</html>\n")
 }
 
-fn meta(out: &mut String, name: &str, content: &str) -> fmt::Result {
+fn meta(out: &mut impl Write, name: &str, content: &str) -> fmt::Result {
     writeln!(out, "<meta name=\"{name}\" content=\"{}\">", Escaped(content))
 }
 
-fn attribute(out: &mut String, name: &str, value: &str) -> fmt::Result {
+fn attribute(out: &mut impl Write, name: &str, value: &str) -> fmt::Result {
     write!(out, " {name}=\"{}\"", Escaped(value))
 }
 
@@ -86,23 +108,23 @@ fn api_version(page: &Page) -> &'static str {
     }
 }
 
-fn write_page(page: &Page) -> Result<String, fmt::Error> {
-    let head = |out: &mut String| {
+fn write_page<W: Write>(out: &mut W, page: &Page) -> fmt::Result {
+    let head = |out: &mut W| {
         let Some(status) = &page.status else { return Ok(()) };
         meta(out, "pypi:project-status", &status.status)?;
         status.reason.as_ref().map_or(Ok(()), |reason| meta(out, "pypi:project-status-reason", reason))
     };
-    document(&format!("Links for {}", page.name), api_version(page), head, |out| {
+    document(out, &format!("Links for {}", page.name), api_version(page), head, |out| {
         page.files.iter().try_for_each(|file| write_file(out, file))
     })
 }
 
-fn write_file(out: &mut String, file: &File) -> fmt::Result {
+fn write_file(out: &mut impl Write, file: &File) -> fmt::Result {
     let mut href = below_page(&file.version, &file.name);
     if let Some(digest) = fragment(&file.hashes) {
         write!(href, "#{digest}")?;
     }
-    out.push_str("<a");
+    out.write_str("<a")?;
     attribute(out, "href", &href)?;
     if let Some(requires_python) = &file.requires_python {
         attribute(out, "data-requires-python", requires_python)?;
@@ -138,8 +160,9 @@ fn write_file(out: &mut String, file: &File) -> fmt::Result {
     writeln!(out, ">{}</a><br>", Escaped(file.name.as_str()))
 }
 
-fn write_list(list: &ProjectList) -> Result<String, fmt::Error> {
+fn write_list<W: Write>(out: &mut W, list: &ProjectList) -> fmt::Result {
     document(
+        out,
         "Simple index",
         "1.0",
         |_| Ok(()),

@@ -1,8 +1,10 @@
 //! The JSON format (PEP 691, 700, 714, 740, 792) of pages and of the project list.
 
+use std::io;
+
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::{has_provenance, presentable};
+use super::{has_provenance, in_memory, presentable};
 use crate::address::below_page;
 use crate::digest::Hashes;
 use crate::extra::Extra;
@@ -13,16 +15,17 @@ use crate::version;
 
 /// A project's page as `application/vnd.pypi.simple.v1+json`.
 pub fn json(page: &Page) -> Vec<u8> {
-    to_bytes(&PageJson(page))
+    in_memory(|out| write_json(page, out))
 }
 
-/// The project list as `application/vnd.pypi.simple.v1+json`.
-pub fn list_json(list: &ProjectList) -> Vec<u8> {
-    to_bytes(&ListJson(list))
+/// Writes what [`json`] returns.
+pub fn write_json(page: &Page, out: impl io::Write) -> io::Result<()> {
+    Ok(serde_json::to_writer(out, &PageJson(page))?)
 }
 
-pub(super) fn to_bytes(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("writing to memory cannot fail, and every key is a string")
+/// Writes a project list as `application/vnd.pypi.simple.v1+json`.
+pub fn write_list_json(list: &ProjectList, out: impl io::Write) -> io::Result<()> {
+    Ok(serde_json::to_writer(out, &ListJson(list))?)
 }
 
 /// The highest version of the simple API that this page complies with.

@@ -3,11 +3,13 @@
 //! The shape is `{info, releases, urls}`, without what only a package's metadata says.
 
 use std::collections::HashMap;
+use std::io;
 
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 
-use super::json::{HashesJson, to_bytes};
+use super::in_memory;
+use super::json::HashesJson;
 use crate::address::below_page;
 use crate::filename::FileKind;
 use crate::page::{File, Page, Yanked};
@@ -16,26 +18,41 @@ use crate::version::{self, VersionKey};
 /// The document of a project (`version` absent) or of one version of it; `None` if there is no such version.
 /// `files_base` is the address of the project's page, to which `{version}/{file}` is appended.
 pub fn legacy_json(page: &Page, version: Option<&str>, files_base: &str) -> Option<Vec<u8>> {
+    let mut exists = false;
+    let document = in_memory(|out| {
+        exists = write_legacy_json(page, version, files_base, out)?;
+        Ok(())
+    });
+    exists.then_some(document)
+}
+
+/// Writes what [`legacy_json`] returns; nothing, and `false`, if there is no such version.
+pub fn write_legacy_json(
+    page: &Page,
+    version: Option<&str>,
+    files_base: &str,
+    out: impl io::Write,
+) -> io::Result<bool> {
     let releases = Releases::of(page);
     let chosen = match version {
-        Some(version) => releases.find(version)?,
-        None => releases.newest()?,
+        Some(version) => releases.find(version),
+        None => releases.newest(),
     };
+    let Some(chosen) = chosen else { return Ok(false) };
     let base = files_base.trim_end_matches('/');
     let release = &releases.0[chosen];
     let (yanked, yanked_reason) = release.yanked();
     let shown = if version.is_some() { std::slice::from_ref(release) } else { &releases.0 };
-    Some(to_bytes(&Document {
-        info: Info {
-            name: page.name.as_str(),
-            version: release.version,
-            requires_python: release.files.iter().find_map(|file| file.requires_python.as_deref()),
-            yanked,
-            yanked_reason,
-        },
-        releases: ReleasesJson { releases: shown, base },
-        urls: FilesJson { files: &release.files, base },
-    }))
+    let info = Info {
+        name: page.name.as_str(),
+        version: release.version,
+        requires_python: release.files.iter().find_map(|file| file.requires_python.as_deref()),
+        yanked,
+        yanked_reason,
+    };
+    let releases = ReleasesJson { releases: shown, base };
+    serde_json::to_writer(out, &Document { info, releases, urls: FilesJson { files: &release.files, base } })?;
+    Ok(true)
 }
 
 #[derive(Serialize)]

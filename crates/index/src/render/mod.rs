@@ -2,15 +2,17 @@
 //!
 //! All writers read one model, so the formats cannot disagree. The output satisfies the strictest client: an unknown
 //! value is left out, never null, unless null has a meaning of its own. Links are relative, so a page is the same bytes
-//! for every host name.
+//! for every host name. What is written needs no memory as a whole: a large page has tens of megabytes.
 
 mod html;
 mod json;
 mod legacy;
 
-pub use html::{Escaped, html, list_html};
-pub use json::{json, list_json};
-pub use legacy::legacy_json;
+pub use html::{Escaped, html, write_html, write_list_html};
+pub use json::{json, write_json, write_list_json};
+pub use legacy::{legacy_json, write_legacy_json};
+
+use std::io;
 
 use crate::digest::Hashes;
 use crate::page::Page;
@@ -21,6 +23,13 @@ const COMMON_ALGORITHMS: [&str; 6] = ["sha256", "sha512", "sha384", "md5", "sha2
 
 /// The digests that installers understand in the fragment of a link, best first.
 const FRAGMENT_ALGORITHMS: [&str; 4] = ["sha256", "sha512", "sha384", "md5"];
+
+/// A document as a whole, from what writes it.
+fn in_memory(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> Vec<u8> {
+    let mut out = Vec::new();
+    write(&mut out).expect("memory can be written, and every key is a string");
+    out
+}
 
 /// The digests to write: all of them, if at least one is common.
 fn presentable(hashes: &Hashes) -> impl Iterator<Item = (&str, &str)> {
