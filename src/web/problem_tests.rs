@@ -74,7 +74,7 @@ fn table() -> Vec<Row> {
         (unavailable(Cause::Draining), 503, "unavailable-draining", retry),
         (unavailable(Cause::Storage), 503, "unavailable-storage", retry),
         (unavailable(Cause::OutcomeUnknown), 503, "unavailable-outcome-unknown", retry),
-        (Error::Integrity { file: file() }.into(), 503, "integrity", &[("retry-after", "60")]),
+        (Error::Integrity { file: file() }.into(), 503, "integrity", &[("retry-after", "5")]),
         (Error::ChangedFile { file: file() }.into(), 403, "changed-file", &[]),
         (Refusal::BadAddress { fault: AddressFault::Percent }.into(), 400, "bad-address", &[]),
         (Refusal::BadRequest { fault: "it has no form" }.into(), 400, "bad-request", &[]),

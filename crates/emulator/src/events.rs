@@ -1,4 +1,4 @@
-//! The events that the service sends to EventBridge, delivered to an SQS queue as a rule with that target delivers them.
+//! The events that the service sends to EventBridge, delivered to an SQS queue as a rule with that target does it.
 //!
 //! As in the service they may come late and out of order, and a queue may deliver one twice.
 
