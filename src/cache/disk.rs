@@ -31,7 +31,7 @@ use tempfile::NamedTempFile;
 
 use super::checks::Checks;
 use super::damage::{DamageCounters, DamageCounts};
-use super::layout::{self, Found, LASTING, PUBLISHED, Workspace};
+use super::layout::{self, FoundLayout, LASTING, PUBLISHED, Workspace};
 use super::space::Space;
 use super::{envelope, layout::real_parents};
 use wheelport_index::Sha256;
@@ -55,7 +55,7 @@ impl Disk {
     pub fn open(root: &Path, max_size: u64, clock: Clock) -> io::Result<Arc<Self>> {
         let workspace = match layout::prepare(root, clock.now()) {
             Ok(workspace) => Some(workspace),
-            Err(error) if is_read_only(&error) && matches!(layout::examine(root), Ok(Found::Current)) => {
+            Err(error) if is_read_only(&error) && matches!(layout::examine(root), Ok(FoundLayout::Current)) => {
                 tracing::warn!(dir = %root.display(), %error, "the cache directory cannot be written, only read");
                 None
             }
@@ -359,7 +359,7 @@ mod tests {
             disk.write_record(path, b"123")?;
             disk.write_lasting(Path::new("published/repo~name"), b"1")?;
             assert_eq!(disk.read_record(path)?, b"123");
-            assert_eq!(layout::examine(&root)?, Found::Current);
+            assert_eq!(layout::examine(&root)?, FoundLayout::Current);
             assert_eq!(disk.used(), fs::metadata(root.join(path))?.len());
         }
         let _second = open(&root)?;

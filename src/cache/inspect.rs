@@ -9,7 +9,7 @@ use super::blob::Blob;
 use super::blob_check::BlobCheck;
 use super::disk::is_damage;
 use super::envelope;
-use super::layout::{self, BLOBS, EVICTABLE, FIRST_SEEN, Found, LASTING};
+use super::layout::{self, BLOBS, EVICTABLE, FIRST_SEEN, FoundLayout, LASTING};
 use wheelport_index::Sha256;
 
 /// The files of one kind.
@@ -34,7 +34,7 @@ pub struct VerifyReport {
 
 /// What a file of the cache turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum Judgement {
     Good,
     Damaged,
     /// It was removed meanwhile, or cannot be judged by this user.
@@ -60,14 +60,14 @@ pub fn stats(root: &Path) -> io::Result<Vec<KindStats>> {
 pub fn verify(root: &Path) -> io::Result<VerifyReport> {
     let mut report = VerifyReport::default();
     let kinds = match examine(root)? {
-        Found::Older => vec![BLOBS],
-        Found::New | Found::Current => EVICTABLE.into_iter().chain(LASTING).collect(),
+        FoundLayout::Older => vec![BLOBS],
+        FoundLayout::New | FoundLayout::Current => EVICTABLE.into_iter().chain(LASTING).collect(),
     };
     for path in kinds.into_iter().flat_map(|kind| files(root, kind)) {
         match judge(root, &path) {
-            Verdict::Good => report.good += 1,
-            Verdict::Unknown => {}
-            Verdict::Damaged => {
+            Judgement::Good => report.good += 1,
+            Judgement::Unknown => {}
+            Judgement::Damaged => {
                 fs::remove_file(root.join(&path))?;
                 report.damaged.push(root.join(path));
             }
@@ -79,7 +79,7 @@ pub fn verify(root: &Path) -> io::Result<VerifyReport> {
 /// Whether a process that serves would use the directory: the error says why not. `true` if it would have to move what
 /// is there to this layout first. Blocking.
 pub fn is_outdated(root: &Path) -> io::Result<bool> {
-    Ok(layout::examine(root)? == Found::Older)
+    Ok(layout::examine(root)? == FoundLayout::Older)
 }
 
 /// Removes all files of a cache directory. Blocking. Returns how many were removed. The directory stays a cache, so a
@@ -98,9 +98,9 @@ pub fn clear(root: &Path, with_first_seen: bool) -> io::Result<u64> {
     Ok(removed)
 }
 
-fn examine(root: &Path) -> io::Result<Found> {
+fn examine(root: &Path) -> io::Result<FoundLayout> {
     match layout::examine(root)? {
-        Found::New => {
+        FoundLayout::New => {
             let text = format!("{} is not a cache directory of Wheelport", root.display());
             Err(io::Error::new(io::ErrorKind::NotFound, text))
         }
@@ -116,12 +116,12 @@ fn files(root: &Path, kind: &str) -> Vec<PathBuf> {
     found
 }
 
-fn judge(root: &Path, relative: &Path) -> Verdict {
+fn judge(root: &Path, relative: &Path) -> Judgement {
     let outcome = if relative.starts_with(BLOBS) { check_blob(root, relative) } else { check_record(root, relative) };
     match outcome {
-        Ok(()) => Verdict::Good,
-        Err(error) if is_damage(&error) => Verdict::Damaged,
-        Err(_) => Verdict::Unknown,
+        Ok(()) => Judgement::Good,
+        Err(error) if is_damage(&error) => Judgement::Damaged,
+        Err(_) => Judgement::Unknown,
     }
 }
 

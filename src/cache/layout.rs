@@ -45,7 +45,7 @@ const STARTING: Duration = Duration::from_mins(10);
 
 /// What a directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum FoundLayout {
     /// Empty, or as good as that.
     New,
     /// A cache of this layout.
@@ -104,13 +104,13 @@ impl Workspace {
 }
 
 /// What the directory is. One that is neither a cache of this or an earlier layout nor as good as empty is an error.
-pub(super) fn examine(root: &Path) -> io::Result<Found> {
+pub(super) fn examine(root: &Path) -> io::Result<FoundLayout> {
     let first = examine_once(root);
     // Another process may have made a cache of it between the look at `format` and the look at the rest.
     if first.is_err() { examine_once(root) } else { first }
 }
 
-fn examine_once(root: &Path) -> io::Result<Found> {
+fn examine_once(root: &Path) -> io::Result<FoundLayout> {
     let found = match open_file(root, Path::new(FORMAT_FILE)) {
         Ok(file) => io::read_to_string(io::Read::take(file, 1024)).unwrap_or_else(|_| "?".to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -119,15 +119,15 @@ fn examine_once(root: &Path) -> io::Result<Found> {
     let version = found.strip_prefix(FORMAT_PREFIX).and_then(|rest| rest.strip_suffix('\n')?.parse::<u32>().ok());
     let shown = root.display();
     match version {
-        Some(VERSION) => Ok(Found::Current),
-        Some(older) if older < VERSION => Ok(Found::Older),
-        Some(_) if sabotaged("later-layout") => Ok(Found::Current),
+        Some(VERSION) => Ok(FoundLayout::Current),
+        Some(older) if older < VERSION => Ok(FoundLayout::Older),
+        Some(_) if sabotaged("later-layout") => Ok(FoundLayout::Current),
         Some(newer) => Err(refusal(format!(
             "{shown} is the cache of a later version of Wheelport (layout {newer}; this version knows {VERSION}); only \
              that version can use it or clear it"
         ))),
-        None if sabotaged("foreign-directory") => Ok(Found::New),
-        None if is_unfinished(&found) && is_as_good_as_empty(root)? => Ok(Found::New),
+        None if sabotaged("foreign-directory") => Ok(FoundLayout::New),
+        None if is_unfinished(&found) && is_as_good_as_empty(root)? => Ok(FoundLayout::New),
         None => Err(refusal(format!(
             "{shown} is not empty and not a cache directory of Wheelport; nothing in it was touched"
         ))),
@@ -200,10 +200,10 @@ pub(super) fn prepare(root: &Path, now: SystemTime) -> io::Result<Workspace> {
     }
     remove_abandoned(&root.join(TEMPORARY), now)?;
     let workspace = Workspace::create(root)?;
-    if found == Found::Older && !sabotaged("older-layout") {
+    if found == FoundLayout::Older && !sabotaged("older-layout") {
         move_records(root, &workspace)?;
     }
-    if found != Found::Current {
+    if found != FoundLayout::Current {
         let format = format!("{FORMAT_PREFIX}{VERSION}\n");
         Workspace::write_synced(workspace.path(), &root.join(FORMAT_FILE), format.as_bytes())?;
     }
@@ -448,7 +448,7 @@ mod tests {
         }
         let root = tempfile::tempdir()?;
         drop(prepare_now(&root.path().join("is/made"))?);
-        assert_eq!(examine(&root.path().join("is/made"))?, Found::Current);
+        assert_eq!(examine(&root.path().join("is/made"))?, FoundLayout::Current);
         Ok(())
     }
 
@@ -517,9 +517,9 @@ mod tests {
         for version in [1, 2] {
             let root = tempfile::tempdir()?;
             earlier(root.path(), version)?;
-            assert_eq!(examine(root.path())?, Found::Older);
+            assert_eq!(examine(root.path())?, FoundLayout::Older);
             drop(prepare_now(root.path())?);
-            assert_eq!(examine(root.path())?, Found::Current);
+            assert_eq!(examine(root.path())?, FoundLayout::Current);
             let files: Vec<_> = contents(root.path()).into_iter().filter(|(path, _)| path.is_file()).collect();
             let published = Path::new("published/acme~hello");
             let mut expected = vec![

@@ -19,9 +19,9 @@ pub(super) struct CacheArgs {
 #[derive(Debug, Subcommand)]
 enum CacheAction {
     /// Count what is in it
-    Stats(Directory),
+    Stats(DirectoryArgs),
     /// Read all files and records and remove damaged ones, which the next request fetches again
-    Verify(Directory),
+    Verify(DirectoryArgs),
     /// Remove everything in it but the record of what files were when they were first seen
     Clear(ClearArgs),
     Accept(AcceptArgs),
@@ -30,14 +30,14 @@ enum CacheAction {
 #[derive(Debug, Args)]
 struct ClearArgs {
     #[command(flatten)]
-    at: Directory,
+    at: DirectoryArgs,
     /// Remove that record too: nothing tells afterwards that a file has other bytes than before
     #[arg(long)]
     first_seen: bool,
 }
 
 #[derive(Debug, Args)]
-struct Directory {
+struct DirectoryArgs {
     /// The cache directory
     #[arg(long, value_name = "DIR", env = "WHEELPORT_CACHE_DIR")]
     cache_dir: PathBuf,

@@ -41,10 +41,10 @@ const ROLE_SESSION_NAME: &str = "wheelport";
 /// One way into AWS: one per (profile, region, role, external id). Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct ControlPlane {
-    connection: Arc<Connection>,
+    connection: Arc<ControlConnection>,
 }
 
-struct Connection {
+struct ControlConnection {
     settings: AwsSettings,
     session: RwLock<SdkConfig>,
     /// The credentials failed; the next call reads the configuration again.
@@ -76,7 +76,7 @@ impl ControlPlane {
     }
 
     pub(super) fn assemble(settings: AwsSettings, session: SdkConfig, clock: Clock) -> Self {
-        let connection = Connection {
+        let connection = ControlConnection {
             settings,
             session: RwLock::new(session),
             outdated: AtomicBool::new(false),

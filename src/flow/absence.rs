@@ -37,12 +37,12 @@ pub(super) struct Absence {
     /// The newest success: the generation of its token, and when its request was sent.
     success: Option<(u64, Instant)>,
     /// The last time that canaries were asked without a success.
-    failure: Option<Failure>,
+    failure: Option<FailedRequest>,
     outage: Option<Outage>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Failure {
+struct FailedRequest {
     /// When the first of the canaries was asked.
     began: Instant,
     /// Whether they were missing, and not just out of reach.
@@ -103,13 +103,13 @@ impl Absence {
 
     /// Canaries asked since `began` could not be had, for another reason than a 404.
     pub(super) fn canaries_failed(&mut self, began: Instant) {
-        self.failure = Some(Failure { began, missing: false });
+        self.failure = Some(FailedRequest { began, missing: false });
     }
 
     /// Canaries asked since `began` are missing too, the last one as this witness says. Returns whether that begins an
     /// outage.
     pub(super) fn canaries_missing(&mut self, began: Instant, last: &Witness) -> bool {
-        self.failure = Some(Failure { began, missing: true });
+        self.failure = Some(FailedRequest { began, missing: true });
         let Some(outage) = &mut self.outage else {
             self.outage = Some(Outage { began, generation: last.generation, confirmed: None });
             return true;

@@ -42,7 +42,7 @@ pub(super) struct Change {
 
 #[derive(Debug, Default)]
 pub(super) struct Standing {
-    state: Mutex<State>,
+    state: Mutex<StandingState>,
     /// The same as in `state`, for every request.
     is_closed: AtomicBool,
     has_read: AtomicBool,
@@ -51,7 +51,7 @@ pub(super) struct Standing {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct StandingState {
     absence: Absence,
     access: Access,
     is_slow: bool,

@@ -262,7 +262,9 @@ mod tests {
         drop(seats);
         assert_eq!(connections.headers.excess(), 0);
         let seats = self::seats(&connections, GREEDY, 4);
-        seats.iter().for_each(|seat| seat.phase.received(300));
+        for seat in &seats {
+            seat.phase.received(300);
+        }
         assert_eq!(connections.headers.excess(), 0, "they may be complete");
         for seat in &seats {
             seat.phase.await_headers();

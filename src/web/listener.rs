@@ -204,7 +204,7 @@ impl Listener {
     }
 }
 
-type Connection = http1::Connection<TokioIo<TimeoutStream<TcpStream>>, ConnectionService>;
+type ClientConnection = http1::Connection<TokioIo<TimeoutStream<TcpStream>>, ConnectionService>;
 
 fn connection(
     stream: TcpStream,
@@ -213,7 +213,7 @@ fn connection(
     timeouts: Timeouts,
     phase: ConnectionPhase,
     keep_alive: bool,
-) -> Connection {
+) -> ClientConnection {
     let _ = stream.set_nodelay(true);
     let stream = TimeoutStream::new(stream, timeouts, phase.clone());
     let service = ConnectionService { handler, peer: PeerInfo { address: peer }, phase };
@@ -225,7 +225,7 @@ fn connection(
 }
 
 /// Lets a response in flight finish; an idle connection ends at once.
-async fn end_after_response(mut connection: Pin<&mut Connection>) -> hyper::Result<()> {
+async fn end_after_response(mut connection: Pin<&mut ClientConnection>) -> hyper::Result<()> {
     connection.as_mut().graceful_shutdown();
     connection.await
 }

@@ -112,10 +112,10 @@ impl Upload {
             attempt.names(&receiving);
             outcome?;
             // Most tools send the name before the file, and nothing more of the file goes to disk then.
-            if let Some(project) = receiving.project() {
-                if !sabotaged("early-refusal") {
-                    check_right(publisher, &project)?;
-                }
+            if let Some(project) = receiving.project()
+                && !sabotaged("early-refusal")
+            {
+                check_right(publisher, &project)?;
             }
         }
         let arrived = receiving.finish()?;

@@ -30,7 +30,7 @@ const GATHERED: usize = 16 << 10;
 /// The bytes of a document, as they are held.
 #[derive(Debug, Clone)]
 pub(super) struct Written {
-    held: Held,
+    held: WrittenBytes,
     /// The length in bytes, as it is sent.
     pub length: u64,
     /// Of the bytes as they are sent.
@@ -38,7 +38,7 @@ pub(super) struct Written {
 }
 
 #[derive(Debug, Clone)]
-enum Held {
+enum WrittenBytes {
     Plain(Bytes),
     /// Compressed for the sake of memory.
     Packed(Bytes),
@@ -47,7 +47,7 @@ enum Held {
 impl Written {
     pub(super) fn of(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self { length: bytes.len() as u64, sha256: Sha256::of(&bytes), held: Held::Plain(bytes) }
+        Self { length: bytes.len() as u64, sha256: Sha256::of(&bytes), held: WrittenBytes::Plain(bytes) }
     }
 
     /// What `write` writes, in a content coding.
@@ -55,7 +55,8 @@ impl Written {
         coding: ContentCoding,
         write: impl FnOnce(&mut dyn Write) -> io::Result<T>,
     ) -> io::Result<(Self, T)> {
-        let mut writer = io::BufWriter::with_capacity(GATHERED, Writer { coding, small: Vec::new(), large: None });
+        let mut writer =
+            io::BufWriter::with_capacity(GATHERED, DocumentWriter { coding, small: Vec::new(), large: None });
         let outcome = write(&mut writer)?;
         let writer = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
         Ok((writer.finish()?, outcome))
@@ -64,14 +65,14 @@ impl Written {
     /// The memory that it takes, in bytes.
     pub(super) fn weight(&self) -> usize {
         match &self.held {
-            Held::Plain(bytes) | Held::Packed(bytes) => bytes.len(),
+            WrittenBytes::Plain(bytes) | WrittenBytes::Packed(bytes) => bytes.len(),
         }
     }
 
     pub(super) fn body(&self, selection: Selection) -> io::Result<ResponseBody> {
         match &self.held {
-            Held::Plain(bytes) => Ok(selection.of(bytes).into()),
-            Held::Packed(packed) => expanded(packed.clone()),
+            WrittenBytes::Plain(bytes) => Ok(selection.of(bytes).into()),
+            WrittenBytes::Packed(packed) => expanded(packed.clone()),
         }
     }
 }
@@ -90,7 +91,7 @@ fn expanded(packed: Bytes) -> io::Result<ResponseBody> {
 type ZstdEncoder<W> = zstd::stream::write::Encoder<'static, W>;
 
 /// Where a document is written to.
-struct Writer {
+struct DocumentWriter {
     coding: ContentCoding,
     /// The document, as long as it is small.
     small: Vec<u8>,
@@ -104,7 +105,7 @@ enum Large {
     Packed { encoder: ZstdEncoder<Vec<u8>>, hasher: Box<Hasher>, length: u64 },
 }
 
-impl Writer {
+impl DocumentWriter {
     fn finish(self) -> io::Result<Written> {
         match self.large {
             None => compress(self.small, self.coding).map(Written::of),
@@ -113,7 +114,7 @@ impl Writer {
     }
 }
 
-impl Write for Writer {
+impl Write for DocumentWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.large.is_none() {
             if self.small.len() + bytes.len() <= LARGE {
@@ -164,7 +165,7 @@ impl Large {
             Self::Gzip(encoder) => encoder.finish().map(Written::of),
             Self::Zstd(encoder) => encoder.finish().map(Written::of),
             Self::Packed { encoder, hasher, length } => {
-                let held = Held::Packed(encoder.finish()?.into());
+                let held = WrittenBytes::Packed(encoder.finish()?.into());
                 Ok(Written { held, length, sha256: hasher.finish().sha256 })
             }
         }

@@ -52,7 +52,7 @@ pub enum FormEvent<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ParserState {
     Beginning,
     AfterBoundary,
     Headers,
@@ -63,7 +63,7 @@ enum State {
 pub struct FormParser {
     /// CRLF, two hyphens, the boundary.
     delimiter: Finder<'static>,
-    state: State,
+    state: ParserState,
     /// Bytes that the parser cannot interpret before more of them arrive.
     buffered: Vec<u8>,
 }
@@ -74,7 +74,7 @@ impl FormParser {
         let boundary = boundary(content_type).ok_or(FormFault::ContentType)?;
         let delimiter = Finder::new(&[b"\r\n--", boundary.as_bytes()].concat()).into_owned();
         // The first boundary may come without the line break before it.
-        Ok(Self { delimiter, state: State::Beginning, buffered: b"\r\n".to_vec() })
+        Ok(Self { delimiter, state: ParserState::Beginning, buffered: b"\r\n".to_vec() })
     }
 
     /// Parses the next chunk and reports to `sink` what it contains.
@@ -83,7 +83,7 @@ impl FormParser {
         chunk: &[u8],
         sink: &mut impl FnMut(FormEvent<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        if self.state == State::Finished {
+        if self.state == ParserState::Finished {
             return Ok(());
         }
         let mut buffer = std::mem::take(&mut self.buffered);
@@ -91,7 +91,7 @@ impl FormParser {
         let mut at = 0;
         while let Some(used) = self.step(&buffer[at..], sink)? {
             at += used;
-            if self.state == State::Finished {
+            if self.state == ParserState::Finished {
                 return Ok(());
             }
         }
@@ -102,7 +102,7 @@ impl FormParser {
 
     /// Ends the form, which must be complete.
     pub fn finish(self) -> Result<(), FormFault> {
-        if self.state == State::Finished { Ok(()) } else { Err(FormFault::Truncated) }
+        if self.state == ParserState::Finished { Ok(()) } else { Err(FormFault::Truncated) }
     }
 
     /// Parses what it can from the front and returns how many bytes that was; `None` if it needs more bytes first.
@@ -112,16 +112,16 @@ impl FormParser {
         sink: &mut impl FnMut(FormEvent<'_>) -> Result<(), E>,
     ) -> Result<Option<usize>, E> {
         match self.state {
-            State::Beginning => Ok(self.beginning(bytes)?),
-            State::AfterBoundary => Ok(self.after_boundary(bytes)?),
-            State::Headers => {
+            ParserState::Beginning => Ok(self.beginning(bytes)?),
+            ParserState::AfterBoundary => Ok(self.after_boundary(bytes)?),
+            ParserState::Headers => {
                 let Some((part, used)) = part_headers(bytes)? else { return Ok(None) };
-                self.state = State::Body;
+                self.state = ParserState::Body;
                 sink(FormEvent::Begin(part))?;
                 Ok(Some(used))
             }
-            State::Body => self.body(bytes, sink),
-            State::Finished => Ok(None),
+            ParserState::Body => self.body(bytes, sink),
+            ParserState::Finished => Ok(None),
         }
     }
 
@@ -137,18 +137,18 @@ impl FormParser {
         if !bytes.starts_with(delimiter) {
             return Err(FormFault::Beginning);
         }
-        self.state = State::AfterBoundary;
+        self.state = ParserState::AfterBoundary;
         Ok(Some(skip + delimiter.len()))
     }
 
     fn after_boundary(&mut self, bytes: &[u8]) -> Result<Option<usize>, FormFault> {
         match bytes {
             [b'\r', b'\n', ..] => {
-                self.state = State::Headers;
+                self.state = ParserState::Headers;
                 Ok(Some(2))
             }
             [b'-', b'-', ..] => {
-                self.state = State::Finished;
+                self.state = ParserState::Finished;
                 Ok(Some(2))
             }
             [] | [b'\r' | b'-'] => Ok(None),
@@ -167,7 +167,7 @@ impl FormParser {
                 sink(FormEvent::Data(&bytes[..end]))?;
             }
             sink(FormEvent::End)?;
-            self.state = State::AfterBoundary;
+            self.state = ParserState::AfterBoundary;
             return Ok(Some(end + delimiter));
         }
         // The last bytes could be the beginning of a boundary.

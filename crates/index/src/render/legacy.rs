@@ -51,12 +51,12 @@ pub fn write_legacy_json(
         yanked_reason,
     };
     let releases = ReleasesJson { releases: shown, base };
-    serde_json::to_writer(out, &Document { info, releases, urls: FilesJson { files: &release.files, base } })?;
+    serde_json::to_writer(out, &LegacyDocument { info, releases, urls: FilesJson { files: &release.files, base } })?;
     Ok(true)
 }
 
 #[derive(Serialize)]
-struct Document<'a> {
+struct LegacyDocument<'a> {
     info: Info<'a>,
     releases: ReleasesJson<'a>,
     urls: FilesJson<'a>,
@@ -94,7 +94,7 @@ struct FilesJson<'a> {
 
 impl Serialize for FilesJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.files.iter().map(|file| Entry::of(file, self.base)))
+        serializer.collect_seq(self.files.iter().map(|file| LegacyFile::of(file, self.base)))
     }
 }
 
@@ -152,7 +152,7 @@ impl<'a> Releases<'a> {
 }
 
 #[derive(Serialize)]
-struct Entry<'a> {
+struct LegacyFile<'a> {
     filename: &'a str,
     url: String,
     digests: HashesJson<'a>,
@@ -167,7 +167,7 @@ struct Entry<'a> {
     upload_time_iso_8601: Option<&'a str>,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> LegacyFile<'a> {
     fn of(file: &'a File, base: &str) -> Self {
         let (packagetype, python_version) = package_type(file);
         // pip escapes the `+` of every link, and pip-tools looks up pip's links among these addresses.

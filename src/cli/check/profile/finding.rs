@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::ini::{Location, Section};
+use super::ini::{Location, ProfileSection};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -45,7 +45,7 @@ pub(super) struct Mistake {
 
 impl Mistake {
     /// The mistake at a key of a profile, or at the beginning of the profile if it lacks the key.
-    pub(super) fn at(&self, profile: &Section, key: &str, value: &str) -> ProfileFinding {
+    pub(super) fn at(&self, profile: &ProfileSection, key: &str, value: &str) -> ProfileFinding {
         self.found(Some(&profile.name), profile.location_of(key), value)
     }
 

@@ -29,13 +29,13 @@ struct Property {
 
 /// A profile or a single sign-on session.
 #[derive(Debug, Clone)]
-pub(super) struct Section {
+pub(super) struct ProfileSection {
     pub(super) name: String,
     location: Location,
     properties: BTreeMap<String, Property>,
 }
 
-impl Section {
+impl ProfileSection {
     /// The value of a key; an empty one counts as missing.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
         self.properties.get(key).map(|property| property.value.as_str()).filter(|value| !value.is_empty())
@@ -69,17 +69,17 @@ pub(super) enum Flaw {
 /// What both files say together.
 #[derive(Debug, Default)]
 pub(super) struct Profiles {
-    sections: BTreeMap<SectionKey, Section>,
+    sections: BTreeMap<SectionKey, ProfileSection>,
     pub(super) flaws: Vec<Flaw>,
 }
 
 impl Profiles {
-    pub(super) fn get(&self, name: &str) -> Option<&Section> {
+    pub(super) fn get(&self, name: &str) -> Option<&ProfileSection> {
         self.sections.get(&(SectionKind::Profile, name.to_owned()))
     }
 
     /// An `[sso-session NAME]`.
-    pub(super) fn session(&self, name: &str) -> Option<&Section> {
+    pub(super) fn session(&self, name: &str) -> Option<&ProfileSection> {
         self.sections.get(&(SectionKind::Session, name.to_owned()))
     }
 }
@@ -188,7 +188,7 @@ fn enter(key: &SectionKey, location: &Location, seen: &mut BTreeMap<SectionKey, 
     } else {
         seen.insert(key.clone(), location.clone());
     }
-    profiles.sections.entry(key.clone()).or_insert_with(|| Section {
+    profiles.sections.entry(key.clone()).or_insert_with(|| ProfileSection {
         name: key.1.clone(),
         location: location.clone(),
         properties: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::finding::ProfileFinding;
-use super::ini::{Section, TextFile};
+use super::ini::{ProfileSection, TextFile};
 use super::{mistakes, time};
 
 /// Any of these keys makes a profile one that uses single sign-on.
@@ -13,14 +13,14 @@ const KEYS: [&str; 4] = [SESSION, START_URL, "sso_account_id", "sso_role_name"];
 const SESSION: &str = "sso_session";
 const START_URL: &str = "sso_start_url";
 
-pub(super) fn is_used(profile: &Section) -> bool {
+pub(super) fn is_used(profile: &ProfileSection) -> bool {
     KEYS.iter().any(|key| profile.has(key))
 }
 
 /// The first mistake of a profile that uses single sign-on; `session` is what its `sso_session` names, if it exists.
 pub(super) fn check(
-    profile: &Section,
-    session: Option<&Section>,
+    profile: &ProfileSection,
+    session: Option<&ProfileSection>,
     cache: &[TextFile],
     now: Duration,
 ) -> Option<ProfileFinding> {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::finding::{Mistake, ProfileFinding};
-use super::ini::{Location, Profiles, Section};
+use super::ini::{Location, ProfileSection, Profiles};
 use super::inspection::Inspection;
 use super::{mistakes, sso, time};
 
@@ -39,7 +39,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn add(&mut self, mistake: &Mistake, profile: &Section, key: &str, value: &str) {
+    fn add(&mut self, mistake: &Mistake, profile: &ProfileSection, key: &str, value: &str) {
         self.findings.push(mistake.at(profile, key, value));
     }
 
@@ -79,7 +79,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A profile that assumes a role; gives the profile whose credentials it uses, if the walk continues there.
-    fn role(&mut self, profile: &'a Section, keys: bool) -> Option<&'a Section> {
+    fn role(&mut self, profile: &'a ProfileSection, keys: bool) -> Option<&'a ProfileSection> {
         if profile.has(MFA) {
             self.add(&mistakes::MFA_WITH_ROLE, profile, MFA, "");
         }
@@ -93,7 +93,7 @@ impl<'a> Walk<'a> {
         None
     }
 
-    fn source(&mut self, profile: &Section, name: &str) -> Option<&'a Section> {
+    fn source(&mut self, profile: &ProfileSection, name: &str) -> Option<&'a ProfileSection> {
         let next = self.profiles.get(name);
         if next.is_none() {
             self.add(&mistakes::SOURCE_MISSING, profile, SOURCE, name);
@@ -101,14 +101,14 @@ impl<'a> Walk<'a> {
         next
     }
 
-    fn named_source(&mut self, profile: &Section, source: &str) {
+    fn named_source(&mut self, profile: &ProfileSection, source: &str) {
         if !matches!(source, "Environment" | "Ec2InstanceMetadata" | "EcsContainer") {
             self.add(&mistakes::UNKNOWN_SOURCE, profile, NAMED_SOURCE, source);
         }
     }
 
     /// A profile that has to hold credentials itself.
-    fn base(&mut self, profile: &Section, keys: bool, first: bool) {
+    fn base(&mut self, profile: &ProfileSection, keys: bool, first: bool) {
         let uses_sso = sso::is_used(profile);
         let web_identity = profile.has(WEB_IDENTITY) && profile.has(ROLE);
         let partial = !keys && [KEY_ID, SECRET, SESSION].iter().any(|key| profile.has(key));
@@ -143,7 +143,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn mfa_without_role(&mut self, profile: &Section, keys: bool) {
+    fn mfa_without_role(&mut self, profile: &ProfileSection, keys: bool) {
         let mistake = match (keys, profile.has(SESSION)) {
             (true, true) => mistakes::MFA_BESIDE_SESSION_KEYS,
             (true, false) => mistakes::MFA_BESIDE_LONG_LIVED_KEYS,
@@ -153,13 +153,13 @@ impl<'a> Walk<'a> {
     }
 
     /// Blames the profile as a whole, so no key.
-    fn no_credentials(&mut self, profile: &Section, first: bool) {
+    fn no_credentials(&mut self, profile: &ProfileSection, first: bool) {
         let mistake = if first { mistakes::NO_CREDENTIALS } else { mistakes::SOURCE_WITHOUT_CREDENTIALS };
         self.add(&mistake, profile, "", "");
     }
 
     /// Whether the profile has static keys; adds a finding about half a pair and about expired keys.
-    fn keys(&mut self, profile: &Section) -> bool {
+    fn keys(&mut self, profile: &ProfileSection) -> bool {
         let (id, secret, session) = (profile.has(KEY_ID), profile.has(SECRET), profile.has(SESSION));
         let half = match (id, secret, session) {
             (true, false, _) => Some((KEY_ID, SECRET)),
@@ -180,7 +180,7 @@ impl<'a> Walk<'a> {
         id
     }
 
-    fn expired_keys(&mut self, profile: &Section, now: Duration) {
+    fn expired_keys(&mut self, profile: &ProfileSection, now: Duration) {
         for key in EXPIRATIONS {
             if profile.get(key).and_then(time::parse).is_some_and(|expires| expires <= now) {
                 self.add(&mistakes::KEYS_EXPIRED, profile, key, "");
