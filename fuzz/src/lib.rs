@@ -45,6 +45,15 @@ mod flow {
         Bypass,
     }
 
+    /// As the policy of a route.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+    #[serde(rename_all = "lowercase")]
+    pub(crate) enum ChangedFilePolicy {
+        #[default]
+        Alarm,
+        Refuse,
+    }
+
     /// The `[upload]` table.
     #[derive(Debug, Clone, Default, serde::Deserialize)]
     #[serde(deny_unknown_fields, default)]

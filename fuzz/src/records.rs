@@ -83,7 +83,7 @@ mod disk {
             Ok(())
         }
 
-        pub(super) fn write_published(&self, path: &Path, payload: &[u8]) -> io::Result<()> {
+        pub(super) fn write_lasting(&self, path: &Path, payload: &[u8]) -> io::Result<()> {
             self.write_record(path, payload)
         }
 

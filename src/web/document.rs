@@ -7,15 +7,16 @@ use std::io;
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
-use http::header::{CONTENT_ENCODING, HeaderValue};
+use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Response;
+use super::conditional::Precondition;
 use super::context::RequestContext;
 use super::headers::VARY_NEGOTIATED;
 use super::negotiate::{ContentCoding, Format, Negotiated};
 use super::problem::Problem;
-use super::representation::Representation;
+use super::representation::{Representation, not_modified};
 use super::written::Written;
 use crate::flow::{Error, ListContent, Lookup, PageContent, Served};
 use wheelport_index::{Sha256, VersionSegment, render};
@@ -31,8 +32,10 @@ const RENDER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(12);
 /// A representation with its bytes.
 #[derive(Debug)]
 pub(super) struct Document {
-    pub representation: Representation,
-    pub written: Written,
+    representation: Representation,
+    /// The headers of a 304, which clients that have the document get most of the time.
+    not_modified: HeaderMap,
+    written: Written,
 }
 
 /// What documents are rendered from.
@@ -55,9 +58,16 @@ pub(super) struct Representations {
 }
 
 impl Document {
+    pub(super) fn new(representation: Representation, written: Written) -> Self {
+        Self { not_modified: representation.not_modified(), representation, written }
+    }
+
     pub(super) fn respond(&self, context: &RequestContext, served: Option<Served>) -> Result<Response, Problem> {
-        let representation = self.representation.clone();
-        representation.respond(context, served, |selection| {
+        let selection = match self.representation.precondition(context) {
+            Precondition::NotModified => return Ok(not_modified(self.not_modified.clone(), served)),
+            Precondition::Send(selection) => selection,
+        };
+        self.representation.clone().send(context, served, selection, |selection| {
             Ok(self.written.body(selection).map_err(|error| unwritten(&error))?)
         })
     }
@@ -138,7 +148,7 @@ impl Representations {
                 Written::gather(ContentCoding::Identity, write).map_err(|error| unwritten(&error))?;
             let (json, host) = (HeaderValue::from_static("application/json"), HeaderValue::from_static("Host"));
             let representation = Representation::revalidated(json, &written, "", host);
-            Ok(exists.then_some(Document { representation, written }))
+            Ok(exists.then(|| Document::new(representation, written)))
         })
         .await?
     }
@@ -186,5 +196,5 @@ fn render_document(
         Some(encoding) => representation.with(CONTENT_ENCODING, encoding),
         None => representation,
     };
-    Ok(Document { representation, written })
+    Ok(Document::new(representation, written))
 }

@@ -76,7 +76,7 @@ pub(super) fn document(site: &Site, context: &RequestContext, host: &Host) -> Do
     let html = page(&model);
     let representation = Representation::unstored(HeaderValue::from_static("text/html; charset=utf-8"), html.len())
         .with(http::header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
-    Document { representation, written: Written::of(html) }
+    Document::new(representation, Written::of(html))
 }
 
 /// The address under which this client reaches the server; index pages never use it.

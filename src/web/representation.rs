@@ -135,35 +135,76 @@ impl Representation {
         served: Option<Served>,
         body: impl FnOnce(Selection) -> Result<ResponseBody, Problem>,
     ) -> Result<Response, Problem> {
+        match self.precondition(context) {
+            Precondition::NotModified => Ok(not_modified(self.not_modified(), served)),
+            Precondition::Send(selection) => self.send(context, served, selection, body),
+        }
+    }
+
+    /// What the conditions of a request come to.
+    pub(super) fn precondition(&self, context: &RequestContext) -> Precondition {
         let conditional = self.length.filter(|_| is_conditional(&context.headers));
-        let precondition = match conditional.and_then(|length| Some((self.headers.get(ETAG)?, length))) {
+        match conditional.and_then(|length| Some((self.headers.get(ETAG)?, length))) {
             Some((etag, length)) => decide(&context.method, &context.headers, etag, self.has_ranges.then_some(length)),
             None => Precondition::Send(Selection::Whole),
-        };
-        let mut response = Response::new(ResponseBody::empty());
-        *response.headers_mut() = self.headers;
-        if let Some(status) = served.map(cache_status)
-            // Most headers say it already.
-            && response.headers().get(CACHE_STATUS) != Some(&status)
-        {
-            response.headers_mut().insert(CACHE_STATUS, status);
         }
-        match precondition {
-            Precondition::NotModified => {
-                *response.status_mut() = StatusCode::NOT_MODIFIED;
-                forget_content(response.headers_mut());
-            }
-            Precondition::Send(selection) => {
-                if selection != Selection::Whole {
-                    select(&mut response, selection, self.length.unwrap_or(0))?;
-                }
-                if context.method != Method::HEAD {
-                    *response.body_mut() = body(selection)?;
-                }
-            }
+    }
+
+    /// The response with the selected bytes.
+    pub(super) fn send(
+        self,
+        context: &RequestContext,
+        served: Option<Served>,
+        selection: Selection,
+        body: impl FnOnce(Selection) -> Result<ResponseBody, Problem>,
+    ) -> Result<Response, Problem> {
+        let mut response = bodiless(self.headers, served);
+        if selection != Selection::Whole {
+            select(&mut response, selection, self.length.unwrap_or(0))?;
+        }
+        if context.method != Method::HEAD {
+            *response.body_mut() = body(selection)?;
         }
         Ok(response)
     }
+
+    /// The headers of a 304, which describes no content (RFC 9110, 15.4.5).
+    pub(super) fn not_modified(&self) -> HeaderMap {
+        const OF_CONTENT: [http::HeaderName; 7] = [
+            CONTENT_TYPE,
+            CONTENT_LENGTH,
+            CONTENT_ENCODING,
+            CONTENT_DISPOSITION,
+            ACCEPT_RANGES,
+            X_CONTENT_TYPE_OPTIONS,
+            CONTENT_SECURITY_POLICY,
+        ];
+        let mut headers = HeaderMap::with_capacity(HEADERS);
+        headers.extend(self.headers.clone().into_iter().filter_map(|(name, value)| {
+            let name = name.filter(|name| !OF_CONTENT.contains(name))?;
+            Some((name, value))
+        }));
+        headers
+    }
+}
+
+/// A 304 with the headers of [`Representation::not_modified`].
+pub(super) fn not_modified(headers: HeaderMap, served: Option<Served>) -> Response {
+    let mut response = bodiless(headers, served);
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response
+}
+
+fn bodiless(headers: HeaderMap, served: Option<Served>) -> Response {
+    let mut response = Response::new(ResponseBody::empty());
+    *response.headers_mut() = headers;
+    if let Some(status) = served.map(cache_status)
+        // Most headers say it already.
+        && response.headers().get(CACHE_STATUS) != Some(&status)
+    {
+        response.headers_mut().insert(CACHE_STATUS, status);
+    }
+    response
 }
 
 /// Says which part is sent.
@@ -187,19 +228,4 @@ fn quoted(sha256: Sha256) -> Vec<u8> {
     etag.extend_from_slice(&sha256.text());
     etag.push(b'"');
     etag
-}
-
-/// A 304 describes no content (RFC 9110, 15.4.5).
-fn forget_content(headers: &mut HeaderMap) {
-    for name in [
-        CONTENT_TYPE,
-        CONTENT_LENGTH,
-        CONTENT_ENCODING,
-        CONTENT_DISPOSITION,
-        ACCEPT_RANGES,
-        X_CONTENT_TYPE_OPTIONS,
-        CONTENT_SECURITY_POLICY,
-    ] {
-        headers.remove(name);
-    }
 }

@@ -168,6 +168,6 @@ impl UploadedFile {
         };
         let representation = Representation::unstored(HeaderValue::from_static(content_type), text.len())
             .with(VARY, HeaderValue::from_static("Accept"));
-        Document { representation, written: Written::of(text) }.respond(context, None)
+        Document::new(representation, Written::of(text)).respond(context, None)
     }
 }

@@ -136,7 +136,7 @@ const LZMA: &str = "090405005d000080000026994a862301a60271fc8bc5a8791c59001b0ee5
 
 /// Wheels that installers take, odd as they are, each with its metadata.
 fn odd_wheels() -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
-    let decoded = |text: &str| hex::decode(text).expect("hexadecimal");
+    let decoded = |text: &str| const_hex::decode(text).expect("hexadecimal");
     let (module, other) = (b"A = 1\n", b"A = 2\n");
     let stored = |name: &'static str, bytes: &'static [u8]| (name, 0, bytes, bytes);
     let strange: &[u8] = b"Metadata-Version: 2.1\r\nName: other\r\nVersion: 0.9\r\n";

@@ -27,7 +27,7 @@ impl Sha256 {
     /// The lower-case hexadecimal text, in ASCII.
     pub fn text(&self) -> [u8; 64] {
         let mut text = [0; 64];
-        let encoded = hex::encode_to_slice(self.0, &mut text);
+        let encoded = const_hex::encode_to_slice(self.0, &mut text);
         debug_assert!(encoded.is_ok(), "a digest has half as many bytes as its text");
         text
     }
@@ -38,7 +38,11 @@ impl FromStr for Sha256 {
 
     fn from_str(text: &str) -> Result<Self, InvalidDigest> {
         let mut out = [0; 32];
-        hex::decode_to_slice(text, &mut out).map_err(|_| InvalidDigest)?;
+        // It takes a prefix too.
+        if text.starts_with("0x") {
+            return Err(InvalidDigest);
+        }
+        const_hex::decode_to_slice(text, &mut out).map_err(|_| InvalidDigest)?;
         Ok(Self(out))
     }
 }
@@ -57,7 +61,7 @@ impl fmt::Debug for Sha256 {
 
 /// Writes bytes as lower-case hexadecimal text.
 pub fn hex(bytes: &[u8]) -> String {
-    hex::encode(bytes)
+    const_hex::encode(bytes)
 }
 
 /// A digest algorithm that we can verify, by the names of Python's `hashlib`.
@@ -277,7 +281,8 @@ mod tests {
             assert_eq!(digits.parse::<Sha256>().map(|read| read.to_string()), Ok(digits.to_ascii_lowercase()));
         }
         let plain = "a".repeat(63);
-        for wrong in ["", &plain, &format!("{plain}g"), &format!("{plain}aa"), &format!("{}é", "a".repeat(62))] {
+        let wrong = [format!("{plain}g"), format!("{plain}aa"), format!("{}é", "a".repeat(62)), format!("0x{plain}a")];
+        for wrong in ["", &plain].into_iter().chain(wrong.iter().map(String::as_str)) {
             assert_eq!(wrong.parse::<Sha256>(), Err(InvalidDigest), "{wrong}");
         }
     }

@@ -133,7 +133,7 @@ fn read(file: &[u8], name: &str) -> Result<Vec<u8>, ArchiveError> {
 fn compressed() -> [Part; 5] {
     let mut deflate = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
     deflate.write_all(METADATA).expect("memory can be written");
-    let decoded = |text: &str| hex::decode(text).expect("hexadecimal");
+    let decoded = |text: &str| const_hex::decode(text).expect("hexadecimal");
     [
         Part::new("stored", METADATA),
         Part::packed("deflate", METADATA, 8, deflate.finish().expect("memory can be written")),
