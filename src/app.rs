@@ -241,7 +241,7 @@ fn refusing(routes: &[Arc<Route>], settings: &[RouteSettings]) -> HashSet<Reposi
     refusing.map(|(route, _)| route.repository.clone()).collect()
 }
 
-/// Finds the changed files that nobody has accepted yet; the start does not wait for it.
+/// Finds the changed files that are not accepted yet; the start does not wait for it.
 fn recall_changes_in_background(tasks: &Tasks, flow: Flow) {
     tasks.spawn("recall changed files", async move { flow.recall_changes().await });
 }

@@ -34,7 +34,7 @@ pub struct VerifyReport {
 
 /// What a file of the cache turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Judgement {
+enum FileState {
     Good,
     Damaged,
     /// It was removed meanwhile, or cannot be judged by this user.
@@ -65,9 +65,9 @@ pub fn verify(root: &Path) -> io::Result<VerifyReport> {
     };
     for path in kinds.into_iter().flat_map(|kind| files(root, kind)) {
         match judge(root, &path) {
-            Judgement::Good => report.good += 1,
-            Judgement::Unknown => {}
-            Judgement::Damaged => {
+            FileState::Good => report.good += 1,
+            FileState::Unknown => {}
+            FileState::Damaged => {
                 fs::remove_file(root.join(&path))?;
                 report.damaged.push(root.join(path));
             }
@@ -116,12 +116,12 @@ fn files(root: &Path, kind: &str) -> Vec<PathBuf> {
     found
 }
 
-fn judge(root: &Path, relative: &Path) -> Judgement {
+fn judge(root: &Path, relative: &Path) -> FileState {
     let outcome = if relative.starts_with(BLOBS) { check_blob(root, relative) } else { check_record(root, relative) };
     match outcome {
-        Ok(()) => Judgement::Good,
-        Err(error) if is_damage(&error) => Judgement::Damaged,
-        Err(_) => Judgement::Unknown,
+        Ok(()) => FileState::Good,
+        Err(error) if is_damage(&error) => FileState::Damaged,
+        Err(_) => FileState::Unknown,
     }
 }
 

@@ -69,7 +69,7 @@ pub struct Acceptance {
     pub by: Option<String>,
 }
 
-/// A file whose bytes are not those that are known, and that nobody has accepted.
+/// A file whose bytes are not those that are known, and that is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangedFile {
     pub file: FileName,

@@ -31,7 +31,7 @@ impl<'a> PlainUrl<'a> {
         Some(Self { host, port: url.port_or_known_default()?, url })
     }
 
-    /// The whole response, as text. `agent` tells who asks; `secret` goes along as a bearer token.
+    /// The complete response, as text. `agent` is the user agent; `secret` is sent as a bearer token.
     pub(super) async fn request(&self, method: &str, agent: &str, secret: Option<&str>) -> io::Result<String> {
         let mut connection = TcpStream::connect((self.host.as_str(), self.port)).await?;
         let authority = &self.url[url::Position::BeforeHost..url::Position::AfterPort];

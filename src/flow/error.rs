@@ -84,7 +84,7 @@ pub enum Error {
         /// The file.
         file: FileName,
     },
-    /// The repository has other bytes under a name than it had before, and nobody has accepted them.
+    /// The repository has other bytes under a name than it had before, and they are not accepted.
     #[error(
         "The file '{file}' has other bytes than when it was first seen here; they are refused until an operator runs \
          'wheelport cache accept'."

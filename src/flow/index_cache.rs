@@ -185,7 +185,9 @@ impl<S: IndexSource> IndexCache<S> {
         let held = if let Some(record) = held {
             record
         } else {
-            let Some(record) = self.load(key).await else { return self.fetched(route, key, REQUEST_TIMEOUT).await };
+            // While it was looked for on disk, another request may have fetched it.
+            let found = self.load(key).await.or_else(|| self.records().get(key));
+            let Some(record) = found else { return self.fetched(route, key, REQUEST_TIMEOUT).await };
             if let Some(served) = self.usable(route, key, &record) {
                 return Ok(IndexView::new(record, served));
             }

@@ -54,7 +54,7 @@ impl Problem {
         }
     }
 
-    /// Whether it is a decision that whoever sees the status line should understand, also of a request that reads.
+    /// Whether the status line says why, also in the response to a request that reads.
     const fn is_decision(&self) -> bool {
         matches!(self, Self::Failed(Error::ChangedFile { .. }))
     }

@@ -33,7 +33,7 @@ pub(super) struct StoreInner {
     /// Held by the one change that is being applied and written.
     writer: Mutex<()>,
     blobs: BlobFiles,
-    /// Who is told of changes, where somebody is.
+    /// The receiver of changes, if there is one.
     watcher: OnceLock<mpsc::Sender<VersionChange>>,
 }
 
