@@ -199,8 +199,11 @@ fn boundary(content_type: &str) -> Option<String> {
 
 /// The headers of a part and how many bytes they take; `None` if they are not complete yet.
 fn part_headers(bytes: &[u8]) -> Result<Option<(FormPart, usize)>, FormFault> {
-    let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
-        return if bytes.len() > MAX_HEADERS { Err(FormFault::HeadersTooLong) } else { Ok(None) };
+    const END: &[u8] = b"\r\n\r\n";
+    let Some(end) = memchr::memmem::find(bytes, END) else {
+        // A part of the end may be here already.
+        let is_too_long = bytes.len() >= MAX_HEADERS + END.len();
+        return if is_too_long { Err(FormFault::HeadersTooLong) } else { Ok(None) };
     };
     if end > MAX_HEADERS {
         return Err(FormFault::HeadersTooLong);
@@ -407,6 +410,21 @@ mod tests {
         }
         let long = [b"--xyz\r\nX: ".to_vec(), vec![b'x'; 2 * MAX_HEADERS]].concat();
         assert_eq!(read(&long, 100), Err(FormFault::HeadersTooLong));
+    }
+
+    #[test]
+    fn the_longest_headers_are_the_same_however_they_are_cut() {
+        let form = |length: usize| {
+            let disposition = "Content-Disposition: form-data; name=a\r\nX: ";
+            let padding = "x".repeat(length - disposition.len());
+            format!("--xyz\r\n{disposition}{padding}\r\n\r\nv\r\n--xyz--\r\n").into_bytes()
+        };
+        for (length, is_read) in [(MAX_HEADERS, true), (MAX_HEADERS + 1, false)] {
+            let form = form(length);
+            for chunk in [1, 3, 4, 1000, form.len()] {
+                assert_eq!(read(&form, chunk).is_ok(), is_read, "{length} in chunks of {chunk}");
+            }
+        }
     }
 
     #[test]

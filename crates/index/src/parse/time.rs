@@ -40,9 +40,10 @@ fn split_offset(raw: &str) -> Option<(&str, i32)> {
 }
 
 fn number(digits: &[u8]) -> Option<i32> {
-    digits
-        .iter()
-        .try_fold(0, |number, digit| Some(number * 10 + i32::from(digit.checked_sub(b'0').filter(|n| *n < 10)?)))
+    digits.iter().try_fold(0_i32, |number, digit| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number.checked_mul(10)?.checked_add(i32::from(digit))
+    })
 }
 
 /// A date of the Gregorian calendar with a time of day. Shown as `yyyy-mm-ddThh:mm:ss`.
@@ -143,6 +144,7 @@ mod tests {
             ("2024-01-01T00:60:00Z", None),
             ("2024-01-01T00:00:60Z", None),
             ("0000-01-01T00:00:00Z", None),
+            ("20240000000000000000-01-01T00:00:00Z", None),
             ("1717000000", None),
             ("20é4-01-01T00:00:00Z", None),
             ("Z", None),
