@@ -7,6 +7,7 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod fleet;
 pub mod flow;
 mod redact;
 pub mod telemetry;

@@ -11,6 +11,7 @@ use super::error::ConfigError;
 use super::settings::ServerSettings;
 use crate::cache::CacheSettings;
 use crate::control::{AccountId, AwsSettings, DomainName, RegionName, RepositoryName, RoleArn};
+use crate::fleet::FleetSettings;
 use crate::flow::{ChangedFilePolicy, UploadSettings};
 use crate::upstream::ClientSettings;
 use crate::web::{PublisherTable, SecretDigest, UploadPolicy};
@@ -30,6 +31,7 @@ pub(super) struct ConfigurationFile {
     pub(super) server: ServerSettings,
     pub(super) upstream: ClientSettings,
     pub(super) upload: UploadSettings,
+    pub(super) fleet: FleetSettings,
     pub(super) publisher: Vec<PublisherTable>,
 }
 

@@ -42,6 +42,7 @@ pub(super) fn compose(mut file: ConfigurationFile, overrides: Overrides) -> Resu
         server: file.server,
         upstream: file.upstream,
         upload: file.upload,
+        fleet: file.fleet,
         publishers: Publishers::new(file.publisher).map_err(ConfigError::Inconsistent)?,
     };
     check(&settings)?;

@@ -3,6 +3,7 @@
 //! The commands that need settings flatten [`Overrides`] into their arguments. The doc comments are the help texts.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,6 +12,7 @@ use url::Url;
 use super::error::ConfigError;
 use super::file::{ConfigurationFile, RouteTable};
 use crate::control::{AccountId, DomainName, EmulatorAccess, RegionName, RepositoryName, RoleArn};
+use crate::fleet::{FleetSettings, RedisAddress, StoreLocation};
 use crate::flow::ChangedFilePolicy;
 use crate::web::{HostPattern, UploadPolicy};
 use wheelport_runtime::Size;
@@ -61,6 +63,8 @@ pub(crate) struct Overrides {
     /// Host name to serve, repeatable; `*.example.org` and `*` work too
     #[arg(long = "allowed-host", value_name = "HOST", env = "WHEELPORT_ALLOWED_HOSTS", value_delimiter = ',')]
     pub(crate) allowed_hosts: Vec<HostPattern>,
+    #[command(flatten)]
+    pub(crate) fleet: FleetOverrides,
     // The emulator of `wheelport demo`; no flag of its own.
     #[arg(skip)]
     pub(crate) emulator: Option<EmulatorAccess>,
@@ -77,6 +81,54 @@ pub(crate) struct RepositoryOverrides {
     /// CodeArtifact repository
     #[arg(id = "repository", long = "repository", value_name = "NAME", env = "WHEELPORT_REPOSITORY")]
     pub(crate) name: Option<RepositoryName>,
+}
+
+/// What replicas share.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct FleetOverrides {
+    /// Object store that replicas share, as s3://BUCKET/PREFIX
+    #[arg(id = "fleet_store", long = "fleet-store", value_name = "URL", env = "WHEELPORT_FLEET_STORE")]
+    pub(crate) store: Option<StoreLocation>,
+    /// Endpoint of an S3-compatible store that is not AWS's
+    #[arg(long = "fleet-store-endpoint", value_name = "URL", env = "WHEELPORT_FLEET_STORE_ENDPOINT")]
+    pub(crate) store_endpoint: Option<Url>,
+    /// Region of the bucket [default: as in every AWS tool]
+    #[arg(long = "fleet-store-region", value_name = "REGION", env = "WHEELPORT_FLEET_STORE_REGION")]
+    pub(crate) store_region: Option<String>,
+    /// KMS key that encrypts what is written to the store
+    #[arg(long = "fleet-store-kms-key", value_name = "KEY", env = "WHEELPORT_FLEET_STORE_KMS_KEY")]
+    pub(crate) store_kms_key: Option<String>,
+    /// Role to assume for the store
+    #[arg(long = "fleet-store-role-arn", value_name = "ARN", env = "WHEELPORT_FLEET_STORE_ROLE_ARN")]
+    pub(crate) store_role_arn: Option<String>,
+    /// Redis or Valkey for hints between replicas, as rediss://HOST:PORT; give one with a password in the environment
+    #[arg(
+        id = "fleet_redis",
+        long = "fleet-redis",
+        value_name = "URL",
+        env = "WHEELPORT_FLEET_REDIS",
+        hide_env_values = true
+    )]
+    pub(crate) redis: Option<RedisAddress>,
+    /// SQS queue of CodeArtifact's events
+    #[arg(long = "fleet-events", value_name = "URL", env = "WHEELPORT_FLEET_EVENTS")]
+    pub(crate) events: Option<Url>,
+    /// How many replicas there are
+    #[arg(long = "fleet-replicas", value_name = "NUMBER", env = "WHEELPORT_FLEET_REPLICAS")]
+    pub(crate) replicas: Option<NonZeroU32>,
+}
+
+impl FleetOverrides {
+    fn apply(self, fleet: &mut FleetSettings) {
+        replace(&mut fleet.store, self.store);
+        replace(&mut fleet.store_endpoint, self.store_endpoint);
+        replace(&mut fleet.store_region, self.store_region);
+        replace(&mut fleet.store_kms_key, self.store_kms_key);
+        replace(&mut fleet.store_role_arn, self.store_role_arn);
+        replace(&mut fleet.redis, self.redis);
+        replace(&mut fleet.events, self.events);
+        replace(&mut fleet.replicas, self.replicas);
+    }
 }
 
 impl Overrides {
@@ -103,6 +155,7 @@ impl Overrides {
         file.cache.max_size = self.cache_max_size.unwrap_or(file.cache.max_size);
         replace(&mut file.server.public_url, self.public_url);
         file.server.allowed_hosts.extend(self.allowed_hosts);
+        self.fleet.apply(&mut file.fleet);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::cache::CacheSettings;
 use crate::control::{AccountId, AwsSettings, DomainName, RepositoryName};
+use crate::fleet::FleetSettings;
 use crate::flow::{ChangedFilePolicy, UploadSettings};
 use crate::upstream::ClientSettings;
 use crate::web::{Cidr, HostPattern, OperatorSecrets, Publishers, UploadPolicy};
@@ -36,6 +37,7 @@ pub struct Settings {
     pub server: ServerSettings,
     pub upstream: ClientSettings,
     pub upload: UploadSettings,
+    pub fleet: FleetSettings,
     /// Who may publish with a token.
     pub publishers: Publishers,
 }

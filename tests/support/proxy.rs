@@ -15,6 +15,7 @@ use wheelport::app::App;
 use wheelport::cache::CacheSettings;
 use wheelport::config::{RouteSettings, ServerSettings, Settings};
 use wheelport::control::{AwsSettings, DomainName, EmulatorAccess, RegionName, RepositoryName};
+use wheelport::fleet::FleetSettings;
 use wheelport::flow::{ChangedFilePolicy, UploadSettings};
 use wheelport::upstream::ClientSettings;
 use wheelport::web::{OperatorSecrets, Publishers, UploadPolicy};
@@ -77,6 +78,8 @@ pub(crate) struct Builder {
     pub changed_files: ChangedFilePolicy,
     /// The `[upload]` table.
     pub uploads: UploadSettings,
+    /// What it shares with other replicas.
+    pub fleet: FleetSettings,
     /// The `[[publisher]]` tables.
     pub publishers: Publishers,
     clock: Clock,
@@ -102,6 +105,7 @@ impl Default for Builder {
             upload: UploadPolicy::Off,
             changed_files: ChangedFilePolicy::default(),
             uploads: UploadSettings::default(),
+            fleet: FleetSettings::default(),
             publishers: Publishers::default(),
             clock: Clock::system(),
             routes: vec!["main"],
@@ -255,6 +259,7 @@ impl Builder {
             server: self.server.clone(),
             upstream: self.client.clone(),
             upload: self.uploads.clone(),
+            fleet: self.fleet.clone(),
             publishers: self.publishers.clone(),
         }
     }

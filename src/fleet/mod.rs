@@ -1,0 +1,8 @@
+//! What replicas share: an object store that holds truth, Redis that carries hints, CodeArtifact's events.
+//!
+//! Every part is optional and behind a circuit breaker of its own: when it is away, this replica does what it would do
+//! alone. Nothing here knows a page of the index or a response; `flow` joins it with the cache and with upstream.
+
+mod settings;
+
+pub use settings::{FleetSettings, RedisAddress, StoreLocation};
