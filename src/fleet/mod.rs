@@ -3,6 +3,8 @@
 //! Every part is optional and behind a circuit breaker of its own: when it is away, this replica does what it would do
 //! alone. Nothing here knows a page of the index or a response; `flow` joins it with the cache and with upstream.
 
+mod breaker;
 mod settings;
 
+pub use breaker::{Breaker, BreakerState};
 pub use settings::{FleetSettings, RedisAddress, StoreLocation};
