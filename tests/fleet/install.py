@@ -58,7 +58,7 @@ def install(name: str, requirements: list[str]) -> None:
             if attempt == TRIES:
                 raise
     (folder / READY).write_text(json.dumps(stamp(requirements)))
-    print(f"{name}: {', '.join(requirements)} ({time.monotonic() - began:.0f} s)", flush=True)
+    print(f"{name}: {', '.join(requirements)} ({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
 
 
 def run(command: list[str]) -> None:
