@@ -1,0 +1,15 @@
+//! What replicas tell each other.
+
+#[path = "../../src/fleet/hints.rs"]
+#[allow(dead_code, unreachable_pub, reason = "what is compiled in is more than what is fuzzed")]
+mod codec;
+#[path = "../../src/fleet/repository.rs"]
+#[allow(dead_code, unreachable_pub, reason = "what is compiled in is more than what is fuzzed")]
+mod repository;
+
+/// What is read has one spelling, and that is the one it came in.
+pub fn hints(bytes: &[u8]) {
+    if let Ok(message) = codec::Message::parse(bytes) {
+        assert_eq!(message.to_string().as_bytes(), bytes);
+    }
+}
