@@ -3,8 +3,8 @@
 mod archives;
 mod configuration;
 mod control;
+mod fleet;
 mod form;
-mod hints;
 mod names;
 mod pages;
 mod records;
@@ -14,8 +14,8 @@ mod web;
 
 pub use archives::{sdist, wheel};
 pub use configuration::configuration;
+pub use fleet::hints;
 pub use form::{fields, form};
-pub use hints::hints;
 pub use names::names;
 pub use pages::{page_html, page_json};
 pub use records::records;
