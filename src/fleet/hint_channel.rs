@@ -8,6 +8,7 @@
 //! A listener that was not told everything hears [`Heard::Gap`]: the subscription was lost, or the listener was slower
 //! than the broadcast is long.
 
+use std::fmt;
 use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -70,6 +71,12 @@ struct HintsInner {
     metrics: HintMetrics,
 }
 
+impl fmt::Debug for Hints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hints({})", self.inner.sender)
+    }
+}
+
 /// Hears hints, in the order in which they come.
 #[derive(Debug)]
 pub struct HintListener {
@@ -123,9 +130,9 @@ impl Hints {
         self.inner.redis.is_some()
     }
 
-    /// The counters, to be registered once.
-    pub fn metrics(&self) -> &HintMetrics {
-        &self.inner.metrics
+    /// Makes the counters part of a registry.
+    pub(super) fn register(&self, registry: &mut Registry) {
+        self.inner.metrics.register(registry);
     }
 
     /// A message came from Redis.
@@ -181,16 +188,14 @@ struct HintSentLabels {
 
 /// What was said and heard.
 #[derive(Clone, Debug, Default)]
-pub struct HintMetrics {
+struct HintMetrics {
     sent: Family<HintSentLabels, Counter>,
     received: Family<HintLabels, Counter>,
     gaps: Counter,
 }
 
 impl HintMetrics {
-    /// Makes the counters part of a registry.
-    pub fn register(&self, registry: &mut Registry) {
-        let registry = registry.sub_registry_with_prefix("fleet");
+    fn register(&self, registry: &mut Registry) {
         registry.register("hints_sent", "Hints told to other replicas, by what came of it", self.sent.clone());
         registry.register("hints_received", "Hints heard from other replicas", self.received.clone());
         registry.register("hint_gaps", "Times that hints of other replicas may have been missed", self.gaps.clone());

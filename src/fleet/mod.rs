@@ -9,41 +9,52 @@ mod hints;
 mod redis;
 mod repository;
 mod settings;
+mod store;
+
+use prometheus_client::registry::Registry;
 
 use wheelport_runtime::Tasks;
 
 pub use self::redis::{RedisFailure, RedisUnusable};
 pub use breaker::{Breaker, BreakerState};
-pub use hint_channel::{Heard, HintListener, HintMetrics, HintSent, Hints};
+pub use hint_channel::{Heard, HintListener, HintSent, Hints};
 pub use hints::{Hint, Message, QuotaName, ReplicaId, UnreadableHint};
 pub use repository::{InvalidRepository, SharedRepository};
 pub use settings::{FleetSettings, RedisAddress, StoreLocation};
+pub use store::{
+    MultipartUpload, ObjectBody, ObjectHead, ObjectKey, ObjectStore, ObjectTag, ObjectWrite, SourceBytes, StoreAccess,
+    StoreError, StoreSetupError, StoredObject,
+};
 
 use self::redis::{RedisLink, subscribe};
 
-/// What this replica shares with others. Cheap to clone. The default shares nothing.
-#[derive(Clone, Default)]
+/// What this replica shares with others. Cheap to clone; the default shares nothing.
+#[derive(Clone, Debug, Default)]
 pub struct Fleet {
-    hints: Hints,
+    store: Option<ObjectStore>,
     redis: Option<RedisLink>,
-}
-
-/// Why what replicas share cannot be used as it is configured. That it cannot be reached is no reason.
-#[derive(Debug, thiserror::Error)]
-pub enum FleetError {
-    #[error(transparent)]
-    Redis(#[from] RedisUnusable),
+    hints: Hints,
 }
 
 impl Fleet {
-    /// Prepares what is configured, and starts to hear. Nothing needs to be reachable for that.
-    pub fn start(settings: &FleetSettings, tasks: &Tasks) -> Result<Self, FleetError> {
-        let redis = settings.redis.as_ref().map(|address| RedisLink::new(address, settings)).transpose()?;
-        let hints = Hints::over(redis.clone());
-        if let Some(link) = redis.clone() {
-            tasks.spawn_loop("hear hints", subscribe(link, hints.clone()));
-        }
-        Ok(Self { hints, redis })
+    /// With an object store.
+    #[must_use]
+    pub fn with_store(self, store: Option<ObjectStore>) -> Self {
+        Self { store, ..self }
+    }
+
+    /// With Redis, if the settings name one. Begins to hear hints; Redis need not be reachable for that.
+    pub fn with_redis(self, settings: &FleetSettings, tasks: &Tasks) -> Result<Self, RedisUnusable> {
+        let Some(address) = &settings.redis else { return Ok(self) };
+        let link = RedisLink::new(address, settings)?;
+        let hints = Hints::over(Some(link.clone()));
+        tasks.spawn_loop("hear hints", subscribe(link.clone(), hints.clone()));
+        Ok(Self { redis: Some(link), hints, ..self })
+    }
+
+    /// The object store.
+    pub fn store(&self) -> Option<&ObjectStore> {
+        self.store.as_ref()
     }
 
     /// What replicas tell each other.
@@ -51,8 +62,19 @@ impl Fleet {
         &self.hints
     }
 
-    /// What Redis is used through, if it is configured.
+    /// Whether Redis is asked, if it is configured.
     pub fn redis_breaker(&self) -> Option<&Breaker> {
         self.redis.as_ref().map(RedisLink::breaker)
+    }
+
+    /// Makes the counters of all parts part of a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("fleet");
+        if let Some(store) = &self.store {
+            store.register(registry);
+        }
+        if self.redis.is_some() {
+            self.hints.register(registry);
+        }
     }
 }

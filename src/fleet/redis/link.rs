@@ -1,6 +1,7 @@
 //! Commands to Redis: each with a deadline, all behind one breaker. A connection that is lost is made again in the
 //! background, by the next command.
 
+use std::fmt;
 use std::time::Duration;
 
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -47,6 +48,12 @@ pub(crate) struct RedisLink {
     commands: ConnectionManager,
     breaker: Breaker,
     timeout: Duration,
+}
+
+impl fmt::Debug for RedisLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisLink").field("breaker", &self.breaker).finish_non_exhaustive()
+    }
 }
 
 impl RedisLink {
