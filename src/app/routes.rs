@@ -66,7 +66,8 @@ impl<'a> Routes<'a> {
             token,
             Arc::new(projects),
             upstream,
-        );
+        )
+        .with_role(role(settings));
         Ok(match publisher {
             Some(token) => route.with_publisher(token),
             None => route,
@@ -166,22 +167,24 @@ fn repository_id(
     ])
 }
 
-/// The role of each route, where several roles read one repository: a name for it that is the same after a restart.
-fn readers(routes: &[RouteSettings]) -> Vec<Option<Arc<str>>> {
+/// A name for the role of a route that is the same after a restart, and on every replica that is configured alike.
+fn role(route: &RouteSettings) -> Arc<str> {
     const LENGTH: usize = 16;
+    let AwsSettings { profile, role_arn, external_id, .. } = &route.aws;
+    let role_arn = role_arn.as_ref().map(ToString::to_string);
+    let parts = [profile, &role_arn, external_id].map(|part| part.as_deref().unwrap_or_default());
+    Sha256::of(parts.join("\0").as_bytes()).to_string()[..LENGTH].into()
+}
+
+/// The role of each route, where several roles read one repository.
+fn readers(routes: &[RouteSettings]) -> Vec<Option<Arc<str>>> {
     let repository = |route: &RouteSettings| {
         (route.domain.clone(), route.domain_owner.clone(), route.repository.clone(), route.endpoint.clone())
-    };
-    let role = |route: &RouteSettings| {
-        let AwsSettings { profile, role_arn, external_id, .. } = &route.aws;
-        let role_arn = role_arn.as_ref().map(ToString::to_string);
-        let parts = [profile, &role_arn, external_id].map(|part| part.as_deref().unwrap_or_default());
-        Sha256::of(parts.join("\0").as_bytes()).to_string()
     };
     let reader = |route: &RouteSettings| {
         let own = role(route);
         let is_shared = routes.iter().any(|other| repository(other) == repository(route) && role(other) != own);
-        is_shared.then(|| own[..LENGTH].into())
+        is_shared.then_some(own)
     };
     routes.iter().map(reader).collect()
 }

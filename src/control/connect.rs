@@ -85,6 +85,11 @@ impl ControlPlane {
         Self { connection: Arc::new(connection) }
     }
 
+    /// Where credentials come from, for a client of another service.
+    pub(crate) fn credentials_provider(&self) -> Option<SharedCredentialsProvider> {
+        self.connection.session.read().credentials_provider()
+    }
+
     /// The region of the settings or of the AWS chain.
     pub(crate) fn region(&self) -> Option<RegionName> {
         let session = self.connection.session.read();

@@ -10,6 +10,7 @@ use super::index_cache::{FetchError, IndexCache};
 use super::pages::PageSource;
 use super::reader;
 use super::route::Route;
+use super::shared_right;
 use crate::cache::{PageContent, PageKey, Record, list_path};
 use crate::upstream::{UpstreamError, Witness};
 use wheelport_index::{ProjectList, ProjectName};
@@ -99,6 +100,7 @@ impl IndexCache<PageSource> {
         }
         if change.is_first {
             reader::record(&self.source().persisted, route).await;
+            shared_right::record(&self.source().fleet, route).await;
         }
     }
 
@@ -115,6 +117,7 @@ impl IndexCache<PageSource> {
                      it is allowed codeartifact:ReadFromRepository (`wheelport check` says more)"
                 );
                 reader::forget(&self.source().persisted, route).await;
+                shared_right::forget(&self.source().fleet, route).await;
                 return Error::denied();
             }
         }

@@ -33,6 +33,8 @@ mod publish;
 mod publish_refusal;
 mod reader;
 mod route;
+mod shared_files;
+mod shared_right;
 mod standing;
 mod upload;
 mod wheel_parts;
@@ -41,6 +43,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::{Blobs, CacheSettings, DamageCounts, Disk, FirstSeen, MetadataStore, PersistedIndex, Published};
+use crate::fleet::Fleet;
 use wheelport_runtime::{Clock, Role, Tasks};
 
 pub use audit::Attempt;
@@ -73,6 +76,7 @@ use index_entry::IndexEntries;
 use lists::ListSource;
 use pages::PageSource;
 use prefetch::Prefetcher;
+use shared_files::SharedFiles;
 
 /// How long a request waits before it is told to come back, for everything together; clients give up after 15 s. A
 /// single step has the same limit, so that it ends when nothing limits the request.
@@ -147,6 +151,7 @@ impl Flow {
         settings: &CacheSettings,
         memory: FlowMemory,
         uploads: UploadSettings,
+        fleet: Fleet,
         clock: Clock,
         tasks: Tasks,
     ) -> Self {
@@ -162,6 +167,7 @@ impl Flow {
             published: Published::open(Arc::clone(&disk), clock.clone()),
             changes: ChangeGuard::new(FirstSeen::new(Arc::clone(&disk), clock.clone())),
             metadata: store.clone(),
+            fleet: fleet.clone(),
             largest_wheel: disk.max_size(),
         };
         let pages = PageService::new(source, memory.records - list_memory, lifetimes(settings.policy()), tasks.clone());
@@ -170,7 +176,8 @@ impl Flow {
         let entries = IndexEntries::new(pages.clone(), blobs.clone());
         let extractor =
             MetadataExtractor::new(pages.clone(), entries.clone(), blobs.clone(), store.clone(), tasks.clone());
-        let downloader = Downloader::new(entries.clone(), blobs.clone(), extractor.clone(), tasks.clone());
+        let shared = SharedFiles::new(fleet, blobs.buffers(), tasks.clone());
+        let downloader = Downloader::new(entries.clone(), blobs.clone(), extractor.clone(), shared, tasks.clone());
         let checker = BlobChecker::new(blobs.clone(), tasks.clone());
         let files = FileService::new(pages.clone(), entries.clone(), blobs.clone(), downloader.clone(), checker);
         let prefetcher = Prefetcher::new(pages.clone(), tasks.clone(), settings.prefetch);

@@ -17,6 +17,7 @@ use super::{Error, IndexView, Lookup, Route, unavailable};
 use crate::cache::{
     Decision, FetchedAt, MetadataStore, PageContent, PageKey, PersistedIndex, Published, Record, page_path,
 };
+use crate::fleet::Fleet;
 use crate::flow::Cause;
 use crate::upstream::{PageReply, Witness};
 use wheelport_index::{File, FileAddress, Page, ProjectName, Sha256, parse};
@@ -45,6 +46,7 @@ pub(super) struct PageSource {
     pub changes: ChangeGuard,
     pub metadata: MetadataStore,
     pub delisted: Delisted,
+    pub fleet: Fleet,
     /// The largest wheel whose metadata can be served, in bytes.
     pub largest_wheel: u64,
 }

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::error::{Cause, Error, unavailable};
+use super::shared_right::LastLook;
 use super::standing::Standing;
 use crate::cache::{PageKey, RepositoryId};
 use crate::token::TokenHandle;
@@ -54,6 +55,10 @@ pub struct Route {
     pub(super) standing: Arc<Standing>,
     /// The role that reads, where routes with other roles read the same repository.
     pub(super) reader: Option<Arc<str>>,
+    /// The role that reads, as all replicas with it name it.
+    pub(super) role: Option<Arc<str>>,
+    /// When the store was last asked about the role.
+    pub(super) shared_look: LastLook,
     upstream: watch::Receiver<Resolution>,
     publisher: Option<TokenHandle>,
 }
@@ -76,7 +81,19 @@ impl Route {
         upstream: watch::Receiver<Resolution>,
     ) -> Self {
         let standing = Arc::default();
-        Self { name, repository, label, token, projects, standing, reader: None, upstream, publisher: None }
+        Self {
+            name,
+            repository,
+            label,
+            token,
+            projects,
+            standing,
+            reader: None,
+            role: None,
+            shared_look: LastLook::default(),
+            upstream,
+            publisher: None,
+        }
     }
 
     /// The same route beside others: with those that have its repository and its token it shares what is known of them,
@@ -103,6 +120,12 @@ impl Route {
     #[must_use]
     pub fn with_reader(self, reader: Arc<str>) -> Self {
         Self { reader: Some(reader), ..self }
+    }
+
+    /// The same route, whose role is known to all replicas that have it by this name. It is safe in names of objects.
+    #[must_use]
+    pub fn with_role(self, role: Arc<str>) -> Self {
+        Self { role: Some(role), ..self }
     }
 
     /// Whether what is cached of the repository may be served.

@@ -113,6 +113,12 @@ impl StoreLeases {
     }
 }
 
+impl std::fmt::Debug for StoreLeases {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StoreLeases({})", self.store.location())
+    }
+}
+
 impl LeaseForm for StoreLeases {
     fn name(&self) -> &'static str {
         "store"
