@@ -118,7 +118,7 @@ pub enum Acquired {
     Won(LeaseGuard),
     /// Another does it.
     Held(LeaseWatch),
-    /// Nobody can tell.
+    /// No form of lease works.
     Unleased,
 }
 
@@ -147,9 +147,18 @@ impl Waited {
 }
 
 impl Leases {
-    /// Leases in these forms; the first that works is used.
-    pub(super) fn new(forms: Vec<Arc<dyn LeaseForm>>, tasks: Tasks) -> Self {
-        Self { forms, tasks, metrics: LeaseMetrics::default() }
+    /// Also in this form, where none of those before works.
+    #[must_use]
+    pub(super) fn or(mut self, form: Arc<dyn LeaseForm>, tasks: &Tasks) -> Self {
+        self.forms.push(form);
+        Self { tasks: tasks.clone(), ..self }
+    }
+
+    /// In this form first.
+    #[must_use]
+    pub(super) fn rather(mut self, form: Arc<dyn LeaseForm>, tasks: &Tasks) -> Self {
+        self.forms.insert(0, form);
+        Self { tasks: tasks.clone(), ..self }
     }
 
     /// Takes the lease of `key`, or says who has it.
