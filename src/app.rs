@@ -18,10 +18,10 @@ use crate::web::{
 use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
 mod collect;
+mod fleet;
 mod memory;
 mod process;
 mod routes;
-mod shared;
 
 pub use process::forbid_core_dumps;
 
@@ -74,12 +74,12 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// What replicas share cannot be used as it is configured.
+    #[error("[fleet]: {0}")]
+    Fleet(String),
     /// The outbound edge cannot be built.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// What replicas share cannot be used as it is configured. That it cannot be reached is no reason.
-    #[error("[fleet]: {0}")]
-    Fleet(String),
 }
 
 /// A proxy that listens.
@@ -105,14 +105,16 @@ impl App {
         let client = Client::new(upstream)?;
         let metrics = Metrics::default();
         metrics.register(|registry| client.metrics().register(registry));
-        let fleet = shared::fleet(&settings, &clock, &tasks).await?;
-        metrics.register(|registry| fleet.register(registry));
         let routes = Routes::new(&client, &clock, &tasks).build(&settings.routes).await?;
         let rendered_memory = memory.index / 100 * RENDERED_SHARE;
         let shares = FlowMemory { records: memory.index - rendered_memory, buffers: memory.buffers };
         let uploads = settings.upload.clone();
-        let flow = Flow::new(Arc::clone(&disk), &settings.cache, shares, uploads, fleet.clone(), clock, tasks.clone())
+        let fleet = fleet::start(&settings, &clock, &tasks).await?;
+        metrics.register(|registry| fleet.register(registry));
+        let hints = fleet.hints().listen();
+        let flow = Flow::new(Arc::clone(&disk), &settings.cache, shares, uploads, clock, tasks.clone(), fleet)
             .refusing_changed_files_of(refusing(&routes, &settings.routes));
+        tasks.spawn_loop("follow hints", flow.clone().follow_hints(routes.clone(), hints));
         recall_changes_in_background(&tasks, flow.clone());
         close_idle_files(&tasks, Arc::clone(&disk));
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());

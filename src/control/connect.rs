@@ -85,11 +85,6 @@ impl ControlPlane {
         Self { connection: Arc::new(connection) }
     }
 
-    /// Where credentials come from, for a client of another service.
-    pub(crate) fn credentials_provider(&self) -> Option<SharedCredentialsProvider> {
-        self.connection.session.read().credentials_provider()
-    }
-
     /// The region of the settings or of the AWS chain.
     pub(crate) fn region(&self) -> Option<RegionName> {
         let session = self.connection.session.read();
@@ -99,6 +94,11 @@ impl ControlPlane {
     /// Seconds that this machine's clock is ahead of AWS's by AWS's last response; negative if it is behind.
     pub(crate) fn clock_skew(&self) -> Option<i64> {
         self.connection.skew.seconds()
+    }
+
+    /// What credentials come from, for other services than this one.
+    pub(crate) async fn provider(&self) -> Option<SharedCredentialsProvider> {
+        self.session().await.credentials_provider()
     }
 
     /// Looks for credentials now, and says which provider had them.

@@ -10,6 +10,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -68,6 +69,8 @@ struct HintsInner {
     sender: ReplicaId,
     redis: Option<RedisLink>,
     heard: broadcast::Sender<Heard>,
+    /// Whether the subscription lives.
+    is_hearing: AtomicBool,
     metrics: HintMetrics,
 }
 
@@ -92,7 +95,8 @@ impl Default for Hints {
 impl Hints {
     pub(super) fn over(redis: Option<RedisLink>) -> Self {
         let (heard, _) = broadcast::channel(WAITING_HINTS);
-        let inner = HintsInner { sender: ReplicaId::new(fastrand::u64(..)), redis, heard, metrics: HintMetrics::default() };
+        let (is_hearing, metrics) = (AtomicBool::new(false), HintMetrics::default());
+        let inner = HintsInner { sender: ReplicaId::new(fastrand::u64(..)), redis, heard, is_hearing, metrics };
         Self { inner: Arc::new(inner) }
     }
 
@@ -130,6 +134,11 @@ impl Hints {
         self.inner.redis.is_some()
     }
 
+    /// Whether what other replicas say is heard now.
+    pub fn is_hearing(&self) -> bool {
+        self.inner.is_hearing.load(Ordering::Acquire)
+    }
+
     /// Makes the counters part of a registry.
     pub(super) fn register(&self, registry: &mut Registry) {
         self.inner.metrics.register(registry);
@@ -156,6 +165,12 @@ impl Hints {
             self.inner.metrics.gaps.inc();
         }
         self.tell(Heard::Gap);
+        self.inner.is_hearing.store(true, Ordering::Release);
+    }
+
+    /// The subscription ended.
+    pub(super) fn deaf(&self) {
+        self.inner.is_hearing.store(false, Ordering::Release);
     }
 
     fn tell(&self, heard: Heard) {

@@ -34,7 +34,7 @@ pub use store::{
     StoreError, StoreSetupError, StoreTraits, StoredObject,
 };
 
-use self::redis::{RedisLink, subscribe};
+use self::redis::{RedisLeases, RedisLink, subscribe};
 use leases::LeaseForm;
 use store::StoreLeases;
 
@@ -42,7 +42,7 @@ use store::StoreLeases;
 const PROBE_AGAIN: Duration = Duration::from_secs(20);
 
 /// What this replica shares with others. Cheap to clone; the default shares nothing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Fleet {
     store: Option<ObjectStore>,
     store_leases: Option<Arc<StoreLeases>>,
@@ -68,7 +68,8 @@ impl Fleet {
         let link = RedisLink::new(address, settings)?;
         let hints = Hints::over(Some(link.clone()));
         tasks.spawn_loop("hear hints", subscribe(link.clone(), hints.clone()));
-        Ok(Self { redis: Some(link), hints, ..self })
+        let leases = self.leases.rather(Arc::new(RedisLeases::new(link.clone())), tasks);
+        Ok(Self { redis: Some(link), hints, leases, ..self })
     }
 
     /// The object store.

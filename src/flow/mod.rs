@@ -17,11 +17,13 @@ mod canary;
 mod change_guard;
 mod changed_files;
 mod delisted;
+mod doubts;
 mod download;
 mod error;
 mod extract;
 mod file_stream;
 mod files;
+mod hints;
 mod index_cache;
 mod index_entry;
 mod lists;
@@ -34,7 +36,8 @@ mod publish_refusal;
 mod reader;
 mod route;
 mod shared_files;
-mod shared_right;
+mod shared_pages;
+mod shared_published;
 mod standing;
 mod upload;
 mod wheel_parts;
@@ -60,7 +63,7 @@ pub use metadata::{MetadataService, ServedMetadata};
 pub use pages::{PageService, PageView};
 pub use prefetch::PrefetchOutcome;
 pub use publish::PublishService;
-pub use route::{ProjectSource, Resolution, Route};
+pub use route::{ProjectSource, Resolution, Route, SharedRoute};
 pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
 
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent, PageContent};
@@ -77,6 +80,7 @@ use lists::ListSource;
 use pages::PageSource;
 use prefetch::Prefetcher;
 use shared_files::SharedFiles;
+use shared_published::MAX_LOOKS;
 
 /// How long a request waits before it is told to come back, for everything together; clients give up after 15 s. A
 /// single step has the same limit, so that it ends when nothing limits the request.
@@ -151,9 +155,9 @@ impl Flow {
         settings: &CacheSettings,
         memory: FlowMemory,
         uploads: UploadSettings,
-        fleet: Fleet,
         clock: Clock,
         tasks: Tasks,
+        fleet: Fleet,
     ) -> Self {
         let lifetimes =
             |policy| Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO };
@@ -167,8 +171,10 @@ impl Flow {
             published: Published::open(Arc::clone(&disk), clock.clone()),
             changes: ChangeGuard::new(FirstSeen::new(Arc::clone(&disk), clock.clone())),
             metadata: store.clone(),
-            fleet: fleet.clone(),
             largest_wheel: disk.max_size(),
+            fleet: fleet.clone(),
+            looks: Arc::new(moka::sync::Cache::new(MAX_LOOKS)),
+            clock: clock.clone(),
         };
         let pages = PageService::new(source, memory.records - list_memory, lifetimes(settings.policy()), tasks.clone());
         let source = ListSource { persisted };
@@ -176,7 +182,7 @@ impl Flow {
         let entries = IndexEntries::new(pages.clone(), blobs.clone());
         let extractor =
             MetadataExtractor::new(pages.clone(), entries.clone(), blobs.clone(), store.clone(), tasks.clone());
-        let shared = SharedFiles::new(fleet, blobs.buffers(), tasks.clone());
+        let shared = SharedFiles::new(fleet, pages.clone(), blobs.buffers(), tasks.clone());
         let downloader = Downloader::new(entries.clone(), blobs.clone(), extractor.clone(), shared, tasks.clone());
         let checker = BlobChecker::new(blobs.clone(), tasks.clone());
         let files = FileService::new(pages.clone(), entries.clone(), blobs.clone(), downloader.clone(), checker);

@@ -7,9 +7,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::error::{Cause, Error, unavailable};
-use super::shared_right::LastLook;
 use super::standing::Standing;
 use crate::cache::{PageKey, RepositoryId};
+use crate::fleet::SharedRepository;
 use crate::token::TokenHandle;
 use crate::upstream::Upstream;
 use wheelport_index::ProjectName;
@@ -55,12 +55,20 @@ pub struct Route {
     pub(super) standing: Arc<Standing>,
     /// The role that reads, where routes with other roles read the same repository.
     pub(super) reader: Option<Arc<str>>,
-    /// The role that reads, as all replicas with it name it.
-    pub(super) role: Option<Arc<str>>,
-    /// When the store was last asked about the role.
-    pub(super) shared_look: LastLook,
+    /// What it is among replicas; nothing is shared without.
+    pub(super) shared: Option<SharedRoute>,
     upstream: watch::Receiver<Resolution>,
     publisher: Option<TokenHandle>,
+}
+
+/// A route among the replicas that are configured alike.
+#[derive(Debug, Clone)]
+pub struct SharedRoute {
+    pub repository: SharedRepository,
+    /// The role that reads, as it is configured: safe in the name of an object.
+    pub role: Arc<str>,
+    /// Whether files are published through it.
+    pub takes_uploads: bool,
 }
 
 impl std::fmt::Debug for Route {
@@ -89,8 +97,7 @@ impl Route {
             projects,
             standing,
             reader: None,
-            role: None,
-            shared_look: LastLook::default(),
+            shared: None,
             upstream,
             publisher: None,
         }
@@ -122,10 +129,10 @@ impl Route {
         Self { reader: Some(reader), ..self }
     }
 
-    /// The same route, whose role is known to all replicas that have it by this name. It is safe in names of objects.
+    /// The same route, of which replicas share what they know.
     #[must_use]
-    pub fn with_role(self, role: Arc<str>) -> Self {
-        Self { role: Some(role), ..self }
+    pub fn with_shared(self, shared: SharedRoute) -> Self {
+        Self { shared: Some(shared), ..self }
     }
 
     /// Whether what is cached of the repository may be served.

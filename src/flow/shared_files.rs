@@ -19,9 +19,11 @@ use tokio::time::Instant;
 
 use super::batch::{Next, gather};
 use super::error::Error;
+use super::pages::PageService;
 use super::route::Route;
-use super::shared_right::may_read_shared;
-use crate::cache::{Blob, BlobReader, Blobs, BufferPool, DownloadWriter, Expected, VerifiedBlob, WriteError, WritePipeline};
+use crate::cache::{
+    Blob, BlobReader, Blobs, BufferPool, DownloadWriter, Expected, VerifiedBlob, WriteError, WritePipeline,
+};
 use crate::fleet::{
     Acquired, Fleet, LeaseGuard, LeaseKey, ObjectKey, ObjectStore, ObjectWrite, SourceBytes, StoreError, StoredObject,
     TierResult, Waited,
@@ -48,6 +50,7 @@ const LEASE_TRIES: usize = 2;
 #[derive(Clone)]
 pub(super) struct SharedFiles {
     fleet: Fleet,
+    pages: PageService,
     buffers: BufferPool,
     tasks: Tasks,
     writing: Arc<Semaphore>,
@@ -79,15 +82,15 @@ pub(super) enum SharedReceipt {
 }
 
 impl SharedFiles {
-    pub(super) fn new(fleet: Fleet, buffers: BufferPool, tasks: Tasks) -> Self {
+    pub(super) fn new(fleet: Fleet, pages: PageService, buffers: BufferPool, tasks: Tasks) -> Self {
         let (writing, waiting) = (Semaphore::new(WRITES_AT_ONCE), Semaphore::new(WRITES_WAITING));
-        Self { fleet, buffers, tasks, writing: Arc::new(writing), waiting: Arc::new(waiting) }
+        Self { fleet, pages, buffers, tasks, writing: Arc::new(writing), waiting: Arc::new(waiting) }
     }
 
     /// Looks for a file in the store, and where it is not, for who fetches it.
     pub(super) async fn find(&self, route: &Route, sha256: Option<Sha256>) -> SharedLookup {
         let (Some(store), Some(sha256)) = (self.fleet.store(), sha256) else { return SharedLookup::Alone };
-        if !may_read_shared(&self.fleet, route).await {
+        if !self.pages.may_read_shared(route).await {
             return SharedLookup::Alone;
         }
         for _ in 0..LEASE_TRIES {

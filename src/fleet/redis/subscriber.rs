@@ -28,6 +28,7 @@ pub(in crate::fleet) async fn subscribe(link: RedisLink, hints: Hints) {
     loop {
         let began = Instant::now();
         let failure = hear(&link, &hints, &mut is_first).await;
+        hints.deaf();
         if began.elapsed() > LONGEST_PAUSE {
             (pause, is_known) = (FIRST_PAUSE, false);
         }

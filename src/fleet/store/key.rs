@@ -42,7 +42,7 @@ impl ObjectKey {
         Self::of_project("first-seen", repository, project)
     }
 
-    /// That a role has read a repository.
+    /// The fact that a role has read a repository.
     pub fn reader(repository: &str, role: &str) -> Self {
         Self(format!("reader/{repository}/{role}"))
     }
