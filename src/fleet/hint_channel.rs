@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -166,11 +167,13 @@ impl Hints {
         }
         self.tell(Heard::Gap);
         self.inner.is_hearing.store(true, Ordering::Release);
+        self.inner.metrics.hearing.set(1);
     }
 
     /// The subscription ended.
     pub(super) fn deaf(&self) {
         self.inner.is_hearing.store(false, Ordering::Release);
+        self.inner.metrics.hearing.set(0);
     }
 
     fn tell(&self, heard: Heard) {
@@ -207,12 +210,14 @@ struct HintMetrics {
     sent: Family<HintSentLabels, Counter>,
     received: Family<HintLabels, Counter>,
     gaps: Counter,
+    hearing: Gauge,
 }
 
 impl HintMetrics {
     fn register(&self, registry: &mut Registry) {
         registry.register("hints_sent", "Hints told to other replicas, by what came of it", self.sent.clone());
         registry.register("hints_received", "Hints heard from other replicas", self.received.clone());
+        registry.register("hearing", "Whether hints of other replicas are heard now", self.hearing.clone());
         registry.register("hint_gaps", "Times that hints of other replicas may have been missed", self.gaps.clone());
     }
 }

@@ -4,5 +4,7 @@
 #[expect(dead_code, reason = "the integration tests use all of it")]
 mod support;
 
+mod budget;
+mod pages;
 mod servers;
 mod store;

@@ -81,6 +81,12 @@ pub(crate) async fn new_bucket(port: u16) -> FleetSettings {
     settings
 }
 
+/// The same settings, with this Redis.
+pub(crate) fn redis_of(server: &Server, settings: FleetSettings) -> FleetSettings {
+    let address = format!("redis://127.0.0.1:{}", server.port).parse().expect("an address");
+    FleetSettings { redis: Some(address), ..settings }
+}
+
 /// A client of the store of these settings.
 pub(crate) fn client(settings: &FleetSettings) -> ObjectStore {
     let keys = Credentials::new("test", "an example of a secret key", None, None, "tests");
