@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::cache::{Disk, OPEN_FILE_IDLE_TIMEOUT, RepositoryId, Scrub};
 use crate::config::{RouteSettings, ServerSettings, Settings};
+use crate::fleet::{EventQueue, Events};
 use crate::flow::{ChangedFilePolicy, Flow, FlowMemory, Route};
 use crate::telemetry::Metrics;
 use crate::upstream::{Client, ClientError};
@@ -18,15 +19,17 @@ use crate::web::{
 use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
 mod collect;
+mod events;
 mod memory;
 mod process;
 mod routes;
+mod upstream_graph;
 
 pub use process::forbid_core_dumps;
 
 use collect::Collected;
 use memory::MemoryPlan;
-use routes::Routes;
+use routes::{BuiltRoutes, Routes};
 
 /// The share of the memory for pages that rendered documents may take, in hundredths; records get the rest.
 const RENDERED_SHARE: u64 = 60;
@@ -101,7 +104,7 @@ impl App {
         let client = Client::new(upstream)?;
         let metrics = Metrics::default();
         metrics.register(|registry| client.metrics().register(registry));
-        let routes = Routes::new(&client, &clock, &tasks).build(&settings.routes).await?;
+        let BuiltRoutes { routes, repositories } = Routes::new(&client, &clock, &tasks).build(&settings.routes).await?;
         let rendered_memory = memory.index / 100 * RENDERED_SHARE;
         let shares = FlowMemory { records: memory.index - rendered_memory, buffers: memory.buffers };
         let uploads = settings.upload.clone();
@@ -111,6 +114,10 @@ impl App {
         close_idle_files(&tasks, Arc::clone(&disk));
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());
         measure_in_background(&tasks, disk);
+        let events = receive_events(&settings, &metrics).await;
+        if let Some(events) = &events {
+            events::follow(events.clone(), flow.clone(), &routes, repositories, &tasks);
+        }
 
         let (proxy, addresses) = bind(&settings.listen).await?;
         warn_about_publicly_writable(&settings.routes, &addresses);
@@ -200,6 +207,14 @@ fn listeners(
         (Connections::new(limits, metrics.clone()), Connections::new(of_operators, metrics.clone()));
     let proxy = proxy.into_iter().map(|socket| Listener::proxy(socket, site, &clients, timeouts));
     proxy.chain(operations.into_iter().map(|socket| Listener::operations(socket, site, &operators, timeouts))).collect()
+}
+
+/// The receiver of CodeArtifact's events, where there is a queue of them.
+async fn receive_events(settings: &Settings, metrics: &Metrics) -> Option<Events> {
+    let queue = settings.fleet.events.as_ref()?;
+    let events = Events::new(EventQueue::connect(queue).await);
+    metrics.register(|registry| events.register(registry));
+    Some(events)
 }
 
 async fn plan_memory(settings: &Settings) -> Result<MemoryPlan, StartError> {

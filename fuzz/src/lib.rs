@@ -3,6 +3,7 @@
 mod archives;
 mod configuration;
 mod control;
+mod events;
 mod form;
 mod names;
 mod pages;
@@ -13,6 +14,7 @@ mod web;
 
 pub use archives::{sdist, wheel};
 pub use configuration::configuration;
+pub use events::events;
 pub use form::{fields, form};
 pub use names::names;
 pub use pages::{page_html, page_json};

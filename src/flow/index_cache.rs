@@ -19,6 +19,7 @@ use std::time::Duration;
 use foldhash::quality::RandomState;
 use tokio::time::Instant;
 
+use super::changed_marks::ChangedMarks;
 use super::{Error, Lookup, REQUEST_TIMEOUT, Route, Served, role_served};
 use crate::cache::{Decision, FetchedAt, Policy, Record, Records, Weighted};
 use wheelport_runtime::{Joined, Priority, Role, SingleFlight, Tasks, Waits, blocking, sabotaged};
@@ -112,6 +113,7 @@ struct IndexInner<S: IndexSource> {
     source: S,
     records: Records<S::Key, S::Content>,
     negative: moka::sync::Cache<S::Key, NegativeEntry, RandomState>,
+    changed: ChangedMarks<S::Key>,
     lifetimes: Lifetimes,
     loads: SingleFlight<S::Key, Joined<Loaded<S>>>,
     fetches: SingleFlight<FetchKey<S>, Joined<Fetched<S>>>,
@@ -137,6 +139,7 @@ impl<S: IndexSource> IndexCache<S> {
             source,
             records: Records::new(memory),
             negative: moka::sync::Cache::builder().max_capacity(MAX_NEGATIVE).build_with_hasher(RandomState::default()),
+            changed: ChangedMarks::new(),
             lifetimes,
             loads: SingleFlight::default(),
             fetches: SingleFlight::default(),
@@ -193,7 +196,7 @@ impl<S: IndexSource> IndexCache<S> {
             }
             record
         };
-        if self.decide(&held) == Decision::Expired {
+        if self.decide(key, &held) == Decision::Expired {
             return self.fetched(route, key, REQUEST_TIMEOUT).await;
         }
         let began = Instant::now();
@@ -217,11 +220,16 @@ impl<S: IndexSource> IndexCache<S> {
         age: Duration,
     ) -> Result<IndexView<S::Content>, Error> {
         match self.inner.records.get(key) {
-            Some(record) if route.may_read_cache() && record.fetched.age() < age => {
+            Some(record) if route.may_read_cache() && self.is_younger(key, &record, age) => {
                 Ok(IndexView::new(record, Served::Hit))
             }
             _ => self.fetched(route, key, REQUEST_TIMEOUT).await,
         }
+    }
+
+    fn is_younger(&self, key: &S::Key, record: &Record<S::Content>, age: Duration) -> bool {
+        let fetched = record.fetched.age();
+        fetched < age && !self.inner.changed.outdates(key, fetched)
     }
 
     /// The held record, of whatever age.
@@ -238,13 +246,13 @@ impl<S: IndexSource> IndexCache<S> {
             .inner
             .records
             .get(key)
-            .is_none_or(|held| matches!(self.decide(&held), Decision::Refetch | Decision::Expired));
+            .is_none_or(|held| matches!(self.decide(key, &held), Decision::Refetch | Decision::Expired));
         must_wait && self.absent(key).is_none() && !self.backs_off(key)
     }
 
     /// How a held record may be served without waiting. One that is due is fetched in the background.
     fn usable(&self, route: &Arc<Route>, key: &S::Key, held: &Record<S::Content>) -> Option<Served> {
-        match self.decide(held) {
+        match self.decide(key, held) {
             Decision::Fresh => Some(Served::Hit),
             Decision::Revalidate | Decision::Refetch if self.backs_off(key) => Some(Served::Stale),
             Decision::Revalidate => {
@@ -265,8 +273,18 @@ impl<S: IndexSource> IndexCache<S> {
         Priority::Background.start(|| self.fetch(route, key));
     }
 
-    pub(super) fn decide(&self, held: &Record<S::Content>) -> Decision {
-        self.inner.lifetimes.policy.decide(held.fetched.age())
+    /// What its age says of a record, unless upstream is known to have another one by now.
+    pub(super) fn decide(&self, key: &S::Key, held: &Record<S::Content>) -> Decision {
+        let age = held.fetched.age();
+        match self.inner.lifetimes.policy.decide(age) {
+            Decision::Fresh | Decision::Revalidate if self.inner.changed.outdates(key, age) => Decision::Refetch,
+            by_age => by_age,
+        }
+    }
+
+    /// Upstream has other content now: what is held, or known to be missing, is asked for again before it is served.
+    pub(super) fn mark_changed(&self, key: &S::Key) {
+        self.inner.changed.set(key);
     }
 
     /// Brings the persisted copy into memory, if there is one.
@@ -301,7 +319,9 @@ impl<S: IndexSource> IndexCache<S> {
         let (cache, route, wanted) = (self.clone(), Arc::clone(route), key.clone());
         let flight = (route.reader.clone(), key.clone());
         self.inner.fetches.run(flight, &self.inner.tasks, "fetch record", || async move {
+            let began = Instant::now();
             let fetched = S::fetch(cache.clone(), Arc::clone(&route), wanted.clone()).await;
+            cache.inner.changed.set_again(&wanted, began);
             if let Err(FetchError::Failed(_, detail)) = &fetched {
                 // The failure of a role that may not read says nothing to those that may.
                 if route.may_read_cache() {
@@ -323,7 +343,9 @@ impl<S: IndexSource> IndexCache<S> {
         let (cache, route, wanted) = (self.clone(), Arc::clone(route), key.clone());
         let flight = (route.reader.clone(), key.clone());
         self.inner.fetches.run(flight, &self.inner.tasks, "prefetch record", || async move {
-            let fetched = S::fetch(cache, Arc::clone(&route), wanted.clone()).await;
+            let began = Instant::now();
+            let fetched = S::fetch(cache.clone(), Arc::clone(&route), wanted.clone()).await;
+            cache.inner.changed.set_again(&wanted, began);
             done(fetched.as_ref().map(drop));
             match fetched {
                 Err(FetchError::Failed(_, detail)) => {
@@ -337,7 +359,8 @@ impl<S: IndexSource> IndexCache<S> {
 
     /// The error for a key of which upstream said recently that there is nothing.
     fn absent(&self, key: &S::Key) -> Option<Error> {
-        let entry = self.inner.negative.get(key)?;
+        let is_current = |entry: &NegativeEntry| !self.inner.changed.outdates(key, entry.at.elapsed());
+        let entry = self.inner.negative.get(key).filter(is_current)?;
         match entry.reason {
             NegativeReason::Absent(error) if entry.at.elapsed() < self.inner.lifetimes.absent_for => Some(error),
             NegativeReason::Absent(_) | NegativeReason::Failed => None,

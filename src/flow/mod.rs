@@ -16,6 +16,7 @@ mod bypass;
 mod canary;
 mod change_guard;
 mod changed_files;
+mod changed_marks;
 mod delisted;
 mod download;
 mod error;

@@ -82,6 +82,12 @@ impl PageService {
         self.cache.clear_negative(&key);
     }
 
+    /// Upstream has another page of this project by now, it is said: the next request asks, and is served what is held
+    /// only where upstream does not respond.
+    pub fn mark_changed(&self, route: &Route, project: &ProjectName) {
+        self.cache.mark_changed(&route.key(project));
+    }
+
     /// The page, asked from upstream now unless the held one is younger than `age`.
     pub(super) async fn younger_than(
         &self,
@@ -260,7 +266,7 @@ impl IndexCache<PageSource> {
     /// There is no such project, which is proven: true at once for an unknown one, and for a known one only when it is
     /// proven again a while later, because upstream may be between two states.
     async fn missing(&self, route: &Route, key: &PageKey) -> Result<Record<PageContent>, FetchError> {
-        let is_usable = |record: &Record<PageContent>| self.decide(record) != Decision::Expired;
+        let is_usable = |record: &Record<PageContent>| self.decide(key, record) != Decision::Expired;
         if !route.may_read_cache() {
             // What other roles have cached is not for this one to see or to remove.
             return Err(FetchError::Absent(no_such_project(route, &key.project)));
