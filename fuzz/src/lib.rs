@@ -4,6 +4,7 @@ mod archives;
 mod configuration;
 mod control;
 mod events;
+mod fleet;
 mod form;
 mod names;
 mod pages;
