@@ -20,6 +20,7 @@ use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
 mod collect;
 mod events;
+mod fleet_status;
 mod memory;
 mod process;
 mod routes;
@@ -133,6 +134,7 @@ impl App {
             trusted_proxies: settings.server.trusted_proxies.clone(),
             public_url: settings.server.public_url.clone(),
             metrics: metrics.clone(),
+            fleet: fleet_status::section(events.as_ref()),
             memory: rendered_memory,
             tasks: tasks.clone(),
         }));
@@ -213,7 +215,10 @@ fn listeners(
 async fn receive_events(settings: &Settings, metrics: &Metrics) -> Option<Events> {
     let queue = settings.fleet.events.as_ref()?;
     let events = Events::new(EventQueue::connect(queue).await);
-    metrics.register(|registry| events.register(registry));
+    metrics.register(|registry| {
+        events.register(registry);
+        registry.register_collector(Box::new(fleet_status::EventsAge(events.clone())));
+    });
     Some(events)
 }
 

@@ -166,3 +166,9 @@ impl Events {
         }
     }
 }
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Events({:?})", self.queue)
+    }
+}

@@ -58,6 +58,9 @@ use wheelport_runtime::Tasks;
 /// What goes out to a connection.
 pub type Response = http::Response<ResponseBody>;
 
+/// A part of `/status` that this room knows nothing of.
+pub type StatusSection = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
 /// What every request may use.
 pub struct Site {
     flow: Flow,
@@ -72,6 +75,7 @@ pub struct Site {
     trusted_proxies: Vec<Cidr>,
     public_url: Option<url::Url>,
     metrics: Metrics,
+    fleet: Option<StatusSection>,
     /// Set when the process begins to stop.
     draining: AtomicBool,
 }
@@ -93,6 +97,8 @@ pub struct SiteParts {
     pub trusted_proxies: Vec<Cidr>,
     pub public_url: Option<url::Url>,
     pub metrics: Metrics,
+    /// How what replicas share works, where they share something.
+    pub fleet: Option<StatusSection>,
     /// The memory for rendered documents, in bytes.
     pub memory: u64,
     pub tasks: Tasks,
@@ -125,6 +131,7 @@ impl Site {
             trusted_proxies: parts.trusted_proxies,
             public_url: parts.public_url,
             metrics: parts.metrics,
+            fleet: parts.fleet,
             draining: AtomicBool::new(false),
         }
     }

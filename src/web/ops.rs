@@ -151,6 +151,9 @@ struct Status {
     readiness: ReadinessReport,
     version: &'static str,
     routes: Vec<RouteStatus>,
+    /// How what replicas share works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fleet: Option<serde_json::Value>,
 }
 
 #[derive(Serialize)]
@@ -174,7 +177,8 @@ struct RouteStatus {
 impl Status {
     fn of(site: &Site) -> Self {
         let routes = site.routes.iter().map(|route| RouteStatus::of(site, &route.route)).collect();
-        Self { readiness: Readiness::of(site).into(), version: env!("CARGO_PKG_VERSION"), routes }
+        let fleet = site.fleet.as_ref().map(|section| section());
+        Self { readiness: Readiness::of(site).into(), version: env!("CARGO_PKG_VERSION"), routes, fleet }
     }
 }
 
