@@ -1,0 +1,8 @@
+//! What replicas share, over real servers: object stores, Redis, queues, and several proxies.
+
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "the integration tests use all of it")]
+mod support;
+
+mod servers;
+mod store;
