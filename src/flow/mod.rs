@@ -36,6 +36,7 @@ mod reader;
 mod route;
 mod standing;
 mod upload;
+mod warm;
 mod wheel_parts;
 
 use std::sync::Arc;
@@ -60,6 +61,7 @@ pub use prefetch::PrefetchOutcome;
 pub use publish::PublishService;
 pub use route::{ProjectSource, Resolution, Route};
 pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
+pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent, PageContent};
 

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use tokio::sync::Semaphore;
+
 mod access_log;
 mod address;
 mod body;
@@ -35,6 +37,7 @@ mod representation;
 mod timeout_stream;
 mod upload;
 mod upload_body;
+mod warm;
 mod written;
 
 pub use address::RouteNames;
@@ -76,6 +79,8 @@ pub struct Site {
     public_url: Option<url::Url>,
     metrics: Metrics,
     fleet: Option<StatusSection>,
+    /// The turn to fetch a list of files.
+    warming: Arc<Semaphore>,
     /// Set when the process begins to stop.
     draining: AtomicBool,
 }
@@ -132,6 +137,7 @@ impl Site {
             public_url: parts.public_url,
             metrics: parts.metrics,
             fleet: parts.fleet,
+            warming: Arc::new(Semaphore::new(1)),
             draining: AtomicBool::new(false),
         }
     }

@@ -4,5 +4,6 @@
 #[expect(dead_code, reason = "the integration tests use all of it")]
 mod support;
 
+mod events;
 mod servers;
 mod store;
