@@ -86,7 +86,7 @@ async fn the_command_reads_a_lock_and_says_what_it_could_not_fetch() {
         )
     };
     let path = lock.display().to_string();
-    let arguments = ["cache", "warm", path.as_str(), "--ops-listen", ops.as_str(), "--route", "pypi"];
+    let arguments = ["cache", "warm", path.as_str(), "--ops-listen", ops.as_str(), "--route", "r1"];
     std::fs::write(&lock, lock_of(&[(&wheel.name, &wheel.sha256())])).expect("a file");
     let done = Program::run(&arguments, &[]);
     assert_eq!(done.code, Some(0), "{done:?}");
