@@ -160,6 +160,11 @@ SEEDS = {
         (b"*/*;q=0.001", b"*", b"bytes=-5", b"*", b"Tue, 15 Nov 1994 12:45:26 GMT", b"[::1]", b"null", b""),
         (b"text/*", b"identity;q=0", b"bytes=5-,7-8", b"", b"", b"index.acme.internal.", b"", b"unknown"),
     )],
+    "hints": lambda: [
+        b"1 0123456789abcdef page-changed aws/eu-central-1/111122223333/acme/python hello 17",
+        b"1 0123456789abcdef purge acme/python a-b", b"1 0123456789abcdef accept acme/python a-b",
+        b"1 0123456789abcdef slow-down eu-central-1",
+    ],
     "names": lambda: [b"A_b.C\n1.0+x!\na_b-1.0-py3-none-any.whl", b"cffi\n1.0.2.post2\ncffi-1.0.2-2.tar.gz", "ä\n \n x%".encode()],
     "page_html": lambda: [html(LINK), html(LINK + "<a href='//h/x'>x</a>"), html("<base href='/y/'>" + LINK), html("<!-- " + LINK)],
     "page_json": lambda: [page(), page(extra={"a": [1, 2.5, None]}), page(**{"project-status": {"status": "quarantined"}}), page(files=[])],

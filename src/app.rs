@@ -9,7 +9,6 @@ use tokio::net::TcpListener;
 
 use crate::cache::{Disk, OPEN_FILE_IDLE_TIMEOUT, RepositoryId, Scrub};
 use crate::config::{RouteSettings, ServerSettings, Settings};
-use crate::fleet::{EventQueue, Events};
 use crate::flow::{ChangedFilePolicy, Flow, FlowMemory, Route};
 use crate::telemetry::Metrics;
 use crate::upstream::{Client, ClientError};
@@ -20,6 +19,7 @@ use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
 mod collect;
 mod events;
+mod fleet;
 mod fleet_status;
 mod memory;
 mod process;
@@ -77,6 +77,9 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// What replicas share cannot be used as it is configured.
+    #[error("[fleet]: {0}")]
+    Fleet(String),
     /// The outbound edge cannot be built.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -109,15 +112,19 @@ impl App {
         let rendered_memory = memory.index / 100 * RENDERED_SHARE;
         let shares = FlowMemory { records: memory.index - rendered_memory, buffers: memory.buffers };
         let uploads = settings.upload.clone();
-        let flow = Flow::new(Arc::clone(&disk), &settings.cache, shares, uploads, clock, tasks.clone())
+        let fleet = fleet::start(&settings, &clock, &tasks).await?;
+        metrics.register(|registry| fleet.register(registry));
+        let (hints, hints_to_all) = (fleet.hints().listen(), fleet.hints().clone());
+        let flow = Flow::new(Arc::clone(&disk), &settings.cache, shares, uploads, clock, tasks.clone(), fleet)
             .refusing_changed_files_of(refusing(&routes, &settings.routes));
+        tasks.spawn_loop("follow hints", flow.clone().follow_hints(routes.clone(), hints));
         recall_changes_in_background(&tasks, flow.clone());
         close_idle_files(&tasks, Arc::clone(&disk));
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());
         measure_in_background(&tasks, disk);
-        let events = receive_events(&settings, &metrics).await;
+        let events = fleet::events(&settings, &metrics).await?;
         if let Some(events) = &events {
-            events::follow(events.clone(), flow.clone(), &routes, repositories, &tasks);
+            events::follow(events.clone(), hints_to_all, &routes, repositories, &tasks);
         }
 
         let (proxy, addresses) = bind(&settings.listen).await?;
@@ -209,17 +216,6 @@ fn listeners(
         (Connections::new(limits, metrics.clone()), Connections::new(of_operators, metrics.clone()));
     let proxy = proxy.into_iter().map(|socket| Listener::proxy(socket, site, &clients, timeouts));
     proxy.chain(operations.into_iter().map(|socket| Listener::operations(socket, site, &operators, timeouts))).collect()
-}
-
-/// The receiver of CodeArtifact's events, where there is a queue of them.
-async fn receive_events(settings: &Settings, metrics: &Metrics) -> Option<Events> {
-    let queue = settings.fleet.events.as_ref()?;
-    let events = Events::new(EventQueue::connect(queue).await);
-    metrics.register(|registry| {
-        events.register(registry);
-        registry.register_collector(Box::new(fleet_status::EventsAge(events.clone())));
-    });
-    Some(events)
 }
 
 async fn plan_memory(settings: &Settings) -> Result<MemoryPlan, StartError> {

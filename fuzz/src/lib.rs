@@ -3,7 +3,6 @@
 mod archives;
 mod configuration;
 mod control;
-mod events;
 mod fleet;
 mod form;
 mod names;
@@ -15,7 +14,7 @@ mod web;
 
 pub use archives::{sdist, wheel};
 pub use configuration::configuration;
-pub use events::events;
+pub use fleet::{events, hints};
 pub use form::{fields, form};
 pub use names::names;
 pub use pages::{page_html, page_json};

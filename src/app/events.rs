@@ -1,5 +1,5 @@
-//! From CodeArtifact's events to marks on pages: each event marks the page of its project on every route that shows its
-//! repository, itself or through an upstream.
+//! From CodeArtifact's events to hints: each event is a hint to all replicas that the page of its project has changed, on
+//! every route that shows its repository, itself or through an upstream.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use parking_lot::RwLock;
 
 use super::routes::ServedRepository;
 use super::upstream_graph::{Reach, reach};
-use crate::fleet::{Events, PackageEvent};
-use crate::flow::{Flow, Route};
+use crate::fleet::{Events, Hint, Hints, PackageEvent, SharedRepository};
+use crate::flow::Route;
 use wheelport_runtime::Tasks;
 
 /// How often the upstreams of repositories are asked for.
@@ -27,7 +27,7 @@ struct Watched {
 /// Starts to receive, and to follow the upstreams of the routes' repositories.
 pub(super) fn follow(
     events: Events,
-    flow: Flow,
+    hints: Hints,
     routes: &[Arc<Route>],
     repositories: Vec<Arc<ServedRepository>>,
     tasks: &Tasks,
@@ -46,24 +46,32 @@ pub(super) fn follow(
         }
     });
     tasks.spawn_loop("receive events", async move {
-        events.run(move |event| std::future::ready(apply(&watched, &flow, &event))).await;
+        let handle = |event| {
+            let (watched, hints) = (Arc::clone(&watched), hints.clone());
+            async move { tell(&watched, &hints, &event).await }
+        };
+        events.run(handle).await;
     });
 }
 
-/// Marks what an event is about. Says whether any route shows it.
-fn apply(watched: &[Watched], flow: &Flow, event: &PackageEvent) -> bool {
-    let mut is_relevant = false;
-    for watched in watched {
-        if watched.reach.read().covers(&watched.repository.domain, event) {
-            flow.pages.mark_changed(&watched.route, &event.project);
-            is_relevant = true;
+/// Tells all replicas what an event is about. Says whether any route shows it.
+async fn tell(watched: &[Watched], hints: &Hints, event: &PackageEvent) -> bool {
+    let concerned = watched.iter().filter(|watched| watched.reach.read().covers(&watched.repository.domain, event));
+    let mut told: Vec<&SharedRepository> = Vec::new();
+    for repository in concerned.filter_map(|watched| watched.route.shared_repository()) {
+        if !told.contains(&repository) {
+            told.push(repository);
         }
+    }
+    for &repository in &told {
+        let (repository, project) = (repository.clone(), event.project.clone());
+        hints.spread(Hint::PageChanged { repository, project, generation: 0 }).await;
     }
     tracing::debug!(
         repository = event.repository, project = %event.project, version = event.version,
-        operation = event.operation.as_str(), is_relevant, "event received"
+        operation = event.operation.as_str(), concerned = told.len(), "event received"
     );
-    is_relevant
+    !told.is_empty()
 }
 
 /// Asks for the upstreams of all routes. What was known stays where that fails. Says whether all of them are known.

@@ -8,13 +8,13 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::StartError;
+use super::fleet::{role, shared_route};
 use crate::cache::RepositoryId;
 use crate::config::RouteSettings;
 use crate::control::{AccountId, AwsSettings, ControlError, ControlPlane, DomainId, DomainName, RepositoryName};
 use crate::flow::{Cause, Error, ProjectSource, Resolution, Route};
 use crate::token::{KeeperSettings, MintErrorKind, TokenHandle, keep};
 use crate::upstream::{Client, Endpoint, Upstream};
-use wheelport_index::Sha256;
 use wheelport_runtime::{Clock, Tasks};
 
 /// Builds routes; those that agree share a control plane and a token.
@@ -75,6 +75,10 @@ impl<'a> Routes<'a> {
             repository,
             upstream,
         );
+        let route = match shared_route(&domain, settings) {
+            Some(shared) => route.with_shared(shared),
+            None => route,
+        };
         Ok(match publisher {
             Some(token) => route.with_publisher(token),
             None => route,
@@ -176,20 +180,13 @@ fn repository_id(
 
 /// The role of each route, where several roles read one repository: a name for it that is the same after a restart.
 fn readers(routes: &[RouteSettings]) -> Vec<Option<Arc<str>>> {
-    const LENGTH: usize = 16;
     let repository = |route: &RouteSettings| {
         (route.domain.clone(), route.domain_owner.clone(), route.repository.clone(), route.endpoint.clone())
     };
-    let role = |route: &RouteSettings| {
-        let AwsSettings { profile, role_arn, external_id, .. } = &route.aws;
-        let role_arn = role_arn.as_ref().map(ToString::to_string);
-        let parts = [profile, &role_arn, external_id].map(|part| part.as_deref().unwrap_or_default());
-        Sha256::of(parts.join("\0").as_bytes()).to_string()
-    };
     let reader = |route: &RouteSettings| {
-        let own = role(route);
-        let is_shared = routes.iter().any(|other| repository(other) == repository(route) && role(other) != own);
-        is_shared.then(|| own[..LENGTH].into())
+        let own = role(&route.aws);
+        let is_other = |other: &&RouteSettings| repository(other) == repository(route) && role(&other.aws) != own;
+        routes.iter().any(|other| is_other(&other)).then(|| own.into())
     };
     routes.iter().map(reader).collect()
 }

@@ -5,34 +5,77 @@
 
 mod breaker;
 mod events;
+mod hint_channel;
+mod hints;
+mod lease_record;
+mod leases;
+mod metrics;
 mod package_event;
 mod queue;
+mod redis;
+mod repository;
 mod settings;
 mod store;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use prometheus_client::registry::Registry;
 
+use wheelport_runtime::Tasks;
+
+pub use self::redis::{RedisFailure, RedisUnusable};
 pub use breaker::{Breaker, BreakerState};
 pub use events::{EventOutcome, Events, EventsState};
+pub use hint_channel::{Heard, HintListener, HintSent, Hints};
+pub use hints::{Hint, Message, QuotaName, ReplicaId, UnreadableHint};
+pub use leases::{Acquired, LeaseGuard, LeaseKey, LeaseWatch, Leases, Waited};
+pub use metrics::{TierMetrics, TierResult};
 pub use package_event::{InvalidEvent, PackageEvent, PackageOperation, QueueMessage, read_event};
 pub use queue::{EventQueue, QueueError, QueueFault};
+pub use repository::{InvalidRepository, SharedRepository};
 pub use settings::{FleetSettings, RedisAddress, StoreLocation};
 pub use store::{
     MultipartUpload, ObjectBody, ObjectHead, ObjectKey, ObjectStore, ObjectTag, ObjectWrite, SourceBytes, StoreAccess,
-    StoreError, StoreSetupError, StoredObject,
+    StoreError, StoreSetupError, StoreTraits, StoredObject,
 };
 
+use self::redis::{RedisLeases, RedisLink, subscribe};
+use leases::LeaseForm;
+use store::StoreLeases;
+
+/// How long after a failure the store is tried out again.
+const PROBE_AGAIN: Duration = Duration::from_secs(20);
+
 /// What this replica shares with others. Cheap to clone; the default shares nothing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Fleet {
     store: Option<ObjectStore>,
+    store_leases: Option<Arc<StoreLeases>>,
+    redis: Option<RedisLink>,
+    hints: Hints,
+    leases: Leases,
+    tier: TierMetrics,
 }
 
 impl Fleet {
-    /// With an object store.
+    /// With an object store. Begins to find out whether it can hold leases; it need not be reachable for that.
     #[must_use]
-    pub fn with_store(self, store: Option<ObjectStore>) -> Self {
-        Self { store }
+    pub fn with_store(self, store: ObjectStore, tasks: &Tasks) -> Self {
+        let held = Arc::new(StoreLeases::new(store.clone()));
+        tasks.spawn_loop("probe the object store", prove(store.clone(), Arc::clone(&held)));
+        let leases = self.leases.or(Arc::clone(&held) as Arc<dyn LeaseForm>, tasks);
+        Self { store: Some(store), store_leases: Some(held), leases, ..self }
+    }
+
+    /// With Redis, if the settings name one. Begins to hear hints; Redis need not be reachable for that.
+    pub fn with_redis(self, settings: &FleetSettings, tasks: &Tasks) -> Result<Self, RedisUnusable> {
+        let Some(address) = &settings.redis else { return Ok(self) };
+        let link = RedisLink::new(address, settings)?;
+        let hints = Hints::over(Some(link.clone()));
+        tasks.spawn_loop("hear hints", subscribe(link.clone(), hints.clone()));
+        let leases = self.leases.rather(Arc::new(RedisLeases::new(link.clone())), tasks);
+        Ok(Self { redis: Some(link), hints, leases, ..self })
     }
 
     /// The object store.
@@ -40,11 +83,66 @@ impl Fleet {
         self.store.as_ref()
     }
 
+    /// What the object store was seen to do, once it was tried.
+    pub fn store_traits(&self) -> Option<StoreTraits> {
+        self.store_leases.as_ref()?.traits()
+    }
+
+    /// Which replica fetches what.
+    pub fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// Counts what came of looking into the shared tier.
+    pub fn tier(&self) -> &TierMetrics {
+        &self.tier
+    }
+
+    /// What replicas tell each other.
+    pub fn hints(&self) -> &Hints {
+        &self.hints
+    }
+
+    /// Whether Redis is asked, if it is configured.
+    pub fn redis_breaker(&self) -> Option<&Breaker> {
+        self.redis.as_ref().map(RedisLink::breaker)
+    }
+
     /// Makes the counters of all parts part of a registry.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("fleet");
         if let Some(store) = &self.store {
             store.register(registry);
+            self.tier.register(registry);
+            self.leases.register(registry);
         }
+        if self.redis.is_some() {
+            self.hints.register(registry);
+        }
+    }
+}
+
+/// Tries the store out until it has shown what it can do.
+async fn prove(store: ObjectStore, leases: Arc<StoreLeases>) {
+    let mut has_failed = false;
+    loop {
+        match store.probe().await {
+            Ok(traits) => {
+                if traits.can_lease() {
+                    tracing::info!(store = %store.location(), ?traits, "the object store can hold leases");
+                } else {
+                    tracing::warn!(
+                        store = %store.location(), ?traits,
+                        "the object store does not keep conditions under a race; replicas hold no leases in it and \
+                         may fetch the same file more than once"
+                    );
+                }
+                return leases.proven(traits);
+            }
+            Err(error) if has_failed => tracing::debug!(%error, "the object store cannot be tried out"),
+            Err(error) => tracing::warn!(store = %store.location(), %error, "the object store cannot be tried out yet"),
+        }
+        has_failed = true;
+        tokio::time::sleep(PROBE_AGAIN.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
     }
 }

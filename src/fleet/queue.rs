@@ -1,6 +1,6 @@
 //! The SQS queue of CodeArtifact's events: receiving, deleting, and what is wrong when neither works.
 //!
-//! Credentials come from the AWS chain of the process. The endpoint is that of the queue's own address, so the address
+//! The credentials are those for the object store without its role. The endpoint is that of the queue's own address, so the address
 //! of a VPC endpoint or of another service that speaks SQS works as it is.
 
 use std::time::Duration;
@@ -14,6 +14,7 @@ use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
 use url::Url;
 
+use super::store::StoreAccess;
 use crate::redact::hide_secrets;
 
 /// How long the queue is asked to wait for a message.
@@ -60,18 +61,19 @@ pub struct QueueError {
 }
 
 impl EventQueue {
-    /// Finds credentials and region. Never fails; what is missing shows in the first call.
-    pub async fn connect(queue: &Url) -> Self {
+    /// A queue at its address, reached with these credentials. What is wrong with either shows in the first call.
+    pub fn new(queue: &Url, access: StoreAccess) -> Self {
         let timeouts = TimeoutConfig::builder().operation_timeout(CALL_LIMIT).connect_timeout(CONNECT_LIMIT).build();
+        let region = queue.host_str().and_then(region_of).map(str::to_owned).or(access.region);
         // One attempt: the loop around it has its own pauses.
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        let config = aws_sdk_sqs::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(region.map(Region::new))
+            .credentials_provider(access.credentials)
+            .endpoint_url(queue.origin().ascii_serialization())
             .timeout_config(timeouts)
-            .retry_config(RetryConfig::disabled())
-            .endpoint_url(queue.origin().ascii_serialization());
-        if let Some(region) = queue.host_str().and_then(region_of) {
-            loader = loader.region(Region::new(region.to_owned()));
-        }
-        Self { client: Client::new(&loader.load().await), url: queue.to_string() }
+            .retry_config(RetryConfig::disabled());
+        Self { client: Client::from_conf(config.build()), url: queue.to_string() }
     }
 
     /// Waits for messages, for as long as one request may.

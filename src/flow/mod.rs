@@ -16,13 +16,14 @@ mod bypass;
 mod canary;
 mod change_guard;
 mod changed_files;
-mod changed_marks;
 mod delisted;
+mod doubts;
 mod download;
 mod error;
 mod extract;
 mod file_stream;
 mod files;
+mod hints;
 mod index_cache;
 mod index_entry;
 mod lists;
@@ -34,6 +35,8 @@ mod publish;
 mod publish_refusal;
 mod reader;
 mod route;
+mod shared_pages;
+mod shared_published;
 mod standing;
 mod upload;
 mod warm;
@@ -43,6 +46,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::{Blobs, CacheSettings, DamageCounts, Disk, FirstSeen, MetadataStore, PersistedIndex, Published};
+use crate::fleet::Fleet;
 use wheelport_runtime::{Clock, Role, Tasks};
 
 pub use audit::Attempt;
@@ -59,7 +63,7 @@ pub use metadata::{MetadataService, ServedMetadata};
 pub use pages::{PageService, PageView};
 pub use prefetch::PrefetchOutcome;
 pub use publish::PublishService;
-pub use route::{ProjectSource, Resolution, Route};
+pub use route::{ProjectSource, Resolution, Route, SharedRoute};
 pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
 pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
@@ -76,6 +80,7 @@ use index_entry::IndexEntries;
 use lists::ListSource;
 use pages::PageSource;
 use prefetch::Prefetcher;
+use shared_published::MAX_LOOKS;
 
 /// How long a request waits before it is told to come back, for everything together; clients give up after 15 s. A
 /// single step has the same limit, so that it ends when nothing limits the request.
@@ -152,6 +157,7 @@ impl Flow {
         uploads: UploadSettings,
         clock: Clock,
         tasks: Tasks,
+        fleet: Fleet,
     ) -> Self {
         let lifetimes =
             |policy| Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO };
@@ -166,6 +172,9 @@ impl Flow {
             changes: ChangeGuard::new(FirstSeen::new(Arc::clone(&disk), clock.clone())),
             metadata: store.clone(),
             largest_wheel: disk.max_size(),
+            fleet,
+            looks: Arc::new(moka::sync::Cache::new(MAX_LOOKS)),
+            clock: clock.clone(),
         };
         let pages = PageService::new(source, memory.records - list_memory, lifetimes(settings.policy()), tasks.clone());
         let source = ListSource { persisted };

@@ -6,21 +6,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::advertise::advertise_core_metadata;
 use super::canary::{AskError, Verdict};
 use super::change_guard::{ChangeGuard, advertise_known_metadata};
 use super::delisted::Delisted;
-use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, NegativeReason};
+use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, Need, NegativeReason};
 use super::reader;
+use super::shared_pages::{Consulted, Errand};
+use super::shared_published::PublishedLooks;
 use super::standing::Gate;
 use super::{Error, IndexView, Lookup, Route, unavailable};
 use crate::cache::{
-    Decision, FetchedAt, MetadataStore, PageContent, PageKey, PersistedIndex, Published, Record, page_path,
+    FetchedAt, MetadataStore, PageContent, PageKey, PersistedIndex, Published, PublishedFile, Record, page_path,
 };
+use crate::fleet::{Fleet, Hint};
 use crate::flow::Cause;
 use crate::upstream::{PageReply, Witness};
 use wheelport_index::{File, FileAddress, Page, ProjectName, Sha256, parse};
-use wheelport_runtime::{Tasks, blocking, sabotaged};
+use wheelport_runtime::{Clock, Panicked, Tasks, blocking, sabotaged};
 
 /// A known project is believed to be gone when upstream said so twice, this far apart.
 const GONE_AFTER: Duration = Duration::from_secs(30);
@@ -38,6 +43,14 @@ pub struct PageService {
     cache: IndexCache<PageSource>,
 }
 
+/// What a page that was taken in has changed.
+pub(super) struct Arrival {
+    /// It is another than the one that was held.
+    pub is_changed: bool,
+    /// Files that were published here, and that upstream has the last word about now.
+    pub settled: Vec<PublishedFile>,
+}
+
 /// Where pages come from, and what completes them.
 pub(super) struct PageSource {
     pub persisted: Arc<PersistedIndex>,
@@ -47,6 +60,11 @@ pub(super) struct PageSource {
     pub delisted: Delisted,
     /// The largest wheel whose metadata can be served, in bytes.
     pub largest_wheel: u64,
+    /// What replicas share.
+    pub fleet: Fleet,
+    /// When it was looked what other replicas have published.
+    pub looks: PublishedLooks,
+    pub clock: Clock,
 }
 
 impl PageService {
@@ -58,13 +76,18 @@ impl PageService {
     pub fn get(&self, route: &Arc<Route>, project: &ProjectName) -> Lookup<PageView> {
         let key = route.key(project);
         match route.standing.gate() {
-            Gate::Open if route.may_read_cache() => return self.cache.get(route, key),
+            Gate::Open if route.may_read_cache() && !self.cache.must_look(route, &key) => {
+                return self.cache.get(route, key);
+            }
             Gate::Closed => return Lookup::error(Error::denied()),
             Gate::Open | Gate::Probe => {}
         }
         let (cache, route) = (self.cache.clone(), Arc::clone(route));
         Lookup::miss(async move {
             reader::restore(&cache.source().persisted, &route).await;
+            if cache.must_look(&route, &key) {
+                cache.look_for_published(&route, &key).await;
+            }
             let found = cache.get(&route, key).wait().await;
             found.map_err(|error| if route.is_denied() { Error::denied() } else { error })
         })
@@ -75,17 +98,21 @@ impl PageService {
         self.cache.settle(route, None, missing).await
     }
 
-    /// Forgets a page, so that the next request asks upstream.
+    /// Forgets a page, here and on every other replica, so that the next request asks upstream.
     pub async fn purge(&self, route: &Route, project: &ProjectName) {
+        self.cache.unshare(route, &route.key(project)).await;
+        self.forget_page(route, project).await;
+        if let Some(shared) = &route.shared {
+            let (repository, project) = (shared.repository.clone(), project.clone());
+            self.cache.source().fleet.hints().send(Hint::Purge { repository, project }).await;
+        }
+    }
+
+    /// Forgets a page here.
+    pub(super) async fn forget_page(&self, route: &Route, project: &ProjectName) {
         let key = route.key(project);
         self.cache.forget(&key, no_such_project(route, project)).await;
         self.cache.clear_negative(&key);
-    }
-
-    /// Upstream has another page of this project by now, it is said: the next request asks, and is served what is held
-    /// only where upstream does not respond.
-    pub fn mark_changed(&self, route: &Route, project: &ProjectName) {
-        self.cache.mark_changed(&route.key(project));
     }
 
     /// The page, asked from upstream now unless the held one is younger than `age`.
@@ -152,6 +179,11 @@ impl PageService {
         self.cache.source().published.has(key)
     }
 
+    /// Tells other replicas of a file that was published a moment ago.
+    pub(super) async fn share_published(&self, route: &Route, project: &ProjectName, file: File) {
+        self.cache.share_published(route, &route.key(project), file).await;
+    }
+
     /// Lists a file that was published a moment ago on its page. Blocking.
     pub(super) fn list_published(&self, key: &PageKey, file: File) {
         if let Err(error) = self.cache.source().published.add(key, file) {
@@ -188,19 +220,43 @@ impl IndexSource for PageSource {
         cache: IndexCache<Self>,
         route: Arc<Route>,
         key: PageKey,
+        need: Need,
+    ) -> Result<Record<PageContent>, FetchError> {
+        let mut errand = match cache.consult(&route, &key, need).await {
+            Consulted::Found(record) => return Ok(record),
+            Consulted::Ask(errand) => Some(errand),
+        };
+        let stale = errand.as_mut().and_then(|errand| errand.stale.take());
+        match cache.ask_upstream(&route, &key, &mut errand).await {
+            Err(FetchError::Failed(error, detail)) => match stale {
+                Some((page, age)) if !cache.is_expired(age) => cache.fall_back(&route, &key, page, age, detail).await,
+                _ => Err(FetchError::Failed(error, detail)),
+            },
+            outcome => outcome,
+        }
+    }
+}
+
+impl IndexCache<PageSource> {
+    /// Asks upstream until it is clear whether the project exists. What it says is shared as the errand says.
+    async fn ask_upstream(
+        &self,
+        route: &Arc<Route>,
+        key: &PageKey,
+        errand: &mut Option<Errand>,
     ) -> Result<Record<PageContent>, FetchError> {
         let mut is_repeated = false;
         loop {
-            let missing = match cache.ask(&route, &key).await {
+            let missing = match self.ask(route, key, errand).await {
                 Ok(record) => return Ok(record),
                 Err(AskError::Failed(..)) if sabotaged("error-is-no-absence") => {
-                    return cache.missing(&route, &key).await;
+                    return self.missing(route, key).await;
                 }
                 Err(AskError::Failed(error, detail)) => return Err(FetchError::Failed(error, detail)),
                 Err(AskError::Missing(missing)) => missing,
             };
-            let cause = match cache.settle(&route, Some(&key.project), &missing).await {
-                Verdict::Absent => return cache.missing(&route, &key).await,
+            let cause = match self.settle(route, Some(&key.project), &missing).await {
+                Verdict::Absent => return self.missing(route, key).await,
                 Verdict::Outdated if !is_repeated => {
                     is_repeated = true;
                     continue;
@@ -216,39 +272,75 @@ impl IndexSource for PageSource {
 
 impl IndexCache<PageSource> {
     /// Parses, completes, persists and holds a page, all on a blocking thread. Until then the reply holds its turn.
-    pub(super) async fn take_in(&self, key: &PageKey, mut reply: PageReply) -> Result<Record<PageContent>, FetchError> {
-        let (cache, key) = (self.clone(), key.clone());
+    /// With an errand, replicas hear of it.
+    pub(super) async fn take_in(
+        &self,
+        route: &Route,
+        key: &PageKey,
+        mut reply: PageReply,
+        asked: Instant,
+        errand: Option<Errand>,
+    ) -> Result<Record<PageContent>, FetchError> {
+        let (cache, wanted, is_shared) = (self.clone(), key.clone(), errand.is_some() && route.shared.is_some());
         let parsed = blocking(move || {
-            let mut page = read_page(&mut reply, &key.project)?;
-            let listed = page.files.len();
-            cache.source().advertise(&mut page.files);
-            let held = cache.records().get(&key);
-            cache.clear_negative(&key);
-            let record = cache.show(&key, page, FetchedAt::now());
-            let is_unchanged = held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.content, &record.content));
-            if let Some(held) = held.filter(|_| !is_unchanged) {
-                let lists =
-                    |file: &File| record.content.file(&file.name).is_some_and(|listed| listed.version == file.version);
-                cache.source().delisted.compare(&key, &held.content.page, lists);
-            }
-            cache.persist(&key, &record.content, listed, is_unchanged);
-            Ok::<_, parse::ParseError>(record)
+            let page = read_page(&mut reply, &wanted.project)?;
+            let of_upstream = is_shared.then(|| page.clone());
+            let (record, arrival) = cache.hold_listed(&wanted, page, FetchedAt::asked(asked));
+            Ok::<_, parse::ParseError>((record, arrival, of_upstream))
         });
         let unreadable = |error: parse::ParseError| {
             FetchError::Failed(unavailable(Cause::Broken), format!("it cannot be read: {error}"))
         };
-        parsed.await.map_err(|panicked| FetchError::Failed(panicked.into(), panicked.to_string()))?.map_err(unreadable)
+        let panicked = |panicked: Panicked| FetchError::Failed(panicked.into(), panicked.to_string());
+        let (record, Arrival { is_changed, settled }, of_upstream) =
+            parsed.await.map_err(panicked)?.map_err(unreadable)?;
+        self.settle_published(route, key, settled);
+        if let Some((errand, page)) = errand.zip(of_upstream) {
+            self.share(route, key, errand, page, is_changed);
+        }
+        Ok(record)
+    }
+
+    /// Completes, persists and holds a page as upstream gave it. Blocking.
+    pub(super) fn hold_listed(
+        &self,
+        key: &PageKey,
+        mut page: Page,
+        fetched: FetchedAt,
+    ) -> (Record<PageContent>, Arrival) {
+        let listed = page.files.len();
+        self.source().advertise(&mut page.files);
+        let held = self.records().get(key);
+        self.clear_negative(key);
+        let record = self.show(key, page, fetched);
+        let is_unchanged = held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.content, &record.content));
+        let was_held = held.is_some();
+        if let Some(held) = held.filter(|_| !is_unchanged) {
+            let lists =
+                |file: &File| record.content.file(&file.name).is_some_and(|listed| listed.version == file.version);
+            self.source().delisted.compare(key, &held.content.page, lists);
+        }
+        let settled = self.persist(key, &record, listed, is_unchanged);
+        (record, Arrival { is_changed: was_held && !is_unchanged, settled })
     }
 
     /// Persists upstream's page, unless the copy on disk is the same and young. Blocking. Its first files are those
     /// that upstream lists; the others were published here, and are forgotten only when upstream's list with them is
-    /// on disk: the copy there may be from before.
-    fn persist(&self, key: &PageKey, content: &PageContent, listed: usize, is_unchanged: bool) {
+    /// on disk: the copy there may be from before. Returns those that are forgotten.
+    fn persist(
+        &self,
+        key: &PageKey,
+        record: &Record<PageContent>,
+        listed: usize,
+        is_unchanged: bool,
+    ) -> Vec<PublishedFile> {
         let (PageSource { persisted, published, .. }, path) = (self.source(), page_path(key));
+        let content = &record.content;
         let by_upstream = &content.page.files[..listed.min(content.page.files.len())];
-        let has_settled = published.has_settled(key, by_upstream);
-        if is_unchanged && !has_settled && persisted.age(&path).is_some_and(|age| age < PERSIST_AGAIN) {
-            return;
+        let mut settled = published.of(key);
+        settled.retain(|file| published.is_settled(file, by_upstream));
+        if is_unchanged && settled.is_empty() && persisted.age(&path).is_some_and(|age| age < PERSIST_AGAIN) {
+            return settled;
         }
         // Copied only then: a page may be large.
         let is_other = content.page.files.len() > listed || !content.refused.is_empty();
@@ -257,16 +349,40 @@ impl IndexCache<PageSource> {
             page.files.truncate(listed);
             page
         });
-        match persisted.persist(&path, of_upstream.as_ref().unwrap_or(&content.page)) {
-            Ok(()) => published.forget_settled(key, by_upstream),
-            Err(error) => tracing::warn!(project = %key.project, %error, "a page could not be persisted"),
+        match persisted.persist_aged(&path, of_upstream.as_ref().unwrap_or(&content.page), record.fetched.age()) {
+            Ok(()) => {
+                published.forget_settled(key, by_upstream);
+                settled
+            }
+            Err(error) => {
+                tracing::warn!(project = %key.project, %error, "a page could not be persisted");
+                Vec::new()
+            }
         }
+    }
+
+    /// Serves what another replica fetched earlier, because upstream failed.
+    async fn fall_back(
+        &self,
+        route: &Route,
+        key: &PageKey,
+        page: Page,
+        age: Duration,
+        detail: String,
+    ) -> Result<Record<PageContent>, FetchError> {
+        self.set_negative(key, NegativeReason::Failed);
+        tracing::warn!(route = %route.name, project = %key.project, detail, "a page of another replica is served stale");
+        let failed = || FetchError::Failed(unavailable(Cause::Upstream), detail.clone());
+        let record = self.hold_shared(key, page, FetchedAt::aged(age)).await.ok_or_else(failed)?;
+        // Holding it has taken away the entry.
+        self.set_negative(key, NegativeReason::Failed);
+        Ok(record)
     }
 
     /// There is no such project, which is proven: true at once for an unknown one, and for a known one only when it is
     /// proven again a while later, because upstream may be between two states.
     async fn missing(&self, route: &Route, key: &PageKey) -> Result<Record<PageContent>, FetchError> {
-        let is_usable = |record: &Record<PageContent>| self.decide(key, record) != Decision::Expired;
+        let is_usable = |record: &Record<PageContent>| !self.is_expired(record.fetched.age());
         if !route.may_read_cache() {
             // What other roles have cached is not for this one to see or to remove.
             return Err(FetchError::Absent(no_such_project(route, &key.project)));

@@ -284,7 +284,7 @@ impl PublishService {
         let key = route.key(&upload.form.project);
         // Brings a persisted page into memory, so that this page gets the entry.
         let _ = self.inner.pages.held(route, &upload.form.project).await;
-        let service = self.clone();
+        let (service, project) = (self.clone(), upload.form.project.clone());
         let made = blocking(move || {
             let inner = &service.inner;
             let entry = upload.entry(inner.clock.now());
@@ -297,9 +297,12 @@ impl PublishService {
             if let Err(error) = upload.spooled.commit() {
                 tracing::warn!(%error, file = %entry.name, "a published file could not be stored");
             }
-            inner.pages.list_published(&key, entry);
+            inner.pages.list_published(&key, entry.clone());
+            entry
         });
-        Ok(made.await?)
+        let entry = made.await?;
+        self.inner.pages.share_published(route, &project, entry).await;
+        Ok(())
     }
 }
 

@@ -57,7 +57,8 @@ impl<'a> Doctor<'a> {
         }
         findings.push(cache_dir::step(&self.cache));
         if let Some(queue) = &self.fleet.events {
-            findings.push(events::step(queue).await);
+            let aws = self.targets.first().map(|target| target.aws.clone()).unwrap_or_default();
+            findings.push(events::step(queue, &aws).await);
         }
         Report::new(findings)
     }

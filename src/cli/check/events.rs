@@ -3,13 +3,20 @@
 use url::Url;
 
 use super::report::Finding;
-use crate::fleet::{EventQueue, QueueError, QueueFault};
+use crate::control::{AwsSettings, ControlPlane};
+use crate::fleet::{EventQueue, QueueError, QueueFault, StoreAccess};
 
 const STEP: &str = "events";
 
 /// Whether the queue can be used. It reads one message at most, which stays visible to the server.
-pub(super) async fn step(url: &Url) -> Finding {
-    let queue = EventQueue::connect(url).await;
+pub(super) async fn step(url: &Url, aws: &AwsSettings) -> Finding {
+    // As the server does: the credentials of the process, without the role of a route.
+    let plane = ControlPlane::connect(&AwsSettings { role_arn: None, ..aws.clone() }).await;
+    let region = plane.region().map(|region| region.as_str().to_owned());
+    let Some(credentials) = plane.provider().await else {
+        return Finding::skip(STEP, "there are no credentials");
+    };
+    let queue = EventQueue::new(url, StoreAccess { region, credentials });
     if let Err(error) = queue.may_receive().await {
         return failed(&error, "sqs:ReceiveMessage", url);
     }

@@ -42,6 +42,11 @@ impl ObjectKey {
         Self::of_project("first-seen", repository, project)
     }
 
+    /// The fact that a role has read a repository.
+    pub fn reader(repository: &str, role: &str) -> Self {
+        Self(format!("reader/{repository}/{role}"))
+    }
+
     /// The lease of what `name` stands for.
     pub fn lease(name: &str) -> Self {
         Self(format!("lease/{}", Sha256::of(name.as_bytes())))

@@ -13,9 +13,11 @@ mod connect;
 mod credentials;
 mod error;
 mod key;
+mod lease;
 mod metrics;
 mod multipart;
 mod operations;
+mod probe;
 mod signing;
 
 use std::fmt;
@@ -32,8 +34,10 @@ pub use body::{ObjectBody, SourceBytes};
 pub use client::{StoreAccess, StoreSetupError};
 pub use error::StoreError;
 pub use key::ObjectKey;
+pub use lease::StoreLeases;
 pub use multipart::MultipartUpload;
 pub use operations::{ObjectHead, ObjectTag, ObjectWrite, StoredObject};
+pub use probe::StoreTraits;
 
 /// The store of a fleet. Cheap to clone.
 #[derive(Clone)]

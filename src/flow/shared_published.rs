@@ -1,0 +1,190 @@
+//! Files that were published a moment ago, through whichever replica: upstream may not list them yet, and every replica
+//! shows them within a second.
+//!
+//! The record of a project in the store is merged on condition, so that no replica takes back what another has written.
+//! With Redis a hint says when to read it; without, a requested page of a route that takes uploads looks after it, when
+//! the last look is older than [`LOOK_AFTER`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::index_cache::IndexCache;
+use super::pages::PageSource;
+use super::route::{Route, SharedRoute};
+use crate::cache::{PageKey, PublishedFile};
+use crate::fleet::{HintSent, ObjectKey, ObjectStore, ObjectTag, ObjectWrite, StoreError};
+use wheelport_index::File;
+use wheelport_runtime::{Clock, blocking, sabotaged};
+
+/// How old the last look may be while no hints are heard.
+const LOOK_AFTER: Duration = Duration::from_millis(800);
+/// How long a request waits for such a look.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(300);
+/// How long a publisher waits until other replicas can know of its file.
+const SHARE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a record is read and written again because another replica has changed it meanwhile.
+const MERGE_TRIES: u32 = 8;
+/// The longest record, in bytes.
+const LARGEST_RECORD: usize = 4 << 20;
+/// Projects whose last look is remembered.
+pub(super) const MAX_LOOKS: u64 = 50_000;
+/// A hint that says: what is shared has changed, in whatever generation.
+const ANY_GENERATION: u64 = 1;
+
+/// When a project's record was read last, and its version then.
+#[derive(Debug, Clone)]
+pub(super) struct PublishedLook {
+    at: Instant,
+    tag: Option<ObjectTag>,
+}
+
+impl IndexCache<PageSource> {
+    /// A file was published and is held: writes it where all replicas see it, and tells them. The publisher waits for
+    /// that, but not for long: CodeArtifact has the file.
+    pub(super) async fn share_published(&self, route: &Route, key: &PageKey, file: File) {
+        let Some(shared) = route.shared.as_ref() else { return };
+        let clock = self.source().clock.clone();
+        let recorded = match self.sharing(route) {
+            None => false,
+            Some((store, shared)) => {
+                let entry = PublishedFile::now(file, &clock);
+                let merging = update(store, shared, key, &clock, |entries| {
+                    entries.retain(|known| known.file().name != entry.file().name);
+                    entries.push(entry.clone());
+                    true
+                });
+                match timeout(SHARE_TIMEOUT, merging).await {
+                    Ok(Ok(())) => true,
+                    Ok(Err(error)) => {
+                        tracing::warn!(project = %key.project, %error, "a published file is not shared with replicas");
+                        false
+                    }
+                    Err(_) => {
+                        tracing::warn!(project = %key.project, "a published file is shared with replicas only later");
+                        false
+                    }
+                }
+            }
+        };
+        // Where there is no record, upstream is what the others have to ask.
+        let generation = if recorded { ANY_GENERATION } else { 0 };
+        if self.tell_changed(shared, key, generation).await == HintSent::Failed {
+            tracing::warn!(project = %key.project, "other replicas could not be told of a published file");
+        }
+    }
+
+    /// Takes in what was published through other replicas. Returns whether anything was new.
+    pub(super) async fn learn_published(&self, route: &Route, key: &PageKey) -> bool {
+        let Some((store, shared)) = self.sharing(route).filter(|(_, shared)| shared.takes_uploads) else {
+            return false;
+        };
+        let looks = &self.source().looks;
+        let known = looks.get(key).and_then(|look| look.tag);
+        let object = ObjectKey::published(shared.repository.as_str(), &key.project);
+        let at = Instant::now();
+        let (bytes, tag) = match store.read(&object, known.as_ref(), LARGEST_RECORD).await {
+            Ok(found) => found,
+            Err(StoreError::NotModified) => {
+                looks.insert(key.clone(), PublishedLook { at, tag: known });
+                return false;
+            }
+            Err(error) => {
+                // A store that fails is not asked again by each request.
+                looks.insert(key.clone(), PublishedLook { at, tag: None });
+                if error != StoreError::Missing {
+                    tracing::debug!(project = %key.project, %error, "what other replicas published is not known");
+                }
+                return false;
+            }
+        };
+        let (cache, wanted) = (self.clone(), key.clone());
+        let merged = blocking(move || {
+            let Ok(entries) = serde_json::from_slice::<Vec<PublishedFile>>(&bytes) else { return false };
+            let merged = cache.source().published.merge(&wanted, entries);
+            merged.unwrap_or_else(|error| {
+                tracing::warn!(%error, "what other replicas published is remembered until the next start only");
+                true
+            })
+        });
+        looks.insert(key.clone(), PublishedLook { at, tag });
+        merged.await.unwrap_or(false)
+    }
+
+    /// Whether a request has to look itself what others have published: no hint would say so.
+    pub(super) fn must_look(&self, route: &Route, key: &PageKey) -> bool {
+        let is_shared = self.sharing(route).is_some_and(|(_, shared)| shared.takes_uploads);
+        let is_told = self.source().fleet.hints().is_hearing() && !sabotaged("look-unless-told");
+        let is_recent = || self.source().looks.get(key).is_some_and(|look| look.at.elapsed() < LOOK_AFTER);
+        is_shared && !is_told && !is_recent()
+    }
+
+    /// Looks what others have published, for a moment, and shows it on the held page.
+    pub(super) async fn look_for_published(&self, route: &Route, key: &PageKey) {
+        let looked = timeout(LOOK_TIMEOUT, self.learn_published(route, key)).await;
+        if looked == Ok(true) {
+            let (cache, key) = (self.clone(), key.clone());
+            // There may be no page in memory, and an entry that says that there is none.
+            cache.clear_negative(&key);
+            let _ = blocking(move || cache.show_again(&key)).await;
+        }
+    }
+
+    /// Upstream lists files that were published: drops them from the record that replicas share.
+    pub(super) fn settle_published(&self, route: &Route, key: &PageKey, settled: Vec<PublishedFile>) {
+        let Some((store, shared)) = self.sharing(route).filter(|_| !settled.is_empty()) else { return };
+        let (store, shared, key) = (store.clone(), shared.clone(), key.clone());
+        let clock = self.source().clock.clone();
+        self.tasks().spawn("settle published", async move {
+            let settling = update(&store, &shared, &key, &clock, |entries| {
+                let before = entries.len();
+                entries.retain(|known| !settled.contains(known));
+                entries.len() != before
+            });
+            if let Ok(Err(error)) = timeout(SHARE_TIMEOUT, settling).await {
+                tracing::debug!(project = %key.project, %error, "what upstream lists is still shared as published");
+            }
+        });
+    }
+}
+
+/// Changes the shared record of a project, whoever else does so at the same time.
+async fn update(
+    store: &ObjectStore,
+    shared: &SharedRoute,
+    key: &PageKey,
+    clock: &Clock,
+    mut change: impl FnMut(&mut Vec<PublishedFile>) -> bool,
+) -> Result<(), StoreError> {
+    let object = ObjectKey::published(shared.repository.as_str(), &key.project);
+    for attempt in 1..=MERGE_TRIES {
+        let (mut entries, tag) = match store.read(&object, None, LARGEST_RECORD).await {
+            // What cannot be read is replaced.
+            Ok((bytes, tag)) => (serde_json::from_slice::<Vec<PublishedFile>>(&bytes).unwrap_or_default(), tag),
+            Err(StoreError::Missing) => (Vec::new(), None),
+            Err(error) => return Err(error),
+        };
+        if !change(&mut entries) {
+            return Ok(());
+        }
+        entries.retain(|entry| !entry.is_over(clock));
+        let Ok(bytes) = serde_json::to_vec(&entries) else { return Err(StoreError::Source) };
+        let write = match tag {
+            Some(_) if sabotaged("merged-published") => ObjectWrite::Always,
+            Some(tag) => ObjectWrite::Replace(tag),
+            None => ObjectWrite::Create,
+        };
+        match store.put(&object, bytes.into(), write).await {
+            Ok(_) => return Ok(()),
+            Err(StoreError::Exists | StoreError::Missing) if attempt < MERGE_TRIES => {
+                tokio::time::sleep(Duration::from_millis(10).mul_f64(f64::from(attempt) * fastrand::f64())).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(StoreError::Raced)
+}
+
+/// The looks that are remembered.
+pub(super) type PublishedLooks = Arc<moka::sync::Cache<PageKey, PublishedLook>>;
