@@ -40,6 +40,7 @@ mod shared_pages;
 mod shared_published;
 mod standing;
 mod upload;
+mod warm;
 mod wheel_parts;
 
 use std::sync::Arc;
@@ -65,6 +66,7 @@ pub use prefetch::PrefetchOutcome;
 pub use publish::PublishService;
 pub use route::{ProjectSource, Resolution, Route, SharedRoute};
 pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
+pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent, PageContent};
 
