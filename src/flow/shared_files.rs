@@ -153,7 +153,10 @@ impl SharedFiles {
             self.is_wrong(sha256).await;
             return SharedReceipt::Nothing;
         }
-        let expected = Expected { length: expected.length.or(told.0), ..expected.clone() };
+        let expected = match sabotaged("shared-digest") {
+            true => Expected { length: told.0, ..Expected::default() },
+            false => Expected { length: expected.length.or(told.0), ..expected.clone() },
+        };
         let (opened, hashes, length) = (blobs.clone(), expected.hashes.clone(), expected.length);
         let partial = match blocking(move || opened.begin(length, &hashes)).await {
             Ok(Ok(partial)) => partial,

@@ -109,7 +109,7 @@ async fn wrong_bytes_in_the_store_are_replaced_and_never_served() {
         // One of another length, and one of the same.
         store.put(&blob(&wheel), Bytes::from_static(b"wrong"), ObjectWrite::Create).await.expect("a write");
         store.put(&blob(&sdist), vec![b'x'; 5000].into(), ObjectWrite::Create).await.expect("a write");
-        let proxy = replica(&upstream, &fleet).await;
+        let proxy = Proxy::builder().upstream(&upstream).set(|builder| builder.fleet = fleet.clone()).start().await;
         // A page of its own shows that the role may read.
         proxy.get("/simple/a-b/").send().await.expect(200);
         for sample in [&wheel, &sdist] {

@@ -21,6 +21,7 @@ mod profile;
 mod profile_files;
 mod report;
 mod repository;
+mod store;
 mod target;
 #[cfg(test)]
 mod tests;
