@@ -61,7 +61,10 @@ pub(super) struct LeaseTiming {
 #[derive(Debug)]
 pub(super) enum Taking {
     /// It was free, or its holder is dead; the version is the form's own.
-    Won { version: Option<ObjectTag>, was_taken_over: bool },
+    Won {
+        version: Option<ObjectTag>,
+        was_taken_over: bool,
+    },
     Held(LeaseRecord),
     /// The form does not work now.
     Unavailable,

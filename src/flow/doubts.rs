@@ -98,7 +98,8 @@ impl<K: Eq + Hash + Clone> Doubts<K> {
         if !self.are_there.load(Ordering::Acquire) {
             return;
         }
-        let is_settled = |state: &DoubtsState<K>| state.keys.get(key).is_some_and(|doubt| learned.is_since(doubt.since));
+        let is_settled =
+            |state: &DoubtsState<K>| state.keys.get(key).is_some_and(|doubt| learned.is_since(doubt.since));
         if is_settled(&self.state.read()) {
             let mut state = self.state.write();
             if is_settled(&state) {

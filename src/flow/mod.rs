@@ -44,8 +44,8 @@ mod wheel_parts;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fleet::Fleet;
 use crate::cache::{Blobs, CacheSettings, DamageCounts, Disk, FirstSeen, MetadataStore, PersistedIndex, Published};
+use crate::fleet::Fleet;
 use wheelport_runtime::{Clock, Role, Tasks};
 
 pub use audit::Attempt;
@@ -77,8 +77,8 @@ use index_cache::Lifetimes;
 use index_entry::IndexEntries;
 use lists::ListSource;
 use pages::PageSource;
-use shared_published::MAX_LOOKS;
 use prefetch::Prefetcher;
+use shared_published::MAX_LOOKS;
 
 /// How long a request waits before it is told to come back, for everything together; clients give up after 15 s. A
 /// single step has the same limit, so that it ends when nothing limits the request.

@@ -292,7 +292,8 @@ impl IndexCache<PageSource> {
             FetchError::Failed(unavailable(Cause::Broken), format!("it cannot be read: {error}"))
         };
         let panicked = |panicked: Panicked| FetchError::Failed(panicked.into(), panicked.to_string());
-        let (record, Arrival { is_changed, settled }, of_upstream) = parsed.await.map_err(panicked)?.map_err(unreadable)?;
+        let (record, Arrival { is_changed, settled }, of_upstream) =
+            parsed.await.map_err(panicked)?.map_err(unreadable)?;
         self.settle_published(route, key, settled);
         if let Some((errand, page)) = errand.zip(of_upstream) {
             self.share(route, key, errand, page, is_changed);
@@ -301,7 +302,12 @@ impl IndexCache<PageSource> {
     }
 
     /// Completes, persists and holds a page as upstream gave it. Blocking.
-    pub(super) fn hold_listed(&self, key: &PageKey, mut page: Page, fetched: FetchedAt) -> (Record<PageContent>, Arrival) {
+    pub(super) fn hold_listed(
+        &self,
+        key: &PageKey,
+        mut page: Page,
+        fetched: FetchedAt,
+    ) -> (Record<PageContent>, Arrival) {
         let listed = page.files.len();
         self.source().advertise(&mut page.files);
         let held = self.records().get(key);

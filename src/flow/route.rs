@@ -89,7 +89,18 @@ impl Route {
         upstream: watch::Receiver<Resolution>,
     ) -> Self {
         let standing = Arc::default();
-        Self { name, repository, label, token, projects, standing, reader: None, shared: None, upstream, publisher: None }
+        Self {
+            name,
+            repository,
+            label,
+            token,
+            projects,
+            standing,
+            reader: None,
+            shared: None,
+            upstream,
+            publisher: None,
+        }
     }
 
     /// The same route beside others: with those that have its repository and its token it shares what is known of them,

@@ -43,8 +43,8 @@ pub use error::{Malformed, Unavailability, UpstreamError, Witness};
 pub use file::{FileBody, FileReply, FileRequest, Resume};
 pub use metrics::UpstreamMetrics;
 pub use page::PageReply;
-pub use rate_limiter::{SharedPermit, SharedQuota, SharedQuotas};
 pub use publish::{FormSection, PublishError, PublishRequest};
+pub use rate_limiter::{SharedPermit, SharedQuota, SharedQuotas};
 pub use settings::{ClientSettings, DEFAULT_MAX_PAGE_SIZE, InvalidProxy, ProxyUrl};
 
 /// One repository, seen through one token. Cheap to clone.
