@@ -129,6 +129,7 @@ fn site(dir: &Path, page: &Page) -> Outcome<Arc<Site>> {
         trusted_proxies: Vec::new(),
         public_url: None,
         metrics: Metrics::default(),
+        fleet: None,
         memory: 64 << 20,
         tasks,
     })))

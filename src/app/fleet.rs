@@ -9,15 +9,18 @@ use tokio::time::Instant;
 use crate::config::{RouteSettings, Settings};
 use crate::control::{AwsSettings, ControlPlane, DomainId, RoleArn};
 use crate::fleet::{
-    BudgetPermit, Fleet, FleetSettings, ObjectStore, QuotaBudget, QuotaName, SharedRepository, StoreAccess,
+    BudgetPermit, EventQueue, Events, Fleet, FleetSettings, ObjectStore, QuotaBudget, QuotaName, SharedRepository,
+    StoreAccess,
 };
 use crate::flow::SharedRoute;
+use crate::telemetry::Metrics;
 use crate::upstream::{Quotas, SharedPermit, SharedQuota, SharedQuotas};
 use crate::web::UploadPolicy;
 use wheelport_index::Sha256;
 use wheelport_runtime::{Clock, Tasks};
 
 use super::StartError;
+use super::fleet_status::EventsAge;
 
 /// How much of a digest tells endpoints and roles apart, in hexadecimal digits.
 const DIGEST: usize = 16;
@@ -64,19 +67,35 @@ impl SharedQuota for FleetQuota {
     }
 }
 
-/// The credentials of the process, or those of the role that the settings name for the store.
+/// The receiver of CodeArtifact's events, where there is a queue of them.
+pub(super) async fn events(settings: &Settings, metrics: &Metrics) -> Result<Option<Events>, StartError> {
+    let Some(queue) = &settings.fleet.events else { return Ok(None) };
+    let events = Events::new(EventQueue::new(queue, access(settings, None).await?));
+    metrics.register(|registry| {
+        events.register(registry);
+        registry.register_collector(Box::new(EventsAge(events.clone())));
+    });
+    Ok(Some(events))
+}
+
+/// The access to the store: that of the process, or that of the role that the settings name for it.
 async fn store_access(settings: &Settings) -> Result<Option<StoreAccess>, StartError> {
     if settings.fleet.store.is_none() {
         return Ok(None);
     }
-    let of_routes = settings.routes.first().map(|route| route.aws.clone()).unwrap_or_default();
     let role = settings.fleet.store_role_arn.as_deref().map(RoleArn::parse).transpose();
-    let role_arn = role.map_err(|error| StartError::Fleet(error.to_string()))?;
+    let role = role.map_err(|error| StartError::Fleet(error.to_string()))?;
+    access(settings, role).await.map(Some)
+}
+
+/// The credentials of the process, or those of a role.
+async fn access(settings: &Settings, role_arn: Option<RoleArn>) -> Result<StoreAccess, StartError> {
+    let of_routes = settings.routes.first().map(|route| route.aws.clone()).unwrap_or_default();
     let plane = ControlPlane::connect(&AwsSettings { role_arn, ..of_routes }).await;
     let region = plane.region().map(|region| region.as_str().to_owned());
     let credentials = plane.provider().await;
-    let credentials = credentials.ok_or_else(|| StartError::Fleet("no AWS credentials for the store".to_owned()))?;
-    Ok(Some(StoreAccess { region, credentials }))
+    let credentials = credentials.ok_or_else(|| StartError::Fleet("there are no AWS credentials".to_owned()))?;
+    Ok(StoreAccess { region, credentials })
 }
 
 /// What a route is among replicas that are configured alike: the same on each of them.

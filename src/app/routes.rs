@@ -24,16 +24,22 @@ pub(super) struct Routes<'a> {
     tasks: &'a Tasks,
     planes: HashMap<AwsSettings, Arc<ControlPlane>>,
     tokens: HashMap<(AwsSettings, DomainId), TokenHandle>,
+    repositories: Vec<Arc<ServedRepository>>,
+}
+
+/// The routes, in the order of their settings, each with its repository.
+pub(super) struct BuiltRoutes {
+    pub(super) routes: Vec<Arc<Route>>,
+    pub(super) repositories: Vec<Arc<ServedRepository>>,
 }
 
 impl<'a> Routes<'a> {
     /// Routes over what the process has one of.
     pub(super) fn new(client: &'a Client, clock: &'a Clock, tasks: &'a Tasks) -> Self {
-        Self { client, clock, tasks, planes: HashMap::new(), tokens: HashMap::new() }
+        Self { client, clock, tasks, planes: HashMap::new(), tokens: HashMap::new(), repositories: Vec::new() }
     }
 
-    /// The routes, in the order of their settings.
-    pub(super) async fn build(mut self, settings: &[RouteSettings]) -> Result<Vec<Arc<Route>>, StartError> {
+    pub(super) async fn build(mut self, settings: &[RouteSettings]) -> Result<BuiltRoutes, StartError> {
         let mut routes: Vec<Arc<Route>> = Vec::with_capacity(settings.len());
         for (route, reader) in settings.iter().zip(readers(settings)) {
             let built = self.route(route).await?.beside(&routes);
@@ -42,7 +48,7 @@ impl<'a> Routes<'a> {
                 None => built,
             }));
         }
-        Ok(routes)
+        Ok(BuiltRoutes { routes, repositories: self.repositories })
     }
 
     async fn route(&mut self, settings: &RouteSettings) -> Result<Route, StartError> {
@@ -58,13 +64,15 @@ impl<'a> Routes<'a> {
             }
             None => None,
         };
-        let projects = Projects { plane, domain: domain.clone(), repository: settings.repository.clone() };
+        let repository = ServedRepository { plane, domain: domain.clone(), name: settings.repository.clone() };
+        let repository = Arc::new(repository);
+        self.repositories.push(Arc::clone(&repository));
         let route = Route::new(
             Arc::clone(&settings.name),
             repository_id(&domain.name, domain.owner.as_ref(), &domain, settings),
             format!("{}/{}", settings.domain, settings.repository),
             token,
-            Arc::new(projects),
+            repository,
             upstream,
         );
         let route = match shared_route(&domain, settings) {
@@ -183,18 +191,18 @@ fn readers(routes: &[RouteSettings]) -> Vec<Option<Arc<str>>> {
     routes.iter().map(reader).collect()
 }
 
-/// Project lists from the control plane.
-struct Projects {
-    plane: Arc<ControlPlane>,
-    domain: DomainId,
-    repository: RepositoryName,
+/// A repository, as the control plane tells of it.
+pub(super) struct ServedRepository {
+    pub(super) plane: Arc<ControlPlane>,
+    pub(super) domain: DomainId,
+    pub(super) name: RepositoryName,
 }
 
-impl ProjectSource for Projects {
+impl ProjectSource for ServedRepository {
     fn projects(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
-        Box::pin(async move {
-            self.plane.list_packages(&self.domain, &self.repository).await.map_err(|error| list_error(&error))
-        })
+        Box::pin(
+            async move { self.plane.list_packages(&self.domain, &self.name).await.map_err(|error| list_error(&error)) },
+        )
     }
 }
 

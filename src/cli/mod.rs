@@ -16,11 +16,13 @@ mod emulate;
 mod generate;
 mod healthcheck;
 mod iam_policy;
+mod operations;
 mod outcome;
 mod plain_http;
 mod public_index;
 mod serve;
 mod signals;
+mod warm;
 
 pub use outcome::{CommandError, Ended};
 
@@ -55,7 +57,7 @@ enum Command {
     Check(Box<check::CheckArgs>),
     /// Emulate CodeArtifact alone, for tests and for trying SDKs, Terraform and CI jobs
     Emulate(Box<emulate::EmulateArgs>),
-    /// Look at, verify or empty a cache directory, or accept files that have changed
+    /// Look at, verify or empty a cache directory, accept files that have changed, or fetch what a lock file names
     Cache(cache::CacheArgs),
     /// Print the least that AWS has to allow, as a policy to attach
     IamPolicy(iam_policy::IamPolicyArgs),

@@ -31,16 +31,33 @@ impl<'a> PlainUrl<'a> {
         Some(Self { host, port: url.port_or_known_default()?, url })
     }
 
-    /// The complete response, as text. `agent` is the user agent; `secret` is sent as a bearer token.
-    pub(super) async fn request(&self, method: &str, agent: &str, secret: Option<&str>) -> io::Result<String> {
-        let mut connection = TcpStream::connect((self.host.as_str(), self.port)).await?;
+    pub(super) async fn connect(&self) -> io::Result<TcpStream> {
+        TcpStream::connect((self.host.as_str(), self.port)).await
+    }
+
+    /// The head of a request. `agent` is the user agent; `secret` is sent as a bearer token; `length` is that of a body.
+    pub(super) fn head(
+        &self,
+        method: &str,
+        version: &str,
+        agent: &str,
+        secret: Option<&str>,
+        length: Option<usize>,
+    ) -> String {
         let authority = &self.url[url::Position::BeforeHost..url::Position::AfterPort];
         let path = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
         let authorization = secret.map(|secret| format!("Authorization: Bearer {secret}\r\n")).unwrap_or_default();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {agent}\r\n{authorization}\
+        let length = length.map(|length| format!("Content-Length: {length}\r\n")).unwrap_or_default();
+        format!(
+            "{method} {path} HTTP/{version}\r\nHost: {authority}\r\nUser-Agent: {agent}\r\n{authorization}{length}\
              Connection: close\r\n\r\n"
-        );
+        )
+    }
+
+    /// The complete response, as text. `agent` is the user agent; `secret` is sent as a bearer token.
+    pub(super) async fn request(&self, method: &str, agent: &str, secret: Option<&str>) -> io::Result<String> {
+        let mut connection = self.connect().await?;
+        let request = self.head(method, "1.1", agent, secret, None);
         connection.write_all(request.as_bytes()).await?;
         let mut response = Vec::new();
         connection.take(MAX_RESPONSE).read_to_end(&mut response).await?;

@@ -5,11 +5,14 @@
 
 mod breaker;
 mod budget;
+mod events;
 mod hint_channel;
 mod hints;
 mod lease_record;
 mod leases;
 mod metrics;
+mod package_event;
+mod queue;
 mod redis;
 mod repository;
 mod settings;
@@ -25,10 +28,13 @@ use wheelport_runtime::Tasks;
 pub use self::redis::{RedisFailure, RedisUnusable};
 pub use breaker::{Breaker, BreakerState};
 pub use budget::{BudgetPermit, QuotaBudget};
+pub use events::{EventOutcome, Events, EventsState};
 pub use hint_channel::{Heard, HintListener, HintSent, Hints};
 pub use hints::{Hint, Message, QuotaName, ReplicaId, UnreadableHint};
 pub use leases::{Acquired, LeaseGuard, LeaseKey, LeaseWatch, Leases, Waited};
 pub use metrics::{TierMetrics, TierResult};
+pub use package_event::{InvalidEvent, PackageEvent, PackageOperation, QueueMessage, read_event};
+pub use queue::{EventQueue, QueueError, QueueFault};
 pub use repository::{InvalidRepository, SharedRepository};
 pub use settings::{FleetSettings, RedisAddress, StoreLocation};
 pub use store::{

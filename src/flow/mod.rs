@@ -35,10 +35,12 @@ mod publish;
 mod publish_refusal;
 mod reader;
 mod route;
+mod shared_files;
 mod shared_pages;
 mod shared_published;
 mod standing;
 mod upload;
+mod warm;
 mod wheel_parts;
 
 use std::sync::Arc;
@@ -64,6 +66,7 @@ pub use prefetch::PrefetchOutcome;
 pub use publish::PublishService;
 pub use route::{ProjectSource, Resolution, Route, SharedRoute};
 pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
+pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent, PageContent};
 
@@ -78,6 +81,7 @@ use index_entry::IndexEntries;
 use lists::ListSource;
 use pages::PageSource;
 use prefetch::Prefetcher;
+use shared_files::SharedFiles;
 use shared_published::MAX_LOOKS;
 
 /// How long a request waits before it is told to come back, for everything together; clients give up after 15 s. A
@@ -170,7 +174,7 @@ impl Flow {
             changes: ChangeGuard::new(FirstSeen::new(Arc::clone(&disk), clock.clone())),
             metadata: store.clone(),
             largest_wheel: disk.max_size(),
-            fleet,
+            fleet: fleet.clone(),
             looks: Arc::new(moka::sync::Cache::new(MAX_LOOKS)),
             clock: clock.clone(),
         };
@@ -180,7 +184,8 @@ impl Flow {
         let entries = IndexEntries::new(pages.clone(), blobs.clone());
         let extractor =
             MetadataExtractor::new(pages.clone(), entries.clone(), blobs.clone(), store.clone(), tasks.clone());
-        let downloader = Downloader::new(entries.clone(), blobs.clone(), extractor.clone(), tasks.clone());
+        let shared = SharedFiles::new(fleet, pages.clone(), blobs.buffers(), tasks.clone());
+        let downloader = Downloader::new(entries.clone(), blobs.clone(), extractor.clone(), shared, tasks.clone());
         let checker = BlobChecker::new(blobs.clone(), tasks.clone());
         let files = FileService::new(pages.clone(), entries.clone(), blobs.clone(), downloader.clone(), checker);
         let prefetcher = Prefetcher::new(pages.clone(), tasks.clone(), settings.prefetch);

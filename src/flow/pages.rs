@@ -93,6 +93,11 @@ impl PageService {
         })
     }
 
+    /// Whether the route may read what replicas share of its repository.
+    pub(super) async fn may_read_shared(&self, route: &Route) -> bool {
+        self.cache.may_read_shared(route).await
+    }
+
     /// Settles a 404 for a file.
     pub(super) async fn settle_file(&self, route: &Arc<Route>, missing: &Witness) -> Verdict {
         self.cache.settle(route, None, missing).await

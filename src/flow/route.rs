@@ -135,6 +135,11 @@ impl Route {
         Self { shared: Some(shared), ..self }
     }
 
+    /// What replicas call the repository among themselves.
+    pub fn shared_repository(&self) -> Option<&SharedRepository> {
+        self.shared.as_ref().map(|shared| &shared.repository)
+    }
+
     /// Whether what is cached of the repository may be served.
     pub(super) fn may_read_cache(&self) -> bool {
         !self.standing.is_closed() && (self.reader.is_none() || self.standing.has_read() || sabotaged("roles-apart"))

@@ -253,6 +253,12 @@ impl IndexCache<PageSource> {
         self.source().fleet.store().zip(route.shared.as_ref()).filter(|_| !route.is_denied())
     }
 
+    /// Whether the route may read what replicas share of its repository.
+    pub(super) async fn may_read_shared(&self, route: &Route) -> bool {
+        let Some((store, shared)) = self.sharing(route) else { return false };
+        self.may_share(store, route, shared).await
+    }
+
     /// Whether the role of the route has shown that it may read the repository: here, or through another replica with
     /// the same role.
     async fn may_share(&self, store: &ObjectStore, route: &Route, shared: &SharedRoute) -> bool {

@@ -5,6 +5,8 @@
 mod support;
 
 mod budget;
+mod events;
+mod files;
 mod pages;
 mod servers;
 mod store;

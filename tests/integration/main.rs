@@ -26,3 +26,4 @@ mod storms;
 mod threats;
 mod uploads;
 mod upstream;
+mod warm;

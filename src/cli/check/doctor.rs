@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 use super::report::{Finding, Report, StepStatus};
 use super::target::{CacheTarget, CheckTarget, Environment};
-use super::{aws, cache_dir, data_plane, repository};
+use super::{aws, cache_dir, data_plane, events, repository};
 use crate::config::Settings;
 use crate::control::{ControlPlane, DomainId};
+use crate::fleet::FleetSettings;
 use crate::upstream::{Client, ClientSettings};
 use wheelport_runtime::Clock;
 
@@ -15,6 +16,8 @@ pub(super) struct Doctor<'a> {
     /// The routes, already valid.
     pub(super) targets: Vec<CheckTarget>,
     pub(super) cache: CacheTarget,
+    /// What replicas share.
+    pub(super) fleet: FleetSettings,
     /// How repositories are reached.
     pub(super) upstream: ClientSettings,
     pub(super) environment: Environment<'a>,
@@ -28,6 +31,7 @@ impl<'a> Doctor<'a> {
             targets: settings.routes.into_iter().map(CheckTarget::from).collect(),
             cache: CacheTarget { dir: settings.cache_dir, max_size: settings.cache.max_size.0 },
             upstream: settings.upstream,
+            fleet: settings.fleet,
             environment,
             clock,
         }
@@ -52,6 +56,10 @@ impl<'a> Doctor<'a> {
             findings.extend(steps.into_iter().map(|step| step.of_route(&target.route)));
         }
         findings.push(cache_dir::step(&self.cache));
+        if let Some(queue) = &self.fleet.events {
+            let aws = self.targets.first().map(|target| target.aws.clone()).unwrap_or_default();
+            findings.push(events::step(queue, &aws).await);
+        }
         Report::new(findings)
     }
 

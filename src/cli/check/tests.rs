@@ -35,6 +35,7 @@ async fn child_doctor() {
         }],
         cache: CacheTarget { dir: environment("PROBE_DIR").expect("set").into(), max_size: Size::mib(1).0 },
         upstream: ClientSettings::default(),
+        fleet: crate::fleet::FleetSettings::default(),
         environment: &environment,
         clock: Clock::system(),
     };
