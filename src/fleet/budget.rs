@@ -66,6 +66,17 @@ static DRAWING: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// Runs the script on a bucket that nothing else uses.
+pub(super) async fn prove_budget(link: &RedisLink, quota: &QuotaName) -> Result<(), RedisFailure> {
+    let mut drawing = DRAWING.key(bucket(quota));
+    drawing.arg(1).arg(1).arg(0).arg(0).arg(0).arg(1);
+    link.run::<(u32, u64)>(&drawing).await.map(drop)
+}
+
+fn bucket(quota: &QuotaName) -> String {
+    format!("wheelport:v1:budget:{}", quota.as_str())
+}
+
 /// What a request gets that wants a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BudgetPermit {
@@ -165,7 +176,7 @@ impl QuotaBudget {
     }
 
     async fn draw(&self, link: &RedisLink, hints: &Hints, (rate, burst): (u32, u32), metrics: &BudgetMetrics) {
-        let key = format!("wheelport:v1:budget:{}", self.inner.quota.as_str());
+        let key = bucket(&self.inner.quota);
         loop {
             self.wanted().await;
             let (wanted, unused, is_throttled) = self.inner.state.lock().draw();

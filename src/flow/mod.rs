@@ -29,10 +29,14 @@ mod index_entry;
 mod lists;
 mod lookup;
 mod metadata;
+mod negative;
+mod page_arrival;
+mod page_source;
 mod pages;
 mod prefetch;
 mod publish;
 mod publish_refusal;
+mod published_looks;
 mod reader;
 mod route;
 mod shared_files;
@@ -79,10 +83,10 @@ use extract::MetadataExtractor;
 use index_cache::Lifetimes;
 use index_entry::IndexEntries;
 use lists::ListSource;
-use pages::PageSource;
+use page_source::PageSource;
 use prefetch::Prefetcher;
+use published_looks::PublishedLooks;
 use shared_files::SharedFiles;
-use shared_published::MAX_LOOKS;
 
 /// How long a request waits before it is told to come back, for everything together; clients give up after 15 s. A
 /// single step has the same limit, so that it ends when nothing limits the request.
@@ -175,7 +179,7 @@ impl Flow {
             metadata: store.clone(),
             largest_wheel: disk.max_size(),
             fleet: fleet.clone(),
-            looks: Arc::new(moka::sync::Cache::new(MAX_LOOKS)),
+            looks: PublishedLooks::default(),
             clock: clock.clone(),
         };
         let pages = PageService::new(source, memory.records - list_memory, lifetimes(settings.policy()), tasks.clone());
