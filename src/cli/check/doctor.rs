@@ -56,11 +56,29 @@ impl<'a> Doctor<'a> {
             findings.extend(steps.into_iter().map(|step| step.of_route(&target.route)));
         }
         findings.push(cache_dir::step(&self.cache));
+        findings.extend(self.replicas());
         if let Some(queue) = &self.fleet.events {
             let aws = self.targets.first().map(|target| target.aws.clone()).unwrap_or_default();
             findings.push(events::step(queue, &aws).await);
         }
         Report::new(findings)
+    }
+
+    /// Uploads through replicas that share nothing are lost to the others for a minute.
+    fn replicas(&self) -> Option<Finding> {
+        let number = self.fleet.replicas.filter(|number| number.get() > 1)?;
+        let shares = self.fleet.store.is_some() || self.fleet.redis.is_some();
+        if shares || !self.targets.iter().any(|target| target.upload) {
+            return Some(Finding::ok("replicas", format!("{number}")));
+        }
+        Some(Finding::fail(
+            "replicas",
+            format!(
+                "UPLOADS ARE ON, AND {number} REPLICAS SHARE NOTHING: what is published through one cannot be installed \
+                 through another for up to a minute"
+            ),
+            "set `[fleet] store` or `[fleet] redis`, or run one replica",
+        ))
     }
 
     fn configuration(&self) -> Finding {
