@@ -171,7 +171,9 @@ impl Hints {
         if !is_first {
             self.inner.metrics.gaps.inc();
         }
-        self.tell(Heard::Gap);
+        if !sabotaged("hint-gap") {
+            self.tell(Heard::Gap);
+        }
         self.inner.is_hearing.store(true, Ordering::Release);
         self.inner.metrics.hearing.set(1);
     }

@@ -35,7 +35,7 @@ impl IndexCache<PageSource> {
     /// Fetches a page and holds it. The errand is taken by a success, and says how replicas share it.
     pub(super) async fn ask(
         &self,
-        route: &Route,
+        route: &Arc<Route>,
         key: &PageKey,
         errand: &mut Option<Errand>,
     ) -> Result<Record<PageContent>, AskError> {

@@ -33,7 +33,7 @@ impl IndexCache<PageSource> {
     /// With an errand, replicas hear of it.
     pub(super) async fn take_in(
         &self,
-        route: &Route,
+        route: &Arc<Route>,
         key: &PageKey,
         mut reply: PageReply,
         asked: Instant,
@@ -138,8 +138,10 @@ impl IndexCache<PageSource> {
         age: Duration,
         detail: String,
     ) -> Result<Record<PageContent>, FetchError> {
-        self.set_negative(key, NegativeReason::Failed);
-        tracing::warn!(route = %route.name, project = %key.project, detail, "a page of another replica is served stale");
+        tracing::warn!(
+            route = %route.name, project = %key.project, detail,
+            "upstream failed; a page that another replica fetched is served stale"
+        );
         let failed = || FetchError::Failed(unavailable(Cause::Upstream), detail.clone());
         let record = self.hold_shared(route, key, page, FetchedAt::aged(age)).await.ok_or_else(failed)?;
         // Holding it has taken away the entry.

@@ -17,9 +17,10 @@ mod cache_dir;
 mod data_plane;
 mod doctor;
 mod events;
+mod hints;
 mod profile;
 mod profile_files;
-mod redis;
+
 mod report;
 mod repository;
 mod target;

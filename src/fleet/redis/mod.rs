@@ -1,6 +1,7 @@
 //! Redis or Valkey: it carries hints, leases and the request budget, and holds nothing that could not be lost.
 //!
-//! `link.rs` sends commands behind a breaker, `lease.rs` holds leases with them, `subscriber.rs` hears what is published.
+//! `link.rs` sends commands behind a breaker, `lease.rs` holds leases with them, `subscriber.rs` hears what is
+//! published.
 
 mod lease;
 mod link;
