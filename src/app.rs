@@ -29,6 +29,7 @@ mod upstream_graph;
 pub use process::forbid_core_dumps;
 
 use collect::Collected;
+use fleet_status::Breakers;
 use memory::MemoryPlan;
 use routes::{BuiltRoutes, Routes};
 
@@ -113,9 +114,12 @@ impl App {
         let rendered_memory = memory.index / 100 * RENDERED_SHARE;
         let shares = FlowMemory { records: memory.index - rendered_memory, buffers: memory.buffers };
         let uploads = settings.upload.clone();
-        metrics.register(|registry| fleet.register(registry));
+        metrics.register(|registry| {
+            fleet.register(registry);
+            registry.register_collector(Box::new(Breakers(fleet.clone())));
+        });
         let (hints, hints_to_all) = (fleet.hints().listen(), fleet.hints().clone());
-        let flow = Flow::new(Arc::clone(&disk), &settings.cache, shares, uploads, clock, tasks.clone(), fleet)
+        let flow = Flow::new(Arc::clone(&disk), &settings.cache, shares, uploads, clock, tasks.clone(), fleet.clone())
             .refusing_changed_files_of(refusing(&routes, &settings.routes));
         tasks.spawn_loop("follow hints", flow.clone().follow_hints(routes.clone(), hints));
         recall_changes_in_background(&tasks, flow.clone());
@@ -141,7 +145,7 @@ impl App {
             trusted_proxies: settings.server.trusted_proxies.clone(),
             public_url: settings.server.public_url.clone(),
             metrics: metrics.clone(),
-            fleet: fleet_status::section(events.as_ref()),
+            fleet: fleet_status::section(&fleet, events.as_ref()),
             memory: rendered_memory,
             tasks: tasks.clone(),
         }));

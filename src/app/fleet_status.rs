@@ -7,9 +7,9 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::gauge::ConstGauge;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::fleet::{Events, EventsState};
+use crate::fleet::{BreakerState, Events, EventsState, Fleet};
 use crate::web::StatusSection;
 
 /// A queue that was not read for longer than this counts as away. A long poll takes a third of it.
@@ -48,13 +48,62 @@ impl From<EventsState> for EventsStatus {
     }
 }
 
+/// How the store and Redis are.
+#[derive(Serialize)]
+struct PartStatus {
+    /// Whether it is asked, probed, or left alone for a while.
+    breaker: &'static str,
+    /// Whether replicas hold leases in it; unknown until that was tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leases: Option<bool>,
+}
+
 /// The section of `/status`; none where nothing is shared.
-pub(super) fn section(events: Option<&Events>) -> Option<StatusSection> {
-    let events = events?.clone();
+pub(super) fn section(fleet: &Fleet, events: Option<&Events>) -> Option<StatusSection> {
+    if fleet.breakers().is_empty() && events.is_none() {
+        return None;
+    }
+    let (fleet, events) = (fleet.clone(), events.cloned());
     Some(Arc::new(move || {
-        let status = serde_json::to_value(EventsStatus::from(events.state())).unwrap_or(Value::Null);
-        json!({ "events": status })
+        let mut section = serde_json::Map::new();
+        for (part, breaker) in fleet.breakers() {
+            let traits = fleet.store_traits().filter(|_| part == "store");
+            let leases = traits.map(|traits| traits.can_lease());
+            let status = PartStatus { breaker: breaker.state().as_str(), leases };
+            section.insert(part.to_owned(), serde_json::to_value(status).unwrap_or(Value::Null));
+        }
+        if let Some(events) = &events {
+            let status = serde_json::to_value(EventsStatus::from(events.state())).unwrap_or(Value::Null);
+            section.insert("events".to_owned(), status);
+        }
+        Value::Object(section)
     }))
+}
+
+/// Whether the store and Redis are asked.
+pub(super) struct Breakers(pub(super) Fleet);
+
+impl std::fmt::Debug for Breakers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Breakers").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Breakers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let breakers = self.0.breakers();
+        if breakers.is_empty() {
+            return Ok(());
+        }
+        let gauge = ConstGauge::new(0_i64);
+        let help = "Whether a part that replicas share is not asked because it kept silent: 1, or 0";
+        let mut family = encoder.encode_descriptor("fleet_breaker_open", help, None, gauge.metric_type())?;
+        for (part, breaker) in breakers {
+            let is_open = breaker.state() != BreakerState::Closed;
+            ConstGauge::new(i64::from(is_open)).encode(family.encode_family(&[("part", part)])?)?;
+        }
+        Ok(())
+    }
 }
 
 /// The age of the last read of the queue.

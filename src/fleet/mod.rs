@@ -119,6 +119,12 @@ impl Fleet {
         self.redis.as_ref().map(RedisLink::breaker)
     }
 
+    /// The breakers of the parts that are configured, by name.
+    pub fn breakers(&self) -> Vec<(&'static str, &Breaker)> {
+        let store = self.store.as_ref().map(|store| ("store", store.breaker()));
+        store.into_iter().chain(self.redis_breaker().map(|breaker| ("redis", breaker))).collect()
+    }
+
     /// Makes the counters of all parts part of a registry.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("fleet");

@@ -1,7 +1,7 @@
 //! What replicas share, over real servers: object stores, Redis, queues, and several proxies.
 
 #[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "the integration tests use all of it")]
+#[expect(dead_code, unused_imports, reason = "the integration tests use all of it")]
 mod support;
 
 mod budget;

@@ -73,6 +73,7 @@ pub(crate) async fn new_bucket(port: u16) -> FleetSettings {
     let settings = FleetSettings {
         store: Some(format!("s3://{bucket}/prefix").parse().expect("a store")),
         store_endpoint: Some(Url::parse(&format!("http://127.0.0.1:{port}")).expect("an address")),
+        // Where a bucket is that was created without a word about it.
         store_region: Some("us-east-1".to_owned()),
         store_timeout: HumanDuration::secs(3),
         ..FleetSettings::default()

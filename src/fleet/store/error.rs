@@ -11,6 +11,9 @@ pub enum StoreError {
     /// There is no such bucket.
     #[error("the store has no such bucket")]
     NoBucket,
+    /// The bucket is in another region.
+    #[error("the bucket is in another region than requests are signed for")]
+    Region,
     /// An object is there that should not be, or not in the version that was expected.
     #[error("the object is there already, or in another version")]
     Exists,
@@ -61,6 +64,7 @@ impl StoreError {
         match self {
             Self::Missing => "missing",
             Self::NoBucket => "no-bucket",
+            Self::Region => "region",
             Self::Exists => "exists",
             Self::Raced => "raced",
             Self::NotModified => "not-modified",
@@ -84,6 +88,7 @@ pub(super) fn classify(status: StatusCode, body: &[u8]) -> StoreError {
     let code = error_code(body).unwrap_or_default();
     match (status.as_u16(), code) {
         (_, "NoSuchBucket") => StoreError::NoBucket,
+        (301 | 307, _) | (_, "PermanentRedirect" | "AuthorizationHeaderMalformed") => StoreError::Region,
         (_, "RequestTimeTooSkewed" | "RequestExpired") => StoreError::Clock,
         (_, "SlowDown" | "TooManyRequests" | "RequestLimitExceeded" | "Throttling" | "ThrottlingException") => {
             StoreError::Throttled
@@ -137,6 +142,8 @@ mod tests {
     fn errors_are_told_apart_by_status_and_code() {
         assert_eq!(error(404, "NoSuchKey"), StoreError::Missing);
         assert_eq!(error(404, "NoSuchBucket"), StoreError::NoBucket);
+        assert_eq!(error(301, "PermanentRedirect"), StoreError::Region);
+        assert_eq!(error(400, "AuthorizationHeaderMalformed"), StoreError::Region);
         assert_eq!(error(412, "PreconditionFailed"), StoreError::Exists);
         assert_eq!(error(409, "ConditionalRequestConflict"), StoreError::Raced);
         assert_eq!(error(403, "AccessDenied"), StoreError::Denied("AccessDenied".into()));

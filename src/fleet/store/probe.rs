@@ -65,7 +65,11 @@ impl ObjectStore {
 
     /// The versions that the winners of a race got.
     async fn race(&self, key: &ObjectKey, write: &ObjectWrite) -> Result<Vec<ObjectTag>, StoreError> {
-        let racer = |number: usize| self.put(key, Bytes::from(format!("racer {number}")), write.clone());
+        // No two write the same bytes: a version may be nothing but their digest.
+        let racer = |number: usize| {
+            let bytes = format!("racer {number} {:016x}", fastrand::u64(..));
+            self.put(key, Bytes::from(bytes), write.clone())
+        };
         let mut winners = Vec::new();
         for outcome in join_all((0..RACERS).map(racer)).await {
             match outcome {
