@@ -105,14 +105,14 @@ impl App {
         let disk = open_cache(&settings, &clock).await?;
         let mut upstream = settings.upstream.clone();
         upstream.max_page_size = Some(Size(memory.page));
-        let client = Client::new(upstream)?;
+        let fleet = fleet::start(&settings, &clock, &tasks).await?;
+        let client = Client::among(upstream, fleet::quotas(&settings.fleet, &fleet, &tasks))?;
         let metrics = Metrics::default();
         metrics.register(|registry| client.metrics().register(registry));
         let BuiltRoutes { routes, repositories } = Routes::new(&client, &clock, &tasks).build(&settings.routes).await?;
         let rendered_memory = memory.index / 100 * RENDERED_SHARE;
         let shares = FlowMemory { records: memory.index - rendered_memory, buffers: memory.buffers };
         let uploads = settings.upload.clone();
-        let fleet = fleet::start(&settings, &clock, &tasks).await?;
         metrics.register(|registry| fleet.register(registry));
         let (hints, hints_to_all) = (fleet.hints().listen(), fleet.hints().clone());
         let flow = Flow::new(Arc::clone(&disk), &settings.cache, shares, uploads, clock, tasks.clone(), fleet)

@@ -1,11 +1,20 @@
 //! What replicas share, put together from the settings: the store with its credentials, Redis, and what the routes are
 //! among replicas.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
 use crate::config::{RouteSettings, Settings};
 use crate::control::{AwsSettings, ControlPlane, DomainId, RoleArn};
-use crate::fleet::{EventQueue, Events, Fleet, ObjectStore, SharedRepository, StoreAccess};
+use crate::fleet::{
+    BudgetPermit, EventQueue, Events, Fleet, FleetSettings, ObjectStore, QuotaBudget, QuotaName, SharedRepository,
+    StoreAccess,
+};
 use crate::flow::SharedRoute;
 use crate::telemetry::Metrics;
+use crate::upstream::{Quotas, SharedPermit, SharedQuota, SharedQuotas};
 use crate::web::UploadPolicy;
 use wheelport_index::Sha256;
 use wheelport_runtime::{Clock, Tasks};
@@ -26,6 +35,36 @@ pub(super) async fn start(settings: &Settings, clock: &Clock, tasks: &Tasks) -> 
         Some(store) => fleet.with_store(store, tasks),
         None => fleet,
     })
+}
+
+/// What the processes of a fleet have of CodeArtifact's quotas.
+pub(super) fn quotas(settings: &FleetSettings, fleet: &Fleet, tasks: &Tasks) -> Quotas {
+    let replicas = settings.replicas.unwrap_or(NonZeroU32::MIN);
+    let (fleet, tasks) = (fleet.clone(), tasks.clone());
+    let find = move |name: &str, rate: u32, burst: u32| {
+        let name: String = name.chars().map(|c| if c == '/' { '.' } else { c }).collect();
+        let budget = fleet.budget(QuotaName::parse(&name)?, rate, burst, &tasks)?;
+        Some(Arc::new(FleetQuota(budget)) as Arc<dyn SharedQuota>)
+    };
+    Quotas { shared: settings.redis.is_some().then(|| Arc::new(find) as SharedQuotas), replicas }
+}
+
+/// A budget as the rate limiter knows it.
+#[derive(Debug)]
+struct FleetQuota(QuotaBudget);
+
+impl SharedQuota for FleetQuota {
+    fn try_take(&self, now: Instant) -> SharedPermit {
+        match self.0.try_take(now) {
+            BudgetPermit::Taken => SharedPermit::Taken,
+            BudgetPermit::Later(when) => SharedPermit::Later(when),
+            BudgetPermit::Away => SharedPermit::Away,
+        }
+    }
+
+    fn throttled(&self) {
+        self.0.throttled();
+    }
 }
 
 /// The receiver of CodeArtifact's events, where there is a queue of them.

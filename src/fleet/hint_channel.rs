@@ -15,12 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::hints::{Hint, Message, ReplicaId};
-use super::redis::RedisLink;
+use super::redis::{RedisFailure, RedisLink};
 use wheelport_runtime::sabotaged;
 
 /// Hints that wait for a listener of this process at most; a slower one has a gap.
@@ -103,12 +104,11 @@ impl Hints {
     /// Tells the other replicas. Waits for Redis, at most for the time that a command may take.
     pub async fn send(&self, hint: Hint) -> HintSent {
         let kind = hint.as_str();
-        let Some(redis) = &self.inner.redis else { return HintSent::Alone };
-        let text = Message { sender: self.inner.sender, hint }.to_string();
-        let mut publish = ::redis::cmd("PUBLISH");
-        publish.arg(CHANNEL).arg(text);
-        let outcome = match redis.ask::<i64>(&publish).await {
-            Ok(_) => HintSent::Sent,
+        if !self.are_shared() {
+            return HintSent::Alone;
+        }
+        let outcome = match self.publish(hint).await {
+            Ok(()) => HintSent::Sent,
             Err(error) => {
                 tracing::debug!(kind, %error, "a hint could not be sent");
                 HintSent::Failed
@@ -116,6 +116,13 @@ impl Hints {
         };
         self.inner.metrics.sent.get_or_create(&HintSentLabels { kind, result: outcome.as_str() }).inc();
         outcome
+    }
+
+    /// Gives a hint to Redis.
+    pub(super) async fn publish(&self, hint: Hint) -> Result<(), RedisFailure> {
+        let redis = self.inner.redis.as_ref().ok_or(RedisFailure::Away)?;
+        let text = Message { sender: self.inner.sender, hint }.to_string();
+        redis.ask::<i64>(::redis::cmd("PUBLISH").arg(CHANNEL).arg(text)).await.map(drop)
     }
 
     /// Tells all replicas, and this one too.
@@ -166,11 +173,13 @@ impl Hints {
         }
         self.tell(Heard::Gap);
         self.inner.is_hearing.store(true, Ordering::Release);
+        self.inner.metrics.hearing.set(1);
     }
 
     /// The subscription ended.
     pub(super) fn deaf(&self) {
         self.inner.is_hearing.store(false, Ordering::Release);
+        self.inner.metrics.hearing.set(0);
     }
 
     fn tell(&self, heard: Heard) {
@@ -207,12 +216,14 @@ struct HintMetrics {
     sent: Family<HintSentLabels, Counter>,
     received: Family<HintLabels, Counter>,
     gaps: Counter,
+    hearing: Gauge,
 }
 
 impl HintMetrics {
     fn register(&self, registry: &mut Registry) {
         registry.register("hints_sent", "Hints told to other replicas, by what came of it", self.sent.clone());
         registry.register("hints_received", "Hints heard from other replicas", self.received.clone());
+        registry.register("hearing", "Whether hints of other replicas are heard now", self.hearing.clone());
         registry.register("hint_gaps", "Times that hints of other replicas may have been missed", self.gaps.clone());
     }
 }

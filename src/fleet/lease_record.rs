@@ -11,25 +11,25 @@ const VERSION: &str = "v1";
 
 /// One statement of a lease's holder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeaseRecord {
+pub(super) struct LeaseRecord {
     /// The holder: a number that no other attempt has.
-    pub owner: u64,
+    pub(super) owner: u64,
     /// Counts the holder's statements, so that a live holder's differ.
-    pub sequence: u64,
+    pub(super) sequence: u64,
     /// The bytes that are here.
-    pub bytes: u64,
+    pub(super) bytes: u64,
     /// The bytes that will be here, if known.
-    pub length: Option<u64>,
+    pub(super) length: Option<u64>,
     /// How long the holder has been at it.
-    pub elapsed: Duration,
+    pub(super) elapsed: Duration,
     /// Whether it has finished.
-    pub is_done: bool,
+    pub(super) is_done: bool,
 }
 
 /// A text that is no statement of a lease's holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the record of a lease")]
-pub struct InvalidLeaseRecord;
+pub(super) struct InvalidLeaseRecord;
 
 impl LeaseRecord {
     /// The first statement of a new holder.

@@ -4,6 +4,7 @@
 //! alone. Nothing here knows a page of the index or a response; `flow` joins it with the cache and with upstream.
 
 mod breaker;
+mod budget;
 mod events;
 mod hint_channel;
 mod hints;
@@ -24,8 +25,9 @@ use prometheus_client::registry::Registry;
 
 use wheelport_runtime::Tasks;
 
-pub use self::redis::{RedisFailure, RedisUnusable};
+pub use self::redis::{RedisFailure, RedisUnusable, prove_redis};
 pub use breaker::{Breaker, BreakerState};
+pub use budget::{BudgetPermit, QuotaBudget};
 pub use events::{EventOutcome, Events, EventsState};
 pub use hint_channel::{Heard, HintListener, HintSent, Hints};
 pub use hints::{Hint, Message, QuotaName, ReplicaId, UnreadableHint};
@@ -41,6 +43,7 @@ pub use store::{
 };
 
 use self::redis::{RedisLeases, RedisLink, subscribe};
+use budget::BudgetMetrics;
 use leases::LeaseForm;
 use store::StoreLeases;
 
@@ -56,6 +59,7 @@ pub struct Fleet {
     hints: Hints,
     leases: Leases,
     tier: TierMetrics,
+    budgets: BudgetMetrics,
 }
 
 impl Fleet {
@@ -103,6 +107,13 @@ impl Fleet {
         &self.hints
     }
 
+    /// The budget of requests that replicas share for a quota, where Redis is configured: so many a second, and so many
+    /// at once.
+    pub fn budget(&self, quota: QuotaName, rate: u32, burst: u32, tasks: &Tasks) -> Option<QuotaBudget> {
+        let link = self.redis.clone()?;
+        Some(QuotaBudget::start(link, &self.hints, quota, (rate, burst), self.budgets.clone(), tasks))
+    }
+
     /// Whether Redis is asked, if it is configured.
     pub fn redis_breaker(&self) -> Option<&Breaker> {
         self.redis.as_ref().map(RedisLink::breaker)
@@ -118,6 +129,7 @@ impl Fleet {
         }
         if self.redis.is_some() {
             self.hints.register(registry);
+            self.budgets.register(registry);
         }
     }
 }

@@ -9,7 +9,7 @@ use super::access::Denial;
 use super::canary::{AskError, Verdict, settle};
 use super::error::{Cause, Error, unavailable};
 use super::index_cache::{FetchError, IndexCache};
-use super::pages::PageSource;
+use super::page_source::PageSource;
 use super::reader;
 use super::route::Route;
 use super::shared_pages::Errand;

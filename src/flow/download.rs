@@ -18,11 +18,13 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::batch::{Next, gather, skip_bytes};
-use super::error::Error;
+use super::error::{Cause, Error, unavailable};
 use super::extract::MetadataExtractor;
 use super::index_entry::{IndexEntries, IndexEntry, link_key};
 use super::route::Route;
+use super::shared_files::{SharedFiles, SharedLookup, SharedReceipt};
 use crate::cache::{Blob, Blobs, JoinableDownload, PartialBlob, RepositoryId, StorageError, VerifiedBlob, WriteError};
+use crate::fleet::LeaseGuard;
 use crate::upstream::{FileReply, FileRequest, Resume, UpstreamError};
 use wheelport_index::{FileAddress, FileKind, Hashes};
 use wheelport_runtime::{Blocking, Role, SingleFlight, Tasks, blocking, sabotaged};
@@ -76,6 +78,7 @@ struct DownloaderInner {
     entries: IndexEntries,
     blobs: Blobs,
     extractor: MetadataExtractor,
+    shared: SharedFiles,
     running: SingleFlight<DownloadKey, JoinableDownload<Error>>,
     /// Permits for downloads that are being committed.
     committing: Semaphore,
@@ -85,11 +88,18 @@ struct DownloaderInner {
 }
 
 impl Downloader {
-    pub(super) fn new(entries: IndexEntries, blobs: Blobs, extractor: MetadataExtractor, tasks: Tasks) -> Self {
+    pub(super) fn new(
+        entries: IndexEntries,
+        blobs: Blobs,
+        extractor: MetadataExtractor,
+        shared: SharedFiles,
+        tasks: Tasks,
+    ) -> Self {
         let inner = DownloaderInner {
             entries,
             blobs,
             extractor,
+            shared,
             running: SingleFlight::default(),
             committing: Semaphore::new(COMMITS_AT_ONCE),
             commit_failures: AtomicU64::new(0),
@@ -136,6 +146,10 @@ struct DownloadTask<'a> {
     pipeline: Option<Pipeline>,
     etag: Option<String>,
     resumable: bool,
+    /// Held while this replica fetches the file for all.
+    lease: Option<LeaseGuard>,
+    /// Whether it came from what replicas share.
+    is_shared: bool,
 }
 
 impl DownloadTask<'_> {
@@ -161,16 +175,22 @@ impl DownloadTask<'_> {
             pipeline: None,
             etag: None,
             resumable: false,
+            lease: None,
+            is_shared: false,
         };
         let fetched = tokio::select! {
             biased;
-            fetched = task.fetch() => fetched,
+            fetched = task.obtain() => fetched,
             () = given_up(&writer) => Err(Failure::Unread),
         };
         match fetched {
             Ok(verified) => {
                 let blob = verified.blob();
-                tracing::info!(route = %route.name, file = %address.file, bytes = blob.length, "file fetched");
+                let is_shared = task.is_shared;
+                tracing::info!(route = %route.name, file = %address.file, bytes = blob.length, is_shared, "file fetched");
+                if verified.proven && !is_shared {
+                    drop(downloader.shared.offer(blob.clone(), task.lease.take()));
+                }
                 task.commit(verified).await;
                 if task.entry.is_listed && address.file.kind() == FileKind::Wheel {
                     downloader.extractor.extract_in_background(route, address, &blob);
@@ -189,6 +209,29 @@ impl DownloadTask<'_> {
                 writer.fail(failure);
             }
         }
+    }
+
+    /// The file from what replicas share, or from upstream.
+    async fn obtain(&mut self) -> Result<VerifiedBlob, Failure> {
+        let Some(sha256) = self.entry.sha256 else { return self.fetch().await };
+        match self.downloader.shared.find(self.route, Some(sha256)).await {
+            SharedLookup::Alone => {}
+            SharedLookup::Lead(lease) => self.lease = Some(lease),
+            SharedLookup::Object(object) => {
+                let (shared, expected) = (&self.downloader.shared, &self.entry.expected);
+                match shared.receive(object, sha256, expected, &self.downloader.blobs, &self.writer).await {
+                    SharedReceipt::Verified(verified) => {
+                        self.is_shared = true;
+                        return Ok(*verified);
+                    }
+                    SharedReceipt::Nothing => {}
+                    SharedReceipt::Begun(pipeline) => self.pipeline = Some(pipeline),
+                    SharedReceipt::WrongSeen => return Err(Failure::Upstream(unavailable(Cause::Storage))),
+                    SharedReceipt::Storage(error) => return Err(self.refused(error)),
+                }
+            }
+        }
+        self.fetch().await
     }
 
     async fn fetch(&mut self) -> Result<VerifiedBlob, Failure> {
@@ -268,11 +311,16 @@ impl DownloadTask<'_> {
         self.resumable = reply.ranges;
         self.begin(prepared).await?;
         // After starting over, the bytes that are written already are skipped.
-        let mut skip = self.written().await.map_err(AttemptError::Failed)?.saturating_sub(reply.offset);
+        let mut received = self.written().await.map_err(AttemptError::Failed)?;
+        let mut skip = received.saturating_sub(reply.offset);
         loop {
             let Some(pipeline) = &mut self.pipeline else { return Err(internal("a download has no pipeline")) };
             let (mut batch, next) = gather(&mut reply.body, pipeline).await;
             skip_bytes(&mut batch, &mut skip);
+            if let Some(lease) = &self.lease {
+                received += batch.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
+                lease.progress(received, self.entry.expected.length);
+            }
             if matches!(next, Next::End) {
                 return Ok(batch);
             }

@@ -29,12 +29,17 @@ mod index_entry;
 mod lists;
 mod lookup;
 mod metadata;
+mod negative;
+mod page_arrival;
+mod page_source;
 mod pages;
 mod prefetch;
 mod publish;
 mod publish_refusal;
+mod published_looks;
 mod reader;
 mod route;
+mod shared_files;
 mod shared_pages;
 mod shared_published;
 mod standing;
@@ -78,9 +83,10 @@ use extract::MetadataExtractor;
 use index_cache::Lifetimes;
 use index_entry::IndexEntries;
 use lists::ListSource;
-use pages::PageSource;
+use page_source::PageSource;
 use prefetch::Prefetcher;
-use shared_published::MAX_LOOKS;
+use published_looks::PublishedLooks;
+use shared_files::SharedFiles;
 
 /// How long a request waits before it is told to come back, for everything together; clients give up after 15 s. A
 /// single step has the same limit, so that it ends when nothing limits the request.
@@ -172,8 +178,8 @@ impl Flow {
             changes: ChangeGuard::new(FirstSeen::new(Arc::clone(&disk), clock.clone())),
             metadata: store.clone(),
             largest_wheel: disk.max_size(),
-            fleet,
-            looks: Arc::new(moka::sync::Cache::new(MAX_LOOKS)),
+            fleet: fleet.clone(),
+            looks: PublishedLooks::default(),
             clock: clock.clone(),
         };
         let pages = PageService::new(source, memory.records - list_memory, lifetimes(settings.policy()), tasks.clone());
@@ -182,7 +188,8 @@ impl Flow {
         let entries = IndexEntries::new(pages.clone(), blobs.clone());
         let extractor =
             MetadataExtractor::new(pages.clone(), entries.clone(), blobs.clone(), store.clone(), tasks.clone());
-        let downloader = Downloader::new(entries.clone(), blobs.clone(), extractor.clone(), tasks.clone());
+        let shared = SharedFiles::new(fleet, pages.clone(), blobs.buffers(), tasks.clone());
+        let downloader = Downloader::new(entries.clone(), blobs.clone(), extractor.clone(), shared, tasks.clone());
         let checker = BlobChecker::new(blobs.clone(), tasks.clone());
         let files = FileService::new(pages.clone(), entries.clone(), blobs.clone(), downloader.clone(), checker);
         let prefetcher = Prefetcher::new(pages.clone(), tasks.clone(), settings.prefetch);

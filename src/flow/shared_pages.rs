@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::doubts::DoubtKind;
 use super::index_cache::{IndexCache, Need};
-use super::pages::PageSource;
+use super::page_source::PageSource;
 use super::route::{Route, SharedRoute};
 use crate::cache::{FetchedAt, LARGEST_SHARED, PageContent, PageKey, Record, SharedDocument};
 use crate::fleet::{
@@ -100,7 +100,7 @@ impl IndexCache<PageSource> {
         }
         let mut errand = Errand::alone(need);
         self.learn_published(route, key).await;
-        if let Some(record) = self.look(store, shared, key, need, &mut errand).await {
+        if let Some(record) = self.look(route, key, need, &mut errand).await {
             return Consulted::Found(record);
         }
         if errand.place.is_none() {
@@ -113,21 +113,15 @@ impl IndexCache<PageSource> {
             Acquired::Unleased => return Consulted::Ask(errand),
         }
         // Another replica may have written it between the look and the lease.
-        match self.look(store, shared, key, need, &mut errand).await {
+        match self.look(route, key, need, &mut errand).await {
             Some(record) => Consulted::Found(record),
             None => Consulted::Ask(errand),
         }
     }
 
     /// The shared page, held, if it will do; else what is there is noted in the errand.
-    async fn look(
-        &self,
-        store: &ObjectStore,
-        shared: &SharedRoute,
-        key: &PageKey,
-        need: Need,
-        errand: &mut Errand,
-    ) -> Option<Record<PageContent>> {
+    async fn look(&self, route: &Route, key: &PageKey, need: Need, errand: &mut Errand) -> Option<Record<PageContent>> {
+        let (store, shared) = self.sharing(route)?;
         let asked = Instant::now();
         let object = ObjectKey::page(shared.repository.as_str(), &key.project);
         let (bytes, tag) = match store.read(&object, None, LARGEST_SHARED).await {
@@ -152,7 +146,7 @@ impl IndexCache<PageSource> {
             errand.stale = Some((found.page, found.age));
             return None;
         }
-        self.hold_shared(key, found.page, FetchedAt::shared(asked, found.age)).await
+        self.hold_shared(route, key, found.page, FetchedAt::shared(asked, found.age)).await
     }
 
     async fn read_shared(&self, key: &PageKey, bytes: Bytes) -> Option<FoundPage> {
@@ -166,17 +160,6 @@ impl IndexCache<PageSource> {
             is_possible.then(|| FoundPage { page: document, generation, age: now.saturating_sub(fetched) })
         });
         read.await.ok().flatten()
-    }
-
-    /// Holds a page that another replica fetched.
-    pub(super) async fn hold_shared(
-        &self,
-        key: &PageKey,
-        page: Page,
-        fetched: FetchedAt,
-    ) -> Option<Record<PageContent>> {
-        let (cache, key) = (self.clone(), key.clone());
-        blocking(move || cache.hold_listed(&key, page, fetched).0).await.ok()
     }
 
     /// Writes what upstream said where replicas share it, and tells them where it is something else than before. A
@@ -251,6 +234,12 @@ impl IndexCache<PageSource> {
     /// The store, and what the route is there.
     pub(super) fn sharing<'a>(&'a self, route: &'a Route) -> Option<(&'a ObjectStore, &'a SharedRoute)> {
         self.source().fleet.store().zip(route.shared.as_ref()).filter(|_| !route.is_denied())
+    }
+
+    /// Whether the route may read what replicas share of its repository.
+    pub(super) async fn may_read_shared(&self, route: &Route) -> bool {
+        let Some((store, shared)) = self.sharing(route) else { return false };
+        self.may_share(store, route, shared).await
     }
 
     /// Whether the role of the route has shown that it may read the repository: here, or through another replica with

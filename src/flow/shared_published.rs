@@ -5,16 +5,16 @@
 //! With Redis a hint says when to read it; without, a requested page of a route that takes uploads looks after it, when
 //! the last look is older than [`LOOK_AFTER`].
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
 use super::index_cache::IndexCache;
-use super::pages::PageSource;
+use super::page_source::PageSource;
+use super::published_looks::PublishedLook;
 use super::route::{Route, SharedRoute};
 use crate::cache::{PageKey, PublishedFile};
-use crate::fleet::{HintSent, ObjectKey, ObjectStore, ObjectTag, ObjectWrite, StoreError};
+use crate::fleet::{HintSent, ObjectKey, ObjectStore, ObjectWrite, StoreError};
 use wheelport_index::File;
 use wheelport_runtime::{Clock, blocking, sabotaged};
 
@@ -28,17 +28,8 @@ const SHARE_TIMEOUT: Duration = Duration::from_secs(2);
 const MERGE_TRIES: u32 = 8;
 /// The longest record, in bytes.
 const LARGEST_RECORD: usize = 4 << 20;
-/// Projects whose last look is remembered.
-pub(super) const MAX_LOOKS: u64 = 50_000;
 /// A hint that says: what is shared has changed, in whatever generation.
 const ANY_GENERATION: u64 = 1;
-
-/// When a project's record was read last, and its version then.
-#[derive(Debug, Clone)]
-pub(super) struct PublishedLook {
-    at: Instant,
-    tag: Option<ObjectTag>,
-}
 
 impl IndexCache<PageSource> {
     /// A file was published and is held: writes it where all replicas see it, and tells them. The publisher waits for
@@ -185,6 +176,3 @@ async fn update(
     }
     Err(StoreError::Raced)
 }
-
-/// The looks that are remembered.
-pub(super) type PublishedLooks = Arc<moka::sync::Cache<PageKey, PublishedLook>>;

@@ -4,6 +4,9 @@
 #[expect(dead_code, reason = "the integration tests use all of it")]
 mod support;
 
+mod budget;
 mod events;
+mod files;
+mod pages;
 mod servers;
 mod store;

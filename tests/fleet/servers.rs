@@ -73,12 +73,19 @@ pub(crate) async fn new_bucket(port: u16) -> FleetSettings {
     let settings = FleetSettings {
         store: Some(format!("s3://{bucket}/prefix").parse().expect("a store")),
         store_endpoint: Some(Url::parse(&format!("http://127.0.0.1:{port}")).expect("an address")),
+        store_region: Some("us-east-1".to_owned()),
         store_timeout: HumanDuration::secs(3),
         ..FleetSettings::default()
     };
     let made = Client(([127, 0, 0, 1], port).into()).ask("PUT", &format!("/{bucket}")).send().await;
     made.expect(200);
     settings
+}
+
+/// The same settings, with this Redis.
+pub(crate) fn redis_of(server: &Server, settings: FleetSettings) -> FleetSettings {
+    let address = format!("redis://127.0.0.1:{}", server.port).parse().expect("an address");
+    FleetSettings { redis: Some(address), ..settings }
 }
 
 /// A client of the store of these settings.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::report::{Finding, Report, StepStatus};
 use super::target::{CacheTarget, CheckTarget, Environment};
-use super::{aws, cache_dir, data_plane, events, repository};
+use super::{aws, cache_dir, data_plane, events, redis, repository};
 use crate::config::Settings;
 use crate::control::{ControlPlane, DomainId};
 use crate::fleet::FleetSettings;
@@ -57,6 +57,9 @@ impl<'a> Doctor<'a> {
         }
         findings.push(cache_dir::step(&self.cache));
         findings.extend(self.replicas());
+        if let Some(address) = &self.fleet.redis {
+            findings.push(redis::step(address, &self.fleet).await);
+        }
         if let Some(queue) = &self.fleet.events {
             let aws = self.targets.first().map(|target| target.aws.clone()).unwrap_or_default();
             findings.push(events::step(queue, &aws).await);

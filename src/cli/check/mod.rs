@@ -19,6 +19,7 @@ mod doctor;
 mod events;
 mod profile;
 mod profile_files;
+mod redis;
 mod report;
 mod repository;
 mod target;

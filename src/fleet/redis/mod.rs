@@ -4,9 +4,11 @@
 
 mod lease;
 mod link;
+mod proof;
 mod subscriber;
 
 pub(super) use lease::RedisLeases;
 pub(super) use link::RedisLink;
 pub use link::{RedisFailure, RedisUnusable};
+pub use proof::prove_redis;
 pub(super) use subscriber::subscribe;

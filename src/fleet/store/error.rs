@@ -77,11 +77,6 @@ impl StoreError {
             Self::Open => "open",
         }
     }
-
-    /// Whether it is one of the plain outcomes that callers ask for.
-    pub(crate) const fn is_outcome(&self) -> bool {
-        matches!(self, Self::Missing | Self::Exists | Self::Raced | Self::NotModified)
-    }
 }
 
 /// What a response without success means. `body` is the beginning of its error document.

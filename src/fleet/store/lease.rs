@@ -29,7 +29,7 @@ const MAX_RECORD: usize = 256;
 const REMEMBERED: usize = 4096;
 
 /// Leases in an object store that was seen to hold them.
-pub struct StoreLeases {
+pub(crate) struct StoreLeases {
     store: ObjectStore,
     /// What the probe found; nothing is leased before.
     traits: Mutex<Option<StoreTraits>>,
@@ -38,17 +38,17 @@ pub struct StoreLeases {
 }
 
 impl StoreLeases {
-    pub fn new(store: ObjectStore) -> Self {
+    pub(crate) fn new(store: ObjectStore) -> Self {
         Self { store, traits: Mutex::new(None), seen: Mutex::default() }
     }
 
     /// The probe found this.
-    pub fn proven(&self, traits: StoreTraits) {
+    pub(crate) fn proven(&self, traits: StoreTraits) {
         *self.traits.lock() = Some(traits);
     }
 
     /// What the probe found, if it has.
-    pub fn traits(&self) -> Option<StoreTraits> {
+    pub(crate) fn traits(&self) -> Option<StoreTraits> {
         *self.traits.lock()
     }
 
@@ -110,6 +110,12 @@ impl StoreLeases {
     fn is_expired(&self, lease: &LeaseKey, tag: &ObjectTag) -> bool {
         let seen = self.seen.lock();
         seen.get(lease).is_some_and(|(known, since)| known == tag && since.elapsed() >= EXPIRED_AFTER)
+    }
+}
+
+impl std::fmt::Debug for StoreLeases {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StoreLeases({})", self.store.location())
     }
 }
 

@@ -34,7 +34,7 @@ pub use body::{ObjectBody, SourceBytes};
 pub use client::{StoreAccess, StoreSetupError};
 pub use error::StoreError;
 pub use key::ObjectKey;
-pub use lease::StoreLeases;
+pub(super) use lease::StoreLeases;
 pub use multipart::MultipartUpload;
 pub use operations::{ObjectHead, ObjectTag, ObjectWrite, StoredObject};
 pub use probe::StoreTraits;
