@@ -56,17 +56,10 @@ impl<'a> Doctor<'a> {
             findings.extend(steps.into_iter().map(|step| step.of_route(&target.route)));
         }
         findings.push(cache_dir::step(&self.cache));
-<<<<<<< HEAD
-=======
         findings.extend(self.replicas());
->>>>>>> events
         if let Some(address) = &self.fleet.redis {
             findings.push(hints::step(address, &self.fleet).await);
         }
-<<<<<<< HEAD
-        findings.extend(self.replicas());
-=======
->>>>>>> events
         if let Some(queue) = &self.fleet.events {
             let aws = self.targets.first().map(|target| target.aws.clone()).unwrap_or_default();
             findings.push(events::step(queue, &aws).await);
