@@ -26,8 +26,8 @@ impl ControlPlane {
             self.failed(&error, Call::DescribeRepository, &format!("repository {repository} in {domain}"))
         })?;
         let described = response.repository();
-        let upstreams = described.map(|described| described.upstreams()).unwrap_or_default();
-        let names = upstreams.iter().filter_map(|upstream| RepositoryName::parse(upstream.repository_name()?).ok());
+        let upstreams = described.iter().flat_map(|described| described.upstreams());
+        let names = upstreams.filter_map(|upstream| RepositoryName::parse(upstream.repository_name()?).ok());
         Ok(DescribedRepository {
             owner: described.and_then(|described| described.domain_owner()).map(str::to_owned),
             upstreams: names.collect(),

@@ -5,8 +5,8 @@
 //!                │ no: wake the task that draws ─► Later, or Away while Redis is
 //! ```
 //!
-//! Nothing waits for Redis here: whoever wants a permit is told when to ask again, and that it is alone as soon as a draw
-//! has failed. Permits that were not used in time are given back.
+//! Nothing waits for Redis here: whoever wants a permit is told when to ask again, and that it is alone as soon as a
+//! draw has failed. Permits that were not used in time are given back.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -65,6 +65,17 @@ static DRAWING: LazyLock<Script> = LazyLock::new(|| {
          return {0, math.ceil(math.max(0, 1 - permits) / rate * 1000)}",
     )
 });
+
+/// Runs the script on a bucket that nothing else uses.
+pub(super) async fn prove_budget(link: &RedisLink, quota: &QuotaName) -> Result<(), RedisFailure> {
+    let mut drawing = DRAWING.key(bucket(quota));
+    drawing.arg(1).arg(1).arg(0).arg(0).arg(0).arg(1);
+    link.run::<(u32, u64)>(&drawing).await.map(drop)
+}
+
+fn bucket(quota: &QuotaName) -> String {
+    format!("wheelport:v1:budget:{}", quota.as_str())
+}
 
 /// What a request gets that wants a permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +176,7 @@ impl QuotaBudget {
     }
 
     async fn draw(&self, link: &RedisLink, hints: &Hints, (rate, burst): (u32, u32), metrics: &BudgetMetrics) {
-        let key = format!("wheelport:v1:budget:{}", self.inner.quota.as_str());
+        let key = bucket(&self.inner.quota);
         loop {
             self.wanted().await;
             let (wanted, unused, is_throttled) = self.inner.state.lock().draw();

@@ -21,7 +21,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::hints::{Hint, Message, ReplicaId};
-use super::redis::RedisLink;
+use super::redis::{RedisFailure, RedisLink};
 use wheelport_runtime::sabotaged;
 
 /// Hints that wait for a listener of this process at most; a slower one has a gap.
@@ -104,12 +104,11 @@ impl Hints {
     /// Tells the other replicas. Waits for Redis, at most for the time that a command may take.
     pub async fn send(&self, hint: Hint) -> HintSent {
         let kind = hint.as_str();
-        let Some(redis) = &self.inner.redis else { return HintSent::Alone };
-        let text = Message { sender: self.inner.sender, hint }.to_string();
-        let mut publish = ::redis::cmd("PUBLISH");
-        publish.arg(CHANNEL).arg(text);
-        let outcome = match redis.ask::<i64>(&publish).await {
-            Ok(_) => HintSent::Sent,
+        if !self.are_shared() {
+            return HintSent::Alone;
+        }
+        let outcome = match self.publish(hint).await {
+            Ok(()) => HintSent::Sent,
             Err(error) => {
                 tracing::debug!(kind, %error, "a hint could not be sent");
                 HintSent::Failed
@@ -117,6 +116,13 @@ impl Hints {
         };
         self.inner.metrics.sent.get_or_create(&HintSentLabels { kind, result: outcome.as_str() }).inc();
         outcome
+    }
+
+    /// Gives a hint to Redis.
+    pub(super) async fn publish(&self, hint: Hint) -> Result<(), RedisFailure> {
+        let redis = self.inner.redis.as_ref().ok_or(RedisFailure::Away)?;
+        let text = Message { sender: self.inner.sender, hint }.to_string();
+        redis.ask::<i64>(::redis::cmd("PUBLISH").arg(CHANNEL).arg(text)).await.map(drop)
     }
 
     /// Tells all replicas, and this one too.
@@ -165,7 +171,9 @@ impl Hints {
         if !is_first {
             self.inner.metrics.gaps.inc();
         }
-        self.tell(Heard::Gap);
+        if !sabotaged("hint-gap") {
+            self.tell(Heard::Gap);
+        }
         self.inner.is_hearing.store(true, Ordering::Release);
         self.inner.metrics.hearing.set(1);
     }

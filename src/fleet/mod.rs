@@ -25,7 +25,7 @@ use prometheus_client::registry::Registry;
 
 use wheelport_runtime::Tasks;
 
-pub use self::redis::{RedisFailure, RedisUnusable};
+pub use self::redis::{RedisFailure, RedisUnusable, prove_redis};
 pub use breaker::{Breaker, BreakerState};
 pub use budget::{BudgetPermit, QuotaBudget};
 pub use events::{EventOutcome, Events, EventsState};

@@ -133,14 +133,10 @@ fn region_of(host: &str) -> Option<&str> {
     let domain = labels.next()?;
     let rest: Vec<&str> = labels.collect();
     match (domain, rest.as_slice()) {
-        // vpce-1a2b.sqs.REGION.vpce.amazonaws.com
-        ("amazonaws", ["vpce", region, "sqs", ..]) => Some(region),
-        // sqs.REGION.amazonaws.com, and sqs-fips
-        ("amazonaws", [region, "sqs" | "sqs-fips"]) => Some(region),
-        // REGION.queue.amazonaws.com, the old form
-        ("amazonaws", ["queue", region]) => Some(region),
-        // sqs.REGION.api.aws
-        ("api", [region, "sqs" | "sqs-fips"]) => Some(region),
+        // vpce-1a2b.sqs.REGION.vpce.amazonaws.com; sqs.REGION.amazonaws.com and sqs-fips; REGION.queue.amazonaws.com, the
+        // old form; sqs.REGION.api.aws
+        ("amazonaws", ["vpce", region, "sqs", ..] | ["queue", region])
+        | ("amazonaws" | "api", [region, "sqs" | "sqs-fips"]) => Some(region),
         _ => None,
     }
 }

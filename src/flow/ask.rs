@@ -9,7 +9,7 @@ use super::access::Denial;
 use super::canary::{AskError, Verdict, settle};
 use super::error::{Cause, Error, unavailable};
 use super::index_cache::{FetchError, IndexCache};
-use super::pages::PageSource;
+use super::page_source::PageSource;
 use super::reader;
 use super::route::Route;
 use super::shared_pages::Errand;
@@ -35,7 +35,7 @@ impl IndexCache<PageSource> {
     /// Fetches a page and holds it. The errand is taken by a success, and says how replicas share it.
     pub(super) async fn ask(
         &self,
-        route: &Route,
+        route: &Arc<Route>,
         key: &PageKey,
         errand: &mut Option<Errand>,
     ) -> Result<Record<PageContent>, AskError> {

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use super::change_guard::ChangeCounts;
 use super::index_cache::IndexCache;
-use super::pages::{PageService, PageSource};
+use super::page_source::PageSource;
+use super::pages::PageService;
 use super::{Cause, Error, Flow, Route, unavailable};
 use crate::cache::{ChangedFile, ChangedFiles, Expected, PageKey, RepositoryId};
 use crate::fleet::Hint;

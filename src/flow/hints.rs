@@ -1,5 +1,5 @@
-//! What other replicas, and CodeArtifact's events, say has changed, as it concerns what this replica holds. A hint marks
-//! what is held as doubtful, and nothing is asked before a request wants it.
+//! What other replicas, and CodeArtifact's events, say has changed, as it concerns what this replica holds. A hint
+//! marks what is held as doubtful, and nothing is asked before a request wants it.
 
 use std::sync::Arc;
 

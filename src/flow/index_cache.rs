@@ -18,20 +18,16 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::quality::RandomState;
 use tokio::time::Instant;
 
 use super::doubts::{Doubt, Doubts};
+use super::negative::{NegativeEntries, NegativeEntry, NegativeReason};
 use super::{Error, Lookup, REQUEST_TIMEOUT, Route, Served, role_served};
 use crate::cache::{Decision, FetchedAt, Policy, Record, Records, Weighted};
 use wheelport_runtime::{Joined, Priority, Role, SingleFlight, Tasks, Waits, blocking, sabotaged};
 
 /// How long a request waits for upstream while it has a usable stale record.
 const STALE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long upstream is not asked again after it failed, as long as a stale record can be served.
-const FAILURE_BACKOFF: Duration = Duration::from_secs(10);
-/// Negative entries at most; older ones make room.
-const MAX_NEGATIVE: u64 = 50_000;
 
 /// Where records come from.
 pub(super) trait IndexSource: Send + Sync + Sized + 'static {
@@ -90,21 +86,6 @@ pub(super) struct Lifetimes {
     pub doubt_for: Duration,
 }
 
-/// What is known to be missing or failing, and since when.
-#[derive(Debug, Clone)]
-pub(super) struct NegativeEntry {
-    pub reason: NegativeReason,
-    pub at: Instant,
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum NegativeReason {
-    /// Upstream said, to a good token, that there is none.
-    Absent(Error),
-    /// Upstream could not be asked.
-    Failed,
-}
-
 /// A record and how the response came about.
 pub struct IndexView<C> {
     pub content: Arc<C>,
@@ -126,7 +107,7 @@ pub(super) struct IndexCache<S: IndexSource> {
 struct IndexInner<S: IndexSource> {
     source: S,
     records: Records<S::Key, S::Content>,
-    negative: moka::sync::Cache<S::Key, NegativeEntry, RandomState>,
+    negative: NegativeEntries<S::Key>,
     doubts: Doubts<S::Key>,
     lifetimes: Lifetimes,
     loads: SingleFlight<S::Key, Joined<Loaded<S>>>,
@@ -152,7 +133,7 @@ impl<S: IndexSource> IndexCache<S> {
         let inner = IndexInner {
             source,
             records: Records::new(memory),
-            negative: moka::sync::Cache::builder().max_capacity(MAX_NEGATIVE).build_with_hasher(RandomState::default()),
+            negative: NegativeEntries::default(),
             doubts: Doubts::default(),
             lifetimes,
             loads: SingleFlight::default(),
@@ -393,22 +374,12 @@ impl<S: IndexSource> IndexCache<S> {
 
     /// The error for a key of which upstream said recently that there is nothing.
     fn absent(&self, key: &S::Key) -> Option<Error> {
-        let entry = self.inner.negative.get(key)?;
-        match entry.reason {
-            NegativeReason::Absent(error) if entry.at.elapsed() < self.inner.lifetimes.absent_for => Some(error),
-            NegativeReason::Absent(_) | NegativeReason::Failed => None,
-        }
+        self.inner.negative.absent(key, self.inner.lifetimes.absent_for)
     }
 
     /// Whether upstream is not asked about this key for a moment, because there is something to serve.
     fn backs_off(&self, key: &S::Key) -> bool {
-        self.inner.negative.get(key).is_some_and(|entry| {
-            let wait = match entry.reason {
-                NegativeReason::Absent(_) => self.inner.lifetimes.doubt_for,
-                NegativeReason::Failed => FAILURE_BACKOFF,
-            };
-            entry.at.elapsed() < wait
-        })
+        self.inner.negative.backs_off(key, self.inner.lifetimes.doubt_for)
     }
 
     pub(super) fn negative(&self, key: &S::Key) -> Option<NegativeEntry> {
@@ -416,10 +387,10 @@ impl<S: IndexSource> IndexCache<S> {
     }
 
     pub(super) fn set_negative(&self, key: &S::Key, reason: NegativeReason) {
-        self.inner.negative.insert(key.clone(), NegativeEntry { reason, at: Instant::now() });
+        self.inner.negative.set(key, reason);
     }
 
     pub(super) fn clear_negative(&self, key: &S::Key) {
-        self.inner.negative.invalidate(key);
+        self.inner.negative.clear(key);
     }
 }

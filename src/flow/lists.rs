@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, Need, NegativeReason};
+use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, Need};
+use super::negative::NegativeReason;
 use super::reader;
 use super::{Error, IndexView, Lookup, Route};
 use crate::cache::{FetchedAt, ListContent, PersistedIndex, Record, RepositoryId, list_path};

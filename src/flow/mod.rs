@@ -30,10 +30,14 @@ mod index_entry;
 mod lists;
 mod lookup;
 mod metadata;
+mod negative;
+mod page_arrival;
+mod page_source;
 mod pages;
 mod prefetch;
 mod publish;
 mod publish_refusal;
+mod published_looks;
 mod reader;
 mod route;
 mod shared_files;
@@ -83,11 +87,11 @@ use extract::MetadataExtractor;
 use index_cache::Lifetimes;
 use index_entry::IndexEntries;
 use lists::ListSource;
-use pages::PageSource;
+use page_source::PageSource;
 use prefetch::Prefetcher;
+use published_looks::PublishedLooks;
 use shared_files::SharedFiles;
 use shared_metadata::SharedMetadata;
-use shared_published::MAX_LOOKS;
 use shared_uploads::SharedUploads;
 
 /// How long a request waits before it is told to come back, for everything together; clients give up after 15 s. A
@@ -181,7 +185,7 @@ impl Flow {
             metadata: store.clone(),
             largest_wheel: disk.max_size(),
             fleet: fleet.clone(),
-            looks: Arc::new(moka::sync::Cache::new(MAX_LOOKS)),
+            looks: PublishedLooks::default(),
             clock: clock.clone(),
         };
         let pages = PageService::new(source, memory.records - list_memory, lifetimes(settings.policy()), tasks.clone());

@@ -9,6 +9,7 @@
 //! So upstream is asked once per page and freshness window, and not once per replica. Without a store, or while it is
 //! away, each replica asks for itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,15 +17,18 @@ use tokio::time::Instant;
 
 use super::doubts::DoubtKind;
 use super::index_cache::{IndexCache, Need};
-use super::pages::PageSource;
+use super::page_source::PageSource;
 use super::route::{Route, SharedRoute};
 use crate::cache::{FetchedAt, LARGEST_SHARED, PageContent, PageKey, Record, SharedDocument};
 use crate::fleet::{
     Acquired, Hint, HintSent, LeaseGuard, LeaseKey, ObjectKey, ObjectStore, ObjectTag, ObjectWrite, StoreError,
+    TierResult,
 };
 use wheelport_index::{Page, Sha256};
 use wheelport_runtime::{blocking, sabotaged};
 
+/// The word in metrics.
+const KIND: &str = "page";
 /// The generation of a hint when any shared page will do.
 const ANY_GENERATION: u64 = 1;
 /// A page that was fetched further in the future than this was fetched by a clock that is wrong.
@@ -32,6 +36,8 @@ const MAX_SKEW: Duration = Duration::from_mins(1);
 
 /// What is in the store in place of a page.
 pub(super) enum SharedPlace {
+    /// That was not to be seen yet: the role had not shown that it may read.
+    Unseen,
     /// Nothing.
     Free,
     Taken {
@@ -93,14 +99,14 @@ impl Errand {
 impl IndexCache<PageSource> {
     /// Looks for a page in what replicas share, and takes the right to ask upstream where it has none that will do.
     pub(super) async fn consult(&self, route: &Route, key: &PageKey, need: Need) -> Consulted {
-        let shared = self.sharing(route).filter(|_| need != Need::Upstream);
-        let Some((store, shared)) = shared else { return Consulted::Ask(Errand::alone(need)) };
-        if !self.may_share(store, route, shared).await {
-            return Consulted::Ask(Errand::alone(need));
-        }
         let mut errand = Errand::alone(need);
+        let Some((store, shared)) = self.sharing(route) else { return Consulted::Ask(errand) };
+        if need == Need::Upstream || !self.may_share(store, route, shared).await {
+            errand.place = Some(SharedPlace::Unseen);
+            return Consulted::Ask(errand);
+        }
         self.learn_published(route, key).await;
-        if let Some(record) = self.look(store, shared, key, need, &mut errand).await {
+        if let Some(record) = self.look(route, key, need, &mut errand).await {
             return Consulted::Found(record);
         }
         if errand.place.is_none() {
@@ -113,46 +119,50 @@ impl IndexCache<PageSource> {
             Acquired::Unleased => return Consulted::Ask(errand),
         }
         // Another replica may have written it between the look and the lease.
-        match self.look(store, shared, key, need, &mut errand).await {
+        match self.look(route, key, need, &mut errand).await {
             Some(record) => Consulted::Found(record),
             None => Consulted::Ask(errand),
         }
     }
 
     /// The shared page, held, if it will do; else what is there is noted in the errand.
-    async fn look(
-        &self,
-        store: &ObjectStore,
-        shared: &SharedRoute,
-        key: &PageKey,
-        need: Need,
-        errand: &mut Errand,
-    ) -> Option<Record<PageContent>> {
-        let asked = Instant::now();
+    async fn look(&self, route: &Route, key: &PageKey, need: Need, errand: &mut Errand) -> Option<Record<PageContent>> {
+        let (asked, tier) = (Instant::now(), self.source().fleet.tier());
+        let (place, found) = self.find(route, key).await?;
+        errand.place = Some(place);
+        let Some(found) = found else {
+            tier.count(KIND, TierResult::Miss);
+            return None;
+        };
+        if !suffices(need, found.age, found.generation, self.fresh_for()) {
+            tier.count(KIND, TierResult::Miss);
+            errand.stale = Some((found.page, found.age));
+            return None;
+        }
+        tier.count(KIND, TierResult::Hit);
+        self.hold_shared(route, key, found.page, FetchedAt::shared(asked, found.age)).await
+    }
+
+    /// What is in the store in place of a page; nothing if the store cannot tell.
+    async fn find(&self, route: &Route, key: &PageKey) -> Option<(SharedPlace, Option<FoundPage>)> {
+        let (store, shared) = self.sharing(route)?;
         let object = ObjectKey::page(shared.repository.as_str(), &key.project);
         let (bytes, tag) = match store.read(&object, None, LARGEST_SHARED).await {
-            Ok((bytes, Some(tag))) => (bytes, tag),
-            Ok((_, None)) => return None,
-            Err(StoreError::Missing) => {
-                errand.place = Some(SharedPlace::Free);
-                return None;
-            }
+            Ok((bytes, tag)) => (bytes, tag?),
+            Err(StoreError::Missing) => return Some((SharedPlace::Free, None)),
             Err(error) => {
+                self.source().fleet.tier().count(KIND, TierResult::Error);
                 tracing::debug!(project = %key.project, %error, "a shared page cannot be read");
-                errand.place = None;
                 return None;
             }
         };
         let found = self.read_shared(key, bytes).await;
+        if found.is_none() {
+            self.source().fleet.tier().count(KIND, TierResult::Wrong);
+        }
         let generation = found.as_ref().map_or(0, |found| found.generation);
         let digest = found.as_ref().map(|found| page_digest(&found.page));
-        errand.place = Some(SharedPlace::Taken { tag, generation, digest });
-        let found = found?;
-        if !suffices(need, found.age, found.generation, self.fresh_for()) {
-            errand.stale = Some((found.page, found.age));
-            return None;
-        }
-        self.hold_shared(key, found.page, FetchedAt::shared(asked, found.age)).await
+        Some((SharedPlace::Taken { tag, generation, digest }, found))
     }
 
     async fn read_shared(&self, key: &PageKey, bytes: Bytes) -> Option<FoundPage> {
@@ -168,27 +178,21 @@ impl IndexCache<PageSource> {
         read.await.ok().flatten()
     }
 
-    /// Holds a page that another replica fetched.
-    pub(super) async fn hold_shared(
-        &self,
-        key: &PageKey,
-        page: Page,
-        fetched: FetchedAt,
-    ) -> Option<Record<PageContent>> {
-        let (cache, key) = (self.clone(), key.clone());
-        blocking(move || cache.hold_listed(&key, page, fetched).0).await.ok()
-    }
-
     /// Writes what upstream said where replicas share it, and tells them where it is something else than before. A
     /// client does not wait for it.
-    pub(super) fn share(&self, route: &Route, key: &PageKey, errand: Errand, page: Page, is_changed: bool) {
+    pub(super) fn share(&self, route: &Arc<Route>, key: &PageKey, errand: Errand, page: Page, is_changed: bool) {
         let fleet = &self.source().fleet;
         let Some(shared) = route.shared.clone().filter(|_| errand.place.is_some() || fleet.hints().are_shared()) else {
             return;
         };
-        let (cache, key, fetched) = (self.clone(), key.clone(), self.source().clock.since_epoch());
+        let (cache, route, key) = (self.clone(), Arc::clone(route), key.clone());
+        let fetched = self.source().clock.since_epoch();
         self.tasks().spawn("share page", async move {
             let Errand { place, lease, was_told, .. } = errand;
+            let place = match place {
+                Some(SharedPlace::Unseen) => cache.find(&route, &key).await.map(|(place, _)| place),
+                seen => seen,
+            };
             let (generation, is_news) = match place {
                 Some(place) => cache.write_shared(&shared, &key, place, page, fetched).await,
                 None => (0, is_changed && !was_told),
@@ -211,7 +215,7 @@ impl IndexCache<PageSource> {
     ) -> (u64, bool) {
         let Some(store) = self.source().fleet.store() else { return (0, true) };
         let (write, generation, before) = match place {
-            SharedPlace::Free => (ObjectWrite::Create, ANY_GENERATION, None),
+            SharedPlace::Free | SharedPlace::Unseen => (ObjectWrite::Create, ANY_GENERATION, None),
             SharedPlace::Taken { tag, generation, digest } => (ObjectWrite::Replace(tag), generation + 1, digest),
         };
         let encoded = blocking(move || {
@@ -222,7 +226,11 @@ impl IndexCache<PageSource> {
         let Ok(Ok((bytes, digest))) = encoded.await else { return (0, true) };
         let is_news = before != Some(digest);
         let object = ObjectKey::page(shared.repository.as_str(), &key.project);
-        match store.put(&object, bytes.into(), write).await {
+        let written = store.put(&object, bytes.into(), write).await;
+        let is_there = matches!(written, Ok(_) | Err(StoreError::Exists));
+        let result = if is_there { TierResult::Written } else { TierResult::Unwritten };
+        self.source().fleet.tier().count(KIND, result);
+        match written {
             Ok(_) => (generation, is_news),
             // Another replica wrote what it fetched meanwhile, and told.
             Err(StoreError::Exists) => (generation, false),

@@ -5,16 +5,16 @@
 //! With Redis a hint says when to read it; without, a requested page of a route that takes uploads looks after it, when
 //! the last look is older than [`LOOK_AFTER`].
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
 use super::index_cache::IndexCache;
-use super::pages::PageSource;
+use super::page_source::PageSource;
+use super::published_looks::PublishedLook;
 use super::route::{Route, SharedRoute};
 use crate::cache::{PageKey, PublishedFile};
-use crate::fleet::{HintSent, ObjectKey, ObjectStore, ObjectTag, ObjectWrite, StoreError};
+use crate::fleet::{HintSent, ObjectKey, ObjectStore, ObjectWrite, StoreError};
 use wheelport_index::File;
 use wheelport_runtime::{Clock, blocking, sabotaged};
 
@@ -28,17 +28,8 @@ const SHARE_TIMEOUT: Duration = Duration::from_secs(2);
 const MERGE_TRIES: u32 = 8;
 /// The longest record, in bytes.
 const LARGEST_RECORD: usize = 4 << 20;
-/// Projects whose last look is remembered.
-pub(super) const MAX_LOOKS: u64 = 50_000;
 /// A hint that says: what is shared has changed, in whatever generation.
 const ANY_GENERATION: u64 = 1;
-
-/// When a project's record was read last, and its version then.
-#[derive(Debug, Clone)]
-pub(super) struct PublishedLook {
-    at: Instant,
-    tag: Option<ObjectTag>,
-}
 
 impl IndexCache<PageSource> {
     /// A file was published and is held: writes it where all replicas see it, and tells them. The publisher waits for
@@ -115,7 +106,7 @@ impl IndexCache<PageSource> {
     /// Whether a request has to look itself what others have published: no hint would say so.
     pub(super) fn must_look(&self, route: &Route, key: &PageKey) -> bool {
         let is_shared = self.sharing(route).is_some_and(|(_, shared)| shared.takes_uploads);
-        let is_told = self.source().fleet.hints().is_hearing() && !sabotaged("look-unless-told");
+        let is_told = self.source().fleet.hints().is_hearing() || sabotaged("published-look");
         let is_recent = || self.source().looks.get(key).is_some_and(|look| look.at.elapsed() < LOOK_AFTER);
         is_shared && !is_told && !is_recent()
     }
@@ -171,7 +162,6 @@ async fn update(
         entries.retain(|entry| !entry.is_over(clock));
         let Ok(bytes) = serde_json::to_vec(&entries) else { return Err(StoreError::Source) };
         let write = match tag {
-            Some(_) if sabotaged("merged-published") => ObjectWrite::Always,
             Some(tag) => ObjectWrite::Replace(tag),
             None => ObjectWrite::Create,
         };
@@ -185,6 +175,3 @@ async fn update(
     }
     Err(StoreError::Raced)
 }
-
-/// The looks that are remembered.
-pub(super) type PublishedLooks = Arc<moka::sync::Cache<PageKey, PublishedLook>>;

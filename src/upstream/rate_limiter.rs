@@ -3,8 +3,8 @@
 //! Rate permits come with time. The rate is halved when the service throttles, lowered a little when it fails, and
 //! grows back steadily, so that it settles below what the service takes at the moment.
 //!
-//! Where several processes share the quota, a permit is taken from what they share, too; while that cannot be asked, each
-//! has its part of the rate.
+//! Where several processes share the quota, a permit is taken from what they share, too; while that cannot be asked,
+//! each has its part of the rate.
 
 use std::fmt;
 use std::num::NonZeroU32;

@@ -16,6 +16,7 @@ use super::servers::{Server, ministack};
 use super::support::client::{Client, until};
 use super::support::forms::{Form, content_type};
 use super::support::process::{Program, ready};
+use super::support::scripted::{Reply, Scripted};
 use super::support::wheels::Sample;
 
 const KEY: &str = "AKIAEMULATOR00000000";
@@ -61,7 +62,7 @@ impl Queues {
 
 /// The emulator, and what tests do to it beside the proxies.
 struct Emulated {
-    program: Program,
+    _program: Program,
     data: SocketAddr,
     control: SocketAddr,
     client: aws_sdk_codeartifact::Client,
@@ -84,7 +85,7 @@ impl Emulated {
         let upstream = aws_sdk_codeartifact::types::UpstreamRepository::builder();
         let upstream = upstream.repository_name("python").build().expect("a name is all it needs");
         client.create_repository().domain("demo").repository("team").upstreams(upstream).send().await.expect("created");
-        Self { program, data, control, client }
+        Self { _program: program, data, control, client }
     }
 
     async fn publish(&self, sample: &Sample) {
@@ -109,8 +110,7 @@ impl Emulated {
     }
 
     /// A proxy of the repository that has the other one upstream, whose pages stay fresh for an hour.
-    async fn proxy(&self, dir: &TempDir, queue: &str) -> Proxy {
-        let name = format!("proxy-{}", queue.rsplit('/').next().unwrap_or_default());
+    async fn proxy(&self, dir: &TempDir, name: &str, queue: &str, more: &[&str]) -> Proxy {
         let config = dir.path().join(format!("{name}.toml"));
         std::fs::write(&config, "[cache]\nfresh_for = \"1h\"\nmissing_for = \"1h\"\n").expect("a file");
         let (config, cache) = (config.display().to_string(), dir.path().join(name).display().to_string());
@@ -124,7 +124,8 @@ impl Emulated {
             ["--cache-dir", &cache],
             ["--fleet-events", queue],
         ];
-        let arguments: Vec<&str> = ["serve"].into_iter().chain(arguments.iter().flatten().copied()).collect();
+        let own = ["serve"].into_iter().chain(arguments.iter().flatten().copied());
+        let arguments: Vec<&str> = own.chain(more.iter().copied()).collect();
         let own = [("AWS_ENDPOINT_URL_CODEARTIFACT", control.as_str()), ("AWS_ENDPOINT_URL_STS", control.as_str())];
         let program = Program::start(&arguments, &[environment().as_slice(), &own].concat());
         let client = program.proxy();
@@ -178,33 +179,56 @@ async fn what_happens_beside_two_proxies_shows_within_seconds() {
     let queues = Queues::at(port);
     let (first, second) = (queues.create("first", port).await, queues.create("second", port).await);
     let emulated = Emulated::start(&[&first, &second]).await;
-    let proxies = [emulated.proxy(&dir, &first).await, emulated.proxy(&dir, &second).await];
-    let (old, new) = (Sample::wheel(), Sample::wheel_of("1.1", 10));
+    let proxies = [emulated.proxy(&dir, "a", &first, &[]).await, emulated.proxy(&dir, "b", &second, &[]).await];
+    expect_that_changes_show(&emulated, &proxies).await;
     for proxy in &proxies {
-        assert!(proxy.files().await.is_empty());
-    }
-    // A project that was missing, a new version, one that is taken from the index, and one that is deleted.
-    emulated.publish(&old).await;
-    for proxy in &proxies {
-        proxy.shows_soon(&[&old]).await;
-    }
-    emulated.publish(&new).await;
-    for proxy in &proxies {
-        proxy.shows_soon(&[&old, &new]).await;
-    }
-    emulated.unlist("1.1").await;
-    for proxy in &proxies {
-        proxy.shows_soon(&[&old]).await;
-    }
-    emulated.publish(&Sample::wheel_of("1.2", 10)).await;
-    emulated.delete("1.0").await;
-    for proxy in &proxies {
-        proxy.shows_soon(&[&Sample::wheel_of("1.2", 10)]).await;
         let events = proxy.events().await;
         assert_eq!((&events["working"], &events["unknown"]), (&true.into(), &0.into()), "{events}");
         assert!(events["relevant"].as_u64() >= Some(5), "{events}");
     }
-    drop(emulated.program);
+}
+
+/// Whichever replica receives an event tells the other one.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_queue_is_enough_for_two_proxies_with_redis() {
+    let (port, dir) = (ministack().port, tempfile::tempdir().expect("a directory"));
+    let valkey = Server::start("valkey");
+    let redis = format!("redis://127.0.0.1:{}", valkey.port);
+    let queue = Queues::at(port).create("both", port).await;
+    let emulated = Emulated::start(&[&queue]).await;
+    let more = ["--fleet-redis", redis.as_str()];
+    let proxies = [emulated.proxy(&dir, "a", &queue, &more).await, emulated.proxy(&dir, "b", &queue, &more).await];
+    expect_that_changes_show(&emulated, &proxies).await;
+    let mut received = 0;
+    for proxy in &proxies {
+        received += proxy.events().await["relevant"].as_u64().expect("a number");
+    }
+    assert_eq!(received, 5, "each event was received once");
+}
+
+/// A project that was missing, a new version, one that is taken from the index, and one that is deleted.
+async fn expect_that_changes_show(emulated: &Emulated, proxies: &[Proxy]) {
+    let (old, new) = (Sample::wheel(), Sample::wheel_of("1.1", 10));
+    for proxy in proxies {
+        assert!(proxy.files().await.is_empty());
+    }
+    emulated.publish(&old).await;
+    for proxy in proxies {
+        proxy.shows_soon(&[&old]).await;
+    }
+    emulated.publish(&new).await;
+    for proxy in proxies {
+        proxy.shows_soon(&[&old, &new]).await;
+    }
+    emulated.unlist("1.1").await;
+    for proxy in proxies {
+        proxy.shows_soon(&[&old]).await;
+    }
+    emulated.publish(&Sample::wheel_of("1.2", 10)).await;
+    emulated.delete("1.0").await;
+    for proxy in proxies {
+        proxy.shows_soon(&[&Sample::wheel_of("1.2", 10)]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,7 +238,7 @@ async fn junk_in_the_queue_is_counted_and_deleted_and_harms_nothing() {
     let queue = queues.create("junk", port).await;
     let emulated = Emulated::start(&[&queue]).await;
     let sample = Sample::wheel();
-    let proxy = emulated.proxy(&dir, &queue).await;
+    let proxy = emulated.proxy(&dir, "a", &queue, &[]).await;
     assert!(proxy.files().await.is_empty());
     let foreign = r#"{"source": "acme.tests", "detail-type": "x", "region": "eu-central-1", "detail": {}}"#;
     for body in ["no JSON", "[]", foreign, &"x".repeat(100_000)] {
@@ -234,7 +258,7 @@ async fn without_the_queue_everything_goes_on_and_the_operator_is_told() {
     let emulated = Emulated::start(&[]).await;
     let sample = Sample::wheel();
     emulated.publish(&sample).await;
-    let proxy = emulated.proxy(&dir, &queue).await;
+    let proxy = emulated.proxy(&dir, "a", &queue, &[]).await;
     proxy.receives().await;
     drop(server);
     let failures = "wheelport_fleet_event_failures_total";
@@ -243,4 +267,37 @@ async fn without_the_queue_everything_goes_on_and_the_operator_is_told() {
     assert_eq!(proxy.files().await, [sample.name.as_str()]);
     let events = proxy.events().await;
     assert!(events["last_error"].is_string() && events["failures_in_a_row"].as_u64() >= Some(1), "{events}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_names_what_is_wrong_with_the_queue_and_its_remedy() {
+    let (port, dir) = (ministack().port, tempfile::tempdir().expect("a directory"));
+    let good = Queues::at(port).create("checked", port).await;
+    let emulated = Emulated::start(&[]).await;
+    let denying = Scripted::start().await;
+    let refusal = Reply::status(403).header("x-amzn-errortype", "AccessDeniedException");
+    denying.on("POST /", refusal.body(r#"{"__type": "com.amazonaws.sqs#AccessDeniedException", "message": "no"}"#));
+    let control = format!("http://{}", emulated.control);
+    let cache = dir.path().join("cache").display().to_string();
+    for (queue, status, words) in [
+        (good, "ok", "messages may be deleted"),
+        (format!("http://127.0.0.1:{port}/000000000000/no-such-queue"), "fail", "create the queue"),
+        ("http://127.0.0.1:1/1/q".to_owned(), "fail", "open the way"),
+        (denying.url("/1/q"), "fail", "allow sqs:ReceiveMessage"),
+    ] {
+        let arguments = [
+            ["check", "--format=json"],
+            ["--domain=demo", "--repository=team"],
+            ["--cache-dir", &cache],
+            ["--fleet-events", &queue],
+        ];
+        let own = [("AWS_ENDPOINT_URL_CODEARTIFACT", control.as_str()), ("AWS_ENDPOINT_URL_STS", control.as_str())];
+        let done = Program::run(arguments.as_flattened(), &[environment().as_slice(), &own].concat());
+        let report: serde_json::Value = serde_json::from_str(&done.out).expect("a report");
+        let findings = report["findings"].as_array().expect("a list");
+        let finding = findings.iter().find(|finding| finding["step"] == "events").expect("the step");
+        assert_eq!(finding["status"], status, "{finding}");
+        assert!(finding.to_string().contains(words), "{finding}");
+        assert_eq!(done.code, Some(i32::from(status == "fail")), "{report}");
+    }
 }

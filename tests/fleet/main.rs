@@ -7,6 +7,7 @@ mod support;
 mod budget;
 mod events;
 mod files;
+mod leases;
 mod pages;
 mod servers;
 mod store;

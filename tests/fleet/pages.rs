@@ -55,6 +55,15 @@ async fn hearing(replicas: &[Proxy]) {
     }
 }
 
+/// Waits until a replica has shared the page that it fetched, and that its role may read.
+async fn shared(replica: &Proxy) {
+    until("the shared page", async || {
+        let metrics = replica.metrics().await;
+        metrics.contains("wheelport_fleet_tier_total{kind=\"page\",result=\"written\"} 1").then_some(())
+    })
+    .await;
+}
+
 /// Publishes on the first and expects the others to list it within a second.
 async fn publish_is_seen_by_all(replicas: &[Proxy], upstream: &Scripted) {
     upstream.on(POST, Reply::ok("")).on(PAGE, page(&[Sample::wheel_of("0.9", 10).entry()]));
@@ -108,6 +117,46 @@ async fn a_publish_is_seen_by_all_replicas_within_a_second_without_redis() {
     let fleet = new_bucket(ministack().port).await;
     let replicas = replicas(3, &upstream, &fleet).await;
     publish_is_seen_by_all(&replicas, &upstream).await;
+}
+
+#[tokio::test]
+async fn a_role_that_has_not_read_a_repository_takes_nothing_that_others_have_of_it() {
+    let upstream = Scripted::start().await;
+    upstream.on(PAGE, page(&[Sample::wheel().entry()]));
+    let fleet = new_bucket(ministack().port).await;
+    let other = |name: &'static str| {
+        Proxy::builder().upstream(&upstream).routes(&[name], Some(0)).set(|builder: &mut Builder| {
+            builder.fleet = fleet.clone();
+            builder.own_roles = true;
+        })
+    };
+    let first = other("one").start().await;
+    assert_eq!(listed(&first).await.len(), 1);
+    shared(&first).await;
+    let same = other("one").start().await;
+    assert_eq!(listed(&same).await.len(), 1);
+    assert_eq!(upstream.requests_to(PAGE).len(), 1, "a replica with the same role");
+    let second = other("two").start().await;
+    assert_eq!(listed(&second).await.len(), 1);
+    assert_eq!(upstream.requests_to(PAGE).len(), 2, "another role asks itself");
+}
+
+#[tokio::test]
+async fn an_empty_replica_serves_what_the_others_have_while_codeartifact_is_away() {
+    let upstream = Scripted::start().await;
+    upstream.on(PAGE, page(&[Sample::wheel().entry()]));
+    let fleet = new_bucket(ministack().port).await;
+    let first = replicas(1, &upstream, &fleet).await.remove(0);
+    assert_eq!(listed(&first).await.len(), 1);
+    shared(&first).await;
+    upstream.on(PAGE, Reply::status(503));
+    let later = Proxy::builder().upstream(&upstream).later(600).set(|builder: &mut Builder| {
+        builder.fleet = fleet.clone();
+        builder.upload = UploadPolicy::Anonymous;
+    });
+    let empty = later.start().await;
+    assert_eq!(listed(&empty).await.len(), 1, "stale, and better than nothing");
+    assert!(upstream.requests_to(PAGE).len() > 1);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::report::{Finding, Report, StepStatus};
 use super::target::{CacheTarget, CheckTarget, Environment};
-use super::{aws, cache_dir, data_plane, events, repository, store};
+use super::{aws, cache_dir, data_plane, events, hints, repository, store};
 use crate::config::Settings;
 use crate::control::{ControlPlane, DomainId};
 use crate::fleet::FleetSettings;
@@ -60,10 +60,31 @@ impl<'a> Doctor<'a> {
         if self.fleet.store.is_some() {
             findings.extend(store::steps(&self.fleet, &aws, &self.clock).await);
         }
+        findings.extend(self.replicas());
+        if let Some(address) = &self.fleet.redis {
+            findings.push(hints::step(address, &self.fleet).await);
+        }
         if let Some(queue) = &self.fleet.events {
             findings.push(events::step(queue, &aws).await);
         }
         Report::new(findings)
+    }
+
+    /// Uploads through replicas that share nothing are lost to the others for a minute.
+    fn replicas(&self) -> Option<Finding> {
+        let number = self.fleet.replicas.filter(|number| number.get() > 1)?;
+        let shares = self.fleet.store.is_some() || self.fleet.redis.is_some();
+        if shares || !self.targets.iter().any(|target| target.upload) {
+            return Some(Finding::ok("replicas", format!("{number}")));
+        }
+        Some(Finding::fail(
+            "replicas",
+            format!(
+                "UPLOADS ARE ON, AND {number} REPLICAS SHARE NOTHING: what is published through one cannot be installed \
+                 through another for up to a minute"
+            ),
+            "set `[fleet] store` or `[fleet] redis`, or run one replica",
+        ))
     }
 
     fn configuration(&self) -> Finding {

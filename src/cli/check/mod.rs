@@ -17,8 +17,10 @@ mod cache_dir;
 mod data_plane;
 mod doctor;
 mod events;
+mod hints;
 mod profile;
 mod profile_files;
+
 mod report;
 mod repository;
 mod store;

@@ -16,8 +16,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<LockedFile>, LockFault> {
         }
         let fault = |reason| LockFault::Requirement { line, reason };
         let end = first.find(|letter: char| "=<>!~[;@".contains(letter)).unwrap_or(first.len());
-        let hashes: Vec<String> =
-            words.filter_map(|word| word.strip_prefix("--hash=")).map(|hash| hash.to_owned()).collect();
+        let hashes: Vec<String> = words.filter_map(|word| word.strip_prefix("--hash=")).map(str::to_owned).collect();
         if hashes.is_empty() {
             return Err(fault("a requirement without --hash says nothing of a file; export it with hashes"));
         }

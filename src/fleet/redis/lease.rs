@@ -1,5 +1,5 @@
-//! Leases in Redis: set where none is, with an end; repeated with the holder's progress once a second, which puts off the
-//! end; given back only by their holder.
+//! Leases in Redis: set where none is, with an end; repeated with the holder's progress once a second, which puts off
+//! the end; given back only by their holder.
 
 use std::sync::LazyLock;
 use std::time::Duration;

@@ -14,7 +14,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::link::{RedisFailure, RedisLink};
 use crate::fleet::hint_channel::{CHANNEL, Hints};
-use wheelport_runtime::sabotaged;
 
 /// How often the subscription is proven to live.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
@@ -67,9 +66,7 @@ async fn heard(link: &RedisLink, hints: &Hints, is_first: &mut bool) -> Result<R
         .set_push_sender(push);
     let mut connection = link.client().get_multiplexed_async_connection_with_config(&config).await?;
     connection.subscribe(CHANNEL).await?;
-    if !sabotaged("hint-gap") {
-        hints.missed(*is_first);
-    }
+    hints.missed(*is_first);
     tracing::info!("hints of other replicas are heard");
     *is_first = false;
     let mut ticks = interval(PING_INTERVAL);
