@@ -80,8 +80,8 @@ impl<'a> Doctor<'a> {
         Some(Finding::fail(
             "replicas",
             format!(
-                "UPLOADS ARE ON, AND {number} REPLICAS SHARE NOTHING: what is published through one cannot be installed \
-                 through another for up to a minute"
+                "UPLOADS ARE ON, AND {number} REPLICAS SHARE NOTHING: what is published through one cannot be \
+                 installed through another for up to a minute"
             ),
             "set `[fleet] store` or `[fleet] redis`, or run one replica",
         ))
