@@ -197,13 +197,13 @@ impl Leases {
             let every = form.timing().renew_every;
             let ended = async |seen: &mut watch::Receiver<HolderProgress>| while seen.changed().await.is_ok() {};
             while tokio::time::timeout(every, ended(&mut seen)).await.is_err() {
-                record = statement(record, *seen.borrow(), began.elapsed());
+                record = statement(&record, *seen.borrow(), began.elapsed());
                 match form.renew(&key, version, record.clone()).await {
                     Ok(renewed) => version = renewed,
                     Err(LeaseLost) => return,
                 }
             }
-            record = LeaseRecord { is_done: true, ..statement(record, *seen.borrow(), began.elapsed()) };
+            record = LeaseRecord { is_done: true, ..statement(&record, *seen.borrow(), began.elapsed()) };
             form.release(&key, version, record).await;
         });
         LeaseGuard { progress }
@@ -221,9 +221,9 @@ struct HolderProgress {
     length: Option<u64>,
 }
 
-fn statement(last: LeaseRecord, progress: HolderProgress, elapsed: Duration) -> LeaseRecord {
+fn statement(last: &LeaseRecord, progress: HolderProgress, elapsed: Duration) -> LeaseRecord {
     let HolderProgress { bytes, length } = progress;
-    LeaseRecord { sequence: last.sequence + 1, bytes, length, elapsed, ..last }
+    LeaseRecord { sequence: last.sequence + 1, bytes, length, elapsed, ..last.clone() }
 }
 
 /// A lease that this replica holds. Dropping it gives it back: the object is where it belongs, or nowhere.

@@ -160,18 +160,18 @@ impl DownloadTask<'_> {
     /// The file from what replicas share, or from upstream.
     async fn obtain(&mut self) -> Result<VerifiedBlob, Failure> {
         let Some(sha256) = self.entry.sha256 else { return self.fetch().await };
-        match self.downloader.shared.find(self.route, Some(sha256)).await {
+        match Box::pin(self.downloader.shared.find(self.route, Some(sha256))).await {
             SharedLookup::Alone => {}
             SharedLookup::Lead(lease) => self.lease = Some(lease),
             SharedLookup::Object(object) => {
                 let (shared, expected) = (&self.downloader.shared, &self.entry.expected);
-                match shared.receive(object, sha256, expected, &self.downloader.blobs, &self.writer).await {
+                match shared.receive(*object, sha256, expected, &self.downloader.blobs, &self.writer).await {
                     SharedReceipt::Verified(verified) => {
                         self.is_shared = true;
                         return Ok(*verified);
                     }
                     SharedReceipt::Nothing => {}
-                    SharedReceipt::Begun(pipeline) => self.pipeline = Some(pipeline),
+                    SharedReceipt::Begun(pipeline) => self.pipeline = Some(*pipeline),
                     SharedReceipt::WrongSeen => return Err(Failure::Upstream(unavailable(Cause::Storage))),
                     SharedReceipt::Storage(error) => return Err(self.refused(error)),
                 }

@@ -181,7 +181,8 @@ impl FileService {
 
     /// A file that bypasses the cache.
     async fn bypass(&self, route: &Arc<Route>, address: &FileAddress, entry: &IndexEntry) -> Result<OpenFile, Error> {
-        let bypass = Box::new(Waits::note("file", Bypass::begin(&self.entries, route, address, entry, 0)).await?);
+        let bypass =
+            Box::new(Box::pin(Waits::note("file", Bypass::begin(&self.entries, route, address, entry, 0))).await?);
         let length = bypass.length();
         Ok(OpenFile::Bypass { bypass, length, sha256: entry.sha256 })
     }

@@ -60,7 +60,7 @@ pub(super) struct SharedFiles {
 /// What looking for a file among replicas came to.
 pub(super) enum SharedLookup {
     /// It is in the store, and is arriving.
-    Object(StoredObject),
+    Object(Box<StoredObject>),
     /// This replica fetches it for all.
     Lead(LeaseGuard),
     /// This replica fetches it for itself.
@@ -74,7 +74,7 @@ pub(super) enum SharedReceipt {
     /// It is not, and no reader has seen any of it.
     Nothing,
     /// It broke off, and readers follow what is here.
-    Begun(WritePipeline<Error>),
+    Begun(Box<WritePipeline<Error>>),
     /// It is wrong, and readers have seen parts of it.
     WrongSeen,
     /// The cache directory cannot take it.
@@ -100,7 +100,7 @@ impl SharedFiles {
         }
         for _ in 0..LEASE_TRIES {
             match self.get(store, sha256).await {
-                Ok(object) => return SharedLookup::Object(object),
+                Ok(object) => return SharedLookup::Object(Box::new(object)),
                 Err(StoreError::Missing) => {}
                 Err(_) => return SharedLookup::Alone,
             }
@@ -119,7 +119,7 @@ impl SharedFiles {
     /// The holder before may have written the file between the look into the store and the lease.
     async fn look_again(&self, store: &ObjectStore, sha256: Sha256, lease: LeaseGuard) -> SharedLookup {
         match store.get(&ObjectKey::blob(sha256)).await {
-            Ok(object) => SharedLookup::Object(object),
+            Ok(object) => SharedLookup::Object(Box::new(object)),
             Err(_) => SharedLookup::Lead(lease),
         }
     }
@@ -153,9 +153,10 @@ impl SharedFiles {
             self.is_wrong(sha256).await;
             return SharedReceipt::Nothing;
         }
-        let expected = match sabotaged("shared-digest") {
-            true => Expected { length: told.0, ..Expected::default() },
-            false => Expected { length: expected.length.or(told.0), ..expected.clone() },
+        let expected = if sabotaged("shared-digest") {
+            Expected { length: told.0, ..Expected::default() }
+        } else {
+            Expected { length: expected.length.or(told.0), ..expected.clone() }
         };
         let (opened, hashes, length) = (blobs.clone(), expected.hashes.clone(), expected.length);
         let partial = match blocking(move || opened.begin(length, &hashes)).await {
@@ -202,10 +203,8 @@ impl SharedFiles {
                 }
                 Next::Broken(error) => {
                     tracing::info!(%error, "the store broke off; the file is fetched from upstream");
-                    return match pipeline.is_seen() {
-                        true => SharedReceipt::Begun(pipeline),
-                        false => SharedReceipt::Nothing,
-                    };
+                    let is_seen = pipeline.is_seen();
+                    return if is_seen { SharedReceipt::Begun(Box::new(pipeline)) } else { SharedReceipt::Nothing };
                 }
             }
         }

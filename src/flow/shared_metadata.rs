@@ -39,7 +39,7 @@ impl SharedMetadata {
         }
         let key = ObjectKey::metadata(wheel);
         let (result, record) = match store.read(&key, None, LARGEST).await {
-            Ok((object, _)) => match decode(wheel, object) {
+            Ok((object, _)) => match decode(wheel, &object) {
                 Some(record) => (TierResult::Hit, Some(record)),
                 None => (TierResult::Wrong, None),
             },
@@ -87,7 +87,7 @@ fn encode(wheel: Sha256, record: &CoreMetadataRecord) -> Bytes {
     [head.as_bytes(), body].concat().into()
 }
 
-fn decode(wheel: Sha256, object: Bytes) -> Option<CoreMetadataRecord> {
+fn decode(wheel: Sha256, object: &Bytes) -> Option<CoreMetadataRecord> {
     let end = object.iter().position(|byte| *byte == b'\n')?;
     let head = std::str::from_utf8(&object[..end]).ok()?;
     let digest = head.strip_prefix(MAGIC)?.strip_prefix(' ')?.strip_prefix(&wheel.to_string())?.strip_prefix(' ')?;
@@ -109,10 +109,10 @@ mod tests {
         let (wheel, other) = (Sha256([1; 32]), Sha256([2; 32]));
         for record in [CoreMetadataRecord::Absent, CoreMetadataRecord::present(Bytes::from_static(b"Name: a\n"))] {
             let object = encode(wheel, &record);
-            assert_eq!(decode(wheel, object.clone()), Some(record));
-            assert_eq!(decode(other, object.clone()), None);
-            assert_eq!(decode(wheel, [&object, &b"x"[..]].concat().into()), None);
+            assert_eq!(decode(wheel, &object), Some(record));
+            assert_eq!(decode(other, &object), None);
+            assert_eq!(decode(wheel, &[&object, &b"x"[..]].concat().into()), None);
         }
-        assert_eq!(decode(wheel, Bytes::from_static(b"Name: a")), None);
+        assert_eq!(decode(wheel, &Bytes::from_static(b"Name: a")), None);
     }
 }

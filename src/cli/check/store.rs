@@ -74,7 +74,8 @@ fn conditions(outcome: Result<StoreTraits, StoreError>, store: &ObjectStore) -> 
         (refuses_checksum, "bytes with another checksum than announced are taken"),
     ]
     .into_iter()
-    .filter_map(|(is_kept, text)| (!is_kept).then(|| text.to_owned()))
+    .filter(|(is_kept, _)| !is_kept)
+    .map(|(_, text)| text.to_owned())
     .collect();
     if !traits.can_lease() {
         let summary = "the store does not keep conditions; replicas hold no leases in it";

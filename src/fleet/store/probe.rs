@@ -18,6 +18,7 @@ const MAX_OBJECT: usize = 64;
 const ROUNDS: usize = 5;
 
 /// What a store was seen to do.
+#[expect(clippy::struct_excessive_bools, reason = "four independent findings")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreTraits {
     /// Of many that create one object at once, exactly one does.
@@ -56,10 +57,10 @@ impl ObjectStore {
             let key = ObjectKey::probe(&format!("{name:016x}-{round}"));
             let winners = self.race(&key, &ObjectWrite::Create).await?;
             creates_once &= winners.len() == 1;
-            if let Some(winner) = winners.into_iter().next() {
-                if let Some((key, _)) = last.replace((key, winner)) {
-                    self.delete(&key, None).await?;
-                }
+            if let Some(winner) = winners.into_iter().next()
+                && let Some((key, _)) = last.replace((key, winner))
+            {
+                self.delete(&key, None).await?;
             }
         }
         let Some((key, first)) = last else { return Err(StoreError::Broken("no object could be created".into())) };

@@ -65,7 +65,7 @@ mod tests {
         let credentials =
             Credentials::new("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", None, None, "test");
         let mut request = request.header("host", "examplebucket.s3.amazonaws.com").body(()).expect("a request");
-        let time = UNIX_EPOCH + Duration::from_secs(1_369_353_600);
+        let time = UNIX_EPOCH + Duration::from_hours(380_376);
         sign_request(&mut request, Sha256::of(payload), &credentials, "us-east-1", time).expect("a signature");
         let text = request.headers()["authorization"].to_str().expect("text").to_owned();
         text.split_once("Signature=").expect("a signature").1.to_owned()
