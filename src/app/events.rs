@@ -1,5 +1,5 @@
-//! From CodeArtifact's events to hints: each event is a hint to all replicas that the page of its project has changed, on
-//! every route that shows its repository, itself or through an upstream.
+//! From CodeArtifact's events to hints: each event is a hint to all replicas that the page of its project has changed,
+//! on every route that shows its repository, itself or through an upstream.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Which repositories a route shows: its own, and those that it has upstream, directly or not. Pure but for the calls
 //! that are passed in.
 //!
-//! Where that cannot be found out, it is the whole domain: an event that concerns a route for nothing costs one request.
+//! Where that cannot be found out, it is the whole domain: an event that concerns a route for nothing costs a request.
 
 use std::collections::{BTreeSet, VecDeque};
 

@@ -35,7 +35,7 @@ impl<'a> PlainUrl<'a> {
         TcpStream::connect((self.host.as_str(), self.port)).await
     }
 
-    /// The head of a request. `agent` is the user agent; `secret` is sent as a bearer token; `length` is that of a body.
+    /// The head of a request. `agent` is the user agent; `secret` is sent as a bearer token; `length` is the body's.
     pub(super) fn head(
         &self,
         method: &str,

@@ -47,8 +47,10 @@ use budget::BudgetMetrics;
 use leases::LeaseForm;
 use store::StoreLeases;
 
-/// How long after a failure the store is tried out again.
-const PROBE_AGAIN: Duration = Duration::from_secs(20);
+/// How long after its first failure the store is tried out again; later it takes longer.
+const PROBE_AGAIN: Duration = Duration::from_secs(1);
+/// The longest time until it is tried out again.
+const PROBE_RARELY: Duration = Duration::from_secs(30);
 
 /// What this replica shares with others. Cheap to clone; the default shares nothing.
 #[derive(Clone, Default)]
@@ -142,7 +144,7 @@ impl Fleet {
 
 /// Tries the store out until it has shown what it can do.
 async fn prove(store: ObjectStore, leases: Arc<StoreLeases>) {
-    let mut has_failed = false;
+    let mut pause = PROBE_AGAIN;
     loop {
         match store.probe().await {
             Ok(traits) => {
@@ -157,10 +159,10 @@ async fn prove(store: ObjectStore, leases: Arc<StoreLeases>) {
                 }
                 return leases.proven(traits);
             }
-            Err(error) if has_failed => tracing::debug!(%error, "the object store cannot be tried out"),
+            Err(error) if pause > PROBE_AGAIN => tracing::debug!(%error, "the object store cannot be tried out"),
             Err(error) => tracing::warn!(store = %store.location(), %error, "the object store cannot be tried out yet"),
         }
-        has_failed = true;
-        tokio::time::sleep(PROBE_AGAIN.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
+        tokio::time::sleep(pause.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
+        pause = (pause * 2).min(PROBE_RARELY);
     }
 }

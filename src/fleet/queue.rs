@@ -1,7 +1,7 @@
 //! The SQS queue of CodeArtifact's events: receiving, deleting, and what is wrong when neither works.
 //!
-//! The credentials are those for the object store without its role. The endpoint is that of the queue's own address, so the address
-//! of a VPC endpoint or of another service that speaks SQS works as it is.
+//! The credentials are those for the object store without its role. The endpoint is that of the queue's own address, so
+//! the address of a VPC endpoint or of another service that speaks SQS works as it is.
 
 use std::time::Duration;
 
@@ -133,8 +133,8 @@ fn region_of(host: &str) -> Option<&str> {
     let domain = labels.next()?;
     let rest: Vec<&str> = labels.collect();
     match (domain, rest.as_slice()) {
-        // vpce-1a2b.sqs.REGION.vpce.amazonaws.com; sqs.REGION.amazonaws.com and sqs-fips; REGION.queue.amazonaws.com, the
-        // old form; sqs.REGION.api.aws
+        // vpce-1a2b.sqs.REGION.vpce.amazonaws.com; REGION.queue.amazonaws.com, the old form; sqs.REGION.amazonaws.com
+        // and sqs-fips; sqs.REGION.api.aws
         ("amazonaws", ["vpce", region, "sqs", ..] | ["queue", region])
         | ("amazonaws" | "api", [region, "sqs" | "sqs-fips"]) => Some(region),
         _ => None,

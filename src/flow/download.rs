@@ -23,17 +23,15 @@ use super::extract::MetadataExtractor;
 use super::index_entry::{IndexEntries, IndexEntry, link_key};
 use super::route::Route;
 use super::shared_files::{SharedFiles, SharedLookup, SharedReceipt};
-use crate::cache::{Blob, Blobs, JoinableDownload, PartialBlob, RepositoryId, StorageError, VerifiedBlob, WriteError};
+use crate::cache::{Blob, Blobs, PartialBlob, StorageError, VerifiedBlob, WriteError};
 use crate::fleet::LeaseGuard;
 use crate::upstream::{FileReply, FileRequest, Resume, UpstreamError};
-use wheelport_index::{FileAddress, FileKind, Hashes};
-use wheelport_runtime::{Blocking, Role, SingleFlight, Tasks, blocking, sabotaged};
-
-pub(super) type FileDownload = crate::cache::Download<Error>;
+use wheelport_index::{FileAddress, FileKind};
+use wheelport_runtime::{Blocking, blocking, sabotaged};
 
 type Failure = crate::cache::DownloadFailure<Error>;
 type Pipeline = crate::cache::WritePipeline<Error>;
-type Writer = crate::cache::DownloadWriter<Error>;
+pub(super) type Writer = crate::cache::DownloadWriter<Error>;
 
 /// How long a download goes on without readers.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -60,85 +58,33 @@ impl From<StorageError> for AttemptError {
 /// A temporary file that is made while upstream is asked.
 type Prepared = Option<Blocking<Option<PartialBlob>>>;
 
-/// The key of a download: which repository, which file, which bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct DownloadKey {
-    repository: RepositoryId,
-    address: FileAddress,
-    hashes: Hashes,
-}
-
-/// Downloads files, one task per file. Cheap to clone.
-#[derive(Clone)]
-pub(super) struct Downloader {
-    inner: Arc<DownloaderInner>,
-}
-
-struct DownloaderInner {
+/// What downloads work with.
+pub(super) struct DownloadParts {
     entries: IndexEntries,
     blobs: Blobs,
     extractor: MetadataExtractor,
     shared: SharedFiles,
-    running: SingleFlight<DownloadKey, JoinableDownload<Error>>,
     /// Permits for downloads that are being committed.
     committing: Semaphore,
     /// Files that were served and could not be stored.
     commit_failures: AtomicU64,
-    tasks: Tasks,
 }
 
-impl Downloader {
-    pub(super) fn new(
-        entries: IndexEntries,
-        blobs: Blobs,
-        extractor: MetadataExtractor,
-        shared: SharedFiles,
-        tasks: Tasks,
-    ) -> Self {
-        let inner = DownloaderInner {
-            entries,
-            blobs,
-            extractor,
-            shared,
-            running: SingleFlight::default(),
-            committing: Semaphore::new(COMMITS_AT_ONCE),
-            commit_failures: AtomicU64::new(0),
-            tasks,
-        };
-        Self { inner: Arc::new(inner) }
+impl DownloadParts {
+    pub(super) fn new(entries: IndexEntries, blobs: Blobs, extractor: MetadataExtractor, shared: SharedFiles) -> Self {
+        let (committing, commit_failures) = (Semaphore::new(COMMITS_AT_ONCE), AtomicU64::new(0));
+        Self { entries, blobs, extractor, shared, committing, commit_failures }
     }
 
-    /// Starts or joins the download of a file.
-    pub(super) fn download(
-        &self,
-        route: &Arc<Route>,
-        address: &FileAddress,
-        entry: IndexEntry,
-    ) -> (FileDownload, Role) {
-        let (repository, hashes) = (route.repository.clone(), entry.expected.hashes.clone());
-        let key = DownloadKey { repository, address: address.clone(), hashes };
-        let (inner, route, address) = (Arc::clone(&self.inner), Arc::clone(route), address.clone());
-        let (download, role) = self.inner.running.share(key, &self.inner.tasks, "download file", || {
-            let (writer, download) = Writer::new();
-            (download, async move { DownloadTask::run(&inner, &route, &address, entry, writer).await })
-        });
-        (download.join(), role)
-    }
-
-    /// Downloads under way, for metrics.
-    pub(super) fn running(&self) -> usize {
-        self.inner.running.len()
-    }
-
-    /// Files that were served and could not be stored, for metrics.
+    /// Files that were served and could not be stored.
     pub(super) fn commit_failures(&self) -> u64 {
-        self.inner.commit_failures.load(Ordering::Relaxed)
+        self.commit_failures.load(Ordering::Relaxed)
     }
 }
 
 /// A download under way.
-struct DownloadTask<'a> {
-    downloader: &'a DownloaderInner,
+pub(super) struct DownloadTask<'a> {
+    downloader: &'a DownloadParts,
     route: &'a Arc<Route>,
     address: &'a FileAddress,
     entry: IndexEntry,
@@ -155,8 +101,8 @@ struct DownloadTask<'a> {
 impl DownloadTask<'_> {
     /// Downloads a file and reports to `writer`. Readers have the whole file before this ends: it is committed behind
     /// them.
-    async fn run(
-        downloader: &DownloaderInner,
+    pub(super) async fn run(
+        downloader: &DownloadParts,
         route: &Arc<Route>,
         address: &FileAddress,
         entry: IndexEntry,
@@ -412,7 +358,7 @@ async fn given_up(writer: &Writer) {
 
 /// The file, if another download ended between the look into the cache and the start of this one: it is open then.
 async fn stored_meanwhile(
-    downloader: &DownloaderInner,
+    downloader: &DownloadParts,
     route: &Route,
     address: &FileAddress,
     entry: &IndexEntry,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::blob_checker::BlobChecker;
 use super::bypass::Bypass;
-use super::download::{Downloader, FileDownload};
+use super::downloader::{Downloader, FileDownload};
 use super::file_stream::{Fallback, FileStream, StoredFile};
 use super::index_entry::{EntrySource, IndexEntries, IndexEntry};
 use super::{Cause, Error, Lookup, PageService, PageView, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};

@@ -19,6 +19,7 @@ mod changed_files;
 mod delisted;
 mod doubts;
 mod download;
+mod downloader;
 mod error;
 mod extract;
 mod file_stream;
@@ -40,8 +41,10 @@ mod published_looks;
 mod reader;
 mod route;
 mod shared_files;
+mod shared_metadata;
 mod shared_pages;
 mod shared_published;
+mod shared_uploads;
 mod standing;
 mod upload;
 mod warm;
@@ -77,7 +80,8 @@ pub use crate::cache::{ChangedFile, ChangedFiles, ListContent, PageContent};
 use blob_checker::BlobChecker;
 use change_guard::ChangeGuard;
 use delisted::Delisted;
-use download::Downloader;
+use download::DownloadParts;
+use downloader::Downloader;
 use error::unavailable;
 use extract::MetadataExtractor;
 use index_cache::Lifetimes;
@@ -87,6 +91,8 @@ use page_source::PageSource;
 use prefetch::Prefetcher;
 use published_looks::PublishedLooks;
 use shared_files::SharedFiles;
+use shared_metadata::SharedMetadata;
+use shared_uploads::SharedUploads;
 
 /// How long a request waits before it is told to come back, for everything together; clients give up after 15 s. A
 /// single step has the same limit, so that it ends when nothing limits the request.
@@ -186,10 +192,18 @@ impl Flow {
         let source = ListSource { persisted };
         let lists = ProjectListService::new(source, list_memory, lifetimes(settings.list_policy()), tasks.clone());
         let entries = IndexEntries::new(pages.clone(), blobs.clone());
-        let extractor =
-            MetadataExtractor::new(pages.clone(), entries.clone(), blobs.clone(), store.clone(), tasks.clone());
+        let found = SharedMetadata::new(fleet.clone(), pages.clone(), tasks.clone());
+        let extractor = MetadataExtractor::new(
+            pages.clone(),
+            entries.clone(),
+            blobs.clone(),
+            store.clone(),
+            found.clone(),
+            tasks.clone(),
+        );
         let shared = SharedFiles::new(fleet, pages.clone(), blobs.buffers(), tasks.clone());
-        let downloader = Downloader::new(entries.clone(), blobs.clone(), extractor.clone(), shared, tasks.clone());
+        let parts = DownloadParts::new(entries.clone(), blobs.clone(), extractor.clone(), shared.clone());
+        let downloader = Downloader::new(parts, tasks.clone());
         let checker = BlobChecker::new(blobs.clone(), tasks.clone());
         let files = FileService::new(pages.clone(), entries.clone(), blobs.clone(), downloader.clone(), checker);
         let prefetcher = Prefetcher::new(pages.clone(), tasks.clone(), settings.prefetch);
@@ -203,7 +217,8 @@ impl Flow {
             prefetcher: prefetcher.clone(),
             largest_wheel: disk.max_size(),
         };
-        let publish = PublishService::new(pages.clone(), store, Arc::clone(&disk), uploads, clock, tasks);
+        let offered = SharedUploads::new(shared, found);
+        let publish = PublishService::new(pages.clone(), store, offered, Arc::clone(&disk), uploads, clock, tasks);
         Self { pages, lists, files, metadata, publish, downloader, prefetcher, disk }
     }
 

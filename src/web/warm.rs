@@ -1,8 +1,8 @@
 //! `POST /warm?route=NAME`: an operator's list of files to fetch before clients ask for them; on the listener for
 //! operations only.
 //!
-//! The response is a line of JSON for each file as soon as its outcome is known, and a last line with the sums. A client
-//! that leaves stops the work.
+//! The response is a line of JSON for each file as soon as its outcome is known, and a last line with the sums. A
+//! client that leaves stops the work.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! CodeArtifact's events: what happens beside a proxy shows on its pages within seconds, and a queue that brings junk, or
-//! is away, changes nothing.
+//! CodeArtifact's events: what happens beside a proxy shows on its pages within seconds, and a queue that brings junk,
+//! or is away, changes nothing.
 //!
 //! The emulator tells the queues, as a rule of EventBridge does it. Without Redis each proxy has a queue of its own.
 

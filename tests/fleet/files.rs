@@ -7,13 +7,15 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tempfile::TempDir;
 use wheelport::fleet::{FleetSettings, ObjectKey, ObjectStore, ObjectWrite};
+use wheelport::web::UploadPolicy;
 use wheelport_runtime::HumanDuration;
 
 use super::servers::{Server, client, ministack, moto, new_bucket};
 use super::support::client::until;
+use super::support::forms::{Form, content_type};
 use super::support::proxy::Proxy;
 use super::support::scripted::{Gate, Reply, Scripted};
-use super::support::wheels::{Sample, list, publish};
+use super::support::wheels::{PAGE, Sample, list, metadata, page, publish};
 
 /// A proxy with an empty cache beside others over one store, once it has seen what the store can do.
 async fn replica(upstream: &Scripted, fleet: &FleetSettings) -> Proxy {
@@ -107,7 +109,7 @@ async fn wrong_bytes_in_the_store_are_replaced_and_never_served() {
         // One of another length, and one of the same.
         store.put(&blob(&wheel), Bytes::from_static(b"wrong"), ObjectWrite::Create).await.expect("a write");
         store.put(&blob(&sdist), vec![b'x'; 5000].into(), ObjectWrite::Create).await.expect("a write");
-        let proxy = replica(&upstream, &fleet).await;
+        let proxy = Proxy::builder().upstream(&upstream).set(|builder| builder.fleet = fleet.clone()).start().await;
         // A page of its own shows that the role may read.
         proxy.get("/simple/a-b/").send().await.expect(200);
         for sample in [&wheel, &sdist] {
@@ -148,4 +150,64 @@ async fn clients_notice_nothing_of_a_store_that_keeps_silent() {
     }
     assert!(began.elapsed() < Duration::from_secs(5), "the breaker opens: {:?}", began.elapsed());
     proxy.ops.get("/readyz").send().await.expect(200);
+}
+
+#[tokio::test]
+async fn core_metadata_that_another_replica_has_found_costs_no_wheel() {
+    let (upstream, fleet) = (Scripted::start().await, new_bucket(ministack().port).await);
+    let wheel = Sample::wheel();
+    publish(&upstream, &[&wheel]);
+    let path = format!("{}.metadata", wheel.path());
+    let first = replica(&upstream, &fleet).await;
+    first.get(&path).send().await.expect(200);
+    let store = client(&fleet);
+    let key = ObjectKey::metadata(wheel.sha256().parse().expect("a digest"));
+    until("the metadata in the store", async || store.head(&key).await.ok()).await;
+    shared(&store, &wheel).await;
+    store.delete(&blob(&wheel), None).await.expect("a removal");
+    let second = replica(&upstream, &fleet).await;
+    assert_eq!(second.get(&path).send().await.expect(200).text(), metadata("1.0"));
+    assert_eq!(upstream.requests_to(&wheel.upstream()).len(), 1);
+    // Another replica's words are believed only as they were written.
+    let (object, _) = store.read(&key, None, 1 << 20).await.expect("an object");
+    store.put(&key, [&object, &b"x"[..]].concat().into(), ObjectWrite::Always).await.expect("a write");
+    let third = replica(&upstream, &fleet).await;
+    assert_eq!(third.get(&path).send().await.expect(200).text(), metadata("1.0"));
+    assert_eq!(upstream.requests_to(&wheel.upstream()).len(), 2);
+}
+
+#[tokio::test]
+async fn an_upload_is_in_the_store_when_its_publisher_hears_of_a_success() {
+    let (upstream, fleet) = (Scripted::start().await, new_bucket(ministack().port).await);
+    upstream.on("POST /pypi/r/", Reply::ok("")).on(PAGE, page(&[]));
+    let wheel = Sample::wheel_of("1.0", 100_000);
+    let builder = Proxy::builder().upstream(&upstream).set(|builder| {
+        builder.fleet = fleet.clone();
+        builder.upload = UploadPolicy::Anonymous;
+    });
+    let proxy = builder.start().await;
+    let (form, kind) = (Form::of(&wheel).bytes(), content_type());
+    proxy.client().ask("POST", "/").header("content-type", &kind).body(form).send().await.expect(200);
+    let stored = client(&fleet).read(&blob(&wheel), None, 1 << 20).await.expect("the file in the store");
+    assert_eq!(stored.0, wheel.bytes);
+}
+
+#[tokio::test]
+async fn a_role_that_has_not_read_the_repository_gets_nothing_of_the_store() {
+    let (upstream, fleet) = (Scripted::start().await, new_bucket(ministack().port).await);
+    let wheel = Sample::wheel();
+    publish(&upstream, &[&wheel]);
+    let allowed = replica(&upstream, &fleet).await;
+    allowed.get(&wheel.path()).send().await.expect(200);
+    shared(&client(&fleet), &wheel).await;
+    upstream.on(PAGE, Reply::status(403)).on(&wheel.upstream(), Reply::status(403));
+    let builder = Proxy::builder().upstream(&upstream).routes(&["other", "third"], Some(0));
+    let denied = builder.set(|builder| {
+        builder.fleet = fleet.clone();
+        builder.own_roles = true;
+    });
+    let denied = denied.start().await;
+    let response = denied.get(&wheel.path()).send().await;
+    assert_ne!(response.status, 200, "the role of this route has never read");
+    assert_eq!(hits(&denied).await, 0);
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::report::{Finding, Report, StepStatus};
 use super::target::{CacheTarget, CheckTarget, Environment};
-use super::{aws, cache_dir, data_plane, events, hints, repository};
+use super::{aws, cache_dir, data_plane, events, hints, repository, store};
 use crate::config::Settings;
 use crate::control::{ControlPlane, DomainId};
 use crate::fleet::FleetSettings;
@@ -56,12 +56,15 @@ impl<'a> Doctor<'a> {
             findings.extend(steps.into_iter().map(|step| step.of_route(&target.route)));
         }
         findings.push(cache_dir::step(&self.cache));
+        let aws = self.targets.first().map(|target| target.aws.clone()).unwrap_or_default();
+        if self.fleet.store.is_some() {
+            findings.extend(store::steps(&self.fleet, &aws, &self.clock).await);
+        }
         findings.extend(self.replicas());
         if let Some(address) = &self.fleet.redis {
             findings.push(hints::step(address, &self.fleet).await);
         }
         if let Some(queue) = &self.fleet.events {
-            let aws = self.targets.first().map(|target| target.aws.clone()).unwrap_or_default();
             findings.push(events::step(queue, &aws).await);
         }
         Report::new(findings)
@@ -77,8 +80,8 @@ impl<'a> Doctor<'a> {
         Some(Finding::fail(
             "replicas",
             format!(
-                "UPLOADS ARE ON, AND {number} REPLICAS SHARE NOTHING: what is published through one cannot be installed \
-                 through another for up to a minute"
+                "UPLOADS ARE ON, AND {number} REPLICAS SHARE NOTHING: what is published through one cannot be \
+                 installed through another for up to a minute"
             ),
             "set `[fleet] store` or `[fleet] redis`, or run one replica",
         ))

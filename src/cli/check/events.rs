@@ -33,8 +33,8 @@ pub(super) async fn step(url: &Url, aws: &AwsSettings) -> Finding {
 fn failed(error: &QueueError, action: &str, url: &Url) -> Finding {
     let remedy = match error.fault {
         QueueFault::NoCredentials => {
-            "give this process AWS credentials of its own, by a role or by the environment; those of `role_arn` are not \
-             used for the queue"
+            "give this process AWS credentials of its own, by a role or by the environment; those of `role_arn` are \
+             not used for the queue"
                 .to_owned()
         }
         QueueFault::Denied => format!(

@@ -23,6 +23,7 @@ mod profile_files;
 
 mod report;
 mod repository;
+mod store;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! One request with a body, and a response that comes line by line for as long as the server has something to do.
 //!
-//! It is spoken as HTTP/1.0, so that the response has no framing of its own and ends with the connection; that nothing is
-//! missing shows in its last line.
+//! It is spoken as HTTP/1.0, so that the response has no framing of its own and ends with the connection; that nothing
+//! is missing shows in its last line.
 
 use std::io;
 use std::time::Duration;

@@ -15,12 +15,14 @@ use super::plain_http::{PlainUrl, reachable};
 
 mod conversation;
 mod lock;
+mod locked_file;
 mod progress;
 mod requirements;
 mod toml_locks;
 
 use conversation::Conversation;
-use lock::{LockedFile, read};
+use lock::read;
+use locked_file::LockedFile;
 use progress::{Progress, Told};
 
 /// Fetch what lock files name, in a running server
@@ -39,7 +41,8 @@ pub(super) struct WarmArgs {
 #[derive(Debug, thiserror::Error)]
 enum WarmError {
     #[error(
-        "http://{at} does not respond as it should: {reason}; is the server running, and is this its address for operations?"
+        "http://{at} does not respond as it should: {reason}; is the server running, and is this its address for \
+         operations?"
     )]
     Conversation { at: std::net::SocketAddr, reason: String },
     #[error("the server does not take the list: {0}")]

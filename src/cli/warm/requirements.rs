@@ -2,10 +2,10 @@
 //!
 //! They name no files: the server finds those that have one of the digests.
 
-use super::lock::{LockFault, LockedFile};
+use super::locked_file::{LockFault, LockedFile};
 
-/// Reads requirements. A requirement without a hash is an error, because it says nothing of a file; options of a line of
-/// their own are passed over.
+/// Reads requirements. A requirement without a hash is an error, because it says nothing of a file; options on a line
+/// of their own are passed over.
 pub(super) fn parse(text: &str) -> Result<Vec<LockedFile>, LockFault> {
     let mut files = Vec::new();
     for (line, logical) in logical_lines(text) {

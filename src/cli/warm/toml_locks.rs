@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use toml::Value;
 
-use super::lock::{LockFault, LockedFile};
+use super::locked_file::{LockFault, LockedFile};
 
 /// A file as each of the formats writes it.
 #[derive(Debug, Deserialize)]

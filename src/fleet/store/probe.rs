@@ -12,6 +12,8 @@ use wheelport_index::Sha256;
 
 /// Requests that race for one object.
 const RACERS: usize = 8;
+/// The longest object of the probe, in bytes.
+const MAX_OBJECT: usize = 64;
 /// How often they race.
 const ROUNDS: usize = 5;
 
@@ -36,6 +38,15 @@ impl StoreTraits {
 }
 
 impl ObjectStore {
+    /// Writes, reads and removes an object; an error comes with the action that it is about.
+    pub async fn try_rights(&self) -> Result<(), (&'static str, StoreError)> {
+        let key = ObjectKey::probe(&format!("{:016x}-rights", fastrand::u64(..)));
+        let written = self.put(&key, Bytes::from_static(b"may write"), ObjectWrite::Create).await;
+        written.map_err(|error| ("s3:PutObject", error))?;
+        self.read(&key, None, MAX_OBJECT).await.map_err(|error| ("s3:GetObject", error))?;
+        self.delete(&key, None).await.map_err(|error| ("s3:DeleteObject", error))
+    }
+
     /// Tries the store out, on objects of its own that it removes afterwards.
     pub async fn probe(&self) -> Result<StoreTraits, StoreError> {
         let mut creates_once = true;
