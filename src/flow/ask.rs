@@ -48,7 +48,7 @@ impl IndexCache<PageSource> {
         match upstream.page(&key.project).await {
             Ok(reply) => {
                 let witness = reply.witness;
-                let record = self.take_in(route, key, reply, asked, errand.take()).await?;
+                let record = Box::pin(self.take_in(route, key, reply, asked, errand.take())).await?;
                 if let Some(witness) = witness {
                     self.note_success(route, key, &witness).await;
                 }
@@ -65,7 +65,9 @@ impl IndexCache<PageSource> {
     /// Settles a 404. `project` is the one whose existence is in question, if it is not just that of a file.
     pub(super) async fn settle(&self, route: &Arc<Route>, project: Option<&ProjectName>, missing: &Witness) -> Verdict {
         let canaries = self.canaries(route, project);
-        let ask = |canary: ProjectName| async move { self.ask(route, &route.key(&canary), &mut None).await.map(drop) };
+        let ask = |canary: ProjectName| async move {
+            Box::pin(self.ask(route, &route.key(&canary), &mut None)).await.map(drop)
+        };
         settle(route, missing, canaries, ask).await
     }
 

@@ -153,7 +153,7 @@ impl PageService {
     }
 
     /// Tells other replicas of a file that was published a moment ago.
-    pub(super) async fn share_published(&self, route: &Route, project: &ProjectName, file: File) {
+    pub(super) async fn share_published(&self, route: &Arc<Route>, project: &ProjectName, file: File) {
         self.cache.share_published(route, &route.key(project), file).await;
     }
 
@@ -190,7 +190,7 @@ impl IndexSource for PageSource {
     ) -> Result<Record<PageContent>, FetchError> {
         let mut errand = match cache.consult(&route, &key, need).await {
             Consulted::Found(record) => return Ok(record),
-            Consulted::Ask(errand) => Some(errand),
+            Consulted::Ask(errand) => Some(*errand),
         };
         let stale = errand.as_mut().and_then(|errand| errand.stale.take());
         match cache.ask_upstream(&route, &key, &mut errand).await {

@@ -53,7 +53,7 @@ pub(super) enum Consulted {
     /// A page that will do; it is held now.
     Found(Record<PageContent>),
     /// Upstream has to be asked.
-    Ask(Errand),
+    Ask(Box<Errand>),
 }
 
 /// What a replica knows that asks upstream on behalf of all.
@@ -100,28 +100,28 @@ impl IndexCache<PageSource> {
     /// Looks for a page in what replicas share, and takes the right to ask upstream where it has none that will do.
     pub(super) async fn consult(&self, route: &Route, key: &PageKey, need: Need) -> Consulted {
         let mut errand = Errand::alone(need);
-        let Some((store, shared)) = self.sharing(route) else { return Consulted::Ask(errand) };
+        let Some((store, shared)) = self.sharing(route) else { return Consulted::Ask(Box::new(errand)) };
         if need == Need::Upstream || !self.may_share(store, route, shared).await {
             errand.place = Some(SharedPlace::Unseen);
-            return Consulted::Ask(errand);
+            return Consulted::Ask(Box::new(errand));
         }
         self.learn_published(route, key).await;
         if let Some(record) = self.look(route, key, need, &mut errand).await {
             return Consulted::Found(record);
         }
         if errand.place.is_none() {
-            return Consulted::Ask(errand);
+            return Consulted::Ask(Box::new(errand));
         }
         let lease = LeaseKey::page(shared.repository.as_str(), &key.project);
         match self.source().fleet.leases().acquire(lease).await {
             Acquired::Won(guard) => errand.lease = Some(guard),
             Acquired::Held(watch) => drop(watch.wait().await),
-            Acquired::Unleased => return Consulted::Ask(errand),
+            Acquired::Unleased => return Consulted::Ask(Box::new(errand)),
         }
         // Another replica may have written it between the look and the lease.
         match self.look(route, key, need, &mut errand).await {
             Some(record) => Consulted::Found(record),
-            None => Consulted::Ask(errand),
+            None => Consulted::Ask(Box::new(errand)),
         }
     }
 

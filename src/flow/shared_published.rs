@@ -5,6 +5,7 @@
 //! With Redis a hint says when to read it; without, a requested page of a route that takes uploads looks after it, when
 //! the last look is older than [`LOOK_AFTER`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -34,36 +35,39 @@ const ANY_GENERATION: u64 = 1;
 impl IndexCache<PageSource> {
     /// A file was published and is held: writes it where all replicas see it, and tells them. The publisher waits for
     /// that, but not for long: CodeArtifact has the file.
-    pub(super) async fn share_published(&self, route: &Route, key: &PageKey, file: File) {
-        let Some(shared) = route.shared.as_ref() else { return };
-        let clock = self.source().clock.clone();
+    pub(super) async fn share_published(&self, route: &Arc<Route>, key: &PageKey, file: File) {
+        if route.shared.is_none() {
+            return;
+        }
+        let (cache, of, wanted) = (self.clone(), Arc::clone(route), key.clone());
+        let sharing =
+            self.tasks().run("share published file", async move { cache.record_and_tell(&of, &wanted, file).await });
+        match sharing.within(SHARE_TIMEOUT).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(project = %key.project, "a published file is not shared with other replicas"),
+            Err(_) => tracing::warn!(project = %key.project, "a published file is shared with other replicas later"),
+        }
+    }
+
+    /// Returns whether the others see the file.
+    async fn record_and_tell(&self, route: &Route, key: &PageKey, file: File) -> bool {
+        let Some(shared) = &route.shared else { return false };
+        let clock = &self.source().clock;
         let recorded = match self.sharing(route) {
             None => false,
             Some((store, shared)) => {
-                let entry = PublishedFile::now(file, &clock);
-                let merging = update(store, shared, key, &clock, |entries| {
+                let entry = PublishedFile::now(file, clock);
+                let merged = update(store, shared, key, clock, |entries| {
                     entries.retain(|known| known.file().name != entry.file().name);
                     entries.push(entry.clone());
                     true
                 });
-                match timeout(SHARE_TIMEOUT, merging).await {
-                    Ok(Ok(())) => true,
-                    Ok(Err(error)) => {
-                        tracing::warn!(project = %key.project, %error, "a published file is not shared with replicas");
-                        false
-                    }
-                    Err(_) => {
-                        tracing::warn!(project = %key.project, "a published file is shared with replicas only later");
-                        false
-                    }
-                }
+                merged.await.inspect_err(|error| tracing::warn!(project = %key.project, %error, "no record")).is_ok()
             }
         };
         // Where there is no record, upstream is what the others have to ask.
         let generation = if recorded { ANY_GENERATION } else { 0 };
-        if self.tell_changed(shared, key, generation).await == HintSent::Failed {
-            tracing::warn!(project = %key.project, "other replicas could not be told of a published file");
-        }
+        self.tell_changed(shared, key, generation).await == HintSent::Sent || recorded
     }
 
     /// Takes in what was published through other replicas. Returns whether anything was new.
@@ -111,15 +115,20 @@ impl IndexCache<PageSource> {
         is_shared && !is_told && !is_recent()
     }
 
-    /// Looks what others have published, for a moment, and shows it on the held page.
-    pub(super) async fn look_for_published(&self, route: &Route, key: &PageKey) {
-        let looked = timeout(LOOK_TIMEOUT, self.learn_published(route, key)).await;
-        if looked == Ok(true) {
-            let (cache, key) = (self.clone(), key.clone());
-            // There may be no page in memory, and an entry that says that there is none.
-            cache.clear_negative(&key);
-            let _ = blocking(move || cache.show_again(&key)).await;
-        }
+    /// Looks what others have published, and shows it on the held page. Waits for a moment; the look goes on.
+    pub(super) async fn look_for_published(&self, route: &Arc<Route>, key: &PageKey) {
+        // Claimed before it begins, so that requests do not wait one after the other for a store that keeps silent.
+        let tag = self.source().looks.get(key).and_then(|look| look.tag);
+        self.source().looks.insert(key.clone(), PublishedLook { at: Instant::now(), tag });
+        let (cache, route, key) = (self.clone(), Arc::clone(route), key.clone());
+        let looking = self.tasks().run("look for published files", async move {
+            if cache.learn_published(&route, &key).await {
+                // There may be no page in memory, and an entry that says that there is none.
+                cache.clear_negative(&key);
+                let _ = blocking(move || cache.show_again(&key)).await;
+            }
+        });
+        let _ = looking.within(LOOK_TIMEOUT).await;
     }
 
     /// Upstream lists files that were published: drops them from the record that replicas share.

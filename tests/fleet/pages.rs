@@ -160,6 +160,30 @@ async fn an_empty_replica_serves_what_the_others_have_while_codeartifact_is_away
 }
 
 #[tokio::test]
+async fn a_store_that_keeps_silent_costs_moments_and_no_client_sees_an_error() {
+    let upstream = Scripted::start().await;
+    let wheel = Sample::wheel();
+    upstream.on(POST, Reply::ok("")).on(PAGE, page(&[Sample::wheel_of("0.9", 10).entry()]));
+    let store = Server::start("ministack");
+    let fleet = FleetSettings { store_timeout: HumanDuration::millis(300), ..new_bucket(store.port).await };
+    let replicas = replicas(2, &upstream, &fleet).await;
+    for replica in &replicas {
+        assert_eq!(listed(replica).await.len(), 1);
+    }
+    store.signal(Signal::STOP);
+    let began = Instant::now();
+    upload(&replicas[0], &wheel).await.expect(200);
+    assert!(listed(&replicas[0]).await.contains(&wheel.name), "CodeArtifact has it, and so has this replica");
+    assert_eq!(listed(&replicas[1]).await.len(), 1);
+    assert!(began.elapsed() < SECOND * 5, "{:?}", began.elapsed());
+    let began = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(listed(&replicas[1]).await.len(), 1);
+    }
+    assert!(began.elapsed() < SECOND, "it is not waited for again and again: {:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn a_purge_reaches_every_replica() {
     let upstream = Scripted::start().await;
     upstream.on(PAGE, page(&[Sample::wheel().entry()]));

@@ -19,8 +19,8 @@ const QUOTA: &str = "wheelport-check";
 
 /// Runs the scripts, and sends a hint from one connection to another. Returns how long that took.
 pub async fn prove_redis(address: &RedisAddress, settings: &FleetSettings) -> Result<Duration, RedisFailure> {
-    let link = |_| RedisLink::new(address, settings).map_err(|error| RedisFailure::Lost(error.to_string()));
-    let (sending, hearing) = (link(())?, link(())?);
+    let link = || RedisLink::new(address, settings).map_err(|error| RedisFailure::Lost(error.to_string()));
+    let (sending, hearing) = (link()?, link()?);
     sending.ask::<()>(&::redis::cmd("PING")).await?;
     let quota = QuotaName::parse(QUOTA).ok_or(RedisFailure::Away)?;
     prove_budget(&sending, &quota).await?;
