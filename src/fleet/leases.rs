@@ -6,8 +6,8 @@
 //!          └► Unleased: no form of lease works; every replica for itself
 //! ```
 //!
-//! A lease saves work and guards nothing: two holders are one fetch too many, and no harm. There are two forms, in Redis
-//! and in the object store; each is a [`LeaseForm`]. The first that responds is used.
+//! A lease saves work and guards nothing: two holders are one fetch too many, and no harm. There are two forms, in
+//! Redis and in the object store; each is a [`LeaseForm`]. The first that responds is used.
 
 use std::sync::Arc;
 use std::time::Duration;

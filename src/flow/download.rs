@@ -133,7 +133,8 @@ impl DownloadTask<'_> {
             Ok(verified) => {
                 let blob = verified.blob();
                 let is_shared = task.is_shared;
-                tracing::info!(route = %route.name, file = %address.file, bytes = blob.length, is_shared, "file fetched");
+                let bytes = blob.length;
+                tracing::info!(route = %route.name, file = %address.file, bytes, is_shared, "file fetched");
                 if verified.proven && !is_shared {
                     drop(downloader.shared.offer(blob.clone(), task.lease.take()));
                 }

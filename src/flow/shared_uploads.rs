@@ -1,5 +1,5 @@
-//! Uploads in the store that replicas share: the file goes there while upstream is asked for it, so that the replica that
-//! lists it next need not fetch it. An upload that is refused leaves a file that no page names.
+//! Uploads in the store that replicas share: the file goes there while upstream is asked for it, so that the replica
+//! that lists it next need not fetch it. An upload that is refused leaves a file that no page names.
 
 use std::sync::Arc;
 use std::time::Duration;

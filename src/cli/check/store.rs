@@ -35,8 +35,8 @@ pub(super) async fn steps(settings: &FleetSettings, aws: &AwsSettings, clock: &C
         Finding::warn(
             RIGHTS,
             format!("{} can be used, but takes {} ms a request", store.location(), each.as_millis()),
-            "use a store in this region, or raise `[fleet] store_timeout`: three slower requests in a row, and replicas \
-             do without it for a while",
+            "use a store in this region, or raise `[fleet] store_timeout`: after three slower requests in a row \
+             replicas do without it for a while",
         )
     } else {
         Finding::ok(RIGHTS, format!("{} can be read, written and deleted from", store.location()))
@@ -79,8 +79,9 @@ fn conditions(outcome: Result<StoreTraits, StoreError>, store: &ObjectStore) -> 
     .collect();
     if !traits.can_lease() {
         let summary = "the store does not keep conditions; replicas hold no leases in it";
-        let remedy = "use a store with conditional writes (AWS S3 has them), or set `[fleet] redis` for leases; without \
-                      either, replicas may fetch the same file more than once, and records of published files may be lost";
+        let remedy = "use a store with conditional writes (AWS S3 has them), or set `[fleet] redis` for leases; \
+                      without either, replicas may fetch the same file more than once, and records of published \
+                      files may be lost";
         return Finding::warn(CONDITIONS, summary, remedy).with_details(details);
     }
     Finding::ok(CONDITIONS, "conditional writes are kept under a race; replicas can hold leases").with_details(details)
@@ -90,8 +91,8 @@ fn remedy(error: &StoreError, action: &str, store: &ObjectStore) -> String {
     let location = store.location();
     match error {
         StoreError::Denied(_) => format!(
-            "allow {action} on `{location}` to this process's role (`wheelport iam-policy fleet`), and, where the bucket \
-             is encrypted with a KMS key, kms:GenerateDataKey and kms:Decrypt on the key"
+            "allow {action} on `{location}` to this process's role (`wheelport iam-policy fleet`), and, where the \
+             bucket is encrypted with a KMS key, kms:GenerateDataKey and kms:Decrypt on the key"
         ),
         StoreError::NoBucket => format!("create the bucket `{}`, or correct `[fleet] store`", location.bucket),
         StoreError::Region => {

@@ -134,7 +134,8 @@ impl MultipartUpload {
         let parts = self.parts.iter().zip(1..).map(|(part, number)| {
             let UploadedPart { tag, checksum } = part;
             format!(
-                "<Part><ETag>{tag}</ETag><ChecksumSHA256>{checksum}</ChecksumSHA256><PartNumber>{number}</PartNumber></Part>"
+                "<Part><ETag>{tag}</ETag><ChecksumSHA256>{checksum}</ChecksumSHA256>\
+                 <PartNumber>{number}</PartNumber></Part>"
             )
         });
         format!("<CompleteMultipartUpload>{}</CompleteMultipartUpload>", parts.collect::<String>())
