@@ -24,5 +24,6 @@ mod process;
 mod ranges;
 mod storms;
 mod threats;
+mod tls;
 mod uploads;
 mod upstream;

@@ -110,3 +110,81 @@ impl Handshake<'_> {
         Ok((outcome, Opened::Encrypted(Box::new(stream), client)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsConnector;
+    use wheelport_runtime::Clock;
+
+    use super::super::settings::{CertificateFiles, TlsSettings};
+    use super::*;
+
+    type Pair = (CertificateDer<'static>, PrivateKeyDer<'static>);
+
+    fn issue(authority: &CertifiedIssuer<'static, KeyPair>, params: &CertificateParams) -> Pair {
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, authority).expect("a certificate");
+        (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).expect("a key"))
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_a_client_shows_says_who_it_is() {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
+        let server = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = CertificateFiles { certificate: dir.path().join("crt"), key: dir.path().join("key") };
+        let ca = dir.path().join("ca");
+        for (path, text) in [
+            (&files.certificate, server.cert.pem()),
+            (&files.key, server.signing_key.serialize_pem()),
+            (&ca, authority.pem()),
+        ] {
+            std::fs::write(path, text).expect("written");
+        }
+        let settings = TlsSettings { default: files, further: Vec::new(), client_ca: Some(ca) };
+        let certificates = ServerCertificates::read(settings, Clock::system()).expect("usable");
+
+        let mut params = CertificateParams::new(["build-1.acme.test".to_owned()]).expect("a name");
+        params.subject_alt_names.push(SanType::URI("spiffe://acme/build/1".try_into().expect("a URI")));
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "build-1");
+        let (certificate, key) = issue(&authority, &params);
+        let mut roots = RootCertStore::empty();
+        roots.add(server.cert.der().clone()).expect("an authority");
+        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![certificate], key)
+            .expect("a pair");
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let metrics = Metrics::default();
+        let serve = async {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let limit = Duration::from_secs(20);
+            let handshake = Handshake { certificates: &certificates, limit, is_crowded: true, metrics: &metrics };
+            handshake.with(stream).await
+        };
+        let connect = async {
+            let stream = TcpStream::connect(address).await.expect("it listens");
+            let name = ServerName::try_from("localhost").expect("a name");
+            TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("a handshake")
+        };
+        let (opened, _stream) = tokio::join!(serve, connect);
+        let Some(Opened::Encrypted(_, Some(client))) = opened else { panic!("no client certificate") };
+        assert_eq!(client.subject(), "CN=build-1");
+        assert_eq!(client.dns_names(), ["build-1.acme.test"]);
+        assert_eq!(client.uris(), ["spiffe://acme/build/1"]);
+        assert!(metrics.text().contains("wheelport_tls_handshakes_total{outcome=\"full\"} 1"));
+    }
+}
