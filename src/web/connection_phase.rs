@@ -18,6 +18,8 @@ use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use wheelport_runtime::sabotaged;
+
 /// The state of one connection. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct ConnectionPhase(Arc<PhaseState>);
@@ -161,6 +163,9 @@ impl ConnectionPhase {
 
     /// A TLS handshake begins. It counts like headers that are not complete, so the same bound holds for both.
     pub(super) fn begin_handshake(&self, bytes: usize) {
+        if sabotaged("handshake-memory") {
+            return;
+        }
         self.received(bytes);
         self.await_headers();
     }

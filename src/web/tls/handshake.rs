@@ -15,8 +15,8 @@ use super::keeper::ServerCertificates;
 use crate::telemetry::Metrics;
 use wheelport_runtime::sabotaged;
 
-/// What a handshake may take of memory, in bytes.
-pub(in crate::web) const HANDSHAKE_MEMORY: usize = 32 << 10;
+/// What a handshake may take of memory, in bytes: the longest message that the TLS library takes.
+pub(in crate::web) const HANDSHAKE_MEMORY: usize = 64 << 10;
 /// The first byte of every TLS connection.
 const TLS_HANDSHAKE: u8 = 0x16;
 /// What waits encrypted for a client to take it, in bytes.
@@ -49,9 +49,9 @@ impl HandshakeOutcome {
         match self {
             Self::Full => "full",
             Self::Resumed => "resumed",
-            Self::PlainHttp => "plain_http",
+            Self::PlainHttp => "plain-http",
             Self::Failed => "failed",
-            Self::TimedOut => "timed_out",
+            Self::TimedOut => "timed-out",
             Self::Left => "left",
         }
     }
@@ -94,7 +94,7 @@ impl Handshake<'_> {
         if stream.peek(&mut first).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if first[0] != TLS_HANDSHAKE && first[0].is_ascii_alphabetic() {
+        if first[0] != TLS_HANDSHAKE && first[0].is_ascii_alphabetic() && !sabotaged("plain-to-tls") {
             return Ok((HandshakeOutcome::PlainHttp, Opened::Plain(stream)));
         }
         let buffer = if self.is_crowded { SMALL_BUFFER } else { BUFFER };

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use serde::Serialize;
 
@@ -115,7 +115,7 @@ impl ServerCertificates {
             None => None,
         };
         let read = Read { certificates, authorities, tried: seen.clone(), seen };
-        let config = RwLock::new(read.config(&provider)?);
+        let config = RwLock::new(read.config(&provider, None)?);
         Ok(Self(Arc::new(Keeper { settings, clock, provider, config, read: Mutex::new(read) })))
     }
 
@@ -160,6 +160,11 @@ impl std::fmt::Debug for ServerCertificates {
 }
 
 impl Keeper {
+    /// The tickets of sessions that began before a change, which end with it.
+    fn old_tickets(&self) -> Option<Arc<dyn ProducesTickets>> {
+        sabotaged("old-sessions").then(|| Arc::clone(&self.config.read().ticketer))
+    }
+
     /// Reads the files again if they have changed. Blocking.
     fn look(&self) {
         let seen: Vec<Fingerprint> = self.settings.files().map(fingerprint).collect();
@@ -181,7 +186,7 @@ impl Keeper {
         if let (Some(kept), Some(path)) = (&mut read.authorities, &self.settings.client_ca) {
             kept.take(read_authorities(path).map(Arc::new), path);
         }
-        match read.config(&self.provider) {
+        match read.config(&self.provider, self.old_tickets()) {
             Ok(config) => *self.config.write() = config,
             Err(error) => tracing::warn!(%error, "the certificates cannot be used; the old ones stay"),
         }
@@ -224,9 +229,13 @@ impl Kept<Arc<ServedCertificate>> {
 }
 
 impl Read {
-    /// A configuration for new connections. It has tickets of its own: no session outlives a change of what was
-    /// verified when it began.
-    fn config(&self, provider: &Arc<CryptoProvider>) -> Result<Arc<ServerConfig>, TlsError> {
+    /// A configuration for new connections. It has tickets of its own where none are given: no session outlives a
+    /// change of what was verified when it began.
+    fn config(
+        &self,
+        provider: &Arc<CryptoProvider>,
+        tickets: Option<Arc<dyn ProducesTickets>>,
+    ) -> Result<Arc<ServerConfig>, TlsError> {
         let choice = CertificateChoice(self.certificates.iter().map(|kept| Arc::clone(&kept.value)).collect());
         let builder =
             ServerConfig::builder_with_provider(Arc::clone(provider)).with_safe_default_protocol_versions()?;
@@ -242,7 +251,7 @@ impl Read {
         };
         let mut config = builder.with_cert_resolver(Arc::new(choice));
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
-        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        config.ticketer = tickets.map_or_else(aws_lc_rs::Ticketer::new, Ok)?;
         // Tickets keep sessions at the clients.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Arc::new(config))
