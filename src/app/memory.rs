@@ -154,12 +154,12 @@ mod tests {
 
     #[test]
     fn the_shares_fit_into_every_ceiling() {
-        for mib in (64..4096).step_by(32) {
-            let plan = MemoryPlan::new(Some(Size::mib(mib)), None, None, None, false).expect("defaults fit");
-            let connections = plan.connections as u64 * PER_CONNECTION + plan.buffers;
+        for (mib, each) in (64..4096).step_by(32).flat_map(|mib| [(mib, 0), (mib, PER_TLS_CONNECTION)]) {
+            let plan = MemoryPlan::new(Some(Size::mib(mib)), None, None, None, each > 0).expect("defaults fit");
+            let connections = plan.connections as u64 * (PER_CONNECTION + each) + plan.buffers;
             let sum = BASE + plan.index + plan.headers + plan.page * PER_PAGE + connections;
             assert!(sum <= plan.ceiling, "{plan:?}");
-            assert!(plan.connections >= 250 && plan.page >= 2 << 20, "{plan:?}");
+            assert!(plan.connections >= if each > 0 { 100 } else { 250 } && plan.page >= 2 << 20, "{plan:?}");
         }
         let large = MemoryPlan::new(None, None, None, None, false).expect("the default fits");
         assert!(large.connections >= 10_000 && large.headers == MOST_HEADERS, "{large:?}");

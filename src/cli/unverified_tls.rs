@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{self, CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio::net::TcpStream;
@@ -20,7 +20,7 @@ struct AnyServer(Arc<CryptoProvider>);
 
 /// Encrypts a connection to whoever answers.
 pub(super) async fn encrypt(stream: TcpStream, host: String) -> io::Result<TlsStream<TcpStream>> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let provider = Arc::new(crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?

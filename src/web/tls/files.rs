@@ -36,7 +36,9 @@ pub enum TlsError {
     )]
     BadCertificate { path: PathBuf, reason: String },
     /// The file has no key.
-    #[error("{} holds no private key; it must be PEM and begin with -----BEGIN PRIVATE KEY----- or alike", path.display())]
+    #[error(
+        "{} holds no private key; it must be PEM and begin with -----BEGIN PRIVATE KEY----- or alike", path.display()
+    )]
     NoKey { path: PathBuf },
     /// The key needs a passphrase.
     #[error(

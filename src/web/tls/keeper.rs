@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::{Mutex, RwLock};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::{self, CryptoProvider};
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use serde::Serialize;
@@ -100,7 +100,7 @@ pub struct CertificateReport {
 impl ServerCertificates {
     /// Reads every file; all of them have to be usable. Blocking.
     pub fn read(settings: TlsSettings, clock: Clock) -> Result<Self, TlsError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(crypto::aws_lc_rs::default_provider());
         // Taken before the files are read, so that a change in between is noticed.
         let seen: Vec<Fingerprint> = settings.files().map(fingerprint).collect();
         let now = clock.now();
@@ -251,7 +251,7 @@ impl Read {
         };
         let mut config = builder.with_cert_resolver(Arc::new(choice));
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
-        config.ticketer = tickets.map_or_else(aws_lc_rs::Ticketer::new, Ok)?;
+        config.ticketer = tickets.map_or_else(crypto::aws_lc_rs::Ticketer::new, Ok)?;
         // Tickets keep sessions at the clients.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Arc::new(config))
