@@ -19,8 +19,8 @@ use wheelport_runtime::sabotaged;
 pub(in crate::web) const HANDSHAKE_MEMORY: usize = 64 << 10;
 /// The first byte of every TLS connection.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// What waits encrypted for a client to take it, in bytes.
-const BUFFER: usize = 64 << 10;
+/// What waits encrypted for a client to take it, in bytes: a chunk of a file, with the headers before it.
+const BUFFER: usize = 72 << 10;
 /// The same where there are many connections: one record.
 const SMALL_BUFFER: usize = 16 << 10;
 
