@@ -1,6 +1,7 @@
 """Warm responses over TLS, beside nginx with the same certificate in the same run."""
 
 import os
+import shutil
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -39,15 +40,22 @@ def warm_paths(
         paths.get(ours, wheel.address, {})
     nginx = stage.nginx(stage.stand("same-tls-origin", same, "--gzip", "yes").port, files, pair=pair)
 
-    def alike(name: str, connections: int, path: str, headers: dict[str, str], theirs: str = "") -> Path_:
-        sides = Side(ours, Request(path, headers)), Side(nginx, Request(theirs + path, headers))
-        return Path_(f"TLS, {name}", "nginx, TLS", 0.9, connections, *sides)
-
+    others = [nginx]
+    if shutil.which("h2o"):
+        others.append(stage.h2o(same, files, pair))
+    else:
+        print("h2o is not installed, and left out", flush=True)
     page = f"/{data.PREFIX}/page-75k/"
-    return [
-        alike("page 75 KB, gzip, 1 reader", 1, page, GZIP),
-        alike("page 75 KB, gzip, 32 readers", 32, page, GZIP),
-        alike("file 10 KB, 32 readers", 32, small.address, {}),
-        alike("file 16 MB, 1 reader", 1, large.address, {}, "/files"),
-        alike("file 16 MB, 32 readers", 32, large.address, {}, "/files"),
+    asked = [
+        ("page 75 KB, gzip, 1 reader", 1, page, GZIP, ""),
+        ("page 75 KB, gzip, 32 readers", 32, page, GZIP, ""),
+        ("file 10 KB, 32 readers", 32, small.address, {}, ""),
+        ("file 16 MB, 1 reader", 1, large.address, {}, "/files"),
+        ("file 16 MB, 32 readers", 32, large.address, {}, "/files"),
     ]
+
+    def beside(other: Server, name: str, connections: int, path: str, headers: dict[str, str], below: str) -> Path_:
+        sides = Side(ours, Request(path, headers)), Side(other, Request(below + path, headers))
+        return Path_(f"TLS, {name}", f"{other.name}, TLS", 0.9, connections, *sides)
+
+    return [beside(other, *each) for each in asked for other in others]

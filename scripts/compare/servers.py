@@ -255,6 +255,43 @@ class Stage:
         return self.add(start("nginx", command, port, home / "out.log", scheme="https" if pair else "http"))
 
 
+    def h2o(self, same: Path, files: Path, pair: tuple[Path, Path] | None = None) -> Server:
+        """`/pypi/…` from `same`, precompressed where there is a `.gz`, `/files/…` from `files`; both from disk."""
+        port, home = free_port(), fresh(self.work / f"h2o{'-tls' if pair else ''}")
+        config = home / "h2o.conf"
+        ssl = H2O_TLS.format(*pair) if pair else ""
+        user = "user: root" if os.geteuid() == 0 else ""
+        config.write_text(H2O.format(home=home, port=port, same=same, files=files, ssl=ssl, user=user))
+        scheme = "https" if pair else "http"
+        return self.add(start("h2o", ["h2o", "-m", "worker", "-c", config], port, home / "out.log", scheme=scheme))
+
+
+H2O = """
+{user}
+num-threads: 2
+pid-file: {home}/pid
+error-log: {home}/error.log
+http1-request-timeout: 300
+listen:
+  host: 127.0.0.1
+  port: {port}
+{ssl}
+hosts:
+  default:
+    paths:
+      /files:
+        file.dir: {files}
+      /:
+        file.dir: {same}
+        file.index: ["index.json"]
+        file.send-compressed: ON
+"""
+
+H2O_TLS = """  ssl:
+    certificate-file: {}
+    key-file: {}
+    minimum-version: TLSv1.2"""
+
 NGINX = """
 daemon off;
 {user}
