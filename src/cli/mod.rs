@@ -16,6 +16,7 @@ mod accept;
 mod cache;
 mod check;
 mod demo;
+mod demo_certificate;
 mod emulate;
 mod generate;
 mod healthcheck;
@@ -26,6 +27,7 @@ mod plain_http;
 mod public_index;
 mod serve;
 mod signals;
+mod unverified_tls;
 mod warm;
 
 pub use outcome::{CommandError, Ended};

@@ -1,9 +1,9 @@
-//! One plain HTTP request over a connection of its own, to a running server; it needs no configuration and no AWS.
+//! One HTTP request over a connection of its own, to a running server; it needs no configuration and no AWS.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use url::{Host, Url};
 
@@ -18,9 +18,9 @@ pub(super) struct PlainUrl<'a> {
 }
 
 impl<'a> PlainUrl<'a> {
-    /// `None` if it cannot be requested: another scheme, or a user name.
-    pub(super) fn of(url: &'a Url) -> Option<Self> {
-        if url.scheme() != "http" || !url.username().is_empty() || url.password().is_some() {
+    /// `None` if it cannot be requested: another scheme than these, or a user name.
+    pub(super) fn of(url: &'a Url, schemes: &[&str]) -> Option<Self> {
+        if !schemes.contains(&url.scheme()) || !url.username().is_empty() || url.password().is_some() {
             return None;
         }
         let host = match url.host()? {
@@ -29,6 +29,10 @@ impl<'a> PlainUrl<'a> {
             Host::Ipv6(address) => address.to_string(),
         };
         Some(Self { host, port: url.port_or_known_default()?, url })
+    }
+
+    pub(super) fn host(&self) -> &str {
+        &self.host
     }
 
     pub(super) async fn connect(&self) -> io::Result<TcpStream> {
@@ -54,9 +58,19 @@ impl<'a> PlainUrl<'a> {
         )
     }
 
-    /// The complete response, as text. `agent` is the user agent; `secret` is sent as a bearer token.
+    /// The complete response over plain HTTP, as text. `agent` is the user agent; `secret` is sent as a bearer token.
     pub(super) async fn request(&self, method: &str, agent: &str, secret: Option<&str>) -> io::Result<String> {
-        let mut connection = self.connect().await?;
+        self.request_over(self.connect().await?, method, agent, secret).await
+    }
+
+    /// As [`PlainUrl::request`], over a connection that is there.
+    pub(super) async fn request_over(
+        &self,
+        mut connection: impl AsyncRead + AsyncWrite + Unpin,
+        method: &str,
+        agent: &str,
+        secret: Option<&str>,
+    ) -> io::Result<String> {
         let request = self.head(method, "1.1", agent, secret, None);
         connection.write_all(request.as_bytes()).await?;
         let mut response = Vec::new();

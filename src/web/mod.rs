@@ -13,6 +13,7 @@ mod access_log;
 mod address;
 mod body;
 mod changed_files;
+mod client_stream;
 mod conditional;
 mod connection_phase;
 mod connections;
@@ -35,6 +36,7 @@ mod publishers;
 mod refusal;
 mod representation;
 mod timeout_stream;
+mod tls;
 mod upload;
 mod upload_body;
 mod warm;
@@ -50,6 +52,10 @@ pub use listener::Listener;
 pub use operator::{OperatorSecrets, SecretDigest};
 pub use publishers::{PublisherTable, Publishers};
 pub use timeout_stream::Timeouts;
+pub use tls::{
+    CertificateFiles, CertificateReport, ClientCertificate, ServerCertificates, TlsError, TlsReport, TlsSettings,
+    TlsTable,
+};
 
 use address::RouteId;
 use document::Representations;
@@ -76,6 +82,8 @@ pub struct Site {
     hosts: HostPolicy,
     operators: OperatorSecrets,
     trusted_proxies: Vec<Cidr>,
+    /// Where the listener speaks TLS.
+    certificates: Option<ServerCertificates>,
     public_url: Option<url::Url>,
     metrics: Metrics,
     fleet: Option<StatusSection>,
@@ -100,6 +108,8 @@ pub struct SiteParts {
     pub operators: OperatorSecrets,
     /// Proxies whose forwarded headers are believed.
     pub trusted_proxies: Vec<Cidr>,
+    /// What the listener shows to clients, where it speaks TLS.
+    pub certificates: Option<ServerCertificates>,
     pub public_url: Option<url::Url>,
     pub metrics: Metrics,
     /// How what replicas share works, where they share something.
@@ -134,6 +144,7 @@ impl Site {
             hosts: parts.hosts,
             operators: parts.operators,
             trusted_proxies: parts.trusted_proxies,
+            certificates: parts.certificates,
             public_url: parts.public_url,
             metrics: parts.metrics,
             fleet: parts.fleet,

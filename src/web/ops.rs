@@ -17,6 +17,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::changed_files::{ChangedFilesStatus, accept};
 use super::headers::NO_STORE;
+use super::tls::{ServerCertificates, TlsReport};
 use super::warm::{MAX_LIST, warm};
 use super::{Site, operator};
 use wheelport_index::ProjectName;
@@ -156,6 +157,9 @@ struct Status {
     /// How what replicas share works.
     #[serde(skip_serializing_if = "Option::is_none")]
     fleet: Option<serde_json::Value>,
+    /// Only where the listener for clients speaks TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsReport>,
 }
 
 #[derive(Serialize)]
@@ -180,7 +184,8 @@ impl Status {
     fn of(site: &Site) -> Self {
         let routes = site.routes.iter().map(|route| RouteStatus::of(site, &route.route)).collect();
         let fleet = site.fleet.as_ref().map(|section| section());
-        Self { readiness: Readiness::of(site).into(), version: env!("CARGO_PKG_VERSION"), routes, fleet }
+        let tls = site.certificates.as_ref().map(ServerCertificates::report);
+        Self { readiness: Readiness::of(site).into(), version: env!("CARGO_PKG_VERSION"), routes, fleet, tls }
     }
 }
 

@@ -24,6 +24,7 @@ mod process;
 mod ranges;
 mod storms;
 mod threats;
+mod tls;
 mod uploads;
 mod upstream;
 mod warm;

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::certificates::{self, TlsTarget};
 use super::report::{Finding, Report, StepStatus};
 use super::target::{CacheTarget, CheckTarget, Environment};
 use super::{aws, cache_dir, data_plane, events, hints, repository, store};
@@ -18,6 +19,8 @@ pub(super) struct Doctor<'a> {
     pub(super) cache: CacheTarget,
     /// What replicas share.
     pub(super) fleet: FleetSettings,
+    /// Where the listener speaks TLS.
+    pub(super) tls: Option<TlsTarget>,
     /// How repositories are reached.
     pub(super) upstream: ClientSettings,
     pub(super) environment: Environment<'a>,
@@ -30,6 +33,7 @@ impl<'a> Doctor<'a> {
         Self {
             targets: settings.routes.into_iter().map(CheckTarget::from).collect(),
             cache: CacheTarget { dir: settings.cache_dir, max_size: settings.cache.max_size.0 },
+            tls: settings.tls.map(|tls| TlsTarget { settings: tls, public_url: settings.server.public_url }),
             upstream: settings.upstream,
             fleet: settings.fleet,
             environment,
@@ -55,6 +59,7 @@ impl<'a> Doctor<'a> {
             let steps = self.repository_steps(&control, target, usable).await;
             findings.extend(steps.into_iter().map(|step| step.of_route(&target.route)));
         }
+        findings.extend(self.tls.iter().flat_map(|tls| certificates::steps(tls, &self.clock)));
         findings.push(cache_dir::step(&self.cache));
         let aws = self.targets.first().map(|target| target.aws.clone()).unwrap_or_default();
         if self.fleet.store.is_some() {

@@ -74,7 +74,7 @@ async fn ask(args: &WarmArgs, list: &str, secret: Option<&str>, mut progress: Pr
     let at = reachable(args.server.ops_listen);
     let mut url = Url::parse(&format!("http://{at}/warm")).expect("an address and a fixed path are a URL");
     url.query_pairs_mut().append_pair("route", &args.server.route);
-    let target = PlainUrl::of(&url).expect("a plain URL");
+    let target = PlainUrl::of(&url, &["http"]).expect("a plain URL");
     let failed = |error: std::io::Error| WarmError::Conversation { at, reason: error.to_string() };
     let mut conversation = Conversation::begin(&target, list, secret).await.map_err(failed)?;
     if conversation.status != 200 {
