@@ -14,11 +14,12 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use url::Url;
 use wheelport::cache::{CacheSettings, Disk, PageKey, PersistedIndex, RepositoryId, page_path};
+use wheelport::identity::{FetchDocument, Identities, IdentityRules, IdentityTables, SigningKeys};
 use wheelport::flow::{Error, Flow, FlowMemory, ProjectSource, Resolution, Route, UploadSettings};
 use wheelport::telemetry::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
 use wheelport::web::{
-    HostPolicy, OperatorSecrets, PeerInfo, Publishers, RouteSite, Site, SiteParts, UploadPolicy, handle,
+    HostPolicy, OperatorSecrets, PeerInfo, ReadPolicy, RouteSite, Site, SiteParts, UploadPolicy, handle,
 };
 use wheelport_index::parse::{self, PageFormat};
 use wheelport_index::{Page, ProjectName, Sha256, render};
@@ -94,8 +95,25 @@ impl ProjectSource for Nobody {
     }
 }
 
+impl FetchDocument for Nobody {
+    fn fetch(&self, _: Url, _: usize, _: bool) -> BoxFuture<'static, Result<bytes::Bytes, String>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// Whoever has this token may read.
+const TOKEN: &str = "a static token";
+
+fn known() -> Outcome<IdentityRules> {
+    let digest = Sha256::of(TOKEN.as_bytes()).to_string();
+    let publishers = serde_json::from_value(serde_json::json!([
+        {"name": "bench", "token_sha256": digest, "read": ["*"]},
+    ]))?;
+    Ok(IdentityRules::new(IdentityTables { publishers, ..IdentityTables::default() })?)
+}
+
 /// A site whose cache directory holds the page.
-fn site(dir: &Path, page: &Page) -> Outcome<Arc<Site>> {
+fn site(dir: &Path, page: &Page, read: ReadPolicy) -> Outcome<Arc<Site>> {
     let (clock, tasks) = (Clock::system(), Tasks::new());
     let disk = Disk::open(dir, 1 << 30, clock.clone())?;
     let repository = RepositoryId::new(&["bench"]);
@@ -111,7 +129,11 @@ fn site(dir: &Path, page: &Page) -> Outcome<Arc<Site>> {
         domain: "bench".to_owned(),
         repository: "python".to_owned(),
         upload: UploadPolicy::Off,
+        read,
     };
+    let keys = SigningKeys::default();
+    let identities = Identities::new(known()?, keys, Arc::new(Nobody), clock.clone(), tasks.clone());
+    let identities = Arc::new(identities);
     Ok(Arc::new(Site::new(SiteParts {
         flow: Flow::new(
             disk,
@@ -123,7 +145,7 @@ fn site(dir: &Path, page: &Page) -> Outcome<Arc<Site>> {
         ),
         routes: vec![route],
         default_route: Some(0),
-        publishers: Publishers::default(),
+        identities,
         hosts: HostPolicy::default(),
         operators: OperatorSecrets::default(),
         trusted_proxies: Vec::new(),

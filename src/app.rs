@@ -18,6 +18,7 @@ use crate::web::{
 use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
 mod collect;
+mod identities;
 mod memory;
 mod process;
 mod routes;
@@ -101,6 +102,7 @@ impl App {
         let client = Client::new(upstream)?;
         let metrics = Metrics::default();
         metrics.register(|registry| client.metrics().register(registry));
+        let (client_of_issuers, clock_of_tokens) = (client.clone(), clock.clone());
         let routes = Routes::new(&client, &clock, &tasks).build(&settings.routes).await?;
         let rendered_memory = memory.index / 100 * RENDERED_SHARE;
         let shares = FlowMemory { records: memory.index - rendered_memory, buffers: memory.buffers };
@@ -112,6 +114,8 @@ impl App {
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());
         measure_in_background(&tasks, disk);
 
+        let identities = identities::start(&settings, &client_of_issuers, clock_of_tokens, &tasks, &metrics);
+
         let (proxy, addresses) = bind(&settings.listen).await?;
         warn_about_publicly_writable(&settings.routes, &addresses);
         let (operations, ops_addresses) = bind(settings.ops_listen.as_slice()).await?;
@@ -120,7 +124,7 @@ impl App {
             flow: flow.clone(),
             routes: routes.iter().zip(&settings.routes).map(route_site).collect(),
             default_route: settings.default_route,
-            publishers: settings.publishers.clone(),
+            identities: Arc::clone(&identities),
             hosts: HostPolicy::new(allowed, settings.server.public_url.as_ref(), &addresses),
             operators: settings.operators.clone(),
             trusted_proxies: settings.server.trusted_proxies.clone(),
@@ -286,5 +290,6 @@ fn route_site((route, settings): (&Arc<Route>, &RouteSettings)) -> RouteSite {
         domain: settings.domain.to_string(),
         repository: settings.repository.to_string(),
         upload: settings.upload,
+        read: settings.read,
     }
 }

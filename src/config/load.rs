@@ -8,7 +8,8 @@ use super::file::{self, ConfigurationFile};
 use super::overrides::Overrides;
 use super::routes;
 use super::settings::{DEFAULT_LISTEN, Settings};
-use crate::web::{OperatorSecrets, Publishers};
+use super::source::ConfigSource;
+use crate::web::OperatorSecrets;
 
 const DEFAULT_CACHE_DIR: &str = "wheelport-cache";
 
@@ -19,7 +20,8 @@ impl Settings {
             Some(path) => file::read(path)?,
             None => ConfigurationFile::default(),
         };
-        compose(file, overrides)
+        let source = overrides.config.is_some().then(|| ConfigSource::new(overrides.clone()));
+        Ok(Self { source, ..compose(file, overrides)? })
     }
 }
 
@@ -43,7 +45,10 @@ pub(super) fn compose(mut file: ConfigurationFile, overrides: Overrides) -> Resu
         upstream: file.upstream,
         upload: file.upload,
         fleet: file.fleet,
-        publishers: Publishers::new(file.publisher).map_err(ConfigError::Inconsistent)?,
+        signing_keys: file::signing_keys(&file.tokens)?,
+        key_files: file.tokens.key_file,
+        identities: file::identities(file.issuer, file.identity, file.publisher)?,
+        source: None,
     };
     check(&settings)?;
     Ok(settings)

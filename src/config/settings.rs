@@ -7,12 +7,14 @@ use std::sync::Arc;
 use serde::Deserialize;
 use url::Url;
 
+use super::source::ConfigSource;
 use crate::cache::CacheSettings;
 use crate::control::{AccountId, AwsSettings, DomainName, RepositoryName};
 use crate::fleet::FleetSettings;
 use crate::flow::{ChangedFilePolicy, UploadSettings};
+use crate::identity::{IdentityRules, SigningKeys};
 use crate::upstream::ClientSettings;
-use crate::web::{Cidr, HostPattern, OperatorSecrets, Publishers, UploadPolicy};
+use crate::web::{Cidr, HostPattern, OperatorSecrets, ReadPolicy, UploadPolicy};
 use wheelport_runtime::{HumanDuration, Size};
 
 /// Where the proxy listens by default.
@@ -38,8 +40,14 @@ pub struct Settings {
     pub upstream: ClientSettings,
     pub upload: UploadSettings,
     pub fleet: FleetSettings,
-    /// Who may publish with a token.
-    pub publishers: Publishers,
+    /// Who is known, and what they may do.
+    pub identities: IdentityRules,
+    /// What signs minted tokens.
+    pub signing_keys: SigningKeys,
+    /// The files that those keys came from.
+    pub key_files: Vec<PathBuf>,
+    /// Where all of this came from, if it was a file.
+    pub source: Option<ConfigSource>,
 }
 
 /// One served repository.
@@ -54,6 +62,7 @@ pub struct RouteSettings {
     /// The repository's endpoint, if it is not the one that CodeArtifact gives.
     pub endpoint: Option<Url>,
     pub upload: UploadPolicy,
+    pub read: ReadPolicy,
     /// What becomes of files whose bytes change.
     pub changed_files: ChangedFilePolicy,
     /// How to reach AWS.

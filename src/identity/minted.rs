@@ -40,7 +40,7 @@ pub struct SigningKeys {
 }
 
 /// A token that was minted.
-pub struct Minted {
+pub struct MintedToken {
     pub token: secrecy::SecretString,
     /// When it expires, in seconds since the epoch.
     pub expires: u64,
@@ -107,7 +107,7 @@ impl SigningKeys {
     }
 
     /// A token with the rights of this identity; `None` if they do not fit into one.
-    pub(super) fn mint(&self, identity: &Identity, now: u64) -> Option<Minted> {
+    pub(super) fn mint(&self, identity: &Identity, now: u64) -> Option<MintedToken> {
         let expires = now + LIFETIME;
         let payload = Payload {
             id: const_hex(&random_bytes::<16>()),
@@ -121,7 +121,7 @@ impl SigningKeys {
         let signed = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(payload));
         let mac = mac(self.keys.first()?, signed.as_bytes()).finalize().into_bytes();
         let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac));
-        (token.len() <= LONGEST).then(|| Minted { token: token.into(), expires })
+        (token.len() <= LONGEST).then(|| MintedToken { token: token.into(), expires })
     }
 
     /// What a token turns out to be that one of the keys signed.

@@ -36,7 +36,7 @@ pub use issuer::Issuer;
 pub use key_cache::{FetchDocument, KeyState};
 pub use keys::{InvalidKeySet, KeySet};
 pub use metrics::IdentityMetrics;
-pub use minted::{Minted, SigningKeys, TokenId};
+pub use minted::{MintedToken, SigningKeys, TokenId};
 pub use rates::{Limited, RateCaps};
 pub use rules::IdentityRules;
 pub use service::{Identities, MintRefusal, Recognition, UnsettledToken};

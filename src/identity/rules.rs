@@ -63,8 +63,8 @@ impl IdentityRules {
         }
         for table in tables.identities {
             match read_identity(table, &known.issuers)? {
-                Either::Token(token) => known.add(token)?,
-                Either::Claims(rule) => known.claimed.push(rule),
+                IdentityEntry::Token(token) => known.add(token)?,
+                IdentityEntry::Claims(rule) => known.claimed.push(rule),
             }
         }
         Ok(Self(Arc::new(known)))
@@ -154,12 +154,13 @@ impl KnownIdentities {
     }
 }
 
-enum Either {
+/// What an `[[identity]]` table comes to.
+enum IdentityEntry {
     Token(StaticToken),
     Claims(ClaimRule),
 }
 
-fn read_identity(table: IdentityTable, issuers: &[Arc<Issuer>]) -> Result<Either, String> {
+fn read_identity(table: IdentityTable, issuers: &[Arc<Issuer>]) -> Result<IdentityEntry, String> {
     let name = name_of(&table.name, "identity")?.to_owned();
     let complain = |text: String| Err(format!("[[identity]] `{name}`: {text}"));
     let grants = grants(&table, &format!("[[identity]] `{name}`"))?;
@@ -179,7 +180,7 @@ fn read_identity(table: IdentityTable, issuers: &[Arc<Issuer>]) -> Result<Either
                 return complain("a static token has no claims".to_owned());
             }
             let digest = digest_of(&digest, &format!("[[identity]] `{name}`"))?;
-            Ok(Either::Token(static_token(&name, digest, grants, caps)))
+            Ok(IdentityEntry::Token(static_token(&name, digest, grants, caps)))
         }
         (Some(issuer), None) => {
             let Some(issuer) = issuers.iter().find(|known| *known.name == *issuer) else {
@@ -193,7 +194,7 @@ fn read_identity(table: IdentityTable, issuers: &[Arc<Issuer>]) -> Result<Either
                 ));
             }
             let (conditions, issuer) = (table.claims, Arc::clone(&issuer.name));
-            Ok(Either::Claims(ClaimRule { issuer, name: template, text: name, conditions, grants, caps }))
+            Ok(IdentityEntry::Claims(ClaimRule { issuer, name: template, text: name, conditions, grants, caps }))
         }
         _ => complain("give either an issuer with claims or a token_sha256".to_owned()),
     }

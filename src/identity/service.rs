@@ -17,7 +17,7 @@ use super::fault::{NotSettled, TokenFault};
 use super::id_token::{IdToken, LONGEST_TOKEN};
 use super::key_cache::{FetchDocument, KeyCache, KeyState, NoKey, load};
 use super::metrics::IdentityMetrics;
-use super::minted::{Minted, SigningKeys, TokenId};
+use super::minted::{MintedToken, SigningKeys, TokenId};
 use super::rates::{Limited, RateBuckets};
 use super::{Identity, IdentityKind, IdentityRules, Issuer};
 
@@ -31,7 +31,7 @@ pub struct Identities {
     current: RwLock<Arc<Current>>,
     keys: KeyCache,
     /// By the digest of the token.
-    verified: moka::sync::Cache<Sha256, Verified, RandomState>,
+    verified: moka::sync::Cache<Sha256, VerifiedToken, RandomState>,
     burnt: BurntTokens,
     turns: Semaphore,
     rates: RateBuckets,
@@ -49,7 +49,7 @@ struct Current {
 }
 
 #[derive(Clone)]
-struct Verified {
+struct VerifiedToken {
     identity: Arc<Identity>,
     until: u64,
     generation: u64,
@@ -193,7 +193,7 @@ impl Identities {
         let until = signed.check(&issuer, self.clock.unix_seconds())?;
         let identity = Arc::new(current.rules.claimant(&issuer, &signed.claims));
         let generation = current.generation;
-        self.verified.insert(unsettled.digest, Verified { identity: Arc::clone(&identity), until, generation });
+        self.verified.insert(unsettled.digest, VerifiedToken { identity: Arc::clone(&identity), until, generation });
         Ok(identity)
     }
 
@@ -207,13 +207,13 @@ impl Identities {
     }
 
     /// Mints a token with the rights of the bearer of this one.
-    pub async fn mint(&self, token: Zeroizing<Vec<u8>>) -> Result<(Minted, Arc<Identity>), MintRefusal> {
+    pub async fn mint(&self, token: Zeroizing<Vec<u8>>) -> Result<(MintedToken, Arc<Identity>), MintRefusal> {
         let minted = self.try_to_mint(token).await;
         self.metrics.minted(minted.as_ref().map_or_else(MintRefusal::code, |_| "minted"));
         minted
     }
 
-    async fn try_to_mint(&self, token: Zeroizing<Vec<u8>>) -> Result<(Minted, Arc<Identity>), MintRefusal> {
+    async fn try_to_mint(&self, token: Zeroizing<Vec<u8>>) -> Result<(MintedToken, Arc<Identity>), MintRefusal> {
         let identity = self.identify(token).await?;
         if identity.kind == IdentityKind::Minted && !sabotaged("minted-again") {
             return Err(MintRefusal::Minted);

@@ -7,6 +7,7 @@ use http::{HeaderName, Method, Request, Uri};
 use tokio::time::Instant;
 
 use super::Site;
+use super::gate::Attribution;
 use super::guard;
 use crate::telemetry::ResponseKind;
 use wheelport_runtime::sabotaged;
@@ -22,6 +23,7 @@ pub struct PeerInfo {
 pub(super) struct RequestId([u8; 16]);
 
 /// What is known of a request from its headers and its connection.
+#[derive(Clone)]
 pub(super) struct RequestContext {
     pub id: RequestId,
     pub started: Instant,
@@ -35,6 +37,8 @@ pub(super) struct RequestContext {
     pub headers: HeaderMap,
     /// What is requested, as far as the address is known.
     pub kind: ResponseKind,
+    /// Whom the access log names.
+    pub identity: Attribution,
 }
 
 impl RequestId {
@@ -64,6 +68,7 @@ impl RequestContext {
             uri: parts.uri,
             headers: parts.headers,
             kind: ResponseKind::Other,
+            identity: Attribution::Nobody,
         };
         (context, credentials, body)
     }
@@ -73,7 +78,8 @@ impl RequestContext {
     pub(super) fn of_test(method: Method, headers: HeaderMap) -> Self {
         let loopback = IpAddr::from([127, 0, 0, 1]);
         let (id, started, uri) = (RequestId::new(), Instant::now(), Uri::from_static("/"));
-        Self { id, started, peer: loopback, client: loopback, method, uri, headers, kind: ResponseKind::Other }
+        let (kind, identity) = (ResponseKind::Other, Attribution::Nobody);
+        Self { id, started, peer: loopback, client: loopback, method, uri, headers, kind, identity }
     }
 
     pub(super) fn path(&self) -> &str {
@@ -86,7 +92,7 @@ impl RequestContext {
     }
 }
 
-/// Takes the credentials out of the headers. Only uploads look at them, and at `Authorization` alone.
+/// Takes the credentials out of the headers. Only the gate looks at them, and at `Authorization` alone.
 fn take_credentials(headers: &mut HeaderMap) -> HeaderMap {
     static SECRET: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
     let mut credentials = HeaderMap::new();
