@@ -216,7 +216,7 @@ mod tests {
     fn names_hold_nothing_that_could_be_taken_for_something_else() -> Outcome {
         let claims = claims()?;
         for (template, expected) in [
-            ("ci:{project_path}@{ref}", "ci:acme/tools@v1___x_:1_"),
+            ("ci:{project_path}@{ref}", "ci:acme/tools@v1__x_:1_"),
             ("k8s:{/kubernetes.io/namespace}", "k8s:ci"),
             ("{groups}{missing}", "??"),
             ("plain", "plain"),

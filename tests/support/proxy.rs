@@ -337,6 +337,11 @@ impl Proxy {
         until(request, async || (self.asked(request) >= count).then_some(())).await;
     }
 
+    /// The calendar that it reads.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.again.clock
+    }
+
     /// Begins the end and does not wait for it.
     pub(crate) fn begin_stop(&self) {
         self.stop.cancel();
