@@ -23,6 +23,7 @@ mod memory;
 mod process;
 mod routes;
 
+pub(crate) use identities::identities_of;
 pub use process::forbid_core_dumps;
 
 use collect::Collected;

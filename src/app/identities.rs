@@ -14,7 +14,7 @@ use url::Url;
 use crate::config::Settings;
 use crate::identity::{FetchDocument, Identities, KeyState};
 use crate::telemetry::Metrics;
-use crate::upstream::Client;
+use crate::upstream::{Client, ClientError};
 use wheelport_runtime::{Clock, Tasks, blocking};
 
 /// How often the files are looked at. A token that is taken out of them is good for that long at most.
@@ -30,6 +30,13 @@ impl FetchDocument for IssuerDocuments {
         let client = self.0.clone();
         Box::pin(async move { client.document(&url, limit, is_configured).await })
     }
+}
+
+/// Who is known to these settings, for a command that asks once.
+pub(crate) fn identities_of(settings: &Settings, clock: Clock, tasks: &Tasks) -> Result<Identities, ClientError> {
+    let documents = Arc::new(IssuerDocuments(Client::new(settings.upstream.clone())?));
+    let (rules, signing) = (settings.identities.clone(), settings.signing_keys.clone());
+    Ok(Identities::new(rules, signing, documents, clock, tasks.clone()))
 }
 
 /// Puts it together and keeps it up to date.

@@ -16,6 +16,7 @@ mod emulate;
 mod generate;
 mod healthcheck;
 mod iam_policy;
+mod identity;
 mod outcome;
 mod plain_http;
 mod public_index;
@@ -59,6 +60,8 @@ enum Command {
     Cache(cache::CacheArgs),
     /// Print the least that AWS has to allow, as a policy to attach
     IamPolicy(iam_policy::IamPolicyArgs),
+    /// Find out who a token is, and what it may do
+    Identity(identity::IdentityArgs),
     /// Check a running server, for container engines: exit code 0 if it is healthy, else 1
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Generate shell completions and man pages
@@ -73,7 +76,7 @@ impl Cli {
             Command::Serve(_) | Command::Emulate(_) => "info",
             Command::Demo(_) | Command::Cache(_) | Command::Generate(_) | Command::IamPolicy(_) => "warn",
             // Their report contains everything they find.
-            Command::Check(_) | Command::Healthcheck(_) => "off",
+            Command::Check(_) | Command::Healthcheck(_) | Command::Identity(_) => "off",
         };
         self.logging.log.as_deref().unwrap_or(default)
     }
@@ -93,6 +96,7 @@ pub async fn run(cli: Cli) -> Result<Ended, CommandError> {
         Command::Emulate(args) => Box::pin(emulate::run(*args)).await.map_err(CommandError::start),
         Command::Cache(args) => cache::run(&args).await,
         Command::IamPolicy(args) => iam_policy::run(&args),
+        Command::Identity(args) => Box::pin(identity::run(args)).await,
         Command::Healthcheck(args) => healthcheck::run(args).await,
         Command::Generate(args) => generate::run(&args),
     }

@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use wheelport::identity::{IdentityRules, IdentityTables, SigningKeys};
 use wheelport::web::{ReadPolicy, UploadPolicy};
 use wheelport_index::Sha256;
 use wheelport_runtime::Clock;
 
-use crate::support::client::{Ask, JSON, Response};
+use crate::support::client::{Ask, JSON, Response, until};
 use crate::support::forms::{Form, content_type};
 use crate::support::issuer::{AUDIENCE, KEYS, TokenIssuer, TokenKey};
+use crate::support::process::{Program, World, ready};
 use crate::support::proxy::{Builder, Proxy};
 use crate::support::scripted::Reply;
 use crate::support::wheels::{PAGE, REPOSITORY, Sample, publish};
@@ -437,4 +439,109 @@ async fn a_flood_of_tokens_does_not_keep_known_readers_waiting() {
     assert_eq!(served.status, 200);
     assert!(refused.iter().all(|response| response.status == 401));
     assert!(proxy.upstream.requests_to(&format!("GET {REPOSITORY}/simple/a-b/")).len() == 1);
+}
+
+/// A configuration in which the tables of identities follow a gated route.
+fn configured(tables: &str) -> String {
+    format!("[[route]]\nname = \"main\"\ndefault = true\nread = \"identity\"\nupload = \"identity\"\n{tables}")
+}
+
+const PIPELINES: &str = "[[identity]]\nname = \"ci:{project_path}@{ref}\"\nissuer = \"ci\"\n\
+                         claims = { project_path = \"acme/*\" }\nread = [\"*\"]\npublish = [\"main\"]\n";
+
+fn static_token(token: &str) -> String {
+    let digest = Sha256::of(token.as_bytes());
+    format!("[[identity]]\nname = \"laptop\"\ntoken_sha256 = \"{digest}\"\nread = [\"main\"]\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn identities_are_read_again_and_no_log_holds_a_token() -> Result<(), Box<dyn std::error::Error>> {
+    let (world, key) = (World::new().await, TokenKey::rsa("one"));
+    let issuer = TokenIssuer::start(&[&key]).await;
+    publish(&world.upstream, &[&Sample::wheel()]);
+    let path = world.dir.path().join("wheelport.toml");
+    let url = issuer.url();
+    let pipelines =
+        format!("[[issuer]]\nname = \"ci\"\nurl = \"{url}\"\naudience = \"{AUDIENCE}\"\n{PIPELINES}");
+    std::fs::write(&path, configured(&format!("{pipelines}{}", static_token("a-static-token"))))?;
+    let config = path.display().to_string();
+    let program = world.serve(&["--config", &config, "--log", "trace", "--log-format", "json"]);
+    let proxy = program.proxy();
+    ready(proxy).await;
+    let read = async |token: &str| bearer(proxy.get("/simple/a-b/"), token).send().await.status;
+    let token = key.sign(&issuer.claims(&json!({})));
+    assert_eq!((read(&token).await, read("a-static-token").await, read("another-token").await), (200, 200, 401));
+    program.logged("\"identity\":\"ci:acme/tools@main\"");
+    program.logged("\"identity\":\"laptop\"");
+    let minted = proxy.ask("POST", "/_/oidc/mint-token").body(json!({ "token": token }).to_string()).send().await;
+    let minted = minted.expect(200).value()["token"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(read(&minted).await, 200);
+
+    // What cannot be read changes nothing; a token that is taken out is good for nothing.
+    std::fs::write(&path, "[[identity]]")?;
+    program.logged("identities stay as they were");
+    assert_eq!(read("a-static-token").await, 200);
+    std::fs::write(&path, configured(&pipelines))?;
+    until("the end of a token", async || (read("a-static-token").await == 401).then_some(())).await;
+    assert_eq!((read(&token).await, read(&minted).await), (200, 200), "a key of the process stays its key");
+    // A rule that is gone is gone for tokens that were verified before.
+    std::fs::write(&path, configured(&format!("{}{}", pipelines.replace("acme/*", "gone/*"), static_token("new"))))?;
+    until("the end of a rule", async || (read(&token).await == 403).then_some(())).await;
+    assert_eq!(read("new").await, 200);
+
+    program.signal(Signal::TERM);
+    let ended = program.ended();
+    let parts = token.split('.').chain(minted.split('.').skip(1));
+    let secrets = parts.chain(["a-static-token", "another-token", "somebody@acme.invalid"]);
+    for secret in secrets {
+        assert!(!ended.err.contains(secret) && !ended.out.contains(secret), "{secret} is in the log");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_command_says_which_rules_fit_a_token_and_never_the_token() -> Result<(), Box<dyn std::error::Error>> {
+    let directory = tempfile::tempdir()?;
+    let key = TokenKey::ec("one");
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).map(|()| path.display().to_string())
+    };
+    let keys = file("keys", &json!({ "keys": [key.public()] }).to_string())?;
+    let tables = format!(
+        "[[issuer]]\nname = \"ci\"\nurl = \"https://ci.invalid\"\naudience = \"wheelport\"\nkeys_file = \"{keys}\"\n\
+         {PIPELINES}{}",
+        static_token("a-static-token")
+    );
+    let config = configured(&tables).replace("default = true", "domain = \"acme\"\nrepository = \"r1\"");
+    let config = file("wheelport.toml", &config)?;
+    let now = Clock::system().unix_seconds();
+    let signed = |project: &str, audience: &str| {
+        let (iss, exp) = ("https://ci.invalid", now + 60);
+        key.sign(&json!({"iss": iss, "aud": audience, "exp": exp, "project_path": project, "ref": "main"}))
+    };
+    for (token, code, expected) in [
+        (
+            signed("acme/x", "wheelport"),
+            0,
+            vec![
+                "identity: ci:acme/x@main\n",
+                "kind: id-token\n",
+                "rule: ci:{project_path}@{ref}\n",
+                "read: every route\n",
+                "publish: every project through main\n",
+            ],
+        ),
+        (signed("else", "wheelport"), 0, vec!["rule: none fits"]),
+        (signed("acme/x", "another"), 1, vec!["audience 'wheelport'"]),
+        ("a-static-token".to_owned(), 0, vec!["identity: laptop\n", "kind: static-token\n", "read: main\n"]),
+        ("unknown".to_owned(), 1, vec!["not known here"]),
+    ] {
+        let path = file("token", &format!("{token}\n"))?;
+        let ended = Program::run(&["identity", "test", &path, "--config", &config], &[]);
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        assert!(expected.iter().all(|part| ended.out.contains(part)), "{ended:?}");
+        assert!(!ended.out.contains(&*token) && !ended.err.contains(&*token), "{ended:?}");
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::report::{Finding, Report, StepStatus};
 use super::target::{CacheTarget, CheckTarget, Environment};
-use super::{aws, cache_dir, data_plane, repository};
+use super::{aws, cache_dir, data_plane, identities, repository};
 use crate::config::Settings;
 use crate::control::{ControlPlane, DomainId};
 use crate::upstream::{Client, ClientSettings};
@@ -19,12 +19,15 @@ pub(super) struct Doctor<'a> {
     pub(super) upstream: ClientSettings,
     pub(super) environment: Environment<'a>,
     pub(super) clock: Clock,
+    /// Everything, for the steps about identities.
+    pub(super) settings: Option<Box<Settings>>,
 }
 
 impl<'a> Doctor<'a> {
     /// A doctor for what `serve` would use.
     pub(super) fn new(settings: Settings, environment: Environment<'a>, clock: Clock) -> Self {
         Self {
+            settings: Some(Box::new(settings.clone())),
             targets: settings.routes.into_iter().map(CheckTarget::from).collect(),
             cache: CacheTarget { dir: settings.cache_dir, max_size: settings.cache.max_size.0 },
             upstream: settings.upstream,
@@ -50,6 +53,9 @@ impl<'a> Doctor<'a> {
             };
             let steps = self.repository_steps(&control, target, usable).await;
             findings.extend(steps.into_iter().map(|step| step.of_route(&target.route)));
+        }
+        if let Some(settings) = &self.settings {
+            findings.extend(identities::steps(settings).await);
         }
         findings.push(cache_dir::step(&self.cache));
         Report::new(findings)

@@ -16,6 +16,7 @@ mod aws;
 mod cache_dir;
 mod data_plane;
 mod doctor;
+mod identities;
 mod profile;
 mod profile_files;
 mod report;
