@@ -52,7 +52,7 @@ pub(super) async fn run(args: IdentityArgs) -> Result<Ended, CommandError> {
     let tasks = Tasks::new();
     let identities = identities_of(&settings, Clock::system(), &tasks)
         .map_err(|error| CommandError::start(IdentityTestError::from(error)))?;
-    let found = identities.identify(Zeroizing::new(token.as_bytes().to_vec())).await;
+    let found = identities.identify(token.as_bytes()).await;
     tasks.stop();
     let (text, ended) = match &found {
         Ok(identity) => (granted(identity, &identities.fitting_rules(&token)), Ended::Well),
@@ -63,7 +63,8 @@ pub(super) async fn run(args: IdentityArgs) -> Result<Ended, CommandError> {
     Ok(ended)
 }
 
-fn read(path: &PathBuf) -> std::io::Result<Zeroizing<String>> {
+/// The text of a file, or of standard input.
+pub(super) fn read(path: &PathBuf) -> std::io::Result<Zeroizing<String>> {
     let text = if path.as_os_str() == "-" {
         std::io::read_to_string(std::io::stdin().lock())?
     } else {

@@ -22,6 +22,7 @@ mod plain_http;
 mod public_index;
 mod serve;
 mod signals;
+mod token;
 
 pub use outcome::{CommandError, Ended};
 
@@ -62,6 +63,8 @@ enum Command {
     IamPolicy(iam_policy::IamPolicyArgs),
     /// Find out who a token is, and what it may do
     Identity(identity::IdentityArgs),
+    /// Exchange a token at a server for one that is good for fifteen minutes
+    Token(token::TokenArgs),
     /// Check a running server, for container engines: exit code 0 if it is healthy, else 1
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Generate shell completions and man pages
@@ -74,7 +77,9 @@ impl Cli {
     pub fn log_filter(&self) -> &str {
         let default = match &self.command {
             Command::Serve(_) | Command::Emulate(_) => "info",
-            Command::Demo(_) | Command::Cache(_) | Command::Generate(_) | Command::IamPolicy(_) => "warn",
+            Command::Demo(_) | Command::Cache(_) | Command::Generate(_) | Command::IamPolicy(_) | Command::Token(_) => {
+                "warn"
+            }
             // Their report contains everything they find.
             Command::Check(_) | Command::Healthcheck(_) | Command::Identity(_) => "off",
         };
@@ -96,6 +101,7 @@ pub async fn run(cli: Cli) -> Result<Ended, CommandError> {
         Command::Emulate(args) => Box::pin(emulate::run(*args)).await.map_err(CommandError::start),
         Command::Cache(args) => cache::run(&args).await,
         Command::IamPolicy(args) => iam_policy::run(&args),
+        Command::Token(args) => Box::pin(token::run(args)).await,
         Command::Identity(args) => Box::pin(identity::run(args)).await,
         Command::Healthcheck(args) => healthcheck::run(args).await,
         Command::Generate(args) => generate::run(&args),

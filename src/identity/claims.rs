@@ -234,7 +234,10 @@ mod tests {
     fn claims_of_the_standard_are_read_strictly() -> Outcome {
         let claims = claims()?;
         assert!(claims.is_for("wheelport") && claims.is_for("other") && !claims.is_for("wheel"));
-        assert_eq!((claims.seconds("exp"), claims.seconds("nbf"), claims.seconds("x")), (Some(Ok(12)), Some(Err(())), None));
+        assert_eq!(
+            (claims.seconds("exp"), claims.seconds("nbf"), claims.seconds("x")),
+            (Some(Ok(12)), Some(Err(())), None)
+        );
         assert_eq!((claims.text("iss"), claims.text("aud")), (Some("https://ci.invalid"), None));
         Ok(())
     }

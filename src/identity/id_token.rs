@@ -40,7 +40,7 @@ struct TokenHeader {
 impl IdToken {
     /// Whether this looks like an ID token at all.
     pub(super) fn is_one(token: &[u8]) -> bool {
-        token.starts_with(b"eyJ") && token.iter().filter(|byte| **byte == b'.').count() == 2
+        token.starts_with(b"eyJ") && token.split(|byte| *byte == b'.').count() == 3
     }
 
     pub(super) fn read(token: &str) -> Result<Self, TokenFault> {
@@ -81,8 +81,7 @@ impl IdToken {
         if self.algorithm != key.algorithm {
             return Err(TokenFault::Algorithm);
         }
-        let verified =
-            jsonwebtoken::crypto::verify(&self.signature, self.message.as_bytes(), &key.key, key.algorithm);
+        let verified = jsonwebtoken::crypto::verify(&self.signature, self.message.as_bytes(), &key.key, key.algorithm);
         if verified.unwrap_or(false) || sabotaged("token-signature") {
             Ok(SignedToken { claims: self.claims })
         } else {

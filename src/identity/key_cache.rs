@@ -155,7 +155,8 @@ impl KeyCache {
         all.retain(|url, _| is_known(url));
         for held in all.values_mut().filter(|held| matches!(held.source, KeySource::File(_))) {
             (held.tried, held.has_failed) = (None, false);
-            held.keys = held.keys.take().map(|(keys, fetched)| (keys, fetched.checked_sub(FRESH_FOR).unwrap_or(fetched)));
+            held.keys =
+                held.keys.take().map(|(keys, fetched)| (keys, fetched.checked_sub(FRESH_FOR).unwrap_or(fetched)));
         }
     }
 
@@ -215,7 +216,8 @@ pub(super) async fn load(fetcher: &dyn FetchDocument, issuer: &Issuer) -> Result
         KeySource::File(path) => {
             let path = path.clone();
             let name = path.display().to_string();
-            let read = blocking(move || std::fs::read(path)).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+            let read =
+                blocking(move || std::fs::read(path)).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
             Bytes::from(read.map_err(|error| format!("{name}: {error}"))?)
         }
         KeySource::Discovery(url) => {
@@ -232,9 +234,6 @@ pub(super) async fn load(fetcher: &dyn FetchDocument, issuer: &Issuer) -> Result
             bounded(fetcher.fetch(discovery.jwks_uri, MAX_KEY_SET, is_configured)).await?
         }
     };
-    if bytes.len() > MAX_KEY_SET {
-        return Err(format!("a key set has at most {MAX_KEY_SET} bytes"));
-    }
     KeySet::parse(&bytes).map_err(|invalid| format!("its key set cannot be used: {invalid}"))
 }
 

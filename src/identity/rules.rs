@@ -143,8 +143,7 @@ impl IdentityRules {
 
 impl KnownIdentities {
     fn add(&mut self, token: StaticToken) -> Result<(), String> {
-        let same =
-            |known: &&StaticToken| known.identity.name == token.identity.name || known.digest == token.digest;
+        let same = |known: &&StaticToken| known.identity.name == token.identity.name || known.digest == token.digest;
         if let Some(twice) = self.tokens.iter().find(same) {
             let (one, two) = (&twice.identity.name, &token.identity.name);
             return Err(format!("`{one}` and `{two}`, which have static tokens, have the same name or token"));

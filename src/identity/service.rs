@@ -124,25 +124,26 @@ impl Identities {
         self.keys.reload(rules.issuers());
         let mut current = self.current.write();
         // A key that was made for this process stays, so that what it signed stays good.
-        let signing = if signing.is_random() && current.signing.is_random() { current.signing.clone() } else { signing };
+        let signing =
+            if signing.is_random() && current.signing.is_random() { current.signing.clone() } else { signing };
         *current = Arc::new(Current { rules, signing, generation: current.generation + 1 });
         drop(current);
         self.verified.invalidate_all();
     }
 
     /// Who presents this token, as far as that can be said at once.
-    pub fn recognise(&self, token: Zeroizing<Vec<u8>>) -> Recognition {
+    pub fn recognise(&self, token: &[u8]) -> Recognition {
         if token.len() > LONGEST_TOKEN && !sabotaged("token-size") {
             return Recognition::Refused(TokenFault::TooLong);
         }
         let current = Arc::clone(&self.current.read());
-        let digest = Sha256::of(&token);
+        let digest = Sha256::of(token);
         if let Some(bearer) = current.rules.bearer(&digest) {
             return Recognition::Known(Arc::clone(bearer));
         }
         let now = self.clock.unix_seconds();
-        if SigningKeys::is_minted(&token) {
-            return match self.open(&current, &token, now) {
+        if SigningKeys::is_minted(token) {
+            return match self.open(&current, token, now) {
                 Ok(identity) => Recognition::Known(Arc::new(identity)),
                 Err(fault) => Recognition::Refused(fault),
             };
@@ -153,10 +154,10 @@ impl Identities {
         {
             return Recognition::Known(known.identity);
         }
-        if !IdToken::is_one(&token) {
+        if !IdToken::is_one(token) {
             return Recognition::Refused(TokenFault::Unknown);
         }
-        match std::str::from_utf8(&token) {
+        match std::str::from_utf8(token) {
             Ok(text) => Recognition::Unsettled(UnsettledToken { token: Zeroizing::new(text.to_owned()), digest }),
             Err(_) => Recognition::Refused(TokenFault::Malformed),
         }
@@ -198,7 +199,7 @@ impl Identities {
     }
 
     /// Who presents this token, however long it takes.
-    pub async fn identify(&self, token: Zeroizing<Vec<u8>>) -> Result<Arc<Identity>, NotSettled> {
+    pub async fn identify(&self, token: &[u8]) -> Result<Arc<Identity>, NotSettled> {
         match self.recognise(token) {
             Recognition::Known(identity) => Ok(identity),
             Recognition::Refused(fault) => Err(fault.into()),
@@ -207,13 +208,13 @@ impl Identities {
     }
 
     /// Mints a token with the rights of the bearer of this one.
-    pub async fn mint(&self, token: Zeroizing<Vec<u8>>) -> Result<(MintedToken, Arc<Identity>), MintRefusal> {
+    pub async fn mint(&self, token: &[u8]) -> Result<(MintedToken, Arc<Identity>), MintRefusal> {
         let minted = self.try_to_mint(token).await;
         self.metrics.minted(minted.as_ref().map_or_else(MintRefusal::code, |_| "minted"));
         minted
     }
 
-    async fn try_to_mint(&self, token: Zeroizing<Vec<u8>>) -> Result<(MintedToken, Arc<Identity>), MintRefusal> {
+    async fn try_to_mint(&self, token: &[u8]) -> Result<(MintedToken, Arc<Identity>), MintRefusal> {
         let identity = self.identify(token).await?;
         if identity.kind == IdentityKind::Minted && !sabotaged("minted-again") {
             return Err(MintRefusal::Minted);

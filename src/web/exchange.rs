@@ -10,8 +10,8 @@ use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderValue};
 use http_body_util::{BodyExt as _, Limited};
 use percent_encoding::percent_decode_str;
-use secrecy::zeroize::Zeroizing;
 use secrecy::ExposeSecret as _;
+use secrecy::zeroize::Zeroizing;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -109,7 +109,7 @@ pub(super) async fn exchange(site: Arc<Site>, step: ExchangeStep, body: Body) ->
         site.identities.give_back(&token).map_err(Refusal::TokenNotTakenBack)?;
         return Ok(ExchangeReply::new(StatusCode::ACCEPTED, &json!({})));
     }
-    let (minted, identity) = site.identities.mint(token).await.map_err(Refusal::TokenNotExchanged)?;
+    let (minted, identity) = site.identities.mint(&token).await.map_err(Refusal::TokenNotExchanged)?;
     tracing::info!(identity = %identity.name, "a token was minted");
     let (token, expires) = (minted.token.expose_secret(), minted.expires);
     Ok(ExchangeReply::new(StatusCode::OK, &json!({ "success": true, "token": token, "expires": expires })))

@@ -65,7 +65,7 @@ pub(super) fn reader(
     let Some(token) = presented_token(credentials) else {
         return Eventual::Now(may_read(site, route, is_download, None));
     };
-    match site.identities.recognise(token) {
+    match site.identities.recognise(&token) {
         Recognition::Known(identity) => Eventual::Now(may_read(site, route, is_download, Some(Ok(identity)))),
         Recognition::Refused(fault) => Eventual::Now(may_read(site, route, is_download, Some(Err(fault.into())))),
         Recognition::Unsettled(token) => {
@@ -156,7 +156,7 @@ async fn known_publisher(site: &Site, policy: UploadPolicy, credentials: &Header
         metrics.decided("none", "missing");
         return Err(Refusal::UploadUnauthorized { fault: None });
     };
-    match site.identities.identify(token).await {
+    match site.identities.identify(&token).await {
         Ok(identity) if policy == UploadPolicy::Identity || identity.kind == IdentityKind::StaticToken => Ok(identity),
         Ok(identity) => {
             metrics.decided(identity.kind.as_str(), "static-token-needed");

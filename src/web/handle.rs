@@ -197,9 +197,7 @@ fn find_to_read(site: &Arc<Site>, context: &RequestContext, target: &Target) -> 
         Address::Home | Address::Upload { .. } => {
             Eventual::Now(Ok(Found::Home(Box::new(home::document(site, context, host)))))
         }
-        Address::Exchange(step) => {
-            Eventual::Now(exchange::tell(site, context, host, *step).map(Found::Exchanged))
-        }
+        Address::Exchange(step) => Eventual::Now(exchange::tell(site, context, host, *step).map(Found::Exchanged)),
         Address::List { route } => index::list(site, context, *route).map(Found::Document),
         Address::Page { route, project } => index::page(site, context, *route, project).map(Found::Document),
         Address::Legacy { route, project, version } => {

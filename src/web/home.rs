@@ -156,7 +156,8 @@ fn section(page: &mut String, base: &str, route: &HomeRoute<'_>, open: bool) {
     }
     if route.upload != UploadPolicy::Off {
         page.push_str("<div class=\"cards\">\n");
-        for (title, place, text) in tools.publish(matches!(route.upload, UploadPolicy::Token | UploadPolicy::Identity)) {
+        for (title, place, text) in tools.publish(matches!(route.upload, UploadPolicy::Token | UploadPolicy::Identity))
+        {
             card(page, title, place, &text);
         }
         page.push_str("</div>\n");

@@ -119,9 +119,13 @@ async fn every_address_of_a_gated_route_is_closed_to_those_who_may_not_read() {
                 let ask = proxy.client().ask(method, target).header("if-none-match", &etag);
                 ask.header("range", "bytes=0-3").header("accept", JSON)
             };
-            for (token, status) in
-                [(None, 401), (Some("wrong"), 401), (Some("robot"), 403), (Some(&*elsewhere), 403), (Some(&*nobody), 403)]
-            {
+            for (token, status) in [
+                (None, 401),
+                (Some("wrong"), 401),
+                (Some("robot"), 403),
+                (Some(&*elsewhere), 403),
+                (Some(&*nobody), 403),
+            ] {
                 let with = |target: &str| match token {
                     Some(token) => bearer(ask(target), token),
                     None => ask(target),
@@ -299,6 +303,17 @@ async fn an_issuer_whose_keys_were_never_had_is_an_outage_and_no_refusal() {
     assert_eq!(proxy.asked(PAGE), 0);
 }
 
+#[tokio::test]
+async fn documents_of_an_issuer_are_bounded() {
+    let key = TokenKey::ec("one");
+    let issuer = TokenIssuer::start(&[&key]).await;
+    let large = json!({"keys": [key.public()], "filling": "x".repeat(1 << 20)});
+    issuer.server.on(KEYS, Reply::ok(large.to_string()));
+    let proxy = builder(&issuer).start().await;
+    let token = key.sign(&issuer.claims(&json!({})));
+    bearer(proxy.get("/simple/a-b/"), &token).send().await.expect(503);
+}
+
 fn upload(proxy: &Proxy, target: &str) -> Ask {
     let form = Form::of(&Sample::wheel()).bytes();
     proxy.client().ask("POST", target).header("content-type", &content_type()).body(form)
@@ -461,8 +476,7 @@ async fn identities_are_read_again_and_no_log_holds_a_token() -> Result<(), Box<
     publish(&world.upstream, &[&Sample::wheel()]);
     let path = world.dir.path().join("wheelport.toml");
     let url = issuer.url();
-    let pipelines =
-        format!("[[issuer]]\nname = \"ci\"\nurl = \"{url}\"\naudience = \"{AUDIENCE}\"\n{PIPELINES}");
+    let pipelines = format!("[[issuer]]\nname = \"ci\"\nurl = \"{url}\"\naudience = \"{AUDIENCE}\"\n{PIPELINES}");
     std::fs::write(&path, configured(&format!("{pipelines}{}", static_token("a-static-token"))))?;
     let config = path.display().to_string();
     let program = world.serve(&["--config", &config, "--log", "trace", "--log-format", "json"]);
@@ -543,5 +557,32 @@ fn a_command_says_which_rules_fit_a_token_and_never_the_token() -> Result<(), Bo
         assert!(expected.iter().all(|part| ended.out.contains(part)), "{ended:?}");
         assert!(!ended.out.contains(&*token) && !ended.err.contains(&*token), "{ended:?}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_exchanges_a_token_for_netrc_and_keyring() -> Result<(), Box<dyn std::error::Error>> {
+    let (proxy, _, _) = standing().await;
+    publish(&proxy.upstream, &[&Sample::wheel()]);
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("token");
+    let file = path.display().to_string();
+    let url = format!("http://{}/pypi/main/simple/", proxy.address);
+    let run = |more: &[&str]| {
+        let arguments: Vec<String> =
+            ["token", &url, "--token-file", &file].iter().chain(more).map(ToString::to_string).collect();
+        tokio::task::block_in_place(|| Program::run(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &[]))
+    };
+    std::fs::write(&path, "laptop\n")?;
+    let ended = run(&[]);
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{ended:?}");
+    bearer(proxy.get("/simple/a-b/"), ended.out.trim()).send().await.expect(200);
+    let ended = run(&["--format", "netrc"]);
+    let password = ended.out.trim().strip_prefix("machine 127.0.0.1 login __token__ password ").ok_or("no entry")?;
+    bearer(proxy.get("/simple/a-b/"), password).send().await.expect(200);
+    std::fs::write(&path, "another")?;
+    let ended = run(&[]);
+    assert!(ended.code == Some(1) && ended.err.contains("not known here") && ended.out.is_empty(), "{ended:?}");
+    assert!(!ended.err.contains("another"), "{ended:?}");
     Ok(())
 }

@@ -18,7 +18,9 @@ pub(super) async fn steps(settings: &Settings) -> Vec<Finding> {
         Ok(identities) => {
             for issuer in issuers {
                 findings.push(match identities.try_issuer(issuer).await {
-                    Ok(keys) => Finding::ok(STEP, format!("{}: {keys} keys that tokens can be verified with", issuer.name())),
+                    Ok(keys) => {
+                        Finding::ok(STEP, format!("{}: {keys} keys that tokens can be verified with", issuer.name()))
+                    }
                     Err(reason) => Finding::fail(
                         STEP,
                         format!("{}: {reason}", issuer.name()),
