@@ -5,6 +5,7 @@ mod configuration;
 mod control;
 mod fleet;
 mod form;
+mod identity;
 mod names;
 mod pages;
 mod records;
@@ -15,6 +16,7 @@ mod web;
 pub use archives::{sdist, wheel};
 pub use configuration::configuration;
 pub use form::{fields, form};
+pub use identity::tokens;
 pub use names::names;
 pub use pages::{page_html, page_json};
 pub use records::records;
@@ -75,5 +77,6 @@ mod telemetry {
         Legacy,
         Home,
         Upload,
+        Exchange,
     }
 }

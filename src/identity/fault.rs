@@ -66,3 +66,29 @@ pub enum NotSettled {
         issuer: Arc<str>,
     },
 }
+
+/// Why no token is minted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MintRefusal {
+    #[error("This token cannot be exchanged: {0}.")]
+    Token(#[from] NotSettled),
+    #[error("This token was minted here; only an ID token or a static token can be exchanged.")]
+    Minted,
+    #[error("No [[identity]] of this server gives the bearer of this token ('{name}') the right to anything.")]
+    NoRights {
+        /// The identity's name.
+        name: Arc<str>,
+    },
+}
+
+impl MintRefusal {
+    /// The code that machines may match on.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Token(NotSettled::Fault(fault)) => fault.as_str(),
+            Self::Token(NotSettled::NoKeys { .. }) => "issuer-unavailable",
+            Self::Minted => "already-minted",
+            Self::NoRights { .. } => "no-rights",
+        }
+    }
+}

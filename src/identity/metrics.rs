@@ -5,6 +5,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
+use super::IdentityKind;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DecisionLabels {
     identity: &'static str,
@@ -17,11 +19,23 @@ struct MintLabels {
 }
 
 /// Counters of what came of tokens. Cheap to clone; clones count together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct IdentityMetrics {
     decisions: Family<DecisionLabels, Counter>,
+    /// Those that let somebody in, which is what happens all day: by kind, in the order of [`IdentityKind`].
+    accepted: [Counter; 3],
     verified: Counter,
     mints: Family<MintLabels, Counter>,
+}
+
+impl Default for IdentityMetrics {
+    fn default() -> Self {
+        let decisions = Family::<DecisionLabels, Counter>::default();
+        let accepted = [IdentityKind::StaticToken, IdentityKind::IdToken, IdentityKind::Minted].map(|kind| {
+            decisions.get_or_create_owned(&DecisionLabels { identity: kind.as_str(), outcome: "accepted" })
+        });
+        Self { decisions, accepted, verified: Counter::default(), mints: Family::default() }
+    }
 }
 
 impl IdentityMetrics {
@@ -30,6 +44,11 @@ impl IdentityMetrics {
         registry.register("identity_decisions", help, self.decisions.clone());
         registry.register("id_tokens_verified", "ID tokens whose signature was verified", self.verified.clone());
         registry.register("minted_tokens", "Requests to exchange a token, by outcome", self.mints.clone());
+    }
+
+    /// Counts a request that is let in.
+    pub fn accepted(&self, kind: IdentityKind) {
+        self.accepted[kind as usize].inc();
     }
 
     /// Counts a decision about a request.

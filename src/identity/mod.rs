@@ -30,7 +30,7 @@ mod wildcard;
 
 pub use burnt::BurnListener;
 pub use credentials::presented_token;
-pub use fault::{NotSettled, TokenFault};
+pub use fault::{MintRefusal, NotSettled, TokenFault};
 pub use grants::Grants;
 pub use issuer::Issuer;
 pub use key_cache::{FetchDocument, KeyState};
@@ -39,7 +39,7 @@ pub use metrics::IdentityMetrics;
 pub use minted::{MintedToken, SigningKeys, TokenId};
 pub use rates::{Limited, RateCaps};
 pub use rules::IdentityRules;
-pub use service::{Identities, MintRefusal, Recognition, UnsettledToken};
+pub use service::{Identities, Recognition, UnsettledToken};
 pub use tables::{IdentityTable, IdentityTables, IssuerTable, PublisherTable, TokenTable};
 
 /// Somebody who is known.

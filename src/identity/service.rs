@@ -13,7 +13,7 @@ use wheelport_index::Sha256;
 use wheelport_runtime::{Clock, Tasks, blocking, sabotaged};
 
 use super::burnt::{BurnListener, BurntTokens};
-use super::fault::{NotSettled, TokenFault};
+use super::fault::{MintRefusal, NotSettled, TokenFault};
 use super::id_token::{IdToken, LONGEST_TOKEN};
 use super::key_cache::{FetchDocument, KeyCache, KeyState, NoKey, load};
 use super::metrics::IdentityMetrics;
@@ -66,32 +66,6 @@ pub enum Recognition {
 pub struct UnsettledToken {
     token: Zeroizing<String>,
     digest: Sha256,
-}
-
-/// Why no token is minted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MintRefusal {
-    #[error("This token cannot be exchanged: {0}.")]
-    Token(#[from] NotSettled),
-    #[error("This token was minted here; only an ID token or a static token can be exchanged.")]
-    Minted,
-    #[error("No [[identity]] of this server gives the bearer of this token ('{name}') the right to anything.")]
-    NoRights {
-        /// The identity's name.
-        name: Arc<str>,
-    },
-}
-
-impl MintRefusal {
-    /// The code that machines may match on.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Token(NotSettled::Fault(fault)) => fault.as_str(),
-            Self::Token(NotSettled::NoKeys { .. }) => "issuer-unavailable",
-            Self::Minted => "already-minted",
-            Self::NoRights { .. } => "no-rights",
-        }
-    }
 }
 
 impl Identities {

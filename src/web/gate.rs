@@ -113,7 +113,7 @@ fn may_read(
     if is_download {
         within_limit(site, &identity, Limited::Download)?;
     }
-    metrics.decided(identity.kind.as_str(), "accepted");
+    metrics.accepted(identity.kind);
     Ok(Some(identity))
 }
 
@@ -144,7 +144,7 @@ pub(super) async fn publisher(
                 return Err(Refusal::UploadRouteForbidden { route, identity });
             }
             within_limit(site, &identity, Limited::Upload)?;
-            site.identities.metrics().decided(identity.kind.as_str(), "accepted");
+            site.identities.metrics().accepted(identity.kind);
             Ok(Some(identity))
         }
     }
