@@ -7,8 +7,7 @@ use super::error::ConfigError;
 use super::file::{self, ConfigurationFile};
 use super::overrides::Overrides;
 use super::routes;
-use super::settings::{DEFAULT_LISTEN, Settings};
-use super::source::ConfigSource;
+use super::settings::{ConfigSource, DEFAULT_LISTEN, Settings};
 use crate::web::OperatorSecrets;
 
 const DEFAULT_CACHE_DIR: &str = "wheelport-cache";
@@ -20,7 +19,9 @@ impl Settings {
             Some(path) => file::read(path)?,
             None => ConfigurationFile::default(),
         };
-        let source = overrides.config.is_some().then(|| ConfigSource::new(overrides.clone()));
+        let again = overrides.clone();
+        let load = move || Self::load(again.clone()).map_err(|error| error.to_string());
+        let source = overrides.config.clone().map(|path| ConfigSource::new(path, load));
         Ok(Self { source, ..compose(file, overrides)? })
     }
 }

@@ -11,11 +11,9 @@ mod load;
 mod overrides;
 mod routes;
 mod settings;
-mod source;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use overrides::{Overrides, RepositoryOverrides};
 pub(crate) use settings::DEFAULT_LISTEN;
-pub use settings::{RouteSettings, ServerSettings, Settings};
-pub use source::ConfigSource;
+pub use settings::{ConfigSource, RouteSettings, ServerSettings, Settings};

@@ -1,5 +1,6 @@
 //! The settings of the proxy; each has a valid value.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +8,6 @@ use std::sync::Arc;
 use serde::Deserialize;
 use url::Url;
 
-use super::source::ConfigSource;
 use crate::cache::CacheSettings;
 use crate::control::{AccountId, AwsSettings, DomainName, RepositoryName};
 use crate::fleet::FleetSettings;
@@ -48,6 +48,39 @@ pub struct Settings {
     pub key_files: Vec<PathBuf>,
     /// Where all of this came from, if it was a file.
     pub source: Option<ConfigSource>,
+}
+
+/// How settings are read again, from the same file with the same flags and environment.
+#[derive(Clone)]
+pub struct ConfigSource {
+    file: PathBuf,
+    load: Arc<dyn Fn() -> Result<Settings, String> + Send + Sync>,
+}
+
+impl ConfigSource {
+    pub(super) fn new(file: PathBuf, load: impl Fn() -> Result<Settings, String> + Send + Sync + 'static) -> Self {
+        Self { file, load: Arc::new(load) }
+    }
+
+    /// The settings as they are now; the error is a sentence for the log.
+    pub fn load(&self) -> Result<Settings, String> {
+        (self.load)()
+    }
+}
+
+impl fmt::Debug for ConfigSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ConfigSource").field(&self.file).finish()
+    }
+}
+
+impl Settings {
+    /// The files that say who is known. Whatever stands in them can change without a restart.
+    pub fn identity_files(&self) -> Vec<PathBuf> {
+        let file = self.source.iter().map(|source| source.file.clone());
+        let issuers = self.identities.issuers().iter().filter_map(|issuer| issuer.keys_file().cloned());
+        file.chain(self.key_files.iter().cloned()).chain(issuers).collect()
+    }
 }
 
 /// One served repository.

@@ -201,7 +201,7 @@ impl KeyCache {
             Err(reason) => {
                 held.has_failed = true;
                 let reason = hide_secrets(&reason, 300);
-                tracing::warn!(issuer = %issuer.name, %reason, "the keys of an issuer cannot be fetched; the last are kept");
+                tracing::warn!(issuer = %issuer.name, %reason, "keys of an issuer cannot be fetched");
                 if sabotaged("last-good-keys") {
                     held.keys = None;
                 }

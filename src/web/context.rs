@@ -7,7 +7,7 @@ use http::{HeaderName, Method, Request, Uri};
 use tokio::time::Instant;
 
 use super::Site;
-use super::gate::Attribution;
+use super::attribution::Attribution;
 use super::guard;
 use crate::telemetry::ResponseKind;
 use wheelport_runtime::sabotaged;

@@ -3,7 +3,7 @@
 //! So a request that may not read gets the same response, with the same work behind it, whatever exists. Routes that
 //! are open never look at credentials.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use http::HeaderMap;
@@ -17,37 +17,6 @@ use super::refusal::Refusal;
 use crate::identity::{Identity, IdentityKind, Limited, NotSettled, Recognition, presented_token};
 use wheelport_index::ProjectName;
 use wheelport_runtime::sabotaged;
-
-/// Whom a request is attributed to.
-#[derive(Debug, Clone, Default)]
-pub(super) enum Attribution {
-    /// No identity is needed.
-    #[default]
-    Nobody,
-    Known(Arc<Identity>),
-    /// Known once its token was verified.
-    Later(Arc<OnceLock<Arc<Identity>>>),
-}
-
-impl Attribution {
-    pub(super) fn later() -> (Self, Arc<OnceLock<Arc<Identity>>>) {
-        let cell = Arc::new(OnceLock::new());
-        (Self::Later(Arc::clone(&cell)), cell)
-    }
-
-    pub(super) fn name(&self) -> Option<&str> {
-        match self {
-            Self::Nobody => None,
-            Self::Known(identity) => Some(&identity.name),
-            Self::Later(cell) => cell.get().map(|identity| &*identity.name),
-        }
-    }
-
-    /// Whether what is read is not for everybody.
-    pub(super) fn is_needed(&self) -> bool {
-        !matches!(self, Self::Nobody)
-    }
-}
 
 /// The reader of an address; nobody in particular where it is open.
 pub(super) fn reader(

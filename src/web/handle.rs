@@ -23,13 +23,14 @@ use tracing::Instrument as _;
 
 use super::access_log::{self, Outcome};
 use super::address::{self, Address, ExchangeStep, Parsed};
+use super::attribution::Attribution;
 use super::body::ResponseBody;
 use super::context::{PeerInfo, RequestContext};
 use super::document::Document;
 use super::eventual::Eventual;
 use super::exchange::{self, ExchangeReply};
 use super::file::FoundFile;
-use super::gate::{self, Attribution};
+use super::gate;
 use super::guard::Host;
 use super::headers::{IMMUTABLE, PRIVATE_IMMUTABLE, PRIVATE_REVALIDATE, REVALIDATE};
 use super::home;

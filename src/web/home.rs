@@ -122,8 +122,8 @@ fn section(page: &mut String, base: &str, route: &HomeRoute<'_>, open: bool) {
         return put(
             page,
             format_args!(
-                "<details class=\"route\">\n<summary><h2>{}</h2></summary>\n<p>This route is read with an identity; its \
-                 operators say how.</p>\n</details>\n",
+                "<details class=\"route\">\n<summary><h2>{}</h2></summary>\n<p>This route is read with an \
+                 identity; its operators say how.</p>\n</details>\n",
                 escape(route.name)
             ),
         );

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 mod access_log;
 mod address;
+mod attribution;
 mod body;
 mod changed_files;
 mod conditional;

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::address::RouteId;
+use super::attribution::Attribution;
 use super::context::{RequestContext, RequestId};
 use super::document::Document;
 use super::gate;
@@ -62,7 +63,7 @@ impl Upload {
     ) -> Self {
         let RequestContext { client, id: request_id, started: began, .. } = *context;
         let (site, headers, body) = (Arc::clone(site), context.headers.clone(), UploadBody::new(body, began));
-        let (identity, attribution) = gate::Attribution::later();
+        let (identity, attribution) = Attribution::later();
         context.identity = identity;
         Self { site, route, client, request_id, headers, credentials, attribution, began, body }
     }
