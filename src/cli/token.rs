@@ -1,7 +1,7 @@
 //! `wheelport token`: exchanges a token at a server for a short-lived one, for people's machines and for image builds.
 //!
-//! So what lies in a `netrc`, or comes to an installer from a keyring, is good for a quarter of an hour, and no one puts
-//! a token into a URL.
+//! So what lies in a `netrc`, or comes to an installer from a keyring, is good for a quarter of an hour, and no one
+//! puts a token into a URL.
 
 use std::io::Write as _;
 use std::path::PathBuf;

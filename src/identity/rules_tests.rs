@@ -55,8 +55,8 @@ fn static_tokens_are_found_by_their_digest() -> Outcome {
 fn the_first_rule_names_and_all_rules_grant() -> Outcome {
     let rules = rules(&format!(
         "{ISSUER}\
-         [[identity]]\nname = \"ci:{{project}}\"\nissuer = \"ci\"\nclaims = {{ project = \"acme/*\" }}\nread = [\"*\"]\n\
-         downloads_per_minute = 10\n\
+         [[identity]]\nname = \"ci:{{project}}\"\nissuer = \"ci\"\nclaims = {{ project = \"acme/*\" }}\n\
+         read = [\"*\"]\ndownloads_per_minute = 10\n\
          [[identity]]\nname = \"other\"\nissuer = \"ci\"\nclaims = {{ branch = \"main\" }}\npublish = [\"main\"]\n\
          projects = [\"acme-*\"]\ndownloads_per_minute = 20\n"
     ))?;
