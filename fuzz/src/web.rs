@@ -27,6 +27,8 @@ mod memo;
 mod negotiate;
 #[path = "../../src/web/refusal.rs"]
 mod refusal;
+#[path = "../../src/web/tls/settings.rs"]
+mod tls_settings;
 
 use address::{Address, RouteId, RouteNames};
 use conditional::{Precondition, Selection};
@@ -35,6 +37,7 @@ use guard::HostPolicy;
 use negotiate::Negotiated;
 
 pub(crate) use guard::{HostPattern, ReadPolicy, UploadPolicy};
+pub(crate) use tls_settings::{TlsSettings, TlsTable};
 
 use crate::names::safe;
 use crate::split;

@@ -12,6 +12,7 @@ mod accept;
 mod cache;
 mod check;
 mod demo;
+mod demo_certificate;
 mod emulate;
 mod generate;
 mod healthcheck;
@@ -23,6 +24,7 @@ mod public_index;
 mod serve;
 mod signals;
 mod token;
+mod unverified_tls;
 
 pub use outcome::{CommandError, Ended};
 
