@@ -11,6 +11,7 @@ mod faults;
 mod files;
 mod framing;
 mod guard;
+mod identity;
 mod integrity;
 mod legacy;
 mod lists;
