@@ -296,7 +296,7 @@ impl Found {
     }
 }
 
-/// What not everybody may read is not kept for everybody.
+/// What only some may read is not kept for all.
 fn keep_from_shared_caches(response: &mut Response) {
     if let Some(control) = response.headers_mut().get_mut(CACHE_CONTROL) {
         let private = [(REVALIDATE, PRIVATE_REVALIDATE), (IMMUTABLE, PRIVATE_IMMUTABLE)];
