@@ -105,12 +105,23 @@ impl Downloader {
         address: &FileAddress,
         entry: IndexEntry,
     ) -> (FileDownload, Role) {
+        self.download_from(route, address, entry, None)
+    }
+
+    /// The same, where upstream has begun to send the file already.
+    pub(super) fn download_from(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        entry: IndexEntry,
+        reply: Option<FileReply>,
+    ) -> (FileDownload, Role) {
         let (repository, hashes) = (route.repository.clone(), entry.expected.hashes.clone());
         let key = DownloadKey { repository, address: address.clone(), hashes };
         let (inner, route, address) = (Arc::clone(&self.inner), Arc::clone(route), address.clone());
         let (download, role) = self.inner.running.share(key, &self.inner.tasks, "download file", || {
             let (writer, download) = Writer::new();
-            (download, async move { DownloadTask::run(&inner, &route, &address, entry, writer).await })
+            (download, async move { DownloadTask::run(&inner, &route, &address, entry, writer, reply).await })
         });
         (download.join(), role)
     }
@@ -147,6 +158,7 @@ impl DownloadTask<'_> {
         address: &FileAddress,
         entry: IndexEntry,
         writer: Writer,
+        reply: Option<FileReply>,
     ) {
         if let Some(blob) = stored_meanwhile(downloader, route, address, &entry).await {
             return writer.stored_already(blob);
@@ -164,7 +176,7 @@ impl DownloadTask<'_> {
         };
         let fetched = tokio::select! {
             biased;
-            fetched = task.fetch() => fetched,
+            fetched = task.fetch(reply) => fetched,
             () = given_up(&writer) => Err(Failure::Unread),
         };
         match fetched {
@@ -191,13 +203,16 @@ impl DownloadTask<'_> {
         }
     }
 
-    async fn fetch(&mut self) -> Result<VerifiedBlob, Failure> {
+    async fn fetch(&mut self, mut begun: Option<FileReply>) -> Result<VerifiedBlob, Failure> {
         let upstream = self.route.upstream().await.map_err(Failure::Upstream)?;
         let mut prepared = self.prepare();
         let mut pause = Duration::from_millis(100);
         for attempt in 1.. {
-            let request = self.request().await?;
-            let outcome = match upstream.file(request).await {
+            let reply = match begun.take() {
+                Some(reply) => Ok(reply),
+                None => upstream.file(self.request().await?).await,
+            };
+            let outcome = match reply {
                 Ok(reply) => self.take(reply, &mut prepared).await,
                 Err(error) => Err(AttemptError::Broken(error)),
             };

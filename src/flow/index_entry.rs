@@ -13,7 +13,7 @@ use super::canary::Verdict;
 use super::{Cause, Error, PageService, PageView, Route, unavailable};
 use crate::cache::{Blobs, Expected, PageContent};
 use crate::upstream::UpstreamError;
-use wheelport_index::{FileAddress, Sha256};
+use wheelport_index::{CoreMetadata, FileAddress, Sha256};
 use wheelport_runtime::{blocking, sabotaged};
 
 /// A file that is missing from a page older than this may be newer than the page.
@@ -36,6 +36,8 @@ pub(super) struct IndexEntry {
     pub sha256: Option<Sha256>,
     /// Whether a page lists the file.
     pub is_listed: bool,
+    /// The SHA-256 of its core metadata, where upstream announces it.
+    pub metadata: Option<Sha256>,
     /// Where length and digests come from.
     pub source: EntrySource,
     /// The file is small, or fetched for something short in it: it need not stand behind large ones.
@@ -190,6 +192,10 @@ fn listed(address: &FileAddress, content: &PageContent) -> Result<Option<IndexEn
         expected: Expected { length: file.size, hashes: file.hashes.clone() },
         sha256: file.hashes.sha256(),
         is_listed: true,
+        metadata: match &file.core_metadata {
+            CoreMetadata::Hashed(hashes) => hashes.sha256(),
+            CoreMetadata::Available | CoreMetadata::Absent => None,
+        },
         source: if is_refused { EntrySource::Refusal } else { EntrySource::Page },
         is_brief: file.size.is_some_and(|size| size <= SMALL),
         index_error: None,

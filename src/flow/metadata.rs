@@ -1,5 +1,5 @@
 //! Core metadata of a wheel (PEP 658), which CodeArtifact does not have: recorded before, or taken from the stored
-//! wheel, or by fetching the wheel first.
+//! wheel, or read from the wheel's end at upstream, or by fetching the wheel first.
 //!
 //! pip and uv abort when advertised metadata cannot be had, so it does not depend on storage: where that fails, the
 //! metadata is taken from the wheel as it comes from upstream.
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::download::Downloader;
 use super::extract::MetadataExtractor;
 use super::index_entry::{IndexEntries, IndexEntry};
+use super::metadata_by_range::RangeReader;
 use super::prefetch::Prefetcher;
 use super::{Cause, Error, Lookup, PageService, PageView, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
 use crate::cache::{Blob, Blobs, CachedMetadata, CoreMetadataRecord, DownloadFailure, MetadataStore, PageContent};
@@ -30,6 +31,7 @@ pub struct MetadataService {
     pub(super) blobs: Blobs,
     pub(super) store: MetadataStore,
     pub(super) extractor: MetadataExtractor,
+    pub(super) by_range: RangeReader,
     pub(super) prefetcher: Prefetcher,
     /// The largest wheel that the cache can hold, in bytes.
     pub(super) largest_wheel: u64,
@@ -113,9 +115,13 @@ impl MetadataService {
         entry: IndexEntry,
         stored: Option<Blob>,
     ) -> Result<(CoreMetadataRecord, Served), Error> {
-        let wheel = match stored {
-            Some(blob) => Some((blob, Served::Hit)),
-            None => self.fetch_wheel(route, address, entry.clone()).await?,
+        let wheel = if let Some(blob) = stored {
+            Some((blob, Served::Hit))
+        } else {
+            if let Some(read) = self.by_range.read(route, address, &entry).await {
+                return Ok(read);
+            }
+            self.fetch_wheel(route, address, entry.clone()).await?
         };
         if let Some((wheel, served)) = wheel {
             let extracting = self.extractor.extract(route, address, wheel).within(REQUEST_TIMEOUT);
@@ -138,7 +144,10 @@ impl MetadataService {
         let (store, blobs, length) = (self.store.clone(), self.blobs.clone(), entry.expected.length);
         let held = blocking(move || match store.get(wheel) {
             Some(record) => Held::Record(record),
-            None => blobs.get_verified(wheel, length).map_or(Held::Nothing, Held::Wheel),
+            None => match blobs.get_verified(wheel, length) {
+                Some(blob) => Held::Wheel(blob),
+                None => store.unproven(wheel).map_or(Held::Nothing, Held::Record),
+            },
         });
         Ok(Waits::note("disk", held).await?)
     }

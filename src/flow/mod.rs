@@ -22,11 +22,13 @@ mod error;
 mod extract;
 mod file_stream;
 mod files;
+mod held_parts;
 mod index_cache;
 mod index_entry;
 mod lists;
 mod lookup;
 mod metadata;
+mod metadata_by_range;
 mod pages;
 mod prefetch;
 mod publish;
@@ -54,6 +56,7 @@ pub use index_cache::IndexView;
 pub use lists::{ListView, ProjectListService};
 pub use lookup::Lookup;
 pub use metadata::{MetadataService, ServedMetadata};
+pub use metadata_by_range::ByRangeOutcome;
 pub use pages::{PageService, PageView};
 pub use prefetch::PrefetchOutcome;
 pub use publish::PublishService;
@@ -71,6 +74,7 @@ use extract::MetadataExtractor;
 use index_cache::Lifetimes;
 use index_entry::IndexEntries;
 use lists::ListSource;
+use metadata_by_range::RangeReader;
 use pages::PageSource;
 use prefetch::Prefetcher;
 
@@ -171,6 +175,7 @@ impl Flow {
         let extractor =
             MetadataExtractor::new(pages.clone(), entries.clone(), blobs.clone(), store.clone(), tasks.clone());
         let downloader = Downloader::new(entries.clone(), blobs.clone(), extractor.clone(), tasks.clone());
+        let by_range = RangeReader::new(store.clone(), extractor.clone(), downloader.clone(), tasks.clone());
         let checker = BlobChecker::new(blobs.clone(), tasks.clone());
         let files = FileService::new(pages.clone(), entries.clone(), blobs.clone(), downloader.clone(), checker);
         let prefetcher = Prefetcher::new(pages.clone(), tasks.clone(), settings.prefetch);
@@ -181,6 +186,7 @@ impl Flow {
             blobs,
             store: store.clone(),
             extractor,
+            by_range,
             prefetcher: prefetcher.clone(),
             largest_wheel: disk.max_size(),
         };
@@ -217,6 +223,8 @@ impl Flow {
             damaged: self.disk.damaged(),
             scrubbed: self.disk.scrubbed(),
             prefetches: self.prefetcher.counts(),
+            by_range: self.metadata.by_range.counts(),
+            metadata_mismatches: self.metadata.extractor.mismatches(),
         }
     }
 }
@@ -244,4 +252,8 @@ pub struct Figures {
     pub scrubbed: u64,
     /// Prefetches by outcome, as numbers.
     pub prefetches: [(PrefetchOutcome, u64); PrefetchOutcome::ALL.len()],
+    /// Attempts to read core metadata by range, by outcome, as numbers.
+    pub by_range: [(ByRangeOutcome, u64); ByRangeOutcome::ALL.len()],
+    /// Metadata that was read by range and is not that of its wheel, as a number.
+    pub metadata_mismatches: u64,
 }

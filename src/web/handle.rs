@@ -235,7 +235,8 @@ impl Found {
             Self::File(file) => file.respond(site, context),
             Self::Metadata(ServedMetadata { metadata, served }) => {
                 let (length, sha256) = (metadata.bytes.len() as u64, metadata.sha256);
-                let representation = Representation::immutable(ImmutableType::Text, Some(length), Some(sha256));
+                let immutable = Representation::immutable(ImmutableType::Text, Some(length), Some(sha256));
+                let representation = if metadata.is_proven { immutable } else { immutable.unproven() };
                 representation.respond(context, Some(served), |selection| Ok(selection.of(&metadata.bytes).into()))
             }
             Self::Uploaded(uploaded) => uploaded.respond(context),

@@ -16,6 +16,7 @@ mod legacy;
 mod lists;
 mod memory;
 mod metadata;
+mod metadata_by_range;
 mod negotiation;
 mod ops;
 mod pages;
