@@ -160,6 +160,11 @@ impl Collector for Collected {
             let labels = [("result", outcome.as_str())];
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
+        let help = "Guesses which core metadata a client will ask for, by whether it did";
+        let mut family = encoder.encode_descriptor("metadata_guesses", help, None, counter.metric_type())?;
+        for (guess, count) in figures.guesses {
+            ConstCounter::new(count).encode(family.encode_family(&[("result", guess.as_str())])?)?;
+        }
         let mismatches = ConstCounter::new(figures.metadata_mismatches);
         let help = "Core metadata that was read by range and is not that of its wheel";
         let metric = encoder.encode_descriptor("metadata_mismatches", help, None, mismatches.metric_type())?;

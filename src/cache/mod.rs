@@ -53,7 +53,7 @@ pub use persisted::{PersistedIndex, delisted_path, list_path, page_path, reader_
 pub use published::Published;
 pub use records::{FetchedAt, Record, Records, Weighted};
 pub use scrub::Scrub;
-pub use settings::CacheSettings;
+pub use settings::{CacheSettings, Prefetch};
 pub use space::StorageError;
 pub use spool::{Spool, SpoolError, SpoolSpace, Spooled};
 pub use write_pipeline::{WriteError, WritePipeline};

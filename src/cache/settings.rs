@@ -29,8 +29,19 @@ pub struct CacheSettings {
     pub missing_for: HumanDuration,
     /// Freshness of the project list.
     pub list_fresh_for: HumanDuration,
-    /// Whether the pages of what a wheel needs are fetched while a client reads the wheel's metadata.
-    pub prefetch: bool,
+    /// What is fetched before a client requests it; by default core metadata as well where upstream honours ranges.
+    pub prefetch: Option<Prefetch>,
+}
+
+/// What is fetched before a client requests it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prefetch {
+    Off,
+    /// The pages of what a wheel needs, while a client reads the wheel's metadata.
+    Pages,
+    /// The metadata of the wheel that an installer will choose as well, while it reads the page.
+    Metadata,
 }
 
 impl Default for CacheSettings {
@@ -45,7 +56,7 @@ impl Default for CacheSettings {
             stale_if_error: HumanDuration::secs(24 * 60 * 60),
             missing_for: HumanDuration::secs(10),
             list_fresh_for: HumanDuration::secs(5 * 60),
-            prefetch: true,
+            prefetch: None,
         }
     }
 }

@@ -28,6 +28,8 @@ use wheelport_index::{FileAddress, FileKind, Hashes};
 use wheelport_runtime::{Blocking, Role, SingleFlight, Tasks, blocking, sabotaged};
 
 pub(super) type FileDownload = crate::cache::Download<Error>;
+/// A download that can be read.
+pub(super) type BegunDownload = JoinableDownload<Error>;
 
 type Failure = crate::cache::DownloadFailure<Error>;
 type Pipeline = crate::cache::WritePipeline<Error>;
@@ -105,25 +107,25 @@ impl Downloader {
         address: &FileAddress,
         entry: IndexEntry,
     ) -> (FileDownload, Role) {
-        self.download_from(route, address, entry, None)
+        let (download, role) = self.download_from(route, address, entry, None);
+        (download.join(), role)
     }
 
-    /// The same, where upstream has begun to send the file already.
+    /// The same, where upstream may have begun to send the file already. Without a reader so far.
     pub(super) fn download_from(
         &self,
         route: &Arc<Route>,
         address: &FileAddress,
         entry: IndexEntry,
         reply: Option<FileReply>,
-    ) -> (FileDownload, Role) {
+    ) -> (BegunDownload, Role) {
         let (repository, hashes) = (route.repository.clone(), entry.expected.hashes.clone());
         let key = DownloadKey { repository, address: address.clone(), hashes };
         let (inner, route, address) = (Arc::clone(&self.inner), Arc::clone(route), address.clone());
-        let (download, role) = self.inner.running.share(key, &self.inner.tasks, "download file", || {
+        self.inner.running.share(key, &self.inner.tasks, "download file", || {
             let (writer, download) = Writer::new();
             (download, async move { DownloadTask::run(&inner, &route, &address, entry, writer, reply).await })
-        });
-        (download.join(), role)
+        })
     }
 
     /// Downloads under way, for metrics.

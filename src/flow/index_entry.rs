@@ -92,7 +92,7 @@ impl IndexEntries {
     ) -> Result<IndexEntry, Error> {
         let project = &address.project;
         let (content, index_error) = match page {
-            Ok(view) => match listed(address, &view.content)? {
+            Ok(view) => match entry_of(address, &view.content)? {
                 Some(entry) => return self.with_link(route, address, entry).await,
                 None if view.fetched.age() < LISTING_AGE => (None, None),
                 None => match self.pages.younger_than(route, project, LISTING_AGE).await {
@@ -108,7 +108,7 @@ impl IndexEntries {
             Err(error) => (None, Some(error)),
         };
         if let Some(content) = content
-            && let Some(entry) = listed(address, &content)?
+            && let Some(entry) = entry_of(address, &content)?
         {
             return self.with_link(route, address, entry).await;
         }
@@ -181,7 +181,7 @@ impl IndexEntries {
 }
 
 /// What a page says of a file, if it lists it at this address.
-fn listed(address: &FileAddress, content: &PageContent) -> Result<Option<IndexEntry>, Error> {
+pub(super) fn entry_of(address: &FileAddress, content: &PageContent) -> Result<Option<IndexEntry>, Error> {
     if content.page.is_quarantined() && !sabotaged("quarantined-file") {
         return Err(Error::Quarantined { project: address.project.clone() });
     }

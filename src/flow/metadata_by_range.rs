@@ -15,16 +15,16 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::download::Downloader;
+use super::download::{BegunDownload, Downloader};
 use super::extract::MetadataExtractor;
 use super::held_parts::HeldParts;
 use super::index_entry::IndexEntry;
-use super::{REQUEST_TIMEOUT, Route, Served, role_served};
+use super::{REQUEST_TIMEOUT, Route};
 use crate::cache::{CoreMetadataRecord, MetadataStore};
 use crate::upstream::{FilePart, FileReply, FileRequest, PartError, PartReply, PartRequest, RangeOf, Upstream};
 use wheelport_index::wheel::{self, WheelError};
 use wheelport_index::{FileAddress, Sha256};
-use wheelport_runtime::{Joined, Panicked, SingleFlight, Tasks, Waits, blocking, sabotaged};
+use wheelport_runtime::{Joined, Panicked, Role, SingleFlight, Tasks, Waits, blocking, sabotaged};
 
 /// How much of the end of a wheel is requested first, in bytes: as much as uv does.
 const TAIL: u64 = 16 << 10;
@@ -84,6 +84,16 @@ enum NotRead {
     Internal(#[from] Panicked),
 }
 
+/// What came of an attempt.
+#[derive(Clone)]
+pub(super) enum RangeRead {
+    Metadata(CoreMetadataRecord),
+    /// The whole wheel is on its way.
+    Begun(BegunDownload),
+    /// The whole wheel has to be fetched.
+    Nothing,
+}
+
 /// Reads core metadata by range. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct RangeReader {
@@ -94,7 +104,7 @@ struct RangeReaderInner {
     store: MetadataStore,
     extractor: MetadataExtractor,
     downloader: Downloader,
-    running: SingleFlight<Sha256, Joined<Option<CoreMetadataRecord>>>,
+    running: SingleFlight<Sha256, Joined<RangeRead>>,
     counts: [AtomicU64; ByRangeOutcome::ALL.len()],
     tasks: Tasks,
 }
@@ -116,26 +126,26 @@ impl RangeReader {
         ByRangeOutcome::ALL.map(|outcome| (outcome, self.inner.counts[outcome as usize].load(Ordering::Relaxed)))
     }
 
-    /// Reads the metadata of a wheel that is not stored; `None` where the whole wheel has to be fetched for it, or is
-    /// being fetched already.
+    /// Reads the metadata of a wheel that is not stored, if it is worth the attempt.
     pub(super) async fn read(
         &self,
         route: &Arc<Route>,
         address: &FileAddress,
         entry: &IndexEntry,
-    ) -> Option<(CoreMetadataRecord, Served)> {
-        let wheel = entry.sha256.filter(|_| !entry.is_refused())?;
-        let upstream = route.upstream().await.ok()?;
+    ) -> (RangeRead, Role) {
+        let not_tried = (RangeRead::Nothing, Role::Leader);
+        let Some(wheel) = entry.sha256.filter(|_| !entry.is_refused()) else { return not_tried };
+        let Ok(upstream) = route.upstream().await else { return not_tried };
         if entry.expected.length.is_some_and(|length| length <= SMALL_WHEEL) || !upstream.may_have_parts() {
-            return None;
+            return not_tried;
         }
         let (reader, route, address, entry) = (self.clone(), Arc::clone(route), address.clone(), entry.clone());
         let (joined, role) =
             self.inner.running.run(wheel, &self.inner.tasks, "read core metadata by range", || async move {
                 reader.inner.read(&upstream, &route, &address, &entry, wheel).await
             });
-        let record = Waits::note("part", joined.within(REQUEST_TIMEOUT)).await.ok().flatten()?;
-        Some((record, role_served(role)))
+        let read = Waits::note("part", joined.within(REQUEST_TIMEOUT)).await;
+        (read.unwrap_or(RangeRead::Nothing), role)
     }
 }
 
@@ -147,28 +157,35 @@ impl RangeReaderInner {
         address: &FileAddress,
         entry: &IndexEntry,
         wheel: Sha256,
-    ) -> Option<CoreMetadataRecord> {
+    ) -> RangeRead {
         let source = PartSource::new(upstream, address, entry);
         let reading = timeout(TIMEOUT, self.read_parts(source, address, entry));
-        let (outcome, record) = match reading.await.unwrap_or(Err(NotRead::Late)) {
-            Ok(record) => (ByRangeOutcome::Read, Some(record)),
+        let (outcome, read) = match reading.await.unwrap_or(Err(NotRead::Late)) {
+            Ok(record) => (ByRangeOutcome::Read, RangeRead::Metadata(record)),
             Err(NotRead::Whole(reply)) => {
                 let entry = IndexEntry { is_brief: true, ..entry.clone() };
-                drop(self.downloader.download_from(route, address, entry, Some(reply)));
-                (ByRangeOutcome::Whole, None)
+                let (download, _) = self.downloader.download_from(route, address, entry, Some(reply));
+                (ByRangeOutcome::Whole, RangeRead::Begun(download))
             }
             Err(why @ (NotRead::Part(_) | NotRead::Late)) => {
                 tracing::debug!(file = %address.file, %why, "no part of a wheel; fetching all of it");
-                (ByRangeOutcome::Failed, None)
+                (ByRangeOutcome::Failed, RangeRead::Nothing)
             }
             Err(why) => {
                 tracing::info!(file = %address.file, %why, "parts of a wheel do not tell its metadata; fetching all of it");
-                (ByRangeOutcome::Unreadable, None)
+                (ByRangeOutcome::Unreadable, RangeRead::Nothing)
             }
         };
         self.counts[outcome as usize].fetch_add(1, Ordering::Relaxed);
-        let record = record?;
-        self.store.remember_unproven(wheel, &record);
+        if let RangeRead::Metadata(record) = &read {
+            self.take_in(wheel, record);
+        }
+        read
+    }
+
+    /// Remembers what was read.
+    fn take_in(&self, wheel: Sha256, record: &CoreMetadataRecord) {
+        self.store.remember_unproven(wheel, record);
         if let CoreMetadataRecord::Present(metadata) = record.clone() {
             let store = self.store.clone();
             self.tasks.spawn("record core metadata", async move {
@@ -177,7 +194,6 @@ impl RangeReaderInner {
                 }
             });
         }
-        Some(record)
     }
 
     async fn read_parts(

@@ -8,6 +8,7 @@
 mod absence;
 mod access;
 mod advertise;
+mod ahead;
 mod ask;
 mod audit;
 mod batch;
@@ -42,9 +43,13 @@ mod wheel_parts;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::{Blobs, CacheSettings, DamageCounts, Disk, FirstSeen, MetadataStore, PersistedIndex, Published};
+use crate::cache::{
+    Blobs, CacheSettings, DamageCounts, Disk, FirstSeen, MetadataStore, PersistedIndex, Prefetch, Published,
+};
+use wheelport_index::{ClientAgent, ProjectName};
 use wheelport_runtime::{Clock, Role, Tasks};
 
+pub use ahead::Guess;
 pub use audit::Attempt;
 pub use change_guard::{ChangeCounts, ChangedFilePolicy};
 
@@ -65,6 +70,7 @@ pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
 
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent, PageContent};
 
+use ahead::Ahead;
 use blob_checker::BlobChecker;
 use change_guard::ChangeGuard;
 use delisted::Delisted;
@@ -178,7 +184,9 @@ impl Flow {
         let by_range = RangeReader::new(store.clone(), extractor.clone(), downloader.clone(), tasks.clone());
         let checker = BlobChecker::new(blobs.clone(), tasks.clone());
         let files = FileService::new(pages.clone(), entries.clone(), blobs.clone(), downloader.clone(), checker);
-        let prefetcher = Prefetcher::new(pages.clone(), tasks.clone(), settings.prefetch);
+        let ahead = Ahead::new(by_range.clone(), downloader.clone(), store.clone(), settings.prefetch, tasks.clone());
+        let is_on = settings.prefetch != Some(Prefetch::Off);
+        let prefetcher = Prefetcher::new(pages.clone(), ahead, tasks.clone(), is_on);
         let metadata = MetadataService {
             pages: pages.clone(),
             entries,
@@ -205,6 +213,19 @@ impl Flow {
         self.pages.bytes() + self.lists.bytes() + self.disk.used() > 0
     }
 
+    /// A client had to wait for a page: what it asks for next is begun, if it says of itself what that will be.
+    pub fn page_was_read(
+        &self,
+        route: &Arc<Route>,
+        project: &ProjectName,
+        content: &Arc<PageContent>,
+        user_agent: Option<&str>,
+    ) {
+        if let Some(agent) = user_agent.and_then(ClientAgent::parse) {
+            self.prefetcher.ahead().page_read(route, &route.key(project), content, &agent);
+        }
+    }
+
     /// Starts no further work that no client waits for.
     pub fn begin_draining(&self) {
         self.prefetcher.stop();
@@ -224,6 +245,7 @@ impl Flow {
             scrubbed: self.disk.scrubbed(),
             prefetches: self.prefetcher.counts(),
             by_range: self.metadata.by_range.counts(),
+            guesses: self.prefetcher.ahead().counts(),
             metadata_mismatches: self.metadata.extractor.mismatches(),
         }
     }
@@ -254,6 +276,8 @@ pub struct Figures {
     pub prefetches: [(PrefetchOutcome, u64); PrefetchOutcome::ALL.len()],
     /// Attempts to read core metadata by range, by outcome, as numbers.
     pub by_range: [(ByRangeOutcome, u64); ByRangeOutcome::ALL.len()],
+    /// Guesses which metadata a client will ask for, as numbers.
+    pub guesses: [(Guess, u64); Guess::ALL.len()],
     /// Metadata that was read by range and is not that of its wheel, as a number.
     pub metadata_mismatches: u64,
 }

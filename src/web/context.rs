@@ -76,6 +76,11 @@ impl RequestContext {
         Self { id, started, peer: loopback, client: loopback, method, uri, headers, kind: ResponseKind::Other }
     }
 
+    /// What the client says of itself.
+    pub(super) fn user_agent(&self) -> Option<&str> {
+        self.headers.get(http::header::USER_AGENT)?.to_str().ok()
+    }
+
     pub(super) fn path(&self) -> &str {
         self.uri.path()
     }

@@ -168,7 +168,8 @@ fn find_to_read(site: &Arc<Site>, context: &RequestContext, target: &Target) -> 
         }
         Address::File { route, file } => FoundFile::find(site, context, *route, file.clone()).map(Found::File),
         Address::Metadata { route, wheel } => {
-            Eventual::from(site.flow.metadata.get(site.route(*route), wheel)).map(Found::Metadata)
+            let found = site.flow.metadata.get(site.route(*route), wheel, context.user_agent());
+            Eventual::from(found).map(Found::Metadata)
         }
     }
 }

@@ -19,6 +19,8 @@ const LONGEST: usize = 2048;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClientAgent {
     pub installer: Installer,
+    /// Whether it only resolves.
+    resolves_only: bool,
     /// The full version of Python.
     python: Version,
     /// Major and minor.
@@ -43,11 +45,18 @@ enum Platform {
 
 #[derive(Deserialize)]
 struct Said {
+    installer: Option<Command>,
     python: Option<String>,
     implementation: Option<Named>,
     system: Option<Named>,
     distro: Option<Distro>,
     cpu: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Command {
+    #[serde(default)]
+    subcommand: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -105,7 +114,14 @@ impl ClientAgent {
             },
             _ => return None,
         };
-        Some(Self { installer, python, release, platform })
+        let command = said.installer.map(|installer| installer.subcommand).unwrap_or_default();
+        let resolves_only = matches!(command.last().map(String::as_str), Some("lock" | "compile" | "tree" | "list"));
+        Some(Self { installer, resolves_only, python, release, platform })
+    }
+
+    /// Whether it will fetch the wheels that it chooses, as far as it says.
+    pub fn installs(&self) -> bool {
+        !self.resolves_only
     }
 
     /// The wheel that the client will choose if nothing but the page decides: of the newest final version that it may
