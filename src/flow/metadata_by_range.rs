@@ -2,7 +2,8 @@
 //!
 //! The end of an archive tells where its directory is, the directory where the metadata is, and build tools write both
 //! near the end. So one request for the last bytes is enough for most wheels, a second one brings the rest of the
-//! directory with what stands before it, and where the metadata is elsewhere one more brings that.
+//! directory with what stands before it, and where the metadata is elsewhere, or the directory long, one more brings
+//! that.
 //!
 //! Whatever goes wrong here ends in the download of the whole wheel. Where upstream sends the whole wheel in place of
 //! its end, that response becomes the download.
@@ -26,14 +27,15 @@ use wheelport_index::wheel::{self, WheelError};
 use wheelport_index::{FileAddress, Sha256};
 use wheelport_runtime::{Joined, Panicked, Role, SingleFlight, Tasks, Waits, blocking, sabotaged};
 
-/// How much of the end of a wheel is requested first, in bytes: as much as uv does.
+/// How much of the end of a wheel is requested first, in bytes: as much as uv does. A wheel up to this size is fetched as
+/// a whole.
 const TAIL: u64 = 16 << 10;
-/// A wheel up to this size is fetched as a whole, in bytes: whoever reads its metadata mostly wants the rest as well,
-/// and one response more would take longer than its bytes.
-const SMALL_WHEEL: u64 = 32 << 10;
-/// How much is requested beyond the directory, in bytes; the list of files that stands between the metadata and the
-/// directory grows with the directory.
+/// How much is requested beyond a directory, in bytes, besides half of its length: the list of files, which stands
+/// between the metadata and the directory, grows with the directory.
 const BEFORE: u64 = 8 << 10;
+/// The longest directory with which that is requested as well, in bytes. Beyond a longer one it would be more than one
+/// further request is worth.
+const SHORT_DIRECTORY: u64 = 64 << 10;
 /// The longest part that is requested, in bytes: the directory of some forty thousand files.
 const LONGEST_PART: u64 = 4 << 20;
 /// How long reading may take. There has to be time for the whole wheel after that.
@@ -136,7 +138,7 @@ impl RangeReader {
         let not_tried = (RangeRead::Nothing, Role::Leader);
         let Some(wheel) = entry.sha256.filter(|_| !entry.is_refused()) else { return not_tried };
         let Ok(upstream) = route.upstream().await else { return not_tried };
-        if entry.expected.length.is_some_and(|length| length <= SMALL_WHEEL) || !upstream.may_have_parts() {
+        if entry.expected.length.is_some_and(|length| length <= TAIL) || !upstream.may_have_parts() {
             return not_tried;
         }
         let (reader, route, address, entry) = (self.clone(), Arc::clone(route), address.clone(), entry.clone());
@@ -206,7 +208,8 @@ impl RangeReaderInner {
         let (mut parts, tail) = source.tail().await?;
         let directory = wheel::directory_start(&parts)?;
         if let Some(missing) = parts.missing(directory..tail.end) {
-            let before = (tail.end - directory) / 2 + BEFORE;
+            let length = tail.end - directory;
+            let before = if length <= SHORT_DIRECTORY { length / 2 + BEFORE } else { 0 };
             let range = directory.saturating_sub(before)..missing.end;
             self.make_room(&mut memory, &parts, &range).await?;
             source.extend(&mut parts, range).await?;

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::advertise::advertise_core_metadata;
 use super::canary::{AskError, Verdict};
 use super::change_guard::{ChangeGuard, advertise_known_metadata};
@@ -213,12 +215,15 @@ impl IndexCache<PageSource> {
     pub(super) async fn take_in(&self, key: &PageKey, mut reply: PageReply) -> Result<Record<PageContent>, FetchError> {
         let (cache, key) = (self.clone(), key.clone());
         let parsed = blocking(move || {
+            let began = Instant::now();
             let mut page = read_page(&mut reply, &key.project)?;
-            let listed = page.files.len();
+            let (listed, parsed) = (page.files.len(), began.elapsed());
             cache.source().advertise(&mut page.files);
+            let advertised = began.elapsed();
             let held = cache.records().get(&key);
             cache.clear_negative(&key);
             let record = cache.show(&key, page, FetchedAt::now());
+            let shown = began.elapsed();
             let is_unchanged = held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.content, &record.content));
             if let Some(held) = held.filter(|_| !is_unchanged) {
                 let lists =
@@ -226,6 +231,15 @@ impl IndexCache<PageSource> {
                 cache.source().delisted.compare(&key, &held.content.page, lists);
             }
             cache.persist(&key, &record.content, listed, is_unchanged);
+            tracing::debug!(
+                project = %key.project,
+                files = listed,
+                parse = ?parsed,
+                advertise = ?advertised.saturating_sub(parsed),
+                first_seen = ?shown.saturating_sub(advertised),
+                persist = ?began.elapsed().saturating_sub(shown),
+                "a page was taken in"
+            );
             Ok::<_, parse::ParseError>(record)
         });
         let unreadable = |error: parse::ParseError| {

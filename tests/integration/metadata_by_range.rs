@@ -132,7 +132,7 @@ async fn where_ranges_are_ignored_the_response_becomes_the_download_and_no_range
 
 #[tokio::test]
 async fn a_small_wheel_is_fetched_as_a_whole() {
-    let (proxy, wheel) = (Proxy::start().await, Sample::wheel_of("1.0", 20_000));
+    let (proxy, wheel) = (Proxy::start().await, Sample::wheel_of("1.0", 10_000));
     list(&proxy.upstream, &[&wheel]);
     proxy.upstream.on(&wheel.upstream(), ranged(&wheel.bytes));
     assert_eq!(read(&proxy, &wheel).await.expect(200).text(), metadata("1.0"));
@@ -225,7 +225,7 @@ async fn metadata_that_is_elsewhere_takes_a_second_request_of_just_that() {
 
 #[tokio::test]
 async fn a_directory_that_begins_earlier_takes_a_second_request_that_brings_the_metadata_as_well() {
-    let names: Vec<String> = (0..1000).map(|number| format!("a_b/module_{number}.py")).collect();
+    let names: Vec<String> = (0..500).map(|number| format!("a_b/module_{number}.py")).collect();
     let mut entries: Vec<_> = names.iter().map(|name| (name.as_str(), 0, &b"A = 1"[..], &b"A = 1"[..])).collect();
     let text = metadata("1.0");
     entries.push((METADATA, 0, text.as_bytes(), text.as_bytes()));
