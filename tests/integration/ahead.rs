@@ -79,7 +79,7 @@ async fn the_metadata_that_pip_will_choose_is_there_before_it_asks_and_the_wheel
 #[tokio::test]
 async fn a_client_that_only_locks_gets_no_wheel_and_a_wrong_guess_is_counted() {
     let (proxy, old, new) = with_versions(ahead()).await;
-    get(&proxy, HERE, &uv_lock()).await;
+    get(&proxy, HERE, &pip()).await;
     proxy.asked_by(&new.upstream(), 1).await;
     get(&proxy, &format!("{}.metadata", old.path()), &uv_lock()).await;
     counted(&proxy, "wheelport_metadata_guesses_total{result=\"wrong\"} 1").await;
@@ -92,6 +92,7 @@ async fn a_client_that_only_locks_gets_no_wheel_and_a_wrong_guess_is_counted() {
 async fn nothing_is_guessed_for_other_clients_or_where_it_is_off_or_where_ranges_are_not_known_to_work() {
     for (mode, agent) in [
         (Some(Prefetch::Metadata), "curl/8".to_owned()),
+        (Some(Prefetch::Metadata), uv_lock()),
         (Some(Prefetch::Pages), pip()),
         (Some(Prefetch::Off), pip()),
         (None, pip()),
