@@ -52,7 +52,7 @@ impl MetadataExtractor {
         let (reading, memory) = (Semaphore::new(READ_AT_ONCE), Semaphore::new(MEMORY as usize));
         let (reading, memory) = (Arc::new(reading), Arc::new(memory));
         let (extractions, mismatches) = (SingleFlight::default(), Arc::default());
-        Self { pages, entries, blobs, store, extractions, reading, memory, mismatches, tasks }
+        Self { pages, blobs, entries, store, extractions, reading, memory, mismatches, tasks }
     }
 
     /// How often metadata that was read by range was not that of its wheel, for metrics.

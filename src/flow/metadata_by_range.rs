@@ -71,7 +71,7 @@ impl ByRangeOutcome {
 #[derive(Debug, thiserror::Error)]
 enum NotRead {
     #[error("upstream sends the whole wheel")]
-    Whole(FileReply),
+    Whole(Box<FileReply>),
     #[error("{0}")]
     Part(#[from] PartError),
     #[error("they took too long")]
@@ -166,7 +166,7 @@ impl RangeReaderInner {
             Ok(record) => (ByRangeOutcome::Read, RangeRead::Metadata(record)),
             Err(NotRead::Whole(reply)) => {
                 let entry = IndexEntry { is_brief: true, ..entry.clone() };
-                let (download, _) = self.downloader.download_from(route, address, entry, Some(reply));
+                let (download, _) = self.downloader.download_from(route, address, entry, Some(*reply));
                 (ByRangeOutcome::Whole, RangeRead::Begun(download))
             }
             Err(why @ (NotRead::Part(_) | NotRead::Late)) => {

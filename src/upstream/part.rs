@@ -61,7 +61,7 @@ pub struct FilePart {
 pub enum PartReply {
     Part(FilePart),
     /// All of it, from the beginning: it ignores ranges, or has another file by now.
-    Whole(FileReply),
+    Whole(Box<FileReply>),
 }
 
 /// Why there is no part.
@@ -139,7 +139,7 @@ impl Upstream {
         };
         let usable = exchange.run().await?;
         if usable.response.status() == StatusCode::OK {
-            return Ok(PartReply::Whole(self.reply(usable, None)?));
+            return Ok(PartReply::Whole(Box::new(self.reply(usable, None)?)));
         }
         let announced = Announced::read(usable.response.headers(), &request)?;
         let receiving = timeout_at(deadline, self.receive(usable, announced));

@@ -56,8 +56,8 @@ fn parts(proxy: &Proxy, wheel: &Sample) -> Vec<Option<(usize, usize)>> {
     seen.iter().map(|seen| requested(seen, wheel.bytes.len()).map(|(first, last)| (first, last - first + 1))).collect()
 }
 
-fn tail(wheel: &Sample) -> Option<(usize, usize)> {
-    Some((wheel.bytes.len() - TAIL, TAIL))
+fn tail(wheel: &Sample) -> (usize, usize) {
+    (wheel.bytes.len() - TAIL, TAIL)
 }
 
 async fn read(proxy: &Proxy, wheel: &Sample) -> Response {
@@ -91,7 +91,7 @@ async fn the_end_of_a_wheel_is_enough_and_nothing_is_vouched_for_until_the_wheel
         assert_eq!(told, [Some("no-cache"), Some(served)]);
         assert_eq!(announced(&proxy).await, json!(true), "a digest that may have to be taken back is not told");
     }
-    assert_eq!(parts(&proxy, &wheel), [tail(&wheel)]);
+    assert_eq!(parts(&proxy, &wheel), [Some(tail(&wheel))]);
     proxy.kept_by("metadata", 1).await;
     let proxy = proxy.stop().await.start().await;
     assert_eq!(read(&proxy, &wheel).await.expect(200).header("cache-status"), Some("wheelport; hit"));
@@ -100,7 +100,7 @@ async fn the_end_of_a_wheel_is_enough_and_nothing_is_vouched_for_until_the_wheel
     until("the digest", async || (announced(&proxy).await == json!({"sha256": digest})).then_some(())).await;
     let proven = read(&proxy, &wheel).await.expect(200);
     assert_eq!(proven.header("cache-control"), Some("max-age=365000000, immutable"));
-    assert_eq!(parts(&proxy, &wheel), [tail(&wheel), None]);
+    assert_eq!(parts(&proxy, &wheel), [Some(tail(&wheel)), None]);
     assert!(proxy.metrics().await.contains("wheelport_metadata_mismatches_total 0\n"));
 }
 
@@ -112,7 +112,7 @@ async fn many_clients_cause_one_request() {
     for response in futures_util::future::join_all((0..20).map(|_| read(&proxy, &wheel))).await {
         assert_eq!(response.expect(200).text(), metadata("1.0"));
     }
-    assert_eq!(parts(&proxy, &wheel), [tail(&wheel)]);
+    assert_eq!(parts(&proxy, &wheel), [Some(tail(&wheel))]);
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn where_ranges_are_ignored_the_response_becomes_the_download_and_no_range
     }
     assert_eq!(read(&proxy, &wheel).await.expect(200).text(), metadata("1.0"));
     assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
-    assert_eq!(parts(&proxy, &wheel), [tail(&wheel)], "nothing is requested twice");
+    assert_eq!(parts(&proxy, &wheel), [Some(tail(&wheel))], "nothing is requested twice");
     assert_eq!(read(&proxy, &other).await.expect(200).text(), metadata("2.0"));
     assert_eq!(parts(&proxy, &other), [None]);
     counts(&proxy, "wheelport_metadata_by_range_total{result=\"whole\"} 1").await;
@@ -199,7 +199,7 @@ async fn an_odd_response_to_a_range_leads_to_the_whole_wheel() {
         let response = read(&proxy, &wheel).await.expect(200);
         assert_eq!(response.text(), metadata("1.0"), "{what}");
         assert_eq!(response.header("cache-control"), Some("max-age=365000000, immutable"), "{what}");
-        assert_eq!(parts(&proxy, &wheel), [tail(&wheel), None], "{what}");
+        assert_eq!(parts(&proxy, &wheel), [Some(tail(&wheel)), None], "{what}");
     }
 }
 
@@ -218,7 +218,7 @@ async fn metadata_that_is_elsewhere_takes_a_second_request_of_just_that() {
     proxy.upstream.on(&wheel.upstream(), ranged(&wheel.bytes));
     assert_eq!(read(&proxy, &wheel).await.expect(200).text(), metadata("1.0"));
     let parts = parts(&proxy, &wheel);
-    assert_eq!((parts.len(), parts[0]), (2, tail(&wheel)));
+    assert_eq!((parts.len(), parts[0]), (2, Some(tail(&wheel))));
     let (first, length) = parts[1].expect("a part");
     assert!(first == 0 && length < 1000, "{length}");
 }
@@ -235,7 +235,7 @@ async fn a_directory_that_begins_earlier_takes_a_second_request_that_brings_the_
     proxy.upstream.on(&wheel.upstream(), ranged(&wheel.bytes));
     assert_eq!(read(&proxy, &wheel).await.expect(200).text(), text);
     let parts = parts(&proxy, &wheel);
-    assert_eq!((parts.len(), parts[0]), (2, tail(&wheel)));
+    assert_eq!((parts.len(), parts[0]), (2, Some(tail(&wheel))));
 }
 
 #[tokio::test]
@@ -283,7 +283,7 @@ async fn a_hostile_directory_makes_no_large_part_be_held() {
     proxy.upstream.on(&wheel.upstream(), ranged(&wheel.bytes));
     let response = read(&proxy, &wheel).await.expect(404);
     assert_eq!(response.value()["code"], "no-core-metadata");
-    assert_eq!(parts(&proxy, &wheel), [tail(&wheel), None]);
+    assert_eq!(parts(&proxy, &wheel), [Some(tail(&wheel)), None]);
     counts(&proxy, "wheelport_metadata_by_range_total{result=\"unreadable\"} 1").await;
 }
 
@@ -342,7 +342,7 @@ async fn what_upstream_announces_of_the_metadata_is_compared_at_once() {
     proxy.upstream.on(&wheel.upstream(), reply);
     assert_eq!(read(&proxy, &wheel).await.expect(200).text(), metadata("1.0"));
     assert_eq!(announced(&proxy).await, json!({"sha256": digest}));
-    assert_eq!(parts(&proxy, &wheel), [tail(&wheel), None]);
+    assert_eq!(parts(&proxy, &wheel), [Some(tail(&wheel)), None]);
 }
 
 #[tokio::test]

@@ -164,7 +164,7 @@ impl ClientAgent {
         Some((abis.split('.').filter_map(interpreter).max()?, platform))
     }
 
-    /// How well an interpreter and an ABI fit: this version of CPython, then the stable ABI, then any Python.
+    /// How well an interpreter and an ABI fit: this version of `CPython`, then the stable ABI, then any Python.
     fn interpreter(&self, python: &str, abi: &str) -> Option<(u8, u64)> {
         let (major, minor) = self.release;
         let digits = python.trim_start_matches(|c: char| c.is_ascii_alphabetic());
