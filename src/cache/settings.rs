@@ -35,13 +35,31 @@ pub struct CacheSettings {
 
 /// What is fetched before a client requests it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub enum Prefetch {
     Off,
     /// The pages of what a wheel needs, while a client reads the wheel's metadata.
     Pages,
     /// The metadata of the wheel that an installer will choose as well, while it reads the page.
     Metadata,
+}
+
+/// A value that is none. It does not repeat it: whatever stands in the wrong place may be a secret.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("expected `off`, `pages` or `metadata`")]
+pub struct InvalidPrefetch;
+
+impl TryFrom<String> for Prefetch {
+    type Error = InvalidPrefetch;
+
+    fn try_from(text: String) -> Result<Self, InvalidPrefetch> {
+        match text.as_str() {
+            "off" => Ok(Self::Off),
+            "pages" => Ok(Self::Pages),
+            "metadata" => Ok(Self::Metadata),
+            _ => Err(InvalidPrefetch),
+        }
+    }
 }
 
 impl Default for CacheSettings {

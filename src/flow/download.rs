@@ -28,8 +28,6 @@ use wheelport_index::{FileAddress, FileKind, Hashes};
 use wheelport_runtime::{Blocking, Role, SingleFlight, Tasks, blocking, sabotaged};
 
 pub(super) type FileDownload = crate::cache::Download<Error>;
-/// A download that can be read.
-pub(super) type BegunDownload = JoinableDownload<Error>;
 
 type Failure = crate::cache::DownloadFailure<Error>;
 type Pipeline = crate::cache::WritePipeline<Error>;
@@ -118,7 +116,7 @@ impl Downloader {
         address: &FileAddress,
         entry: IndexEntry,
         reply: Option<FileReply>,
-    ) -> (BegunDownload, Role) {
+    ) -> (JoinableDownload<Error>, Role) {
         let (repository, hashes) = (route.repository.clone(), entry.expected.hashes.clone());
         let key = DownloadKey { repository, address: address.clone(), hashes };
         let (inner, route, address) = (Arc::clone(&self.inner), Arc::clone(route), address.clone());
@@ -281,8 +279,7 @@ impl DownloadTask<'_> {
             return Err(AttemptError::Failed(Failure::Upstream(self.mismatch())));
         }
         self.entry.expected.length = self.entry.expected.length.or(reply.length);
-        self.etag = reply.etag.take();
-        self.resumable = reply.ranges;
+        (self.etag, self.resumable) = (reply.etag.take(), reply.ranges);
         self.begin(prepared).await?;
         // After starting over, the bytes that are written already are skipped.
         let mut skip = self.written().await.map_err(AttemptError::Failed)?.saturating_sub(reply.offset);

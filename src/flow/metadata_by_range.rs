@@ -16,19 +16,19 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::download::{BegunDownload, Downloader};
+use super::download::Downloader;
 use super::extract::MetadataExtractor;
 use super::held_parts::HeldParts;
 use super::index_entry::IndexEntry;
-use super::{REQUEST_TIMEOUT, Route};
-use crate::cache::{CoreMetadataRecord, MetadataStore};
+use super::{Error, REQUEST_TIMEOUT, Route};
+use crate::cache::{CoreMetadataRecord, JoinableDownload, MetadataStore};
 use crate::upstream::{FilePart, FileReply, FileRequest, PartError, PartReply, PartRequest, RangeOf, Upstream};
 use wheelport_index::wheel::{self, WheelError};
 use wheelport_index::{FileAddress, Sha256};
 use wheelport_runtime::{Joined, Panicked, Role, SingleFlight, Tasks, Waits, blocking, sabotaged};
 
-/// How much of the end of a wheel is requested first, in bytes: as much as uv does. A wheel up to this size is fetched as
-/// a whole.
+/// How much of the end of a wheel is requested first, in bytes: as much as uv does. A wheel up to this size is fetched
+/// as a whole.
 const TAIL: u64 = 16 << 10;
 /// How much is requested beyond a directory, in bytes, besides half of its length: the list of files, which stands
 /// between the metadata and the directory, grows with the directory.
@@ -91,7 +91,7 @@ enum NotRead {
 pub(super) enum RangeRead {
     Metadata(CoreMetadataRecord),
     /// The whole wheel is on its way.
-    Begun(BegunDownload),
+    Begun(JoinableDownload<Error>),
     /// The whole wheel has to be fetched.
     Nothing,
 }
@@ -174,7 +174,7 @@ impl RangeReaderInner {
                 (ByRangeOutcome::Failed, RangeRead::Nothing)
             }
             Err(why) => {
-                tracing::info!(file = %address.file, %why, "parts of a wheel do not tell its metadata; fetching all of it");
+                tracing::info!(file = %address.file, %why, "parts of a wheel do not tell its metadata");
                 (ByRangeOutcome::Unreadable, RangeRead::Nothing)
             }
         };

@@ -77,8 +77,8 @@ struct Libc {
 }
 
 impl ClientAgent {
-    /// Reads a user agent: the program, and what it says of its environment as JSON. `None` for every other program, and
-    /// for an environment of which nothing is known here.
+    /// Reads a user agent: the program, and what it says of its environment as JSON. `None` for every other program,
+    /// and for an environment of which nothing is known here.
     pub fn parse(user_agent: &str) -> Option<Self> {
         let (program, said) = user_agent.get(..LONGEST.min(user_agent.len()))?.split_once(' ')?;
         let installer = match program.split_once('/')?.0 {
