@@ -86,7 +86,7 @@ async fn ask(args: &AcceptArgs, file: Option<&str>, secret: Option<&str>) -> Res
         .append_pair("reason", &args.reason)
         .extend_pairs(file.map(|file| ("file", file)))
         .extend_pairs(args.by.as_deref().map(|by| ("by", by)));
-    let target = PlainUrl::of(&url).expect("a plain URL");
+    let target = PlainUrl::of(&url, &["http"]).expect("a plain URL");
     let asking = tokio::time::timeout(TIMEOUT, target.request("POST", "wheelport-cache-accept", secret));
     match asking.await {
         Ok(Ok(response)) => Ok(response),

@@ -12,6 +12,7 @@ mod accept;
 mod cache;
 mod check;
 mod demo;
+mod demo_certificate;
 mod emulate;
 mod generate;
 mod healthcheck;
@@ -21,6 +22,7 @@ mod plain_http;
 mod public_index;
 mod serve;
 mod signals;
+mod unverified_tls;
 
 pub use outcome::{CommandError, Ended};
 

@@ -17,6 +17,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::changed_files::{ChangedFilesStatus, accept};
 use super::headers::NO_STORE;
+use super::tls::{ServerCertificates, TlsReport};
 use super::{Site, operator};
 use wheelport_index::ProjectName;
 use wheelport_runtime::sabotaged;
@@ -151,6 +152,9 @@ struct Status {
     readiness: ReadinessReport,
     version: &'static str,
     routes: Vec<RouteStatus>,
+    /// Only where the listener for clients speaks TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsReport>,
 }
 
 #[derive(Serialize)]
@@ -174,7 +178,8 @@ struct RouteStatus {
 impl Status {
     fn of(site: &Site) -> Self {
         let routes = site.routes.iter().map(|route| RouteStatus::of(site, &route.route)).collect();
-        Self { readiness: Readiness::of(site).into(), version: env!("CARGO_PKG_VERSION"), routes }
+        let tls = site.certificates.as_ref().map(ServerCertificates::report);
+        Self { readiness: Readiness::of(site).into(), version: env!("CARGO_PKG_VERSION"), routes, tls }
     }
 }
 

@@ -56,7 +56,7 @@ impl Problem {
 
     /// Whether the status line says why, also in the response to a request that reads.
     const fn is_decision(&self) -> bool {
-        matches!(self, Self::Failed(Error::ChangedFile { .. }))
+        matches!(self, Self::Failed(Error::ChangedFile { .. }) | Self::Refused(Refusal::NotEncrypted))
     }
 
     const fn status(&self) -> StatusCode {
@@ -72,7 +72,9 @@ const fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         Refusal::NoSuchRoute { .. } | Refusal::NoDefaultRoute | Refusal::NothingHere | Refusal::NotOffered { .. } => {
             StatusCode::NOT_FOUND
         }
-        Refusal::BadAddress { .. } | Refusal::BadRequest { .. } | Refusal::BadHost => StatusCode::BAD_REQUEST,
+        Refusal::BadAddress { .. } | Refusal::BadRequest { .. } | Refusal::BadHost | Refusal::NotEncrypted => {
+            StatusCode::BAD_REQUEST
+        }
         Refusal::UploadUnauthorized => StatusCode::UNAUTHORIZED,
         Refusal::CrossSite | Refusal::UploadOff { .. } | Refusal::UploadForbidden { .. } => StatusCode::FORBIDDEN,
         Refusal::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
