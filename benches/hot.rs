@@ -130,6 +130,7 @@ fn site(dir: &Path, page: &Page) -> Outcome<Arc<Site>> {
         certificates: None,
         public_url: None,
         metrics: Metrics::default(),
+        fleet: None,
         memory: 64 << 20,
         tasks,
     })))

@@ -19,15 +19,20 @@ use crate::web::{
 use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
 mod collect;
+mod events;
+mod fleet;
+mod fleet_status;
 mod memory;
 mod process;
 mod routes;
+mod upstream_graph;
 
 pub use process::forbid_core_dumps;
 
 use collect::Collected;
+use fleet_status::Breakers;
 use memory::MemoryPlan;
-use routes::Routes;
+use routes::{BuiltRoutes, Routes};
 
 /// The share of the memory for pages that rendered documents may take, in hundredths; records get the rest.
 const RENDERED_SHARE: u64 = 60;
@@ -77,6 +82,9 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// What replicas share cannot be used as it is configured.
+    #[error("[fleet]: {0}")]
+    Fleet(String),
     /// The outbound edge cannot be built.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -105,19 +113,30 @@ impl App {
         let disk = open_cache(&settings, &clock).await?;
         let mut upstream = settings.upstream.clone();
         upstream.max_page_size = Some(Size(memory.page));
-        let client = Client::new(upstream)?;
+        let fleet = fleet::start(&settings, &clock, &tasks).await?;
+        let client = Client::among(upstream, fleet::quotas(&settings.fleet, &fleet, &tasks))?;
         let metrics = Metrics::default();
         metrics.register(|registry| client.metrics().register(registry));
-        let routes = Routes::new(&client, &clock, &tasks).build(&settings.routes).await?;
+        let BuiltRoutes { routes, repositories } = Routes::new(&client, &clock, &tasks).build(&settings.routes).await?;
         let rendered_memory = memory.index / 100 * RENDERED_SHARE;
         let shares = FlowMemory { records: memory.index - rendered_memory, buffers: memory.buffers };
         let uploads = settings.upload.clone();
-        let flow = Flow::new(Arc::clone(&disk), &settings.cache, shares, uploads, clock, tasks.clone())
+        metrics.register(|registry| {
+            fleet.register(registry);
+            registry.register_collector(Box::new(Breakers(fleet.clone())));
+        });
+        let (hints, hints_to_all) = (fleet.hints().listen(), fleet.hints().clone());
+        let flow = Flow::new(Arc::clone(&disk), &settings.cache, shares, uploads, clock, tasks.clone(), fleet.clone())
             .refusing_changed_files_of(refusing(&routes, &settings.routes));
+        tasks.spawn_loop("follow hints", flow.clone().follow_hints(routes.clone(), hints));
         recall_changes_in_background(&tasks, flow.clone());
         close_idle_files(&tasks, Arc::clone(&disk));
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());
         measure_in_background(&tasks, disk);
+        let events = fleet::events(&settings, &metrics).await?;
+        if let Some(events) = &events {
+            events::follow(events.clone(), hints_to_all, &routes, repositories, &tasks);
+        }
 
         let (proxy, addresses) = bind(&settings.listen).await?;
         warn_about_publicly_writable(&settings.routes, &addresses);
@@ -134,6 +153,7 @@ impl App {
             certificates: certificates.clone(),
             public_url: settings.server.public_url.clone(),
             metrics: metrics.clone(),
+            fleet: fleet_status::section(&fleet, events.as_ref()),
             memory: rendered_memory,
             tasks: tasks.clone(),
         }));

@@ -14,6 +14,7 @@ mod web;
 
 pub use archives::{sdist, wheel};
 pub use configuration::configuration;
+pub use fleet::{events, hints};
 pub use form::{fields, form};
 pub use names::names;
 pub use pages::{page_html, page_json};

@@ -2,15 +2,14 @@
 //!
 //! The server records it; this command only asks it to, through the listener for operations.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
 use url::Url;
 
+use super::operations::OperationsArgs;
 use super::outcome::{CommandError, Ended};
 use super::plain_http::{PlainUrl, reachable};
 
@@ -34,35 +33,20 @@ pub(super) struct AcceptArgs {
     /// Who says so; it is recorded
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
-    /// The route that serves the repository
-    #[arg(long, value_name = "NAME")]
-    route: String,
-    /// The server's address for operations
-    #[arg(long, value_name = "ADDRESS", env = "WHEELPORT_OPS_LISTEN")]
-    ops_listen: SocketAddr,
-    /// A file with the operators' secret, where the server wants one
-    #[arg(long, value_name = "FILE", env = "WHEELPORT_OPS_SECRET_FILE")]
-    ops_secret_file: Option<PathBuf>,
+    #[command(flatten)]
+    server: OperationsArgs,
 }
 
 #[derive(Debug, thiserror::Error)]
 enum AcceptError {
-    #[error("{path} cannot be read: {source}", path = path.display())]
-    Secret { path: PathBuf, source: std::io::Error },
     #[error("http://{at} does not respond: {reason}; is the server running, and is this its address for operations?")]
     Unreachable { at: SocketAddr, reason: String },
 }
 
 /// Asks for each file; ends badly if the server refuses one.
 pub(super) async fn run(args: &AcceptArgs) -> Result<Ended, CommandError> {
-    let secret = match &args.ops_secret_file {
-        None => None,
-        Some(path) => Some(
-            fs::read_to_string(path)
-                .map_err(|source| CommandError::usage(AcceptError::Secret { path: path.clone(), source }))?,
-        ),
-    };
-    let secret = secret.as_deref().map(str::trim);
+    let secret = args.server.secret()?;
+    let secret = secret.as_deref();
     let wanted: Vec<Option<&str>> = match args.files.as_slice() {
         [] => vec![None],
         files => files.iter().map(|file| Some(file.as_str())).collect(),
@@ -78,10 +62,10 @@ pub(super) async fn run(args: &AcceptArgs) -> Result<Ended, CommandError> {
 }
 
 async fn ask(args: &AcceptArgs, file: Option<&str>, secret: Option<&str>) -> Result<String, AcceptError> {
-    let at = reachable(args.ops_listen);
+    let at = reachable(args.server.ops_listen);
     let mut url = Url::parse(&format!("http://{at}/accept")).expect("an address and a fixed path are a URL");
     url.query_pairs_mut()
-        .append_pair("route", &args.route)
+        .append_pair("route", &args.server.route)
         .append_pair("project", &args.project)
         .append_pair("reason", &args.reason)
         .extend_pairs(file.map(|file| ("file", file)))

@@ -3,10 +3,14 @@
 //! The argument parser is one of the two readers of the environment (the AWS SDK is the other). [`run`] is the one way
 //! into every command. The doc comments of arguments and commands are their help texts.
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::config::Overrides;
+use crate::fleet::RedisAddress;
 use crate::telemetry::LogFormat;
+use wheelport_runtime::sabotaged;
 
 mod accept;
 mod cache;
@@ -17,14 +21,19 @@ mod emulate;
 mod generate;
 mod healthcheck;
 mod iam_policy;
+mod operations;
 mod outcome;
 mod plain_http;
 mod public_index;
 mod serve;
 mod signals;
 mod unverified_tls;
+mod warm;
 
 pub use outcome::{CommandError, Ended};
+
+/// The argument that may hold no password.
+const REDIS_FLAG: &str = "fleet_redis";
 
 /// A credential-free Python package index and upload target in front of AWS CodeArtifact.
 #[derive(Debug, Parser)]
@@ -57,7 +66,7 @@ enum Command {
     Check(Box<check::CheckArgs>),
     /// Emulate CodeArtifact alone, for tests and for trying SDKs, Terraform and CI jobs
     Emulate(Box<emulate::EmulateArgs>),
-    /// Look at, verify or empty a cache directory, or accept files that have changed
+    /// Look at, verify or empty a cache directory, accept files that have changed, or fetch what a lock file names
     Cache(cache::CacheArgs),
     /// Print the least that AWS has to allow, as a policy to attach
     IamPolicy(iam_policy::IamPolicyArgs),
@@ -69,6 +78,30 @@ enum Command {
 }
 
 impl Cli {
+    /// Reads the arguments of the process; ends it with a message where they are wrong.
+    pub fn read() -> Self {
+        let matches = Self::command().get_matches();
+        Self::from_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// A secret in an argument is in everyone's list of processes, so an address of Redis that holds one has to come
+    /// from elsewhere.
+    fn from_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let command = matches.subcommand().map(|(_, matches)| matches);
+        let address =
+            command.and_then(|of| of.try_get_one::<RedisAddress>(REDIS_FLAG).ok().flatten().map(|it| (of, it)));
+        if let Some((of, address)) = address
+            && of.value_source(REDIS_FLAG) == Some(ValueSource::CommandLine)
+            && address.has_password()
+            && !sabotaged("redis-password")
+        {
+            let message = "--fleet-redis holds a password, which every user of this machine can see; \
+                           put the address into WHEELPORT_FLEET_REDIS or into the configuration file\n";
+            return Err(Self::command().error(ErrorKind::ValueValidation, message));
+        }
+        Self::from_arg_matches(matches)
+    }
+
     /// What is logged: servers log what they do; other commands print their result and log only what goes wrong.
     pub fn log_filter(&self) -> &str {
         let default = match &self.command {
@@ -97,5 +130,24 @@ pub async fn run(cli: Cli) -> Result<Ended, CommandError> {
         Command::IamPolicy(args) => iam_policy::run(&args),
         Command::Healthcheck(args) => healthcheck::run(args).await,
         Command::Generate(args) => generate::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_for_redis_is_no_argument() {
+        let read = |address: &str| {
+            let arguments = ["wheelport", "serve", "--fleet-redis", address];
+            Cli::from_matches(&Cli::command().try_get_matches_from(arguments).expect("arguments"))
+        };
+        assert!(read("rediss://cache.internal:6379").is_ok());
+        assert!(read("rediss://user@cache.internal:6379").is_ok());
+        let refused = read("rediss://:hunter2@cache.internal:6379").expect_err("a password").to_string();
+        assert!(refused.contains("WHEELPORT_FLEET_REDIS") && !refused.contains("hunter2"), "{refused}");
+        let other = Cli::command().try_get_matches_from(["wheelport", "generate", "man"]);
+        assert!(other.is_ok_and(|matches| Cli::from_matches(&matches).is_ok()), "commands without the flag");
     }
 }

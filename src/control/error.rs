@@ -35,6 +35,7 @@ pub(super) enum Call {
     GetAuthorizationToken,
     GetRepositoryEndpoint,
     ListPackages,
+    DescribeRepository,
     GetCallerIdentity,
 }
 
@@ -45,6 +46,7 @@ impl Call {
             Self::GetAuthorizationToken => "codeartifact:GetAuthorizationToken",
             Self::GetRepositoryEndpoint => "codeartifact:GetRepositoryEndpoint",
             Self::ListPackages => "codeartifact:ListPackages",
+            Self::DescribeRepository => "codeartifact:DescribeRepository",
             Self::GetCallerIdentity => "sts:GetCallerIdentity",
         }
     }

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::download::Downloader;
+use super::downloader::Downloader;
+use super::extract::MetadataExtractor;
 use super::index_entry::{IndexEntry, entry_of};
 use super::metadata_by_range::{RangeRead, RangeReader};
 use super::{PageContent, Route};
@@ -61,6 +62,7 @@ pub(super) struct Ahead {
 
 struct AheadInner {
     by_range: RangeReader,
+    extractor: MetadataExtractor,
     downloader: Downloader,
     store: MetadataStore,
     mode: Option<Prefetch>,
@@ -79,6 +81,7 @@ struct AheadInner {
 impl Ahead {
     pub(super) fn new(
         by_range: RangeReader,
+        extractor: MetadataExtractor,
         downloader: Downloader,
         store: MetadataStore,
         mode: Option<Prefetch>,
@@ -88,6 +91,7 @@ impl Ahead {
         let following = moka::sync::Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(REMEMBERED).build();
         let inner = AheadInner {
             by_range,
+            extractor,
             downloader,
             store,
             mode,
@@ -154,6 +158,9 @@ impl Ahead {
         });
         let Ok(Some((address, entry, wheel))) = choosing.await else { return };
         self.inner.guesses.insert(key, wheel);
+        if self.inner.extractor.shared(route, &address, wheel).await.is_some() {
+            return;
+        }
         let (read, _) = self.inner.by_range.read(route, &address, &entry).await;
         if matches!(read, RangeRead::Nothing) && entry.is_brief && route.has_room() {
             // Its metadata is read as soon as it is there.

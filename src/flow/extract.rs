@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::bypass::Bypass;
 use super::index_entry::{IndexEntries, IndexEntry};
+use super::shared_metadata::SharedMetadata;
 use super::wheel_parts::WheelParts;
 use super::{Cause, Error, PageService, Route, unavailable};
 use crate::cache::{Blob, Blobs, CoreMetadataRecord, MetadataStore};
@@ -31,6 +32,7 @@ pub(super) struct MetadataExtractor {
     blobs: Blobs,
     entries: IndexEntries,
     store: MetadataStore,
+    shared: SharedMetadata,
     extractions: SingleFlight<Sha256, Joined<Extracted>>,
     /// Permits to read a wheel.
     reading: Arc<Semaphore>,
@@ -47,12 +49,13 @@ impl MetadataExtractor {
         entries: IndexEntries,
         blobs: Blobs,
         store: MetadataStore,
+        shared: SharedMetadata,
         tasks: Tasks,
     ) -> Self {
         let (reading, memory) = (Semaphore::new(READ_AT_ONCE), Semaphore::new(MEMORY as usize));
         let (reading, memory) = (Arc::new(reading), Arc::new(memory));
         let (extractions, mismatches) = (SingleFlight::default(), Arc::default());
-        Self { pages, blobs, entries, store, extractions, reading, memory, mismatches, tasks }
+        Self { pages, blobs, entries, store, shared, extractions, reading, memory, mismatches, tasks }
     }
 
     /// How often metadata that was read by range was not that of its wheel, for metrics.
@@ -121,8 +124,26 @@ impl MetadataExtractor {
         Ok(parts)
     }
 
-    /// Remembers what was found. It takes the place of what was read from a part of the wheel before.
+    /// What another replica has found in a wheel, remembered.
+    pub(super) async fn shared(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        wheel: Sha256,
+    ) -> Option<CoreMetadataRecord> {
+        let record = self.shared.get(route, wheel).await?;
+        self.remember(route, address, wheel, &record).await;
+        Some(record)
+    }
+
+    /// Remembers what was found in a whole wheel, and shares it.
     async fn take_in(&self, route: &Arc<Route>, address: &FileAddress, wheel: Sha256, record: &CoreMetadataRecord) {
+        self.shared.offer(wheel, record);
+        self.remember(route, address, wheel, record).await;
+    }
+
+    /// Remembers what is proven. It takes the place of what was read from a part of the wheel before.
+    async fn remember(&self, route: &Arc<Route>, address: &FileAddress, wheel: Sha256, record: &CoreMetadataRecord) {
         let store = self.store.clone();
         let before = blocking(move || store.unproven(wheel)).await.ok().flatten();
         if before.is_some_and(|before| before.differs(record)) {

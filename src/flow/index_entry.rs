@@ -36,7 +36,7 @@ pub(super) struct IndexEntry {
     pub sha256: Option<Sha256>,
     /// Whether a page lists the file.
     pub is_listed: bool,
-    /// The SHA-256 of its core metadata, where upstream announces it.
+    /// The SHA-256 of its core metadata, where the page announces it: what upstream says, or what the wheel has said.
     pub metadata: Option<Sha256>,
     /// Where length and digests come from.
     pub source: EntrySource,

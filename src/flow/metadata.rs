@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::download::{Downloader, FileDownload};
+use super::downloader::{Downloader, FileDownload};
 use super::extract::MetadataExtractor;
 use super::index_entry::{IndexEntries, IndexEntry};
 use super::metadata_by_range::{RangeRead, RangeReader};
@@ -54,7 +54,7 @@ impl MetadataService {
         let page = self.pages.get(route, &address.project);
         if let Lookup::Hit(view) = &page
             && let Some(CoreMetadataRecord::Present(metadata)) = self.in_memory(&view.content, address)
-            && (metadata.is_proven || !self.prefetcher.ahead().is_guess(&route.key(&address.project)))
+            && !self.prefetcher.ahead().is_guess(&route.key(&address.project))
         {
             return Lookup::Hit(ServedMetadata { metadata, served: Served::Hit });
         }
@@ -105,7 +105,14 @@ impl MetadataService {
         if entry.expected.hashes.strongest().is_none() || too_large {
             return Err(none());
         }
-        let (record, served) = self.extract(route, address, entry.clone(), stored).await?;
+        let shared = match (&stored, entry.sha256) {
+            (None, Some(wheel)) => Waits::note("store", self.extractor.shared(route, address, wheel)).await,
+            _ => None,
+        };
+        let (record, served) = match shared {
+            Some(record) => (record, Served::Miss),
+            None => self.extract(route, address, entry.clone(), stored).await?,
+        };
         match record {
             CoreMetadataRecord::Present(metadata) => {
                 self.was_read(route, address, &entry, agent, &metadata);

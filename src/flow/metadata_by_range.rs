@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::download::Downloader;
+use super::downloader::Downloader;
 use super::extract::MetadataExtractor;
 use super::held_parts::HeldParts;
 use super::index_entry::IndexEntry;
@@ -80,7 +80,7 @@ enum NotRead {
     Wheel(#[from] WheelError),
     #[error("too much would have to be held")]
     TooLarge,
-    #[error("upstream announces other metadata")]
+    #[error("the page announces other metadata")]
     OtherDigest,
     #[error("{0}")]
     Internal(#[from] Panicked),
@@ -185,7 +185,8 @@ impl RangeReaderInner {
         read
     }
 
-    /// Remembers what was read.
+    /// Remembers what was read. Other replicas do not hear of it: what they share of a wheel has to be that of all its
+    /// bytes, whichever repository it was read from.
     fn take_in(&self, wheel: Sha256, record: &CoreMetadataRecord) {
         self.store.remember_unproven(wheel, record);
         if let CoreMetadataRecord::Present(metadata) = record.clone() {

@@ -18,26 +18,39 @@ mod canary;
 mod change_guard;
 mod changed_files;
 mod delisted;
+mod doubts;
 mod download;
+mod downloader;
 mod error;
 mod extract;
 mod file_stream;
 mod files;
 mod held_parts;
+mod hints;
 mod index_cache;
 mod index_entry;
 mod lists;
 mod lookup;
 mod metadata;
 mod metadata_by_range;
+mod negative;
+mod page_arrival;
+mod page_source;
 mod pages;
 mod prefetch;
 mod publish;
 mod publish_refusal;
+mod published_looks;
 mod reader;
 mod route;
+mod shared_files;
+mod shared_metadata;
+mod shared_pages;
+mod shared_published;
+mod shared_uploads;
 mod standing;
 mod upload;
+mod warm;
 mod wheel_parts;
 
 use std::sync::Arc;
@@ -46,6 +59,7 @@ use std::time::Duration;
 use crate::cache::{
     Blobs, CacheSettings, DamageCounts, Disk, FirstSeen, MetadataStore, PersistedIndex, Prefetch, Published,
 };
+use crate::fleet::Fleet;
 use wheelport_index::{ClientAgent, ProjectName};
 use wheelport_runtime::{Clock, Role, Tasks};
 
@@ -65,8 +79,9 @@ pub use metadata_by_range::ByRangeOutcome;
 pub use pages::{PageService, PageView};
 pub use prefetch::PrefetchOutcome;
 pub use publish::PublishService;
-pub use route::{ProjectSource, Resolution, Route};
+pub use route::{ProjectSource, Resolution, Route, SharedRoute};
 pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
+pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent, PageContent};
 
@@ -74,15 +89,20 @@ use ahead::Ahead;
 use blob_checker::BlobChecker;
 use change_guard::ChangeGuard;
 use delisted::Delisted;
-use download::Downloader;
+use download::DownloadParts;
+use downloader::Downloader;
 use error::unavailable;
 use extract::MetadataExtractor;
 use index_cache::Lifetimes;
 use index_entry::IndexEntries;
 use lists::ListSource;
 use metadata_by_range::RangeReader;
-use pages::PageSource;
+use page_source::PageSource;
 use prefetch::Prefetcher;
+use published_looks::PublishedLooks;
+use shared_files::SharedFiles;
+use shared_metadata::SharedMetadata;
+use shared_uploads::SharedUploads;
 
 /// How long a request waits before it is told to come back, for everything together; clients give up after 15 s. A
 /// single step has the same limit, so that it ends when nothing limits the request.
@@ -159,6 +179,7 @@ impl Flow {
         uploads: UploadSettings,
         clock: Clock,
         tasks: Tasks,
+        fleet: Fleet,
     ) -> Self {
         let lifetimes =
             |policy| Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO };
@@ -173,18 +194,37 @@ impl Flow {
             changes: ChangeGuard::new(FirstSeen::new(Arc::clone(&disk), clock.clone())),
             metadata: store.clone(),
             largest_wheel: disk.max_size(),
+            fleet: fleet.clone(),
+            looks: PublishedLooks::default(),
+            clock: clock.clone(),
         };
         let pages = PageService::new(source, memory.records - list_memory, lifetimes(settings.policy()), tasks.clone());
         let source = ListSource { persisted };
         let lists = ProjectListService::new(source, list_memory, lifetimes(settings.list_policy()), tasks.clone());
         let entries = IndexEntries::new(pages.clone(), blobs.clone());
-        let extractor =
-            MetadataExtractor::new(pages.clone(), entries.clone(), blobs.clone(), store.clone(), tasks.clone());
-        let downloader = Downloader::new(entries.clone(), blobs.clone(), extractor.clone(), tasks.clone());
+        let found = SharedMetadata::new(fleet.clone(), pages.clone(), tasks.clone());
+        let extractor = MetadataExtractor::new(
+            pages.clone(),
+            entries.clone(),
+            blobs.clone(),
+            store.clone(),
+            found.clone(),
+            tasks.clone(),
+        );
+        let shared = SharedFiles::new(fleet, pages.clone(), blobs.buffers(), tasks.clone());
+        let parts = DownloadParts::new(entries.clone(), blobs.clone(), extractor.clone(), shared.clone());
+        let downloader = Downloader::new(parts, tasks.clone());
         let by_range = RangeReader::new(store.clone(), extractor.clone(), downloader.clone(), tasks.clone());
         let checker = BlobChecker::new(blobs.clone(), tasks.clone());
         let files = FileService::new(pages.clone(), entries.clone(), blobs.clone(), downloader.clone(), checker);
-        let ahead = Ahead::new(by_range.clone(), downloader.clone(), store.clone(), settings.prefetch, tasks.clone());
+        let ahead = Ahead::new(
+            by_range.clone(),
+            extractor.clone(),
+            downloader.clone(),
+            store.clone(),
+            settings.prefetch,
+            tasks.clone(),
+        );
         let is_on = settings.prefetch != Some(Prefetch::Off);
         let prefetcher = Prefetcher::new(pages.clone(), ahead, tasks.clone(), is_on);
         let metadata = MetadataService {
@@ -198,7 +238,8 @@ impl Flow {
             prefetcher: prefetcher.clone(),
             largest_wheel: disk.max_size(),
         };
-        let publish = PublishService::new(pages.clone(), store, Arc::clone(&disk), uploads, clock, tasks);
+        let offered = SharedUploads::new(shared, found);
+        let publish = PublishService::new(pages.clone(), store, offered, Arc::clone(&disk), uploads, clock, tasks);
         Self { pages, lists, files, metadata, publish, downloader, prefetcher, disk }
     }
 

@@ -40,7 +40,7 @@ mod settings;
 mod status_class;
 
 pub use address::{Endpoint, InvalidEndpoint, InvalidRedirectHost, RedirectHost};
-pub use client::Client;
+pub use client::{Client, Quotas};
 pub use connect::ClientError;
 pub use error::{Malformed, Unavailability, UpstreamError, Witness};
 pub use file::{FileBody, FileReply, FileRequest, Resume};
@@ -48,6 +48,7 @@ pub use metrics::UpstreamMetrics;
 pub use page::PageReply;
 pub use part::{FilePart, PartError, PartReply, PartRequest, RangeOf};
 pub use publish::{FormSection, PublishError, PublishRequest};
+pub use rate_limiter::{SharedPermit, SharedQuota, SharedQuotas};
 pub use settings::{ClientSettings, DEFAULT_MAX_PAGE_SIZE, InvalidProxy, ProxyUrl};
 
 /// One repository, seen through one token. Cheap to clone.

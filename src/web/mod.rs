@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use tokio::sync::Semaphore;
+
 mod access_log;
 mod address;
 mod body;
@@ -37,6 +39,7 @@ mod timeout_stream;
 mod tls;
 mod upload;
 mod upload_body;
+mod warm;
 mod written;
 
 pub use address::RouteNames;
@@ -64,6 +67,9 @@ use wheelport_runtime::Tasks;
 /// What goes out to a connection.
 pub type Response = http::Response<ResponseBody>;
 
+/// A part of `/status` that this room knows nothing of.
+pub type StatusSection = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
 /// What every request may use.
 pub struct Site {
     flow: Flow,
@@ -80,6 +86,9 @@ pub struct Site {
     certificates: Option<ServerCertificates>,
     public_url: Option<url::Url>,
     metrics: Metrics,
+    fleet: Option<StatusSection>,
+    /// The turn to fetch a list of files.
+    warming: Arc<Semaphore>,
     /// Set when the process begins to stop.
     draining: AtomicBool,
 }
@@ -103,6 +112,8 @@ pub struct SiteParts {
     pub certificates: Option<ServerCertificates>,
     pub public_url: Option<url::Url>,
     pub metrics: Metrics,
+    /// How what replicas share works, where they share something.
+    pub fleet: Option<StatusSection>,
     /// The memory for rendered documents, in bytes.
     pub memory: u64,
     pub tasks: Tasks,
@@ -136,6 +147,8 @@ impl Site {
             certificates: parts.certificates,
             public_url: parts.public_url,
             metrics: parts.metrics,
+            fleet: parts.fleet,
+            warming: Arc::new(Semaphore::new(1)),
             draining: AtomicBool::new(false),
         }
     }

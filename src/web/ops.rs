@@ -1,12 +1,12 @@
 //! For operators and orchestrators: health, readiness, metrics, status, purge. How changed files are accepted is in
-//! `changed_files.rs`.
+//! `changed_files.rs`, how a list of files is fetched in `warm.rs`.
 //!
 //! `healthz` and `readyz` are on the proxy's own listener too; everything else only on the listener for operations.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Query, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -18,6 +18,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::changed_files::{ChangedFilesStatus, accept};
 use super::headers::NO_STORE;
 use super::tls::{ServerCertificates, TlsReport};
+use super::warm::{MAX_LIST, warm};
 use super::{Site, operator};
 use wheelport_index::ProjectName;
 use wheelport_runtime::sabotaged;
@@ -31,6 +32,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/status", get(status))
         .route("/purge", post(purge))
         .route("/accept", post(accept))
+        .route("/warm", post(warm).layer(DefaultBodyLimit::max(MAX_LIST)))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&site), operator::admit))
         .layer(CatchPanicLayer::custom(|_| panicked()))
         .with_state(site)
@@ -152,6 +154,9 @@ struct Status {
     readiness: ReadinessReport,
     version: &'static str,
     routes: Vec<RouteStatus>,
+    /// How what replicas share works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fleet: Option<serde_json::Value>,
     /// Only where the listener for clients speaks TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<TlsReport>,
@@ -178,8 +183,9 @@ struct RouteStatus {
 impl Status {
     fn of(site: &Site) -> Self {
         let routes = site.routes.iter().map(|route| RouteStatus::of(site, &route.route)).collect();
+        let fleet = site.fleet.as_ref().map(|section| section());
         let tls = site.certificates.as_ref().map(ServerCertificates::report);
-        Self { readiness: Readiness::of(site).into(), version: env!("CARGO_PKG_VERSION"), routes, tls }
+        Self { readiness: Readiness::of(site).into(), version: env!("CARGO_PKG_VERSION"), routes, fleet, tls }
     }
 }
 

@@ -29,3 +29,4 @@ mod threats;
 mod tls;
 mod uploads;
 mod upstream;
+mod warm;

@@ -11,35 +11,14 @@ use wheelport_index::Sha256;
 
 use crate::support::client::{Response, until};
 use crate::support::proxy::Proxy;
-use crate::support::scripted::{Reply, Seen};
-use crate::support::wheels::{PAGE, Sample, document, list, metadata, noise, page, zipped, zipped_raw};
+use crate::support::scripted::Reply;
+use crate::support::wheels::{
+    PAGE, Sample, document, impostor, list, metadata, noise, page, part, ranged, requested, zipped, zipped_raw,
+};
 
 const HERE: &str = "/simple/a-b/";
 const METADATA: &str = "a_b-1.0.dist-info/METADATA";
 const TAIL: usize = 16 << 10;
-
-fn requested(seen: &Seen, length: usize) -> Option<(usize, usize)> {
-    let (first, last) = seen.header("range")?.strip_prefix("bytes=")?.split_once('-')?;
-    if first.is_empty() {
-        return Some((length - last.parse::<usize>().ok()?.min(length), length - 1));
-    }
-    Some((first.parse().ok()?, last.parse().ok()?))
-}
-
-fn part(bytes: &Bytes, first: usize, last: usize) -> Reply {
-    Reply::status(206)
-        .header("content-range", format!("bytes {first}-{last}/{}", bytes.len()))
-        .body(bytes.slice(first..=last))
-}
-
-/// The bytes as a server sends them that honours ranges.
-fn ranged(bytes: &Bytes) -> Reply {
-    let bytes = bytes.clone();
-    Reply::with(move |seen| match requested(seen, bytes.len()) {
-        Some((first, last)) => part(&bytes, first, last),
-        None => Reply::ok(bytes.clone()),
-    })
-}
 
 /// The bytes, with other replies to requests for a part, one after the other.
 fn odd_parts(bytes: &Bytes, replies: impl IntoIterator<Item = Reply>) -> Reply {
@@ -285,20 +264,6 @@ async fn a_hostile_directory_makes_no_large_part_be_held() {
     assert_eq!(response.value()["code"], "no-core-metadata");
     assert_eq!(parts(&proxy, &wheel), [Some(tail(&wheel)), None]);
     counts(&proxy, "wheelport_metadata_by_range_total{result=\"unreadable\"} 1").await;
-}
-
-/// The same wheel with other words in its metadata, and of the same length.
-fn impostor(wheel: &Sample) -> Bytes {
-    let other = metadata("1.0").replace("Requires-Dist: c>=1", "Requires-Dist: d>=1");
-    let directory = "a_b-1.0.dist-info";
-    let bytes = zipped(&[
-        ("a_b/__init__.py", b"A = 1\n"),
-        ("a_b/filling.bin", &noise(200_000)),
-        (&format!("{directory}/METADATA"), other.as_bytes()),
-        (&format!("{directory}/RECORD"), b""),
-    ]);
-    assert_eq!(bytes.len(), wheel.bytes.len());
-    bytes.into()
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ async fn child_doctor() {
         cache: CacheTarget { dir: environment("PROBE_DIR").expect("set").into(), max_size: Size::mib(1).0 },
         tls: None,
         upstream: ClientSettings::default(),
+        fleet: crate::fleet::FleetSettings::default(),
         environment: &environment,
         clock: Clock::system(),
     };
