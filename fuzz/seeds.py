@@ -182,6 +182,12 @@ SEEDS = {
         b"\x00" + gzip.compress(tar(), mtime=0), b"\x01" + tar(), b"\x01" + tar(tarfile.GNU_FORMAT, "./a_b-1.0/PKG-INFO"),
         b"\x01" + tar(tarfile.GNU_FORMAT, "x" * 120 + "/PKG-INFO"), b"\x01" + tar(name="é" * 80 + "/PKG-INFO"), b"\x02" + zip_sdist(),
     ],
+    "tokens": lambda: [
+        b"\x00" + json.dumps({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "A" * 43, "kid": "a", "use": "sig"}]}).encode() + b"\neyJhbGciOiJFZERTQSIsImtpZCI6ImEifQ.e30.AAAA",
+        b"\x00" + json.dumps({"keys": [{"kty": "RSA", "n": "A" * 342, "e": "AQAB", "alg": "RS256"}, {"kty": "EC", "crv": "P-256", "x": "A" * 43, "y": "A" * 43}]}).encode() + b"\n",
+        b'\x01{"alg":"ES256","kid":"a"}\n{"iss":"https://ci.invalid","aud":["wheelport"],"exp":1,"project_path":"acme/x","a":{"b":"x"}}',
+        b"\x02e30.AAAA", b"\x03Basic X190b2tlbl9fOm9uZQ==", b"\x03Bearer one",
+    ],
     "wheel": lambda: [
         wheel(), wheel(zipfile.ZIP_STORED), wheel(zipfile.ZIP_BZIP2), wheel(zipfile.ZIP_LZMA), wheel(directory="A.b-1.0.dist-info", comment=b"c"),
         wheel(extra=("a_b/__init__.py", "c-2.dist-info/METADATA")), METADATA,

@@ -22,11 +22,13 @@ mod collect;
 mod events;
 mod fleet;
 mod fleet_status;
+mod identities;
 mod memory;
 mod process;
 mod routes;
 mod upstream_graph;
 
+pub(crate) use identities::identities_of;
 pub use process::forbid_core_dumps;
 
 use collect::Collected;
@@ -118,6 +120,7 @@ impl App {
         let metrics = Metrics::default();
         metrics.register(|registry| client.metrics().register(registry));
         let BuiltRoutes { routes, repositories } = Routes::new(&client, &clock, &tasks).build(&settings.routes).await?;
+        let (client_of_issuers, clock_of_tokens) = (client.clone(), clock.clone());
         let rendered_memory = memory.index / 100 * RENDERED_SHARE;
         let shares = FlowMemory { records: memory.index - rendered_memory, buffers: memory.buffers };
         let uploads = settings.upload.clone();
@@ -138,6 +141,8 @@ impl App {
             events::follow(events.clone(), hints_to_all, &routes, repositories, &tasks);
         }
 
+        let identities = identities::start(&settings, &client_of_issuers, clock_of_tokens, &tasks, &metrics);
+
         let (proxy, addresses) = bind(&settings.listen).await?;
         warn_about_publicly_writable(&settings.routes, &addresses);
         let (operations, ops_addresses) = bind(settings.ops_listen.as_slice()).await?;
@@ -146,7 +151,7 @@ impl App {
             flow: flow.clone(),
             routes: routes.iter().zip(&settings.routes).map(route_site).collect(),
             default_route: settings.default_route,
-            publishers: settings.publishers.clone(),
+            identities: Arc::clone(&identities),
             hosts: HostPolicy::new(allowed, settings.server.public_url.as_ref(), &addresses),
             operators: settings.operators.clone(),
             trusted_proxies: settings.server.trusted_proxies.clone(),
@@ -330,5 +335,6 @@ fn route_site((route, settings): (&Arc<Route>, &RouteSettings)) -> RouteSite {
         domain: settings.domain.to_string(),
         repository: settings.repository.to_string(),
         upload: settings.upload,
+        read: settings.read,
     }
 }

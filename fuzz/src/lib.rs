@@ -5,6 +5,7 @@ mod configuration;
 mod control;
 mod fleet;
 mod form;
+mod identity;
 mod names;
 mod pages;
 mod records;
@@ -16,6 +17,7 @@ pub use archives::{sdist, wheel};
 pub use configuration::configuration;
 pub use fleet::{events, hints};
 pub use form::{fields, form};
+pub use identity::tokens;
 pub use names::names;
 pub use pages::{page_html, page_json};
 pub use records::records;
@@ -76,5 +78,6 @@ mod telemetry {
         Legacy,
         Home,
         Upload,
+        Exchange,
     }
 }

@@ -21,12 +21,14 @@ mod emulate;
 mod generate;
 mod healthcheck;
 mod iam_policy;
+mod identity;
 mod operations;
 mod outcome;
 mod plain_http;
 mod public_index;
 mod serve;
 mod signals;
+mod token;
 mod unverified_tls;
 mod warm;
 
@@ -70,6 +72,10 @@ enum Command {
     Cache(cache::CacheArgs),
     /// Print the least that AWS has to allow, as a policy to attach
     IamPolicy(iam_policy::IamPolicyArgs),
+    /// Find out who a token is, and what it may do
+    Identity(identity::IdentityArgs),
+    /// Exchange a token at a server for one that is good for fifteen minutes
+    Token(token::TokenArgs),
     /// Check a running server, for container engines: exit code 0 if it is healthy, else 1
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Generate shell completions and man pages
@@ -106,9 +112,11 @@ impl Cli {
     pub fn log_filter(&self) -> &str {
         let default = match &self.command {
             Command::Serve(_) | Command::Emulate(_) => "info",
-            Command::Demo(_) | Command::Cache(_) | Command::Generate(_) | Command::IamPolicy(_) => "warn",
+            Command::Demo(_) | Command::Cache(_) | Command::Generate(_) | Command::IamPolicy(_) | Command::Token(_) => {
+                "warn"
+            }
             // Their report contains everything they find.
-            Command::Check(_) | Command::Healthcheck(_) => "off",
+            Command::Check(_) | Command::Healthcheck(_) | Command::Identity(_) => "off",
         };
         self.logging.log.as_deref().unwrap_or(default)
     }
@@ -128,6 +136,8 @@ pub async fn run(cli: Cli) -> Result<Ended, CommandError> {
         Command::Emulate(args) => Box::pin(emulate::run(*args)).await.map_err(CommandError::start),
         Command::Cache(args) => cache::run(&args).await,
         Command::IamPolicy(args) => iam_policy::run(&args),
+        Command::Token(args) => Box::pin(token::run(args)).await,
+        Command::Identity(args) => Box::pin(identity::run(args)).await,
         Command::Healthcheck(args) => healthcheck::run(args).await,
         Command::Generate(args) => generate::run(&args),
     }

@@ -7,8 +7,8 @@ use super::error::ConfigError;
 use super::file::{self, ConfigurationFile};
 use super::overrides::Overrides;
 use super::routes;
-use super::settings::{DEFAULT_LISTEN, Settings};
-use crate::web::{OperatorSecrets, Publishers};
+use super::settings::{ConfigSource, DEFAULT_LISTEN, Settings};
+use crate::web::OperatorSecrets;
 
 const DEFAULT_CACHE_DIR: &str = "wheelport-cache";
 
@@ -19,7 +19,10 @@ impl Settings {
             Some(path) => file::read(path)?,
             None => ConfigurationFile::default(),
         };
-        compose(file, overrides)
+        let again = overrides.clone();
+        let load = move || Self::load(again.clone()).map_err(|error| error.to_string());
+        let source = overrides.config.clone().map(|path| ConfigSource::new(path, load));
+        Ok(Self { source, ..compose(file, overrides)? })
     }
 }
 
@@ -44,7 +47,10 @@ pub(super) fn compose(mut file: ConfigurationFile, overrides: Overrides) -> Resu
         upstream: file.upstream,
         upload: file.upload,
         fleet: file.fleet,
-        publishers: Publishers::new(file.publisher).map_err(ConfigError::Inconsistent)?,
+        signing_keys: file::signing_keys(&file.tokens)?,
+        key_files: file.tokens.key_file,
+        identities: file::identities(file.issuer, file.identity, file.publisher)?,
+        source: None,
     };
     check(&settings)?;
     Ok(settings)

@@ -125,6 +125,11 @@ impl Client {
         Arc::clone(admission.or_insert_with(|| Arc::new(Admission::new(settings, rate))))
     }
 
+    /// Connections to this host may go anywhere from now on, because the operator named it.
+    pub(super) fn allow_host(&self, host: &str) {
+        self.inner.endpoints.add(host);
+    }
+
     /// Waits for the turn of a large page. One at a time is received and parsed in the whole process: that takes
     /// several times its length.
     pub(super) async fn large_page_turn(&self) -> Option<OwnedSemaphorePermit> {

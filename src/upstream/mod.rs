@@ -24,6 +24,7 @@ mod body;
 mod circuit_breaker;
 mod client;
 mod connect;
+mod document;
 mod error;
 mod exchange;
 mod file;

@@ -16,6 +16,7 @@
 //! | `R/simple/{project}/{version}/{file}` | [`Address::File`], or [`Address::Metadata`] for `….whl.metadata` |
 //! | `R/{project}/json`, `R/pypi/{project}/json` | [`Address::Legacy`] |
 //! | `R/{project}/{version}/json`, `R/pypi/{project}/{version}/json` | [`Address::Legacy`] of one version |
+//! | `/_/oidc/…`, `/.well-known/pytp` | [`Address::Exchange`] |
 //! | `+simple` for `simple`, also behind `/legacy` | the same; some publishing tools look for files there |
 //!
 //! Where two shapes fit, the earlier of these rules wins: the name behind `/pypi/` is a route if a route of that name
@@ -107,6 +108,8 @@ pub(super) enum Address {
         /// The wheel's address below the route, without `.metadata`.
         wheel: FileAddress,
     },
+    /// Trusted publishing.
+    Exchange(ExchangeStep),
     /// A project in the older JSON form.
     Legacy {
         /// The route.
@@ -118,7 +121,28 @@ pub(super) enum Address {
     },
 }
 
+/// What trusted publishing consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum ExchangeStep {
+    Audience,
+    Mint,
+    Burn,
+    Discovery,
+}
+
 impl Address {
+    /// The route whose content a request to this address reads; none where there is nothing of a route to read.
+    pub(super) const fn reads(&self) -> Option<RouteId> {
+        match self {
+            Self::Home | Self::Upload { .. } | Self::Exchange(_) => None,
+            Self::List { route }
+            | Self::Page { route, .. }
+            | Self::File { route, .. }
+            | Self::Metadata { route, .. }
+            | Self::Legacy { route, .. } => Some(*route),
+        }
+    }
+
     /// The log and metric label.
     pub(super) const fn kind(&self) -> ResponseKind {
         match self {
@@ -129,6 +153,7 @@ impl Address {
             Self::File { .. } => ResponseKind::File,
             Self::Metadata { .. } => ResponseKind::Metadata,
             Self::Legacy { .. } => ResponseKind::Legacy,
+            Self::Exchange(_) => ResponseKind::Exchange,
         }
     }
 }
@@ -160,8 +185,9 @@ pub(super) fn parse(path: &str, routes: &RouteNames) -> Result<Parsed, Refusal> 
             Some(route) => below(route, rest, segments.slashes),
             None => unrouted(name, segments.as_slice(), routes),
         },
-        [first, second, ..] if first == "_" && second == "oidc" => {
-            Err(Refusal::NotOffered { protocol: "Trusted publishing" })
+        [first, second, step @ ..] if first == "_" && second == "oidc" => exchange(step),
+        [first, second] if first == ".well-known" && second == "pytp" => {
+            Ok(Address::Exchange(ExchangeStep::Discovery).into())
         }
         [first, ..] if first == ".well-known" => Err(Refusal::NotOffered { protocol: "Discovery" }),
         [first] if first == "legacy" => Ok(Address::Upload { route: routes.default_route()? }.into()),
@@ -171,6 +197,17 @@ pub(super) fn parse(path: &str, routes: &RouteNames) -> Result<Parsed, Refusal> 
         rest if has_shape(rest) => below(routes.default_route()?, rest, segments.slashes),
         _ => Err(Refusal::NothingHere),
     }
+}
+
+fn exchange(step: &[Cow<'_, str>]) -> Result<Parsed, Refusal> {
+    let step = match step {
+        [step] if step == "audience" => ExchangeStep::Audience,
+        [step] if step == "mint-token" => ExchangeStep::Mint,
+        [provider, step] if provider == "github" && step == "mint-token" => ExchangeStep::Mint,
+        [step] if step == "burn-token" => ExchangeStep::Burn,
+        _ => return Err(Refusal::NotOffered { protocol: "This part of trusted publishing" }),
+    };
+    Ok(Address::Exchange(step).into())
 }
 
 /// `/pypi/…` whose second segment is no route: the legacy JSON of the default route, or a mistyped route.

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 mod access_log;
 mod address;
+mod attribution;
 mod body;
 mod changed_files;
 mod client_stream;
@@ -20,7 +21,9 @@ mod connections;
 mod context;
 mod document;
 mod eventual;
+mod exchange;
 mod file;
+mod gate;
 mod guard;
 mod handle;
 mod headers;
@@ -32,7 +35,6 @@ mod negotiate;
 mod operator;
 mod ops;
 mod problem;
-mod publishers;
 mod refusal;
 mod representation;
 mod timeout_stream;
@@ -46,11 +48,10 @@ pub use address::RouteNames;
 pub use body::ResponseBody;
 pub use connections::{ConnectionLimits, Connections};
 pub use context::PeerInfo;
-pub use guard::{Cidr, HostPattern, HostPolicy, UploadPolicy};
+pub use guard::{Cidr, HostPattern, HostPolicy, ReadPolicy, UploadPolicy};
 pub use handle::{Handling, handle};
 pub use listener::Listener;
 pub use operator::{OperatorSecrets, SecretDigest};
-pub use publishers::{PublisherTable, Publishers};
 pub use timeout_stream::Timeouts;
 pub use tls::{
     CertificateFiles, CertificateReport, ClientCertificate, ServerCertificates, TlsError, TlsReport, TlsSettings,
@@ -61,6 +62,7 @@ use address::RouteId;
 use document::Representations;
 
 use crate::flow::{Flow, Route};
+use crate::identity::Identities;
 use crate::telemetry::Metrics;
 use wheelport_runtime::Tasks;
 
@@ -78,7 +80,7 @@ pub struct Site {
     /// Tells the sites of a process apart.
     id: u64,
     representations: Representations,
-    publishers: Publishers,
+    identities: Arc<Identities>,
     hosts: HostPolicy,
     operators: OperatorSecrets,
     trusted_proxies: Vec<Cidr>,
@@ -100,8 +102,8 @@ pub struct SiteParts {
     pub routes: Vec<RouteSite>,
     /// The position of the default route.
     pub default_route: Option<usize>,
-    /// Who may publish with a token.
-    pub publishers: Publishers,
+    /// Who is known, and what they may do.
+    pub identities: Arc<Identities>,
     /// The host names this server answers to.
     pub hosts: HostPolicy,
     /// What operators have to present.
@@ -128,6 +130,8 @@ pub struct RouteSite {
     pub repository: String,
     /// Who may publish.
     pub upload: UploadPolicy,
+    /// Who may read.
+    pub read: ReadPolicy,
 }
 
 impl Site {
@@ -140,7 +144,7 @@ impl Site {
             flow: parts.flow,
             routes: parts.routes,
             representations: Representations::new(parts.memory, parts.tasks),
-            publishers: parts.publishers,
+            identities: parts.identities,
             hosts: parts.hosts,
             operators: parts.operators,
             trusted_proxies: parts.trusted_proxies,

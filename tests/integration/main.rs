@@ -12,6 +12,7 @@ mod faults;
 mod files;
 mod framing;
 mod guard;
+mod identity;
 mod integrity;
 mod legacy;
 mod lists;

@@ -17,8 +17,9 @@ use wheelport::config::{RouteSettings, ServerSettings, Settings};
 use wheelport::control::{AwsSettings, DomainName, EmulatorAccess, RegionName, RepositoryName};
 use wheelport::fleet::FleetSettings;
 use wheelport::flow::{ChangedFilePolicy, UploadSettings};
+use wheelport::identity::{IdentityRules, SigningKeys};
 use wheelport::upstream::ClientSettings;
-use wheelport::web::{OperatorSecrets, Publishers, TlsSettings, UploadPolicy};
+use wheelport::web::{OperatorSecrets, ReadPolicy, TlsSettings, UploadPolicy};
 use wheelport_runtime::HumanDuration;
 use wheelport_runtime::{Clock, Tasks};
 
@@ -82,8 +83,12 @@ pub(crate) struct Builder {
     pub uploads: UploadSettings,
     /// What it shares with other replicas.
     pub fleet: FleetSettings,
-    /// The `[[publisher]]` tables.
-    pub publishers: Publishers,
+    /// Who may read; the route `open` is open in any case.
+    pub read: ReadPolicy,
+    /// Who is known.
+    pub identities: IdentityRules,
+    /// What signs minted tokens.
+    pub signing_keys: SigningKeys,
     clock: Clock,
     routes: Vec<&'static str>,
     /// Whether each route has a role of its own.
@@ -109,7 +114,9 @@ impl Default for Builder {
             changed_files: ChangedFilePolicy::default(),
             uploads: UploadSettings::default(),
             fleet: FleetSettings::default(),
-            publishers: Publishers::default(),
+            read: ReadPolicy::Open,
+            identities: IdentityRules::default(),
+            signing_keys: SigningKeys::default(),
             clock: Clock::system(),
             routes: vec!["main"],
             own_roles: false,
@@ -246,6 +253,7 @@ impl Builder {
             repository: RepositoryName::parse("r1").expect("a repository"),
             endpoint: (!self.asks_for_endpoint).then(|| endpoint.clone()),
             upload: self.upload,
+            read: if *name == "open" { ReadPolicy::Open } else { self.read },
             changed_files: self.changed_files,
             aws: AwsSettings { external_id: self.own_roles.then(|| (*name).to_owned()), ..aws.clone() },
             publish_aws: None,
@@ -264,7 +272,10 @@ impl Builder {
             upstream: self.client.clone(),
             upload: self.uploads.clone(),
             fleet: self.fleet.clone(),
-            publishers: self.publishers.clone(),
+            identities: self.identities.clone(),
+            signing_keys: self.signing_keys.clone(),
+            key_files: Vec::new(),
+            source: None,
         }
     }
 }
@@ -328,6 +339,11 @@ impl Proxy {
     /// Resolves when upstream was asked for this so often.
     pub(crate) async fn asked_by(&self, request: &str, count: usize) {
         until(request, async || (self.asked(request) >= count).then_some(())).await;
+    }
+
+    /// The calendar that it reads.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.again.clock
     }
 
     /// Begins the end and does not wait for it.

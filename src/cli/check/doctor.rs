@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::certificates::{self, TlsTarget};
 use super::report::{Finding, Report, StepStatus};
 use super::target::{CacheTarget, CheckTarget, Environment};
-use super::{aws, cache_dir, data_plane, events, hints, repository, store};
+use super::{aws, cache_dir, data_plane, events, hints, identities, repository, store};
 use crate::config::Settings;
 use crate::control::{ControlPlane, DomainId};
 use crate::fleet::FleetSettings;
@@ -25,12 +25,15 @@ pub(super) struct Doctor<'a> {
     pub(super) upstream: ClientSettings,
     pub(super) environment: Environment<'a>,
     pub(super) clock: Clock,
+    /// Everything, for the steps about identities.
+    pub(super) settings: Option<Box<Settings>>,
 }
 
 impl<'a> Doctor<'a> {
     /// A doctor for what `serve` would use.
     pub(super) fn new(settings: Settings, environment: Environment<'a>, clock: Clock) -> Self {
         Self {
+            settings: Some(Box::new(settings.clone())),
             targets: settings.routes.into_iter().map(CheckTarget::from).collect(),
             cache: CacheTarget { dir: settings.cache_dir, max_size: settings.cache.max_size.0 },
             tls: settings.tls.map(|tls| TlsTarget { settings: tls, public_url: settings.server.public_url }),
@@ -58,6 +61,9 @@ impl<'a> Doctor<'a> {
             };
             let steps = self.repository_steps(&control, target, usable).await;
             findings.extend(steps.into_iter().map(|step| step.of_route(&target.route)));
+        }
+        if let Some(settings) = &self.settings {
+            findings.extend(identities::steps(settings).await);
         }
         findings.extend(self.tls.iter().flat_map(|tls| certificates::steps(tls, &self.clock)));
         findings.push(cache_dir::step(&self.cache));

@@ -19,6 +19,7 @@ mod data_plane;
 mod doctor;
 mod events;
 mod hints;
+mod identities;
 mod profile;
 mod profile_files;
 
