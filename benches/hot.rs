@@ -14,7 +14,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use url::Url;
 use wheelport::cache::{CacheSettings, Disk, PageKey, PersistedIndex, RepositoryId, page_path};
-use wheelport::flow::{Error, Flow, FlowMemory, ProjectSource, Resolution, Route, UploadSettings};
+use wheelport::flow::{Error, Flow, FlowMemory, OriginFacts, ProjectSource, Resolution, Route, UploadSettings};
+use wheelport::policy::{GrantStore, PolicySettings, watch};
 use wheelport::telemetry::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
 use wheelport::web::{
@@ -88,7 +89,21 @@ impl TokenSource for Nobody {
     }
 }
 
+impl GrantStore for Nobody {
+    fn load(&self) -> std::io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    fn save(&self, _: &[u8]) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 impl ProjectSource for Nobody {
+    fn origins<'a>(&'a self, _: &'a ProjectName, _: bool) -> BoxFuture<'a, Result<OriginFacts, Error>> {
+        Box::pin(std::future::pending())
+    }
+
     fn projects(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
         Box::pin(std::future::pending())
     }
@@ -118,8 +133,9 @@ fn site(dir: &Path, page: &Page) -> Outcome<Arc<Site>> {
             &settings,
             FlowMemory { records: 64 << 20, buffers: 32 << 20 },
             UploadSettings::default(),
-            clock,
+            clock.clone(),
             tasks.clone(),
+            watch(PolicySettings::default(), Box::new(Nobody), clock)?,
         ),
         routes: vec![route],
         default_route: Some(0),

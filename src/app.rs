@@ -18,13 +18,16 @@ use crate::web::{
 use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
 mod collect;
+mod collect_policy;
 mod memory;
+mod policy;
 mod process;
 mod routes;
 
 pub use process::forbid_core_dumps;
 
 use collect::Collected;
+use collect_policy::CollectedPolicy;
 use memory::MemoryPlan;
 use routes::Routes;
 
@@ -59,6 +62,9 @@ pub enum StartError {
     /// The memory does not suffice for what is configured.
     #[error("{0}")]
     Memory(String),
+    /// The rules cannot be used.
+    #[error("{0}")]
+    Rules(String),
     /// No region is known for a route.
     #[error("route `{route}`: no AWS region is known; give --region, AWS_REGION, or a region in the profile")]
     Region {
@@ -105,7 +111,8 @@ impl App {
         let rendered_memory = memory.index / 100 * RENDERED_SHARE;
         let shares = FlowMemory { records: memory.index - rendered_memory, buffers: memory.buffers };
         let uploads = settings.upload.clone();
-        let flow = Flow::new(Arc::clone(&disk), &settings.cache, shares, uploads, clock, tasks.clone())
+        let rules = policy::start(&settings, &disk, &clock, &tasks).await?;
+        let flow = Flow::new(Arc::clone(&disk), &settings.cache, shares, uploads, clock, tasks.clone(), rules)
             .refusing_changed_files_of(refusing(&routes, &settings.routes));
         recall_changes_in_background(&tasks, flow.clone());
         close_idle_files(&tasks, Arc::clone(&disk));
@@ -129,6 +136,8 @@ impl App {
             memory: rendered_memory,
             tasks: tasks.clone(),
         }));
+        let collected = CollectedPolicy::new(flow.clone(), routes.clone());
+        metrics.register(|registry| registry.register_collector(Box::new(collected)));
         let collected = Collected::new(flow, &site, routes, memory.ceiling);
         metrics.register(|registry| registry.register_collector(Box::new(collected)));
         let listeners = listeners(proxy, operations, &site, &settings.server, memory, &metrics);

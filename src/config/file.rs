@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
@@ -13,6 +14,7 @@ use crate::cache::CacheSettings;
 use crate::control::{AccountId, AwsSettings, DomainName, RegionName, RepositoryName, RoleArn};
 use crate::fleet::FleetSettings;
 use crate::flow::{ChangedFilePolicy, UploadSettings};
+use crate::policy::PolicyTable;
 use crate::upstream::ClientSettings;
 use crate::web::{PublisherTable, SecretDigest, UploadPolicy};
 use wheelport_runtime::sabotaged;
@@ -33,6 +35,11 @@ pub(super) struct ConfigurationFile {
     pub(super) upload: UploadSettings,
     pub(super) fleet: FleetSettings,
     pub(super) publisher: Vec<PublisherTable>,
+    pub(super) policy: PolicyTable,
+    // The rules are read with the other files of rules, so that they can be read again.
+    pub(super) rule: Vec<IgnoredAny>,
+    pub(super) exception: Vec<IgnoredAny>,
+    pub(super) freeze: Vec<IgnoredAny>,
 }
 
 /// A `[[route]]` table.

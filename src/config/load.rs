@@ -1,6 +1,7 @@
 //! From file and overrides to settings: read, override, complete, check.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::check::check;
 use super::error::ConfigError;
@@ -8,6 +9,7 @@ use super::file::{self, ConfigurationFile};
 use super::overrides::Overrides;
 use super::routes;
 use super::settings::{DEFAULT_LISTEN, Settings};
+use crate::policy::PolicySettings;
 use crate::web::{OperatorSecrets, Publishers};
 
 const DEFAULT_CACHE_DIR: &str = "wheelport-cache";
@@ -15,11 +17,15 @@ const DEFAULT_CACHE_DIR: &str = "wheelport-cache";
 impl Settings {
     /// Reads the file, if there is one, and applies environment and flags to it.
     pub(crate) fn load(overrides: Overrides) -> Result<Self, ConfigError> {
-        let file = match &overrides.config {
+        let path = overrides.config.clone();
+        let file = match &path {
             Some(path) => file::read(path)?,
             None => ConfigurationFile::default(),
         };
-        compose(file, overrides)
+        let mut settings = compose(file, overrides)?;
+        settings.policy.file = path;
+        settings.policy.read().map_err(ConfigError::Rules)?;
+        Ok(settings)
     }
 }
 
@@ -27,7 +33,13 @@ pub(super) fn compose(mut file: ConfigurationFile, overrides: Overrides) -> Resu
     let allow_anonymous_uploads = overrides.allow_anonymous_uploads;
     overrides.apply(&mut file)?;
     let (routes, default_route) = routes::complete(file.route, &file.aws)?;
+    let policy = PolicySettings {
+        table: file.policy,
+        file: None,
+        routes: routes.iter().map(|route| Arc::clone(&route.name)).collect(),
+    };
     let settings = Settings {
+        policy,
         listen: if file.listen.is_empty() { vec![DEFAULT_LISTEN] } else { file.listen },
         ops_listen: file.ops_listen,
         operators: OperatorSecrets {

@@ -11,6 +11,7 @@ use crate::cache::CacheSettings;
 use crate::control::{AccountId, AwsSettings, DomainName, RepositoryName};
 use crate::fleet::FleetSettings;
 use crate::flow::{ChangedFilePolicy, UploadSettings};
+use crate::policy::PolicySettings;
 use crate::upstream::ClientSettings;
 use crate::web::{Cidr, HostPattern, OperatorSecrets, Publishers, UploadPolicy};
 use wheelport_runtime::{HumanDuration, Size};
@@ -40,6 +41,8 @@ pub struct Settings {
     pub fleet: FleetSettings,
     /// Who may publish with a token.
     pub publishers: Publishers,
+    /// What may be served.
+    pub policy: PolicySettings,
 }
 
 /// One served repository.

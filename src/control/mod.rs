@@ -18,6 +18,7 @@ mod tests;
 
 pub(crate) use connect::ControlPlane;
 pub(crate) use error::ControlError;
+pub(crate) use packages::PackageOrigins;
 pub(crate) use settings::DomainId;
 pub use settings::{
     AccountId, AwsSettings, DomainName, EmulatorAccess, InvalidSetting, RegionName, RepositoryName, RoleArn,

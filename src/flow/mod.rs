@@ -24,15 +24,19 @@ mod file_stream;
 mod files;
 mod index_cache;
 mod index_entry;
+mod judge;
 mod lists;
 mod lookup;
 mod metadata;
+mod origins;
 mod pages;
 mod prefetch;
 mod publish;
 mod publish_refusal;
 mod reader;
+mod release_dates;
 mod route;
+mod shown;
 mod standing;
 mod upload;
 mod wheel_parts;
@@ -47,20 +51,22 @@ pub use audit::Attempt;
 pub use change_guard::{ChangeCounts, ChangedFilePolicy};
 
 pub(crate) use error::seconds;
-pub use error::{Cause, Error};
+pub use error::{BlockedFile, Cause, Error};
 pub use file_stream::FileStream;
 pub use files::{FileService, OpenFile};
 pub use index_cache::IndexView;
 pub use lists::{ListView, ProjectListService};
 pub use lookup::Lookup;
 pub use metadata::{MetadataService, ServedMetadata};
-pub use pages::{PageService, PageView};
+pub use pages::PageService;
 pub use prefetch::PrefetchOutcome;
 pub use publish::PublishService;
-pub use route::{ProjectSource, Resolution, Route};
+pub use route::{OriginFacts, ProjectSource, Resolution, Route};
+pub use shown::{PageView, ShownPage};
 pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
 
-pub use crate::cache::{ChangedFile, ChangedFiles, ListContent, PageContent};
+pub use crate::cache::{ChangedFile, ChangedFiles, ListContent};
+pub use crate::policy::{PolicyHandle, PolicyState};
 
 use blob_checker::BlobChecker;
 use change_guard::ChangeGuard;
@@ -70,7 +76,9 @@ use error::unavailable;
 use extract::MetadataExtractor;
 use index_cache::Lifetimes;
 use index_entry::IndexEntries;
+use judge::Judge;
 use lists::ListSource;
+use origins::Origins;
 use pages::PageSource;
 use prefetch::Prefetcher;
 
@@ -79,6 +87,8 @@ use prefetch::Prefetcher;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
 /// The share of the memory for the index that project lists may take, in hundredths.
 const LIST_SHARE: u64 = 10;
+/// The share that the rulings of rules about pages may take, in hundredths.
+const RULINGS_SHARE: u64 = 5;
 
 /// How a response came about; the words of RFC 9211.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -149,6 +159,7 @@ impl Flow {
         uploads: UploadSettings,
         clock: Clock,
         tasks: Tasks,
+        policy: PolicyHandle,
     ) -> Self {
         let lifetimes =
             |policy| Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO };
@@ -156,6 +167,9 @@ impl Flow {
         let (blobs, store) =
             (Blobs::new(Arc::clone(&disk)).with_buffers(memory.buffers), MetadataStore::new(Arc::clone(&disk)));
         let list_memory = memory.records / 100 * LIST_SHARE;
+        let rulings_memory = memory.records / 100 * RULINGS_SHARE;
+        let origins = Origins::new(Arc::clone(&persisted), clock.clone(), tasks.clone());
+        let judge = Judge::new(policy, origins, store.clone(), rulings_memory, tasks.clone());
         let source = PageSource {
             delisted: Delisted::new(Arc::clone(&persisted)),
             persisted: Arc::clone(&persisted),
@@ -164,10 +178,12 @@ impl Flow {
             metadata: store.clone(),
             largest_wheel: disk.max_size(),
         };
-        let pages = PageService::new(source, memory.records - list_memory, lifetimes(settings.policy()), tasks.clone());
+        let page_memory = memory.records - list_memory - rulings_memory;
+        let pages =
+            PageService::new(source, judge.clone(), page_memory, lifetimes(settings.policy()), tasks.clone());
         let source = ListSource { persisted };
         let lists = ProjectListService::new(source, list_memory, lifetimes(settings.list_policy()), tasks.clone());
-        let entries = IndexEntries::new(pages.clone(), blobs.clone());
+        let entries = IndexEntries::new(pages.clone(), judge, blobs.clone());
         let extractor =
             MetadataExtractor::new(pages.clone(), entries.clone(), blobs.clone(), store.clone(), tasks.clone());
         let downloader = Downloader::new(entries.clone(), blobs.clone(), extractor.clone(), tasks.clone());
@@ -186,6 +202,16 @@ impl Flow {
         };
         let publish = PublishService::new(pages.clone(), store, Arc::clone(&disk), uploads, clock, tasks);
         Self { pages, lists, files, metadata, publish, downloader, prefetcher, disk }
+    }
+
+    /// The rules that hold.
+    pub fn policy(&self) -> &PolicyHandle {
+        self.pages.judge().policy()
+    }
+
+    /// How many names of a route's repository are known to have versions from outside and of the domain.
+    pub fn names_on_both_sides(&self, route: &Route) -> usize {
+        self.pages.judge().origins().on_both_sides(&route.repository)
     }
 
     /// Whether the cache directory can be written. Quick.

@@ -10,8 +10,10 @@ use super::advertise::advertise_core_metadata;
 use super::canary::{AskError, Verdict};
 use super::change_guard::{ChangeGuard, advertise_known_metadata};
 use super::delisted::Delisted;
+use super::judge::Judge;
 use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, NegativeReason};
 use super::reader;
+use super::shown::PageView;
 use super::standing::Gate;
 use super::{Error, IndexView, Lookup, Route, unavailable};
 use crate::cache::{
@@ -29,13 +31,11 @@ const PERSIST_AGAIN: Duration = Duration::from_mins(10);
 /// The age of a page that was never fetched: older than any page that may be served.
 const NEVER_FETCHED: Duration = Duration::from_hours(24 * 365);
 
-/// A page and how the response came about.
-pub type PageView = IndexView<PageContent>;
-
 /// The project pages of all routes. Cheap to clone.
 #[derive(Clone)]
 pub struct PageService {
     cache: IndexCache<PageSource>,
+    judge: Judge,
 }
 
 /// Where pages come from, and what completes them.
@@ -50,12 +50,24 @@ pub(super) struct PageSource {
 }
 
 impl PageService {
-    pub(super) fn new(source: PageSource, memory: u64, lifetimes: Lifetimes, tasks: Tasks) -> Self {
-        Self { cache: IndexCache::new(source, memory, Lifetimes { doubt_for: GONE_AFTER, ..lifetimes }, tasks) }
+    pub(super) fn new(
+        source: PageSource,
+        judge: Judge,
+        memory: u64,
+        lifetimes: Lifetimes,
+        tasks: Tasks,
+    ) -> Self {
+        let lifetimes = Lifetimes { doubt_for: GONE_AFTER, ..lifetimes };
+        Self { cache: IndexCache::new(source, memory, lifetimes, tasks), judge }
     }
 
-    /// The page of a project.
+    /// The page of a project, as the rules leave it.
     pub fn get(&self, route: &Arc<Route>, project: &ProjectName) -> Lookup<PageView> {
+        self.judge.show(route, self.listed(route, project))
+    }
+
+    /// The page of a project, as upstream and this server list it.
+    fn listed(&self, route: &Arc<Route>, project: &ProjectName) -> Lookup<IndexView<PageContent>> {
         let key = route.key(project);
         match route.standing.gate() {
             Gate::Open if route.may_read_cache() => return self.cache.get(route, key),
@@ -88,11 +100,16 @@ impl PageService {
         route: &Arc<Route>,
         project: &ProjectName,
         age: Duration,
-    ) -> Result<PageView, Error> {
+    ) -> Result<IndexView<PageContent>, Error> {
         if route.is_denied() {
             return Err(Error::denied());
         }
         self.cache.younger_than(route, &route.key(project), age).await
+    }
+
+    /// What decides about pages and files.
+    pub(super) fn judge(&self) -> &Judge {
+        &self.judge
     }
 
     /// The held page of a project, of whatever age; files stay the same for ever.
@@ -326,12 +343,12 @@ impl IndexCache<PageSource> {
                 published.complete(key, &mut page);
             }
             let PageSource { changes, metadata, largest_wheel, .. } = self.source();
-            let refused = changes.compare(key, &mut page, listed);
+            let (refused, undated) = changes.compare(key, &mut page, listed);
             self.source().advertise(&mut page.files[listed..]);
             advertise_known_metadata(&mut page, &refused, metadata, *largest_wheel);
             let content = match self.records().get(key) {
-                Some(held) if held.content.page == page && held.content.refused == refused => held.content,
-                _ => Arc::new(PageContent::new(page, refused)),
+                Some(held) if held.content.is_same(&page, &refused, &undated) => held.content,
+                _ => Arc::new(PageContent::new(page, refused, undated)),
             };
             let record = Record { content, fetched };
             self.records().put(key, record.clone());

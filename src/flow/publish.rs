@@ -281,7 +281,7 @@ impl PublishService {
 
     /// Puts an accepted file into the cache, and its entry onto its page. What cannot be stored is fetched later.
     async fn make_visible(&self, route: &Arc<Route>, upload: CheckedUpload) -> Result<(), Error> {
-        let key = route.key(&upload.form.project);
+        let (key, project) = (route.key(&upload.form.project), upload.form.project.clone());
         // Brings a persisted page into memory, so that this page gets the entry.
         let _ = self.inner.pages.held(route, &upload.form.project).await;
         let service = self.clone();
@@ -299,7 +299,9 @@ impl PublishService {
             }
             inner.pages.list_published(&key, entry);
         });
-        Ok(made.await?)
+        made.await?;
+        self.inner.pages.judge().origins().forget(route, &project);
+        Ok(())
     }
 }
 

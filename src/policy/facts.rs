@@ -31,7 +31,8 @@ pub struct NamedVersions {
 impl NamedVersions {
     pub fn of<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut named = Self::default();
-        for text in texts {
+        // What an address has where no version is known.
+        for text in texts.into_iter().filter(|text| *text != "-") {
             match Version::from_str(text) {
                 Ok(version) if named.versions.contains(&version) => {}
                 Ok(version) => named.versions.push(version),
@@ -39,6 +40,11 @@ impl NamedVersions {
             }
         }
         named
+    }
+
+    /// One spelling for all that mean the same version.
+    pub fn normalised(text: &str) -> String {
+        Version::from_str(text).map_or_else(|_| text.to_owned(), |version| version.to_string())
     }
 
     pub(super) fn any(&self, test: impl Fn(&Version) -> bool) -> bool {
@@ -72,7 +78,7 @@ pub struct FileFacts<'a> {
 
 impl FileFacts<'_> {
     /// The moment from which its age counts.
-    pub(super) fn date(&self) -> Option<Moment> {
+    pub fn date(&self) -> Option<Moment> {
         self.uploaded.or(self.known_since)
     }
 }

@@ -4,7 +4,7 @@
 //! which is logged, counted and shown to operators.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -30,6 +30,8 @@ struct PolicyInner {
     current: RwLock<Arc<RuleSet>>,
     /// That of `current`, so that what was decided under it is recognised without a lock.
     revision: AtomicU64,
+    /// Whether they let everything through.
+    is_empty: AtomicBool,
     /// Held while rules are compiled, read from files or not.
     changing: Mutex<Changing>,
     state: Mutex<PolicyState>,
@@ -73,6 +75,7 @@ pub fn watch(
     let inner = PolicyInner {
         settings,
         revision: AtomicU64::new(rules.revision),
+        is_empty: AtomicBool::new(rules.is_empty()),
         current: RwLock::new(Arc::new(rules)),
         changing: Mutex::new(Changing { texts, grants, refused: None }),
         state: Mutex::default(),
@@ -92,6 +95,11 @@ impl PolicyHandle {
     /// The revision of the rules that hold now.
     pub fn revision(&self) -> u64 {
         self.inner.revision.load(Ordering::Acquire)
+    }
+
+    /// Whether every file is let through.
+    pub fn is_empty(&self) -> bool {
+        self.inner.is_empty.load(Ordering::Acquire)
     }
 
     pub fn counts(&self) -> &PolicyCounts {
@@ -181,6 +189,7 @@ impl PolicyInner {
         let mut current = self.current.write();
         let revision = current.revision + 1;
         tracing::info!(rules = rules.len(), digest = %rules.digest(), "rules are in force");
+        self.is_empty.store(rules.is_empty(), Ordering::Release);
         *current = Arc::new(rules.with_revision(revision));
         self.revision.store(revision, Ordering::Release);
         let mut state = self.state.lock();

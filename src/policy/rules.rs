@@ -300,6 +300,16 @@ impl ProjectRules<'_> {
         self.is_private || self.rules.iter().any(|rule| rule.origin.is_some() || is_of_age(rule))
     }
 
+    /// Whether a decision depends on versions.
+    pub fn needs_versions(&self) -> bool {
+        !self.exceptions.is_empty() || self.rules.iter().any(|rule| rule.versions.is_some())
+    }
+
+    /// Whether a decision depends on when a release began.
+    pub fn needs_release_dates(&self) -> bool {
+        self.rules.iter().any(|rule| rule.late_upload.is_some())
+    }
+
     /// Whether a decision depends on licences.
     pub fn needs_licence(&self) -> bool {
         self.rules.iter().any(|rule| rule.licences.is_some())

@@ -38,7 +38,7 @@ use super::refusal::Refusal;
 use super::representation::{ImmutableType, Representation};
 use super::upload::{Upload, UploadedFile};
 use super::{Response, Site};
-use crate::flow::{Error, REQUEST_TIMEOUT, Served, ServedMetadata};
+use crate::flow::{BlockedFile, Error, REQUEST_TIMEOUT, Served, ServedMetadata};
 use crate::telemetry::{GaugeGuard, ResponseKind};
 use wheelport_runtime::{Priority, Waits, sabotaged};
 
@@ -213,9 +213,25 @@ fn respond(
     });
     let (response, outcome) = made.unwrap_or_else(|problem| {
         let outcome = Outcome { served: None, error: Some(problem.code()) };
+        if let Some(blocked) = problem.blocked() {
+            note_refusal(site, context, blocked);
+        }
         (problem::response(&problem, context), outcome)
     });
     access_log::record(site, context, outcome, response, in_flight)
+}
+
+/// One audit line for each refusal by a rule.
+fn note_refusal(site: &Site, context: &RequestContext, blocked: &BlockedFile) {
+    let BlockedFile { route, address, grounds } = blocked;
+    site.flow.policy().counts().refused(&grounds.rule);
+    tracing::info!(
+        target: "wheelport::audit",
+        request = context.id.as_str(), %route, client = %context.client,
+        project = %address.project, version = %address.version, file = %address.file,
+        rule = %grounds.rule, until = grounds.until.map(tracing::field::display),
+        "refused by a rule"
+    );
 }
 
 impl Found {

@@ -10,7 +10,7 @@ use super::eventual::Eventual;
 use super::guard::Host;
 use super::home;
 use super::negotiate::Negotiated;
-use crate::flow::{Error, IndexView, Lookup, PageView, Served};
+use crate::flow::{Error, ListView, Lookup, PageView, Served};
 use wheelport_index::{ProjectName, VersionSegment};
 
 /// A document of the index and how the response came about.
@@ -29,7 +29,7 @@ pub(super) fn page(
     match Negotiated::of(&context.headers) {
         Ok(negotiated) => {
             let page = site.flow.pages.get(site.route(route), project);
-            document(site, negotiated, page, Content::Page)
+            document(site, negotiated, page, |PageView { shown, served, .. }| (Content::Page(shown), served))
         }
         Err(refusal) => Eventual::problem(refusal),
     }
@@ -38,21 +38,24 @@ pub(super) fn page(
 /// The project list.
 pub(super) fn list(site: &Arc<Site>, context: &RequestContext, route: RouteId) -> Eventual<FoundDocument> {
     match Negotiated::of(&context.headers) {
-        Ok(negotiated) => document(site, negotiated, site.flow.lists.get(site.route(route)), Content::List),
+        Ok(negotiated) => {
+            let list = site.flow.lists.get(site.route(route));
+            document(site, negotiated, list, |ListView { content, served, .. }| (Content::List(content), served))
+        }
         Err(refusal) => Eventual::problem(refusal),
     }
 }
 
 /// The negotiated document of what a service finds.
-fn document<C: Send + Sync + 'static>(
+fn document<V: Send + 'static>(
     site: &Arc<Site>,
     negotiated: Negotiated,
-    view: Lookup<IndexView<C>>,
-    content: fn(Arc<C>) -> Content,
+    view: Lookup<V>,
+    content: fn(V) -> (Content, Served),
 ) -> Eventual<FoundDocument> {
-    let render = move |site: &Site, view: IndexView<C>| {
-        let (document, served) = (site.representations.get(&content(view.content), negotiated), view.served);
-        Eventual::from(document).map(move |document| FoundDocument { document, served })
+    let render = move |site: &Site, view: V| {
+        let (content, served) = content(view);
+        Eventual::from(site.representations.get(&content, negotiated)).map(move |document| FoundDocument { document, served })
     };
     match view {
         Lookup::Hit(view) => render(site, view),
@@ -79,11 +82,12 @@ pub(super) fn legacy(
     let page = site.flow.pages.get(&route, &project);
     let site = Arc::clone(site);
     Eventual::later(async move {
-        let PageView { content, served, .. } = page.wait().await?;
-        let document = site.representations.legacy(content, version.clone(), files).await?;
-        let document = document.ok_or_else(|| match version {
-            Some(version) => Error::NoSuchVersion { project, version },
-            None => Error::NoSuchProject { route: Arc::clone(&route.name), project },
+        let PageView { shown, served, .. } = page.wait().await?;
+        let document = site.representations.legacy(shown.clone(), version.clone(), files).await?;
+        let document = document.ok_or_else(|| match (shown.hidden(&route, version.as_ref()), version) {
+            (Some(blocked), _) => blocked,
+            (None, Some(version)) => Error::NoSuchVersion { project, version },
+            (None, None) => Error::NoSuchProject { route: Arc::clone(&route.name), project },
         })?;
         Ok(FoundDocument { document: Arc::new(document), served })
     })

@@ -18,6 +18,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::changed_files::{ChangedFilesStatus, accept};
 use super::headers::NO_STORE;
 use super::{Site, operator};
+use crate::flow::{PolicyHandle, PolicyState};
 use wheelport_index::ProjectName;
 use wheelport_runtime::sabotaged;
 
@@ -150,7 +151,33 @@ struct Status {
     #[serde(flatten)]
     readiness: ReadinessReport,
     version: &'static str,
+    policy: PolicyStatus,
     routes: Vec<RouteStatus>,
+}
+
+/// The rules that hold.
+#[derive(Serialize)]
+struct PolicyStatus {
+    rules: usize,
+    /// Exceptions that hold now.
+    exceptions: usize,
+    /// The same in all processes with the same rules.
+    digest: String,
+    /// How often rules were swapped since the start.
+    swaps: u64,
+    /// How often rules were read that could not be used.
+    failures: u64,
+    /// Why the rules that are there now are not in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl PolicyStatus {
+    fn of(policy: &PolicyHandle) -> Self {
+        let (rules, PolicyState { error, failures, swaps }) = (policy.rules(), policy.state());
+        let (exceptions, digest) = (rules.exceptions_at(policy.now()), rules.digest().to_string());
+        Self { rules: rules.len(), exceptions, digest, swaps, failures, error }
+    }
 }
 
 #[derive(Serialize)]
@@ -174,7 +201,8 @@ struct RouteStatus {
 impl Status {
     fn of(site: &Site) -> Self {
         let routes = site.routes.iter().map(|route| RouteStatus::of(site, &route.route)).collect();
-        Self { readiness: Readiness::of(site).into(), version: env!("CARGO_PKG_VERSION"), routes }
+        let policy = PolicyStatus::of(site.flow.policy());
+        Self { readiness: Readiness::of(site).into(), version: env!("CARGO_PKG_VERSION"), policy, routes }
     }
 }
 

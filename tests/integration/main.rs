@@ -19,6 +19,7 @@ mod metadata;
 mod negotiation;
 mod ops;
 mod pages;
+mod policy;
 mod prefetch;
 mod process;
 mod ranges;

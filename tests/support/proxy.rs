@@ -17,6 +17,7 @@ use wheelport::config::{RouteSettings, ServerSettings, Settings};
 use wheelport::control::{AwsSettings, DomainName, EmulatorAccess, RegionName, RepositoryName};
 use wheelport::fleet::FleetSettings;
 use wheelport::flow::{ChangedFilePolicy, UploadSettings};
+use wheelport::policy::PolicySettings;
 use wheelport::upstream::ClientSettings;
 use wheelport::web::{OperatorSecrets, Publishers, UploadPolicy};
 use wheelport_runtime::HumanDuration;
@@ -82,6 +83,8 @@ pub(crate) struct Builder {
     pub fleet: FleetSettings,
     /// The `[[publisher]]` tables.
     pub publishers: Publishers,
+    /// The text of a file of rules, and names that are private.
+    pub rules: Option<(String, Vec<String>)>,
     clock: Clock,
     routes: Vec<&'static str>,
     /// Whether each route has a role of its own.
@@ -107,6 +110,7 @@ impl Default for Builder {
             uploads: UploadSettings::default(),
             fleet: FleetSettings::default(),
             publishers: Publishers::default(),
+            rules: None,
             clock: Clock::system(),
             routes: vec!["main"],
             own_roles: false,
@@ -161,6 +165,26 @@ impl Builder {
     pub(crate) fn endpoint(mut self, url: &str) -> Self {
         self.endpoint = Some(url.to_owned());
         self
+    }
+
+    /// Rules in a file that can be changed.
+    #[must_use]
+    pub(crate) fn rules(mut self, text: &str, private: &[&str]) -> Self {
+        self.rules = Some((text.to_owned(), private.iter().map(|&glob| glob.to_owned()).collect()));
+        self
+    }
+
+    fn policy(&self, dir: &Path) -> PolicySettings {
+        let mut settings = PolicySettings::default();
+        settings.routes = self.routes.iter().map(|name| Arc::from(*name)).collect();
+        if let Some((text, private)) = &self.rules {
+            let directory = dir.join("rules");
+            std::fs::create_dir_all(&directory).expect("a directory of rules");
+            std::fs::write(directory.join("rules.toml"), text).expect("rules");
+            let table = json!({ "directory": directory, "private": private });
+            settings.table = serde_json::from_value(table).expect("a table");
+        }
+        settings
     }
 
     /// Starts so many seconds later, by the calendar.
@@ -261,6 +285,7 @@ impl Builder {
             upload: self.uploads.clone(),
             fleet: self.fleet.clone(),
             publishers: self.publishers.clone(),
+            policy: self.policy(dir),
         }
     }
 }
@@ -344,6 +369,15 @@ impl Proxy {
         tokio::time::pause();
         tokio::time::advance(time).await;
         tokio::time::resume();
+    }
+
+    /// Writes other rules, and waits until they are read.
+    pub(crate) async fn change_rules(&self, text: &str) {
+        let swaps = async || self.ops.get("/status").send().await.value()["policy"]["swaps"].as_u64().unwrap_or(0);
+        let before = swaps().await;
+        let file = self.dir.path().join("rules/rules.toml");
+        std::fs::write(file, text).expect("rules");
+        until("other rules", async || (swaps().await > before).then_some(())).await;
     }
 
     /// Every file below a part of the cache directory.

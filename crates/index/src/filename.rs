@@ -171,7 +171,7 @@ impl FileName {
     ///
     /// The project tells where an old sdist name with several hyphens splits: `cffi-1.0.2-2.tar.gz` is version
     /// `1.0.2-2` of `cffi`, and [`FileName::distribution`] cannot know that.
-    pub(crate) fn version_of(&self, project: &ProjectName) -> Option<String> {
+    pub fn version_of(&self, project: &ProjectName) -> Option<String> {
         self.own_version(project)
             .map(str::to_owned)
             .or_else(|| self.distribution().map(|distribution| distribution.version))

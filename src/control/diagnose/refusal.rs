@@ -100,7 +100,7 @@ fn denied(message: &str, call: Call, subject: &str) -> String {
     } else if message.contains(call.action()) {
         let resource = match call {
             Call::GetAuthorizationToken => "the domain's ARN (`arn:aws:codeartifact:REGION:ACCOUNT:domain/DOMAIN`)",
-            Call::GetRepositoryEndpoint | Call::ListPackages => {
+            Call::GetRepositoryEndpoint | Call::ListPackages | Call::DescribePackage | Call::ListPackageVersions => {
                 "the repository's ARN (`arn:aws:codeartifact:REGION:ACCOUNT:repository/DOMAIN/REPOSITORY`)"
             }
             Call::GetCallerIdentity => "`*`",
