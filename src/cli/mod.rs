@@ -13,14 +13,17 @@ mod cache;
 mod check;
 mod demo;
 mod emulate;
+mod exception;
 mod generate;
 mod healthcheck;
 mod iam_policy;
+mod operations;
 mod outcome;
 mod plain_http;
 mod public_index;
 mod serve;
 mod signals;
+mod why;
 
 pub use outcome::{CommandError, Ended};
 
@@ -57,6 +60,9 @@ enum Command {
     Emulate(Box<emulate::EmulateArgs>),
     /// Look at, verify or empty a cache directory, or accept files that have changed
     Cache(cache::CacheArgs),
+    /// Lift rules in a running server for a while
+    Exception(exception::ExceptionArgs),
+    Why(why::WhyArgs),
     /// Print the least that AWS has to allow, as a policy to attach
     IamPolicy(iam_policy::IamPolicyArgs),
     /// Check a running server, for container engines: exit code 0 if it is healthy, else 1
@@ -72,6 +78,7 @@ impl Cli {
         let default = match &self.command {
             Command::Serve(_) | Command::Emulate(_) => "info",
             Command::Demo(_) | Command::Cache(_) | Command::Generate(_) | Command::IamPolicy(_) => "warn",
+            Command::Exception(_) | Command::Why(_) => "warn",
             // Their report contains everything they find.
             Command::Check(_) | Command::Healthcheck(_) => "off",
         };
@@ -92,6 +99,8 @@ pub async fn run(cli: Cli) -> Result<Ended, CommandError> {
         Command::Check(args) => Box::pin(check::run(*args)).await,
         Command::Emulate(args) => Box::pin(emulate::run(*args)).await.map_err(CommandError::start),
         Command::Cache(args) => cache::run(&args).await,
+        Command::Exception(args) => exception::run(&args).await,
+        Command::Why(args) => why::run(&args).await,
         Command::IamPolicy(args) => iam_policy::run(&args),
         Command::Healthcheck(args) => healthcheck::run(args).await,
         Command::Generate(args) => generate::run(&args),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::quality::RandomState;
+use serde::Serialize;
 
 use super::error::{BlockedFile, Error};
 use super::index_cache::IndexView;
@@ -15,8 +16,8 @@ use super::release_dates::ReleaseDates;
 use super::shown::{FileRuling, PageView, Rulings, ShownPage};
 use super::{Lookup, Route};
 use crate::cache::{CoreMetadataRecord, KnownSince, MetadataStore, PageContent};
-use crate::policy::{FileFacts, Moment, NamedVersions, PolicyHandle, ProjectRules};
-use wheelport_index::{File, FileAddress, FileName, Sha256, VersionSegment, wheel};
+use crate::policy::{Assessment, FileFacts, Moment, NamedVersions, PackageOrigin, PolicyHandle, ProjectRules, Ruling};
+use wheelport_index::{File, FileAddress, FileName, ProjectName, Sha256, VersionSegment, wheel};
 use wheelport_runtime::{Joined, SingleFlight, Tasks, Waits, blocking, sabotaged};
 
 /// Rulings for indexes as of a date, in bytes.
@@ -172,7 +173,7 @@ impl Judge {
     ) -> Result<Option<FileRuling>, Error> {
         let rules = self.inner.policy.rules();
         let rules = rules.of_project(&route.name, &address.project);
-        let origins = self.project_origins(route, address, &rules).await?;
+        let origins = self.project_origins(route, &address.project, &rules).await?;
         let named = address.file.version_of(&address.project);
         let facts = FileFacts {
             versions: NamedVersions::of([address.version.as_str()].into_iter().chain(named.as_deref())),
@@ -194,13 +195,13 @@ impl Judge {
     async fn project_origins(
         &self,
         route: &Arc<Route>,
-        address: &FileAddress,
+        project: &ProjectName,
         rules: &ProjectRules<'_>,
     ) -> Result<Option<Arc<ProjectOrigins>>, Error> {
         if !rules.needs_origin() {
             return Ok(None);
         }
-        self.inner.origins.get(route, &address.project, rules.is_private()).await
+        self.inner.origins.get(route, project, rules.is_private()).await
     }
 
     fn table(&self, route: &Route) -> &HeldRulings {
@@ -283,10 +284,29 @@ impl Judge {
         origins: Option<&ProjectOrigins>,
         now: Moment,
     ) -> (Vec<(FileName, FileRuling)>, Option<Moment>) {
+        let (mut files, mut until) = (Vec::new(), None::<Moment>);
+        self.each(content, rules, origins, |file, facts| {
+            if is_later(route, facts) {
+                return files.push((file.name.clone(), FileRuling::Later));
+            }
+            let (ruling, change) = ruling(rules, facts, now);
+            until = until.into_iter().chain(change).min();
+            files.extend(ruling.map(|ruling| (file.name.clone(), ruling)));
+        });
+        (files, until)
+    }
+
+    /// Gathers the facts of all files of a page. Blocking.
+    fn each(
+        &self,
+        content: &PageContent,
+        rules: &ProjectRules<'_>,
+        origins: Option<&ProjectOrigins>,
+        mut visit: impl FnMut(&File, &FileFacts<'_>),
+    ) {
         let page = &content.page;
         let dates = rules.needs_release_dates().then(|| ReleaseDates::of(&page.files));
         let mut versions = VersionsOfFiles::default();
-        let (mut files, mut until) = (Vec::new(), None::<Moment>);
         for file in &page.files {
             let since = content.undated.get(&file.name);
             let licence = if rules.needs_licence() { self.licence(file) } else { None };
@@ -301,15 +321,31 @@ impl Judge {
                 release_began: dates.as_ref().and_then(|dates| dates.began(file)),
                 licence: licence.as_deref(),
             };
-            if is_later(route, &facts) {
-                files.push((file.name.clone(), FileRuling::Later));
-                continue;
-            }
-            let (ruling, change) = ruling(rules, &facts, now);
-            until = until.into_iter().chain(change).min();
-            files.extend(ruling.map(|ruling| (file.name.clone(), ruling)));
+            visit(file, &facts);
         }
-        (files, until)
+    }
+
+    /// What is decided about each file of a page, and why.
+    pub(super) async fn report(
+        &self,
+        route: &Arc<Route>,
+        content: &Arc<PageContent>,
+    ) -> Result<Vec<FileReport>, Error> {
+        let (rules, project) = (self.inner.policy.rules(), content.page.name.clone());
+        let origins = {
+            let of_project = rules.of_project(&route.name, &project);
+            self.project_origins(route, &project, &of_project).await?
+        };
+        let (judge, route, content) = (self.clone(), Arc::clone(route), Arc::clone(content));
+        let reports = blocking(move || {
+            let of_project = rules.of_project(&route.name, &project);
+            let (now, mut reports) = (judge.inner.policy.now(), Vec::new());
+            judge.each(&content, &of_project, origins.as_deref(), |file, facts| {
+                reports.push(FileReport::new(file, facts, of_project.decide(facts, now)));
+            });
+            reports
+        });
+        Ok(reports.await?)
     }
 
     /// The licence expression of a wheel whose core metadata is held. Blocking.
@@ -323,9 +359,59 @@ impl Judge {
     }
 }
 
+/// What is decided about a file, and why.
+#[derive(Debug, Serialize)]
+pub struct FileReport {
+    pub file: String,
+    pub version: String,
+    /// `allow`, `explain` or `hide`.
+    pub ruling: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Arc<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Arc<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Moment>,
+    /// What lifts the rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exception: Option<Arc<str>>,
+    /// The rules that only look.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub audited: Vec<Arc<str>>,
+    /// The date from which its age counts, and where that is from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub date: Option<Moment>,
+    pub date_from: &'static str,
+    /// Where it comes from, where that was asked for and is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<PackageOrigin>,
+}
+
+impl FileReport {
+    fn new(file: &File, facts: &FileFacts<'_>, assessment: Assessment) -> Self {
+        let grounds = assessment.ruling.grounds();
+        Self {
+            file: file.name.to_string(),
+            version: file.version.to_string(),
+            ruling: assessment.ruling.as_str(),
+            rule: grounds.map(|grounds| Arc::clone(&grounds.rule)),
+            reason: grounds.map(|grounds| Arc::clone(&grounds.reason)),
+            until: grounds.and_then(|grounds| grounds.until),
+            date: facts.date(),
+            date_from: match (facts.uploaded, facts.known_since) {
+                (Some(_), _) => "upload-time",
+                (None, Some(_)) => "first seen here",
+                (None, None) => "none is known",
+            },
+            origin: facts.origin,
+            audited: assessment.audited,
+            exception: assessment.exception,
+        }
+    }
+}
+
 /// What the rules say, and when they may say something else.
 fn ruling(rules: &ProjectRules<'_>, facts: &FileFacts<'_>, now: Moment) -> (Option<FileRuling>, Option<Moment>) {
-    use crate::policy::Ruling;
     let assessment = rules.decide(facts, now);
     let ruling = match assessment.ruling {
         Ruling::Explain(grounds) => Some(FileRuling::Explained(grounds)),
@@ -353,7 +439,7 @@ struct VersionsOfFiles {
 }
 
 impl VersionsOfFiles {
-    fn of(&mut self, file: &File, project: &wheelport_index::ProjectName) -> NamedVersions {
+    fn of(&mut self, file: &File, project: &ProjectName) -> NamedVersions {
         let named = FileName::version_of(&file.name, project).unwrap_or_default();
         if let Some((segment, name, versions)) = &self.last
             && (segment, name) == (&file.version, &named)

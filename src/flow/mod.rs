@@ -55,6 +55,7 @@ pub use error::{BlockedFile, Cause, Error};
 pub use file_stream::FileStream;
 pub use files::{FileService, OpenFile};
 pub use index_cache::IndexView;
+pub use judge::FileReport;
 pub use lists::{ListView, ProjectListService};
 pub use lookup::Lookup;
 pub use metadata::{MetadataService, ServedMetadata};
@@ -66,7 +67,7 @@ pub use shown::{PageView, ShownPage};
 pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
 
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent};
-pub use crate::policy::{PolicyHandle, PolicyState};
+pub use crate::policy::{GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState};
 
 use blob_checker::BlobChecker;
 use change_guard::ChangeGuard;

@@ -10,7 +10,7 @@ use super::advertise::advertise_core_metadata;
 use super::canary::{AskError, Verdict};
 use super::change_guard::{ChangeGuard, advertise_known_metadata};
 use super::delisted::Delisted;
-use super::judge::Judge;
+use super::judge::{FileReport, Judge};
 use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, NegativeReason};
 use super::reader;
 use super::shown::PageView;
@@ -105,6 +105,12 @@ impl PageService {
             return Err(Error::denied());
         }
         self.cache.younger_than(route, &route.key(project), age).await
+    }
+
+    /// What is decided about each file of a project, and why.
+    pub async fn report(&self, route: &Arc<Route>, project: &ProjectName) -> Result<Vec<FileReport>, Error> {
+        let page = self.listed(route, project).wait().await?;
+        self.judge.report(route, &page.content).await
     }
 
     /// What decides about pages and files.

@@ -5,7 +5,8 @@
 //! segment is decoded exactly once; what still looks like an escape, a separator or a relative segment after that is
 //! refused, so that no code behind this module finds a second meaning in the same bytes.
 //!
-//! `R` stands for `/pypi/{route}` with a configured route, or for nothing, which means the default route.
+//! `R` stands for `/pypi/{route}` with a configured route, or for nothing, which means the default route. Behind the
+//! route may stand `@` and a date, a time, or a name for one: it is the index as of then, and takes no uploads.
 //!
 //! | path | address |
 //! | --- | --- |
@@ -119,6 +120,19 @@ pub(super) enum Address {
 }
 
 impl Address {
+    /// The route that it is below.
+    pub(super) const fn route(&self) -> Option<RouteId> {
+        match self {
+            Self::Home => None,
+            Self::Upload { route }
+            | Self::List { route }
+            | Self::Page { route, .. }
+            | Self::File { route, .. }
+            | Self::Metadata { route, .. }
+            | Self::Legacy { route, .. } => Some(*route),
+        }
+    }
+
     /// The log and metric label.
     pub(super) const fn kind(&self) -> ResponseKind {
         match self {
@@ -142,11 +156,13 @@ pub(super) struct Parsed {
     /// proper last segment with its slash. Set where relative links of the response would lead astray or the name is
     /// not normalised; never for doubled slashes alone.
     pub redirect: Option<String>,
+    /// The date of the index, as it stands in the address.
+    pub as_of: Option<Arc<str>>,
 }
 
 impl From<Address> for Parsed {
     fn from(address: Address) -> Self {
-        Self { address, redirect: None }
+        Self { address, redirect: None, as_of: None }
     }
 }
 
@@ -158,7 +174,12 @@ pub(super) fn parse(path: &str, routes: &RouteNames) -> Result<Parsed, Refusal> 
         [first] if first == "pypi" => Err(Refusal::NotOffered { protocol: "The XML-RPC interface" }),
         [first, name, rest @ ..] if first == "pypi" => match routes.named(name) {
             Some(route) => below(route, rest, segments.slashes),
-            None => unrouted(name, segments.as_slice(), routes),
+            None => match dated(name, routes) {
+                Some((route, date)) => {
+                    Ok(Parsed { as_of: Some(date.into()), ..below(route, rest, segments.slashes)? })
+                }
+                None => unrouted(name, segments.as_slice(), routes),
+            },
         },
         [first, second, ..] if first == "_" && second == "oidc" => {
             Err(Refusal::NotOffered { protocol: "Trusted publishing" })
@@ -171,6 +192,12 @@ pub(super) fn parse(path: &str, routes: &RouteNames) -> Result<Parsed, Refusal> 
         rest if has_shape(rest) => below(routes.default_route()?, rest, segments.slashes),
         _ => Err(Refusal::NothingHere),
     }
+}
+
+/// A route and the date of its index. No name of a route has an `@`.
+fn dated<'a>(name: &'a str, routes: &RouteNames) -> Option<(RouteId, &'a str)> {
+    let (name, date) = name.split_once('@')?;
+    Some((routes.named(name)?, date))
 }
 
 /// `/pypi/…` whose second segment is no route: the legacy JSON of the default route, or a mistyped route.
@@ -212,13 +239,13 @@ fn in_index(route: RouteId, index: &str, rest: &[Cow<'_, str>], slashes: usize) 
     match rest {
         [] => {
             let redirect = (slashes == 0).then(|| format!("{index}/"));
-            Ok(Parsed { address: Address::List { route }, redirect })
+            Ok(Parsed { address: Address::List { route }, redirect, as_of: None })
         }
         [spelling] => {
             let project = project(spelling)?;
             let proper = slashes > 0 && project.as_str() == spelling;
             let redirect = (!proper).then(|| format!("{}{project}/", "../".repeat(slashes)));
-            Ok(Parsed { address: Address::Page { route, project }, redirect })
+            Ok(Parsed { address: Address::Page { route, project }, redirect, as_of: None })
         }
         [spelling, version, name] if slashes == 0 => {
             let project = project(spelling)?;

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_DISPOSITION, HeaderValue, IF_NONE_MATCH};
 
-use super::address::RouteId;
 use super::body::ResponseBody;
 use super::conditional::{Selection, none_match};
 use super::context::RequestContext;
@@ -29,10 +28,10 @@ impl FoundFile {
     pub(super) fn find(
         site: &Arc<Site>,
         context: &RequestContext,
-        route: RouteId,
+        route: &Arc<Route>,
         address: FileAddress,
     ) -> Eventual<Self> {
-        let route = Arc::clone(site.route(route));
+        let route = Arc::clone(route);
         let needs_body = needs_body(context);
         let open = site.flow.files.open(&route, &address, needs_body);
         Eventual::from(open).map(|open| Self { route, address, open })

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use super::Site;
-use super::address::RouteId;
 use super::context::RequestContext;
 use super::document::{Content, Document};
 use super::eventual::Eventual;
 use super::guard::Host;
 use super::home;
 use super::negotiate::Negotiated;
-use crate::flow::{Error, ListView, Lookup, PageView, Served};
+use crate::flow::{Error, ListView, Lookup, PageView, Route, Served};
 use wheelport_index::{ProjectName, VersionSegment};
 
 /// A document of the index and how the response came about.
@@ -23,12 +22,12 @@ pub(super) struct FoundDocument {
 pub(super) fn page(
     site: &Arc<Site>,
     context: &RequestContext,
-    route: RouteId,
+    route: &Arc<Route>,
     project: &ProjectName,
 ) -> Eventual<FoundDocument> {
     match Negotiated::of(&context.headers) {
         Ok(negotiated) => {
-            let page = site.flow.pages.get(site.route(route), project);
+            let page = site.flow.pages.get(route, project);
             document(site, negotiated, page, |PageView { shown, served, .. }| (Content::Page(shown), served))
         }
         Err(refusal) => Eventual::problem(refusal),
@@ -36,10 +35,10 @@ pub(super) fn page(
 }
 
 /// The project list.
-pub(super) fn list(site: &Arc<Site>, context: &RequestContext, route: RouteId) -> Eventual<FoundDocument> {
+pub(super) fn list(site: &Arc<Site>, context: &RequestContext, route: &Arc<Route>) -> Eventual<FoundDocument> {
     match Negotiated::of(&context.headers) {
         Ok(negotiated) => {
-            let list = site.flow.lists.get(site.route(route));
+            let list = site.flow.lists.get(route);
             document(site, negotiated, list, |ListView { content, served, .. }| (Content::List(content), served))
         }
         Err(refusal) => Eventual::problem(refusal),
@@ -72,11 +71,11 @@ pub(super) fn legacy(
     site: &Arc<Site>,
     context: &RequestContext,
     host: &Host,
-    route: RouteId,
+    route: &Arc<Route>,
     project: ProjectName,
     version: Option<VersionSegment>,
 ) -> Eventual<FoundDocument> {
-    let route = Arc::clone(site.route(route));
+    let route = Arc::clone(route);
     let prefix = index_prefix(context.path(), &route.name);
     let files = format!("{}{prefix}/simple/{project}/", home::base_url(site, context, host));
     let page = site.flow.pages.get(&route, &project);
@@ -98,7 +97,8 @@ pub(super) fn legacy(
 fn index_prefix(path: &str, route: &str) -> String {
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
     match (segments.next(), segments.next()) {
-        (Some("pypi"), Some(name)) if name == route => format!("/pypi/{route}"),
+        // With the date behind it, as it was requested.
+        (Some("pypi"), Some(name)) if name.split(['@', '%']).next() == Some(route) => format!("/pypi/{name}"),
         _ => String::new(),
     }
 }

@@ -28,6 +28,7 @@ mod memo;
 mod negotiate;
 mod operator;
 mod ops;
+mod policy;
 mod problem;
 mod publishers;
 mod refusal;

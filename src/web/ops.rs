@@ -1,5 +1,5 @@
 //! For operators and orchestrators: health, readiness, metrics, status, purge. How changed files are accepted is in
-//! `changed_files.rs`.
+//! `changed_files.rs`, what operators see of rules in `policy.rs`.
 //!
 //! `healthz` and `readyz` are on the proxy's own listener too; everything else only on the listener for operations.
 
@@ -17,8 +17,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::changed_files::{ChangedFilesStatus, accept};
 use super::headers::NO_STORE;
-use super::{Site, operator};
-use crate::flow::{PolicyHandle, PolicyState};
+use super::policy::PolicyStatus;
+use super::{Site, operator, policy};
 use wheelport_index::ProjectName;
 use wheelport_runtime::sabotaged;
 
@@ -31,6 +31,9 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/status", get(status))
         .route("/purge", post(purge))
         .route("/accept", post(accept))
+        .route("/exceptions", get(policy::list).post(policy::grant))
+        .route("/exceptions/remove", post(policy::revoke))
+        .route("/why", get(policy::why))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&site), operator::admit))
         .layer(CatchPanicLayer::custom(|_| panicked()))
         .with_state(site)
@@ -153,31 +156,6 @@ struct Status {
     version: &'static str,
     policy: PolicyStatus,
     routes: Vec<RouteStatus>,
-}
-
-/// The rules that hold.
-#[derive(Serialize)]
-struct PolicyStatus {
-    rules: usize,
-    /// Exceptions that hold now.
-    exceptions: usize,
-    /// The same in all processes with the same rules.
-    digest: String,
-    /// How often rules were swapped since the start.
-    swaps: u64,
-    /// How often rules were read that could not be used.
-    failures: u64,
-    /// Why the rules that are there now are not in force.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-impl PolicyStatus {
-    fn of(policy: &PolicyHandle) -> Self {
-        let (rules, PolicyState { error, failures, swaps }) = (policy.rules(), policy.state());
-        let (exceptions, digest) = (rules.exceptions_at(policy.now()), rules.digest().to_string());
-        Self { rules: rules.len(), exceptions, digest, swaps, failures, error }
-    }
 }
 
 #[derive(Serialize)]

@@ -87,7 +87,9 @@ const fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         Refusal::NoSuchRoute { .. } | Refusal::NoDefaultRoute | Refusal::NothingHere | Refusal::NotOffered { .. } => {
             StatusCode::NOT_FOUND
         }
-        Refusal::BadAddress { .. } | Refusal::BadRequest { .. } | Refusal::BadHost => StatusCode::BAD_REQUEST,
+        Refusal::BadAddress { .. } | Refusal::BadRequest { .. } | Refusal::BadDate { .. } | Refusal::BadHost => {
+            StatusCode::BAD_REQUEST
+        }
         Refusal::UploadUnauthorized => StatusCode::UNAUTHORIZED,
         Refusal::CrossSite | Refusal::UploadOff { .. } | Refusal::UploadForbidden { .. } => StatusCode::FORBIDDEN,
         Refusal::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,

@@ -318,3 +318,116 @@ async fn digests_licences_and_audit_work_on_what_is_held() {
         assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
     }
 }
+
+#[tokio::test]
+async fn an_index_as_of_a_date_lacks_what_came_later_and_is_judged_now() {
+    let proxy = Proxy::builder().rules("", &[]).start().await;
+    let (old, new) = (Sample::wheel(), Sample::wheel_of("2.0", 10));
+    publish(&proxy.upstream, &[&old, &new]);
+    let mut dated = [old.entry(), new.entry()];
+    dated[0]["upload-time"] = json!("2026-01-01T12:00:30Z");
+    dated[1]["upload-time"] = json!("2026-02-01T12:00:00Z");
+    proxy.upstream.on(PAGE, page(&dated));
+    let at = |date: &str, path: &str| format!("/pypi/main@{date}{path}");
+    // Times are cut to the minute, and a date is its first moment.
+    for (date, files) in [
+        ("2026-01-01", 0),
+        ("2026-01-01T12:00:59Z", 0),
+        ("2026-01-01T12:01:00Z", 1),
+        ("2026-01-01T14:01%2B02:00", 1),
+        ("2026-02-01", 1),
+        ("2026-02-01T12:00:00Z", 2),
+    ] {
+        let shown = proxy.get(&at(date, HERE)).json().send().await.expect(200);
+        assert_eq!(shown.file_names().len(), files, "{date}");
+        let versions = shown.value()["versions"].as_array().map(Vec::len);
+        assert_eq!(versions, Some(files), "{date}");
+    }
+    let dated = "2026-01-15";
+    let first = proxy.get(&at(dated, HERE)).json().send().await.expect(200);
+    let again = proxy.get(&at(dated, HERE)).json().header("if-none-match", first.header("etag").expect("an etag"));
+    again.send().await.expect(304);
+    assert_eq!(proxy.get(&at(dated, &old.path())).send().await.expect(200).body, old.bytes);
+    for path in [new.path(), format!("{}.metadata", new.path())] {
+        assert_eq!(proxy.get(&at(dated, &path)).json().send().await.expect(404).value()["code"], "no-such-file");
+        proxy.get(&path).send().await.expect(200);
+        // Cached by now, and still later.
+        proxy.get(&at(dated, &path)).send().await.expect(404);
+    }
+    let legacy = proxy.get(&at(dated, "/a-b/json")).send().await.expect(200).value();
+    assert_eq!(legacy["info"]["version"], "1.0");
+    let link = legacy["urls"][0]["url"].as_str().expect("an address");
+    assert!(link.contains("/pypi/main@2026-01-15/simple/a-b/"), "{link}");
+    proxy.get(&at(dated, "/simple/A.b")).send().await.expect(301);
+    for date in ["2999-01-01", "soon", "", "2026-13-01"] {
+        let refused = proxy.get(&at(date, HERE)).json().send().await.expect(400).value();
+        assert_eq!(refused["code"], "bad-date", "{date}");
+    }
+    proxy.get("/pypi/typo@2026-01-01/simple/a-b/").send().await.expect(404);
+    proxy.client().ask("POST", "/pypi/main@2026-01-01/").send().await.expect(405);
+    assert_eq!(proxy.asked(PAGE), 1);
+    // No date is a way round a rule of today.
+    proxy.change_rules("[[rule]]\nname = \"one\"\nversions = \"==1.0\"").await;
+    proxy.get(&at(dated, &old.path())).send().await.expect(403);
+    let shown = proxy.get(&at(dated, HERE)).json().send().await.expect(200).value();
+    assert_eq!(shown["files"][0]["yanked"], "The rule 'one' does not let this file through. [rule one]");
+}
+
+#[tokio::test]
+async fn an_exception_holds_at_once_and_over_a_restart_until_it_expires() {
+    let proxy = Proxy::builder().rules(FROM_TWO, &[]).start().await;
+    let two = Sample::wheel_of("2.0", 10);
+    publish(&proxy.upstream, &[&two]);
+    proxy.get(&two.path()).send().await.expect(403);
+    let expires = Clock::system().unix_seconds() + 3600;
+    let expires = std::time::UNIX_EPOCH + Duration::from_secs(expires);
+    let expires = humantime::format_rfc3339_seconds(expires);
+    let grant = format!("/exceptions?project=A.b&versions=%3D%3D2.0&reason=a%20fix&by=sec&expires={expires}");
+    for (target, status) in [
+        ("/exceptions?project=a-b&reason=x&by=y".to_owned(), 400),
+        (format!("/exceptions?project=a-b&reason=&by=y&expires={expires}"), 400),
+        ("/exceptions?project=a-b&reason=x&by=y&expires=2020-01-01".to_owned(), 400),
+        ("/exceptions/remove?id=nothing".to_owned(), 404),
+    ] {
+        proxy.ops.ask("POST", &target).send().await.expect(status);
+    }
+    proxy.ops.ask("POST", &grant).header("origin", "https://attacker.example.org").send().await.expect(403);
+    proxy.client().ask("POST", &grant).send().await.expect(404);
+    proxy.get(&two.path()).send().await.expect(403);
+
+    let granted = proxy.ops.ask("POST", &grant).send().await.expect(200).value();
+    assert_eq!(proxy.get(&two.path()).send().await.expect(200).body, two.bytes);
+    let why = proxy.ops.get("/why?route=main&project=A_b").send().await.expect(200).value();
+    let file = &why["files"][0];
+    assert_eq!((&file["ruling"], &file["date_from"]), (&json!("allow"), &json!("upload-time")));
+    assert!(file["exception"].as_str().is_some_and(|label| label.starts_with("a fix (sec")), "{file}");
+    let proxy = proxy.stop().await.start().await;
+    assert_eq!(proxy.get(&two.path()).send().await.expect(200).body, two.bytes);
+    assert_eq!(proxy.ops.get("/status").send().await.expect(200).value()["policy"]["exceptions"], 1);
+    proxy.pass(Duration::from_secs(3601)).await;
+    proxy.get(&two.path()).send().await.expect(403);
+    let listed = proxy.ops.get("/exceptions").send().await.expect(200).value();
+    assert_eq!(listed["exceptions"][0]["holds"], false);
+    let id = granted["exception"]["id"].as_str().expect("an id");
+    proxy.ops.ask("POST", &format!("/exceptions/remove?id={id}")).send().await.expect(200);
+    assert_eq!(proxy.ops.get("/exceptions").send().await.expect(200).value()["exceptions"], json!([]));
+    let why = proxy.ops.get("/why?route=main&project=a-b").send().await.expect(200).value();
+    assert_eq!((&why["files"][0]["ruling"], &why["files"][0]["rule"]), (&json!("explain"), &json!("not-two")));
+}
+
+#[tokio::test]
+async fn a_broken_file_of_rules_keeps_the_old_ones_and_is_told() {
+    let proxy = Proxy::builder().rules(FROM_TWO, &[]).start().await;
+    let two = Sample::wheel_of("2.0", 10);
+    publish(&proxy.upstream, &[&two]);
+    std::fs::write(proxy.dir.path().join("rules/rules.toml"), "[[rule]]\nname = \"x\"\nversions = \"two\"").expect("rules");
+    let error = async || {
+        let status = proxy.ops.get("/status").send().await.expect(200).value();
+        status["policy"]["error"].as_str().map(str::to_owned)
+    };
+    let error = until("a complaint", error).await;
+    assert!(error.contains("rules.toml, line 3"), "{error}");
+    proxy.get(&two.path()).send().await.expect(403);
+    let metrics = proxy.metrics().await;
+    assert!(metrics.contains("wheelport_policy_stale 1") && metrics.contains("wheelport_policy_failures_total 1"));
+}
