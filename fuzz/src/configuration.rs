@@ -15,8 +15,13 @@ use config::{Overrides, Settings};
 use crate::split;
 
 /// Keys whose values must not be shown, with the table they stand in.
-const SECRETS: [&str; 4] =
-    ["[upstream]\nproxy", "[aws]\nexternal_id", "[[route]]\nexternal_id", "[[publisher]]\nname = \"ci\"\ntoken_sha256"];
+const SECRETS: [&str; 5] = [
+    "[upstream]\nproxy",
+    "[fleet]\nredis",
+    "[aws]\nexternal_id",
+    "[[route]]\nexternal_id",
+    "[[publisher]]\nname = \"ci\"\ntoken_sha256",
+];
 const SECRET: &str = "hunter2";
 
 static FILE: LazyLock<PathBuf> =

@@ -3,6 +3,7 @@
 mod archives;
 mod configuration;
 mod control;
+mod fleet;
 mod form;
 mod names;
 mod pages;

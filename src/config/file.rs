@@ -97,7 +97,7 @@ fn place(error: &toml::de::Error, text: &str) -> String {
 }
 
 fn may_be_secret(key: &str) -> bool {
-    ["proxy", "external_id", "token_sha256"].contains(&key)
+    ["proxy", "redis", "external_id", "token_sha256"].contains(&key)
         || ["secret", "password", "credential"].iter().any(|part| key.contains(part))
 }
 
