@@ -211,9 +211,9 @@ impl ProjectSource for Projects {
         Box::pin(async move {
             let asked = self.plane.package_origins(&self.domain, &self.repository, project.as_str(), with_versions);
             asked.await.map(origin_facts).map_err(|error| match error.kind {
-                MintErrorKind::Denied => Error::Denied {
-                    action: "codeartifact:DescribePackage and codeartifact:ListPackageVersions",
-                },
+                MintErrorKind::Denied => {
+                    Error::Denied { action: "codeartifact:DescribePackage and codeartifact:ListPackageVersions" }
+                }
                 _ => unavailable(&error),
             })
         })
@@ -237,9 +237,7 @@ fn list_error(error: &ControlError) -> Error {
             reason: "CodeArtifact's own index has none, and this server's AWS role may not call \
                      codeartifact:ListPackages",
         },
-        MintErrorKind::NotFound => {
-            Error::ListNotOffered { reason: "AWS does not know this domain or repository" }
-        }
+        MintErrorKind::NotFound => Error::ListNotOffered { reason: "AWS does not know this domain or repository" },
         _ => unavailable(error),
     }
 }

@@ -41,9 +41,11 @@ pub(super) async fn run(args: HealthcheckArgs) -> Result<Ended, CommandError> {
     let Some(target) = PlainUrl::of(&url) else {
         return Err(CommandError::usage(HealthcheckError::Address(url)));
     };
-    let response =
-        tokio::time::timeout(Duration::from_secs(args.timeout), target.request("GET", "wheelport-healthcheck", None))
-            .await;
+    let response = tokio::time::timeout(
+        Duration::from_secs(args.timeout),
+        target.request("GET", "wheelport-healthcheck", None, ""),
+    )
+    .await;
     let problem = match response {
         Ok(Ok(response)) if is_good(&response) => return Ok(Ended::Well),
         Ok(Ok(response)) => format!("{url} responds: {}", response.trim()),

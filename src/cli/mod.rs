@@ -20,6 +20,7 @@ mod iam_policy;
 mod operations;
 mod outcome;
 mod plain_http;
+mod policy;
 mod public_index;
 mod serve;
 mod signals;
@@ -63,6 +64,8 @@ enum Command {
     /// Lift rules in a running server for a while
     Exception(exception::ExceptionArgs),
     Why(why::WhyArgs),
+    /// Try rules before they are in force
+    Policy(policy::PolicyArgs),
     /// Print the least that AWS has to allow, as a policy to attach
     IamPolicy(iam_policy::IamPolicyArgs),
     /// Check a running server, for container engines: exit code 0 if it is healthy, else 1
@@ -77,8 +80,13 @@ impl Cli {
     pub fn log_filter(&self) -> &str {
         let default = match &self.command {
             Command::Serve(_) | Command::Emulate(_) => "info",
-            Command::Demo(_) | Command::Cache(_) | Command::Generate(_) | Command::IamPolicy(_) => "warn",
-            Command::Exception(_) | Command::Why(_) => "warn",
+            Command::Demo(_)
+            | Command::Cache(_)
+            | Command::Exception(_)
+            | Command::Why(_)
+            | Command::Policy(_)
+            | Command::Generate(_)
+            | Command::IamPolicy(_) => "warn",
             // Their report contains everything they find.
             Command::Check(_) | Command::Healthcheck(_) => "off",
         };
@@ -101,6 +109,7 @@ pub async fn run(cli: Cli) -> Result<Ended, CommandError> {
         Command::Cache(args) => cache::run(&args).await,
         Command::Exception(args) => exception::run(&args).await,
         Command::Why(args) => why::run(&args).await,
+        Command::Policy(args) => policy::run(&args).await,
         Command::IamPolicy(args) => iam_policy::run(&args),
         Command::Healthcheck(args) => healthcheck::run(args).await,
         Command::Generate(args) => generate::run(&args),

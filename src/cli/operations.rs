@@ -48,13 +48,24 @@ impl Operations {
         path: &str,
         query: &[(&str, Option<&str>)],
     ) -> Result<Answer, CommandError> {
+        self.send(method, path, query, "").await
+    }
+
+    /// Sends one request with a body.
+    pub(super) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, Option<&str>)],
+        body: &str,
+    ) -> Result<Answer, CommandError> {
         let secret = self.secret().map_err(CommandError::usage)?;
         let at = reachable(self.ops_listen);
         let mut url = Url::parse(&format!("http://{at}{path}")).expect("an address and a fixed path are a URL");
         let given = query.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
         url.query_pairs_mut().extend_pairs(given);
         let target = PlainUrl::of(&url).expect("a plain URL");
-        let asking = target.request(method, "wheelport-operations", secret.as_deref());
+        let asking = target.request(method, "wheelport-operations", secret.as_deref(), body);
         let response = match tokio::time::timeout(TIMEOUT, asking).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
@@ -70,8 +81,7 @@ impl Operations {
 
     fn secret(&self) -> Result<Option<String>, OperationsError> {
         let Some(path) = &self.ops_secret_file else { return Ok(None) };
-        let text =
-            fs::read_to_string(path).map_err(|source| OperationsError::Secret { path: path.clone(), source })?;
+        let text = fs::read_to_string(path).map_err(|source| OperationsError::Secret { path: path.clone(), source })?;
         Ok(Some(text.trim().to_owned()))
     }
 }

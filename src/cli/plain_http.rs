@@ -32,14 +32,21 @@ impl<'a> PlainUrl<'a> {
     }
 
     /// The complete response, as text. `agent` is the user agent; `secret` is sent as a bearer token.
-    pub(super) async fn request(&self, method: &str, agent: &str, secret: Option<&str>) -> io::Result<String> {
+    pub(super) async fn request(
+        &self,
+        method: &str,
+        agent: &str,
+        secret: Option<&str>,
+        body: &str,
+    ) -> io::Result<String> {
         let mut connection = TcpStream::connect((self.host.as_str(), self.port)).await?;
         let authority = &self.url[url::Position::BeforeHost..url::Position::AfterPort];
         let path = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
         let authorization = secret.map(|secret| format!("Authorization: Bearer {secret}\r\n")).unwrap_or_default();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {agent}\r\n{authorization}\
-             Connection: close\r\n\r\n"
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
         );
         connection.write_all(request.as_bytes()).await?;
         let mut response = Vec::new();

@@ -86,7 +86,7 @@ pub(crate) struct RepositoryOverrides {
 /// What replicas share.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct FleetOverrides {
-    /// Object store that replicas share, as s3://BUCKET/PREFIX
+    /// Object store that replicas share, as `s3://BUCKET/PREFIX`
     #[arg(id = "fleet_store", long = "fleet-store", value_name = "URL", env = "WHEELPORT_FLEET_STORE")]
     pub(crate) store: Option<StoreLocation>,
     /// Endpoint of an S3-compatible store that is not AWS's

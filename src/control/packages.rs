@@ -1,5 +1,6 @@
 //! The packages of a repository: their names, and where their versions come from.
 
+use aws_sdk_codeartifact::operation::describe_package::DescribePackageError;
 use aws_sdk_codeartifact::types::{AllowPublish, AllowUpstream, PackageFormat, PackageVersionOriginType};
 
 use super::connect::ControlPlane;
@@ -85,7 +86,9 @@ impl ControlPlane {
         let subject = format!("package {package} of repository {repository} in {domain}");
         let described = match described {
             Ok(described) => described,
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {
+            Err(error)
+                if error.as_service_error().is_some_and(DescribePackageError::is_resource_not_found_exception) =>
+            {
                 return Ok(PackageOrigins { publish: true, upstream: true, versions: Some(Vec::new()) });
             }
             Err(error) => return Err(self.failed(&error, Call::DescribePackage, &subject)),
@@ -93,9 +96,10 @@ impl ControlPlane {
         let controls = described.package.and_then(|package| package.origin_configuration?.restrictions);
         let publish = controls.as_ref().is_none_or(|controls| controls.publish != AllowPublish::Block);
         let upstream = controls.as_ref().is_none_or(|controls| controls.upstream != AllowUpstream::Block);
-        let versions = match with_versions || (publish && upstream) {
-            true => Some(self.version_origins(&client, domain, repository, package).await?),
-            false => None,
+        let versions = if with_versions || (publish && upstream) {
+            Some(self.version_origins(&client, domain, repository, package).await?)
+        } else {
+            None
         };
         Ok(PackageOrigins { publish, upstream, versions })
     }

@@ -7,8 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::upstream::{Unavailability, UpstreamError};
 use crate::policy::Grounds;
+use crate::upstream::{Unavailability, UpstreamError};
 use wheelport_index::FileAddress;
 use wheelport_index::FormError;
 use wheelport_index::FormFault;

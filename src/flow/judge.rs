@@ -16,7 +16,9 @@ use super::release_dates::ReleaseDates;
 use super::shown::{FileRuling, PageView, Rulings, ShownPage};
 use super::{Lookup, Route};
 use crate::cache::{CoreMetadataRecord, KnownSince, MetadataStore, PageContent};
-use crate::policy::{Assessment, FileFacts, Moment, NamedVersions, PackageOrigin, PolicyHandle, ProjectRules, Ruling};
+use crate::policy::{
+    Assessment, FileFacts, Moment, NamedVersions, PackageOrigin, PolicyHandle, ProjectRules, RuleSet, Ruling,
+};
 use wheelport_index::{File, FileAddress, FileName, ProjectName, Sha256, VersionSegment, wheel};
 use wheelport_runtime::{Joined, SingleFlight, Tasks, Waits, blocking, sabotaged};
 
@@ -255,10 +257,7 @@ impl Judge {
             let of_project = rules.of_project(&route.name, project);
             (of_project.needs_origin(), of_project.is_private())
         };
-        let origins = match needs_origin {
-            true => self.inner.origins.get(route, project, is_private).await?,
-            false => None,
-        };
+        let origins = if needs_origin { self.inner.origins.get(route, project, is_private).await? } else { None };
         let is_waiting = needs_origin && origins.is_none();
         let (judge, route, content) = (self.clone(), Arc::clone(route), Arc::clone(content));
         let made = blocking(move || {
@@ -325,13 +324,14 @@ impl Judge {
         }
     }
 
-    /// What is decided about each file of a page, and why.
+    /// What these rules decide about each file of a page, and why.
     pub(super) async fn report(
         &self,
         route: &Arc<Route>,
         content: &Arc<PageContent>,
+        rules: Arc<RuleSet>,
     ) -> Result<Vec<FileReport>, Error> {
-        let (rules, project) = (self.inner.policy.rules(), content.page.name.clone());
+        let project = content.page.name.clone();
         let origins = {
             let of_project = rules.of_project(&route.name, &project);
             self.project_origins(route, &project, &of_project).await?

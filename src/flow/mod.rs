@@ -38,6 +38,7 @@ mod release_dates;
 mod route;
 mod shown;
 mod standing;
+mod trial;
 mod upload;
 mod wheel_parts;
 
@@ -64,6 +65,7 @@ pub use prefetch::PrefetchOutcome;
 pub use publish::PublishService;
 pub use route::{OriginFacts, ProjectSource, Resolution, Route};
 pub use shown::{PageView, ShownPage};
+pub use trial::{RuleTrial, TrialError};
 pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
 
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent};
@@ -180,8 +182,7 @@ impl Flow {
             largest_wheel: disk.max_size(),
         };
         let page_memory = memory.records - list_memory - rulings_memory;
-        let pages =
-            PageService::new(source, judge.clone(), page_memory, lifetimes(settings.policy()), tasks.clone());
+        let pages = PageService::new(source, judge.clone(), page_memory, lifetimes(settings.policy()), tasks.clone());
         let source = ListSource { persisted };
         let lists = ProjectListService::new(source, list_memory, lifetimes(settings.list_policy()), tasks.clone());
         let entries = IndexEntries::new(pages.clone(), judge, blobs.clone());

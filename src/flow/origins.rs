@@ -124,13 +124,12 @@ impl Origins {
             }
             return Ok(Some(held));
         }
-        let asked = match self.backs_off(&key) {
-            Some(error) => Err(error),
-            None => {
-                let patience = if is_private { PATIENCE_FOR_PRIVATE } else { PATIENCE };
-                let asked = self.ask(route, key, is_private).within(patience);
-                Waits::note("origin", asked).await.unwrap_or_else(|error| Err(error.into()))
-            }
+        let asked = if let Some(error) = self.backs_off(&key) {
+            Err(error)
+        } else {
+            let patience = if is_private { PATIENCE_FOR_PRIVATE } else { PATIENCE };
+            let asked = self.ask(route, key, is_private).within(patience);
+            Waits::note("origin", asked).await.unwrap_or_else(|error| Err(error.into()))
         };
         match asked {
             Ok(origins) => Ok(Some(origins)),

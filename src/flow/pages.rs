@@ -10,8 +10,8 @@ use super::advertise::advertise_core_metadata;
 use super::canary::{AskError, Verdict};
 use super::change_guard::{ChangeGuard, advertise_known_metadata};
 use super::delisted::Delisted;
-use super::judge::{FileReport, Judge};
 use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, NegativeReason};
+use super::judge::{FileReport, Judge};
 use super::reader;
 use super::shown::PageView;
 use super::standing::Gate;
@@ -50,13 +50,7 @@ pub(super) struct PageSource {
 }
 
 impl PageService {
-    pub(super) fn new(
-        source: PageSource,
-        judge: Judge,
-        memory: u64,
-        lifetimes: Lifetimes,
-        tasks: Tasks,
-    ) -> Self {
+    pub(super) fn new(source: PageSource, judge: Judge, memory: u64, lifetimes: Lifetimes, tasks: Tasks) -> Self {
         let lifetimes = Lifetimes { doubt_for: GONE_AFTER, ..lifetimes };
         Self { cache: IndexCache::new(source, memory, lifetimes, tasks), judge }
     }
@@ -110,7 +104,16 @@ impl PageService {
     /// What is decided about each file of a project, and why.
     pub async fn report(&self, route: &Arc<Route>, project: &ProjectName) -> Result<Vec<FileReport>, Error> {
         let page = self.listed(route, project).wait().await?;
-        self.judge.report(route, &page.content).await
+        self.judge.report(route, &page.content, self.judge.policy().rules()).await
+    }
+
+    /// Some of the projects whose pages are cached.
+    pub(super) async fn cached_projects(&self, route: &Route, most: usize) -> Vec<ProjectName> {
+        if !route.may_read_cache() {
+            return Vec::new();
+        }
+        let (cache, repository) = (self.cache.clone(), route.repository.clone());
+        blocking(move || cache.source().persisted.some_projects(&repository, most)).await.unwrap_or_default()
     }
 
     /// What decides about pages and files.

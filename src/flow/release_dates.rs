@@ -14,7 +14,9 @@ impl ReleaseDates {
     pub(super) fn of(files: &[File]) -> Self {
         let mut dates: HashMap<VersionSegment, Moment, RandomState> = HashMap::default();
         for file in files {
-            let Some(uploaded) = file.upload_time.as_deref().and_then(|time| Moment::parse(time).ok()) else { continue };
+            let Some(uploaded) = file.upload_time.as_deref().and_then(|time| Moment::parse(time).ok()) else {
+                continue;
+            };
             let began = dates.entry(file.version.clone()).or_insert(uploaded);
             *began = uploaded.min(*began);
         }

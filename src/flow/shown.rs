@@ -140,7 +140,8 @@ impl ShownPage {
     /// The page itself. What is shown of it is a copy only where that differs.
     pub fn page(&self) -> Cow<'_, Page> {
         let page = &self.content.page;
-        let changes = |rulings: &&Arc<Rulings>| rulings.files.values().any(|ruling| !matches!(ruling, FileRuling::Audited(_)));
+        let changes =
+            |rulings: &&Arc<Rulings>| rulings.files.values().any(|ruling| !matches!(ruling, FileRuling::Audited(_)));
         let Some(rulings) = self.rulings.as_ref().filter(changes) else { return Cow::Borrowed(page) };
         let mut shown = page.clone();
         let is_shown = |file: &File| rulings.of(&file.name).is_none_or(FileRuling::is_listed);

@@ -143,7 +143,8 @@ impl ProjectRules<'_> {
             let contains = |version: &pep440_rs::Version| range.0.contains(version);
             if lifts { facts.versions.all(contains) } else { facts.versions.any(contains) }
         });
-        let of_bytes = rule.sha256.as_ref().is_none_or(|known| facts.sha256.is_some_and(|sha256| known.contains(&sha256)));
+        let of_bytes =
+            rule.sha256.as_ref().is_none_or(|known| facts.sha256.is_some_and(|sha256| known.contains(&sha256)));
         let of_licence = rule.licences.as_ref().is_none_or(|licences| {
             facts.licence.is_some_and(|expression| super::globs::names_licence(licences, expression))
         });

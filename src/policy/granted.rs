@@ -156,7 +156,7 @@ mod tests {
         }
         let granted = grants.add(asked("2026-01-02"), now)?;
         let mut again = Grants::read(&grants.written()?)?;
-        assert_eq!(again.0, [granted.clone()]);
+        assert_eq!(again.0, std::slice::from_ref(&granted));
         assert!(matches!(again.remove("other"), Err(GrantError::Unknown(_))));
         assert_eq!(again.remove(&granted.id)?, granted);
         Ok(())

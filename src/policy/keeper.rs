@@ -129,6 +129,15 @@ impl PolicyHandle {
         });
     }
 
+    /// The rules that would hold with this text in place of the files of the directory. Blocking.
+    pub fn candidate(&self, text: &str) -> Result<RuleSet, RuleFileError> {
+        let (texts, grants) = {
+            let changing = self.inner.changing.lock();
+            (changing.texts.with_candidate(text), changing.grants.clone())
+        };
+        texts.compile(&self.inner.settings, &grants.0)
+    }
+
     /// The exceptions that were granted in a running process.
     pub fn granted(&self) -> Vec<GrantedException> {
         self.inner.changing.lock().grants.0.clone()

@@ -272,7 +272,8 @@ impl RuleSet {
 
     /// What applies to the files of a project on a route.
     pub fn of_project(&self, route: &str, project: &ProjectName) -> ProjectRules<'_> {
-        let is_of = |routes: &Option<Vec<String>>| routes.as_ref().is_none_or(|routes| routes.iter().any(|of| of == route));
+        let is_of =
+            |routes: &Option<Vec<String>>| routes.as_ref().is_none_or(|routes| routes.iter().any(|of| of == route));
         let rules = self.of_rules.find(project).into_iter().map(|at| &self.rules[at]);
         let exceptions = self.of_exceptions.find(project).into_iter().map(|at| &self.exceptions[at]);
         ProjectRules {

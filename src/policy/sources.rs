@@ -1,6 +1,6 @@
 //! Where rules come from: the configuration file and a directory of files. Reading is blocking.
 //!
-//! The directory may be a mounted ConfigMap: its files are symbolic links that are swapped. So files are told by what
+//! The directory may be a mounted `ConfigMap`: its files are symbolic links that are swapped. So files are told by what
 //! they hold and by nothing else.
 
 use std::fs;
@@ -57,6 +57,11 @@ impl RuleTexts {
                 .collect::<Result<_, _>>()?,
         };
         Ok(Self { configured, files })
+    }
+
+    /// The same with another text in place of the files of the directory.
+    pub(super) fn with_candidate(&self, text: &str) -> Self {
+        Self { configured: self.configured.clone(), files: vec![(PathBuf::from("the given rules"), text.to_owned())] }
     }
 
     /// Of all texts and of what else makes a difference.

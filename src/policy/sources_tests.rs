@@ -48,7 +48,10 @@ fn the_configuration_comes_first_and_then_the_files_by_name() -> Result<(), Box<
     let rules = dir.path().join("rules");
     fs::create_dir(&rules)?;
     let file = dir.path().join("wheelport.toml");
-    fs::write(&file, "listen = \"127.0.0.1:1\"\n[[freeze]]\nname = \"f\"\nat = 2026-01-01T00:00:59Z\n[[rule]]\nname = \"z\"")?;
+    fs::write(
+        &file,
+        "listen = \"127.0.0.1:1\"\n[[freeze]]\nname = \"f\"\nat = 2026-01-01T00:00:59Z\n[[rule]]\nname = \"z\"",
+    )?;
     fs::write(rules.join("20.toml"), "[[rule]]\nname = \"c\"")?;
     fs::write(rules.join("10.toml"), "[[rule]]\nname = \"b\"")?;
     fs::write(rules.join(".hidden.toml"), "broken")?;

@@ -175,9 +175,7 @@ pub(super) fn parse(path: &str, routes: &RouteNames) -> Result<Parsed, Refusal> 
         [first, name, rest @ ..] if first == "pypi" => match routes.named(name) {
             Some(route) => below(route, rest, segments.slashes),
             None => match dated(name, routes) {
-                Some((route, date)) => {
-                    Ok(Parsed { as_of: Some(date.into()), ..below(route, rest, segments.slashes)? })
-                }
+                Some((route, date)) => Ok(Parsed { as_of: Some(date.into()), ..below(route, rest, segments.slashes)? }),
                 None => unrouted(name, segments.as_slice(), routes),
             },
         },

@@ -186,11 +186,7 @@ fn unwritten(error: &io::Error) -> Error {
 }
 
 /// Renders and compresses a document. Blocking.
-fn render_document(
-    rendered: &RenderedDocuments,
-    content: &Content,
-    negotiated: Negotiated,
-) -> Result<Document, Error> {
+fn render_document(rendered: &RenderedDocuments, content: &Content, negotiated: Negotiated) -> Result<Document, Error> {
     let Negotiated { format, coding } = negotiated;
     let held = match format {
         Format::Json => None,

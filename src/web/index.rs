@@ -54,7 +54,8 @@ fn document<V: Send + 'static>(
 ) -> Eventual<FoundDocument> {
     let render = move |site: &Site, view: V| {
         let (content, served) = content(view);
-        Eventual::from(site.representations.get(&content, negotiated)).map(move |document| FoundDocument { document, served })
+        Eventual::from(site.representations.get(&content, negotiated))
+            .map(move |document| FoundDocument { document, served })
     };
     match view {
         Lookup::Hit(view) => render(site, view),

@@ -34,6 +34,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/exceptions", get(policy::list).post(policy::grant))
         .route("/exceptions/remove", post(policy::revoke))
         .route("/why", get(policy::why))
+        .route("/policy/test", post(policy::try_rules))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&site), operator::admit))
         .layer(CatchPanicLayer::custom(|_| panicked()))
         .with_state(site)

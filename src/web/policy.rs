@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Site;
-use crate::flow::{Error, GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState};
+use crate::flow::{Error, GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState, TrialError};
 use wheelport_index::ProjectName;
 use wheelport_runtime::blocking;
 
@@ -123,6 +123,27 @@ fn respond<P>(
             refused(StatusCode::SERVICE_UNAVAILABLE, "it could not be recorded; nothing was changed")
         }
         Err(_) => refused(StatusCode::INTERNAL_SERVER_ERROR, "nothing was changed"),
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Tried {
+    route: String,
+}
+
+/// What other rules would change. Nothing is applied.
+pub(super) async fn try_rules(
+    State(site): State<Arc<Site>>,
+    Query(Tried { route }): Query<Tried>,
+    text: String,
+) -> Response {
+    let Some(route) = site.routes.iter().find(|found| *found.route.name == *route) else {
+        return refused(StatusCode::NOT_FOUND, "no such route");
+    };
+    match site.flow.pages.try_rules(&route.route, text).await {
+        Ok(trial) => Json(trial).into_response(),
+        Err(error @ TrialError::Rules(_)) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error @ TrialError::Failed(_)) => refused(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }
 }
 

@@ -20,8 +20,8 @@ use super::context::RequestContext;
 use super::headers::{NO_STORE, printable, security_headers, values};
 use super::negotiate::quality;
 use super::refusal::Refusal;
-use wheelport_runtime::sabotaged;
 use crate::flow::{BlockedFile, Error, seconds};
+use wheelport_runtime::sabotaged;
 
 /// The longest reason phrase sent, in characters.
 const LONGEST_REASON: usize = 200;

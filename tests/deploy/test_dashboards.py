@@ -20,7 +20,7 @@ STORIES = HERE / "alerts.test.yaml"
 # Counted only when it happens, so a good day does not show them.
 ON_BAD_DAYS = {
     "wheelport_upstream_retries_total", "wheelport_upstream_throttles_total", "wheelport_connections_refused_total",
-    "wheelport_connections_closed_early_total",
+    "wheelport_connections_closed_early_total", "wheelport_policy_refusals_total", "wheelport_policy_findings_total",
 }
 NAME = re.compile(r"\bwheelport_[a-z_]+\b")
 

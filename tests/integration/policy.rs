@@ -67,7 +67,15 @@ fn spellings(path: &str) -> Vec<String> {
     let below = path.strip_prefix("/simple/").expect("an address of the index");
     let (_, rest) = below.split_once('/').expect("a project");
     let (version, name) = rest.split_once('/').expect("a version");
-    let prefixes = ["/simple", "//simple/", "/+simple", "/%2Bsimple", "/legacy/+simple", "/pypi/main/simple", "/pypi/main/+simple"];
+    let prefixes = [
+        "/simple",
+        "//simple/",
+        "/+simple",
+        "/%2Bsimple",
+        "/legacy/+simple",
+        "/pypi/main/simple",
+        "/pypi/main/+simple",
+    ];
     let mut all: Vec<String> = prefixes.iter().map(|prefix| format!("{prefix}/{below}")).collect();
     for project in ["A.b", "a_b", "a--b", "A%2Eb", "%61-b"] {
         all.push(format!("/simple/{project}/{rest}"));
@@ -86,7 +94,9 @@ fn spellings(path: &str) -> Vec<String> {
 async fn no_way_round(proxy: &Proxy, blocked: &[&Sample], phase: &str) {
     for sample in blocked {
         let mut paths = spellings(&sample.path());
-        paths.extend(spellings(&format!("{}.metadata", sample.path())).into_iter().filter(|_| sample.name.ends_with(".whl")));
+        paths.extend(
+            spellings(&format!("{}.metadata", sample.path())).into_iter().filter(|_| !sample.name.ends_with(".tar.gz")),
+        );
         for path in paths {
             let what = format!("{phase}: {path}");
             let whole = proxy.get(&path).json().send().await;
@@ -133,13 +143,22 @@ async fn a_blocked_file_is_refused_at_every_address() {
 
     let explained = json!(EXPLANATION);
     let marks = yanked(&proxy).await;
-    assert_eq!(marks, [(one.name.clone(), json!(false)), (two.name.clone(), explained.clone()), (sdist.name.clone(), explained.clone())]);
+    assert_eq!(
+        marks,
+        [
+            (one.name.clone(), json!(false)),
+            (two.name.clone(), explained.clone()),
+            (sdist.name.clone(), explained.clone())
+        ]
+    );
     for accept in ["text/html", HTML_V1] {
         let page = proxy.get(HERE).header("accept", accept).send().await.expect(200).text();
         assert_eq!(page.matches("data-yanked").count(), 2, "{page}");
         assert!(page.contains("data-yanked=\"Two is broken. [rule not-two] https://wiki.example.org/two\""), "{page}");
     }
-    for target in ["/a-b/json", "/pypi/a-b/json", "/pypi/main/a-b/json", "/a-b/2.0/json", "/pypi/main/pypi/a-b/2.0/json"] {
+    for target in
+        ["/a-b/json", "/pypi/a-b/json", "/pypi/main/a-b/json", "/a-b/2.0/json", "/pypi/main/pypi/a-b/2.0/json"]
+    {
         let legacy = proxy.get(target).send().await.expect(200).value();
         let two = &legacy["releases"]["2.0"][0];
         assert_eq!((&two["yanked"], &two["yanked_reason"]), (&json!(true), &explained), "{target}");
@@ -194,7 +213,9 @@ async fn a_blocked_file_is_not_fetched_and_a_download_under_way_is_no_way_in() {
 
 #[tokio::test]
 async fn hidden_files_leave_the_page_and_a_wholly_hidden_project_is_in_quarantine() {
-    let hide = |versions: &str| format!("[[rule]]\nname = \"h\"\nmode = \"hide\"\nversions = \"{versions}\"\nreason = \"No.\"");
+    let hide = |versions: &str| {
+        format!("[[rule]]\nname = \"h\"\nmode = \"hide\"\nversions = \"{versions}\"\nreason = \"No.\"")
+    };
     let proxy = Proxy::builder().rules(&hide(">=2"), &[]).start().await;
     let (one, two) = (Sample::wheel(), Sample::wheel_of("2.0", 10));
     publish(&proxy.upstream, &[&one, &two]);
@@ -209,7 +230,8 @@ async fn hidden_files_leave_the_page_and_a_wholly_hidden_project_is_in_quarantin
     assert_eq!((&legacy["info"]["version"], legacy["releases"].get("2.0")), (&json!("1.0"), None));
 
     proxy.change_rules(&hide(">=1")).await;
-    let shown = proxy.get(HERE).json().header("if-none-match", &etag.expect("an etag")).send().await.expect(200).value();
+    let shown =
+        proxy.get(HERE).json().header("if-none-match", &etag.expect("an etag")).send().await.expect(200).value();
     assert_eq!(shown["files"], json!([]));
     assert_eq!(shown["project-status"], json!({"status": "quarantined", "reason": "No. [rule h]"}));
     proxy.get("/a-b/json").send().await.expect(403);
@@ -234,7 +256,10 @@ async fn what_becomes_allowed_at_a_moment_is_allowed_then_without_upstream() {
     proxy.upstream.on(PAGE, page(&[uploaded(&old, 90_000), uploaded(&new, 86_300)]));
     let marks = yanked(&proxy).await;
     assert_eq!(marks[0].1, json!(false));
-    assert!(marks[1].1.as_str().is_some_and(|mark| mark.starts_with("Wait a day. [rule cooldown, until 20")), "{marks:?}");
+    assert!(
+        marks[1].1.as_str().is_some_and(|mark| mark.starts_with("Wait a day. [rule cooldown, until 20")),
+        "{marks:?}"
+    );
     let problem = proxy.get(&new.path()).json().send().await.expect(403).value();
     assert!(problem["until"].as_str().is_some_and(|until| until.ends_with('Z')), "{problem}");
     assert_eq!(proxy.get(&old.path()).send().await.expect(200).body, old.bytes);
@@ -420,7 +445,8 @@ async fn a_broken_file_of_rules_keeps_the_old_ones_and_is_told() {
     let proxy = Proxy::builder().rules(FROM_TWO, &[]).start().await;
     let two = Sample::wheel_of("2.0", 10);
     publish(&proxy.upstream, &[&two]);
-    std::fs::write(proxy.dir.path().join("rules/rules.toml"), "[[rule]]\nname = \"x\"\nversions = \"two\"").expect("rules");
+    std::fs::write(proxy.dir.path().join("rules/rules.toml"), "[[rule]]\nname = \"x\"\nversions = \"two\"")
+        .expect("rules");
     let error = async || {
         let status = proxy.ops.get("/status").send().await.expect(200).value();
         status["policy"]["error"].as_str().map(str::to_owned)
@@ -430,4 +456,22 @@ async fn a_broken_file_of_rules_keeps_the_old_ones_and_is_told() {
     proxy.get(&two.path()).send().await.expect(403);
     let metrics = proxy.metrics().await;
     assert!(metrics.contains("wheelport_policy_stale 1") && metrics.contains("wheelport_policy_failures_total 1"));
+}
+
+#[tokio::test]
+async fn rules_can_be_tried_before_they_are_in_force() {
+    let proxy = Proxy::builder().rules(FROM_TWO, &[]).start().await;
+    let (one, two) = (Sample::wheel(), Sample::wheel_of("2.0", 10));
+    publish(&proxy.upstream, &[&one, &two]);
+    proxy.get(HERE).send().await.expect(200);
+    proxy.kept_by("pages", 1).await;
+    let test = async |text: &str| proxy.ops.ask("POST", "/policy/test?route=main").body(text.to_owned()).send().await;
+    let trial = test("[[rule]]\nname = \"one\"\nversions = \"==1.0\"").await.expect(200).value();
+    let counts = [&trial["projects"], &trial["newly_refused"], &trial["newly_allowed"]].map(Value::as_u64);
+    assert_eq!(counts, [Some(1), Some(1), Some(1)], "{trial}");
+    assert_eq!((&trial["files"][0]["file"], &trial["files"][0]["rule"]), (&json!(one.name), &json!("one")));
+    assert!(test("[[rule]]\nname = \"a\"\nversions = \"x\"").await.expect(400).text().contains("line 3"));
+    proxy.ops.ask("POST", "/policy/test?route=typo").send().await.expect(404);
+    proxy.get(&one.path()).send().await.expect(200);
+    proxy.get(&two.path()).send().await.expect(403);
 }

@@ -175,8 +175,8 @@ impl Builder {
     }
 
     fn policy(&self, dir: &Path) -> PolicySettings {
-        let mut settings = PolicySettings::default();
-        settings.routes = self.routes.iter().map(|name| Arc::from(*name)).collect();
+        let routes = self.routes.iter().map(|name| Arc::from(*name)).collect();
+        let mut settings = PolicySettings { routes, ..PolicySettings::default() };
         if let Some((text, private)) = &self.rules {
             let directory = dir.join("rules");
             std::fs::create_dir_all(&directory).expect("a directory of rules");
