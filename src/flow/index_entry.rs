@@ -84,8 +84,8 @@ impl IndexEntries {
         Self { pages, judge, blobs }
     }
 
-    /// The entry of a file that may be served, on the page that was looked up for it or on a newer one. A page that says
-    /// that its project is in quarantine is an error, because a file that no page lists is served all the same.
+    /// The entry of a file that may be served, on the page that was looked up for it or on a newer one. A page that
+    /// says that its project is in quarantine is an error, because a file that no page lists is served all the same.
     pub(super) async fn find(
         &self,
         route: &Arc<Route>,

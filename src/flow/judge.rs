@@ -7,19 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::quality::RandomState;
-use serde::Serialize;
 
 use super::error::{BlockedFile, Error};
+use super::file_report::FileReport;
 use super::index_cache::IndexView;
 use super::origins::{Origins, ProjectOrigins};
-use super::release_dates::ReleaseDates;
+use super::page_facts::{PageFacts, uploaded};
 use super::shown::{FileRuling, PageView, Rulings, ShownPage};
 use super::{Lookup, Route};
-use crate::cache::{CoreMetadataRecord, KnownSince, MetadataStore, PageContent};
-use crate::policy::{
-    Assessment, FileFacts, Moment, NamedVersions, PackageOrigin, PolicyHandle, ProjectRules, RuleSet, Ruling,
-};
-use wheelport_index::{File, FileAddress, FileName, ProjectName, Sha256, VersionSegment, wheel};
+use crate::cache::{KnownSince, MetadataStore, PageContent};
+use crate::policy::{FileFacts, Moment, NamedVersions, PolicyHandle, ProjectRules, RuleSet, Ruling};
+use wheelport_index::{File, FileAddress, FileName, ProjectName, Sha256};
 use wheelport_runtime::{Joined, SingleFlight, Tasks, Waits, blocking, sabotaged};
 
 /// Rulings for indexes as of a date, in bytes.
@@ -284,7 +282,7 @@ impl Judge {
         now: Moment,
     ) -> (Vec<(FileName, FileRuling)>, Option<Moment>) {
         let (mut files, mut until) = (Vec::new(), None::<Moment>);
-        self.each(content, rules, origins, |file, facts| {
+        self.facts(content, origins).each(rules, |file, facts| {
             if is_later(route, facts) {
                 return files.push((file.name.clone(), FileRuling::Later));
             }
@@ -295,33 +293,8 @@ impl Judge {
         (files, until)
     }
 
-    /// Gathers the facts of all files of a page. Blocking.
-    fn each(
-        &self,
-        content: &PageContent,
-        rules: &ProjectRules<'_>,
-        origins: Option<&ProjectOrigins>,
-        mut visit: impl FnMut(&File, &FileFacts<'_>),
-    ) {
-        let page = &content.page;
-        let dates = rules.needs_release_dates().then(|| ReleaseDates::of(&page.files));
-        let mut versions = VersionsOfFiles::default();
-        for file in &page.files {
-            let since = content.undated.get(&file.name);
-            let licence = if rules.needs_licence() { self.licence(file) } else { None };
-            let facts = FileFacts {
-                versions: if rules.needs_versions() { versions.of(file, &page.name) } else { NamedVersions::default() },
-                kind: file.name.kind(),
-                origin: origins.and_then(|origins| origins.of(&file.version)),
-                sha256: file.hashes.sha256(),
-                uploaded: uploaded(file),
-                known_since: since.map(|since| Moment(since.at)),
-                came_later: since.is_some_and(|since| since.came_later),
-                release_began: dates.as_ref().and_then(|dates| dates.began(file)),
-                licence: licence.as_deref(),
-            };
-            visit(file, &facts);
-        }
+    fn facts<'a>(&'a self, content: &'a PageContent, origins: Option<&'a ProjectOrigins>) -> PageFacts<'a> {
+        PageFacts { content, origins, metadata: &self.inner.metadata }
     }
 
     /// What these rules decide about each file of a page, and why.
@@ -340,73 +313,12 @@ impl Judge {
         let reports = blocking(move || {
             let of_project = rules.of_project(&route.name, &project);
             let (now, mut reports) = (judge.inner.policy.now(), Vec::new());
-            judge.each(&content, &of_project, origins.as_deref(), |file, facts| {
+            judge.facts(&content, origins.as_deref()).each(&of_project, |file, facts| {
                 reports.push(FileReport::new(file, facts, of_project.decide(facts, now)));
             });
             reports
         });
         Ok(reports.await?)
-    }
-
-    /// The licence expression of a wheel whose core metadata is held. Blocking.
-    fn licence(&self, file: &File) -> Option<String> {
-        let sha256 = file.hashes.sha256()?;
-        let store = &self.inner.metadata;
-        match store.in_memory(sha256).or_else(|| store.get(sha256))? {
-            CoreMetadataRecord::Present(metadata) => wheel::licence_expression(&metadata.bytes),
-            CoreMetadataRecord::Absent => None,
-        }
-    }
-}
-
-/// What is decided about a file, and why.
-#[derive(Debug, Serialize)]
-pub struct FileReport {
-    pub file: String,
-    pub version: String,
-    /// `allow`, `explain` or `hide`.
-    pub ruling: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule: Option<Arc<str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<Arc<str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub until: Option<Moment>,
-    /// What lifts the rules.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub exception: Option<Arc<str>>,
-    /// The rules that only look.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub audited: Vec<Arc<str>>,
-    /// The date from which its age counts, and where that is from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub date: Option<Moment>,
-    pub date_from: &'static str,
-    /// Where it comes from, where that was asked for and is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub origin: Option<PackageOrigin>,
-}
-
-impl FileReport {
-    fn new(file: &File, facts: &FileFacts<'_>, assessment: Assessment) -> Self {
-        let grounds = assessment.ruling.grounds();
-        Self {
-            file: file.name.to_string(),
-            version: file.version.to_string(),
-            ruling: assessment.ruling.as_str(),
-            rule: grounds.map(|grounds| Arc::clone(&grounds.rule)),
-            reason: grounds.map(|grounds| Arc::clone(&grounds.reason)),
-            until: grounds.and_then(|grounds| grounds.until),
-            date: facts.date(),
-            date_from: match (facts.uploaded, facts.known_since) {
-                (Some(_), _) => "upload-time",
-                (None, Some(_)) => "first seen here",
-                (None, None) => "none is known",
-            },
-            origin: facts.origin,
-            audited: assessment.audited,
-            exception: assessment.exception,
-        }
     }
 }
 
@@ -425,30 +337,4 @@ fn ruling(rules: &ProjectRules<'_>, facts: &FileFacts<'_>, now: Moment) -> (Opti
 /// Whether a file may have come later than the date of the index. What has no date is not proven to have been there.
 fn is_later(route: &Route, facts: &FileFacts<'_>) -> bool {
     route.as_of.is_some_and(|as_of| facts.date().is_none_or(|date| date > as_of)) && !sabotaged("as-of")
-}
-
-/// When a file was uploaded, as the index says.
-fn uploaded(file: &File) -> Option<Moment> {
-    Moment::parse(file.upload_time.as_deref()?).ok()
-}
-
-/// The versions of files, of which many in a row are of one version.
-#[derive(Default)]
-struct VersionsOfFiles {
-    last: Option<(VersionSegment, String, NamedVersions)>,
-}
-
-impl VersionsOfFiles {
-    fn of(&mut self, file: &File, project: &ProjectName) -> NamedVersions {
-        let named = FileName::version_of(&file.name, project).unwrap_or_default();
-        if let Some((segment, name, versions)) = &self.last
-            && (segment, name) == (&file.version, &named)
-        {
-            return versions.clone();
-        }
-        let texts = [file.version.as_str(), named.as_str()].into_iter().filter(|text| !text.is_empty());
-        let versions = NamedVersions::of(texts);
-        self.last = Some((file.version.clone(), named, versions.clone()));
-        versions
-    }
 }

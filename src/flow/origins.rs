@@ -172,7 +172,7 @@ impl Origins {
         if !origins.is_on_both_sides() {
             both.remove(key);
         } else if both.len() < MOST_BOTH && both.insert(key.clone()) {
-            tracing::warn!(project = %key.project, "a project may have versions from outside beside those of the domain");
+            tracing::warn!(project = %key.project, "a project may have versions from outside beside the domain's own");
         }
     }
 
@@ -183,7 +183,8 @@ impl Origins {
             match route.projects.origins(&key.project, with_versions).await {
                 Ok(facts) => Ok(origins.take_in(&key, facts).await),
                 Err(error) => {
-                    tracing::warn!(route = %route.name, project = %key.project, %error, "where a project comes from is not known");
+                    let project = &key.project;
+                    tracing::warn!(route = %route.name, %project, %error, "where a project comes from is not known");
                     origins.inner.failed.insert(key, (Instant::now(), error.clone()));
                     Err(error)
                 }

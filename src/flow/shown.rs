@@ -14,7 +14,7 @@ use super::error::{BlockedFile, Error};
 use super::{Route, Served};
 use crate::cache::{FetchedAt, PageContent};
 use crate::policy::{Grounds, Moment};
-use wheelport_index::{File, FileAddress, FileName, Page, ProjectStatus, Sha256, VersionSegment, Yanked};
+use wheelport_index::{File, FileAddress, FileName, Page, ProjectStatus, Sha256, VersionSegment, Yanked, retain_files};
 use wheelport_runtime::sabotaged;
 
 /// What a ruling weighs in memory, in bytes.
@@ -145,7 +145,7 @@ impl ShownPage {
         let Some(rulings) = self.rulings.as_ref().filter(changes) else { return Cow::Borrowed(page) };
         let mut shown = page.clone();
         let is_shown = |file: &File| rulings.of(&file.name).is_none_or(FileRuling::is_listed);
-        shown.retain_files(is_shown);
+        retain_files(&mut shown, is_shown);
         for file in &mut shown.files {
             if let Some(FileRuling::Explained(grounds)) = rulings.of(&file.name) {
                 file.yanked = Yanked::Because(explanation(grounds));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::judge::FileReport;
+use super::file_report::FileReport;
 use super::pages::PageService;
 use super::{Error, Route};
 use crate::policy::{RuleFileError, RuleSet};

@@ -1,7 +1,7 @@
 //! Two small private packages, built here so that a demonstration works without any network.
 //!
-//! `wheelport-hello` needs `wheelport-greeting`; both exist in several versions, as wheel and as source distribution. The
-//! source distributions carry their own build backend, so that they install without a public index too. The bytes are
+//! `wheelport-hello` needs `wheelport-greeting`; both exist in several versions, as wheel and as source distribution.
+//! The source distributions carry their own build backend, so that they install without a public index too. The bytes are
 //! the same at every run.
 
 use std::fmt::Write as _;

@@ -3,7 +3,7 @@
 //! One record, two formats: `parse` reads it from upstream's HTML or JSON, `render` writes either format. Keys that the
 //! model does not know travel along in `extra`, so that nothing is lost between JSON in and JSON out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use foldhash::quality::RandomState;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,6 @@ use crate::digest::Hashes;
 use crate::extra::Extra;
 use crate::filename::{FileName, VersionSegment};
 use crate::name::ProjectName;
-use crate::version::{self, VersionKey};
 
 /// The status of a project whose files must not be offered.
 const QUARANTINED: &str = "quarantined";
@@ -162,18 +161,6 @@ impl Page {
     /// Whether the project's files must not be offered, whatever the page lists (PEP 792).
     pub fn is_quarantined(&self) -> bool {
         self.status.as_ref().is_some_and(|status| status.status == QUARANTINED)
-    }
-
-    /// Keeps some of the files, and of the versions those that are not only of other files.
-    pub fn retain_files(&mut self, keep: impl Fn(&File) -> bool) {
-        let (kept, dropped): (Vec<File>, Vec<File>) = std::mem::take(&mut self.files).into_iter().partition(&keep);
-        let of = |files: &[File]| files.iter().filter_map(version::of_file).map(VersionKey::of).collect();
-        let (left, mut gone): (HashSet<VersionKey>, HashSet<VersionKey>) = (of(&kept), of(&dropped));
-        gone.retain(|version| !left.contains(version));
-        if let Some(versions) = self.versions.as_mut().filter(|_| !gone.is_empty()) {
-            versions.retain(|version| !gone.contains(&VersionKey::of(version)));
-        }
-        self.files = kept;
     }
 
     /// The position in `files` of every file name.
