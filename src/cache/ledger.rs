@@ -234,7 +234,8 @@ impl Ledger {
         if is_first_page {
             (self.first_page, seen.is_altered) = (Some(now), true);
         }
-        for (position, file) in files.iter().enumerate() {
+        let lasting = files.iter().enumerate().filter(|(_, file)| !file.name.is_mutable());
+        for (position, file) in lasting {
             if let Some(known) = self.files.get_mut(&file.name) {
                 let news = known.observe(file, now);
                 let changed = known.pending(&file.name);

@@ -89,8 +89,7 @@ pub enum Error {
     },
     /// The repository has other bytes under a name than it had before, and they are not accepted.
     #[error(
-        "The file '{file}' has other bytes than when it was first seen here; they are refused until an operator runs \
-         'wheelport cache accept'."
+        "The file '{file}' has other bytes than first seen; refused until an operator runs 'wheelport cache accept'."
     )]
     ChangedFile {
         /// The file.

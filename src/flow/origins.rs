@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PATIENCE_FOR_PRIVATE: Duration = Duration::from_secs(9);
 /// How long nothing is asked of a project after a failure.
 const BACKOFF: Duration = Duration::from_secs(15);
+/// The same where the role lacks the permission, which does not come by itself.
+const BACKOFF_AFTER_DENIAL: Duration = Duration::from_mins(5);
 /// Names on both sides that are remembered.
 const MOST_BOTH: usize = 10_000;
 
@@ -126,6 +128,10 @@ impl Origins {
         }
         let asked = if let Some(error) = self.backs_off(&key) {
             Err(error)
+        } else if !is_private && self.inner.failed.contains_key(&key) {
+            // One request has waited in vain. What it has found out is there for the others.
+            Priority::Background.start(|| self.ask(route, key, is_private));
+            return Ok(None);
         } else {
             let patience = if is_private { PATIENCE_FOR_PRIVATE } else { PATIENCE };
             let asked = self.ask(route, key, is_private).within(patience);
@@ -152,7 +158,8 @@ impl Origins {
 
     fn backs_off(&self, key: &PageKey) -> Option<Error> {
         let (at, error) = self.inner.failed.get(key)?;
-        (at.elapsed() < BACKOFF).then_some(error)
+        let wait = if matches!(error, Error::Denied { .. }) { BACKOFF_AFTER_DENIAL } else { BACKOFF };
+        (at.elapsed() < wait).then_some(error)
     }
 
     async fn load(&self, key: &PageKey) -> Option<Arc<ProjectOrigins>> {
@@ -168,6 +175,7 @@ impl Origins {
 
     fn hold(&self, key: &PageKey, origins: &Arc<ProjectOrigins>) {
         self.inner.held.insert(key.clone(), Arc::clone(origins));
+        self.inner.failed.invalidate(key);
         let mut both = self.inner.both.lock();
         if !origins.is_on_both_sides() {
             both.remove(key);

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_DISPOSITION, HeaderValue, IF_NONE_MATCH};
+use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, HeaderValue, IF_NONE_MATCH};
 
 use super::body::ResponseBody;
 use super::conditional::{Selection, none_match};
 use super::context::RequestContext;
 use super::eventual::Eventual;
-use super::headers::values;
+use super::headers::{REVALIDATE, values};
 use super::problem::Problem;
 use super::representation::{ImmutableType, Representation};
 use super::{Response, Site};
@@ -54,6 +54,8 @@ impl FoundFile {
         };
         let representation = Representation::immutable(ImmutableType::File, length, sha256)
             .with(CONTENT_DISPOSITION, disposition(&self.address.file));
+        let is_mutable = self.address.file.is_mutable();
+        let representation = if is_mutable { representation.with(CACHE_CONTROL, REVALIDATE) } else { representation };
         let served = self.served();
         representation.respond(context, Some(served), |selection| self.body(site, selection))
     }

@@ -1,8 +1,8 @@
 //! Two small private packages, built here so that a demonstration works without any network.
 //!
 //! `wheelport-hello` needs `wheelport-greeting`; both exist in several versions, as wheel and as source distribution.
-//! The source distributions carry their own build backend, so that they install without a public index too. The bytes are
-//! the same at every run.
+//! The source distributions carry their own build backend, so that they install without a public index too. The bytes
+//! are the same at every run.
 
 use std::fmt::Write as _;
 use std::io::{Cursor, Write as _};
