@@ -143,6 +143,7 @@ fn site(dir: &Path, page: &Page) -> Outcome<Arc<Site>> {
         hosts: HostPolicy::default(),
         operators: OperatorSecrets::default(),
         trusted_proxies: Vec::new(),
+        certificates: None,
         public_url: None,
         metrics: Metrics::default(),
         memory: 64 << 20,
@@ -172,7 +173,7 @@ fn hits(criterion: &mut Criterion) {
         let site = Arc::clone(&site);
         async move {
             let peer = SocketAddr::from(([127, 0, 0, 1], 4000));
-            let response = handle(&site, PeerInfo { address: peer }, request(&headers)).await;
+            let response = handle(&site, &PeerInfo::plain(peer), request(&headers)).await;
             let (head, body) = response.into_parts();
             let body = body.collect().await.map(http_body_util::Collected::to_bytes);
             (head, body.map_or(0, |body| body.len()))

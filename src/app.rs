@@ -13,7 +13,8 @@ use crate::flow::{ChangedFilePolicy, Flow, FlowMemory, Route};
 use crate::telemetry::Metrics;
 use crate::upstream::{Client, ClientError};
 use crate::web::{
-    ConnectionLimits, Connections, HostPolicy, Listener, RouteSite, Site, SiteParts, Timeouts, UploadPolicy,
+    ConnectionLimits, Connections, HostPolicy, Listener, RouteSite, ServerCertificates, Site, SiteParts, Timeouts,
+    TlsError, TlsSettings, UploadPolicy,
 };
 use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
@@ -59,6 +60,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// A certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The memory does not suffice for what is configured.
     #[error("{0}")]
     Memory(String),
@@ -90,6 +94,8 @@ pub struct App {
     pub addresses: Vec<SocketAddr>,
     /// The address really bound for operations.
     pub ops_address: Option<SocketAddr>,
+    /// `https` where the proxy speaks TLS; operations are plain.
+    pub scheme: &'static str,
     site: Arc<Site>,
     listeners: Vec<Listener>,
     tasks: Tasks,
@@ -101,6 +107,7 @@ impl App {
     /// Builds and binds everything. AWS need not respond for that: until it does, cached content is served.
     pub async fn start(settings: Settings, clock: Clock, tasks: Tasks) -> Result<Self, StartError> {
         let memory = plan_memory(&settings).await?;
+        let certificates = open_certificates(settings.tls.clone(), &clock, &tasks).await?;
         let disk = open_cache(&settings, &clock).await?;
         let mut upstream = settings.upstream.clone();
         upstream.max_page_size = Some(Size(memory.page));
@@ -131,6 +138,7 @@ impl App {
             hosts: HostPolicy::new(allowed, settings.server.public_url.as_ref(), &addresses),
             operators: settings.operators.clone(),
             trusted_proxies: settings.server.trusted_proxies.clone(),
+            certificates: certificates.clone(),
             public_url: settings.server.public_url.clone(),
             metrics: metrics.clone(),
             memory: rendered_memory,
@@ -138,12 +146,14 @@ impl App {
         }));
         let collected = CollectedPolicy::new(flow.clone(), routes.clone());
         metrics.register(|registry| registry.register_collector(Box::new(collected)));
-        let collected = Collected::new(flow, &site, routes, memory.ceiling);
+        let scheme = if certificates.is_some() { "https" } else { "http" };
+        let collected = Collected::new(flow, &site, routes, memory.ceiling, certificates);
         metrics.register(|registry| registry.register_collector(Box::new(collected)));
         let listeners = listeners(proxy, operations, &site, &settings.server, memory, &metrics);
         Ok(Self {
             addresses,
             ops_address: ops_addresses.first().copied(),
+            scheme,
             site,
             listeners,
             tasks,
@@ -214,7 +224,21 @@ fn listeners(
 async fn plan_memory(settings: &Settings) -> Result<MemoryPlan, StartError> {
     let limit = blocking(memory::system_limit).await.ok().flatten();
     let (stated, index, page) = (settings.server.memory, settings.cache.memory, settings.upstream.max_page_size);
-    MemoryPlan::new(stated, limit, index, page).map_err(StartError::Memory)
+    MemoryPlan::new(stated, limit, index, page, settings.tls.is_some()).map_err(StartError::Memory)
+}
+
+/// Reads the certificates, and watches their files.
+async fn open_certificates(
+    settings: Option<TlsSettings>,
+    clock: &Clock,
+    tasks: &Tasks,
+) -> Result<Option<ServerCertificates>, StartError> {
+    let Some(settings) = settings else { return Ok(None) };
+    let clock = clock.clone();
+    let read = blocking(move || ServerCertificates::read(settings, clock)).await;
+    let certificates = read.unwrap_or_else(|panicked| Err(rustls::Error::General(panicked.to_string()).into()))?;
+    tasks.spawn_loop("watch certificates", certificates.clone().watch());
+    Ok(Some(certificates))
 }
 
 async fn open_cache(settings: &Settings, clock: &Clock) -> Result<Arc<Disk>, StartError> {

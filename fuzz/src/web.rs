@@ -29,6 +29,8 @@ mod negotiate;
 mod publishers;
 #[path = "../../src/web/refusal.rs"]
 mod refusal;
+#[path = "../../src/web/tls/settings.rs"]
+mod tls_settings;
 
 use address::{Address, RouteId, RouteNames};
 use conditional::{Precondition, Selection};
@@ -38,6 +40,7 @@ use negotiate::Negotiated;
 
 pub(crate) use guard::{HostPattern, UploadPolicy};
 pub(crate) use publishers::{PublisherTable, Publishers};
+pub(crate) use tls_settings::{TlsSettings, TlsTable};
 
 use crate::names::safe;
 use crate::split;

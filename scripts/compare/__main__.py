@@ -23,6 +23,7 @@ from pathlib import Path
 
 import before
 import data
+import encrypted
 import growth
 import load
 import paths
@@ -107,6 +108,16 @@ def warm(scene: Scene) -> list[dict]:
     return found
 
 
+def tls(scene: Scene) -> list[dict]:
+    root, wheels = scene.files
+    env = {"WHEELPORT_LOG": scene.options.log}
+    found = []
+    for path in encrypted.warm_paths(scene.stage, scene.origin, scene.control, wheels, root, env):
+        found.append(paths.compare(path, scene.options.rounds, scene.options.seconds, scene.stand).plain())
+        print(report.line(found[-1]), flush=True)
+    return found
+
+
 def memory(scene: Scene) -> dict:
     ours = scene.ours()
     paths.get(ours, "/", {})
@@ -166,6 +177,7 @@ def against_before(scene: Scene) -> dict:
 
 PARTS: dict[str, Callable[[Scene], object]] = {
     "paths": warm,
+    "tls": tls,
     "memory": memory,
     "cold": cold,
     "pages": pages,

@@ -122,7 +122,12 @@ def warm_paths(stage: Stage, ours: Server, wheels: dict[str, data.Wheel], files:
     # Both sides read the same request.
     conditional = {**JSON, "If-None-Match": tags["page-75k"]}
     unchanged = Side(ours, Request(page, conditional, 304))
+    beside_h2o = []
+    if shutil.which("h2o"):
+        h2o = stage.h2o(same, files)
+        beside_h2o = [alike("page 75 KB, gzip", "h2o", h2o, 0.9, 32, page, GZIP), alike("file 10 KB", "h2o", h2o, 0.9, 32, small, {})]
     return [
+        *beside_h2o,
         alike("page 75 KB, gzip", "nginx proxy_cache", nginx, 1.3, 32, page, GZIP),
         alike("page 75 KB, identity", "bare hyper", bare, 0.9, 32, page, JSON),
         alike("page 1.5 MB, identity", "bare hyper", bare, 0.9, 8, big, JSON),

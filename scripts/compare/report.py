@@ -117,6 +117,17 @@ def paths_section(docs: Path, found: list[dict]) -> str:
     return f"### Warm responses\n\n{lines}\n\n![Ratios](performance-ratios.svg)\n\n{said}"
 
 
+def tls_section(_docs: Path, found: list[dict]) -> str:
+    head = ["path", "connections", "requests/s", "bytes/s", "CPU µs a request", "p99 ms", "against", "requests/s"]
+    head += ["CPU µs a request", "ratio", "target", "CPU ratio", "peak MiB, ours, theirs"]
+    lines = table(head, [line(each) for each in found]).replace("--:|--:|--:|--:|--:|--:|", "--:|--:|--:|--:|--:|---|", 1)
+    said = prose(
+        "Both sides have one ECDSA certificate and speak the version and the cipher that the client prefers. A handshake is",
+        "made once for each connection.",
+    )
+    return f"### Warm responses over TLS\n\n{lines}\n\n{said}"
+
+
 def memory_section(_docs: Path, found: dict) -> str:
     rows = [
         row("idle", f"{found['idle_mib']:.1f} MiB", "20 MiB"),
@@ -301,6 +312,7 @@ def resolve_section(docs: Path, found: dict) -> str:
 
 SECTIONS = {
     "paths": paths_section,
+    "tls": tls_section,
     "memory": memory_section,
     "cold": cold_section,
     "pages": pages_section,

@@ -41,6 +41,7 @@ class Server:
     log: Path
     # Seconds from the start of the process to its first answer.
     started: float = 0.0
+    scheme: str = "http"
 
     def tree(self) -> list[int]:
         """The process ids of the server."""
@@ -106,7 +107,7 @@ class Server:
                 os.kill(pid, signal.SIGKILL)
 
     def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"{self.scheme}://127.0.0.1:{self.port}{path}"
 
 
 def born(pid: int) -> str | None:
@@ -122,7 +123,9 @@ def leave_with_us() -> None:
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
-def start(name: str, command: list, port: int, log: Path, env: dict | None = None, ready: str = "/") -> Server:
+def start(
+    name: str, command: list, port: int, log: Path, env: dict | None = None, ready: str = "/", scheme: str = "http"
+) -> Server:
     began = time.monotonic()
     with log.open("ab") as out:
         process = subprocess.Popen(
@@ -133,7 +136,7 @@ def start(name: str, command: list, port: int, log: Path, env: dict | None = Non
             env={**os.environ, **(env or {})},
             preexec_fn=leave_with_us,
         )
-    server = Server(name, process, port, log)
+    server = Server(name, process, port, log, scheme=scheme)
     wait_for(server, ready)
     server.started = time.monotonic() - began
     return server
@@ -206,7 +209,14 @@ class Stage:
         return self.add(start(name, command, data, self.work / f"{name}.log")), control
 
     def wheelport(
-        self, upstream: int, control: int, *options, name: str = "wheelport", cache: Path | None = None, env: dict | None = None
+        self,
+        upstream: int,
+        control: int,
+        *options,
+        name: str = "wheelport",
+        cache: Path | None = None,
+        env: dict | None = None,
+        scheme: str = "http",
     ) -> Server:
         port = free_port()
         cache = cache or fresh(self.work / f"{name}-cache")
@@ -220,10 +230,12 @@ class Stage:
             "AWS_SECRET_ACCESS_KEY": "wheelport-emulator-secret-key-0000000000",
             **(env or {}),
         }
-        return self.add(start(name, command, port, self.work / f"{name}.log", keys, "/healthz"))
+        return self.add(start(name, command, port, self.work / f"{name}.log", keys, "/healthz", scheme))
 
-    def nginx(self, upstream: int, files: Path, access_log: bool = False) -> Server:
-        """`/pypi/…` through proxy_cache, `/files/…` straight from disk with sendfile."""
+    def nginx(
+        self, upstream: int, files: Path, access_log: bool = False, pair: tuple[Path, Path] | None = None
+    ) -> Server:
+        """`/pypi/…` through proxy_cache, `/files/…` straight from disk with sendfile. Over TLS with this certificate and key."""
         port, home = free_port(), fresh(self.work / "nginx")
         config = home / "nginx.conf"
         config.write_text(
@@ -232,13 +244,53 @@ class Stage:
                 port=port,
                 upstream=upstream,
                 files=files,
+                ssl=" ssl" if pair else "",
+                certificate=CERTIFICATE.format(*pair) if pair else "",
                 log=f"{home}/access.log" if access_log else "off",
                 # The workers would give up root's rights, and with them the working directory.
                 user="user root;" if os.geteuid() == 0 else "",
             )
         )
-        return self.add(start("nginx", ["nginx", "-e", home / "error.log", "-c", config], port, home / "out.log"))
+        command = ["nginx", "-e", home / "error.log", "-c", config]
+        return self.add(start("nginx", command, port, home / "out.log", scheme="https" if pair else "http"))
 
+
+    def h2o(self, same: Path, files: Path, pair: tuple[Path, Path] | None = None) -> Server:
+        """`/pypi/…` from `same`, precompressed where there is a `.gz`, `/files/…` from `files`; both from disk."""
+        port, home = free_port(), fresh(self.work / f"h2o{'-tls' if pair else ''}")
+        config = home / "h2o.conf"
+        ssl = H2O_TLS.format(*pair) if pair else ""
+        user = "user: root" if os.geteuid() == 0 else ""
+        config.write_text(H2O.format(home=home, port=port, same=same, files=files, ssl=ssl, user=user))
+        scheme = "https" if pair else "http"
+        return self.add(start("h2o", ["h2o", "-m", "worker", "-c", config], port, home / "out.log", scheme=scheme))
+
+
+H2O = """
+{user}
+num-threads: 2
+pid-file: {home}/pid
+error-log: {home}/error.log
+http1-request-timeout: 300
+listen:
+  host: 127.0.0.1
+  port: {port}
+{ssl}
+hosts:
+  default:
+    paths:
+      /files:
+        file.dir: {files}
+      /:
+        file.dir: {same}
+        file.index: ["index.json"]
+        file.send-compressed: ON
+"""
+
+H2O_TLS = """  ssl:
+    certificate-file: {}
+    key-file: {}
+    minimum-version: TLSv1.2"""
 
 NGINX = """
 daemon off;
@@ -267,7 +319,8 @@ http {{
   proxy_cache_path {home}/cache levels=1:2 keys_zone=index:50m max_size=5g inactive=1h use_temp_path=off;
   upstream origin {{ server 127.0.0.1:{upstream}; keepalive 32; }}
   server {{
-    listen 127.0.0.1:{port} backlog=4096;
+    listen 127.0.0.1:{port}{ssl} backlog=4096;
+    {certificate}
     location /files/ {{ alias {files}/; }}
     location / {{
       proxy_pass http://origin;
@@ -282,6 +335,12 @@ http {{
   }}
 }}
 """
+
+
+CERTIFICATE = """ssl_certificate {};
+    ssl_certificate_key {};
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_session_cache shared:sessions:4m;"""
 
 
 def fresh(directory: Path) -> Path:

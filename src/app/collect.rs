@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::flow::{Flow, Route};
-use crate::web::Site;
+use crate::web::{ServerCertificates, Site};
 
 /// A gauge with one value per route: name, help, values.
 type PerRoute = (&'static str, &'static str, Vec<(Arc<str>, f64)>);
@@ -20,12 +20,37 @@ pub(super) struct Collected {
     site: Weak<Site>,
     routes: Vec<Arc<Route>>,
     memory_limit: u64,
+    certificates: Option<ServerCertificates>,
 }
 
 impl Collected {
     /// For these routes over this cache, in a process that may take so many bytes of memory.
-    pub(super) fn new(flow: Flow, site: &Arc<Site>, routes: Vec<Arc<Route>>, memory_limit: u64) -> Self {
-        Self { flow, site: Arc::downgrade(site), routes, memory_limit }
+    pub(super) fn new(
+        flow: Flow,
+        site: &Arc<Site>,
+        routes: Vec<Arc<Route>>,
+        memory_limit: u64,
+        certificates: Option<ServerCertificates>,
+    ) -> Self {
+        Self { flow, site: Arc::downgrade(site), routes, memory_limit, certificates }
+    }
+
+    /// When certificates end, and how many of their files cannot be used. Nothing where TLS is off.
+    fn encode_certificates(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Some(report) = self.certificates.as_ref().map(ServerCertificates::report) else { return Ok(()) };
+        let gauge = ConstGauge::new(0_i64);
+        let help = "Seconds until the certificate ends; negative once it has";
+        let mut family =
+            encoder.encode_descriptor("tls_certificate_remaining_seconds", help, None, gauge.metric_type())?;
+        for certificate in &report.certificates {
+            let file = certificate.certificate.display().to_string();
+            let labels = [("certificate", file.as_str())];
+            ConstGauge::new(certificate.ends_in_seconds).encode(family.encode_family(&labels)?)?;
+        }
+        let help = "Certificates and authorities whose files were changed to something that cannot be used";
+        let failing = ConstGauge::new(i64::try_from(report.failing()).unwrap_or(i64::MAX));
+        let metric = encoder.encode_descriptor("tls_unusable_files", help, None, failing.metric_type())?;
+        failing.encode(metric)
     }
 
     fn token_gauges(&self) -> Vec<PerRoute> {
@@ -163,6 +188,7 @@ impl Collector for Collected {
         for (kind, count) in figures.damaged {
             ConstCounter::new(count).encode(family.encode_family(&[("kind", kind)])?)?;
         }
+        self.encode_certificates(&mut encoder)?;
         let failures = ConstCounter::new(figures.commit_failures);
         let help = "Files that were fetched and served, and could not be stored";
         let metric = encoder.encode_descriptor("commit_failures", help, None, failures.metric_type())?;

@@ -18,6 +18,8 @@ const MOST_HEADERS: u64 = 32 << 20;
 const MOST_CONNECTIONS: u64 = 384 << 20;
 /// What a connection takes that sends a response to a slow client, with the least buffer; measured.
 const PER_CONNECTION: u64 = 20 << 10;
+/// What TLS adds to that; measured.
+const PER_TLS_CONNECTION: u64 = 28 << 10;
 /// The most that larger buffers may take.
 const MOST_BUFFERS: u64 = 32 << 20;
 /// The default for the memory of the index.
@@ -70,12 +72,14 @@ impl Shares {
 
 impl MemoryPlan {
     /// Divides what `[server] memory` states, or three quarters of the system's `limit`. Fails with a sentence that
-    /// names the settings if `[cache] memory` (`index`) and `[upstream] max_page_size` (`page`) do not fit.
+    /// names the settings if `[cache] memory` (`index`) and `[upstream] max_page_size` (`page`) do not fit. TLS leaves
+    /// room for fewer connections.
     pub(super) fn new(
         stated: Option<Size>,
         limit: Option<u64>,
         index: Option<Size>,
         page: Option<Size>,
+        is_encrypted: bool,
     ) -> Result<Self, String> {
         let ceiling = stated.map_or_else(|| limit.map_or(DEFAULT_CEILING, |limit| limit / 4 * 3), Size::bytes);
         let of = match (stated, limit) {
@@ -92,7 +96,8 @@ impl MemoryPlan {
         };
         let Shares { connections, headers, .. } = shares;
         let buffers = (connections / 2).min(MOST_BUFFERS);
-        let connections = usize::try_from((connections - buffers) / PER_CONNECTION).unwrap_or(usize::MAX);
+        let each = PER_CONNECTION + if is_encrypted { PER_TLS_CONNECTION } else { 0 };
+        let connections = usize::try_from((connections - buffers) / each).unwrap_or(usize::MAX);
         Ok(Self { ceiling, index, headers, buffers, page, connections })
     }
 }
@@ -149,14 +154,14 @@ mod tests {
 
     #[test]
     fn the_shares_fit_into_every_ceiling() {
-        for mib in (64..4096).step_by(32) {
-            let plan = MemoryPlan::new(Some(Size::mib(mib)), None, None, None).expect("defaults fit");
-            let connections = plan.connections as u64 * PER_CONNECTION + plan.buffers;
+        for (mib, each) in (64..4096).step_by(32).flat_map(|mib| [(mib, 0), (mib, PER_TLS_CONNECTION)]) {
+            let plan = MemoryPlan::new(Some(Size::mib(mib)), None, None, None, each > 0).expect("defaults fit");
+            let connections = plan.connections as u64 * (PER_CONNECTION + each) + plan.buffers;
             let sum = BASE + plan.index + plan.headers + plan.page * PER_PAGE + connections;
             assert!(sum <= plan.ceiling, "{plan:?}");
-            assert!(plan.connections >= 250 && plan.page >= 2 << 20, "{plan:?}");
+            assert!(plan.connections >= if each > 0 { 100 } else { 250 } && plan.page >= 2 << 20, "{plan:?}");
         }
-        let large = MemoryPlan::new(None, None, None, None).expect("the default fits");
+        let large = MemoryPlan::new(None, None, None, None, false).expect("the default fits");
         assert!(large.connections >= 10_000 && large.headers == MOST_HEADERS, "{large:?}");
         assert_eq!(large.page, DEFAULT_MAX_PAGE_SIZE.bytes());
     }
@@ -168,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_ceiling_is_what_is_stated_or_part_of_what_the_system_allows() {
-        let ceiling = |stated, limit| MemoryPlan::new(stated, limit, None, None).map(|plan| plan.ceiling);
+        let ceiling = |stated, limit| MemoryPlan::new(stated, limit, None, None, false).map(|plan| plan.ceiling);
         assert_eq!(ceiling(Some(Size::mib(100)), Some(4 << 30)), Ok(100 << 20));
         assert_eq!(ceiling(None, Some(512 << 20)), Ok(384 << 20));
         assert_eq!(ceiling(None, None), Ok(DEFAULT_CEILING));
@@ -182,7 +187,7 @@ mod tests {
         let page = ["[upstream] max_page_size = 64MiB", "lower [upstream] max_page_size, or"].as_slice();
         let both = ["= 40MiB with [upstream] max_page_size = 30MiB", "[cache] memory or [upstream] max_page_size"];
         for (stated, parts) in [((gib, None), index), ((None, mib(64)), page), ((mib(40), mib(30)), &both)] {
-            let plan = |memory| MemoryPlan::new(memory, None, stated.0, stated.1);
+            let plan = |memory| MemoryPlan::new(memory, None, stated.0, stated.1, false);
             let error = plan(mib(256)).expect_err("too much");
             for part in ["does not fit into [server] memory, 256MiB, which leaves "].iter().chain(parts) {
                 assert!(error.contains(part), "{error}");
@@ -192,7 +197,7 @@ mod tests {
             assert!(plan(Some(needed)).is_ok(), "{error}");
             assert!(plan(Some(Size(needed.bytes() - (1 << 20)))).is_err(), "{error}");
         }
-        let fitting = MemoryPlan::new(mib(256), None, mib(40), mib(20)).expect("it fits");
+        let fitting = MemoryPlan::new(mib(256), None, mib(40), mib(20), false).expect("it fits");
         assert_eq!((fitting.index, fitting.page), (40 << 20, 20 << 20));
     }
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 use clap::Args;
 use tokio::net::TcpListener;
 
+use super::demo_certificate::DemoCertificate;
 use super::outcome::{CommandError, Ended};
 use super::{public_index, signals};
 use crate::app::App;
-use crate::config::{Overrides, RepositoryOverrides, Settings};
+use crate::config::{Overrides, RepositoryOverrides, Settings, TlsOverrides};
 use crate::control::{AccountId, DomainName, EmulatorAccess, InvalidSetting, RegionName, RepositoryName};
 use crate::web::UploadPolicy;
 use wheelport_emulator::{DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY, Emulator, EmulatorSettings, IndexAddress};
@@ -37,6 +38,9 @@ pub(super) struct DemoArgs {
     /// Where the emulator's packages and the cache are kept; a temporary directory otherwise
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Speak TLS, with a certificate of an authority that is made at the start and good for this demo only
+    #[arg(long)]
+    tls: bool,
     /// Serve public packages too, from this simple index; without a value from the one pip or uv are configured for
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
     public_index: Option<String>,
@@ -56,13 +60,23 @@ pub(super) async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
     emulator.serve_data(loopback().await?).map_err(CommandError::start)?;
     let control = emulator.serve_control(loopback().await?).map_err(CommandError::start)?;
 
-    let overrides = overrides(&args, &world, &dir, control).map_err(CommandError::usage)?;
+    let clock = Clock::system();
+    let certificate = args.tls.then(|| DemoCertificate::make(&dir, args.listen.ip(), &clock)).transpose();
+    let certificate = certificate.map_err(CommandError::start)?;
+    let tls = certificate.as_ref().map(DemoCertificate::overrides).unwrap_or_default();
+    let overrides = overrides(&args, &world, &dir, control, tls).map_err(CommandError::usage)?;
     let mut settings = Settings::load(overrides).map_err(CommandError::usage)?;
     settings.policy.table.directory = Some(rules(&dir).map_err(CommandError::start)?);
-    let app = Box::pin(App::start(settings, Clock::system(), Tasks::new())).await.map_err(CommandError::start)?;
+    let app = Box::pin(App::start(settings, clock, Tasks::new())).await.map_err(CommandError::start)?;
     for address in &app.addresses {
-        let publish = upload_policy(args.listen) != UploadPolicy::Off;
-        let text = greeting(reachable(*address), public_index.as_ref(), args.dir.as_deref(), publish);
+        let greeting = Greeting {
+            base: format!("{}://{}", app.scheme, reachable(*address)),
+            public_index: public_index.as_ref(),
+            dir: args.dir.as_deref(),
+            publish: upload_policy(args.listen) != UploadPolicy::Off,
+            authority: certificate.as_ref().map(|certificate| certificate.authority.as_path()),
+        };
+        let text = greeting.text();
         let mut out = std::io::stdout().lock();
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(CommandError::start)?;
     }
@@ -76,6 +90,7 @@ fn overrides(
     world: &EmulatorSettings,
     dir: &Path,
     control: SocketAddr,
+    tls: TlsOverrides,
 ) -> Result<Overrides, InvalidSetting> {
     Ok(Overrides {
         listen: vec![args.listen],
@@ -87,6 +102,7 @@ fn overrides(
         region: Some(RegionName::parse(&world.region)?),
         upload: Some(upload_policy(args.listen)),
         cache_dir: Some(dir.join("cache")),
+        tls,
         emulator: Some(EmulatorAccess {
             endpoint: format!("http://{control}"),
             keys: (DEFAULT_ACCESS_KEY, DEFAULT_SECRET_KEY),
@@ -131,31 +147,45 @@ async fn loopback() -> Result<TcpListener, CommandError> {
 }
 
 /// What to try, ready to paste.
-fn greeting(address: SocketAddr, public_index: Option<&IndexAddress>, dir: Option<&Path>, publish: bool) -> String {
-    let mut text = String::new();
-    let index = format!("http://{address}/simple/");
-    let _ = writeln!(text, "wheelport demo listens on http://{address}  (open it in a browser)");
-    let _ = writeln!(
-        text,
-        "An emulated CodeArtifact domain is behind it, with two sample packages: wheelport-hello, which needs \
-         wheelport-greeting."
-    );
-    let _ = match public_index {
-        Some(index) => {
-            writeln!(text, "Public packages come from {index} through the repository's external connection.")
+struct Greeting<'a> {
+    /// The address of the proxy.
+    base: String,
+    public_index: Option<&'a IndexAddress>,
+    /// The directory, if it stays.
+    dir: Option<&'a Path>,
+    publish: bool,
+    /// The authority that clients have to trust, where TLS is spoken.
+    authority: Option<&'a Path>,
+}
+
+impl Greeting<'_> {
+    fn text(&self) -> String {
+        let base = &self.base;
+        let index = format!("{base}/simple/");
+        let public = match self.public_index {
+            Some(index) => format!("Public packages come from {index} through the repository's external connection."),
+            None => {
+                "It works without any network; start it with --public-index to have public packages too.".to_owned()
+            }
+        };
+        let kept = match self.dir {
+            Some(dir) => format!("Packages and cache are in {}.", dir.display()),
+            None => "Everything is deleted when it ends; --dir keeps it.".to_owned(),
+        };
+        let mut text = format!(
+            "wheelport demo listens on {base}  (open it in a browser)
+An emulated CodeArtifact domain is behind it, with two sample packages: wheelport-hello, which needs wheelport-greeting.
+{public}
+{kept}
+
+"
+        );
+        if let Some(authority) = self.authority {
+            text.push_str(&trust(base, authority));
         }
-        None => {
-            writeln!(text, "It works without any network; start it with --public-index to have public packages too.")
-        }
-    };
-    let _ = match dir {
-        Some(dir) => writeln!(text, "Packages and cache are in {}.", dir.display()),
-        None => writeln!(text, "Everything is deleted when it ends; --dir keeps it."),
-    };
-    let _ = writeln!(
-        text,
-        "
-Try it in another terminal:
+        let _ = writeln!(
+            text,
+            "Try it in another terminal:
 
   pip     pip install --index-url {index} wheelport-hello
   uv      uv pip install --default-index {index} wheelport-hello
@@ -166,18 +196,34 @@ They install version 1.1.0, because a rule blocks 2.0.0. Ask for that one, and t
 
   blocked pip install --index-url {index} wheelport-hello==2.0.0
 "
-    );
-    if publish {
-        let _ = writeln!(
-            text,
-            "Publish something of your own; no credentials are needed:
-
-  twine   twine upload --repository-url http://{address}/ -u '' -p '' dist/*
-  uv      uv publish --publish-url http://{address}/ -u '' -p ''
-  poetry  poetry config repositories.wheelport http://{address}/ && poetry publish --build -r wheelport
-"
         );
+        if self.publish {
+            let _ = writeln!(
+                text,
+                "Publish something of your own; no credentials are needed:
+
+  twine   twine upload --repository-url {base}/ -u '' -p '' dist/*
+  uv      uv publish --publish-url {base}/ -u '' -p ''
+  poetry  poetry config repositories.wheelport {base}/ && poetry publish --build -r wheelport
+"
+            );
+        }
+        text.push_str("Ctrl-C ends it.\n");
+        text
     }
-    text.push_str("Ctrl-C ends it.\n");
-    text
+}
+
+/// How clients come to trust the authority of the demo.
+fn trust(base: &str, authority: &Path) -> String {
+    let ca = authority.display();
+    format!(
+        "It speaks TLS with a certificate that only this demo's own authority vouches for. Let the clients trust it:
+
+  pip, uv, twine  export PIP_CERT={ca} SSL_CERT_FILE={ca} TWINE_CERT={ca}
+  poetry          poetry config certificates.wheelport.cert {ca}
+  pdm             pdm config pypi.ca_certs {ca}
+  curl            curl --cacert {ca} {base}/simple/
+
+"
+    )
 }

@@ -2,7 +2,9 @@
 //!
 //! It needs no configuration, no AWS and no shell. The server's status alone decides.
 
+use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,11 +12,12 @@ use url::Url;
 
 use super::outcome::{CommandError, Ended};
 use super::plain_http::{PlainUrl, reachable};
+use super::unverified_tls;
 use crate::config::DEFAULT_LISTEN;
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct HealthcheckArgs {
-    /// What to request, http only; wins over --listen [default: /healthz at the address of --listen]
+    /// What to request; wins over --listen [default: /healthz at the address of --listen]
     #[arg(long, value_name = "URL", conflicts_with = "ready")]
     url: Option<Url>,
     /// Check that the server is useful to clients (/readyz), not only that the process is alive
@@ -24,6 +27,12 @@ pub(super) struct HealthcheckArgs {
     /// [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS", env = "WHEELPORT_LISTEN", value_delimiter = ',')]
     listen: Vec<SocketAddr>,
+    /// The server speaks TLS; its certificate is not verified, because nothing depends on who answers
+    #[arg(long)]
+    tls: bool,
+    // Where the environment of the container has a certificate for the server, it speaks TLS.
+    #[arg(long, value_name = "FILE", env = "WHEELPORT_TLS_CERTIFICATE", hide = true)]
+    tls_certificate: Option<PathBuf>,
     /// How long everything together may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3)]
     timeout: u64,
@@ -31,21 +40,17 @@ pub(super) struct HealthcheckArgs {
 
 #[derive(Debug, thiserror::Error)]
 enum HealthcheckError {
-    #[error("`{0}` cannot be checked; give http://HOST:PORT/PATH")]
+    #[error("`{0}` cannot be checked; give http://HOST:PORT/PATH or https://HOST:PORT/PATH")]
     Address(Url),
 }
 
 /// Sends one request; prints the response only if it is not a success.
 pub(super) async fn run(args: HealthcheckArgs) -> Result<Ended, CommandError> {
     let url = url_of(&args);
-    let Some(target) = PlainUrl::of(&url) else {
+    let Some(target) = PlainUrl::of(&url, &["http", "https"]) else {
         return Err(CommandError::usage(HealthcheckError::Address(url)));
     };
-    let response = tokio::time::timeout(
-        Duration::from_secs(args.timeout),
-        target.request("GET", "wheelport-healthcheck", None, ""),
-    )
-    .await;
+    let response = tokio::time::timeout(Duration::from_secs(args.timeout), ask(&url, &target)).await;
     let problem = match response {
         Ok(Ok(response)) if is_good(&response) => return Ok(Ended::Well),
         Ok(Ok(response)) => format!("{url} responds: {}", response.trim()),
@@ -56,13 +61,23 @@ pub(super) async fn run(args: HealthcheckArgs) -> Result<Ended, CommandError> {
     Ok(Ended::Badly)
 }
 
+async fn ask(url: &Url, target: &PlainUrl<'_>) -> io::Result<String> {
+    const AGENT: &str = "wheelport-healthcheck";
+    if url.scheme() == "http" {
+        return target.request("GET", AGENT, None, "").await;
+    }
+    let connection = unverified_tls::encrypt(target.connect().await?, target.host().to_owned()).await?;
+    target.request_over(connection, "GET", AGENT, None, "").await
+}
+
 fn url_of(args: &HealthcheckArgs) -> Url {
     if let Some(url) = &args.url {
         return url.clone();
     }
     let at = reachable(args.listen.first().copied().unwrap_or(DEFAULT_LISTEN));
     let path = if args.ready { "readyz" } else { "healthz" };
-    Url::parse(&format!("http://{at}/{path}")).expect("an address and a fixed path are a URL")
+    let scheme = if args.tls || args.tls_certificate.is_some() { "https" } else { "http" };
+    Url::parse(&format!("{scheme}://{at}/{path}")).expect("an address and a fixed path are a URL")
 }
 
 /// Whether the status line says 2xx.
@@ -79,7 +94,7 @@ mod tests {
 
     fn args(listen: &[&str]) -> HealthcheckArgs {
         let listen = listen.iter().map(|address| address.parse().expect("an address")).collect();
-        HealthcheckArgs { url: None, ready: false, listen, timeout: 5 }
+        HealthcheckArgs { url: None, ready: false, listen, tls: false, tls_certificate: None, timeout: 5 }
     }
 
     #[test]
@@ -93,17 +108,20 @@ mod tests {
             assert_eq!(url_of(&args(&listen)).as_str(), asked);
         }
         assert_eq!(url_of(&HealthcheckArgs { ready: true, ..args(&[]) }).path(), "/readyz");
+        let certificate = Some(PathBuf::from("/tls/tls.crt"));
+        assert_eq!(url_of(&HealthcheckArgs { tls_certificate: certificate, ..args(&[]) }).scheme(), "https");
+        assert_eq!(url_of(&HealthcheckArgs { tls: true, ..args(&[]) }).scheme(), "https");
     }
 
     #[test]
-    fn only_plain_http_addresses_can_be_checked() {
+    fn only_http_addresses_can_be_checked() {
         for (url, good) in [
             ("http://[::1]:8080/readyz", true),
-            ("https://wheelport.internal/readyz", false),
+            ("https://wheelport.internal/readyz", true),
             ("http://user@wheelport.internal/readyz", false),
             ("unix:/run/wheelport", false),
         ] {
-            assert_eq!(PlainUrl::of(&url.parse().expect("a URL")).is_some(), good, "{url}");
+            assert_eq!(PlainUrl::of(&url.parse().expect("a URL"), &["http", "https"]).is_some(), good, "{url}");
         }
     }
 

@@ -12,6 +12,7 @@ mod accept;
 mod cache;
 mod check;
 mod demo;
+mod demo_certificate;
 mod emulate;
 mod exception;
 mod generate;
@@ -24,6 +25,7 @@ mod policy;
 mod public_index;
 mod serve;
 mod signals;
+mod unverified_tls;
 mod why;
 
 pub use outcome::{CommandError, Ended};

@@ -64,7 +64,7 @@ impl Operations {
         let mut url = Url::parse(&format!("http://{at}{path}")).expect("an address and a fixed path are a URL");
         let given = query.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
         url.query_pairs_mut().extend_pairs(given);
-        let target = PlainUrl::of(&url).expect("a plain URL");
+        let target = PlainUrl::of(&url, &["http"]).expect("a plain URL");
         let asking = target.request(method, "wheelport-operations", secret.as_deref(), body);
         let response = match tokio::time::timeout(TIMEOUT, asking).await {
             Ok(Ok(response)) => response,

@@ -1,9 +1,9 @@
-//! One plain HTTP request over a connection of its own, to a running server; it needs no configuration and no AWS.
+//! One HTTP request over a connection of its own, to a running server; it needs no configuration and no AWS.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use url::{Host, Url};
 
@@ -18,9 +18,9 @@ pub(super) struct PlainUrl<'a> {
 }
 
 impl<'a> PlainUrl<'a> {
-    /// `None` if it cannot be requested: another scheme, or a user name.
-    pub(super) fn of(url: &'a Url) -> Option<Self> {
-        if url.scheme() != "http" || !url.username().is_empty() || url.password().is_some() {
+    /// `None` if it cannot be requested: another scheme than these, or a user name.
+    pub(super) fn of(url: &'a Url, schemes: &[&str]) -> Option<Self> {
+        if !schemes.contains(&url.scheme()) || !url.username().is_empty() || url.password().is_some() {
             return None;
         }
         let host = match url.host()? {
@@ -31,7 +31,15 @@ impl<'a> PlainUrl<'a> {
         Some(Self { host, port: url.port_or_known_default()?, url })
     }
 
-    /// The complete response, as text. `agent` is the user agent; `secret` is sent as a bearer token.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(super) async fn connect(&self) -> io::Result<TcpStream> {
+        TcpStream::connect((self.host.as_str(), self.port)).await
+    }
+
+    /// The complete response over plain HTTP, as text. `agent` is the user agent; `secret` is sent as a bearer token.
     pub(super) async fn request(
         &self,
         method: &str,
@@ -39,7 +47,18 @@ impl<'a> PlainUrl<'a> {
         secret: Option<&str>,
         body: &str,
     ) -> io::Result<String> {
-        let mut connection = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        self.request_over(self.connect().await?, method, agent, secret, body).await
+    }
+
+    /// As [`PlainUrl::request`], over a connection that is there.
+    pub(super) async fn request_over(
+        &self,
+        mut connection: impl AsyncRead + AsyncWrite + Unpin,
+        method: &str,
+        agent: &str,
+        secret: Option<&str>,
+        body: &str,
+    ) -> io::Result<String> {
         let authority = &self.url[url::Position::BeforeHost..url::Position::AfterPort];
         let path = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
         let authorization = secret.map(|secret| format!("Authorization: Bearer {secret}\r\n")).unwrap_or_default();

@@ -23,7 +23,7 @@ pub(super) async fn run(overrides: Overrides) -> Result<Ended, CommandError> {
 fn announce(app: &App) {
     let mut out = std::io::stdout().lock();
     for address in &app.addresses {
-        let _ = writeln!(out, "wheelport listens on http://{address}");
+        let _ = writeln!(out, "wheelport listens on {}://{address}", app.scheme);
         tracing::info!(%address, "listening");
     }
     if let Some(address) = app.ops_address {

@@ -51,6 +51,7 @@ pub(super) fn compose(mut file: ConfigurationFile, overrides: Overrides) -> Resu
         default_route,
         cache_dir: file.cache.dir.take().unwrap_or_else(|| PathBuf::from(DEFAULT_CACHE_DIR)),
         cache: file.cache,
+        tls: std::mem::take(&mut file.server.tls).complete().map_err(ConfigError::Inconsistent)?,
         server: file.server,
         upstream: file.upstream,
         upload: file.upload,

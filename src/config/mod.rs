@@ -14,6 +14,6 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use overrides::{Overrides, RepositoryOverrides};
+pub(crate) use overrides::{Overrides, RepositoryOverrides, TlsOverrides};
 pub(crate) use settings::DEFAULT_LISTEN;
 pub use settings::{RouteSettings, ServerSettings, Settings};

@@ -14,7 +14,7 @@ use super::file::{ConfigurationFile, RouteTable};
 use crate::control::{AccountId, DomainName, EmulatorAccess, RegionName, RepositoryName, RoleArn};
 use crate::fleet::{FleetSettings, RedisAddress, StoreLocation};
 use crate::flow::ChangedFilePolicy;
-use crate::web::{HostPattern, UploadPolicy};
+use crate::web::{HostPattern, TlsTable, UploadPolicy};
 use wheelport_runtime::Size;
 
 #[derive(Debug, Clone, Default, Args)]
@@ -64,6 +64,8 @@ pub(crate) struct Overrides {
     #[arg(long = "allowed-host", value_name = "HOST", env = "WHEELPORT_ALLOWED_HOSTS", value_delimiter = ',')]
     pub(crate) allowed_hosts: Vec<HostPattern>,
     #[command(flatten)]
+    pub(crate) tls: TlsOverrides,
+    #[command(flatten)]
     pub(crate) fleet: FleetOverrides,
     // The emulator of `wheelport demo`; no flag of its own.
     #[arg(skip)]
@@ -81,6 +83,28 @@ pub(crate) struct RepositoryOverrides {
     /// CodeArtifact repository
     #[arg(id = "repository", long = "repository", value_name = "NAME", env = "WHEELPORT_REPOSITORY")]
     pub(crate) name: Option<RepositoryName>,
+}
+
+/// TLS of the listener.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct TlsOverrides {
+    /// Certificate chain (PEM) with which the listener speaks TLS; read again when it changes
+    #[arg(id = "tls_certificate", long = "tls-certificate", value_name = "FILE", env = "WHEELPORT_TLS_CERTIFICATE")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// Key of that certificate (PEM, without a passphrase)
+    #[arg(id = "tls_key", long = "tls-key", value_name = "FILE", env = "WHEELPORT_TLS_KEY")]
+    pub(crate) key: Option<PathBuf>,
+    /// Authorities (PEM) whose client certificates are believed; none is demanded
+    #[arg(id = "tls_client_ca", long = "tls-client-ca", value_name = "FILE", env = "WHEELPORT_TLS_CLIENT_CA")]
+    pub(crate) client_ca: Option<PathBuf>,
+}
+
+impl TlsOverrides {
+    fn apply(self, tls: &mut TlsTable) {
+        replace(&mut tls.certificate, self.certificate);
+        replace(&mut tls.key, self.key);
+        replace(&mut tls.client_ca, self.client_ca);
+    }
 }
 
 /// What replicas share.
@@ -155,6 +179,7 @@ impl Overrides {
         file.cache.max_size = self.cache_max_size.unwrap_or(file.cache.max_size);
         replace(&mut file.server.public_url, self.public_url);
         file.server.allowed_hosts.extend(self.allowed_hosts);
+        self.tls.apply(&mut file.server.tls);
         self.fleet.apply(&mut file.fleet);
         Ok(())
     }

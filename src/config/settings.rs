@@ -13,7 +13,7 @@ use crate::fleet::FleetSettings;
 use crate::flow::{ChangedFilePolicy, UploadSettings};
 use crate::policy::PolicySettings;
 use crate::upstream::ClientSettings;
-use crate::web::{Cidr, HostPattern, OperatorSecrets, Publishers, UploadPolicy};
+use crate::web::{Cidr, HostPattern, OperatorSecrets, Publishers, TlsSettings, TlsTable, UploadPolicy};
 use wheelport_runtime::{HumanDuration, Size};
 
 /// Where the proxy listens by default.
@@ -36,6 +36,8 @@ pub struct Settings {
     pub cache: CacheSettings,
     pub cache_dir: PathBuf,
     pub server: ServerSettings,
+    /// Where the listener speaks TLS.
+    pub tls: Option<TlsSettings>,
     pub upstream: ClientSettings,
     pub upload: UploadSettings,
     pub fleet: FleetSettings,
@@ -75,6 +77,8 @@ pub struct ServerSettings {
     pub allowed_hosts: Vec<HostPattern>,
     /// Proxies whose forwarded headers are believed.
     pub trusted_proxies: Vec<Cidr>,
+    /// As it is written; [`Settings::tls`] is what it comes to.
+    pub tls: TlsTable,
     /// The memory from which buffers, parsing and the index take their shares.
     pub memory: Option<Size>,
     /// Connections of clients at the same time, as far as memory and file descriptors suffice.
@@ -99,6 +103,7 @@ impl Default for ServerSettings {
             public_url: None,
             allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
+            tls: TlsTable::default(),
             memory: None,
             max_connections: 10_000,
             max_connections_per_address: None,

@@ -73,6 +73,11 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
 /// Bucket bounds for the time to the headers of a response, in seconds.
 #[derive(Clone, Debug)]
 struct HeaderTimeBuckets;
@@ -101,6 +106,7 @@ pub struct Metrics {
     pub connections: Gauge,
     refused_connections: Family<ReasonLabel, Counter>,
     closed_connections: Family<ReasonLabel, Counter>,
+    tls_handshakes: Family<OutcomeLabel, Counter>,
     /// Requests in flight now, their bodies included.
     pub in_flight: Gauge,
 }
@@ -126,6 +132,8 @@ impl Default for Metrics {
         registry.register("connections_refused", help, refused_connections.clone());
         let help = "Connections that were closed to make room";
         registry.register("connections_closed_early", help, closed_connections.clone());
+        let tls_handshakes = Family::default();
+        registry.register("tls_handshakes", "TLS handshakes of clients, by outcome", tls_handshakes.clone());
         Self {
             registry: Arc::new(Mutex::new(registry)),
             requests,
@@ -133,6 +141,7 @@ impl Default for Metrics {
             connections,
             refused_connections,
             closed_connections,
+            tls_handshakes,
             in_flight,
         }
     }
@@ -160,6 +169,11 @@ impl Metrics {
     /// Counts a connection that gave way to others.
     pub fn connection_closed_early(&self, reason: &'static str) {
         self.closed_connections.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a TLS handshake.
+    pub fn tls_handshake(&self, outcome: &'static str) {
+        self.tls_handshakes.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// Everything in Prometheus' text format.

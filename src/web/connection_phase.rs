@@ -4,6 +4,8 @@
 //! Idle ──first byte──► Receiving ──headers complete──► Responding ──body done──► Idle
 //! ```
 //!
+//! A TLS handshake is `Receiving` too, before all of this.
+//!
 //! Shared by everything that has a part in a connection: the stream under it, the body of a response, and the table of
 //! connections, which asks one to give way where there are too many.
 
@@ -15,6 +17,8 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use wheelport_runtime::sabotaged;
 
 /// The state of one connection. Clones share it.
 #[derive(Debug, Clone)]
@@ -155,6 +159,23 @@ impl ConnectionPhase {
         }
         state.counted.store(headers, Ordering::Relaxed);
         state.memory.add(headers - counted);
+    }
+
+    /// A TLS handshake begins. It counts like headers that are not complete, so the same bound holds for both.
+    pub(super) fn begin_handshake(&self, bytes: usize) {
+        if sabotaged("handshake-memory") {
+            return;
+        }
+        self.received(bytes);
+        self.await_headers();
+    }
+
+    /// The handshake is done, and a request may come.
+    pub(super) fn end_handshake(&self) {
+        self.0.release_headers();
+        self.0.headers.store(0, Ordering::Relaxed);
+        self.0.set_since_now();
+        self.0.phase.store(IDLE, Ordering::Relaxed);
     }
 
     /// Bytes of headers that are not complete.

@@ -8,13 +8,25 @@ use tokio::time::Instant;
 
 use super::Site;
 use super::guard;
+use super::tls::ClientCertificate;
 use crate::telemetry::ResponseKind;
 use wheelport_runtime::sabotaged;
 
 /// The other end of a connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct PeerInfo {
     pub address: SocketAddr,
+    /// Whether the connection itself is encrypted; a proxy before us may have ended TLS.
+    pub is_encrypted: bool,
+    /// Whom its certificate stands for, if it has shown one that was verified.
+    pub certificate: Option<ClientCertificate>,
+}
+
+impl PeerInfo {
+    /// The other end of a connection without TLS.
+    pub fn plain(address: SocketAddr) -> Self {
+        Self { address, is_encrypted: false, certificate: None }
+    }
 }
 
 /// The id of a request, made here; an id that a client sends is not taken over.
@@ -27,6 +39,8 @@ pub(super) struct RequestContext {
     pub started: Instant,
     /// The address of the other end of the connection.
     pub peer: IpAddr,
+    /// Whether the connection itself is encrypted.
+    pub is_encrypted: bool,
     /// The address of the client, which trusted proxies name.
     pub client: IpAddr,
     pub method: Method,
@@ -51,14 +65,16 @@ impl RequestId {
 
 impl RequestContext {
     /// Describes a request. Its body and the credentials that it presents come back apart.
-    pub(super) fn new<B>(site: &Site, peer: PeerInfo, request: Request<B>) -> (Self, HeaderMap, B) {
+    pub(super) fn new<B>(site: &Site, peer: &PeerInfo, request: Request<B>) -> (Self, HeaderMap, B) {
         let (mut parts, body) = request.into_parts();
         let credentials = take_credentials(&mut parts.headers);
+        let is_encrypted = peer.is_encrypted;
         let peer = peer.address.ip();
         let context = Self {
             id: RequestId::new(),
             started: Instant::now(),
             peer,
+            is_encrypted,
             client: guard::client_address(peer, &parts.headers, &site.trusted_proxies),
             method: parts.method,
             uri: parts.uri,
@@ -73,7 +89,8 @@ impl RequestContext {
     pub(super) fn of_test(method: Method, headers: HeaderMap) -> Self {
         let loopback = IpAddr::from([127, 0, 0, 1]);
         let (id, started, uri) = (RequestId::new(), Instant::now(), Uri::from_static("/"));
-        Self { id, started, peer: loopback, client: loopback, method, uri, headers, kind: ResponseKind::Other }
+        let kind = ResponseKind::Other;
+        Self { id, started, peer: loopback, is_encrypted: false, client: loopback, method, uri, headers, kind }
     }
 
     pub(super) fn path(&self) -> &str {

@@ -333,7 +333,7 @@ pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]
     client
 }
 
-/// The scheme the client used: `https` only if a trusted proxy says so.
+/// The scheme the client used where its connection to us is not encrypted: `https` only if a trusted proxy says so.
 pub(super) fn client_scheme(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> &'static str {
     let believed = trusted.iter().any(|block| block.contains(peer)) || sabotaged("forwarded-proto");
     let last = values(headers, &X_FORWARDED_PROTO).flat_map(|value| value.split(',')).last();

@@ -68,7 +68,7 @@ thread_local! {
 }
 
 /// Handles a request.
-pub fn handle(site: &Arc<Site>, peer: PeerInfo, request: http::Request<Body>) -> Handling {
+pub fn handle(site: &Arc<Site>, peer: &PeerInfo, request: http::Request<Body>) -> Handling {
     let in_flight = GaugeGuard::new(&site.metrics.in_flight);
     let (mut context, credentials, body) = RequestContext::new(site, peer, request);
     let priority = Priority::client(context.client);
@@ -91,12 +91,13 @@ pub fn handle(site: &Arc<Site>, peer: PeerInfo, request: http::Request<Body>) ->
     }
 }
 
-/// The response to a request on a connection that there is no place for. Probes get their response all the same: a
-/// server that has much to do is alive.
-pub(super) fn refuse(site: &Arc<Site>, peer: PeerInfo, refusal: Refusal, request: http::Request<Body>) -> Response {
+/// The response to a request on a connection that there is no place for, or that is not encrypted. Probes get their
+/// response all the same where there are too many: a server that has much to do is alive.
+pub(super) fn refuse(site: &Arc<Site>, peer: &PeerInfo, refusal: Refusal, request: http::Request<Body>) -> Response {
     let in_flight = GaugeGuard::new(&site.metrics.in_flight);
     let (mut context, _, _) = RequestContext::new(site, peer, request);
-    let found = health(site, &mut context).ok_or_else(|| refusal.into());
+    let health = health(site, &mut context).filter(|_| refusal != Refusal::NotEncrypted);
+    let found = health.ok_or_else(|| refusal.into());
     respond(site, &context, found, in_flight)
 }
 

@@ -81,7 +81,11 @@ pub(super) fn document(site: &Site, context: &RequestContext, host: &Host) -> Do
 
 /// The address under which this client reaches the server; index pages never use it.
 pub(super) fn base_url(site: &Site, context: &RequestContext, host: &Host) -> String {
-    let scheme = guard::client_scheme(context.peer, &context.headers, &site.trusted_proxies);
+    let scheme = if context.is_encrypted {
+        "https"
+    } else {
+        guard::client_scheme(context.peer, &context.headers, &site.trusted_proxies)
+    };
     configured_base(site.public_url.as_ref(), scheme, host)
 }
 

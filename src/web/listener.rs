@@ -1,4 +1,5 @@
-//! The accept loop: a bounded number of connections with time limits, and a drain.
+//! The accept loop: a bounded number of connections with time limits, encrypted where there are certificates, and a
+//! drain.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,12 +23,14 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::body::ResponseBody;
+use super::client_stream::ClientStream;
 use super::connection_phase::{ConnectionPhase, GiveWay, HeaderMemory};
 use super::connections::{Connections, Seat};
 use super::context::PeerInfo;
 use super::handle::{handle, refuse};
 use super::refusal::Refusal;
 use super::timeout_stream::{TimeoutStream, Timeouts};
+use super::tls::{HANDSHAKE_MEMORY, Handshake, Opened, ServerCertificates};
 use super::{Response, Site, ops};
 use wheelport_runtime::{Tasks, sabotaged};
 
@@ -72,7 +75,7 @@ impl Service<hyper::Request<Incoming>> for ConnectionService {
         let responding = self.phase.respond();
         let request = request.map(received);
         match &self.handler {
-            Handler::Proxy(site) => match handle(site, self.peer, request) {
+            Handler::Proxy(site) => match handle(site, &self.peer, request) {
                 Either::Left(now) => {
                     let mut response = now.into_inner();
                     response.body_mut().until_done(responding);
@@ -85,7 +88,7 @@ impl Service<hyper::Request<Incoming>> for ConnectionService {
                 })),
             },
             Handler::Refusing(site, refusal) => {
-                let mut response = refuse(site, self.peer, refusal.clone(), request);
+                let mut response = refuse(site, &self.peer, refusal.clone(), request);
                 response.body_mut().until_done(responding);
                 Either::Left(ready(Ok(response)))
             }
@@ -105,8 +108,7 @@ impl Service<hyper::Request<Incoming>> for ConnectionService {
 /// A bound socket and who handles its requests.
 pub struct Listener {
     socket: TcpListener,
-    handler: Handler,
-    timeouts: Timeouts,
+    entrance: Entrance,
     connections: Arc<Connections>,
     /// For connections beyond a client's share, and for those beyond what the server can serve: the one kind cannot
     /// keep the other from its response.
@@ -131,7 +133,12 @@ impl Listener {
 
     fn new(socket: TcpListener, handler: Handler, connections: &Arc<Connections>, timeouts: Timeouts) -> Self {
         let refusals = [(); 2].map(|()| Arc::new(Semaphore::new(MAX_REFUSALS)));
-        Self { socket, handler, timeouts, connections: Arc::clone(connections), refusals }
+        let certificates = match &handler {
+            Handler::Proxy(site) => site.certificates.clone(),
+            _ => None,
+        };
+        let entrance = Entrance { handler, certificates, timeouts };
+        Self { socket, entrance, connections: Arc::clone(connections), refusals }
     }
 
     /// Accepts until `closing`, then waits for the connections, at most `drain`.
@@ -163,15 +170,20 @@ impl Listener {
     }
 
     fn begin(&self, tasks: &Tasks, stream: TcpStream, peer: SocketAddr, seat: Seat, closing: &CancellationToken) {
-        if self.connections.are_many() {
+        let is_crowded = self.connections.are_many();
+        if is_crowded {
             // Where it fails, the system's own limit holds.
             let _ = limit_send_buffer(&stream);
         }
-        let phase = seat.phase();
-        let connection = connection(stream, peer, self.handler.clone(), self.timeouts, phase.clone(), true);
-        let closing = closing.clone();
+        let (entrance, closing, phase) = (self.entrance.clone(), closing.clone(), seat.phase());
         tasks.spawn("connection", async move {
             let _seat = seat;
+            let opened = tokio::select! {
+                opened = entrance.open(stream, peer, &phase, is_crowded) => opened,
+                _ = phase.told() => None,
+                () = closing.cancelled() => None,
+            };
+            let Some(connection) = opened else { return };
             let mut connection = pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
@@ -189,34 +201,80 @@ impl Listener {
 
     /// Responds to the first request of a connection that there is no place for, so that its client learns why.
     fn refuse(&self, tasks: &Tasks, stream: TcpStream, peer: SocketAddr, refusal: Refusal) {
-        let Handler::Proxy(site) = &self.handler else { return };
+        let Handler::Proxy(site) = &self.entrance.handler else { return };
         let [of_clients, of_server] = &self.refusals;
         let permits = if refusal == Refusal::TooManyConnectionsOfClient { of_clients } else { of_server };
         let Ok(permit) = Arc::clone(permits).try_acquire_owned() else { return };
-        let timeouts = Timeouts { idle: REFUSAL_TIMEOUT, header: REFUSAL_TIMEOUT, write: REFUSAL_TIMEOUT };
         let phase = ConnectionPhase::new(HeaderMemory::new(usize::MAX));
-        let handler = Handler::Refusing(Arc::clone(site), refusal);
-        let connection = connection(stream, peer, handler, timeouts, phase, false);
+        let entrance = Entrance {
+            handler: Handler::Refusing(Arc::clone(site), refusal),
+            certificates: self.entrance.certificates.clone(),
+            timeouts: Timeouts { idle: REFUSAL_TIMEOUT, header: REFUSAL_TIMEOUT, write: REFUSAL_TIMEOUT },
+        };
         tasks.spawn("refused connection", async move {
             let _permit = permit;
-            let _ = connection.await;
+            if let Some(connection) = entrance.open(stream, peer, &phase, true).await {
+                let _ = connection.await;
+            }
         });
     }
 }
 
-type ClientConnection = http1::Connection<TokioIo<TimeoutStream<TcpStream>>, ConnectionService>;
+/// What an accepted connection passes through before its first request.
+#[derive(Clone)]
+struct Entrance {
+    handler: Handler,
+    /// Where the listener speaks TLS.
+    certificates: Option<ServerCertificates>,
+    timeouts: Timeouts,
+}
+
+type ClientConnection = http1::Connection<TokioIo<TimeoutStream<ClientStream>>, ConnectionService>;
+
+impl Entrance {
+    /// The connection, after its handshake where there is one; `None` if that came to nothing.
+    async fn open(
+        self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        phase: &ConnectionPhase,
+        is_crowded: bool,
+    ) -> Option<ClientConnection> {
+        let _ = stream.set_nodelay(true);
+        let plain = PeerInfo::plain(peer);
+        let (Some(certificates), Handler::Proxy(site) | Handler::Refusing(site, _)) =
+            (&self.certificates, &self.handler)
+        else {
+            return Some(connection(ClientStream::Plain(stream), plain, self.handler, self.timeouts, phase));
+        };
+        phase.begin_handshake(HANDSHAKE_MEMORY);
+        let handshake = Handshake { certificates, limit: self.timeouts.header, is_crowded, metrics: &site.metrics };
+        // Boxed, so that what a handshake takes is free after it.
+        let opened = Box::pin(handshake.with(stream)).await?;
+        phase.end_handshake();
+        Some(match opened {
+            Opened::Encrypted(stream, certificate) => {
+                let peer = PeerInfo { address: peer, is_encrypted: true, certificate };
+                connection(ClientStream::Encrypted(stream), peer, self.handler, self.timeouts, phase)
+            }
+            Opened::Plain(stream) => {
+                let handler = Handler::Refusing(Arc::clone(site), Refusal::NotEncrypted);
+                connection(ClientStream::Plain(stream), plain, handler, self.timeouts, phase)
+            }
+        })
+    }
+}
 
 fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: ClientStream,
+    peer: PeerInfo,
     handler: Handler,
     timeouts: Timeouts,
-    phase: ConnectionPhase,
-    keep_alive: bool,
+    phase: &ConnectionPhase,
 ) -> ClientConnection {
-    let _ = stream.set_nodelay(true);
     let stream = TimeoutStream::new(stream, timeouts, phase.clone());
-    let service = ConnectionService { handler, peer: PeerInfo { address: peer }, phase };
+    let keep_alive = !matches!(handler, Handler::Refusing(..));
+    let service = ConnectionService { handler, peer, phase: phase.clone() };
     http1::Builder::new()
         .header_read_timeout(None)
         .max_buf_size(if sabotaged("header-size") { 4 << 20 } else { MAX_HEADERS })

@@ -11,6 +11,7 @@ mod access_log;
 mod address;
 mod body;
 mod changed_files;
+mod client_stream;
 mod conditional;
 mod connection_phase;
 mod connections;
@@ -34,6 +35,7 @@ mod publishers;
 mod refusal;
 mod representation;
 mod timeout_stream;
+mod tls;
 mod upload;
 mod upload_body;
 mod written;
@@ -48,6 +50,10 @@ pub use listener::Listener;
 pub use operator::{OperatorSecrets, SecretDigest};
 pub use publishers::{PublisherTable, Publishers};
 pub use timeout_stream::Timeouts;
+pub use tls::{
+    CertificateFiles, CertificateReport, ClientCertificate, ServerCertificates, TlsError, TlsReport, TlsSettings,
+    TlsTable,
+};
 
 use address::RouteId;
 use document::Representations;
@@ -71,6 +77,8 @@ pub struct Site {
     hosts: HostPolicy,
     operators: OperatorSecrets,
     trusted_proxies: Vec<Cidr>,
+    /// Where the listener speaks TLS.
+    certificates: Option<ServerCertificates>,
     public_url: Option<url::Url>,
     metrics: Metrics,
     /// Set when the process begins to stop.
@@ -92,6 +100,8 @@ pub struct SiteParts {
     pub operators: OperatorSecrets,
     /// Proxies whose forwarded headers are believed.
     pub trusted_proxies: Vec<Cidr>,
+    /// What the listener shows to clients, where it speaks TLS.
+    pub certificates: Option<ServerCertificates>,
     pub public_url: Option<url::Url>,
     pub metrics: Metrics,
     /// The memory for rendered documents, in bytes.
@@ -124,6 +134,7 @@ impl Site {
             hosts: parts.hosts,
             operators: parts.operators,
             trusted_proxies: parts.trusted_proxies,
+            certificates: parts.certificates,
             public_url: parts.public_url,
             metrics: parts.metrics,
             draining: AtomicBool::new(false),

@@ -18,6 +18,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::changed_files::{ChangedFilesStatus, accept};
 use super::headers::NO_STORE;
 use super::policy::PolicyStatus;
+use super::tls::{ServerCertificates, TlsReport};
 use super::{Site, operator, policy};
 use wheelport_index::ProjectName;
 use wheelport_runtime::sabotaged;
@@ -157,6 +158,9 @@ struct Status {
     version: &'static str,
     policy: PolicyStatus,
     routes: Vec<RouteStatus>,
+    /// Only where the listener for clients speaks TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsReport>,
 }
 
 #[derive(Serialize)]
@@ -181,7 +185,8 @@ impl Status {
     fn of(site: &Site) -> Self {
         let routes = site.routes.iter().map(|route| RouteStatus::of(site, &route.route)).collect();
         let policy = PolicyStatus::of(site.flow.policy());
-        Self { readiness: Readiness::of(site).into(), version: env!("CARGO_PKG_VERSION"), policy, routes }
+        let tls = site.certificates.as_ref().map(ServerCertificates::report);
+        Self { readiness: Readiness::of(site).into(), version: env!("CARGO_PKG_VERSION"), policy, routes, tls }
     }
 }
 

@@ -63,7 +63,8 @@ impl Problem {
 
     /// Whether something that is there is refused, so that clients are told why in every place that one of them shows.
     fn is_decision(&self) -> bool {
-        matches!(self, Self::Failed(_)) && self.status() == StatusCode::FORBIDDEN
+        let is_refused = matches!(self, Self::Failed(_)) && self.status() == StatusCode::FORBIDDEN;
+        is_refused || matches!(self, Self::Refused(Refusal::NotEncrypted))
     }
 
     /// What refuses the file that was requested, if a rule does.
@@ -87,9 +88,11 @@ const fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         Refusal::NoSuchRoute { .. } | Refusal::NoDefaultRoute | Refusal::NothingHere | Refusal::NotOffered { .. } => {
             StatusCode::NOT_FOUND
         }
-        Refusal::BadAddress { .. } | Refusal::BadRequest { .. } | Refusal::BadDate { .. } | Refusal::BadHost => {
-            StatusCode::BAD_REQUEST
-        }
+        Refusal::BadAddress { .. }
+        | Refusal::BadRequest { .. }
+        | Refusal::BadDate { .. }
+        | Refusal::BadHost
+        | Refusal::NotEncrypted => StatusCode::BAD_REQUEST,
         Refusal::UploadUnauthorized => StatusCode::UNAUTHORIZED,
         Refusal::CrossSite | Refusal::UploadOff { .. } | Refusal::UploadForbidden { .. } => StatusCode::FORBIDDEN,
         Refusal::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,

@@ -67,6 +67,9 @@ pub(crate) enum Refusal {
     /// The client has as many connections as one client may have.
     #[error("Your address has as many connections as one address may have; close some, or try again in a moment.")]
     TooManyConnectionsOfClient,
+    /// The request came in plain text to a listener that speaks TLS.
+    #[error("This port speaks HTTPS; write https:// in the address.")]
+    NotEncrypted,
     /// The request does not say which host it means, or says it twice.
     #[error("The request needs exactly one well-formed Host header.")]
     BadHost,
@@ -152,6 +155,7 @@ impl Refusal {
             Self::MethodNotAllowed { .. } => "method-not-allowed",
             Self::TooManyConnections => "too-many-connections",
             Self::TooManyConnectionsOfClient => "too-many-connections-of-client",
+            Self::NotEncrypted => "not-encrypted",
             Self::BadHost => "bad-host",
             Self::HostNotAllowed { .. } => "host-not-allowed",
             Self::CrossSite => "cross-site",

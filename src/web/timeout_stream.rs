@@ -73,18 +73,10 @@ impl<S> TimeoutStream<S> {
         Ok(())
     }
 
-    /// Fails if the client has taken no byte for too long. `length` is what was to be written.
-    fn watch(
-        &mut self,
-        context: &mut Context<'_>,
-        length: usize,
-        polled: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(written) = &polled {
+    /// Fails if the client has taken no byte for too long.
+    fn watch<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
             self.stalled = None;
-            if written.as_ref().is_ok_and(|written| *written == length) {
-                self.phase.sent();
-            }
             return polled;
         }
         self.phase.stall();
@@ -116,7 +108,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimeoutStream<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watch(context, bytes.len(), polled)
+        self.watch(context, polled)
     }
 
     fn poll_write_vectored(
@@ -125,7 +117,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, buffers);
-        self.watch(context, buffers.iter().map(|buffer| buffer.len()).sum(), polled)
+        self.watch(context, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -133,11 +125,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        // What was written may still be in a buffer of TLS, so only a flush tells that the client has taken it.
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        if matches!(polled, Poll::Ready(Ok(()))) {
+            self.phase.sent();
+        }
+        self.watch(context, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let polled = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.watch(context, polled)
     }
 }
 

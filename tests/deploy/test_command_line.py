@@ -18,7 +18,7 @@ def test_health_check_of_a_running_server(program: pathlib.Path, served: World) 
         assert output(program, "healthcheck", *arguments) == ""
     told = output(program, "healthcheck", "--url", f"{served.proxy.origin}/simple/no-such-project/", check=lambda code: code == 1)
     assert "404" in told
-    output(program, "healthcheck", "--url", "https://127.0.0.1/", check=lambda code: code == 2)
+    output(program, "healthcheck", "--url", "ftp://127.0.0.1/", check=lambda code: code == 2)
 
 
 @pytest.mark.parametrize("shell", CHECKS)

@@ -81,3 +81,14 @@ def test_health_checks_are_the_programs_own(program: pathlib.Path) -> None:
                               env={"WHEELPORT_LISTEN": "127.0.0.1:1"}, capture_output=True, text=True)
         assert done.returncode == 1, done.stdout + done.stderr
         assert "does not respond" in done.stdout
+
+
+def test_the_file_for_tls_adds_a_certificate_to_either_of_the_others() -> None:
+    """The health check is the image's own or the try-out's: both look at this variable."""
+    added = yaml.safe_load((COMPOSE / "tls.yaml").read_text())["services"]
+    assert added.keys() == {"wheelport"}, "no other service gets anything"
+    (volume,) = added["wheelport"]["volumes"]
+    assert volume.endswith(":/tls:ro")
+    assert added["wheelport"]["environment"] == {"WHEELPORT_TLS_CERTIFICATE": "/tls/tls.crt", "WHEELPORT_TLS_KEY": "/tls/tls.key"}
+    for name in ("try-out.yaml", "aws.yaml"):
+        assert "wheelport" in services(name)

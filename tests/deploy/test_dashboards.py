@@ -21,6 +21,8 @@ STORIES = HERE / "alerts.test.yaml"
 ON_BAD_DAYS = {
     "wheelport_upstream_retries_total", "wheelport_upstream_throttles_total", "wheelport_connections_refused_total",
     "wheelport_connections_closed_early_total", "wheelport_policy_refusals_total", "wheelport_policy_findings_total",
+    # Only where the listener speaks TLS.
+    "wheelport_tls_handshakes_total", "wheelport_tls_certificate_remaining_seconds", "wheelport_tls_unusable_files",
 }
 NAME = re.compile(r"\bwheelport_[a-z_]+\b")
 

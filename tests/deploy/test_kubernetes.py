@@ -17,11 +17,11 @@ from pods import run_pods
 from tools import CHART, HERE, KUBERNETES, ROOT, output, tool
 from world import Process, get, wait_for
 
-OVERLAYS = ["irsa", "pod-identity", "full"]
+OVERLAYS = ["irsa", "pod-identity", "full", "tls"]
 VERSIONS = ["1.27", "1.31", "1.37"]
 NAMESPACE = "wheelport"
 # Kinds of operators, whose schemas do not come with Kubernetes.
-FOREIGN = {"ServiceMonitor"}
+FOREIGN = {"ServiceMonitor", "Certificate"}
 Object = dict[str, Any]
 
 
@@ -147,6 +147,26 @@ def test_what_refers_to_something_finds_it() -> None:
             backend = ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
             (service,) = [found for found in by_kind["Service"] if found["metadata"]["name"] == backend["name"]]
             assert backend["port"]["name"] in [port["name"] for port in service["spec"]["ports"]]
+
+
+def test_pods_that_speak_https_are_probed_over_it_and_follow_a_renewed_certificate() -> None:
+    for name, objects in every_object():
+        spec = next(pod["spec"] for pod in pods(objects) if pod["spec"].get("serviceAccountName") == "wheelport")
+        (container,) = spec["containers"]
+        schemes = {container[probe]["httpGet"].get("scheme") for probe in ("startupProbe", "livenessProbe", "readinessProbe")}
+        environment = {variable["name"]: variable.get("value", "") for variable in container["env"]}
+        if not name.endswith("tls"):
+            assert schemes == {None} and "WHEELPORT_TLS_CERTIFICATE" not in environment, name
+            continue
+        assert schemes == {"HTTPS"}, name
+        (volume,) = [volume for volume in spec["volumes"] if volume["name"] == "tls"]
+        (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "tls"]
+        # A single file that is mounted with subPath would keep its first content.
+        assert "subPath" not in mount and mount["readOnly"], name
+        files = [environment["WHEELPORT_TLS_CERTIFICATE"], environment["WHEELPORT_TLS_KEY"]]
+        assert files == [f"{mount['mountPath']}/tls.crt", f"{mount['mountPath']}/tls.key"], name
+        (certificate,) = [found for found in objects if found["kind"] == "Certificate"]
+        assert certificate["spec"]["secretName"] == volume["secret"]["secretName"], name
 
 
 def in_seconds(duration: str) -> int:

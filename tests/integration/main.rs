@@ -25,5 +25,6 @@ mod process;
 mod ranges;
 mod storms;
 mod threats;
+mod tls;
 mod uploads;
 mod upstream;

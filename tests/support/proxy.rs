@@ -19,7 +19,7 @@ use wheelport::fleet::FleetSettings;
 use wheelport::flow::{ChangedFilePolicy, UploadSettings};
 use wheelport::policy::PolicySettings;
 use wheelport::upstream::ClientSettings;
-use wheelport::web::{OperatorSecrets, Publishers, UploadPolicy};
+use wheelport::web::{OperatorSecrets, Publishers, TlsSettings, UploadPolicy};
 use wheelport_runtime::HumanDuration;
 use wheelport_runtime::{Clock, Tasks};
 
@@ -71,6 +71,8 @@ pub(crate) struct Builder {
     pub client: ClientSettings,
     /// The `[server]` table.
     pub server: ServerSettings,
+    /// Where the listener speaks TLS.
+    pub tls: Option<TlsSettings>,
     /// What operators have to present.
     pub operators: OperatorSecrets,
     /// Who may publish.
@@ -104,6 +106,7 @@ impl Default for Builder {
             cache: CacheSettings::default(),
             client: ClientSettings::default(),
             server: ServerSettings::default(),
+            tls: None,
             operators: OperatorSecrets::default(),
             upload: UploadPolicy::Off,
             changed_files: ChangedFilePolicy::default(),
@@ -281,6 +284,7 @@ impl Builder {
             cache: self.cache.clone(),
             cache_dir: dir.join("cache"),
             server: self.server.clone(),
+            tls: self.tls.clone(),
             upstream: self.client.clone(),
             upload: self.uploads.clone(),
             fleet: self.fleet.clone(),

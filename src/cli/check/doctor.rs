@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::certificates::{self, TlsTarget};
 use super::report::{Finding, Report, StepStatus};
 use super::target::{CacheTarget, CheckTarget, Environment};
 use super::{aws, cache_dir, data_plane, repository};
@@ -15,6 +16,8 @@ pub(super) struct Doctor<'a> {
     /// The routes, already valid.
     pub(super) targets: Vec<CheckTarget>,
     pub(super) cache: CacheTarget,
+    /// Where the listener speaks TLS.
+    pub(super) tls: Option<TlsTarget>,
     /// How repositories are reached.
     pub(super) upstream: ClientSettings,
     pub(super) environment: Environment<'a>,
@@ -27,6 +30,7 @@ impl<'a> Doctor<'a> {
         Self {
             targets: settings.routes.into_iter().map(CheckTarget::from).collect(),
             cache: CacheTarget { dir: settings.cache_dir, max_size: settings.cache.max_size.0 },
+            tls: settings.tls.map(|tls| TlsTarget { settings: tls, public_url: settings.server.public_url }),
             upstream: settings.upstream,
             environment,
             clock,
@@ -51,6 +55,7 @@ impl<'a> Doctor<'a> {
             let steps = self.repository_steps(&control, target, usable).await;
             findings.extend(steps.into_iter().map(|step| step.of_route(&target.route)));
         }
+        findings.extend(self.tls.iter().flat_map(|tls| certificates::steps(tls, &self.clock)));
         findings.push(cache_dir::step(&self.cache));
         Report::new(findings)
     }

@@ -14,6 +14,7 @@ use wheelport_runtime::Clock;
 
 mod aws;
 mod cache_dir;
+mod certificates;
 mod data_plane;
 mod doctor;
 mod profile;

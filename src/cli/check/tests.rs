@@ -34,6 +34,7 @@ async fn child_doctor() {
             endpoint,
         }],
         cache: CacheTarget { dir: environment("PROBE_DIR").expect("set").into(), max_size: Size::mib(1).0 },
+        tls: None,
         upstream: ClientSettings::default(),
         environment: &environment,
         clock: Clock::system(),
