@@ -5,21 +5,29 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::BoxFuture;
-use http::header::{ACCEPT, ACCEPT_ENCODING, HOST, IF_NONE_MATCH};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, IF_NONE_MATCH};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
+use jsonwebtoken::{EncodingKey, Header};
+use rcgen::{KeyPair, PKCS_ED25519};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use url::Url;
 use wheelport::cache::{CacheSettings, Disk, PageKey, PersistedIndex, RepositoryId, page_path};
-use wheelport::flow::{Error, Flow, FlowMemory, OriginFacts, ProjectSource, Resolution, Route, UploadSettings};
-use wheelport::policy::{GrantStore, PolicySettings, watch};
+use wheelport::fleet::Fleet;
+use wheelport::flow::{
+    Error, Flow, FlowMemory, FlowParts, OriginFacts, ProjectSource, Resolution, Route, UploadSettings,
+};
+use wheelport::identity::{FetchDocument, Identities, IdentityRules, IdentityTables, SigningKeys};
+use wheelport::policy::{GrantStore, PolicySettings, watch as watch_rules};
 use wheelport::telemetry::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
 use wheelport::web::{
-    HostPolicy, OperatorSecrets, PeerInfo, Publishers, RouteSite, Site, SiteParts, UploadPolicy, handle,
+    HostPolicy, OperatorSecrets, PeerInfo, ReadPolicy, RouteSite, Site, SiteParts, UploadPolicy, handle,
 };
 use wheelport_index::parse::{self, PageFormat};
 use wheelport_index::{Page, ProjectName, Sha256, render};
@@ -109,8 +117,50 @@ impl ProjectSource for Nobody {
     }
 }
 
+impl FetchDocument for Nobody {
+    fn fetch(&self, _: Url, _: usize, _: bool) -> BoxFuture<'static, Result<bytes::Bytes, String>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// A reader with an ID token such as pipelines have, and those who know its issuer.
+struct Reader {
+    token: String,
+    known: IdentityRules,
+}
+
+impl Reader {
+    fn new(dir: &Path) -> Outcome<Self> {
+        let pair = KeyPair::generate_for(&PKCS_ED25519)?;
+        let x = URL_SAFE_NO_PAD.encode(pair.public_key_raw());
+        let keys = dir.join("keys");
+        let set = serde_json::json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": x}]});
+        std::fs::write(&keys, set.to_string())?;
+        let issuers = serde_json::from_value(serde_json::json!([
+            {"name": "ci", "url": "https://ci.invalid", "audience": "bench", "keys_file": keys},
+        ]))?;
+        let identities = serde_json::from_value(serde_json::json!([
+            {"name": "ci:{sub}", "issuer": "ci", "claims": {"sub": "project:*"}, "read": ["*"]},
+        ]))?;
+        let known = IdentityRules::new(IdentityTables { issuers, identities, ..IdentityTables::default() })?;
+        let expires = Clock::system().unix_seconds() + 3600;
+        let filling = "x".repeat(700);
+        let claims = serde_json::json!({
+            "iss": "https://ci.invalid", "aud": "bench", "exp": expires, "sub": "project:acme", "more": filling,
+        });
+        let key = EncodingKey::from_ed_der(pair.serialized_der());
+        let token = jsonwebtoken::encode(&Header::new(jsonwebtoken::Algorithm::EdDSA), &claims, &key)?;
+        Ok(Self { token, known })
+    }
+
+    fn credentials(&self) -> Outcome<HeaderMap> {
+        let pair = STANDARD.encode(format!("__token__:{}", self.token));
+        Ok([(AUTHORIZATION, format!("Basic {pair}").parse()?)].into_iter().collect())
+    }
+}
+
 /// A site whose cache directory holds the page.
-fn site(dir: &Path, page: &Page) -> Outcome<Arc<Site>> {
+fn site(dir: &Path, page: &Page, read: ReadPolicy, reader: &Reader) -> Outcome<Arc<Site>> {
     let (clock, tasks) = (Clock::system(), Tasks::new());
     let disk = Disk::open(dir, 1 << 30, clock.clone())?;
     let repository = RepositoryId::new(&["bench"]);
@@ -126,26 +176,31 @@ fn site(dir: &Path, page: &Page) -> Outcome<Arc<Site>> {
         domain: "bench".to_owned(),
         repository: "python".to_owned(),
         upload: UploadPolicy::Off,
+        read,
+    };
+    let keys = SigningKeys::default();
+    let identities = Identities::new(reader.known.clone(), keys, Arc::new(Nobody), clock.clone(), tasks.clone());
+    let identities = Arc::new(identities);
+    let services = FlowParts {
+        disk,
+        uploads: UploadSettings::default(),
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+        fleet: Fleet::default(),
+        policy: watch_rules(PolicySettings::default(), Box::new(Nobody), clock)?,
     };
     Ok(Arc::new(Site::new(SiteParts {
-        flow: Flow::new(
-            disk,
-            &settings,
-            FlowMemory { records: 64 << 20, buffers: 32 << 20 },
-            UploadSettings::default(),
-            clock.clone(),
-            tasks.clone(),
-            watch(PolicySettings::default(), Box::new(Nobody), clock)?,
-        ),
+        flow: Flow::new(services, &settings, FlowMemory { records: 64 << 20, buffers: 32 << 20 }),
         routes: vec![route],
         default_route: Some(0),
-        publishers: Publishers::default(),
+        identities,
         hosts: HostPolicy::default(),
         operators: OperatorSecrets::default(),
         trusted_proxies: Vec::new(),
         certificates: None,
         public_url: None,
         metrics: Metrics::default(),
+        fleet: None,
         memory: 64 << 20,
         tasks,
     })))
@@ -165,12 +220,14 @@ fn hits(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime can be started");
     let root = tempfile::tempdir().expect("a temporary directory can be made");
     let page = parsed(&upstream_page(270)).expect("a page that we wrote can be read");
-    let site = {
+    let reader = Reader::new(root.path()).expect("a token can be made");
+    let (site, gated) = {
         let _inside = runtime.enter();
-        site(root.path(), &page).expect("a site can be built")
+        let built = |dir: &str, read| site(&root.path().join(dir), &page, read, &reader).expect("a site can be built");
+        (built("open", ReadPolicy::Open), built("gated", ReadPolicy::Identity))
     };
-    let ask = |headers: HeaderMap| {
-        let site = Arc::clone(&site);
+    let ask_of = |site: &Arc<Site>, headers: HeaderMap| {
+        let site = Arc::clone(site);
         async move {
             let peer = SocketAddr::from(([127, 0, 0, 1], 4000));
             let response = handle(&site, &PeerInfo::plain(peer), request(&headers)).await;
@@ -179,6 +236,7 @@ fn hits(criterion: &mut Criterion) {
             (head, body.map_or(0, |body| body.len()))
         }
     };
+    let ask = |headers: HeaderMap| ask_of(&site, headers);
     let (first, length) = runtime.block_on(ask(HeaderMap::new()));
     assert_eq!(first.status, StatusCode::OK);
     assert!(length > 0, "a page has bytes");
@@ -187,6 +245,12 @@ fn hits(criterion: &mut Criterion) {
     group.measurement_time(Duration::from_secs(5));
     group.bench_function("page", |bencher| bencher.to_async(&runtime).iter(|| ask(HeaderMap::new())));
     group.bench_function("not modified", |bencher| bencher.to_async(&runtime).iter(|| ask(unchanged.clone())));
+    let shown = reader.credentials().expect("a token fits into a header");
+    let read = runtime.block_on(ask_of(&gated, shown.clone()));
+    assert_eq!(read.0.status, StatusCode::OK);
+    group.bench_function("gated page", |bencher| {
+        bencher.to_async(&runtime).iter(|| ask_of(&gated, shown.clone()));
+    });
     group.finish();
 }
 

@@ -124,6 +124,17 @@ def record(kind, document):
 
 LINK = f"<a href='1.0/a_b-1.0.tar.gz#sha256={DIGEST}' data-requires-python='&gt;=3.8' data-yanked='x&amp;y' data-core-metadata='sha256={DIGEST}'>a_b-1.0.tar.gz</a><br>"
 
+def event(**changed):
+    detail = {
+        "domainName": "acme", "domainOwner": "111122223333", "repositoryName": "python", "packageFormat": "pypi", "packageName": "a-b",
+        "packageVersion": "1.0", "packageVersionState": "Published", "operationType": "Created", "changes": {"assetsAdded": 1},
+    }
+    return json.dumps({
+        "version": "0", "detail-type": "CodeArtifact Package Version State Change", "source": "aws.codeartifact", "account": "111122223333",
+        "region": "eu-central-1", "resources": [], "detail": {**detail, **changed},
+    }).encode()
+
+
 SEEDS = {
     "address": lambda: [path.encode() for path in (
         "/", "/simple/", "/simple/a-b/", "/simple/A.B", "/simple/a-b/1.0/a_b-1.0-py3-none-any.whl",
@@ -133,6 +144,10 @@ SEEDS = {
     "configuration": lambda: [
         b"\x04" + CONFIGURATION, b"\x00\"http://u:$@proxy.internal:3128\"\n" + CONFIGURATION, b"\x00\"socks5://u:$@h\"\n",
         b"\x00[\"$\"]\n", b"\x01{ a = \"$\" }\n", b"\x02\"$\"\ndomain = 7\n", b"\x03\"$\"\n[[route]]\ndomain = \"acme\"\nrepository = \"r1\"\n",
+    ],
+    "events": lambda: [
+        event(), event(packageFormat="npm"), event(packageName="A_b", packageNamespace=None), event(operationType="Deleted"), event(packageName=7),
+        event().replace(b"aws.codeartifact", b"acme"), b"{}", event()[:200],
     ],
     "fields": lambda: [form_fields() + wheel(), form_fields("sdist", "a_b-1.0.tar.gz") + gzip.compress(tar(), mtime=0)],
     "form": lambda: [
@@ -145,6 +160,11 @@ SEEDS = {
         (b"*/*;q=0.001", b"*", b"bytes=-5", b"*", b"Tue, 15 Nov 1994 12:45:26 GMT", b"[::1]", b"null", b""),
         (b"text/*", b"identity;q=0", b"bytes=5-,7-8", b"", b"", b"index.acme.internal.", b"", b"unknown"),
     )],
+    "hints": lambda: [
+        b"1 0123456789abcdef page-changed aws/eu-central-1/111122223333/acme/python hello 17",
+        b"1 0123456789abcdef purge acme/python a-b", b"1 0123456789abcdef accept acme/python a-b",
+        b"1 0123456789abcdef slow-down eu-central-1",
+    ],
     "names": lambda: [b"A_b.C\n1.0+x!\na_b-1.0-py3-none-any.whl", b"cffi\n1.0.2.post2\ncffi-1.0.2-2.tar.gz", "ä\n \n x%".encode()],
     "page_html": lambda: [html(LINK), html(LINK + "<a href='//h/x'>x</a>"), html("<base href='/y/'>" + LINK), html("<!-- " + LINK)],
     "page_json": lambda: [page(), page(extra={"a": [1, 2.5, None]}), page(**{"project-status": {"status": "quarantined"}}), page(files=[])],
@@ -161,6 +181,12 @@ SEEDS = {
     "sdist": lambda: [
         b"\x00" + gzip.compress(tar(), mtime=0), b"\x01" + tar(), b"\x01" + tar(tarfile.GNU_FORMAT, "./a_b-1.0/PKG-INFO"),
         b"\x01" + tar(tarfile.GNU_FORMAT, "x" * 120 + "/PKG-INFO"), b"\x01" + tar(name="é" * 80 + "/PKG-INFO"), b"\x02" + zip_sdist(),
+    ],
+    "tokens": lambda: [
+        b"\x00" + json.dumps({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "A" * 43, "kid": "a", "use": "sig"}]}).encode() + b"\neyJhbGciOiJFZERTQSIsImtpZCI6ImEifQ.e30.AAAA",
+        b"\x00" + json.dumps({"keys": [{"kty": "RSA", "n": "A" * 342, "e": "AQAB", "alg": "RS256"}, {"kty": "EC", "crv": "P-256", "x": "A" * 43, "y": "A" * 43}]}).encode() + b"\n",
+        b'\x01{"alg":"ES256","kid":"a"}\n{"iss":"https://ci.invalid","aud":["wheelport"],"exp":1,"project_path":"acme/x","a":{"b":"x"}}',
+        b"\x02e30.AAAA", b"\x03Basic X190b2tlbl9fOm9uZQ==", b"\x03Bearer one",
     ],
     "wheel": lambda: [
         wheel(), wheel(zipfile.ZIP_STORED), wheel(zipfile.ZIP_BZIP2), wheel(zipfile.ZIP_LZMA), wheel(directory="A.b-1.0.dist-info", comment=b"c"),

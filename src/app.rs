@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::cache::{Disk, OPEN_FILE_IDLE_TIMEOUT, RepositoryId, Scrub};
 use crate::config::{RouteSettings, ServerSettings, Settings};
-use crate::flow::{ChangedFilePolicy, Flow, FlowMemory, Route};
+use crate::flow::{ChangedFilePolicy, Flow, FlowMemory, FlowParts, Route};
 use crate::telemetry::Metrics;
 use crate::upstream::{Client, ClientError};
 use crate::web::{
@@ -20,17 +20,24 @@ use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
 mod collect;
 mod collect_policy;
+mod events;
+mod fleet;
+mod fleet_status;
+mod identities;
 mod memory;
 mod policy;
 mod process;
 mod routes;
+mod upstream_graph;
 
+pub(crate) use identities::identities_of;
 pub use process::forbid_core_dumps;
 
 use collect::Collected;
 use collect_policy::CollectedPolicy;
+use fleet_status::Breakers;
 use memory::MemoryPlan;
-use routes::Routes;
+use routes::{BuiltRoutes, Routes};
 
 /// The share of the memory for pages that rendered documents may take, in hundredths; records get the rest.
 const RENDERED_SHARE: u64 = 60;
@@ -83,6 +90,9 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// What replicas share cannot be used as it is configured.
+    #[error("[fleet]: {0}")]
+    Fleet(String),
     /// The outbound edge cannot be built.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -111,20 +121,41 @@ impl App {
         let disk = open_cache(&settings, &clock).await?;
         let mut upstream = settings.upstream.clone();
         upstream.max_page_size = Some(Size(memory.page));
-        let client = Client::new(upstream)?;
+        let fleet = fleet::start(&settings, &clock, &tasks).await?;
+        let client = Client::among(upstream, fleet::quotas(&settings.fleet, &fleet, &tasks))?;
         let metrics = Metrics::default();
         metrics.register(|registry| client.metrics().register(registry));
-        let routes = Routes::new(&client, &clock, &tasks).build(&settings.routes).await?;
+        let BuiltRoutes { routes, repositories } = Routes::new(&client, &clock, &tasks).build(&settings.routes).await?;
+        let (client_of_issuers, clock_of_tokens) = (client.clone(), clock.clone());
         let rendered_memory = memory.index / 100 * RENDERED_SHARE;
         let shares = FlowMemory { records: memory.index - rendered_memory, buffers: memory.buffers };
-        let uploads = settings.upload.clone();
-        let rules = policy::start(&settings, &disk, &clock, &tasks).await?;
-        let flow = Flow::new(Arc::clone(&disk), &settings.cache, shares, uploads, clock, tasks.clone(), rules)
-            .refusing_changed_files_of(refusing(&routes, &settings.routes));
+        metrics.register(|registry| {
+            fleet.register(registry);
+            registry.register_collector(Box::new(Breakers(fleet.clone())));
+        });
+        let (hints, hints_to_all) = (fleet.hints().listen(), fleet.hints().clone());
+        let policy = policy::start(&settings, &disk, &clock, &tasks).await?;
+        let services = FlowParts {
+            disk: Arc::clone(&disk),
+            uploads: settings.upload.clone(),
+            clock,
+            tasks: tasks.clone(),
+            fleet: fleet.clone(),
+            policy,
+        };
+        let flow =
+            Flow::new(services, &settings.cache, shares).refusing_changed_files_of(refusing(&routes, &settings.routes));
+        tasks.spawn_loop("follow hints", flow.clone().follow_hints(routes.clone(), hints));
         recall_changes_in_background(&tasks, flow.clone());
         close_idle_files(&tasks, Arc::clone(&disk));
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());
         measure_in_background(&tasks, disk);
+        let events = fleet::events(&settings, &metrics).await?;
+        if let Some(events) = &events {
+            events::follow(events.clone(), hints_to_all, &routes, repositories, &tasks);
+        }
+
+        let identities = identities::start(&settings, &client_of_issuers, clock_of_tokens, &tasks, &metrics);
 
         let (proxy, addresses) = bind(&settings.listen).await?;
         warn_about_publicly_writable(&settings.routes, &addresses);
@@ -134,13 +165,14 @@ impl App {
             flow: flow.clone(),
             routes: routes.iter().zip(&settings.routes).map(route_site).collect(),
             default_route: settings.default_route,
-            publishers: settings.publishers.clone(),
+            identities: Arc::clone(&identities),
             hosts: HostPolicy::new(allowed, settings.server.public_url.as_ref(), &addresses),
             operators: settings.operators.clone(),
             trusted_proxies: settings.server.trusted_proxies.clone(),
             certificates: certificates.clone(),
             public_url: settings.server.public_url.clone(),
             metrics: metrics.clone(),
+            fleet: fleet_status::section(&fleet, events.as_ref()),
             memory: rendered_memory,
             tasks: tasks.clone(),
         }));
@@ -319,5 +351,6 @@ fn route_site((route, settings): (&Arc<Route>, &RouteSettings)) -> RouteSite {
         domain: settings.domain.to_string(),
         repository: settings.repository.to_string(),
         upload: settings.upload,
+        read: settings.read,
     }
 }

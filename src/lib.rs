@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod fleet;
 pub mod flow;
+pub mod identity;
 pub mod policy;
 mod redact;
 pub mod telemetry;

@@ -3,13 +3,12 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use wheelport::cli::{self, Cli, CommandError, Ended};
 use wheelport::telemetry;
 
 fn main() -> ExitCode {
     wheelport_runtime::return_free_memory();
-    match start(Cli::parse()) {
+    match start(Cli::read()) {
         Ok(Ended::Well) => ExitCode::SUCCESS,
         Ok(Ended::Badly) => ExitCode::FAILURE,
         Err(error) => {

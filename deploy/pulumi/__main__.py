@@ -1,10 +1,12 @@
 """The stack: settings in, the component of `packages.py`, what Wheelport needs out."""
 
 import pulumi
+from fleet import Fleet
 from packages import Irsa, Packages
 
 config = pulumi.Config()
 irsa = config.get_object("irsa")
+fleet = config.get_object("fleet")
 
 packages = Packages(
     "packages",
@@ -21,8 +23,18 @@ packages = Packages(
     publisher_accounts=config.get_object("publisher_accounts") or [],
     create_publish_role=config.get_bool("create_publish_role", True),
     publish_from_read_role=config.get_bool("publish_from_read_role", False),
+    fleet=Fleet(**fleet) if fleet else None,
     tags=config.get_object("tags") or {},
 )
 
-for name in ("domain", "domain_owner", "repository", "read_role_arn", "publish_role_arn", "key_arn"):
+for name in (
+    "domain",
+    "domain_owner",
+    "repository",
+    "read_role_arn",
+    "publish_role_arn",
+    "key_arn",
+    "fleet_store",
+    "fleet_events",
+):
     pulumi.export(name, getattr(packages, name))

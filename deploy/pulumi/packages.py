@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_aws as aws
+from fleet import Fleet, Shared
+from policies import document, statement
 
 READ_ACTIONS = [
     "codeartifact:ReadFromRepository",
@@ -24,18 +26,6 @@ class Irsa:
     @property
     def issuer(self) -> str:
         return self.provider_arn.split(":oidc-provider/")[1]
-
-
-def document(statements: Sequence[dict]) -> pulumi.Output[str]:
-    """A policy; the values in it may be outputs."""
-    return pulumi.Output.json_dumps({"Version": "2012-10-17", "Statement": list(statements)})
-
-
-def statement(sid: str, actions, resource=None, **more) -> dict:
-    made = {"Sid": sid, "Effect": "Allow", "Action": actions}
-    if resource is not None:
-        made["Resource"] = resource
-    return made | more
 
 
 def accounts(ids: Sequence[str]) -> dict:
@@ -62,6 +52,7 @@ class Packages(pulumi.ComponentResource):
         publisher_accounts: Sequence[str] = (),
         create_publish_role: bool = True,
         publish_from_read_role: bool = False,
+        fleet: Fleet | None = None,
         key_deletion_window: int = 30,
         tags: Mapping[str, str] | None = None,
         opts: pulumi.ResourceOptions | None = None,
@@ -111,6 +102,16 @@ class Packages(pulumi.ComponentResource):
         )
         publish = [*read, statement("Publish", "codeartifact:PublishPackageVersion", of_packages)]
         what = f"{domain}/{repository}"
+        self._shared = None
+        if fleet:
+            self._shared = Shared(
+                fleet,
+                domain=self.codeartifact_domain,
+                key=self.key,
+                name_prefix=name_prefix,
+                tags=self._tags,
+                opts=self._own,
+            )
         reader = self._role("read", f"Installs from {what}", read)
         self.read_role_arn = reader.arn
         self.publish_role_arn = None
@@ -132,6 +133,8 @@ class Packages(pulumi.ComponentResource):
         self.domain_owner = self.codeartifact_domain.owner
         self.repository = self.private.repository
         self.key_arn = self.key.arn
+        self.fleet_store = self._shared.store if self._shared else None
+        self.fleet_events = self._shared.events if self._shared else None
         self.register_outputs({"domain": self.domain, "repository": self.repository})
 
     def _repositories(self, private: str, public: str, connection: str | None):
@@ -172,6 +175,11 @@ class Packages(pulumi.ComponentResource):
         aws.iam.RolePolicy(
             name, name="codeartifact", role=role.id, policy=document(statements), opts=self._own
         )
+        if self._shared:
+            shared = document(self._shared.statements)
+            aws.iam.RolePolicy(
+                f"{name}-fleet", name="fleet", role=role.id, policy=shared, opts=self._own
+            )
         return role
 
     def _trust(self, role: str, taken_by_role=None) -> list[dict]:

@@ -37,3 +37,13 @@ output "key_arn" {
   description = "The key that encrypts the domain."
   value       = aws_kms_key.domain.arn
 }
+
+output "fleet_store" {
+  description = "Wheelport's setting [fleet] store; null without a fleet."
+  value       = one([for bucket in aws_s3_bucket.fleet : "s3://${bucket.bucket}/${var.fleet.prefix}"])
+}
+
+output "fleet_events" {
+  description = "Wheelport's setting [fleet] events; null without a fleet."
+  value       = one([for queue in aws_sqs_queue.events : queue.id])
+}

@@ -79,6 +79,17 @@ variable "publisher_accounts" {
   default     = []
 }
 
+variable "fleet" {
+  description = "What several replicas share: the name of a bucket to create, the prefix of Wheelport's objects in it, and after how many days those that can be fetched again expire. A queue of CodeArtifact's events comes with it."
+  type = object({
+    bucket               = string
+    prefix               = optional(string, "wheelport")
+    expiration_days      = optional(number, 90)
+    destroy_with_objects = optional(bool, false)
+  })
+  default = null
+}
+
 variable "permissions_boundary" {
   description = "ARN of the permissions boundary of the roles."
   type        = string

@@ -38,7 +38,8 @@ pub fn configuration(bytes: &[u8]) {
     };
     let Ok(text) = String::from_utf8(text) else { return };
     // These read other files.
-    if text.contains("secret_file") || text.contains(SECRET) {
+    if text.contains("secret_file") || text.contains("key_file") || text.contains("keys_file") || text.contains(SECRET)
+    {
         return;
     }
     let first_value = text.find(" = ").unwrap_or(0);

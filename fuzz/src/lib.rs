@@ -5,6 +5,7 @@ mod configuration;
 mod control;
 mod fleet;
 mod form;
+mod identity;
 mod names;
 mod pages;
 mod records;
@@ -14,7 +15,9 @@ mod web;
 
 pub use archives::{sdist, wheel};
 pub use configuration::configuration;
+pub use fleet::{events, hints};
 pub use form::{fields, form};
+pub use identity::tokens;
 pub use names::names;
 pub use pages::{page_html, page_json};
 pub use records::records;
@@ -75,5 +78,6 @@ mod telemetry {
         Legacy,
         Home,
         Upload,
+        Exchange,
     }
 }

@@ -25,8 +25,6 @@ mod headers;
 mod memo;
 #[path = "../../src/web/negotiate.rs"]
 mod negotiate;
-#[path = "../../src/web/publishers.rs"]
-mod publishers;
 #[path = "../../src/web/refusal.rs"]
 mod refusal;
 #[path = "../../src/web/tls/settings.rs"]
@@ -38,8 +36,7 @@ pub(crate) use guard::Cidr;
 use guard::HostPolicy;
 use negotiate::Negotiated;
 
-pub(crate) use guard::{HostPattern, UploadPolicy};
-pub(crate) use publishers::{PublisherTable, Publishers};
+pub(crate) use guard::{HostPattern, ReadPolicy, UploadPolicy};
 pub(crate) use tls_settings::{TlsSettings, TlsTable};
 
 use crate::names::safe;
@@ -105,7 +102,7 @@ pub fn headers(bytes: &[u8]) {
     let negotiated = Negotiated::of(&headers).ok();
     assert_eq!(negotiated, Negotiated::of(&headers).ok(), "the same headers mean the same twice");
     decide(&headers);
-    let _ = publishers::presented_token(&headers);
+    let _ = crate::identity::presented_token(&headers);
     let policy = HostPolicy::new(Vec::new(), None, &[]);
     if let Ok(host) = policy.check(&headers, None) {
         printable(host.authority());

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::StartError;
+use super::fleet::{role, shared_route};
 use crate::cache::RepositoryId;
 use crate::config::RouteSettings;
 use crate::control::{
@@ -17,7 +18,7 @@ use crate::flow::{Cause, Error, OriginFacts, ProjectSource, Resolution, Route};
 use crate::policy::PackageOrigin;
 use crate::token::{KeeperSettings, MintErrorKind, TokenHandle, keep};
 use crate::upstream::{Client, Endpoint, Upstream};
-use wheelport_index::{ProjectName, Sha256};
+use wheelport_index::ProjectName;
 use wheelport_runtime::{Clock, Tasks};
 
 /// Builds routes; those that agree share a control plane and a token.
@@ -27,16 +28,22 @@ pub(super) struct Routes<'a> {
     tasks: &'a Tasks,
     planes: HashMap<AwsSettings, Arc<ControlPlane>>,
     tokens: HashMap<(AwsSettings, DomainId), TokenHandle>,
+    repositories: Vec<Arc<ServedRepository>>,
+}
+
+/// The routes, in the order of their settings, each with its repository.
+pub(super) struct BuiltRoutes {
+    pub(super) routes: Vec<Arc<Route>>,
+    pub(super) repositories: Vec<Arc<ServedRepository>>,
 }
 
 impl<'a> Routes<'a> {
     /// Routes over what the process has one of.
     pub(super) fn new(client: &'a Client, clock: &'a Clock, tasks: &'a Tasks) -> Self {
-        Self { client, clock, tasks, planes: HashMap::new(), tokens: HashMap::new() }
+        Self { client, clock, tasks, planes: HashMap::new(), tokens: HashMap::new(), repositories: Vec::new() }
     }
 
-    /// The routes, in the order of their settings.
-    pub(super) async fn build(mut self, settings: &[RouteSettings]) -> Result<Vec<Arc<Route>>, StartError> {
+    pub(super) async fn build(mut self, settings: &[RouteSettings]) -> Result<BuiltRoutes, StartError> {
         let mut routes: Vec<Arc<Route>> = Vec::with_capacity(settings.len());
         for (route, reader) in settings.iter().zip(readers(settings)) {
             let built = self.route(route).await?.beside(&routes);
@@ -45,7 +52,7 @@ impl<'a> Routes<'a> {
                 None => built,
             }));
         }
-        Ok(routes)
+        Ok(BuiltRoutes { routes, repositories: self.repositories })
     }
 
     async fn route(&mut self, settings: &RouteSettings) -> Result<Route, StartError> {
@@ -61,15 +68,21 @@ impl<'a> Routes<'a> {
             }
             None => None,
         };
-        let projects = Projects { plane, domain: domain.clone(), repository: settings.repository.clone() };
+        let repository = ServedRepository { plane, domain: domain.clone(), name: settings.repository.clone() };
+        let repository = Arc::new(repository);
+        self.repositories.push(Arc::clone(&repository));
         let route = Route::new(
             Arc::clone(&settings.name),
             repository_id(&domain.name, domain.owner.as_ref(), &domain, settings),
             format!("{}/{}", settings.domain, settings.repository),
             token,
-            Arc::new(projects),
+            repository,
             upstream,
         );
+        let route = match shared_route(&domain, settings) {
+            Some(shared) => route.with_shared(shared),
+            None => route,
+        };
         Ok(match publisher {
             Some(token) => route.with_publisher(token),
             None => route,
@@ -171,36 +184,29 @@ fn repository_id(
 
 /// The role of each route, where several roles read one repository: a name for it that is the same after a restart.
 fn readers(routes: &[RouteSettings]) -> Vec<Option<Arc<str>>> {
-    const LENGTH: usize = 16;
     let repository = |route: &RouteSettings| {
         (route.domain.clone(), route.domain_owner.clone(), route.repository.clone(), route.endpoint.clone())
     };
-    let role = |route: &RouteSettings| {
-        let AwsSettings { profile, role_arn, external_id, .. } = &route.aws;
-        let role_arn = role_arn.as_ref().map(ToString::to_string);
-        let parts = [profile, &role_arn, external_id].map(|part| part.as_deref().unwrap_or_default());
-        Sha256::of(parts.join("\0").as_bytes()).to_string()
-    };
     let reader = |route: &RouteSettings| {
-        let own = role(route);
-        let is_shared = routes.iter().any(|other| repository(other) == repository(route) && role(other) != own);
-        is_shared.then(|| own[..LENGTH].into())
+        let own = role(&route.aws);
+        let is_other = |other: &&RouteSettings| repository(other) == repository(route) && role(&other.aws) != own;
+        routes.iter().any(|other| is_other(&other)).then(|| own.into())
     };
     routes.iter().map(reader).collect()
 }
 
-/// Project lists from the control plane.
-struct Projects {
-    plane: Arc<ControlPlane>,
-    domain: DomainId,
-    repository: RepositoryName,
+/// A repository, as the control plane tells of it.
+pub(super) struct ServedRepository {
+    pub(super) plane: Arc<ControlPlane>,
+    pub(super) domain: DomainId,
+    pub(super) name: RepositoryName,
 }
 
-impl ProjectSource for Projects {
+impl ProjectSource for ServedRepository {
     fn projects(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
-        Box::pin(async move {
-            self.plane.list_packages(&self.domain, &self.repository).await.map_err(|error| list_error(&error))
-        })
+        Box::pin(
+            async move { self.plane.list_packages(&self.domain, &self.name).await.map_err(|error| list_error(&error)) },
+        )
     }
 
     fn origins<'a>(
@@ -209,7 +215,7 @@ impl ProjectSource for Projects {
         with_versions: bool,
     ) -> BoxFuture<'a, Result<OriginFacts, Error>> {
         Box::pin(async move {
-            let asked = self.plane.package_origins(&self.domain, &self.repository, project.as_str(), with_versions);
+            let asked = self.plane.package_origins(&self.domain, &self.name, project.as_str(), with_versions);
             asked.await.map(origin_facts).map_err(|error| match error.kind {
                 MintErrorKind::Denied => {
                     Error::Denied { action: "codeartifact:DescribePackage and codeartifact:ListPackageVersions" }

@@ -87,7 +87,12 @@ impl PersistedIndex {
 
     /// Persists a document that upstream gave a moment ago. Blocking.
     pub fn persist(&self, path: &Path, document: &impl Serialize) -> io::Result<()> {
-        let persisted = Persisted { fetched: self.clock.unix_seconds(), document };
+        self.persist_aged(path, document, Duration::ZERO)
+    }
+
+    /// Persists a document that upstream gave this long ago. Blocking.
+    pub fn persist_aged(&self, path: &Path, document: &impl Serialize, age: Duration) -> io::Result<()> {
+        let persisted = Persisted { fetched: self.clock.unix_seconds().saturating_sub(age.as_secs()), document };
         self.disk.write_record(path, &encode(&persisted)?)
     }
 

@@ -26,11 +26,28 @@ const SETTLED_AFTER: Duration = Duration::from_secs(30);
 /// No file system takes a longer name, in bytes.
 const LONGEST_NAME: usize = 255;
 
+/// A file, and when it was published.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct PublishedFile {
+pub struct PublishedFile {
     /// Seconds since the Unix epoch.
     published: u64,
     file: File,
+}
+
+impl PublishedFile {
+    /// A file that is published now.
+    pub fn now(file: File, clock: &Clock) -> Self {
+        Self { published: clock.unix_seconds(), file }
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Whether it was published so long ago that upstream has the last word.
+    pub fn is_over(&self, clock: &Clock) -> bool {
+        clock.unix_seconds().saturating_sub(self.published) >= LIFE.as_secs()
+    }
 }
 
 /// The record of one project on disk.
@@ -88,9 +105,28 @@ impl Published {
         let mut locked = self.lock();
         let list = locked.files.entry(key.clone()).or_default();
         list.retain(|published| published.file.name != file.name);
-        list.push(PublishedFile { published: self.clock.unix_seconds(), file });
+        list.push(PublishedFile::now(file, &self.clock));
         self.additions.fetch_add(1, Ordering::SeqCst);
         locked.write(key)
+    }
+
+    /// Remembers what was published through other replicas. Blocking. Returns whether any of it was new.
+    pub fn merge(&self, key: &PageKey, others: Vec<PublishedFile>) -> io::Result<bool> {
+        let mut locked = self.lock();
+        let known = locked.files.get(key).map_or(&[][..], Vec::as_slice);
+        let is_new = |other: &PublishedFile| {
+            let own = known.iter().find(|own| own.file.name == other.file.name);
+            own.is_none_or(|own| own.published < other.published) && !other.is_over(&self.clock)
+        };
+        let new: Vec<_> = others.into_iter().filter(is_new).collect();
+        if new.is_empty() {
+            return Ok(false);
+        }
+        let list = locked.files.entry(key.clone()).or_default();
+        list.retain(|own| !new.iter().any(|other| other.file.name == own.file.name));
+        list.extend(new);
+        self.additions.fetch_add(1, Ordering::SeqCst);
+        locked.write(key).map(|()| true)
     }
 
     /// Puts the published files onto a page, where it does not list them. Blocking. Doing it twice changes nothing.
@@ -103,6 +139,16 @@ impl Published {
         let locked = self.lock();
         let files = locked.files.get(key);
         files.is_some_and(|files| files.iter().any(|published| locked.is_settled(published, listed)))
+    }
+
+    /// The files of a project, as they were published.
+    pub fn of(&self, key: &PageKey) -> Vec<PublishedFile> {
+        self.lock().files.get(key).cloned().unwrap_or_default()
+    }
+
+    /// Whether upstream has listed a file for so long, on this page, that it has the last word.
+    pub fn is_settled(&self, published: &PublishedFile, listed: &[File]) -> bool {
+        self.lock().is_settled(published, listed)
     }
 
     /// Forgets files that upstream lists, on a page that is on disk. Blocking.

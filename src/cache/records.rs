@@ -17,6 +17,8 @@ use tokio::time::Instant;
 pub struct FetchedAt {
     at: Instant,
     prior: Duration,
+    /// Whether it was learned at that instant that nothing newer is known.
+    is_news: bool,
 }
 
 /// What upstream said of one project or repository, and when.
@@ -43,12 +45,27 @@ pub struct Records<K, C> {
 
 impl FetchedAt {
     pub fn now() -> Self {
-        Self::aged(Duration::ZERO)
+        Self::asked(Instant::now())
+    }
+
+    /// What was asked at this instant: the response may not know what happened since.
+    pub fn asked(at: Instant) -> Self {
+        Self { at, prior: Duration::ZERO, is_news: true }
     }
 
     /// This long ago.
     pub fn aged(prior: Duration) -> Self {
-        Self { at: Instant::now(), prior }
+        Self { at: Instant::now(), prior, is_news: false }
+    }
+
+    /// Fetched this long ago by another replica, and asked of what replicas share at this instant.
+    pub fn shared(at: Instant, prior: Duration) -> Self {
+        Self { at, prior, is_news: true }
+    }
+
+    /// Whether it was learned at this instant or later.
+    pub fn is_since(&self, instant: Instant) -> bool {
+        self.is_news && self.at >= instant
     }
 
     pub fn age(&self) -> Duration {

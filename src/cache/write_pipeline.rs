@@ -35,6 +35,8 @@ pub struct WritePipeline<E> {
     readers: Arc<DownloadWriter<E>>,
     length: Option<u64>,
     state: WriteState,
+    /// Whether readers have the file.
+    is_seen: bool,
 }
 
 enum WriteState {
@@ -48,7 +50,30 @@ impl<E: Send + Sync + 'static> WritePipeline<E> {
     /// Starts the download for its readers. They are promised `length` bytes, if it is known.
     pub fn begin(partial: PartialBlob, length: Option<u64>, readers: Arc<DownloadWriter<E>>) -> Self {
         readers.start(Started { file: partial.readers(), length });
-        Self { readers, length, state: WriteState::Idle(Box::new(partial)) }
+        Self { is_seen: true, ..Self::begin_unseen(partial, length, readers) }
+    }
+
+    /// Starts a download that its readers do not see before it was verified or [`WritePipeline::reveal`]ed. Until then
+    /// it can be dropped, and another one begun for them.
+    pub fn begin_unseen(partial: PartialBlob, length: Option<u64>, readers: Arc<DownloadWriter<E>>) -> Self {
+        Self { readers, length, state: WriteState::Idle(Box::new(partial)), is_seen: false }
+    }
+
+    /// Lets readers in.
+    pub async fn reveal(&mut self) -> Result<(), WriteError> {
+        if !self.is_seen {
+            let partial = self.take().await?;
+            self.readers.start(Started { file: partial.readers(), length: self.length });
+            self.readers.written(partial.written());
+            self.state = WriteState::Idle(partial);
+            self.is_seen = true;
+        }
+        Ok(())
+    }
+
+    /// Whether readers have the file.
+    pub fn is_seen(&self) -> bool {
+        self.is_seen
     }
 
     /// Waits until no batch is being written; returns how many bytes are written in all.
@@ -62,9 +87,13 @@ impl<E: Send + Sync + 'static> WritePipeline<E> {
     /// Starts to write a batch, once the batch before is written. An error of this batch turns up at the next call.
     pub async fn write(&mut self, batch: Vec<Bytes>) -> Result<(), WriteError> {
         let mut partial = self.take().await?;
-        let (readers, length) = (Arc::clone(&self.readers), self.length);
+        let (readers, length, is_seen) = (Arc::clone(&self.readers), self.length, self.is_seen);
         self.state = WriteState::Writing(blocking(move || {
-            let outcome = append(&mut partial, &batch, length, |written| readers.written(written));
+            let outcome = append(&mut partial, &batch, length, |written| {
+                if is_seen {
+                    readers.written(written);
+                }
+            });
             (partial, outcome)
         }));
         Ok(())
@@ -73,15 +102,19 @@ impl<E: Send + Sync + 'static> WritePipeline<E> {
     /// Writes the last batch and verifies the complete file. If a digest proves the file, readers get the last byte.
     pub async fn finish(mut self, batch: Vec<Bytes>, expected: Expected) -> Result<VerifiedBlob, WriteError> {
         let mut partial = self.take().await?;
-        let readers = self.readers;
+        let (readers, is_seen, length) = (self.readers, self.is_seen, self.length);
         let finishing = blocking(move || {
-            let long = batch.iter().map(Bytes::len).sum::<usize>() > LONG_BATCH;
+            let long = is_seen && batch.iter().map(Bytes::len).sum::<usize>() > LONG_BATCH;
             append(&mut partial, &batch, expected.length, |written| {
                 if long {
                     readers.written(written);
                 }
             })?;
+            let file = partial.readers();
             let verified = partial.verify(&expected)?;
+            if !is_seen {
+                readers.start(Started { file, length: length.or(Some(verified.complete().length)) });
+            }
             // Only requests that joined this download may have an unproven file, so the caller decides when it ends.
             if verified.proven {
                 readers.verified(verified.complete());

@@ -1,4 +1,5 @@
-//! `wheelport cache`: inspects, verifies and repairs, or clears a cache directory. `cache accept` is in `accept.rs`.
+//! `wheelport cache`: inspects, verifies and repairs, or clears a cache directory. `cache accept` is in
+//! `accept.rs`, `cache warm` in `warm`.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::accept::{self, AcceptArgs};
 use super::outcome::{CommandError, Ended};
+use super::warm::{self, WarmArgs};
 use crate::cache;
 use wheelport_runtime::Size;
 
@@ -25,6 +27,7 @@ enum CacheAction {
     /// Remove everything in it but the record of what files were when they were first seen
     Clear(ClearArgs),
     Accept(AcceptArgs),
+    Warm(WarmArgs),
 }
 
 #[derive(Debug, Args)]
@@ -48,6 +51,9 @@ pub(super) async fn run(args: &CacheArgs) -> Result<Ended, CommandError> {
     if let CacheAction::Accept(args) = &args.action {
         return accept::run(args).await;
     }
+    if let CacheAction::Warm(args) = &args.action {
+        return warm::run(args).await;
+    }
     in_directory(&args.action).map_err(CommandError::start)
 }
 
@@ -57,7 +63,7 @@ fn in_directory(action: &CacheAction) -> io::Result<Ended> {
         CacheAction::Stats(at) => stats(&at.cache_dir, &mut out),
         CacheAction::Verify(at) => verify(&at.cache_dir, &mut out),
         CacheAction::Clear(args) => clear(&args.at.cache_dir, args.first_seen, &mut out),
-        CacheAction::Accept(_) => Ok(Ended::Well),
+        CacheAction::Accept(_) | CacheAction::Warm(_) => Ok(Ended::Well),
     }
 }
 

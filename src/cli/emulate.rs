@@ -54,9 +54,10 @@ pub(super) struct EmulateArgs {
     /// A TOML file with more principals and roles
     #[arg(long, value_name = "PATH")]
     identities: Option<PathBuf>,
-    /// The SQS queue that is told of changed versions, as an EventBridge rule does it; with the AWS chain's credentials
+    /// SQS queue that is told of changed versions, as an EventBridge rule does it, repeatable; with the AWS chain's
+    /// credentials
     #[arg(long, value_name = "URL")]
-    events: Option<QueueUrl>,
+    events: Vec<QueueUrl>,
     /// Do without the sample packages
     #[arg(long)]
     no_seed: bool,

@@ -26,6 +26,15 @@ pub(super) struct IamPolicyArgs {
     /// The other account, for the cross-account policies
     #[arg(long, value_name = "ACCOUNT")]
     reader: Option<AccountId>,
+    /// The bucket that replicas share, for `fleet`
+    #[arg(long, value_name = "NAME")]
+    bucket: Option<String>,
+    /// The name of the queue of events, for `fleet`
+    #[arg(long, value_name = "NAME")]
+    queue: Option<String>,
+    /// The id of the KMS key that encrypts the bucket, for `fleet`
+    #[arg(long, value_name = "ID")]
+    key: Option<String>,
 }
 
 /// What the policy is for and where it is attached.
@@ -35,6 +44,8 @@ enum PolicyTemplate {
     Read,
     /// For Wheelport's role: install and publish
     Publish,
+    /// For Wheelport's role, besides one of these: what replicas share
+    Fleet,
     /// For the domain: another account mints tokens
     CrossAccountDomain,
     /// For the repository: another account installs
@@ -46,6 +57,7 @@ impl PolicyTemplate {
         match self {
             Self::Read => include_str!("../../deploy/iam/read.json"),
             Self::Publish => include_str!("../../deploy/iam/publish.json"),
+            Self::Fleet => include_str!("../../deploy/iam/fleet.json"),
             Self::CrossAccountDomain => include_str!("../../deploy/iam/cross-account-domain.json"),
             Self::CrossAccountRepository => include_str!("../../deploy/iam/cross-account-repository.json"),
         }
@@ -60,7 +72,7 @@ struct Placeholder<'a> {
 }
 
 impl IamPolicyArgs {
-    fn placeholders(&self) -> [Placeholder<'_>; 5] {
+    fn placeholders(&self) -> [Placeholder<'_>; 8] {
         let placeholder = |word, flag, value| Placeholder { word, flag, value };
         [
             placeholder("REGION", "--region", self.region.as_ref().map(RegionName::as_str)),
@@ -68,6 +80,9 @@ impl IamPolicyArgs {
             placeholder("DOMAIN", "--domain", self.repository.domain.as_ref().map(DomainName::as_str)),
             placeholder("REPOSITORY", "--repository", self.repository.name.as_ref().map(RepositoryName::as_str)),
             placeholder("READER", "--reader", self.reader.as_ref().map(AccountId::as_str)),
+            placeholder("BUCKET", "--bucket", self.bucket.as_deref()),
+            placeholder("QUEUE", "--queue", self.queue.as_deref()),
+            placeholder("KEY", "--key", self.key.as_deref()),
         ]
     }
 }
@@ -140,11 +155,14 @@ mod tests {
                 "--repository=DOMAIN",
                 "--region=eu-central-1",
                 "--reader=444455556666",
+                "--bucket=acme-wheelport",
+                "--queue=wheelport-events",
+                "--key=1a2b",
             ]);
             assert!(missing.is_empty(), "{missing:?}");
             let policy: Value = serde_json::from_str(&text).expect("a policy is JSON");
             assert_eq!(policy["Version"], "2012-10-17");
-            for word in ["REGION", "ACCOUNT:", "REPOSITORY", "READER", "acme:"] {
+            for word in ["REGION", "ACCOUNT:", "REPOSITORY", "READER", "BUCKET", "QUEUE", "key/KEY", "acme:"] {
                 assert!(!text.contains(word), "{word} in {text}");
             }
         }

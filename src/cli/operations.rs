@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Operations {
     /// The server's address for operations
     #[arg(long, value_name = "ADDRESS", env = "WHEELPORT_OPS_LISTEN")]
-    ops_listen: SocketAddr,
+    pub(super) ops_listen: SocketAddr,
     /// A file with the operators' secret, where the server wants one
     #[arg(long, value_name = "FILE", env = "WHEELPORT_OPS_SECRET_FILE")]
     ops_secret_file: Option<PathBuf>,
@@ -59,7 +59,7 @@ impl Operations {
         query: &[(&str, Option<&str>)],
         body: &str,
     ) -> Result<Answer, CommandError> {
-        let secret = self.secret().map_err(CommandError::usage)?;
+        let secret = self.secret()?;
         let at = reachable(self.ops_listen);
         let mut url = Url::parse(&format!("http://{at}{path}")).expect("an address and a fixed path are a URL");
         let given = query.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
@@ -79,10 +79,12 @@ impl Operations {
         Ok(read(&response))
     }
 
-    fn secret(&self) -> Result<Option<String>, OperationsError> {
+    /// The operators' secret, if one is given.
+    pub(super) fn secret(&self) -> Result<Option<String>, CommandError> {
         let Some(path) = &self.ops_secret_file else { return Ok(None) };
-        let text = fs::read_to_string(path).map_err(|source| OperationsError::Secret { path: path.clone(), source })?;
-        Ok(Some(text.trim().to_owned()))
+        let read = fs::read_to_string(path);
+        let unreadable = |source| CommandError::usage(OperationsError::Secret { path: path.clone(), source });
+        read.map(|text| Some(text.trim().to_owned())).map_err(unreadable)
     }
 }
 

@@ -39,6 +39,25 @@ impl<'a> PlainUrl<'a> {
         TcpStream::connect((self.host.as_str(), self.port)).await
     }
 
+    /// The head of a request. `agent` is the user agent; `secret` is sent as a bearer token; `length` is the body's.
+    pub(super) fn head(
+        &self,
+        method: &str,
+        version: &str,
+        agent: &str,
+        secret: Option<&str>,
+        length: Option<usize>,
+    ) -> String {
+        let authority = &self.url[url::Position::BeforeHost..url::Position::AfterPort];
+        let path = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
+        let authorization = secret.map(|secret| format!("Authorization: Bearer {secret}\r\n")).unwrap_or_default();
+        let length = length.map(|length| format!("Content-Length: {length}\r\n")).unwrap_or_default();
+        format!(
+            "{method} {path} HTTP/{version}\r\nHost: {authority}\r\nUser-Agent: {agent}\r\n{authorization}{length}\
+             Connection: close\r\n\r\n"
+        )
+    }
+
     /// The complete response over plain HTTP, as text. `agent` is the user agent; `secret` is sent as a bearer token.
     pub(super) async fn request(
         &self,
@@ -59,14 +78,7 @@ impl<'a> PlainUrl<'a> {
         secret: Option<&str>,
         body: &str,
     ) -> io::Result<String> {
-        let authority = &self.url[url::Position::BeforeHost..url::Position::AfterPort];
-        let path = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
-        let authorization = secret.map(|secret| format!("Authorization: Bearer {secret}\r\n")).unwrap_or_default();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {agent}\r\n{authorization}\
-             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        );
+        let request = self.head(method, "1.1", agent, secret, Some(body.len())) + body;
         connection.write_all(request.as_bytes()).await?;
         let mut response = Vec::new();
         connection.take(MAX_RESPONSE).read_to_end(&mut response).await?;

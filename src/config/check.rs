@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 use super::settings::{RouteSettings, Settings};
-use crate::web::UploadPolicy;
+use crate::identity::IdentityRules;
+use crate::web::{ReadPolicy, UploadPolicy};
 use wheelport_runtime::{Size, sabotaged};
 
 const SMALLEST_CACHE: Size = Size::mib(64);
@@ -18,18 +19,9 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
 }
 
 fn complaint(settings: &Settings) -> Option<String> {
-    let Settings { routes, publishers, cache, .. } = settings;
-    let without_publisher =
-        |route: &&RouteSettings| route.upload == UploadPolicy::Token && !publishers.has_any_for(&route.name);
-    if let Some(route) = routes.iter().find(without_publisher) {
-        return Some(format!(
-            "route `{}`: upload = \"token\" needs a [[publisher]] with a name and the SHA-256 of its token; make one \
-             with: openssl rand -hex 32 | tee token | tr -d '\\n' | sha256sum",
-            route.name
-        ));
-    }
-    if let Some(unknown) = publishers.routes().find(|name| routes.iter().all(|route| *route.name != **name)) {
-        return Some(format!("a [[publisher]] names the route `{unknown}`, which is not configured"));
+    let Settings { routes, identities, cache, .. } = settings;
+    if let Some(text) = unknown_to_all(routes, identities) {
+        return Some(text);
     }
     if let Some(text) = exposed_to_uploads(settings) {
         return Some(text);
@@ -45,6 +37,33 @@ fn complaint(settings: &Settings) -> Option<String> {
         return Some("[cache] stale_if_error may be at most 7d".to_owned());
     }
     None
+}
+
+/// A route that is for known identities needs one, and identities need routes that are there.
+fn unknown_to_all(routes: &[RouteSettings], identities: &IdentityRules) -> Option<String> {
+    for route in routes {
+        let name = &route.name;
+        if route.upload == UploadPolicy::Token && !identities.has_token_for(name) {
+            return Some(format!(
+                "route `{name}`: upload = \"token\" needs a [[publisher]] with a name and the SHA-256 of its token; \
+                 make one with: openssl rand -hex 32 | tee token | tr -d '\\n' | sha256sum"
+            ));
+        }
+        if route.upload == UploadPolicy::Identity && !identities.can_anyone_publish_through(name) {
+            return Some(format!(
+                "route `{name}`: upload = \"identity\" needs an [[identity]] with publish = [\"{name}\"], of an \
+                 [[issuer]] or with a token_sha256"
+            ));
+        }
+        if route.read == ReadPolicy::Identity && !identities.can_anyone_read(name) {
+            return Some(format!(
+                "route `{name}`: read = \"identity\" needs an [[identity]] or a [[publisher]] with read = [\"{name}\"]"
+            ));
+        }
+    }
+    let names: Vec<&str> = routes.iter().map(|route| &*route.name).collect();
+    let unknown = identities.unknown_route(&names)?;
+    Some(format!("an [[identity]] or a [[publisher]] names the route `{unknown}`, which is not configured"))
 }
 
 /// Anonymous uploads on an address that others reach take a second word.

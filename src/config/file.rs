@@ -14,9 +14,12 @@ use crate::cache::CacheSettings;
 use crate::control::{AccountId, AwsSettings, DomainName, RegionName, RepositoryName, RoleArn};
 use crate::fleet::FleetSettings;
 use crate::flow::{ChangedFilePolicy, UploadSettings};
+use crate::identity::{
+    IdentityRules, IdentityTable, IdentityTables, IssuerTable, KeySet, PublisherTable, SigningKeys, TokenTable,
+};
 use crate::policy::PolicyTable;
 use crate::upstream::ClientSettings;
-use crate::web::{PublisherTable, SecretDigest, UploadPolicy};
+use crate::web::{ReadPolicy, SecretDigest, UploadPolicy};
 use wheelport_runtime::sabotaged;
 
 #[derive(Debug, Default, Deserialize)]
@@ -40,6 +43,9 @@ pub(super) struct ConfigurationFile {
     pub(super) rule: Vec<IgnoredAny>,
     pub(super) exception: Vec<IgnoredAny>,
     pub(super) freeze: Vec<IgnoredAny>,
+    pub(super) issuer: Vec<IssuerTable>,
+    pub(super) identity: Vec<IdentityTable>,
+    pub(super) tokens: TokenTable,
 }
 
 /// A `[[route]]` table.
@@ -53,6 +59,7 @@ pub(super) struct RouteTable {
     pub(super) endpoint: Option<Url>,
     pub(super) default: bool,
     pub(super) upload: UploadPolicy,
+    pub(super) read: ReadPolicy,
     pub(super) changed_files: ChangedFilePolicy,
     pub(super) profile: Option<String>,
     pub(super) region: Option<RegionName>,
@@ -74,6 +81,34 @@ pub(super) fn secret(path: Option<&Path>) -> Result<Option<SecretDigest>, Config
         Some(secret) => Ok(Some(secret)),
         None => Err(ConfigError::Inconsistent(format!("{} holds no secret", path.display()))),
     }
+}
+
+/// The keys that sign minted tokens.
+pub(super) fn signing_keys(tokens: &TokenTable) -> Result<SigningKeys, ConfigError> {
+    let read = |path: &PathBuf| {
+        fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })
+    };
+    let texts = tokens.key_file.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    SigningKeys::new(&texts).map_err(ConfigError::Inconsistent)
+}
+
+/// Who is known. Files of keys have to be usable now; later on the last good ones are kept.
+pub(super) fn identities(
+    issuers: Vec<IssuerTable>,
+    identities: Vec<IdentityTable>,
+    publishers: Vec<PublisherTable>,
+) -> Result<IdentityRules, ConfigError> {
+    let rules = IdentityRules::new(IdentityTables { issuers, identities, publishers });
+    let rules = rules.map_err(ConfigError::Inconsistent)?;
+    for issuer in rules.issuers() {
+        let Some(path) = issuer.keys_file() else { continue };
+        let bytes = fs::read(path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+        if let Err(invalid) = KeySet::parse(&bytes) {
+            let text = format!("[[issuer]] `{}`: {} cannot be used: {invalid}", issuer.name(), path.display());
+            return Err(ConfigError::Inconsistent(text));
+        }
+    }
+    Ok(rules)
 }
 
 /// What is wrong and where. The parser would show the whole line, and with it a password; only its key is shown here,

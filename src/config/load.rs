@@ -8,23 +8,32 @@ use super::error::ConfigError;
 use super::file::{self, ConfigurationFile};
 use super::overrides::Overrides;
 use super::routes;
-use super::settings::{DEFAULT_LISTEN, Settings};
+use super::settings::{ConfigSource, DEFAULT_LISTEN, Settings};
 use crate::policy::PolicySettings;
-use crate::web::{OperatorSecrets, Publishers};
+use crate::web::OperatorSecrets;
 
 const DEFAULT_CACHE_DIR: &str = "wheelport-cache";
 
 impl Settings {
     /// Reads the file, if there is one, and applies environment and flags to it.
     pub(crate) fn load(overrides: Overrides) -> Result<Self, ConfigError> {
+        let settings = Self::load_without_rules(overrides)?;
+        settings.policy.read().map_err(ConfigError::Rules)?;
+        Ok(settings)
+    }
+
+    /// The same without a look at the rules: those that cannot be used must not keep identities as they were.
+    fn load_without_rules(overrides: Overrides) -> Result<Self, ConfigError> {
         let path = overrides.config.clone();
         let file = match &path {
             Some(path) => file::read(path)?,
             None => ConfigurationFile::default(),
         };
-        let mut settings = compose(file, overrides)?;
+        let again = overrides.clone();
+        let load = move || Self::load_without_rules(again.clone()).map_err(|error| error.to_string());
+        let source = path.clone().map(|path| ConfigSource::new(path, load));
+        let mut settings = Self { source, ..compose(file, overrides)? };
         settings.policy.file = path;
-        settings.policy.read().map_err(ConfigError::Rules)?;
         Ok(settings)
     }
 }
@@ -56,7 +65,10 @@ pub(super) fn compose(mut file: ConfigurationFile, overrides: Overrides) -> Resu
         upstream: file.upstream,
         upload: file.upload,
         fleet: file.fleet,
-        publishers: Publishers::new(file.publisher).map_err(ConfigError::Inconsistent)?,
+        signing_keys: file::signing_keys(&file.tokens)?,
+        key_files: file.tokens.key_file,
+        identities: file::identities(file.issuer, file.identity, file.publisher)?,
+        source: None,
     };
     check(&settings)?;
     Ok(settings)

@@ -16,4 +16,4 @@ mod tests;
 
 pub(crate) use overrides::{Overrides, RepositoryOverrides, TlsOverrides};
 pub(crate) use settings::DEFAULT_LISTEN;
-pub use settings::{RouteSettings, ServerSettings, Settings};
+pub use settings::{ConfigSource, RouteSettings, ServerSettings, Settings};

@@ -14,7 +14,7 @@ use super::file::{ConfigurationFile, RouteTable};
 use crate::control::{AccountId, DomainName, EmulatorAccess, RegionName, RepositoryName, RoleArn};
 use crate::fleet::{FleetSettings, RedisAddress, StoreLocation};
 use crate::flow::ChangedFilePolicy;
-use crate::web::{HostPattern, TlsTable, UploadPolicy};
+use crate::web::{HostPattern, ReadPolicy, TlsTable, UploadPolicy};
 use wheelport_runtime::Size;
 
 #[derive(Debug, Clone, Default, Args)]
@@ -45,6 +45,9 @@ pub(crate) struct Overrides {
     /// Who may publish
     #[arg(long, value_name = "WHO", env = "WHEELPORT_UPLOAD")]
     pub(crate) upload: Option<UploadPolicy>,
+    /// Who may read: everyone who reaches this server, or an identity that is granted the route [default: open]
+    #[arg(long, value_name = "WHO", env = "WHEELPORT_READ")]
+    pub(crate) read: Option<ReadPolicy>,
     /// Let everyone who reaches this server publish where `upload` is `anonymous`, also from other machines
     #[arg(long, env = "WHEELPORT_ALLOW_ANONYMOUS_UPLOADS")]
     pub(crate) allow_anonymous_uploads: bool,
@@ -165,6 +168,7 @@ impl Overrides {
             replace(&mut route.repository, self.repository.name);
             replace(&mut route.endpoint, self.endpoint);
             route.upload = self.upload.unwrap_or(route.upload);
+            route.read = self.read.unwrap_or(route.read);
             route.changed_files = self.changed_files.unwrap_or(route.changed_files);
         }
         replace(&mut file.aws.profile, self.profile);
@@ -190,6 +194,7 @@ impl Overrides {
             || self.repository.name.is_some()
             || self.endpoint.is_some()
             || self.upload.is_some()
+            || self.read.is_some()
             || self.changed_files.is_some()
     }
 }
@@ -202,8 +207,8 @@ fn only_route(routes: &mut Vec<RouteTable>) -> Result<&mut RouteTable, ConfigErr
     match routes.as_mut_slice() {
         [route] => Ok(route),
         _ => Err(ConfigError::Inconsistent(
-            "the configuration file has several [[route]] tables, so domain, repository, upload and changed_files are \
-             set there and not by flags or WHEELPORT_ variables"
+            "the configuration file has several [[route]] tables, so domain, repository, upload, read and \
+             changed_files are set there and not by flags or WHEELPORT_ variables"
                 .to_owned(),
         )),
     }

@@ -68,6 +68,7 @@ fn route(table: RouteTable, aws: &AwsSettings) -> Result<RouteSettings, ConfigEr
         repository,
         endpoint: table.endpoint,
         upload: table.upload,
+        read: table.read,
         changed_files: table.changed_files,
         aws,
         publish_aws,

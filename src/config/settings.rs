@@ -1,5 +1,6 @@
 //! The settings of the proxy; each has a valid value.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,9 +12,10 @@ use crate::cache::CacheSettings;
 use crate::control::{AccountId, AwsSettings, DomainName, RepositoryName};
 use crate::fleet::FleetSettings;
 use crate::flow::{ChangedFilePolicy, UploadSettings};
+use crate::identity::{IdentityRules, SigningKeys};
 use crate::policy::PolicySettings;
 use crate::upstream::ClientSettings;
-use crate::web::{Cidr, HostPattern, OperatorSecrets, Publishers, TlsSettings, TlsTable, UploadPolicy};
+use crate::web::{Cidr, HostPattern, OperatorSecrets, ReadPolicy, TlsSettings, TlsTable, UploadPolicy};
 use wheelport_runtime::{HumanDuration, Size};
 
 /// Where the proxy listens by default.
@@ -41,10 +43,49 @@ pub struct Settings {
     pub upstream: ClientSettings,
     pub upload: UploadSettings,
     pub fleet: FleetSettings,
-    /// Who may publish with a token.
-    pub publishers: Publishers,
     /// What may be served.
     pub policy: PolicySettings,
+    /// Who is known, and what they may do.
+    pub identities: IdentityRules,
+    /// What signs minted tokens.
+    pub signing_keys: SigningKeys,
+    /// The files that those keys came from.
+    pub key_files: Vec<PathBuf>,
+    /// Where all of this came from, if it was a file.
+    pub source: Option<ConfigSource>,
+}
+
+/// How settings are read again, from the same file with the same flags and environment.
+#[derive(Clone)]
+pub struct ConfigSource {
+    file: PathBuf,
+    load: Arc<dyn Fn() -> Result<Settings, String> + Send + Sync>,
+}
+
+impl ConfigSource {
+    pub(super) fn new(file: PathBuf, load: impl Fn() -> Result<Settings, String> + Send + Sync + 'static) -> Self {
+        Self { file, load: Arc::new(load) }
+    }
+
+    /// The settings as they are now; the error is a sentence for the log.
+    pub fn load(&self) -> Result<Settings, String> {
+        (self.load)()
+    }
+}
+
+impl fmt::Debug for ConfigSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ConfigSource").field(&self.file).finish()
+    }
+}
+
+impl Settings {
+    /// The files that say who is known. Whatever stands in them can change without a restart.
+    pub fn identity_files(&self) -> Vec<PathBuf> {
+        let file = self.source.iter().map(|source| source.file.clone());
+        let issuers = self.identities.issuers().iter().filter_map(|issuer| issuer.keys_file().cloned());
+        file.chain(self.key_files.iter().cloned()).chain(issuers).collect()
+    }
 }
 
 /// One served repository.
@@ -59,6 +100,7 @@ pub struct RouteSettings {
     /// The repository's endpoint, if it is not the one that CodeArtifact gives.
     pub endpoint: Option<Url>,
     pub upload: UploadPolicy,
+    pub read: ReadPolicy,
     /// What becomes of files whose bytes change.
     pub changed_files: ChangedFilePolicy,
     /// How to reach AWS.

@@ -197,7 +197,7 @@ fn a_route_with_tokens_has_a_publisher_with_a_token() -> TestResult {
         assert!(text.contains(part), "{text}");
     }
     let settings = from(&with("projects = [\"acme-*\"]"), Overrides::default())?;
-    assert!(settings.publishers.has_any_for("main"));
+    assert!(settings.identities.has_token_for("main"));
     Ok(())
 }
 
@@ -238,6 +238,7 @@ fn every_flag_reaches_its_setting() -> TestResult {
         "--profile=packages",
         "--role-arn=arn:aws:iam::111122223333:role/read",
         "--upload=anonymous",
+        "--read=open",
         "--allow-anonymous-uploads",
         "--cache-dir=/var/cache/wheelport",
         "--cache-max-size=2GiB",

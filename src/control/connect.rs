@@ -96,6 +96,11 @@ impl ControlPlane {
         self.connection.skew.seconds()
     }
 
+    /// What credentials come from, for other services than this one.
+    pub(crate) async fn provider(&self) -> Option<SharedCredentialsProvider> {
+        self.session().await.credentials_provider()
+    }
+
     /// Looks for credentials now, and says which provider had them.
     pub(crate) async fn credentials(&self) -> Result<CredentialsFound, ControlError> {
         let session = self.session().await;

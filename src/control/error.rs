@@ -37,6 +37,7 @@ pub(super) enum Call {
     ListPackages,
     DescribePackage,
     ListPackageVersions,
+    DescribeRepository,
     GetCallerIdentity,
 }
 
@@ -49,6 +50,7 @@ impl Call {
             Self::ListPackages => "codeartifact:ListPackages",
             Self::DescribePackage => "codeartifact:DescribePackage",
             Self::ListPackageVersions => "codeartifact:ListPackageVersions",
+            Self::DescribeRepository => "codeartifact:DescribeRepository",
             Self::GetCallerIdentity => "sts:GetCallerIdentity",
         }
     }

@@ -111,6 +111,16 @@ pub struct RedisAddress(SecretString);
 pub struct InvalidRedis;
 
 impl RedisAddress {
+    /// Whether the connection is not encrypted.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.expose().starts_with("redis:")
+    }
+
+    /// Whether the address holds a password.
+    pub(crate) fn has_password(&self) -> bool {
+        Url::parse(self.expose()).is_ok_and(|url| url.password().is_some())
+    }
+
     /// The address with its password.
     pub(crate) fn expose(&self) -> &str {
         self.0.expose_secret()

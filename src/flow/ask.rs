@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::access::Denial;
 use super::canary::{AskError, Verdict, settle};
 use super::error::{Cause, Error, unavailable};
 use super::index_cache::{FetchError, IndexCache};
-use super::pages::PageSource;
+use super::page_source::PageSource;
 use super::reader;
 use super::route::Route;
+use super::shared_pages::Errand;
 use crate::cache::{PageContent, PageKey, Record, list_path};
 use crate::upstream::{UpstreamError, Witness};
 use wheelport_index::{ProjectList, ProjectName};
@@ -29,17 +32,23 @@ impl From<FetchError> for AskError {
 }
 
 impl IndexCache<PageSource> {
-    /// Fetches a page and holds it.
-    pub(super) async fn ask(&self, route: &Route, key: &PageKey) -> Result<Record<PageContent>, AskError> {
+    /// Fetches a page and holds it. The errand is taken by a success, and says how replicas share it.
+    pub(super) async fn ask(
+        &self,
+        route: &Arc<Route>,
+        key: &PageKey,
+        errand: &mut Option<Errand>,
+    ) -> Result<Record<PageContent>, AskError> {
         let failed = |error: Error, detail: String| AskError::Failed(error, detail);
         let upstream = route.upstream().await.map_err(|error| {
             let detail = error.to_string();
             failed(error, detail)
         })?;
+        let asked = Instant::now();
         match upstream.page(&key.project).await {
             Ok(reply) => {
                 let witness = reply.witness;
-                let record = self.take_in(key, reply).await?;
+                let record = Box::pin(self.take_in(route, key, reply, asked, errand.take())).await?;
                 if let Some(witness) = witness {
                     self.note_success(route, key, &witness).await;
                 }
@@ -56,7 +65,9 @@ impl IndexCache<PageSource> {
     /// Settles a 404. `project` is the one whose existence is in question, if it is not just that of a file.
     pub(super) async fn settle(&self, route: &Arc<Route>, project: Option<&ProjectName>, missing: &Witness) -> Verdict {
         let canaries = self.canaries(route, project);
-        let ask = |canary: ProjectName| async move { self.ask(route, &route.key(&canary)).await.map(drop) };
+        let ask = |canary: ProjectName| async move {
+            Box::pin(self.ask(route, &route.key(&canary), &mut None)).await.map(drop)
+        };
         settle(route, missing, canaries, ask).await
     }
 
@@ -99,6 +110,7 @@ impl IndexCache<PageSource> {
         }
         if change.is_first {
             reader::record(&self.source().persisted, route).await;
+            self.share_right(route);
         }
     }
 
@@ -115,6 +127,7 @@ impl IndexCache<PageSource> {
                      it is allowed codeartifact:ReadFromRepository (`wheelport check` says more)"
                 );
                 reader::forget(&self.source().persisted, route).await;
+                self.withdraw_right(route).await;
                 return Error::denied();
             }
         }

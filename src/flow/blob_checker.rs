@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::download::FileDownload;
+use super::downloader::FileDownload;
 use super::error::Error;
 use crate::cache::{Blob, BlobCheck, Blobs, Complete, DownloadFailure, DownloadWriter, JoinableDownload, Started};
 use wheelport_index::Sha256;

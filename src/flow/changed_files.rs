@@ -4,9 +4,11 @@ use std::collections::HashSet;
 
 use super::change_guard::ChangeCounts;
 use super::index_cache::IndexCache;
-use super::pages::{PageService, PageSource};
+use super::page_source::PageSource;
+use super::pages::PageService;
 use super::{Cause, Error, Flow, Route, unavailable};
 use crate::cache::{ChangedFile, ChangedFiles, Expected, KnownSince, PageKey, RepositoryId};
+use crate::fleet::Hint;
 use wheelport_index::{FileAddress, FileName, ProjectName};
 use wheelport_runtime::blocking;
 
@@ -54,22 +56,27 @@ impl PageService {
         let (cache, key) = (self.cache().clone(), route.key(project));
         // Brings a persisted page into memory, so that its files are compared again.
         let _ = cache.held(&key).await;
-        blocking(move || {
+        let accepted = blocking(move || {
             let accepted = cache.source().changes.first_seen.accept(&key, file.as_ref(), &reason, by.as_deref());
             let accepted = accepted.map_err(|error| {
                 tracing::error!(project = %key.project, %error, "an accepted change could not be recorded");
                 unavailable(Cause::Storage)
             })?;
             cache.show_again(&key);
-            Ok(accepted)
+            Ok::<_, Error>(accepted)
         })
-        .await?
+        .await??;
+        if let Some(shared) = &route.shared {
+            let (repository, project) = (shared.repository.clone(), project.clone());
+            self.cache().source().fleet.hints().send(Hint::Accept { repository, project }).await;
+        }
+        Ok(accepted)
     }
 }
 
 impl IndexCache<PageSource> {
     /// Compares and completes a held page again. Blocking.
-    fn show_again(&self, key: &PageKey) {
+    pub(super) fn show_again(&self, key: &PageKey) {
         if let Some(held) = self.records().get(key) {
             self.show(key, held.content.as_listed(), held.fetched);
         }

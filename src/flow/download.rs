@@ -18,20 +18,20 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::batch::{Next, gather, skip_bytes};
-use super::error::Error;
+use super::error::{Cause, Error, unavailable};
 use super::extract::MetadataExtractor;
 use super::index_entry::{IndexEntries, IndexEntry, link_key};
 use super::route::Route;
-use crate::cache::{Blob, Blobs, JoinableDownload, PartialBlob, RepositoryId, StorageError, VerifiedBlob, WriteError};
+use super::shared_files::{SharedFiles, SharedLookup, SharedReceipt};
+use crate::cache::{Blob, Blobs, PartialBlob, StorageError, VerifiedBlob, WriteError};
+use crate::fleet::LeaseGuard;
 use crate::upstream::{FileReply, FileRequest, Resume, UpstreamError};
-use wheelport_index::{FileAddress, FileKind, Hashes};
-use wheelport_runtime::{Blocking, Role, SingleFlight, Tasks, blocking, sabotaged};
-
-pub(super) type FileDownload = crate::cache::Download<Error>;
+use wheelport_index::{FileAddress, FileKind};
+use wheelport_runtime::{Blocking, blocking, sabotaged};
 
 type Failure = crate::cache::DownloadFailure<Error>;
 type Pipeline = crate::cache::WritePipeline<Error>;
-type Writer = crate::cache::DownloadWriter<Error>;
+pub(super) type Writer = crate::cache::DownloadWriter<Error>;
 
 /// How long a download goes on without readers.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -58,77 +58,33 @@ impl From<StorageError> for AttemptError {
 /// A temporary file that is made while upstream is asked.
 type Prepared = Option<Blocking<Option<PartialBlob>>>;
 
-/// The key of a download: which repository, which file, which bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct DownloadKey {
-    repository: RepositoryId,
-    address: FileAddress,
-    hashes: Hashes,
-}
-
-/// Downloads files, one task per file. Cheap to clone.
-#[derive(Clone)]
-pub(super) struct Downloader {
-    inner: Arc<DownloaderInner>,
-}
-
-struct DownloaderInner {
+/// What downloads work with.
+pub(super) struct DownloadParts {
     entries: IndexEntries,
     blobs: Blobs,
     extractor: MetadataExtractor,
-    running: SingleFlight<DownloadKey, JoinableDownload<Error>>,
+    shared: SharedFiles,
     /// Permits for downloads that are being committed.
     committing: Semaphore,
     /// Files that were served and could not be stored.
     commit_failures: AtomicU64,
-    tasks: Tasks,
 }
 
-impl Downloader {
-    pub(super) fn new(entries: IndexEntries, blobs: Blobs, extractor: MetadataExtractor, tasks: Tasks) -> Self {
-        let inner = DownloaderInner {
-            entries,
-            blobs,
-            extractor,
-            running: SingleFlight::default(),
-            committing: Semaphore::new(COMMITS_AT_ONCE),
-            commit_failures: AtomicU64::new(0),
-            tasks,
-        };
-        Self { inner: Arc::new(inner) }
+impl DownloadParts {
+    pub(super) fn new(entries: IndexEntries, blobs: Blobs, extractor: MetadataExtractor, shared: SharedFiles) -> Self {
+        let (committing, commit_failures) = (Semaphore::new(COMMITS_AT_ONCE), AtomicU64::new(0));
+        Self { entries, blobs, extractor, shared, committing, commit_failures }
     }
 
-    /// Starts or joins the download of a file.
-    pub(super) fn download(
-        &self,
-        route: &Arc<Route>,
-        address: &FileAddress,
-        entry: IndexEntry,
-    ) -> (FileDownload, Role) {
-        let (repository, hashes) = (route.repository.clone(), entry.expected.hashes.clone());
-        let key = DownloadKey { repository, address: address.clone(), hashes };
-        let (inner, route, address) = (Arc::clone(&self.inner), Arc::clone(route), address.clone());
-        let (download, role) = self.inner.running.share(key, &self.inner.tasks, "download file", || {
-            let (writer, download) = Writer::new();
-            (download, async move { DownloadTask::run(&inner, &route, &address, entry, writer).await })
-        });
-        (download.join(), role)
-    }
-
-    /// Downloads under way, for metrics.
-    pub(super) fn running(&self) -> usize {
-        self.inner.running.len()
-    }
-
-    /// Files that were served and could not be stored, for metrics.
+    /// Files that were served and could not be stored.
     pub(super) fn commit_failures(&self) -> u64 {
-        self.inner.commit_failures.load(Ordering::Relaxed)
+        self.commit_failures.load(Ordering::Relaxed)
     }
 }
 
 /// A download under way.
-struct DownloadTask<'a> {
-    downloader: &'a DownloaderInner,
+pub(super) struct DownloadTask<'a> {
+    downloader: &'a DownloadParts,
     route: &'a Arc<Route>,
     address: &'a FileAddress,
     entry: IndexEntry,
@@ -136,13 +92,17 @@ struct DownloadTask<'a> {
     pipeline: Option<Pipeline>,
     etag: Option<String>,
     resumable: bool,
+    /// Held while this replica fetches the file for all.
+    lease: Option<LeaseGuard>,
+    /// Whether it came from what replicas share.
+    is_shared: bool,
 }
 
 impl DownloadTask<'_> {
     /// Downloads a file and reports to `writer`. Readers have the whole file before this ends: it is committed behind
     /// them.
-    async fn run(
-        downloader: &DownloaderInner,
+    pub(super) async fn run(
+        downloader: &DownloadParts,
         route: &Arc<Route>,
         address: &FileAddress,
         entry: IndexEntry,
@@ -161,16 +121,23 @@ impl DownloadTask<'_> {
             pipeline: None,
             etag: None,
             resumable: false,
+            lease: None,
+            is_shared: false,
         };
         let fetched = tokio::select! {
             biased;
-            fetched = task.fetch() => fetched,
+            fetched = task.obtain() => fetched,
             () = given_up(&writer) => Err(Failure::Unread),
         };
         match fetched {
             Ok(verified) => {
                 let blob = verified.blob();
-                tracing::info!(route = %route.name, file = %address.file, bytes = blob.length, "file fetched");
+                let is_shared = task.is_shared;
+                let bytes = blob.length;
+                tracing::info!(route = %route.name, file = %address.file, bytes, is_shared, "file fetched");
+                if verified.proven && !is_shared {
+                    drop(downloader.shared.offer(blob.clone(), task.lease.take()));
+                }
                 task.commit(verified).await;
                 if task.entry.is_listed && address.file.kind() == FileKind::Wheel {
                     downloader.extractor.extract_in_background(route, address, &blob);
@@ -189,6 +156,29 @@ impl DownloadTask<'_> {
                 writer.fail(failure);
             }
         }
+    }
+
+    /// The file from what replicas share, or from upstream.
+    async fn obtain(&mut self) -> Result<VerifiedBlob, Failure> {
+        let Some(sha256) = self.entry.sha256 else { return self.fetch().await };
+        match Box::pin(self.downloader.shared.find(self.route, Some(sha256))).await {
+            SharedLookup::Alone => {}
+            SharedLookup::Lead(lease) => self.lease = Some(lease),
+            SharedLookup::Object(object) => {
+                let (shared, expected) = (&self.downloader.shared, &self.entry.expected);
+                match shared.receive(*object, sha256, expected, &self.downloader.blobs, &self.writer).await {
+                    SharedReceipt::Verified(verified) => {
+                        self.is_shared = true;
+                        return Ok(*verified);
+                    }
+                    SharedReceipt::Nothing => {}
+                    SharedReceipt::Begun(pipeline) => self.pipeline = Some(*pipeline),
+                    SharedReceipt::WrongSeen => return Err(Failure::Upstream(unavailable(Cause::Storage))),
+                    SharedReceipt::Storage(error) => return Err(self.refused(error)),
+                }
+            }
+        }
+        self.fetch().await
     }
 
     async fn fetch(&mut self) -> Result<VerifiedBlob, Failure> {
@@ -268,11 +258,16 @@ impl DownloadTask<'_> {
         self.resumable = reply.ranges;
         self.begin(prepared).await?;
         // After starting over, the bytes that are written already are skipped.
-        let mut skip = self.written().await.map_err(AttemptError::Failed)?.saturating_sub(reply.offset);
+        let mut received = self.written().await.map_err(AttemptError::Failed)?;
+        let mut skip = received.saturating_sub(reply.offset);
         loop {
             let Some(pipeline) = &mut self.pipeline else { return Err(internal("a download has no pipeline")) };
             let (mut batch, next) = gather(&mut reply.body, pipeline).await;
             skip_bytes(&mut batch, &mut skip);
+            if let Some(lease) = &self.lease {
+                received += batch.iter().map(|chunk| chunk.len() as u64).sum::<u64>();
+                lease.progress(received, self.entry.expected.length);
+            }
             if matches!(next, Next::End) {
                 return Ok(batch);
             }
@@ -364,7 +359,7 @@ async fn given_up(writer: &Writer) {
 
 /// The file, if another download ended between the look into the cache and the start of this one: it is open then.
 async fn stored_meanwhile(
-    downloader: &DownloaderInner,
+    downloader: &DownloadParts,
     route: &Route,
     address: &FileAddress,
     entry: &IndexEntry,

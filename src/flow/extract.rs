@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::bypass::Bypass;
 use super::index_entry::{IndexEntries, IndexEntry};
+use super::shared_metadata::SharedMetadata;
 use super::wheel_parts::WheelParts;
 use super::{Cause, Error, PageService, Route, unavailable};
 use crate::cache::{Blob, Blobs, CoreMetadataRecord, MetadataStore};
@@ -29,6 +30,7 @@ pub(super) struct MetadataExtractor {
     blobs: Blobs,
     entries: IndexEntries,
     store: MetadataStore,
+    shared: SharedMetadata,
     extractions: SingleFlight<Sha256, Joined<Extracted>>,
     /// Permits to read a wheel.
     reading: Arc<Semaphore>,
@@ -43,11 +45,12 @@ impl MetadataExtractor {
         entries: IndexEntries,
         blobs: Blobs,
         store: MetadataStore,
+        shared: SharedMetadata,
         tasks: Tasks,
     ) -> Self {
         let (reading, memory) = (Semaphore::new(READ_AT_ONCE), Semaphore::new(MEMORY as usize));
         let (reading, memory) = (Arc::new(reading), Arc::new(memory));
-        Self { pages, entries, blobs, store, extractions: SingleFlight::default(), reading, memory, tasks }
+        Self { pages, entries, blobs, store, shared, extractions: SingleFlight::default(), reading, memory, tasks }
     }
 
     /// Starts or joins the extraction from an open wheel. Its outcome does not wait for the record on disk.
@@ -111,8 +114,25 @@ impl MetadataExtractor {
         Ok(parts)
     }
 
-    /// Remembers what was found.
+    /// What another replica has found in a wheel, remembered.
+    pub(super) async fn shared(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        wheel: Sha256,
+    ) -> Option<CoreMetadataRecord> {
+        let record = self.shared.get(route, wheel).await?;
+        self.remember(route, address, wheel, &record).await;
+        Some(record)
+    }
+
+    /// Remembers what was found, and shares it.
     async fn take_in(&self, route: &Arc<Route>, address: &FileAddress, wheel: Sha256, record: &CoreMetadataRecord) {
+        self.shared.offer(wheel, record);
+        self.remember(route, address, wheel, record).await;
+    }
+
+    async fn remember(&self, route: &Arc<Route>, address: &FileAddress, wheel: Sha256, record: &CoreMetadataRecord) {
         self.store.remember(wheel, record);
         match record {
             CoreMetadataRecord::Present(_) => {

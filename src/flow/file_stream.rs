@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::bypass::Bypass;
-use super::download::FileDownload;
+use super::downloader::FileDownload;
 use super::error::Error;
 use crate::cache::{Blob, BlobReader, Blobs, DownloadFailure, ReadError};
 use wheelport_runtime::{blocking, sabotaged};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::blob_checker::BlobChecker;
 use super::bypass::Bypass;
-use super::download::{Downloader, FileDownload};
+use super::downloader::{Downloader, FileDownload};
 use super::file_stream::{Fallback, FileStream, StoredFile};
 use super::index_entry::{EntrySource, IndexEntries, IndexEntry};
 use super::shown::{PageView, ShownPage};
@@ -183,7 +183,8 @@ impl FileService {
 
     /// A file that bypasses the cache.
     async fn bypass(&self, route: &Arc<Route>, address: &FileAddress, entry: &IndexEntry) -> Result<OpenFile, Error> {
-        let bypass = Box::new(Waits::note("file", Bypass::begin(&self.entries, route, address, entry, 0)).await?);
+        let bypass =
+            Box::new(Box::pin(Waits::note("file", Bypass::begin(&self.entries, route, address, entry, 0))).await?);
         let length = bypass.length();
         Ok(OpenFile::Bypass { bypass, length, sha256: entry.sha256 })
     }

@@ -9,6 +9,8 @@
 //!                                         └ Expired, missing: fetch
 //! ```
 //!
+//! What another replica said has changed is as *Refetch*, however young it is.
+//!
 //! A fetch is single-flight and runs in a background task: a client that disconnects cancels nothing.
 
 use std::fmt::Debug;
@@ -16,19 +18,16 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::quality::RandomState;
 use tokio::time::Instant;
 
+use super::doubts::{Doubt, Doubts};
+use super::negative::{NegativeEntries, NegativeEntry, NegativeReason};
 use super::{Error, Lookup, REQUEST_TIMEOUT, Route, Served, role_served};
 use crate::cache::{Decision, FetchedAt, Policy, Record, Records, Weighted};
 use wheelport_runtime::{Joined, Priority, Role, SingleFlight, Tasks, Waits, blocking, sabotaged};
 
 /// How long a request waits for upstream while it has a usable stale record.
 const STALE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long upstream is not asked again after it failed, as long as a stale record can be served.
-const FAILURE_BACKOFF: Duration = Duration::from_secs(10);
-/// Negative entries at most; older ones make room.
-const MAX_NEGATIVE: u64 = 50_000;
 
 /// Where records come from.
 pub(super) trait IndexSource: Send + Sync + Sized + 'static {
@@ -38,12 +37,23 @@ pub(super) trait IndexSource: Send + Sync + Sized + 'static {
     /// Brings the persisted copy into memory. Blocking.
     fn load(cache: &IndexCache<Self>, key: &Self::Key) -> Option<Record<Self::Content>>;
 
-    /// Asks upstream and holds what it says, or sets the negative entry that it leads to.
+    /// Asks what replicas share, as far as that will do, or upstream, and holds what it says, or sets the negative
+    /// entry that it leads to.
     fn fetch(
         cache: IndexCache<Self>,
         route: Arc<Route>,
         key: Self::Key,
+        need: Need,
     ) -> impl Future<Output = Result<Record<Self::Content>, FetchError>> + Send;
+}
+
+/// What a fetch has to bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Need {
+    /// What replicas share will do where it is fresh and settles this doubt.
+    Shared(Option<Doubt>),
+    /// What upstream says now.
+    Upstream,
 }
 
 /// Why a fetch brought no record.
@@ -76,21 +86,6 @@ pub(super) struct Lifetimes {
     pub doubt_for: Duration,
 }
 
-/// What is known to be missing or failing, and since when.
-#[derive(Debug, Clone)]
-pub(super) struct NegativeEntry {
-    pub reason: NegativeReason,
-    pub at: Instant,
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum NegativeReason {
-    /// Upstream said, to a good token, that there is none.
-    Absent(Error),
-    /// Upstream could not be asked.
-    Failed,
-}
-
 /// A record and how the response came about.
 pub struct IndexView<C> {
     pub content: Arc<C>,
@@ -99,8 +94,9 @@ pub struct IndexView<C> {
 }
 
 type Fetched<S> = Result<Record<<S as IndexSource>::Content>, FetchError>;
-/// By role, too: one role's fetch says nothing of what another may read.
-type FetchKey<S> = (Option<Arc<str>>, <S as IndexSource>::Key);
+/// By role, too: one role's fetch says nothing of what another may read. By need, too: a fetch that began before a
+/// change was heard of does not know it.
+type FetchKey<S> = (Option<Arc<str>>, <S as IndexSource>::Key, Need);
 type Loaded<S> = Option<Record<<S as IndexSource>::Content>>;
 
 /// The records of one kind. Cheap to clone.
@@ -111,7 +107,8 @@ pub(super) struct IndexCache<S: IndexSource> {
 struct IndexInner<S: IndexSource> {
     source: S,
     records: Records<S::Key, S::Content>,
-    negative: moka::sync::Cache<S::Key, NegativeEntry, RandomState>,
+    negative: NegativeEntries<S::Key>,
+    doubts: Doubts<S::Key>,
     lifetimes: Lifetimes,
     loads: SingleFlight<S::Key, Joined<Loaded<S>>>,
     fetches: SingleFlight<FetchKey<S>, Joined<Fetched<S>>>,
@@ -136,7 +133,8 @@ impl<S: IndexSource> IndexCache<S> {
         let inner = IndexInner {
             source,
             records: Records::new(memory),
-            negative: moka::sync::Cache::builder().max_capacity(MAX_NEGATIVE).build_with_hasher(RandomState::default()),
+            negative: NegativeEntries::default(),
+            doubts: Doubts::default(),
             lifetimes,
             loads: SingleFlight::default(),
             fetches: SingleFlight::default(),
@@ -157,7 +155,7 @@ impl<S: IndexSource> IndexCache<S> {
     pub(super) fn get(&self, route: &Arc<Route>, key: S::Key) -> Lookup<IndexView<S::Content>> {
         if !route.may_read_cache() {
             let (cache, route) = (self.clone(), Arc::clone(route));
-            return Lookup::miss(async move { cache.fetched(&route, &key, REQUEST_TIMEOUT).await });
+            return Lookup::miss(async move { cache.fetched(&route, &key, cache.need(&key), REQUEST_TIMEOUT).await });
         }
         let held = self.inner.records.get(&key);
         match &held {
@@ -187,18 +185,20 @@ impl<S: IndexSource> IndexCache<S> {
         } else {
             // While it was looked for on disk, another request may have fetched it.
             let found = self.load(key).await.or_else(|| self.records().get(key));
-            let Some(record) = found else { return self.fetched(route, key, REQUEST_TIMEOUT).await };
+            let Some(record) = found else {
+                return self.fetched(route, key, self.need(key), REQUEST_TIMEOUT).await;
+            };
             if let Some(served) = self.usable(route, key, &record) {
                 return Ok(IndexView::new(record, served));
             }
             record
         };
-        if self.decide(&held) == Decision::Expired {
-            return self.fetched(route, key, REQUEST_TIMEOUT).await;
+        if self.decide(key, &held) == Decision::Expired {
+            return self.fetched(route, key, self.need(key), REQUEST_TIMEOUT).await;
         }
         let began = Instant::now();
         let timeout = if sabotaged("stale-second") { REQUEST_TIMEOUT } else { STALE_TIMEOUT };
-        match self.fetched(route, key, timeout).await {
+        match self.fetched(route, key, self.need(key), timeout).await {
             Err(Error::Unavailable { .. } | Error::Internal { .. }) => {
                 if began.elapsed() >= STALE_TIMEOUT {
                     route.standing.was_slow();
@@ -217,10 +217,14 @@ impl<S: IndexSource> IndexCache<S> {
         age: Duration,
     ) -> Result<IndexView<S::Content>, Error> {
         match self.inner.records.get(key) {
-            Some(record) if route.may_read_cache() && record.fetched.age() < age => {
+            Some(record)
+                if route.may_read_cache()
+                    && record.fetched.age() < age
+                    && self.inner.doubts.of(key, &record.fetched).is_none() =>
+            {
                 Ok(IndexView::new(record, Served::Hit))
             }
-            _ => self.fetched(route, key, REQUEST_TIMEOUT).await,
+            _ => self.fetched(route, key, Need::Upstream, REQUEST_TIMEOUT).await,
         }
     }
 
@@ -238,13 +242,13 @@ impl<S: IndexSource> IndexCache<S> {
             .inner
             .records
             .get(key)
-            .is_none_or(|held| matches!(self.decide(&held), Decision::Refetch | Decision::Expired));
+            .is_none_or(|held| matches!(self.decide(key, &held), Decision::Refetch | Decision::Expired));
         must_wait && self.absent(key).is_none() && !self.backs_off(key)
     }
 
     /// How a held record may be served without waiting. One that is due is fetched in the background.
     fn usable(&self, route: &Arc<Route>, key: &S::Key, held: &Record<S::Content>) -> Option<Served> {
-        match self.decide(held) {
+        match self.decide(key, held) {
             Decision::Fresh => Some(Served::Hit),
             Decision::Revalidate | Decision::Refetch if self.backs_off(key) => Some(Served::Stale),
             Decision::Revalidate => {
@@ -262,11 +266,39 @@ impl<S: IndexSource> IndexCache<S> {
 
     /// The client that gets this response does not wait for the next one.
     fn fetch_in_background(&self, route: &Arc<Route>, key: &S::Key) {
-        Priority::Background.start(|| self.fetch(route, key));
+        Priority::Background.start(|| self.fetch(route, key, self.need(key)));
     }
 
-    pub(super) fn decide(&self, held: &Record<S::Content>) -> Decision {
-        self.inner.lifetimes.policy.decide(held.fetched.age())
+    pub(super) fn decide(&self, key: &S::Key, held: &Record<S::Content>) -> Decision {
+        match self.inner.lifetimes.policy.decide(held.fetched.age()) {
+            Decision::Fresh | Decision::Revalidate if self.inner.doubts.of(key, &held.fetched).is_some() => {
+                Decision::Refetch
+            }
+            by_age => by_age,
+        }
+    }
+
+    /// Whether a record of this age is too old to be served at all.
+    pub(super) fn is_expired(&self, age: Duration) -> bool {
+        self.inner.lifetimes.policy.decide(age) == Decision::Expired
+    }
+
+    /// What a fetch has to bring that a request causes.
+    fn need(&self, key: &S::Key) -> Need {
+        Need::Shared(self.inner.doubts.latest(key))
+    }
+
+    pub(super) fn doubts(&self) -> &Doubts<S::Key> {
+        &self.inner.doubts
+    }
+
+    /// How long a record is served without asking.
+    pub(super) fn fresh_for(&self) -> Duration {
+        self.inner.lifetimes.policy.fresh_for
+    }
+
+    pub(super) fn tasks(&self) -> &Tasks {
+        &self.inner.tasks
     }
 
     /// Brings the persisted copy into memory, if there is one.
@@ -282,11 +314,12 @@ impl<S: IndexSource> IndexCache<S> {
         &self,
         route: &Arc<Route>,
         key: &S::Key,
+        need: Need,
         timeout: Duration,
     ) -> Result<IndexView<S::Content>, Error> {
         let until = Instant::now() + timeout;
         loop {
-            let (joined, role) = self.fetch(route, key);
+            let (joined, role) = self.fetch(route, key, need);
             let waiting = joined.within(until.saturating_duration_since(Instant::now()));
             match Waits::note("index", waiting).await? {
                 Ok(record) => return Ok(IndexView::new(record, role_served(role))),
@@ -297,11 +330,14 @@ impl<S: IndexSource> IndexCache<S> {
     }
 
     /// Starts or joins the fetch of a record.
-    fn fetch(&self, route: &Arc<Route>, key: &S::Key) -> (Joined<Fetched<S>>, Role) {
+    fn fetch(&self, route: &Arc<Route>, key: &S::Key, need: Need) -> (Joined<Fetched<S>>, Role) {
         let (cache, route, wanted) = (self.clone(), Arc::clone(route), key.clone());
-        let flight = (route.reader.clone(), key.clone());
+        let flight = (route.reader.clone(), key.clone(), need);
         self.inner.fetches.run(flight, &self.inner.tasks, "fetch record", || async move {
-            let fetched = S::fetch(cache.clone(), Arc::clone(&route), wanted.clone()).await;
+            let fetched = S::fetch(cache.clone(), Arc::clone(&route), wanted.clone(), need).await;
+            if let Ok(record) = &fetched {
+                cache.inner.doubts.settle(&wanted, &record.fetched);
+            }
             if let Err(FetchError::Failed(_, detail)) = &fetched {
                 // The failure of a role that may not read says nothing to those that may.
                 if route.may_read_cache() {
@@ -321,9 +357,10 @@ impl<S: IndexSource> IndexCache<S> {
         done: impl FnOnce(Result<(), &FetchError>) + Send + 'static,
     ) {
         let (cache, route, wanted) = (self.clone(), Arc::clone(route), key.clone());
-        let flight = (route.reader.clone(), key.clone());
+        let need = self.need(key);
+        let flight = (route.reader.clone(), key.clone(), need);
         self.inner.fetches.run(flight, &self.inner.tasks, "prefetch record", || async move {
-            let fetched = S::fetch(cache, Arc::clone(&route), wanted.clone()).await;
+            let fetched = S::fetch(cache, Arc::clone(&route), wanted.clone(), need).await;
             done(fetched.as_ref().map(drop));
             match fetched {
                 Err(FetchError::Failed(_, detail)) => {
@@ -337,22 +374,12 @@ impl<S: IndexSource> IndexCache<S> {
 
     /// The error for a key of which upstream said recently that there is nothing.
     fn absent(&self, key: &S::Key) -> Option<Error> {
-        let entry = self.inner.negative.get(key)?;
-        match entry.reason {
-            NegativeReason::Absent(error) if entry.at.elapsed() < self.inner.lifetimes.absent_for => Some(error),
-            NegativeReason::Absent(_) | NegativeReason::Failed => None,
-        }
+        self.inner.negative.absent(key, self.inner.lifetimes.absent_for)
     }
 
     /// Whether upstream is not asked about this key for a moment, because there is something to serve.
     fn backs_off(&self, key: &S::Key) -> bool {
-        self.inner.negative.get(key).is_some_and(|entry| {
-            let wait = match entry.reason {
-                NegativeReason::Absent(_) => self.inner.lifetimes.doubt_for,
-                NegativeReason::Failed => FAILURE_BACKOFF,
-            };
-            entry.at.elapsed() < wait
-        })
+        self.inner.negative.backs_off(key, self.inner.lifetimes.doubt_for)
     }
 
     pub(super) fn negative(&self, key: &S::Key) -> Option<NegativeEntry> {
@@ -360,10 +387,10 @@ impl<S: IndexSource> IndexCache<S> {
     }
 
     pub(super) fn set_negative(&self, key: &S::Key, reason: NegativeReason) {
-        self.inner.negative.insert(key.clone(), NegativeEntry { reason, at: Instant::now() });
+        self.inner.negative.set(key, reason);
     }
 
     pub(super) fn clear_negative(&self, key: &S::Key) {
-        self.inner.negative.invalidate(key);
+        self.inner.negative.clear(key);
     }
 }

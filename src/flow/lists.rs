@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, NegativeReason};
+use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, Need};
+use super::negative::NegativeReason;
 use super::reader;
 use super::{Error, IndexView, Lookup, Route};
 use crate::cache::{FetchedAt, ListContent, PersistedIndex, Record, RepositoryId, list_path};
@@ -67,6 +68,7 @@ impl IndexSource for ListSource {
         cache: IndexCache<Self>,
         route: Arc<Route>,
         key: RepositoryId,
+        _need: Need,
     ) -> Result<Record<ListContent>, FetchError> {
         match route.projects.projects().await {
             Ok(names) => blocking(move || cache.take_in(&key, &names))

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::download::Downloader;
+use super::downloader::Downloader;
 use super::extract::MetadataExtractor;
 use super::index_entry::{IndexEntries, IndexEntry};
 use super::prefetch::Prefetcher;
@@ -99,7 +99,14 @@ impl MetadataService {
         if entry.expected.hashes.strongest().is_none() || too_large {
             return Err(none());
         }
-        let (record, served) = self.extract(route, address, entry, stored).await?;
+        let shared = match (&stored, entry.sha256) {
+            (None, Some(wheel)) => Waits::note("store", self.extractor.shared(route, address, wheel)).await,
+            _ => None,
+        };
+        let (record, served) = match shared {
+            Some(record) => (record, Served::Miss),
+            None => self.extract(route, address, entry, stored).await?,
+        };
         match record {
             CoreMetadataRecord::Present(metadata) => Ok(ServedMetadata { metadata, served }),
             CoreMetadataRecord::Absent => Err(none()),

@@ -17,37 +17,51 @@ mod canary;
 mod change_guard;
 mod changed_files;
 mod delisted;
+mod doubts;
 mod download;
+mod downloader;
 mod error;
 mod extract;
 mod file_report;
 mod file_stream;
 mod files;
+mod hints;
 mod index_cache;
 mod index_entry;
 mod judge;
 mod lists;
 mod lookup;
 mod metadata;
+mod negative;
 mod origins;
+mod page_arrival;
 mod page_facts;
+mod page_source;
 mod pages;
 mod prefetch;
 mod publish;
 mod publish_refusal;
+mod published_looks;
 mod reader;
 mod release_dates;
 mod route;
+mod shared_files;
+mod shared_metadata;
+mod shared_pages;
+mod shared_published;
+mod shared_uploads;
 mod shown;
 mod standing;
 mod trial;
 mod upload;
+mod warm;
 mod wheel_parts;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::{Blobs, CacheSettings, DamageCounts, Disk, FirstSeen, MetadataStore, PersistedIndex, Published};
+use crate::fleet::Fleet;
 use wheelport_runtime::{Clock, Role, Tasks};
 
 pub use audit::Attempt;
@@ -65,10 +79,11 @@ pub use metadata::{MetadataService, ServedMetadata};
 pub use pages::PageService;
 pub use prefetch::PrefetchOutcome;
 pub use publish::PublishService;
-pub use route::{OriginFacts, ProjectSource, Resolution, Route};
+pub use route::{OriginFacts, ProjectSource, Resolution, Route, SharedRoute};
 pub use shown::{PageView, ShownPage};
 pub use trial::{RuleTrial, TrialError};
 pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
+pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent};
 pub use crate::policy::{GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState};
@@ -76,7 +91,8 @@ pub use crate::policy::{GrantError, GrantedException, Moment, NewException, Poli
 use blob_checker::BlobChecker;
 use change_guard::ChangeGuard;
 use delisted::Delisted;
-use download::Downloader;
+use download::DownloadParts;
+use downloader::Downloader;
 use error::unavailable;
 use extract::MetadataExtractor;
 use index_cache::Lifetimes;
@@ -84,8 +100,12 @@ use index_entry::IndexEntries;
 use judge::Judge;
 use lists::ListSource;
 use origins::Origins;
-use pages::PageSource;
+use page_source::PageSource;
 use prefetch::Prefetcher;
+use published_looks::PublishedLooks;
+use shared_files::SharedFiles;
+use shared_metadata::SharedMetadata;
+use shared_uploads::SharedUploads;
 
 /// How long a request waits before it is told to come back, for everything together; clients give up after 15 s. A
 /// single step has the same limit, so that it ends when nothing limits the request.
@@ -142,6 +162,18 @@ pub struct FlowMemory {
     pub buffers: u64,
 }
 
+/// What the services stand on.
+pub struct FlowParts {
+    pub disk: Arc<Disk>,
+    pub uploads: UploadSettings,
+    pub clock: Clock,
+    pub tasks: Tasks,
+    /// What replicas share.
+    pub fleet: Fleet,
+    /// The rules that hold.
+    pub policy: PolicyHandle,
+}
+
 /// The services over one cache. Cheap to clone.
 #[derive(Clone)]
 pub struct Flow {
@@ -157,15 +189,8 @@ pub struct Flow {
 
 impl Flow {
     /// The services over a cache directory.
-    pub fn new(
-        disk: Arc<Disk>,
-        settings: &CacheSettings,
-        memory: FlowMemory,
-        uploads: UploadSettings,
-        clock: Clock,
-        tasks: Tasks,
-        policy: PolicyHandle,
-    ) -> Self {
+    pub fn new(parts: FlowParts, settings: &CacheSettings, memory: FlowMemory) -> Self {
+        let FlowParts { disk, uploads, clock, tasks, fleet, policy } = parts;
         let lifetimes =
             |policy| Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO };
         let persisted = Arc::new(PersistedIndex::new(Arc::clone(&disk), clock.clone()));
@@ -182,15 +207,27 @@ impl Flow {
             changes: ChangeGuard::new(FirstSeen::new(Arc::clone(&disk), clock.clone())),
             metadata: store.clone(),
             largest_wheel: disk.max_size(),
+            fleet: fleet.clone(),
+            looks: PublishedLooks::default(),
+            clock: clock.clone(),
         };
         let page_memory = memory.records - list_memory - rulings_memory;
         let pages = PageService::new(source, judge.clone(), page_memory, lifetimes(settings.policy()), tasks.clone());
         let source = ListSource { persisted };
         let lists = ProjectListService::new(source, list_memory, lifetimes(settings.list_policy()), tasks.clone());
         let entries = IndexEntries::new(pages.clone(), judge, blobs.clone());
-        let extractor =
-            MetadataExtractor::new(pages.clone(), entries.clone(), blobs.clone(), store.clone(), tasks.clone());
-        let downloader = Downloader::new(entries.clone(), blobs.clone(), extractor.clone(), tasks.clone());
+        let found = SharedMetadata::new(fleet.clone(), pages.clone(), tasks.clone());
+        let extractor = MetadataExtractor::new(
+            pages.clone(),
+            entries.clone(),
+            blobs.clone(),
+            store.clone(),
+            found.clone(),
+            tasks.clone(),
+        );
+        let shared = SharedFiles::new(fleet, pages.clone(), blobs.buffers(), tasks.clone());
+        let parts = DownloadParts::new(entries.clone(), blobs.clone(), extractor.clone(), shared.clone());
+        let downloader = Downloader::new(parts, tasks.clone());
         let checker = BlobChecker::new(blobs.clone(), tasks.clone());
         let files = FileService::new(pages.clone(), entries.clone(), blobs.clone(), downloader.clone(), checker);
         let prefetcher = Prefetcher::new(pages.clone(), tasks.clone(), settings.prefetch);
@@ -204,7 +241,8 @@ impl Flow {
             prefetcher: prefetcher.clone(),
             largest_wheel: disk.max_size(),
         };
-        let publish = PublishService::new(pages.clone(), store, Arc::clone(&disk), uploads, clock, tasks);
+        let offered = SharedUploads::new(shared, found);
+        let publish = PublishService::new(pages.clone(), store, offered, Arc::clone(&disk), uploads, clock, tasks);
         Self { pages, lists, files, metadata, publish, downloader, prefetcher, disk }
     }
 

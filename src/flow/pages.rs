@@ -6,29 +6,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::advertise::advertise_core_metadata;
 use super::canary::{AskError, Verdict};
-use super::change_guard::{ChangeGuard, advertise_known_metadata};
-use super::delisted::Delisted;
 use super::file_report::FileReport;
-use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, NegativeReason};
+use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, Need};
 use super::judge::Judge;
+use super::negative::NegativeReason;
+use super::page_source::PageSource;
 use super::reader;
+use super::shared_pages::{Consulted, Errand};
 use super::shown::PageView;
 use super::standing::Gate;
 use super::{Error, IndexView, Lookup, Route, unavailable};
-use crate::cache::{
-    Decision, FetchedAt, MetadataStore, PageContent, PageKey, PersistedIndex, Published, Record, page_path,
-};
+use crate::cache::{FetchedAt, PageContent, PageKey, Record, page_path};
+use crate::fleet::Hint;
 use crate::flow::Cause;
-use crate::upstream::{PageReply, Witness};
-use wheelport_index::{File, FileAddress, Page, ProjectName, Sha256, parse};
+use crate::upstream::Witness;
+use wheelport_index::{File, FileAddress, Page, ProjectName, Sha256};
 use wheelport_runtime::{Tasks, blocking, sabotaged};
 
 /// A known project is believed to be gone when upstream said so twice, this far apart.
 const GONE_AFTER: Duration = Duration::from_secs(30);
-/// An unchanged page is persisted again when its copy is this old.
-const PERSIST_AGAIN: Duration = Duration::from_mins(10);
 /// The age of a page that was never fetched: older than any page that may be served.
 const NEVER_FETCHED: Duration = Duration::from_hours(24 * 365);
 
@@ -37,17 +34,6 @@ const NEVER_FETCHED: Duration = Duration::from_hours(24 * 365);
 pub struct PageService {
     cache: IndexCache<PageSource>,
     judge: Judge,
-}
-
-/// Where pages come from, and what completes them.
-pub(super) struct PageSource {
-    pub persisted: Arc<PersistedIndex>,
-    pub published: Published,
-    pub changes: ChangeGuard,
-    pub metadata: MetadataStore,
-    pub delisted: Delisted,
-    /// The largest wheel whose metadata can be served, in bytes.
-    pub largest_wheel: u64,
 }
 
 impl PageService {
@@ -65,16 +51,26 @@ impl PageService {
     fn listed(&self, route: &Arc<Route>, project: &ProjectName) -> Lookup<IndexView<PageContent>> {
         let key = route.key(project);
         match route.standing.gate() {
-            Gate::Open if route.may_read_cache() => return self.cache.get(route, key),
+            Gate::Open if route.may_read_cache() && !self.cache.must_look(route, &key) => {
+                return self.cache.get(route, key);
+            }
             Gate::Closed => return Lookup::error(Error::denied()),
             Gate::Open | Gate::Probe => {}
         }
         let (cache, route) = (self.cache.clone(), Arc::clone(route));
         Lookup::miss(async move {
             reader::restore(&cache.source().persisted, &route).await;
+            if cache.must_look(&route, &key) {
+                cache.look_for_published(&route, &key).await;
+            }
             let found = cache.get(&route, key).wait().await;
             found.map_err(|error| if route.is_denied() { Error::denied() } else { error })
         })
+    }
+
+    /// Whether the route may read what replicas share of its repository.
+    pub(super) async fn may_read_shared(&self, route: &Route) -> bool {
+        self.cache.may_read_shared(route).await
     }
 
     /// Settles a 404 for a file.
@@ -82,8 +78,18 @@ impl PageService {
         self.cache.settle(route, None, missing).await
     }
 
-    /// Forgets a page, so that the next request asks upstream.
+    /// Forgets a page, here and on every other replica, so that the next request asks upstream.
     pub async fn purge(&self, route: &Route, project: &ProjectName) {
+        self.cache.unshare(route, &route.key(project)).await;
+        self.forget_page(route, project).await;
+        if let Some(shared) = &route.shared {
+            let (repository, project) = (shared.repository.clone(), project.clone());
+            self.cache.source().fleet.hints().send(Hint::Purge { repository, project }).await;
+        }
+    }
+
+    /// Forgets a page here.
+    pub(super) async fn forget_page(&self, route: &Route, project: &ProjectName) {
         let key = route.key(project);
         self.cache.forget(&key, no_such_project(route, project)).await;
         self.cache.clear_negative(&key);
@@ -173,6 +179,11 @@ impl PageService {
         self.cache.source().published.has(key)
     }
 
+    /// Tells other replicas of a file that was published a moment ago.
+    pub(super) async fn share_published(&self, route: &Arc<Route>, project: &ProjectName, file: File) {
+        self.cache.share_published(route, &route.key(project), file).await;
+    }
+
     /// Lists a file that was published a moment ago on its page. Blocking.
     pub(super) fn list_published(&self, key: &PageKey, file: File) {
         if let Err(error) = self.cache.source().published.add(key, file) {
@@ -184,13 +195,6 @@ impl PageService {
             // A page long out of date: the next request asks upstream, and sees this file in any case.
             None => self.cache.show(key, Page::empty(key.project.clone()), FetchedAt::aged(NEVER_FETCHED)),
         };
-    }
-}
-
-impl PageSource {
-    /// Completes what is advertised of the core metadata of files. Blocking.
-    fn advertise(&self, files: &mut [File]) {
-        advertise_core_metadata(files, &self.metadata, self.largest_wheel);
     }
 }
 
@@ -209,19 +213,43 @@ impl IndexSource for PageSource {
         cache: IndexCache<Self>,
         route: Arc<Route>,
         key: PageKey,
+        need: Need,
+    ) -> Result<Record<PageContent>, FetchError> {
+        let mut errand = match cache.consult(&route, &key, need).await {
+            Consulted::Found(record) => return Ok(record),
+            Consulted::Ask(errand) => Some(*errand),
+        };
+        let stale = errand.as_mut().and_then(|errand| errand.stale.take());
+        match cache.ask_upstream(&route, &key, &mut errand).await {
+            Err(FetchError::Failed(error, detail)) => match stale {
+                Some((page, age)) if !cache.is_expired(age) => cache.fall_back(&route, &key, page, age, detail).await,
+                _ => Err(FetchError::Failed(error, detail)),
+            },
+            outcome => outcome,
+        }
+    }
+}
+
+impl IndexCache<PageSource> {
+    /// Asks upstream until it is clear whether the project exists. What it says is shared as the errand says.
+    async fn ask_upstream(
+        &self,
+        route: &Arc<Route>,
+        key: &PageKey,
+        errand: &mut Option<Errand>,
     ) -> Result<Record<PageContent>, FetchError> {
         let mut is_repeated = false;
         loop {
-            let missing = match cache.ask(&route, &key).await {
+            let missing = match self.ask(route, key, errand).await {
                 Ok(record) => return Ok(record),
                 Err(AskError::Failed(..)) if sabotaged("error-is-no-absence") => {
-                    return cache.missing(&route, &key).await;
+                    return self.missing(route, key).await;
                 }
                 Err(AskError::Failed(error, detail)) => return Err(FetchError::Failed(error, detail)),
                 Err(AskError::Missing(missing)) => missing,
             };
-            let cause = match cache.settle(&route, Some(&key.project), &missing).await {
-                Verdict::Absent => return cache.missing(&route, &key).await,
+            let cause = match self.settle(route, Some(&key.project), &missing).await {
+                Verdict::Absent => return self.missing(route, key).await,
                 Verdict::Outdated if !is_repeated => {
                     is_repeated = true;
                     continue;
@@ -236,58 +264,10 @@ impl IndexSource for PageSource {
 }
 
 impl IndexCache<PageSource> {
-    /// Parses, completes, persists and holds a page, all on a blocking thread. Until then the reply holds its turn.
-    pub(super) async fn take_in(&self, key: &PageKey, mut reply: PageReply) -> Result<Record<PageContent>, FetchError> {
-        let (cache, key) = (self.clone(), key.clone());
-        let parsed = blocking(move || {
-            let mut page = read_page(&mut reply, &key.project)?;
-            let listed = page.files.len();
-            cache.source().advertise(&mut page.files);
-            let held = cache.records().get(&key);
-            cache.clear_negative(&key);
-            let record = cache.show(&key, page, FetchedAt::now());
-            let is_unchanged = held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.content, &record.content));
-            if let Some(held) = held.filter(|_| !is_unchanged) {
-                let lists =
-                    |file: &File| record.content.file(&file.name).is_some_and(|listed| listed.version == file.version);
-                cache.source().delisted.compare(&key, &held.content.page, lists);
-            }
-            cache.persist(&key, &record.content, listed, is_unchanged);
-            Ok::<_, parse::ParseError>(record)
-        });
-        let unreadable = |error: parse::ParseError| {
-            FetchError::Failed(unavailable(Cause::Broken), format!("it cannot be read: {error}"))
-        };
-        parsed.await.map_err(|panicked| FetchError::Failed(panicked.into(), panicked.to_string()))?.map_err(unreadable)
-    }
-
-    /// Persists upstream's page, unless the copy on disk is the same and young. Blocking. Its first files are those
-    /// that upstream lists; the others were published here, and are forgotten only when upstream's list with them is
-    /// on disk: the copy there may be from before.
-    fn persist(&self, key: &PageKey, content: &PageContent, listed: usize, is_unchanged: bool) {
-        let (PageSource { persisted, published, .. }, path) = (self.source(), page_path(key));
-        let by_upstream = &content.page.files[..listed.min(content.page.files.len())];
-        let has_settled = published.has_settled(key, by_upstream);
-        if is_unchanged && !has_settled && persisted.age(&path).is_some_and(|age| age < PERSIST_AGAIN) {
-            return;
-        }
-        // Copied only then: a page may be large.
-        let is_other = content.page.files.len() > listed || !content.refused.is_empty();
-        let of_upstream = is_other.then(|| {
-            let mut page = content.as_listed();
-            page.files.truncate(listed);
-            page
-        });
-        match persisted.persist(&path, of_upstream.as_ref().unwrap_or(&content.page)) {
-            Ok(()) => published.forget_settled(key, by_upstream),
-            Err(error) => tracing::warn!(project = %key.project, %error, "a page could not be persisted"),
-        }
-    }
-
     /// There is no such project, which is proven: true at once for an unknown one, and for a known one only when it is
     /// proven again a while later, because upstream may be between two states.
     async fn missing(&self, route: &Route, key: &PageKey) -> Result<Record<PageContent>, FetchError> {
-        let is_usable = |record: &Record<PageContent>| self.decide(record) != Decision::Expired;
+        let is_usable = |record: &Record<PageContent>| !self.is_expired(record.fetched.age());
         if !route.may_read_cache() {
             // What other roles have cached is not for this one to see or to remove.
             return Err(FetchError::Absent(no_such_project(route, &key.project)));
@@ -340,48 +320,6 @@ impl IndexCache<PageSource> {
             tracing::warn!(%error, "a persisted page could not be removed");
         }
     }
-
-    /// Holds a page in memory, with the files that were published here, and without changed bytes that are refused.
-    /// Blocking. Content equal to the held one is kept as it is, so that its representations stay valid.
-    pub(super) fn show(&self, key: &PageKey, mut page: Page, fetched: FetchedAt) -> Record<PageContent> {
-        let published = &self.source().published;
-        loop {
-            let additions = published.additions();
-            let listed = page.files.len();
-            // A project in quarantine offers no files, not even those published here.
-            if !page.is_quarantined() || sabotaged("quarantined-upload") {
-                published.complete(key, &mut page);
-            }
-            let PageSource { changes, metadata, largest_wheel, .. } = self.source();
-            let (refused, undated) = changes.compare(key, &mut page, listed);
-            self.source().advertise(&mut page.files[listed..]);
-            advertise_known_metadata(&mut page, &refused, metadata, *largest_wheel);
-            let content = match self.records().get(key) {
-                Some(held) if held.content.is_same(&page, &refused, &undated) => held.content,
-                _ => Arc::new(PageContent::new(page, refused, undated)),
-            };
-            let record = Record { content, fetched };
-            self.records().put(key, record.clone());
-            // A file that is published meanwhile must not be hidden by a page that was completed before.
-            if published.additions() == additions {
-                return record;
-            }
-            page = record.content.as_listed();
-        }
-    }
-}
-
-/// Parses a page, and frees the response's bytes.
-fn read_page(reply: &mut PageReply, project: &ProjectName) -> Result<Page, parse::ParseError> {
-    let body = std::mem::take(&mut reply.body);
-    let parse::ParsedPage { page, skipped, unknown_left_out } = parse::page(reply.format, &body, &reply.url, project)?;
-    if skipped > 0 {
-        tracing::warn!(%project, skipped, "entries of a page could not be read and are left out");
-    }
-    if unknown_left_out > 0 {
-        tracing::warn!(%project, unknown_left_out, "a page has more unknown keys than are kept; the rest is left out");
-    }
-    Ok(page)
 }
 
 fn no_such_project(route: &Route, project: &ProjectName) -> Error {

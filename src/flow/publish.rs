@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::audit::Attempt;
 use super::canary::Verdict;
 use super::publish_refusal::refused;
+use super::shared_uploads::SharedUploads;
 use super::upload::{Publication, Received, Receiving, UploadReceiver, UploadSettings};
 use super::{Cause, Error, PageService, Route, unavailable};
 use crate::cache::{CoreMetadataRecord, Disk, MetadataStore, PageContent, RepositoryId, Spooled};
@@ -51,6 +52,7 @@ pub struct PublishService {
 struct PublishInner {
     pages: PageService,
     metadata: MetadataStore,
+    shared: SharedUploads,
     receiver: UploadReceiver,
     clock: Clock,
     deliveries: SingleFlight<UploadKey, Joined<Delivered>>,
@@ -82,13 +84,14 @@ impl PublishService {
     pub(super) fn new(
         pages: PageService,
         metadata: MetadataStore,
+        shared: SharedUploads,
         disk: Arc<Disk>,
         settings: UploadSettings,
         clock: Clock,
         tasks: Tasks,
     ) -> Self {
         let (receiver, deliveries) = (UploadReceiver::new(disk, settings), SingleFlight::default());
-        Self { inner: Arc::new(PublishInner { pages, metadata, receiver, clock, deliveries, tasks }) }
+        Self { inner: Arc::new(PublishInner { pages, metadata, shared, receiver, clock, deliveries, tasks }) }
     }
 
     /// The bounds of uploads.
@@ -164,7 +167,9 @@ impl PublishService {
     }
 
     async fn deliver_and_show(&self, route: &Arc<Route>, upload: CheckedUpload) -> Result<Publication, Error> {
+        let sharing = self.inner.shared.offer(&upload.spooled);
         let publication = self.deliver(route, &upload).await?;
+        sharing.wait().await;
         self.make_visible(route, upload).await?;
         Ok(publication)
     }
@@ -281,26 +286,30 @@ impl PublishService {
 
     /// Puts an accepted file into the cache, and its entry onto its page. What cannot be stored is fetched later.
     async fn make_visible(&self, route: &Arc<Route>, upload: CheckedUpload) -> Result<(), Error> {
-        let (key, project) = (route.key(&upload.form.project), upload.form.project.clone());
+        let key = route.key(&upload.form.project);
         // Brings a persisted page into memory, so that this page gets the entry.
         let _ = self.inner.pages.held(route, &upload.form.project).await;
-        let service = self.clone();
+        let (service, project) = (self.clone(), upload.form.project.clone());
         let made = blocking(move || {
             let inner = &service.inner;
             let entry = upload.entry(inner.clock.now());
             let sha256 = upload.spooled.digests.sha256;
-            if upload.form.kind == FileKind::Wheel
-                && let Err(error) = inner.metadata.put(sha256, &CoreMetadataRecord::present(upload.metadata.into()))
-            {
-                tracing::warn!(%error, "the core metadata of a published file could not be recorded");
+            if upload.form.kind == FileKind::Wheel {
+                let record = CoreMetadataRecord::present(upload.metadata.into());
+                inner.shared.offer_metadata(sha256, &record);
+                if let Err(error) = inner.metadata.put(sha256, &record) {
+                    tracing::warn!(%error, "the core metadata of a published file could not be recorded");
+                }
             }
             if let Err(error) = upload.spooled.commit() {
                 tracing::warn!(%error, file = %entry.name, "a published file could not be stored");
             }
-            inner.pages.list_published(&key, entry);
+            inner.pages.list_published(&key, entry.clone());
+            entry
         });
-        made.await?;
+        let entry = made.await?;
         self.inner.pages.judge().origins().forget(route, &project);
+        self.inner.pages.share_published(route, &project, entry).await;
         Ok(())
     }
 }

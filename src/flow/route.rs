@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::error::{Cause, Error, unavailable};
 use super::standing::Standing;
 use crate::cache::{PageKey, RepositoryId};
+use crate::fleet::SharedRepository;
 use crate::policy::{Moment, PackageOrigin};
 use crate::token::TokenHandle;
 use crate::upstream::Upstream;
@@ -81,8 +82,20 @@ pub struct Route {
     pub(super) standing: Arc<Standing>,
     /// The role that reads, where routes with other roles read the same repository.
     pub(super) reader: Option<Arc<str>>,
+    /// What it is among replicas; nothing is shared without.
+    pub(super) shared: Option<SharedRoute>,
     upstream: watch::Receiver<Resolution>,
     publisher: Option<TokenHandle>,
+}
+
+/// A route among the replicas that are configured alike.
+#[derive(Debug, Clone)]
+pub struct SharedRoute {
+    pub repository: SharedRepository,
+    /// The role that reads, as it is configured: safe in the name of an object.
+    pub role: Arc<str>,
+    /// Whether files are published through it.
+    pub takes_uploads: bool,
 }
 
 impl std::fmt::Debug for Route {
@@ -114,6 +127,7 @@ impl Route {
             projects,
             standing,
             reader: None,
+            shared: None,
             upstream,
             publisher: None,
         }
@@ -149,6 +163,17 @@ impl Route {
     #[must_use]
     pub fn with_reader(self, reader: Arc<str>) -> Self {
         Self { reader: Some(reader), ..self }
+    }
+
+    /// The same route, of which replicas share what they know.
+    #[must_use]
+    pub fn with_shared(self, shared: SharedRoute) -> Self {
+        Self { shared: Some(shared), ..self }
+    }
+
+    /// What replicas call the repository among themselves.
+    pub fn shared_repository(&self) -> Option<&SharedRepository> {
+        self.shared.as_ref().map(|shared| &shared.repository)
     }
 
     /// Whether what is cached of the repository may be served.

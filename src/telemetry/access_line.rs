@@ -26,6 +26,8 @@ pub struct AccessLine<'a> {
     pub kind: &'static str,
     /// How the response came about, or `none`.
     pub served: &'static str,
+    /// Whom the request is attributed to, where it needs an identity.
+    pub identity: Option<&'a str>,
     /// The code of the error, if it is one.
     pub error: Option<&'static str>,
     /// Milliseconds until the headers of the response.
@@ -78,9 +80,10 @@ impl AccessLine<'_> {
     }
 
     fn event(&self) {
-        let Self { request, client, method, path, status, kind, served, error, ms, agent } = self;
+        let Self { request, client, method, path, status, kind, served, identity, error, ms, agent } = self;
         tracing::info!(
-            target: ACCESS_TARGET, request, %client, method, path, status, kind, served, error, ms, agent, "{MESSAGE}"
+            target: ACCESS_TARGET, request, %client, method, path, status, kind, served, identity,
+            error, ms, agent, "{MESSAGE}"
         );
     }
 
@@ -103,10 +106,16 @@ impl AccessLine<'_> {
         number(line, b",\"status\":", self.status);
         word(line, b",\"kind\":\"", self.kind);
         word(line, b"\",\"served\":\"", self.served);
-        if let Some(error) = self.error {
-            word(line, b"\",\"error\":\"", error);
+        line.push(b'"');
+        if let Some(identity) = self.identity {
+            line.extend_from_slice(b",\"identity\":");
+            text(line, identity);
         }
-        number(line, b"\",\"ms\":", self.ms);
+        if let Some(error) = self.error {
+            word(line, b",\"error\":\"", error);
+            line.push(b'"');
+        }
+        number(line, b",\"ms\":", self.ms);
         if let Some(agent) = self.agent {
             line.extend_from_slice(b",\"agent\":");
             text(line, agent);
@@ -203,6 +212,7 @@ mod tests {
             status: 200,
             kind: "page",
             served: "hit",
+            identity: None,
             error: None,
             ms: 7,
             agent: Some("pip/26.0"),
@@ -211,6 +221,7 @@ mod tests {
             client: IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1]),
             path: "/a\"b\\c\u{1}\u{7f}ö",
             status: 404,
+            identity: Some("ci:acme/x@main"),
             error: Some("no-such-project"),
             agent: None,
             ..plain

@@ -22,13 +22,15 @@ pub enum ResponseKind {
     Legacy,
     Home,
     Upload,
+    /// Trusted publishing.
+    Exchange,
     Health,
     /// The address is not known, or has no meaning.
     Other,
 }
 
 impl ResponseKind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Page,
         Self::File,
         Self::Metadata,
@@ -36,6 +38,7 @@ impl ResponseKind {
         Self::Legacy,
         Self::Home,
         Self::Upload,
+        Self::Exchange,
         Self::Health,
         Self::Other,
     ];
@@ -50,6 +53,7 @@ impl ResponseKind {
             Self::Legacy => "legacy",
             Self::Home => "home",
             Self::Upload => "upload",
+            Self::Exchange => "exchange",
             Self::Health => "health",
             Self::Other => "other",
         }

@@ -110,6 +110,16 @@ pub(super) enum QuotaScope {
     Origin(Origin),
 }
 
+/// The name of the quota, the same in every process.
+impl fmt::Display for QuotaScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Region(region) => f.write_str(region),
+            Self::Origin(origin) => f.write_str(&origin.ascii_serialization()),
+        }
+    }
+}
+
 /// The region in the host of a CodeArtifact repository: `….d.codeartifact.REGION.amazonaws.com`, `….REGION.on.aws`, or
 /// `….REGION.vpce.amazonaws.com`.
 fn region(host: &str) -> Option<&str> {

@@ -198,12 +198,14 @@ fn busy(Overloaded: Overloaded) -> UpstreamError {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn admission(settings: &ClientSettings) -> Admission {
-        Admission::new(settings, Arc::new(RateLimiter::new(settings)))
+        Admission::new(settings, Arc::new(RateLimiter::new(settings, None, NonZeroU32::MIN)))
     }
 
     fn client(number: u8) -> Priority {

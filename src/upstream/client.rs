@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use super::connect::{BoxError, ClientError, Connector};
 use super::error::{Unavailability, chain};
 use super::forbidden::EndpointHosts;
 use super::metrics::UpstreamMetrics;
-use super::rate_limiter::RateLimiter;
+use super::rate_limiter::{RateLimiter, SharedQuotas};
 use super::settings::ClientSettings;
 
 /// The body of a request; reads have none.
@@ -40,8 +41,24 @@ struct ClientInner {
     endpoints: EndpointHosts,
     settings: ClientSettings,
     limits: Mutex<SharedLimits>,
+    quotas: Quotas,
     metrics: UpstreamMetrics,
     large_page: Arc<Semaphore>,
+}
+
+/// What other processes have of the same quotas.
+#[derive(Clone)]
+pub struct Quotas {
+    /// What they share, if that can be asked.
+    pub shared: Option<SharedQuotas>,
+    /// How many processes there are.
+    pub replicas: NonZeroU32,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self { shared: None, replicas: NonZeroU32::MIN }
+    }
 }
 
 /// The limits that requests share. The number of entries is that of the configured endpoints.
@@ -65,6 +82,11 @@ pub(super) enum SendError {
 impl Client {
     /// Prepares TLS and the pool. Nothing is sent.
     pub fn new(settings: ClientSettings) -> Result<Self, ClientError> {
+        Self::among(settings, Quotas::default())
+    }
+
+    /// The same for a process that has its quotas together with others.
+    pub fn among(settings: ClientSettings, quotas: Quotas) -> Result<Self, ClientError> {
         let endpoints = EndpointHosts::default();
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -72,7 +94,7 @@ impl Client {
             .pool_max_idle_per_host(settings.max_in_flight)
             .build(Connector::new(&settings, &endpoints)?);
         let (limits, metrics, large_page) = (Mutex::default(), UpstreamMetrics::default(), Arc::new(Semaphore::new(1)));
-        let inner = ClientInner { pool, endpoints, settings, limits, metrics, large_page };
+        let inner = ClientInner { pool, endpoints, settings, limits, quotas, metrics, large_page };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -91,10 +113,21 @@ impl Client {
         self.inner.endpoints.add(endpoint.base().host_str().unwrap_or_default());
         let settings = &self.inner.settings;
         let mut limits = self.inner.limits.lock();
-        let rate = limits.rates.entry(endpoint.quota_scope()).or_insert_with(|| Arc::new(RateLimiter::new(settings)));
-        let rate = Arc::clone(rate);
+        let scope = endpoint.quota_scope();
+        let new_rate = || {
+            let (rate, burst) = (settings.request_rate.get(), settings.request_burst.get());
+            let Quotas { shared, replicas } = &self.inner.quotas;
+            let shared = shared.as_ref().and_then(|find| find(&scope.to_string(), rate, burst));
+            Arc::new(RateLimiter::new(settings, shared, *replicas))
+        };
+        let rate = Arc::clone(limits.rates.entry(scope.clone()).or_insert_with(new_rate));
         let admission = limits.admissions.entry(endpoint.base().origin());
         Arc::clone(admission.or_insert_with(|| Arc::new(Admission::new(settings, rate))))
+    }
+
+    /// Connections to this host may go anywhere from now on, because the operator named it.
+    pub(super) fn allow_host(&self, host: &str) {
+        self.inner.endpoints.add(host);
     }
 
     /// Waits for the turn of a large page. One at a time is received and parsed in the whole process: that takes

@@ -24,6 +24,7 @@ mod body;
 mod circuit_breaker;
 mod client;
 mod connect;
+mod document;
 mod error;
 mod exchange;
 mod file;
@@ -37,13 +38,14 @@ mod retry_budget;
 mod settings;
 
 pub use address::{Endpoint, InvalidEndpoint, InvalidRedirectHost, RedirectHost};
-pub use client::Client;
+pub use client::{Client, Quotas};
 pub use connect::ClientError;
 pub use error::{Malformed, Unavailability, UpstreamError, Witness};
 pub use file::{FileBody, FileReply, FileRequest, Resume};
 pub use metrics::UpstreamMetrics;
 pub use page::PageReply;
 pub use publish::{FormSection, PublishError, PublishRequest};
+pub use rate_limiter::{SharedPermit, SharedQuota, SharedQuotas};
 pub use settings::{ClientSettings, DEFAULT_MAX_PAGE_SIZE, InvalidProxy, ProxyUrl};
 
 /// One repository, seen through one token. Cheap to clone.

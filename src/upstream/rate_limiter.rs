@@ -2,7 +2,13 @@
 //!
 //! Rate permits come with time. The rate is halved when the service throttles, lowered a little when it fails, and
 //! grows back steadily, so that it settles below what the service takes at the moment.
+//!
+//! Where several processes share the quota, a permit is taken from what they share, too; while that cannot be asked,
+//! each has its part of the rate.
 
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,16 +16,54 @@ use tokio::time::Instant;
 use super::settings::ClientSettings;
 use wheelport_runtime::{FairLimiter, Overloaded, Priority, Resource};
 
+/// What several processes share of a quota.
+pub trait SharedQuota: Send + Sync + fmt::Debug + 'static {
+    /// Takes a permit. Never waits.
+    fn try_take(&self, now: Instant) -> SharedPermit;
+
+    /// The service throttled a request of this process.
+    fn throttled(&self);
+}
+
+/// What a process gets that wants a permit of what several share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SharedPermit {
+    Taken,
+    /// There may be one then.
+    Later(Instant),
+    /// It cannot be asked.
+    Away,
+}
+
+/// Finds what processes share of the quota with this name, for so many requests a second and so many at once.
+pub type SharedQuotas = Arc<dyn Fn(&str, u32, u32) -> Option<Arc<dyn SharedQuota>> + Send + Sync>;
+
 /// Rate permits, shared by all endpoints whose requests count against the same quota.
 #[derive(Debug)]
 pub(super) struct RateLimiter {
-    permits: FairLimiter<TokenBucket>,
+    permits: FairLimiter<RateResource>,
+    shared: Option<Arc<dyn SharedQuota>>,
+}
+
+/// The bucket of this process, and what it has of the quota while it is alone.
+#[derive(Debug)]
+struct RateResource {
+    bucket: TokenBucket,
+    shared: Option<(Arc<dyn SharedQuota>, TokenBucket)>,
 }
 
 impl RateLimiter {
-    pub(super) fn new(settings: &ClientSettings) -> Self {
-        let bucket = TokenBucket::new(settings.request_rate.get(), settings.request_burst.get(), Instant::now());
-        Self { permits: FairLimiter::new(bucket, settings.max_queue) }
+    /// `replicas` processes share the quota: through what is shared, or, without, in equal parts.
+    pub(super) fn new(settings: &ClientSettings, shared: Option<Arc<dyn SharedQuota>>, replicas: NonZeroU32) -> Self {
+        let (rate, burst, now) = (settings.request_rate.get(), settings.request_burst.get(), Instant::now());
+        let part = || TokenBucket::new((rate / replicas).max(1), (burst / replicas).max(1), now);
+        let resource = match &shared {
+            Some(shared) => {
+                RateResource { bucket: TokenBucket::new(rate, burst, now), shared: Some((Arc::clone(shared), part())) }
+            }
+            None => RateResource { bucket: part(), shared: None },
+        };
+        Self { permits: FairLimiter::new(resource, settings.max_queue), shared }
     }
 
     /// Waits for a rate permit until the deadline.
@@ -29,21 +73,26 @@ impl RateLimiter {
 
     /// The service throttled a request that was sent at `sent`; no permits are handed out before `until`.
     pub(super) fn throttled(&self, sent: Instant, until: Option<Instant>) {
-        self.permits.with_resource(|bucket| {
-            bucket.lower(TokenBucket::THROTTLED, sent, Instant::now());
-            bucket.rest(until);
+        self.permits.with_resource(|resource| {
+            for bucket in resource.buckets() {
+                bucket.lower(TokenBucket::THROTTLED, sent, Instant::now());
+                bucket.rest(until);
+            }
         });
+        if let Some(shared) = &self.shared {
+            shared.throttled();
+        }
     }
 
     /// The service failed at a request that was sent at `sent`.
     pub(super) fn failed(&self, sent: Instant) {
-        self.permits.with_resource(|bucket| bucket.lower(TokenBucket::FAILED, sent, Instant::now()));
+        self.permits.with_resource(|resource| resource.bucket.lower(TokenBucket::FAILED, sent, Instant::now()));
     }
 
     /// Whether permits are left over for background work: no request waits for one, at least half of a burst is there,
     /// and the service has not throttled or failed recently.
     pub(super) fn has_spare_capacity(&self) -> bool {
-        let is_relaxed = self.permits.with_resource(|bucket| {
+        let is_relaxed = self.permits.with_resource(|RateResource { bucket, .. }| {
             bucket.refill(Instant::now());
             bucket.rate >= bucket.max_rate && bucket.permits * 2.0 >= bucket.capacity()
         });
@@ -52,10 +101,34 @@ impl RateLimiter {
 
     /// The permits per second that there are now.
     pub(super) fn rate(&self) -> f64 {
-        self.permits.with_resource(|bucket| {
+        self.permits.with_resource(|RateResource { bucket, .. }| {
             bucket.refill(Instant::now());
             bucket.rate
         })
+    }
+}
+
+impl RateResource {
+    fn buckets(&mut self) -> impl Iterator<Item = &mut TokenBucket> {
+        std::iter::once(&mut self.bucket).chain(self.shared.as_mut().map(|(_, alone)| alone))
+    }
+}
+
+impl Resource for RateResource {
+    fn try_acquire(&mut self, client: Priority, now: Instant) -> Result<(), Option<Instant>> {
+        self.bucket.try_acquire(client, now)?;
+        let Some((shared, alone)) = &mut self.shared else { return Ok(()) };
+        let taken = match shared.try_take(now) {
+            SharedPermit::Taken => Ok(()),
+            SharedPermit::Later(when) => Err(Some(when)),
+            SharedPermit::Away => alone.try_acquire(client, now),
+        };
+        // Nothing goes out without both.
+        taken.inspect_err(|_| self.bucket.release(client))
+    }
+
+    fn release(&mut self, client: Priority) {
+        self.bucket.release(client);
     }
 }
 
@@ -143,7 +216,40 @@ impl Resource for TokenBucket {
 
 #[cfg(test)]
 mod tests {
+    use parking_lot::Mutex;
+
     use super::*;
+
+    /// What is shared, as a test says.
+    #[derive(Debug)]
+    struct Scripted(Mutex<SharedPermit>);
+
+    impl SharedQuota for Scripted {
+        fn try_take(&self, _now: Instant) -> SharedPermit {
+            *self.0.lock()
+        }
+
+        fn throttled(&self) {}
+    }
+
+    #[test]
+    fn what_is_shared_limits_and_while_it_is_away_there_is_a_part_of_the_rate() {
+        let start = Instant::now();
+        let shared = Arc::new(Scripted(Mutex::new(SharedPermit::Taken)));
+        let dynamic: Arc<dyn SharedQuota> = Arc::clone(&shared) as Arc<dyn SharedQuota>;
+        let bucket = |rate| TokenBucket::new(rate, 10, start);
+        let mut resource = RateResource { bucket: bucket(1000), shared: Some((dynamic, bucket(10))) };
+        assert_eq!(resource.try_acquire(Priority::Background, start), Ok(()));
+        *shared.0.lock() = SharedPermit::Later(start + SECOND);
+        assert_eq!(resource.try_acquire(Priority::Background, start), Err(Some(start + SECOND)));
+        assert!((resource.bucket.permits - 9.0).abs() < 0.01, "nothing is lost: {resource:?}");
+        *shared.0.lock() = SharedPermit::Away;
+        let taken = |at: Duration, resource: &mut RateResource| {
+            (0..50).filter(|_| resource.try_acquire(Priority::Background, start + at).is_ok()).count()
+        };
+        assert_eq!(taken(Duration::ZERO, &mut resource), 9, "what its own bucket still has");
+        assert!((1..=11).contains(&taken(SECOND, &mut resource)));
+    }
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -75,6 +75,7 @@ pub(super) fn record(
             status,
             kind: kind.as_str(),
             served,
+            identity: context.identity.name(),
             error: outcome.error,
             ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             agent: agent.as_deref(),

@@ -17,6 +17,7 @@
 //! | `R/simple/{project}/{version}/{file}` | [`Address::File`], or [`Address::Metadata`] for `….whl.metadata` |
 //! | `R/{project}/json`, `R/pypi/{project}/json` | [`Address::Legacy`] |
 //! | `R/{project}/{version}/json`, `R/pypi/{project}/{version}/json` | [`Address::Legacy`] of one version |
+//! | `/_/oidc/…`, `/.well-known/pytp` | [`Address::Exchange`] |
 //! | `+simple` for `simple`, also behind `/legacy` | the same; some publishing tools look for files there |
 //!
 //! Where two shapes fit, the earlier of these rules wins: the name behind `/pypi/` is a route if a route of that name
@@ -108,6 +109,8 @@ pub(super) enum Address {
         /// The wheel's address below the route, without `.metadata`.
         wheel: FileAddress,
     },
+    /// Trusted publishing.
+    Exchange(ExchangeStep),
     /// A project in the older JSON form.
     Legacy {
         /// The route.
@@ -119,13 +122,21 @@ pub(super) enum Address {
     },
 }
 
+/// What trusted publishing consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum ExchangeStep {
+    Audience,
+    Mint,
+    Burn,
+    Discovery,
+}
+
 impl Address {
-    /// The route that it is below.
-    pub(super) const fn route(&self) -> Option<RouteId> {
+    /// The route whose content a request to this address reads; none where there is nothing of a route to read.
+    pub(super) const fn reads(&self) -> Option<RouteId> {
         match self {
-            Self::Home => None,
-            Self::Upload { route }
-            | Self::List { route }
+            Self::Home | Self::Upload { .. } | Self::Exchange(_) => None,
+            Self::List { route }
             | Self::Page { route, .. }
             | Self::File { route, .. }
             | Self::Metadata { route, .. }
@@ -143,6 +154,7 @@ impl Address {
             Self::File { .. } => ResponseKind::File,
             Self::Metadata { .. } => ResponseKind::Metadata,
             Self::Legacy { .. } => ResponseKind::Legacy,
+            Self::Exchange(_) => ResponseKind::Exchange,
         }
     }
 }
@@ -179,8 +191,9 @@ pub(super) fn parse(path: &str, routes: &RouteNames) -> Result<Parsed, Refusal> 
                 None => unrouted(name, segments.as_slice(), routes),
             },
         },
-        [first, second, ..] if first == "_" && second == "oidc" => {
-            Err(Refusal::NotOffered { protocol: "Trusted publishing" })
+        [first, second, step @ ..] if first == "_" && second == "oidc" => exchange(step),
+        [first, second] if first == ".well-known" && second == "pytp" => {
+            Ok(Address::Exchange(ExchangeStep::Discovery).into())
         }
         [first, ..] if first == ".well-known" => Err(Refusal::NotOffered { protocol: "Discovery" }),
         [first] if first == "legacy" => Ok(Address::Upload { route: routes.default_route()? }.into()),
@@ -196,6 +209,18 @@ pub(super) fn parse(path: &str, routes: &RouteNames) -> Result<Parsed, Refusal> 
 fn dated<'a>(name: &'a str, routes: &RouteNames) -> Option<(RouteId, &'a str)> {
     let (name, date) = name.split_once('@')?;
     Some((routes.named(name)?, date))
+}
+
+/// A step of trusted publishing.
+fn exchange(step: &[Cow<'_, str>]) -> Result<Parsed, Refusal> {
+    let step = match step {
+        [step] if step == "audience" => ExchangeStep::Audience,
+        [step] if step == "mint-token" => ExchangeStep::Mint,
+        [provider, step] if provider == "github" && step == "mint-token" => ExchangeStep::Mint,
+        [step] if step == "burn-token" => ExchangeStep::Burn,
+        _ => return Err(Refusal::NotOffered { protocol: "This part of trusted publishing" }),
+    };
+    Ok(Address::Exchange(step).into())
 }
 
 /// `/pypi/…` whose second segment is no route: the legacy JSON of the default route, or a mistyped route.

@@ -130,9 +130,9 @@ fn what_is_not_there_is_told_apart() {
         ("/pypi/simple/json/", no_route("simple")),
         ("/pypi", Refusal::NotOffered { protocol: "The XML-RPC interface" }),
         ("/pypi/", Refusal::NotOffered { protocol: "The XML-RPC interface" }),
-        ("/_/oidc/audience", Refusal::NotOffered { protocol: "Trusted publishing" }),
-        ("/_/oidc/mint-token", Refusal::NotOffered { protocol: "Trusted publishing" }),
-        ("/.well-known/pytp", Refusal::NotOffered { protocol: "Discovery" }),
+        ("/_/oidc/other", Refusal::NotOffered { protocol: "This part of trusted publishing" }),
+        ("/_/oidc/gitlab/mint-token", Refusal::NotOffered { protocol: "This part of trusted publishing" }),
+        ("/.well-known/other", Refusal::NotOffered { protocol: "Discovery" }),
         ("/favicon.ico", Refusal::NothingHere),
         ("/simple/flask/1.0/", Refusal::NothingHere),
         ("/simple/flask/1.0/a.zip/", Refusal::NothingHere),
@@ -287,6 +287,10 @@ fn canonical(address: &Address) -> String {
     let below = |file: &FileAddress| format!("simple/{}/{}/{}", file.project, file.version, file.file);
     match address {
         Address::Home => "/".to_owned(),
+        Address::Exchange(ExchangeStep::Audience) => "/_/oidc/audience".to_owned(),
+        Address::Exchange(ExchangeStep::Mint) => "/_/oidc/mint-token".to_owned(),
+        Address::Exchange(ExchangeStep::Burn) => "/_/oidc/burn-token".to_owned(),
+        Address::Exchange(ExchangeStep::Discovery) => "/.well-known/pytp".to_owned(),
         Address::Upload { route } => prefix(route),
         Address::List { route } => format!("{}/simple/", prefix(route)),
         Address::Page { route, project } => format!("{}/simple/{project}/", prefix(route)),

@@ -7,6 +7,7 @@ use http::{HeaderName, Method, Request, Uri};
 use tokio::time::Instant;
 
 use super::Site;
+use super::attribution::Attribution;
 use super::guard;
 use super::tls::ClientCertificate;
 use crate::telemetry::ResponseKind;
@@ -34,6 +35,7 @@ impl PeerInfo {
 pub(super) struct RequestId([u8; 16]);
 
 /// What is known of a request from its headers and its connection.
+#[derive(Clone)]
 pub(super) struct RequestContext {
     pub id: RequestId,
     pub started: Instant,
@@ -49,6 +51,8 @@ pub(super) struct RequestContext {
     pub headers: HeaderMap,
     /// What is requested, as far as the address is known.
     pub kind: ResponseKind,
+    /// Whom the access log names.
+    pub identity: Attribution,
 }
 
 impl RequestId {
@@ -80,6 +84,7 @@ impl RequestContext {
             uri: parts.uri,
             headers: parts.headers,
             kind: ResponseKind::Other,
+            identity: Attribution::Nobody,
         };
         (context, credentials, body)
     }
@@ -89,8 +94,9 @@ impl RequestContext {
     pub(super) fn of_test(method: Method, headers: HeaderMap) -> Self {
         let loopback = IpAddr::from([127, 0, 0, 1]);
         let (id, started, uri) = (RequestId::new(), Instant::now(), Uri::from_static("/"));
-        let kind = ResponseKind::Other;
-        Self { id, started, peer: loopback, is_encrypted: false, client: loopback, method, uri, headers, kind }
+        let (kind, identity) = (ResponseKind::Other, Attribution::Nobody);
+        let (peer, client, is_encrypted) = (loopback, loopback, false);
+        Self { id, started, peer, is_encrypted, client, method, uri, headers, kind, identity }
     }
 
     pub(super) fn path(&self) -> &str {
@@ -103,7 +109,7 @@ impl RequestContext {
     }
 }
 
-/// Takes the credentials out of the headers. Only uploads look at them, and at `Authorization` alone.
+/// Takes the credentials out of the headers. Only the gate looks at them, and at `Authorization` alone.
 fn take_credentials(headers: &mut HeaderMap) -> HeaderMap {
     static SECRET: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
     let mut credentials = HeaderMap::new();

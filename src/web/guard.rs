@@ -169,6 +169,19 @@ pub enum UploadPolicy {
     Anonymous,
     /// Clients that present a token.
     Token,
+    /// Everybody who is known and has the right: with an ID token, a minted one or a static one.
+    Identity,
+}
+
+/// Who may read a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadPolicy {
+    /// Everybody who reaches the server.
+    #[default]
+    Open,
+    /// Everybody who is known and has the right.
+    Identity,
 }
 
 /// Which host names this server answers to.

@@ -16,19 +16,23 @@ use std::sync::Arc;
 use axum::body::Body;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Either, Ready, ready};
-use http::header::{HOST, HeaderMap, LOCATION};
+use http::header::{CACHE_CONTROL, HOST, HeaderMap, LOCATION};
 use http::uri::Authority;
 use http::{HeaderValue, Method, StatusCode};
 use tracing::Instrument as _;
 
 use super::access_log::{self, Outcome};
-use super::address::{self, Address, Parsed};
+use super::address::{self, Address, ExchangeStep, Parsed};
+use super::attribution::Attribution;
 use super::body::ResponseBody;
 use super::context::{PeerInfo, RequestContext};
 use super::document::Document;
 use super::eventual::Eventual;
+use super::exchange::{self, ExchangeReply};
 use super::file::FoundFile;
+use super::gate;
 use super::guard::Host;
+use super::headers::{IMMUTABLE, PRIVATE_IMMUTABLE, PRIVATE_REVALIDATE, REVALIDATE};
 use super::home;
 use super::index::{self, FoundDocument};
 use super::memo::Memo;
@@ -52,12 +56,14 @@ enum Found {
     File(FoundFile),
     Metadata(ServedMetadata),
     Uploaded(UploadedFile),
+    Exchanged(ExchangeReply),
     Home(Box<Document>),
     Redirect { location: String },
     Health(http::Response<Body>),
 }
 
 /// What a request addresses: a host that is ours, and an address below it.
+#[derive(Clone)]
 struct Target {
     host: Host,
     parsed: Parsed,
@@ -127,7 +133,7 @@ fn find(site: &Arc<Site>, context: &mut RequestContext, credentials: HeaderMap, 
         return Eventual::Now(Ok(health));
     }
     match admit(site, context) {
-        Ok(target) if context.is_read() => find_to_read(site, context, &target),
+        Ok(target) if context.is_read() => find_for_reader(site, context, &target, &credentials),
         Ok(target) if target.parsed.as_of.is_some() => {
             Eventual::problem(Refusal::MethodNotAllowed { allowed: "GET, HEAD" })
         }
@@ -157,13 +163,44 @@ fn admit(site: &Site, context: &mut RequestContext) -> Result<Rc<Target>, Refusa
     Ok(target)
 }
 
+/// Looks up what a request reads, once it is clear that it may.
+fn find_for_reader(
+    site: &Arc<Site>,
+    context: &mut RequestContext,
+    target: &Target,
+    credentials: &HeaderMap,
+) -> Eventual<Found> {
+    let is_download = context.kind == ResponseKind::File && context.method == Method::GET;
+    match gate::reader(site, &target.parsed.address, is_download, credentials) {
+        Eventual::Now(Ok(reader)) => {
+            if let Some(reader) = reader {
+                context.identity = Attribution::Known(reader);
+            }
+            find_to_read(site, context, target)
+        }
+        Eventual::Now(Err(problem)) => Eventual::problem(problem),
+        Eventual::Later(deciding) => {
+            let (identity, cell) = Attribution::later();
+            context.identity = identity;
+            let (site, context, target) = (Arc::clone(site), context.clone(), target.clone());
+            Eventual::later(async move {
+                if let Some(reader) = deciding.await? {
+                    let _ = cell.set(reader);
+                }
+                let finding = find_to_read(&site, &context, &target);
+                finding.wait().await
+            })
+        }
+    }
+}
+
 fn find_to_read(site: &Arc<Site>, context: &RequestContext, target: &Target) -> Eventual<Found> {
     let Target { host, parsed } = target;
     if let Some(location) = parsed.redirect.clone() {
         return Eventual::Now(Ok(Found::Redirect { location }));
     }
     let dated;
-    let route = match (parsed.address.route().map(|route| site.route(route)), &parsed.as_of) {
+    let route = match (parsed.address.reads().map(|route| site.route(route)), &parsed.as_of) {
         (Some(route), None) => route,
         (Some(route), Some(date)) => match as_of(site, date) {
             Ok(moment) => {
@@ -172,12 +209,10 @@ fn find_to_read(site: &Arc<Site>, context: &RequestContext, target: &Target) -> 
             }
             Err(refusal) => return Eventual::problem(refusal),
         },
-        (None, _) => return Eventual::Now(Ok(Found::Home(Box::new(home::document(site, context, host))))),
+        (None, _) => return find_outside_of_routes(site, context, target),
     };
     match &parsed.address {
-        Address::Home | Address::Upload { .. } => {
-            Eventual::Now(Ok(Found::Home(Box::new(home::document(site, context, host)))))
-        }
+        Address::Home | Address::Upload { .. } | Address::Exchange(_) => find_outside_of_routes(site, context, target),
         Address::List { .. } => index::list(site, context, route).map(Found::Document),
         Address::Page { project, .. } => index::page(site, context, route, project).map(Found::Document),
         Address::Legacy { project, version, .. } => {
@@ -186,6 +221,14 @@ fn find_to_read(site: &Arc<Site>, context: &RequestContext, target: &Target) -> 
         Address::File { file, .. } => FoundFile::find(site, context, route, file.clone()).map(Found::File),
         Address::Metadata { wheel, .. } => Eventual::from(site.flow.metadata.get(route, wheel)).map(Found::Metadata),
     }
+}
+
+/// What is there to read that belongs to no route.
+fn find_outside_of_routes(site: &Site, context: &RequestContext, Target { host, parsed }: &Target) -> Eventual<Found> {
+    Eventual::Now(match parsed.address {
+        Address::Exchange(step) => exchange::tell(site, context, host, step).map(Found::Exchanged),
+        _ => Ok(Found::Home(Box::new(home::document(site, context, host)))),
+    })
 }
 
 /// The moment that stands in the address of an index as of a date: a name for one, a date, or a time.
@@ -215,6 +258,13 @@ fn change(
     let route = match address {
         Address::Home => site.names.default_route(),
         Address::Upload { route } => Ok(*route),
+        Address::Exchange(step @ (ExchangeStep::Mint | ExchangeStep::Burn)) if context.method == Method::POST => {
+            let exchanging = exchange::exchange(Arc::clone(site), *step, body);
+            return Eventual::later(async move { Ok(Found::Exchanged(exchanging.await?)) });
+        }
+        Address::Exchange(ExchangeStep::Mint | ExchangeStep::Burn) => {
+            return Eventual::problem(Refusal::MethodNotAllowed { allowed: "POST" });
+        }
         _ => return Eventual::problem(Refusal::MethodNotAllowed { allowed: "GET, HEAD" }),
     };
     if context.method != Method::POST {
@@ -239,7 +289,10 @@ fn respond(
 ) -> Response {
     let made = found.and_then(|found| {
         let served = found.served();
-        let response = found.respond(site, context)?;
+        let mut response = found.respond(site, context)?;
+        if context.identity.is_needed() {
+            keep_from_shared_caches(&mut response);
+        }
         Ok((response, Outcome { served, error: None }))
     });
     let (response, outcome) = made.unwrap_or_else(|problem| {
@@ -272,7 +325,7 @@ impl Found {
             Self::Document(found) => Some(found.served),
             Self::File(file) => Some(file.served()),
             Self::Metadata(metadata) => Some(metadata.served),
-            Self::Uploaded(_) | Self::Home(_) | Self::Redirect { .. } | Self::Health(_) => None,
+            Self::Uploaded(_) | Self::Exchanged(_) | Self::Home(_) | Self::Redirect { .. } | Self::Health(_) => None,
         }
     }
 
@@ -286,9 +339,20 @@ impl Found {
                 representation.respond(context, Some(served), |selection| Ok(selection.of(&metadata.bytes).into()))
             }
             Self::Uploaded(uploaded) => uploaded.respond(context),
+            Self::Exchanged(reply) => reply.respond(context),
             Self::Home(document) => document.respond(context, None),
             Self::Redirect { location } => redirect(&location),
             Self::Health(response) => Ok(response.map(ResponseBody::from)),
+        }
+    }
+}
+
+/// What not everybody may read is not kept for everybody.
+fn keep_from_shared_caches(response: &mut Response) {
+    if let Some(control) = response.headers_mut().get_mut(CACHE_CONTROL) {
+        let private = [(REVALIDATE, PRIVATE_REVALIDATE), (IMMUTABLE, PRIVATE_IMMUTABLE)];
+        if let Some((_, private)) = private.into_iter().find(|(public, _)| public == control) {
+            *control = private;
         }
     }
 }

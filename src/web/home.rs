@@ -13,7 +13,7 @@ use url::Url;
 use super::Site;
 use super::context::RequestContext;
 use super::document::Document;
-use super::guard::{self, Host, UploadPolicy};
+use super::guard::{self, Host, ReadPolicy, UploadPolicy};
 use super::representation::Representation;
 use super::written::Written;
 use wheelport_index::render::Escaped;
@@ -51,6 +51,8 @@ struct HomeRoute<'a> {
     pub default: bool,
     /// Who may publish.
     pub upload: UploadPolicy,
+    /// Who may read.
+    pub read: ReadPolicy,
 }
 
 /// The start page of a site.
@@ -70,6 +72,7 @@ pub(super) fn document(site: &Site, context: &RequestContext, host: &Host) -> Do
                 repository: &route.repository,
                 default: default.is_some_and(|default| default.0 == position),
                 upload: route.upload,
+                read: route.read,
             })
             .collect(),
     };
@@ -119,6 +122,16 @@ fn page(model: &HomeModel<'_>) -> String {
 }
 
 fn section(page: &mut String, base: &str, route: &HomeRoute<'_>, open: bool) {
+    if route.read == ReadPolicy::Identity {
+        return put(
+            page,
+            format_args!(
+                "<details class=\"route\">\n<summary><h2>{}</h2></summary>\n<p>This route is read with an \
+                 identity; its operators say how.</p>\n</details>\n",
+                escape(route.name)
+            ),
+        );
+    }
     let tools = Tools::new(base, route);
     let open = if open { " open" } else { "" };
     let default = if route.default { " <span class=\"mark\">default</span>" } else { "" };
@@ -141,11 +154,14 @@ fn section(page: &mut String, base: &str, route: &HomeRoute<'_>, open: bool) {
     match route.upload {
         UploadPolicy::Off => page.push_str("<p>Publishing through this route is off.</p>\n"),
         UploadPolicy::Anonymous => page.push_str("<p>No credentials are needed.</p>\n"),
-        UploadPolicy::Token => page.push_str("<p>Put your token into the variable <code>TOKEN</code>.</p>\n"),
+        UploadPolicy::Token | UploadPolicy::Identity => {
+            page.push_str("<p>Put your token into the variable <code>TOKEN</code>.</p>\n");
+        }
     }
     if route.upload != UploadPolicy::Off {
         page.push_str("<div class=\"cards\">\n");
-        for (title, place, text) in tools.publish(route.upload == UploadPolicy::Token) {
+        for (title, place, text) in tools.publish(matches!(route.upload, UploadPolicy::Token | UploadPolicy::Identity))
+        {
             card(page, title, place, &text);
         }
         page.push_str("</div>\n");
@@ -327,7 +343,7 @@ mod tests {
     use super::*;
 
     fn route(name: &str, default: bool, upload: UploadPolicy) -> HomeRoute<'_> {
-        HomeRoute { name, domain: "acme", repository: "python", default, upload }
+        HomeRoute { name, domain: "acme", repository: "python", default, upload, read: ReadPolicy::Open }
     }
 
     fn render(base: &str, routes: Vec<HomeRoute<'_>>) -> String {
@@ -373,6 +389,7 @@ mod tests {
             repository: payload,
             default: false,
             upload: UploadPolicy::Token,
+            read: ReadPolicy::Open,
         };
         let page = page(&HomeModel { version: payload, base: payload, routes: vec![hostile] });
         assert!(!page.contains("<i>") && !page.contains("</i>") && !page.contains("&\"'"));
@@ -411,6 +428,14 @@ mod tests {
         assert!(!page.contains("-r pypi"));
         assert!(page.contains("-r wheelport<"));
         assert!(page.contains("-r wheelport-pypi<"));
+    }
+
+    #[test]
+    fn of_a_route_that_needs_an_identity_only_the_name_is_shown() {
+        let gated = HomeRoute { read: ReadPolicy::Identity, ..route("tools", true, UploadPolicy::Identity) };
+        let page = render("http://localhost", vec![gated]);
+        assert!(page.contains("<h2>tools</h2>"));
+        assert!(!["acme", "python</b>", "/simple/", "publish"].iter().any(|part| page.contains(part)), "{page}");
     }
 
     #[test]

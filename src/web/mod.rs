@@ -7,8 +7,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use tokio::sync::Semaphore;
+
 mod access_log;
 mod address;
+mod attribution;
 mod body;
 mod changed_files;
 mod client_stream;
@@ -18,7 +21,9 @@ mod connections;
 mod context;
 mod document;
 mod eventual;
+mod exchange;
 mod file;
+mod gate;
 mod guard;
 mod handle;
 mod headers;
@@ -31,24 +36,23 @@ mod operator;
 mod ops;
 mod policy;
 mod problem;
-mod publishers;
 mod refusal;
 mod representation;
 mod timeout_stream;
 mod tls;
 mod upload;
 mod upload_body;
+mod warm;
 mod written;
 
 pub use address::RouteNames;
 pub use body::ResponseBody;
 pub use connections::{ConnectionLimits, Connections};
 pub use context::PeerInfo;
-pub use guard::{Cidr, HostPattern, HostPolicy, UploadPolicy};
+pub use guard::{Cidr, HostPattern, HostPolicy, ReadPolicy, UploadPolicy};
 pub use handle::{Handling, handle};
 pub use listener::Listener;
 pub use operator::{OperatorSecrets, SecretDigest};
-pub use publishers::{PublisherTable, Publishers};
 pub use timeout_stream::Timeouts;
 pub use tls::{
     CertificateFiles, CertificateReport, ClientCertificate, ServerCertificates, TlsError, TlsReport, TlsSettings,
@@ -59,11 +63,15 @@ use address::RouteId;
 use document::Representations;
 
 use crate::flow::{Flow, Route};
+use crate::identity::Identities;
 use crate::telemetry::Metrics;
 use wheelport_runtime::Tasks;
 
 /// What goes out to a connection.
 pub type Response = http::Response<ResponseBody>;
+
+/// A part of `/status` that this room knows nothing of.
+pub type StatusSection = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 
 /// What every request may use.
 pub struct Site {
@@ -73,7 +81,7 @@ pub struct Site {
     /// Tells the sites of a process apart.
     id: u64,
     representations: Representations,
-    publishers: Publishers,
+    identities: Arc<Identities>,
     hosts: HostPolicy,
     operators: OperatorSecrets,
     trusted_proxies: Vec<Cidr>,
@@ -81,6 +89,9 @@ pub struct Site {
     certificates: Option<ServerCertificates>,
     public_url: Option<url::Url>,
     metrics: Metrics,
+    fleet: Option<StatusSection>,
+    /// The turn to fetch a list of files.
+    warming: Arc<Semaphore>,
     /// Set when the process begins to stop.
     draining: AtomicBool,
 }
@@ -92,8 +103,8 @@ pub struct SiteParts {
     pub routes: Vec<RouteSite>,
     /// The position of the default route.
     pub default_route: Option<usize>,
-    /// Who may publish with a token.
-    pub publishers: Publishers,
+    /// Who is known, and what they may do.
+    pub identities: Arc<Identities>,
     /// The host names this server answers to.
     pub hosts: HostPolicy,
     /// What operators have to present.
@@ -104,6 +115,8 @@ pub struct SiteParts {
     pub certificates: Option<ServerCertificates>,
     pub public_url: Option<url::Url>,
     pub metrics: Metrics,
+    /// How what replicas share works, where they share something.
+    pub fleet: Option<StatusSection>,
     /// The memory for rendered documents, in bytes.
     pub memory: u64,
     pub tasks: Tasks,
@@ -118,6 +131,8 @@ pub struct RouteSite {
     pub repository: String,
     /// Who may publish.
     pub upload: UploadPolicy,
+    /// Who may read.
+    pub read: ReadPolicy,
 }
 
 impl Site {
@@ -130,13 +145,15 @@ impl Site {
             flow: parts.flow,
             routes: parts.routes,
             representations: Representations::new(parts.memory, parts.tasks),
-            publishers: parts.publishers,
+            identities: parts.identities,
             hosts: parts.hosts,
             operators: parts.operators,
             trusted_proxies: parts.trusted_proxies,
             certificates: parts.certificates,
             public_url: parts.public_url,
             metrics: parts.metrics,
+            fleet: parts.fleet,
+            warming: Arc::new(Semaphore::new(1)),
             draining: AtomicBool::new(false),
         }
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 
 use super::Site;
-use super::publishers::presented_token;
+use crate::identity::presented_token;
 use wheelport_index::Sha256;
 use wheelport_runtime::sabotaged;
 

@@ -1,12 +1,12 @@
 //! For operators and orchestrators: health, readiness, metrics, status, purge. How changed files are accepted is in
-//! `changed_files.rs`, what operators see of rules in `policy.rs`.
+//! `changed_files.rs`, how a list of files is fetched in `warm.rs`, what operators see of rules in `policy.rs`.
 //!
 //! `healthz` and `readyz` are on the proxy's own listener too; everything else only on the listener for operations.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Query, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -19,6 +19,7 @@ use super::changed_files::{ChangedFilesStatus, accept};
 use super::headers::NO_STORE;
 use super::policy::PolicyStatus;
 use super::tls::{ServerCertificates, TlsReport};
+use super::warm::{MAX_LIST, warm};
 use super::{Site, operator, policy};
 use wheelport_index::ProjectName;
 use wheelport_runtime::sabotaged;
@@ -36,6 +37,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/exceptions/remove", post(policy::revoke))
         .route("/why", get(policy::why))
         .route("/policy/test", post(policy::try_rules))
+        .route("/warm", post(warm).layer(DefaultBodyLimit::max(MAX_LIST)))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&site), operator::admit))
         .layer(CatchPanicLayer::custom(|_| panicked()))
         .with_state(site)
@@ -158,6 +160,9 @@ struct Status {
     version: &'static str,
     policy: PolicyStatus,
     routes: Vec<RouteStatus>,
+    /// How what replicas share works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fleet: Option<serde_json::Value>,
     /// Only where the listener for clients speaks TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<TlsReport>,
@@ -185,8 +190,10 @@ impl Status {
     fn of(site: &Site) -> Self {
         let routes = site.routes.iter().map(|route| RouteStatus::of(site, &route.route)).collect();
         let policy = PolicyStatus::of(site.flow.policy());
+        let fleet = site.fleet.as_ref().map(|section| section());
         let tls = site.certificates.as_ref().map(ServerCertificates::report);
-        Self { readiness: Readiness::of(site).into(), version: env!("CARGO_PKG_VERSION"), policy, routes, tls }
+        let (readiness, version) = (Readiness::of(site).into(), env!("CARGO_PKG_VERSION"));
+        Self { readiness, version, policy, routes, fleet, tls }
     }
 }
 

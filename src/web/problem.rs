@@ -21,6 +21,8 @@ use super::headers::{NO_STORE, printable, security_headers, values};
 use super::negotiate::quality;
 use super::refusal::Refusal;
 use crate::flow::{BlockedFile, Error, seconds};
+use crate::identity::{MintRefusal, NotSettled};
+use crate::telemetry::ResponseKind;
 use wheelport_runtime::sabotaged;
 
 /// The longest reason phrase sent, in characters.
@@ -93,13 +95,23 @@ const fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::BadDate { .. }
         | Refusal::BadHost
         | Refusal::NotEncrypted => StatusCode::BAD_REQUEST,
-        Refusal::UploadUnauthorized => StatusCode::UNAUTHORIZED,
-        Refusal::CrossSite | Refusal::UploadOff { .. } | Refusal::UploadForbidden { .. } => StatusCode::FORBIDDEN,
+        Refusal::UploadUnauthorized { .. } | Refusal::ReadUnauthorized { .. } => StatusCode::UNAUTHORIZED,
+        Refusal::CrossSite
+        | Refusal::UploadOff { .. }
+        | Refusal::UploadForbidden { .. }
+        | Refusal::UploadRouteForbidden { .. }
+        | Refusal::ReadForbidden { .. } => StatusCode::FORBIDDEN,
         Refusal::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
         Refusal::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
         Refusal::HostNotAllowed { .. } => StatusCode::MISDIRECTED_REQUEST,
-        Refusal::TooManyConnections | Refusal::TooManyConnectionsOfClient => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::IdentityLimit { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::TooManyConnections
+        | Refusal::TooManyConnectionsOfClient
+        | Refusal::IssuerUnavailable { .. }
+        | Refusal::TokenNotExchanged(MintRefusal::Token(NotSettled::NoKeys { .. })) => StatusCode::SERVICE_UNAVAILABLE,
+        // What the public index says, and so what clients expect.
+        Refusal::TokenNotExchanged(_) | Refusal::TokenNotTakenBack(_) => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
 
@@ -134,13 +146,22 @@ fn specific_headers(problem: &Problem, headers: &mut HeaderMap) {
         Problem::Refused(Refusal::TooManyConnections | Refusal::TooManyConnectionsOfClient) => {
             headers.insert(RETRY_AFTER, HeaderValue::from(2));
         }
+        Problem::Refused(
+            Refusal::IssuerUnavailable { .. }
+            | Refusal::TokenNotExchanged(MintRefusal::Token(NotSettled::NoKeys { .. })),
+        ) => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(5));
+        }
+        Problem::Refused(Refusal::IdentityLimit { wait_seconds, .. }) => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(*wait_seconds));
+        }
         Problem::Refused(Refusal::MethodNotAllowed { allowed }) => {
             headers.insert(ALLOW, HeaderValue::from_static(allowed));
         }
         Problem::Refused(Refusal::RangeNotSatisfiable { length }) => {
             headers.insert(CONTENT_RANGE, printable(&format!("bytes */{length}")));
         }
-        Problem::Refused(Refusal::UploadUnauthorized) => {
+        Problem::Refused(Refusal::UploadUnauthorized { .. } | Refusal::ReadUnauthorized { .. }) => {
             let challenge = HeaderValue::from_static("Basic realm=\"wheelport\", charset=\"UTF-8\"");
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
@@ -156,11 +177,11 @@ pub(super) fn response(problem: &Problem, context: &RequestContext) -> Response 
     }
     let status = problem.status();
     let detail = problem.to_string();
-    let (content_type, body) = if wants_text(&context.headers) {
+    let (content_type, body) = if wants_text(&context.headers) && context.kind != ResponseKind::Exchange {
         ("text/plain; charset=utf-8", text(&detail, request_id))
     } else {
         // RFC 9457 and two members of our own; `code` repeats the last part of `type`, which some clients print.
-        let mut members = json!({
+        let mut document = json!({
             "type": format!("urn:wheelport:error:{}", problem.code()),
             "title": status.canonical_reason(),
             "status": status.as_u16(),
@@ -169,11 +190,16 @@ pub(super) fn response(problem: &Problem, context: &RequestContext) -> Response 
             "request_id": request_id,
         });
         if let Some(BlockedFile { grounds, .. }) = problem.blocked() {
-            members["rule"] = json!(grounds.rule);
-            members["until"] = json!(grounds.until);
-            members["help"] = json!(grounds.help);
+            document["rule"] = json!(grounds.rule);
+            document["until"] = json!(grounds.until);
+            document["help"] = json!(grounds.help);
         }
-        ("application/problem+json", Bytes::from(members.to_string()))
+        if context.kind == ResponseKind::Exchange {
+            // The form in which clients of trusted publishing read errors (PEP 807).
+            document["message"] = json!(&detail);
+            document["errors"] = json!([{ "code": problem.code(), "description": &detail }]);
+        }
+        ("application/problem+json", Bytes::from(document.to_string()))
     };
     let mut response = Response::new(ResponseBody::empty());
     *response.status_mut() = status;

@@ -111,7 +111,7 @@ fn table() -> Vec<Row> {
         ),
         (Refusal::UploadOff { route: "pypi".into() }.into(), 403, "upload-off", &[]),
         (
-            Refusal::UploadUnauthorized.into(),
+            Refusal::UploadUnauthorized { fault: None }.into(),
             401,
             "upload-unauthorized",
             &[("www-authenticate", "Basic realm=\"wheelport\", charset=\"UTF-8\"")],

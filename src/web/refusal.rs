@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::identity::{MintRefusal, TokenFault};
 use wheelport_index::InvalidComponent;
 use wheelport_index::InvalidName;
 use wheelport_index::ProjectName;
@@ -98,14 +99,70 @@ pub(crate) enum Refusal {
         route: Arc<str>,
     },
     /// The upload carries no token that may publish.
-    #[error("Publishing here needs a token: user name '__token__', the token as password.")]
-    UploadUnauthorized,
+    #[error("Publishing here needs a token: user name '__token__', the token as password.{}", because(fault.as_ref()))]
+    UploadUnauthorized {
+        /// What is wrong with the token that was presented.
+        fault: Option<TokenFault>,
+    },
+    /// The upload carries a token that may not publish through this route.
+    #[error("The identity '{identity}' may not publish through route '{route}'.")]
+    UploadRouteForbidden {
+        /// The route asked.
+        route: Arc<str>,
+        /// Whose token it is.
+        identity: Arc<str>,
+    },
+    /// The route is for known readers, and the request presents no good token.
+    #[error(
+        "Reading route '{route}' needs an identity: any user name with an ID token or a static token as password, or a \
+         bearer token.{}",
+        because(fault.as_ref())
+    )]
+    ReadUnauthorized {
+        /// The route asked.
+        route: Arc<str>,
+        /// What is wrong with the token that was presented.
+        fault: Option<TokenFault>,
+    },
+    /// The reader is known and may not read this.
+    #[error("The identity '{identity}' may not read route '{route}'.")]
+    ReadForbidden {
+        /// The route asked.
+        route: Arc<str>,
+        /// Whose token it is.
+        identity: Arc<str>,
+    },
+    /// Whether a token is good cannot be said at the moment.
+    #[error("The keys of the issuer '{issuer}' cannot be had at the moment, so its tokens cannot be verified.")]
+    IssuerUnavailable {
+        /// What the configuration calls it.
+        issuer: Arc<str>,
+    },
+    /// The identity has done as much as it may in a minute.
+    #[error("The identity '{identity}' has reached its limit per minute; try again in {wait_seconds} s.")]
+    IdentityLimit {
+        /// Whose token it is.
+        identity: Arc<str>,
+        /// How long until it may do more.
+        wait_seconds: u64,
+    },
+    /// No token is minted for this one.
+    #[error("{0}")]
+    TokenNotExchanged(MintRefusal),
+    /// What was given back is no token of this server.
+    #[error("This token cannot be given back: {0}.")]
+    TokenNotTakenBack(TokenFault),
     /// The upload carries a token that may not publish this project.
     #[error("This token may not publish the project '{project}' here.")]
     UploadForbidden {
         /// The project.
         project: ProjectName,
     },
+}
+
+/// What is wrong with the token that was presented, if one was.
+fn because(fault: Option<&TokenFault>) -> String {
+    fault.map_or_else(String::new, |fault| format!(" The token presented is of no use: {fault}."))
 }
 
 /// What is wrong with an address.
@@ -161,7 +218,14 @@ impl Refusal {
             Self::CrossSite => "cross-site",
             Self::RangeNotSatisfiable { .. } => "range-not-satisfiable",
             Self::UploadOff { .. } => "upload-off",
-            Self::UploadUnauthorized => "upload-unauthorized",
+            Self::UploadUnauthorized { .. } => "upload-unauthorized",
+            Self::UploadRouteForbidden { .. } => "upload-route-forbidden",
+            Self::ReadUnauthorized { .. } => "read-unauthorized",
+            Self::ReadForbidden { .. } => "read-forbidden",
+            Self::IssuerUnavailable { .. } => "issuer-unavailable",
+            Self::IdentityLimit { .. } => "identity-limit",
+            Self::TokenNotExchanged(refusal) => refusal.code(),
+            Self::TokenNotTakenBack(fault) => fault.as_str(),
             Self::UploadForbidden { .. } => "upload-forbidden",
         }
     }

@@ -5,7 +5,7 @@
 //! `100 Continue` gets the refusal at once.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::Body;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue, VARY};
@@ -13,20 +13,21 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::address::RouteId;
+use super::attribution::Attribution;
 use super::context::{RequestContext, RequestId};
 use super::document::Document;
-use super::guard::UploadPolicy;
+use super::gate;
 use super::headers::values;
 use super::negotiate::quality;
 use super::problem::Problem;
-use super::publishers::Publisher;
 use super::refusal::Refusal;
 use super::representation::Representation;
 use super::upload_body::{PaceLimits, UploadBody};
 use super::written::Written;
-use super::{Response, RouteSite, Site};
+use super::{Response, Site};
 use crate::flow::{Attempt, Publication, Received};
-use wheelport_index::{FileName, ProjectName};
+use crate::identity::Identity;
+use wheelport_index::FileName;
 use wheelport_runtime::{Waits, sabotaged};
 
 /// What an upload waits for while its bytes come. That it takes long is not a fault of ours.
@@ -40,6 +41,8 @@ pub(super) struct Upload {
     request_id: RequestId,
     headers: HeaderMap,
     credentials: HeaderMap,
+    /// Whom the access log names.
+    attribution: Arc<OnceLock<Arc<Identity>>>,
     began: Instant,
     body: UploadBody,
 }
@@ -53,14 +56,16 @@ pub(super) struct UploadedFile {
 impl Upload {
     pub(super) fn new(
         site: &Arc<Site>,
-        context: &RequestContext,
+        context: &mut RequestContext,
         route: RouteId,
         credentials: HeaderMap,
         body: Body,
     ) -> Self {
         let RequestContext { client, id: request_id, started: began, .. } = *context;
         let (site, headers, body) = (Arc::clone(site), context.headers.clone(), UploadBody::new(body, began));
-        Self { site, route, client, request_id, headers, credentials, began, body }
+        let (identity, attribution) = Attribution::later();
+        context.identity = identity;
+        Self { site, route, client, request_id, headers, credentials, attribution, began, body }
     }
 
     pub(super) async fn receive_and_publish(mut self) -> Result<UploadedFile, Problem> {
@@ -68,10 +73,13 @@ impl Upload {
         let route = &site.routes[self.route.0];
         let name = Arc::clone(&route.route.name);
         let mut attempt = Attempt::new(name, self.client, self.request_id.as_str().to_owned());
-        let received = match permitted(&site, route, &self.credentials) {
+        let received = match gate::publisher(&site, self.route, &self.credentials).await {
             Ok(publisher) => {
-                attempt.by(publisher.map_or_else(|| "anonymous".into(), |publisher| Arc::clone(publisher.name())));
-                self.receive(publisher, &mut attempt).await
+                attempt.by(publisher.as_ref().map_or_else(|| "anonymous".into(), |known| Arc::clone(&known.name)));
+                if let Some(publisher) = &publisher {
+                    let _ = self.attribution.set(Arc::clone(publisher));
+                }
+                self.receive(publisher.as_deref(), &mut attempt).await
             }
             Err(refusal) => Err(refusal.into()),
         };
@@ -90,7 +98,7 @@ impl Upload {
         Ok(UploadedFile { publication, file })
     }
 
-    async fn receive(&mut self, publisher: Option<&Publisher>, attempt: &mut Attempt) -> Result<Received, Problem> {
+    async fn receive(&mut self, publisher: Option<&Identity>, attempt: &mut Attempt) -> Result<Received, Problem> {
         let service = &self.site.flow.publish;
         let settings = service.settings();
         let announced = self.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -115,36 +123,14 @@ impl Upload {
             if let Some(project) = receiving.project()
                 && !sabotaged("early-refusal")
             {
-                check_right(publisher, &project)?;
+                gate::may_publish(&self.site, self.route, publisher, &project)?;
             }
         }
         let arrived = receiving.finish()?;
         attempt.carries(&arrived);
         let received = arrived.check()?;
-        check_right(publisher, &received.form().project)?;
+        gate::may_publish(&self.site, self.route, publisher, &received.form().project)?;
         Ok(received)
-    }
-}
-
-/// Who publishes, as far as that is known; `None` where uploads are anonymous.
-fn permitted<'a>(site: &'a Site, route: &RouteSite, credentials: &HeaderMap) -> Result<Option<&'a Publisher>, Refusal> {
-    let name = &route.route.name;
-    match route.upload {
-        UploadPolicy::Off | UploadPolicy::Token if sabotaged("upload-right") => Ok(None),
-        UploadPolicy::Off => Err(Refusal::UploadOff { route: Arc::clone(name) }),
-        UploadPolicy::Anonymous => Ok(None),
-        UploadPolicy::Token => {
-            site.publishers.recognise(credentials, name).map(Some).ok_or(Refusal::UploadUnauthorized)
-        }
-    }
-}
-
-fn check_right(publisher: Option<&Publisher>, project: &ProjectName) -> Result<(), Refusal> {
-    match publisher {
-        Some(publisher) if !publisher.may_publish(project) && !sabotaged("upload-scope") => {
-            Err(Refusal::UploadForbidden { project: project.clone() })
-        }
-        _ => Ok(()),
     }
 }
 

@@ -249,6 +249,10 @@ class Poetry(Client):
 class Pdm(Client):
     """pdm with one source."""
 
+    def lock(self, bench: Bench, index: str, *requirements: str) -> str:
+        """The lock that an installation leaves behind."""
+        return (self.install(bench, index, *requirements).environment.parent / "pdm.lock").read_text()
+
     def install(self, bench: Bench, index: str, *requirements: str) -> Installed:
         folder = bench.place("project")
         source = f'\n[tool.pdm]\ndistribution = false\n\n[[tool.pdm.source]]\nname = "pypi"\nurl = "{index}"\n'

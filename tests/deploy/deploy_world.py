@@ -24,6 +24,8 @@ OTHER_ACCOUNT = "444455556666"
 def policy(kind: str, **values: str) -> dict:
     """What `wheelport iam-policy` prints, for the domain `acme`."""
     given = {"domain": "acme", "domain-owner": ACCOUNT, "repository": "python", "region": REGION} | values
+    if kind == "fleet":
+        given = {"bucket": "acme-wheelport", "queue": "wheelport-events", "key": "key-1"} | given
     command = [tools.binary(), "iam-policy", kind]
     command += [f"--{name}={value}" for name, value in given.items()]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)

@@ -34,6 +34,12 @@ class Service(pulumi.runtime.Mocks):
             case "aws:codeartifact/repository:Repository":
                 name = f"{known['domain']}/{known['repository']}"
                 known["arn"] = f"arn:aws:codeartifact:{REGION}:{ACCOUNT}:repository/{name}"
+            case "aws:s3/bucket:Bucket":
+                known["arn"] = f"arn:aws:s3:::{known['bucket']}"
+            case "aws:sqs/queue:Queue":
+                known["arn"] = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{known['name']}"
+            case "aws:cloudwatch/eventRule:EventRule":
+                known["arn"] = f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{known['name']}"
             case "aws:iam/role:Role":
                 known["arn"] = f"arn:aws:iam::{ACCOUNT}:role/{known['name']}"
         if args.typ.startswith("aws:"):

@@ -17,6 +17,7 @@ from tools import DEPLOY, tool
 from world import get, wait_for
 
 COMPOSE = DEPLOY / "compose"
+FILES = ["try-out.yaml", "aws.yaml", "fleet.yaml"]
 GIVEN = {"WHEELPORT_DOMAIN": "acme", "WHEELPORT_DOMAIN_OWNER": "111122223333", "WHEELPORT_REPOSITORY": "python", "HOME": "/home/somebody", "AWS_PROFILE": "packages"}
 
 
@@ -37,7 +38,7 @@ def services(name: str) -> dict[str, Any]:
     return json.loads(filled(json.dumps(yaml.safe_load((COMPOSE / name).read_text())["services"])))
 
 
-@pytest.mark.parametrize("name", ["try-out.yaml", "aws.yaml"])
+@pytest.mark.parametrize("name", FILES)
 def test_compose_takes_it(name: str, tmp_path: pathlib.Path) -> None:
     """The old compose does not know a top-level `name`, and the plugin is not to be had everywhere."""
     plugin = subprocess.run(["docker", "compose", "version"], capture_output=True) if shutil.which("docker") else None
@@ -53,7 +54,7 @@ def test_compose_takes_it(name: str, tmp_path: pathlib.Path) -> None:
     assert yaml.safe_load(done.stdout)["services"].keys() == services(name).keys()
 
 
-@pytest.mark.parametrize("name", ["try-out.yaml", "aws.yaml"])
+@pytest.mark.parametrize("name", FILES)
 def test_containers_are_confined(name: str) -> None:
     for service in services(name).values():
         assert service["read_only"] is True
@@ -70,6 +71,22 @@ def test_the_try_out_serves_a_package(tmp_path: pathlib.Path) -> None:
         wait_for(lambda: get(f"{proxy}/readyz")[0] == 200, "the proxy is ready")
         status, body = get(f"{proxy}/simple/wheelport-hello/")
         assert status == 200 and b"wheelport_hello" in body
+
+
+@pytest.mark.parametrize("name", ["one", "two", "three"])
+def test_each_replica_of_the_fleet_serves_though_valkey_is_away(name: str, tmp_path: pathlib.Path) -> None:
+    fleet = services("fleet.yaml")
+    environment = {**fleet[name]["environment"], "WHEELPORT_FLEET_REDIS": "redis://127.0.0.1:1", "WHEELPORT_CACHE_DIR": str(tmp_path / "cache")}
+    with run(fleet["emulator"]["command"], ["serve"], environment, "emulator", tmp_path, None) as proxy:
+        wait_for(lambda: get(f"{proxy}/readyz")[0] == 200, "the proxy is ready")
+        assert get(f"{proxy}/simple/wheelport-hello/")[0] == 200
+
+
+def test_the_replicas_of_the_fleet_are_alike() -> None:
+    fleet = services("fleet.yaml")
+    alike = [{key: value for key, value in fleet[name].items() if key != "ports"} for name in ("one", "two", "three")]
+    assert alike[0] == alike[1] == alike[2]
+    assert len({fleet[name]["ports"][0] for name in ("one", "two", "three")}) == 3
 
 
 def test_health_checks_are_the_programs_own(program: pathlib.Path) -> None:

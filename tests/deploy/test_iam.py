@@ -64,6 +64,7 @@ def world(tmp_path_factory):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_the_command_prints_the_files(file: pathlib.Path):
     values = {"REGION": REGION, "ACCOUNT": ACCOUNT, "DOMAIN": "acme", "REPOSITORY": "python", "READER": OTHER_ACCOUNT}
+    values |= {"BUCKET": "acme-wheelport", "QUEUE": "wheelport-events", "/KEY": "/key-1"}
     text = file.read_text()
     for word, value in values.items():
         text = text.replace(word, value)

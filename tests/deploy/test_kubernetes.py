@@ -17,7 +17,7 @@ from pods import run_pods
 from tools import CHART, HERE, KUBERNETES, ROOT, output, tool
 from world import Process, get, wait_for
 
-OVERLAYS = ["irsa", "pod-identity", "full", "tls"]
+OVERLAYS = ["irsa", "pod-identity", "full", "fleet", "tls"]
 VERSIONS = ["1.27", "1.31", "1.37"]
 NAMESPACE = "wheelport"
 # Kinds of operators, whose schemas do not come with Kubernetes.
@@ -138,7 +138,9 @@ def test_what_refers_to_something_finds_it() -> None:
             assert [scaler["spec"]["scaleTargetRef"]["name"] for scaler in scalers] == ["wheelport"], name
             assert "replicas" not in deployment["spec"], f"{name}: the autoscaler and the manifest would pull at the same rope"
         else:
-            assert deployment["spec"]["replicas"] == 1, f"{name}: replicas share nothing"
+            sharing = name.endswith("fleet")
+            assert deployment["spec"]["replicas"] == (2 if sharing else 1), f"{name}: replicas share nothing"
+            assert not sharing or "emptyDir" in deployment["spec"]["template"]["spec"]["volumes"][1], name
         for monitor in by_kind.get("ServiceMonitor", []):
             wanted = monitor["spec"]["selector"]["matchLabels"]
             (service,) = [found for found in by_kind["Service"] if wanted.items() <= found["metadata"]["labels"].items()]
@@ -299,6 +301,8 @@ def test_the_notes_warn_of_uploads_through_replicas_that_share_nothing(tmp_path:
     for change, warned in [
         ({}, False), ({"replicas": 3}, False), ({"config": uploading}, False),
         ({"config": uploading, "replicas": 2}, True), ({"config": uploading, **many}, True),
+        ({"config": {**uploading, "fleet": {"store": "s3://acme-wheelport"}}, "replicas": 3}, False),
+        ({"config": {**uploading, "fleet": {"events": "https://sqs.eu-central-1.amazonaws.com/1/q"}}, "replicas": 3}, True),
     ]:
         values = tmp_path / "values.yaml"
         values.write_text(yaml.safe_dump({**good, **change}))

@@ -103,6 +103,26 @@ def test_the_read_role_may_take_the_publish_role(tmp_path):
     assert (given["Action"], given["Resource"]) == ("sts:AssumeRole", outputs["publish_role_arn"])
 
 
+def test_a_fleet_has_a_closed_bucket_a_queue_of_events_and_the_policy_for_both(tmp_path):
+    made, outputs = registered(tmp_path, **EXAMPLE, fleet={"bucket": "acme-wheelport"})
+    for name in ("read", "publish"):
+        assert same_policy(made["RolePolicy", f"{name}-fleet"]["policy"], policy("fleet"))
+    assert outputs["fleet_store"] == "s3://acme-wheelport/wheelport"
+    closed = made["BucketPublicAccessBlock", "fleet"]
+    assert all(value for name, value in closed.items() if name.startswith(("block", "ignore", "restrict")))
+    (rule,) = made["BucketServerSideEncryptionConfiguration", "fleet"]["rules"]
+    assert rule["applyServerSideEncryptionByDefault"]["kmsMasterKeyId"] == outputs["key_arn"]
+    rules = made["BucketLifecycleConfiguration", "fleet"]["rules"]
+    expired = [rule["filter"]["prefix"] for rule in rules if "expiration" in rule]
+    assert expired == ["wheelport/v1/blob/", "wheelport/v1/metadata/", "wheelport/v1/page/"]
+    pattern = json.loads(made["EventRule", "packages"]["eventPattern"])
+    assert pattern["detail"] == {"domainName": ["acme"], "packageFormat": ["pypi"]}
+    (allowed,) = json.loads(made["QueuePolicy", "events"]["policy"])["Statement"]
+    assert allowed["Principal"] == {"Service": "events.amazonaws.com"}
+    assert allowed["Condition"] == {"ArnEquals": {"aws:SourceArn": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/wheelport-packages"}}
+    assert "deadLetterTargetArn" in made["Queue", "events"]["redrivePolicy"]
+
+
 def test_a_role_that_nobody_could_take_is_refused(tmp_path):
     done = run(tmp_path, domain="acme")
     assert done.returncode != 0

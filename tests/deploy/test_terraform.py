@@ -197,6 +197,54 @@ def test_a_role_that_nobody_could_take_is_refused(world, tmp_path):
     assert "No principal could assume the role wheelport-read" in refused
 
 
+def test_what_replicas_share(world, tmp_path):
+    """In a folder of its own: a closed bucket whose files expire, and a queue that the rule fills with the domain's events."""
+    shutil.copytree(MODULE, tmp_path / "module")
+    folder = tmp_path / "module" / "example"
+    endpoints = {"codeartifact": world.emulator.control, "sts": world.emulator.control}
+    endpoints |= {service: world.stand_in for service in ("iam", "kms", "s3", "sqs", "events")}
+    (folder / OVERRIDE).write_text(provider(**endpoints).replace("{\n", "{\n  s3_use_path_style = true\n", 1))
+    text = (folder / "main.tf").read_text().replace('"acme"', '"fleet"')
+    text = text.replace("  tags = {", '  name_prefix = "fleet"\n  fleet = { bucket = "acme-wheelport", destroy_with_objects = true }\n\n  tags = {')
+    (folder / "main.tf").write_text(text)
+    terraform = Terraform(folder, world.emulator.environment())
+    terraform.init_like(world.terraform)
+    terraform.apply()
+    outputs = json.loads(terraform.run("output", "-json"))["packages"]["value"]
+    assert outputs["fleet_store"] == "s3://acme-wheelport/wheelport"
+    key = outputs["key_arn"].rsplit("/", 1)[1]
+    iam, s3, sqs, events = (world.client(service) for service in ("iam", "s3", "sqs", "events"))
+    expected = policy("fleet", domain="fleet", queue="fleet-events", key=key)
+    for role in ("fleet-read", "fleet-publish"):
+        given = iam.get_role_policy(RoleName=role, PolicyName="fleet")["PolicyDocument"]
+        assert same_policy(given, expected), given
+
+    closed = s3.get_public_access_block(Bucket="acme-wheelport")["PublicAccessBlockConfiguration"]
+    assert all(closed.values())
+    (rule,) = s3.get_bucket_encryption(Bucket="acme-wheelport")["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"] == outputs["key_arn"]
+    rules = s3.get_bucket_lifecycle_configuration(Bucket="acme-wheelport")["Rules"]
+    prefixes = sorted(rule["Filter"]["Prefix"] for rule in rules if "Expiration" in rule)
+    assert prefixes == [f"wheelport/v1/{kind}/" for kind in ("blob", "metadata", "page")]
+    assert [rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] for rule in rules if "Expiration" not in rule] == [1]
+
+    def put(source: str, **detail: str) -> None:
+        given = {"domainName": "fleet", "packageFormat": "pypi", "packageName": "hello"} | detail
+        entry = {"Source": source, "DetailType": "CodeArtifact Package Version State Change", "Detail": json.dumps(given)}
+        assert events.put_events(Entries=[entry])["FailedEntryCount"] == 0
+
+    put("acme.tests")
+    put("aws.codeartifact", domainName="other")
+    put("aws.codeartifact", packageFormat="npm")
+    put("aws.codeartifact")
+    queue = sqs.get_queue_url(QueueName="fleet-events")["QueueUrl"]
+    (message,) = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)["Messages"]
+    event = json.loads(message["Body"])
+    assert (event["source"], event["detail"]["packageName"]) == ("aws.codeartifact", "hello")
+    assert event["detail-type"] == "CodeArtifact Package Version State Change"
+    terraform.destroy()
+
+
 CONFIG = f"""
 [profile base]
 region = {REGION}

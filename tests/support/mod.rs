@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod forms;
+pub(crate) mod issuer;
 pub(crate) mod mints;
 pub(crate) mod process;
 pub(crate) mod proxy;

@@ -17,9 +17,10 @@ use wheelport::config::{RouteSettings, ServerSettings, Settings};
 use wheelport::control::{AwsSettings, DomainName, EmulatorAccess, RegionName, RepositoryName};
 use wheelport::fleet::FleetSettings;
 use wheelport::flow::{ChangedFilePolicy, UploadSettings};
+use wheelport::identity::{IdentityRules, SigningKeys};
 use wheelport::policy::PolicySettings;
 use wheelport::upstream::ClientSettings;
-use wheelport::web::{OperatorSecrets, Publishers, TlsSettings, UploadPolicy};
+use wheelport::web::{OperatorSecrets, ReadPolicy, TlsSettings, UploadPolicy};
 use wheelport_runtime::HumanDuration;
 use wheelport_runtime::{Clock, Tasks};
 
@@ -83,10 +84,14 @@ pub(crate) struct Builder {
     pub uploads: UploadSettings,
     /// What it shares with other replicas.
     pub fleet: FleetSettings,
-    /// The `[[publisher]]` tables.
-    pub publishers: Publishers,
     /// The text of a file of rules, and names that are private.
     pub rules: Option<(String, Vec<String>)>,
+    /// Who may read; the route `open` is open in any case.
+    pub read: ReadPolicy,
+    /// Who is known.
+    pub identities: IdentityRules,
+    /// What signs minted tokens.
+    pub signing_keys: SigningKeys,
     clock: Clock,
     routes: Vec<&'static str>,
     /// Whether each route has a role of its own.
@@ -112,8 +117,10 @@ impl Default for Builder {
             changed_files: ChangedFilePolicy::default(),
             uploads: UploadSettings::default(),
             fleet: FleetSettings::default(),
-            publishers: Publishers::default(),
             rules: None,
+            read: ReadPolicy::Open,
+            identities: IdentityRules::default(),
+            signing_keys: SigningKeys::default(),
             clock: Clock::system(),
             routes: vec!["main"],
             own_roles: false,
@@ -270,6 +277,7 @@ impl Builder {
             repository: RepositoryName::parse("r1").expect("a repository"),
             endpoint: (!self.asks_for_endpoint).then(|| endpoint.clone()),
             upload: self.upload,
+            read: if *name == "open" { ReadPolicy::Open } else { self.read },
             changed_files: self.changed_files,
             aws: AwsSettings { external_id: self.own_roles.then(|| (*name).to_owned()), ..aws.clone() },
             publish_aws: None,
@@ -288,8 +296,11 @@ impl Builder {
             upstream: self.client.clone(),
             upload: self.uploads.clone(),
             fleet: self.fleet.clone(),
-            publishers: self.publishers.clone(),
             policy: self.policy(dir),
+            identities: self.identities.clone(),
+            signing_keys: self.signing_keys.clone(),
+            key_files: Vec::new(),
+            source: None,
         }
     }
 }
@@ -353,6 +364,11 @@ impl Proxy {
     /// Resolves when upstream was asked for this so often.
     pub(crate) async fn asked_by(&self, request: &str, count: usize) {
         until(request, async || (self.asked(request) >= count).then_some(())).await;
+    }
+
+    /// The calendar that it reads.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.again.clock
     }
 
     /// Begins the end and does not wait for it.

@@ -1,4 +1,4 @@
-//! The events that the service sends to EventBridge, delivered to an SQS queue as a rule with that target does it.
+//! The events that the service sends to EventBridge, delivered to SQS queues as a rule with these targets does it.
 //!
 //! As in the service they may come late and out of order, and a queue may deliver one twice.
 
@@ -43,18 +43,21 @@ impl std::str::FromStr for QueueUrl {
     }
 }
 
-/// Sends what the store announces to a queue, with the credentials of the AWS chain, until the tasks are stopped.
+/// Sends what the store announces to queues, with the credentials of the AWS chain, until the tasks are stopped.
 pub(crate) async fn send_to(
-    queue: QueueUrl,
+    queues: Vec<QueueUrl>,
     region: String,
     mut changes: mpsc::Receiver<VersionChange>,
     clock: Clock,
     tasks: Tasks,
 ) {
-    let endpoint = queue.0.origin().ascii_serialization();
-    let config = aws_config::defaults(BehaviorVersion::latest()).region(Region::new(region.clone()));
-    let config = config.endpoint_url(endpoint).load().await;
-    let (client, sequence) = (Client::new(&config), AtomicU64::new(0));
+    let mut targets = Vec::with_capacity(queues.len());
+    for queue in queues {
+        let endpoint = queue.0.origin().ascii_serialization();
+        let config = aws_config::defaults(BehaviorVersion::latest()).region(Region::new(region.clone()));
+        targets.push((Client::new(&config.endpoint_url(endpoint).load().await), queue));
+    }
+    let sequence = AtomicU64::new(0);
     tasks.clone().spawn("emulator-events", async move {
         loop {
             let change = tokio::select! {
@@ -64,7 +67,9 @@ pub(crate) async fn send_to(
             let Some(change) = change else { return };
             let number = sequence.fetch_add(1, Ordering::Relaxed) + 1;
             let event = event(&change, &region, clock.unix_seconds(), number).to_string();
-            send(&client, &queue, &event).await;
+            for (client, queue) in &targets {
+                send(client, queue, &event).await;
+            }
         }
     });
 }

@@ -108,8 +108,8 @@ pub struct EmulatorSettings {
     pub clock: Clock,
     /// Who may call the control plane.
     pub control: ControlSettings,
-    /// The queue that is told of changes of versions, as EventBridge does it.
-    pub events: Option<QueueUrl>,
+    /// The queues that are told of changes of versions, as the targets of a rule of EventBridge are.
+    pub events: Vec<QueueUrl>,
 }
 
 impl EmulatorSettings {
@@ -127,7 +127,7 @@ impl EmulatorSettings {
             oddities: Oddities::default(),
             clock: Clock::system(),
             control: ControlSettings::default(),
-            events: None,
+            events: Vec::new(),
         }
     }
 }
@@ -171,11 +171,12 @@ impl Emulator {
             .transpose()?;
         let store = Store::open(settings.dir.clone(), settings.clock.clone()).await?;
         let repository = create_world(&store, &settings).await?;
-        if let Some(queue) = settings.events.clone()
+        let queues = settings.events.clone();
+        if !queues.is_empty()
             && let Some(changes) = store.watch(events::CAPACITY)
         {
             let (region, clock) = (settings.region.clone(), settings.clock.clone());
-            events::send_to(queue, region, changes, clock, tasks.clone()).await;
+            events::send_to(queues, region, changes, clock, tasks.clone()).await;
         }
         if settings.seed {
             seed::publish(&store, &repository).await.map_err(OpenError::Seed)?;

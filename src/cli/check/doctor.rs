@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use super::certificates::{self, TlsTarget};
 use super::report::{Finding, Report, StepStatus};
 use super::target::{CacheTarget, CheckTarget, Environment};
-use super::{aws, cache_dir, data_plane, repository};
+use super::{aws, cache_dir, data_plane, events, hints, identities, repository, store};
 use crate::config::Settings;
 use crate::control::{ControlPlane, DomainId};
+use crate::fleet::FleetSettings;
 use crate::upstream::{Client, ClientSettings};
 use wheelport_runtime::Clock;
 
@@ -16,22 +17,28 @@ pub(super) struct Doctor<'a> {
     /// The routes, already valid.
     pub(super) targets: Vec<CheckTarget>,
     pub(super) cache: CacheTarget,
+    /// What replicas share.
+    pub(super) fleet: FleetSettings,
     /// Where the listener speaks TLS.
     pub(super) tls: Option<TlsTarget>,
     /// How repositories are reached.
     pub(super) upstream: ClientSettings,
     pub(super) environment: Environment<'a>,
     pub(super) clock: Clock,
+    /// Everything, for the steps about identities.
+    pub(super) settings: Option<Box<Settings>>,
 }
 
 impl<'a> Doctor<'a> {
     /// A doctor for what `serve` would use.
     pub(super) fn new(settings: Settings, environment: Environment<'a>, clock: Clock) -> Self {
         Self {
+            settings: Some(Box::new(settings.clone())),
             targets: settings.routes.into_iter().map(CheckTarget::from).collect(),
             cache: CacheTarget { dir: settings.cache_dir, max_size: settings.cache.max_size.0 },
             tls: settings.tls.map(|tls| TlsTarget { settings: tls, public_url: settings.server.public_url }),
             upstream: settings.upstream,
+            fleet: settings.fleet,
             environment,
             clock,
         }
@@ -55,9 +62,40 @@ impl<'a> Doctor<'a> {
             let steps = self.repository_steps(&control, target, usable).await;
             findings.extend(steps.into_iter().map(|step| step.of_route(&target.route)));
         }
+        if let Some(settings) = &self.settings {
+            findings.extend(identities::steps(settings).await);
+        }
         findings.extend(self.tls.iter().flat_map(|tls| certificates::steps(tls, &self.clock)));
         findings.push(cache_dir::step(&self.cache));
+        let aws = self.targets.first().map(|target| target.aws.clone()).unwrap_or_default();
+        if self.fleet.store.is_some() {
+            findings.extend(store::steps(&self.fleet, &aws, &self.clock).await);
+        }
+        findings.extend(self.replicas());
+        if let Some(address) = &self.fleet.redis {
+            findings.push(hints::step(address, &self.fleet).await);
+        }
+        if let Some(queue) = &self.fleet.events {
+            findings.push(events::step(queue, &aws).await);
+        }
         Report::new(findings)
+    }
+
+    /// Uploads through replicas that share nothing are lost to the others for a minute.
+    fn replicas(&self) -> Option<Finding> {
+        let number = self.fleet.replicas.filter(|number| number.get() > 1)?;
+        let shares = self.fleet.store.is_some() || self.fleet.redis.is_some();
+        if shares || !self.targets.iter().any(|target| target.upload) {
+            return Some(Finding::ok("replicas", format!("{number}")));
+        }
+        Some(Finding::fail(
+            "replicas",
+            format!(
+                "UPLOADS ARE ON, AND {number} REPLICAS SHARE NOTHING: what is published through one cannot be \
+                 installed through another for up to a minute"
+            ),
+            "set `[fleet] store` or `[fleet] redis`, or run one replica",
+        ))
     }
 
     fn configuration(&self) -> Finding {

@@ -17,10 +17,15 @@ mod cache_dir;
 mod certificates;
 mod data_plane;
 mod doctor;
+mod events;
+mod hints;
+mod identities;
 mod profile;
 mod profile_files;
+
 mod report;
 mod repository;
+mod store;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,7 @@ async fn child_doctor() {
     let environment = |name: &str| std::env::var(name).ok();
     let endpoint = environment("PROBE_ENDPOINT").and_then(|url| Url::parse(&url).ok());
     let doctor = Doctor {
+        settings: None,
         targets: vec![CheckTarget {
             route: "pypi".to_owned(),
             domain: DomainName::parse("acme").expect("valid"),
@@ -36,6 +37,7 @@ async fn child_doctor() {
         cache: CacheTarget { dir: environment("PROBE_DIR").expect("set").into(), max_size: Size::mib(1).0 },
         tls: None,
         upstream: ClientSettings::default(),
+        fleet: crate::fleet::FleetSettings::default(),
         environment: &environment,
         clock: Clock::system(),
     };

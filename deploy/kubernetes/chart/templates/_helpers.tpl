@@ -36,3 +36,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "wheelport.toml" -}}
 {{- regexReplaceAll "(?m)^(\\s*[a-z_]+ = -?[0-9]+)\\.0$" (toToml .Values.config) "${1}" | trim -}}
 {{- end -}}
+
+{{- /* Whether replicas share what is published: then more than one is safe. */ -}}
+{{- define "wheelport.shares" -}}
+{{- $fleet := default dict .Values.config.fleet -}}
+{{- if or $fleet.store $fleet.redis }}true{{ end -}}
+{{- end -}}
+
+{{- define "wheelport.replicas" -}}
+{{- if kindIs "invalid" .Values.replicas -}}
+{{- if include "wheelport.shares" . }}2{{ else }}1{{ end -}}
+{{- else -}}
+{{- .Values.replicas -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,63 @@
+//! A file that a lock names, and what is wrong with one that cannot be read.
+
+use std::io;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use wheelport_index::{FileName, ProjectName};
+
+/// The longest lock file that is read, in bytes.
+pub(super) const MAX_LOCK: u64 = 64 << 20;
+
+/// A file of a lock, or what a requirement with hashes stands for. The form in which the server gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct LockedFile {
+    pub(super) project: ProjectName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) file: Option<String>,
+    /// Such as `sha256:…`.
+    pub(super) hashes: Vec<String>,
+}
+
+/// Why a lock file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}", path.display())]
+pub(super) struct UnreadableLock {
+    pub(super) path: PathBuf,
+    pub(super) reason: LockFault,
+}
+
+/// What is wrong with a lock file.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LockFault {
+    #[error("it cannot be read: {0}")]
+    Io(#[from] io::Error),
+    #[error("it is longer than {} MiB", MAX_LOCK >> 20)]
+    TooLong,
+    #[error("it is no lock file that is known: {0}")]
+    Toml(#[from] toml::de::Error),
+    #[error("it is none of the versions that are known: {0}")]
+    Version(String),
+    #[error("{what} of `{project}` cannot be one: {value}")]
+    Value { what: &'static str, project: String, value: String },
+    #[error("line {line}: {reason}")]
+    Requirement { line: usize, reason: &'static str },
+}
+
+impl LockedFile {
+    pub(super) fn new(project: &str, file: Option<&str>, hashes: Vec<String>) -> Result<Self, LockFault> {
+        let fault = |what, value: &str| LockFault::Value { what, project: project.to_owned(), value: value.to_owned() };
+        let name = ProjectName::parse(project).map_err(|_| fault("the name", project))?;
+        if let Some(file) = file {
+            FileName::parse(file).map_err(|_| fault("a file", file))?;
+        }
+        for hash in &hashes {
+            let digits = hash.split_once(':').map(|(_, digits)| digits);
+            if digits.is_none_or(|digits| digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+                return Err(fault("a hash", hash));
+            }
+        }
+        Ok(Self { project: name, file: file.map(str::to_owned), hashes })
+    }
+}

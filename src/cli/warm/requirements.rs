@@ -1,0 +1,78 @@
+//! Requirements with hashes, as `pip-compile --generate-hashes` and `uv export` write them.
+//!
+//! They name no files: the server finds those that have one of the digests.
+
+use super::locked_file::{LockFault, LockedFile};
+
+/// Reads requirements. A requirement without a hash is an error, because it says nothing of a file; options on a line
+/// of their own are passed over.
+pub(super) fn parse(text: &str) -> Result<Vec<LockedFile>, LockFault> {
+    let mut files = Vec::new();
+    for (line, logical) in logical_lines(text) {
+        let mut words = logical.split_whitespace().peekable();
+        let Some(first) = words.peek().copied() else { continue };
+        if first.starts_with('-') {
+            continue;
+        }
+        let fault = |reason| LockFault::Requirement { line, reason };
+        let end = first.find(|letter: char| "=<>!~[;@".contains(letter)).unwrap_or(first.len());
+        let hashes: Vec<String> = words.filter_map(|word| word.strip_prefix("--hash=")).map(str::to_owned).collect();
+        if hashes.is_empty() {
+            return Err(fault("a requirement without --hash says nothing of a file; export it with hashes"));
+        }
+        files.push(LockedFile::new(&first[..end], None, hashes)?);
+    }
+    Ok(files)
+}
+
+/// Lines without comments, continued ones as one, each with the number of its first.
+fn logical_lines(text: &str) -> Vec<(usize, String)> {
+    let mut lines = Vec::new();
+    let mut open: Option<(usize, String)> = None;
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        let code = if line.starts_with('#') { "" } else { line.split(" #").next().unwrap_or_default() };
+        let (part, goes_on) = code.strip_suffix('\\').map_or((code, false), |part| (part, true));
+        let (first, mut whole) = open.take().unwrap_or((number + 1, String::new()));
+        whole.push_str(part);
+        whole.push(' ');
+        // A comment may stand between the lines of a requirement.
+        if goes_on || (line.starts_with('#') && !whole.trim().is_empty()) {
+            open = Some((first, whole));
+        } else {
+            lines.push((first, whole));
+        }
+    }
+    lines.extend(open);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_of_all_lines_of_a_requirement_count() {
+        let text = "\
+--index-url http://127.0.0.1:8080/simple/
+# made by a tool
+Acme.Core[extra]==1.5 ; python_version >= \"3.9\" \\
+    --hash=sha256:00aa \\
+    --hash=sha256:11bb
+    # via acme-app
+other==2.0 --hash=sha512:22cc  # a remark
+";
+        let found: Vec<_> = parse(text).expect("requirements").into_iter().collect();
+        let shown: Vec<_> = found.iter().map(|file| (file.project.as_str(), file.hashes.join(" "))).collect();
+        assert_eq!(shown, [("acme-core", "sha256:00aa sha256:11bb".to_owned()), ("other", "sha512:22cc".to_owned())]);
+    }
+
+    #[test]
+    fn what_names_no_file_is_an_error_with_its_line() {
+        for (text, line) in [("a==1.0\n", 1), ("\n\nb @ https://h/x.whl\n", 3)] {
+            let Err(LockFault::Requirement { line: found, .. }) = parse(text) else { panic!("{text}") };
+            assert_eq!(found, line, "{text}");
+        }
+        assert!(matches!(parse("a==1 --hash=sha256:xyz"), Err(LockFault::Value { .. })));
+    }
+}

@@ -1,0 +1,58 @@
+//! What other replicas, and CodeArtifact's events, say has changed, as it concerns what this replica holds. A hint
+//! marks what is held as doubtful, and nothing is asked before a request wants it.
+
+use std::sync::Arc;
+
+use super::doubts::DoubtKind;
+use super::{Flow, Route};
+use crate::cache::PageKey;
+use crate::fleet::{Heard, Hint, HintListener, SharedRepository};
+use wheelport_index::ProjectName;
+
+impl Flow {
+    /// Follows hints until the process ends.
+    pub async fn follow_hints(self, routes: Vec<Arc<Route>>, mut listener: HintListener) {
+        while let Some(heard) = listener.next().await {
+            match heard {
+                Heard::Gap => self.pages.cache().doubts().add_all(),
+                Heard::Hint(Hint::PageChanged { repository, project, generation }) => {
+                    let kind = if generation == 0 { DoubtKind::Upstream } else { DoubtKind::Shared(generation) };
+                    for (_, key) in concerned(&routes, &repository, &project) {
+                        self.pages.cache().doubts().add(&key, kind);
+                        self.pages.cache().clear_negative(&key);
+                    }
+                }
+                Heard::Hint(Hint::Purge { repository, project }) => {
+                    for (route, _) in concerned(&routes, &repository, &project) {
+                        self.pages.forget_page(route, &project).await;
+                        tracing::info!(route = %route.name, %project, "page purged, through another replica");
+                    }
+                }
+                Heard::Hint(Hint::Accept { repository, project }) => {
+                    for (_, key) in concerned(&routes, &repository, &project) {
+                        self.pages.cache().doubts().add(&key, DoubtKind::Upstream);
+                    }
+                }
+                // The request budget hears this one itself.
+                Heard::Hint(Hint::SlowDown { .. }) => {}
+            }
+        }
+    }
+}
+
+/// One route for each repository that the hint names, as it is called here, and the key of the page.
+fn concerned<'a>(
+    routes: &'a [Arc<Route>],
+    repository: &SharedRepository,
+    project: &ProjectName,
+) -> Vec<(&'a Arc<Route>, PageKey)> {
+    let is_named = |route: &&Arc<Route>| route.shared.as_ref().is_some_and(|shared| shared.repository == *repository);
+    let mut found: Vec<(&Arc<Route>, PageKey)> = Vec::new();
+    for route in routes.iter().filter(is_named) {
+        let key = route.key(project);
+        if !found.iter().any(|(_, known)| *known == key) {
+            found.push((route, key));
+        }
+    }
+    found
+}

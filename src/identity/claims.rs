@@ -1,0 +1,244 @@
+//! What an ID token says: claims by name or JSON pointer, what rules compare them with, and names made of them.
+//!
+//! Claims are written by whoever runs the pipeline. Only what a rule names is looked at, and what becomes a name for
+//! logs is stripped of everything that could be mistaken for something else.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use wheelport_index::shortened;
+use wheelport_runtime::sabotaged;
+
+use super::wildcard::Wildcard;
+
+/// The longest value of a claim in a name, in characters.
+const LONGEST_VALUE: usize = 120;
+/// The longest name made of claims, in characters.
+pub(super) const LONGEST_NAME: usize = 240;
+
+/// The claims of a token.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Claims(Map<String, Value>);
+
+/// A claim's name or, with a slash in front, a JSON pointer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(transparent)]
+pub(super) struct ClaimKey(String);
+
+/// What a claim has to be: one of these.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "a text such as \"acme/*\", or a list of texts")]
+pub(super) enum ClaimTexts {
+    One(Wildcard),
+    Several(Vec<Wildcard>),
+}
+
+/// What all claims have to be.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub(super) struct ClaimConditions(BTreeMap<ClaimKey, ClaimTexts>);
+
+/// A name in which `{claim}` stands for the value of a claim.
+#[derive(Debug, Clone)]
+pub(super) struct NameTemplate(Vec<NamePart>);
+
+#[derive(Debug, Clone)]
+enum NamePart {
+    Text(String),
+    Claim(ClaimKey),
+}
+
+impl Claims {
+    fn value(&self, ClaimKey(key): &ClaimKey) -> Option<&Value> {
+        let Some(pointer) = key.strip_prefix('/') else { return self.0.get(key) };
+        let mut parts = pointer.split('/').map(|part| part.replace("~1", "/").replace("~0", "~"));
+        let first = self.0.get(&parts.next()?)?;
+        parts.try_fold(first, |value, part| value.get(part))
+    }
+
+    /// A claim of the standard, if it is a text.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+
+    /// A time in seconds, whole or not.
+    pub(super) fn seconds(&self, name: &str) -> Option<Result<u64, ()>> {
+        let value = self.0.get(name)?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked before")]
+        let whole = |seconds: f64| (0.0..1e15).contains(&seconds).then_some(seconds as u64);
+        Some(value.as_u64().or_else(|| value.as_f64().and_then(whole)).ok_or(()))
+    }
+
+    /// Whether the audience is this one, or this one among others.
+    pub(super) fn is_for(&self, audience: &str) -> bool {
+        match self.0.get("aud") {
+            Some(Value::String(text)) => text == audience,
+            Some(Value::Array(several)) => several.iter().any(|value| value.as_str() == Some(audience)),
+            _ => false,
+        }
+    }
+}
+
+impl ClaimConditions {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether every claim is as it has to be. A claim that is missing never is.
+    pub(super) fn cover(&self, claims: &Claims) -> bool {
+        self.0.iter().all(|(key, texts)| claims.value(key).is_some_and(|value| texts.cover(value)))
+            || sabotaged("identity-claims")
+    }
+}
+
+impl ClaimTexts {
+    fn cover(&self, value: &Value) -> bool {
+        let covers = |text: &str| match self {
+            Self::One(wildcard) => wildcard.covers(text),
+            Self::Several(several) => several.iter().any(|wildcard| wildcard.covers(text)),
+        };
+        match value {
+            Value::Array(values) => values.iter().filter_map(simple).any(|text| covers(&text)),
+            value => simple(value).is_some_and(|text| covers(&text)),
+        }
+    }
+}
+
+/// The text of a value that is one thing.
+fn simple(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+impl NameTemplate {
+    /// Reads a template; `None` if braces do not fit together.
+    pub(super) fn parse(raw: &str) -> Option<Self> {
+        let (mut parts, mut rest) = (Vec::new(), raw);
+        while let Some((text, after)) = rest.split_once('{') {
+            let (key, behind) = after.split_once('}')?;
+            if text.contains('}') || key.is_empty() || key.contains('{') {
+                return None;
+            }
+            parts.extend([NamePart::Text(text.to_owned()), NamePart::Claim(ClaimKey(key.to_owned()))]);
+            rest = behind;
+        }
+        if rest.contains('}') {
+            return None;
+        }
+        parts.push(NamePart::Text(rest.to_owned()));
+        Some(Self(parts))
+    }
+
+    pub(super) fn has_claims(&self) -> bool {
+        self.0.iter().any(|part| matches!(part, NamePart::Claim(_)))
+    }
+
+    /// The name of whoever has these claims.
+    pub(super) fn name(&self, claims: &Claims) -> String {
+        let mut name = String::new();
+        for part in &self.0 {
+            match part {
+                NamePart::Text(text) => name.push_str(text),
+                NamePart::Claim(key) => {
+                    let value = claims.value(key).and_then(simple).unwrap_or_else(|| "?".to_owned());
+                    name.push_str(&plain(&shortened(&value, LONGEST_VALUE)));
+                }
+            }
+        }
+        shortened(&name, LONGEST_NAME).into_owned()
+    }
+}
+
+/// Letters, digits and what stands in paths and refs; an underscore for anything else.
+fn plain(value: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_./:@+#~?…".contains(c) || sabotaged("identity-name");
+    value.chars().map(|c| if allowed(c) { c } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+    fn claims() -> Result<Claims, serde_json::Error> {
+        serde_json::from_value(serde_json::json!({
+            "iss": "https://ci.invalid",
+            "aud": ["other", "wheelport"],
+            "project_path": "acme/tools",
+            "ref": "v1\n{\"x\":1}",
+            "ref_protected": true,
+            "run": 7,
+            "groups": ["dev", "ops"],
+            "exp": 12.5,
+            "nbf": -1,
+            "kubernetes.io": { "namespace": "ci", "serviceaccount": { "name": "builder" } },
+            "nothing": null,
+        }))
+    }
+
+    fn conditions(text: &str) -> Result<ClaimConditions, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    #[test]
+    fn conditions_hold_for_names_and_pointers_and_never_for_what_is_missing() -> Outcome {
+        let claims = claims()?;
+        for (text, expected) in [
+            ("project_path = \"acme/tools\"", true),
+            ("project_path = \"acme/*\"", true),
+            ("project_path = [\"x\", \"acme/t*\"]", true),
+            ("project_path = \"acme\"", false),
+            ("ref_protected = \"true\"", true),
+            ("run = \"7\"", true),
+            ("groups = \"ops\"", true),
+            ("groups = \"o\"", false),
+            ("missing = \"*\"", false),
+            ("nothing = \"*\"", false),
+            ("\"kubernetes.io\" = \"*\"", false),
+            ("\"/kubernetes.io/namespace\" = \"ci\"", true),
+            ("\"/kubernetes.io/serviceaccount/name\" = \"build*\"", true),
+            ("\"/kubernetes.io/nothing/name\" = \"*\"", false),
+            ("\"/run/x\" = \"*\"", false),
+            ("project_path = \"acme/*\"\nrun = \"8\"", false),
+        ] {
+            assert_eq!(conditions(text)?.cover(&claims), expected, "{text}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn names_hold_nothing_that_could_be_taken_for_something_else() -> Outcome {
+        let claims = claims()?;
+        for (template, expected) in [
+            ("ci:{project_path}@{ref}", "ci:acme/tools@v1__x_:1_"),
+            ("k8s:{/kubernetes.io/namespace}", "k8s:ci"),
+            ("{groups}{missing}", "??"),
+            ("plain", "plain"),
+        ] {
+            let template = NameTemplate::parse(template).ok_or("no template")?;
+            assert_eq!(template.name(&claims), expected);
+        }
+        for template in ["{", "}", "{}", "a{b{c}}", "a}b{c}"] {
+            assert!(NameTemplate::parse(template).is_none(), "{template}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn claims_of_the_standard_are_read_strictly() -> Outcome {
+        let claims = claims()?;
+        assert!(claims.is_for("wheelport") && claims.is_for("other") && !claims.is_for("wheel"));
+        assert_eq!(
+            (claims.seconds("exp"), claims.seconds("nbf"), claims.seconds("x")),
+            (Some(Ok(12)), Some(Err(())), None)
+        );
+        assert_eq!((claims.text("iss"), claims.text("aud")), (Some("https://ci.invalid"), None));
+        Ok(())
+    }
+}

@@ -1,0 +1,263 @@
+//! From a token to an identity: at once for what is known, after a verification for what is not.
+//!
+//! Static tokens, minted tokens and ID tokens that were verified before are recognised without waiting. Everything else
+//! takes a turn, of which there are as many as there are processors to spare, and perhaps the keys of its issuer.
+
+use std::sync::Arc;
+
+use foldhash::quality::RandomState;
+use parking_lot::RwLock;
+use secrecy::zeroize::Zeroizing;
+use tokio::sync::Semaphore;
+use wheelport_index::Sha256;
+use wheelport_runtime::{Clock, Tasks, blocking, sabotaged};
+
+use super::burnt::{BurnListener, BurntTokens};
+use super::fault::{MintRefusal, NotSettled, TokenFault};
+use super::id_token::{IdToken, LONGEST_TOKEN};
+use super::key_cache::{FetchDocument, KeyCache, KeyState, NoKey, load};
+use super::metrics::IdentityMetrics;
+use super::minted::{MintedToken, SigningKeys, TokenId};
+use super::rates::{Limited, RateBuckets};
+use super::{Identity, IdentityKind, IdentityRules, Issuer};
+
+/// The most verified tokens that are remembered.
+const MAX_VERIFIED: u64 = 20_000;
+/// Verifications at the same time.
+const VERIFICATIONS: usize = 2;
+
+/// Who is known, and everything needed to find out who somebody is.
+pub struct Identities {
+    current: RwLock<Arc<Current>>,
+    keys: KeyCache,
+    /// By the digest of the token.
+    verified: moka::sync::Cache<Sha256, VerifiedToken, RandomState>,
+    burnt: BurntTokens,
+    turns: Semaphore,
+    rates: RateBuckets,
+    fetcher: Arc<dyn FetchDocument>,
+    clock: Clock,
+    metrics: IdentityMetrics,
+}
+
+/// What a reload replaces.
+struct Current {
+    rules: IdentityRules,
+    signing: SigningKeys,
+    /// Verdicts of another generation count no more.
+    generation: u64,
+}
+
+#[derive(Clone)]
+struct VerifiedToken {
+    identity: Arc<Identity>,
+    until: u64,
+    generation: u64,
+}
+
+/// What is known of a token without waiting.
+pub enum Recognition {
+    Known(Arc<Identity>),
+    Refused(TokenFault),
+    Unsettled(UnsettledToken),
+}
+
+/// A token that has to be verified.
+pub struct UnsettledToken {
+    token: Zeroizing<String>,
+    digest: Sha256,
+}
+
+impl Identities {
+    pub fn new(
+        rules: IdentityRules,
+        signing: SigningKeys,
+        fetcher: Arc<dyn FetchDocument>,
+        clock: Clock,
+        tasks: Tasks,
+    ) -> Self {
+        Self {
+            current: RwLock::new(Arc::new(Current { rules, signing, generation: 0 })),
+            keys: KeyCache::new(Arc::clone(&fetcher), tasks),
+            verified: moka::sync::Cache::builder().max_capacity(MAX_VERIFIED).build_with_hasher(RandomState::default()),
+            burnt: BurntTokens::default(),
+            turns: Semaphore::new(VERIFICATIONS),
+            rates: RateBuckets::default(),
+            fetcher,
+            clock,
+            metrics: IdentityMetrics::default(),
+        }
+    }
+
+    pub fn metrics(&self) -> &IdentityMetrics {
+        &self.metrics
+    }
+
+    /// From now on these are known and no others.
+    pub fn replace(&self, rules: IdentityRules, signing: SigningKeys) {
+        self.keys.reload(rules.issuers());
+        let mut current = self.current.write();
+        // A key that was made for this process stays, so that what it signed stays good.
+        let signing =
+            if signing.is_random() && current.signing.is_random() { current.signing.clone() } else { signing };
+        *current = Arc::new(Current { rules, signing, generation: current.generation + 1 });
+        drop(current);
+        self.verified.invalidate_all();
+    }
+
+    /// Who presents this token, as far as that can be said at once.
+    pub fn recognise(&self, token: &[u8]) -> Recognition {
+        if token.len() > LONGEST_TOKEN && !sabotaged("token-size") {
+            return Recognition::Refused(TokenFault::TooLong);
+        }
+        let current = Arc::clone(&self.current.read());
+        let digest = Sha256::of(token);
+        if let Some(bearer) = current.rules.bearer(&digest) {
+            return Recognition::Known(Arc::clone(bearer));
+        }
+        let now = self.clock.unix_seconds();
+        if SigningKeys::is_minted(token) {
+            return match self.open(&current, token, now) {
+                Ok(identity) => Recognition::Known(Arc::new(identity)),
+                Err(fault) => Recognition::Refused(fault),
+            };
+        }
+        if let Some(known) = self.verified.get(&digest)
+            && known.generation == current.generation
+            && (known.until > now || sabotaged("verified-expiry"))
+        {
+            return Recognition::Known(known.identity);
+        }
+        if !IdToken::is_one(token) {
+            return Recognition::Refused(TokenFault::Unknown);
+        }
+        match std::str::from_utf8(token) {
+            Ok(text) => Recognition::Unsettled(UnsettledToken { token: Zeroizing::new(text.to_owned()), digest }),
+            Err(_) => Recognition::Refused(TokenFault::Malformed),
+        }
+    }
+
+    fn open(&self, current: &Current, token: &[u8], now: u64) -> Result<Identity, TokenFault> {
+        let presented = current.signing.open(token, now)?;
+        if self.burnt.contains(presented.id) && !sabotaged("burnt-token") {
+            return Err(TokenFault::Burnt);
+        }
+        Ok(presented.identity)
+    }
+
+    /// Verifies a token.
+    pub async fn settle(&self, unsettled: UnsettledToken) -> Result<Arc<Identity>, NotSettled> {
+        let current = Arc::clone(&self.current.read());
+        let token = IdToken::read(&unsettled.token)?;
+        let issuer = token.claimed_issuer().and_then(|claimed| current.rules.issuer(claimed));
+        let issuer = Arc::clone(issuer.ok_or(TokenFault::UnknownIssuer)?);
+        let (keys, position) = match self.keys.find(&issuer, token.key_id.as_deref()).await {
+            Ok(found) => found,
+            Err(NoKey::Unknown) => return Err(TokenFault::UnknownKey.into()),
+            Err(NoKey::Unavailable) => return Err(NotSettled::NoKeys { issuer: Arc::clone(&issuer.name) }),
+        };
+        let turn = self.turns.acquire().await;
+        let verifying = blocking(move || match keys.at(position) {
+            Some(key) => token.verify(key),
+            None => Err(TokenFault::UnknownKey),
+        });
+        let signed = verifying.await.unwrap_or(Err(TokenFault::Malformed));
+        drop(turn);
+        self.metrics.verified();
+        let signed = signed?;
+        let until = signed.check(&issuer, self.clock.unix_seconds())?;
+        let identity = Arc::new(current.rules.claimant(&issuer, &signed.claims));
+        let generation = current.generation;
+        self.verified.insert(unsettled.digest, VerifiedToken { identity: Arc::clone(&identity), until, generation });
+        Ok(identity)
+    }
+
+    /// Who presents this token, however long it takes.
+    pub async fn identify(&self, token: &[u8]) -> Result<Arc<Identity>, NotSettled> {
+        match self.recognise(token) {
+            Recognition::Known(identity) => Ok(identity),
+            Recognition::Refused(fault) => Err(fault.into()),
+            Recognition::Unsettled(token) => self.settle(token).await,
+        }
+    }
+
+    /// Mints a token with the rights of the bearer of this one.
+    pub async fn mint(&self, token: &[u8]) -> Result<(MintedToken, Arc<Identity>), MintRefusal> {
+        let minted = self.try_to_mint(token).await;
+        self.metrics.minted(minted.as_ref().map_or_else(MintRefusal::code, |_| "minted"));
+        minted
+    }
+
+    async fn try_to_mint(&self, token: &[u8]) -> Result<(MintedToken, Arc<Identity>), MintRefusal> {
+        let identity = self.identify(token).await?;
+        if identity.kind == IdentityKind::Minted && !sabotaged("minted-again") {
+            return Err(MintRefusal::Minted);
+        }
+        let has_rights = identity.grants != super::Grants::default();
+        let signing = self.current.read().signing.clone();
+        let minted = signing.mint(&identity, self.clock.unix_seconds()).filter(|_| has_rights);
+        let minted = minted.ok_or_else(|| MintRefusal::NoRights { name: Arc::clone(&identity.name) })?;
+        Ok((minted, identity))
+    }
+
+    /// Makes a minted token good for nothing, here and wherever the listener tells it. Whether it was one.
+    pub fn give_back(&self, token: &[u8]) -> Result<(), TokenFault> {
+        let (current, now) = (Arc::clone(&self.current.read()), self.clock.unix_seconds());
+        match current.signing.open(token, now) {
+            Ok(presented) => self.burnt.give_back(presented.id, presented.expires, now),
+            Err(TokenFault::Expired) => {}
+            Err(fault) => return Err(fault),
+        }
+        Ok(())
+    }
+
+    /// A token was given back elsewhere; `until` is when it expires, in seconds since the epoch.
+    pub fn burn(&self, id: TokenId, until: u64) {
+        self.burnt.burn(id, until, self.clock.unix_seconds());
+    }
+
+    /// Tells the listener of every token that is given back here.
+    pub fn on_burn(&self, listener: BurnListener) {
+        self.burnt.listen(listener);
+    }
+
+    /// Takes one of what this identity may do in a minute; how long until there is one, if none is left.
+    pub fn take(&self, identity: &Identity, what: Limited) -> Result<(), std::time::Duration> {
+        self.rates.take(identity, what)
+    }
+
+    pub fn has_issuers(&self) -> bool {
+        !self.current.read().rules.issuers().is_empty()
+    }
+
+    /// The audience that clients are told: the first issuer's.
+    pub fn audience(&self) -> Option<Arc<str>> {
+        self.current.read().rules.issuers().first().map(|issuer| Arc::clone(issuer.audience()))
+    }
+
+    /// How the keys of the issuers are.
+    pub fn key_states(&self) -> Vec<KeyState> {
+        self.keys.states(self.current.read().rules.issuers())
+    }
+
+    /// Fetches the keys of every issuer, so that the first request does not have to wait for them.
+    pub async fn warm(&self) {
+        let issuers: Vec<Arc<Issuer>> = self.current.read().rules.issuers().to_vec();
+        for issuer in &issuers {
+            self.keys.fetch(issuer).await;
+        }
+    }
+
+    /// Fetches the keys of an issuer and keeps nothing: how many there are, or a sentence about what is wrong.
+    pub async fn try_issuer(&self, issuer: &Issuer) -> Result<usize, String> {
+        load(&*self.fetcher, issuer).await.map(|keys| keys.len())
+    }
+
+    /// The names of the rules that fit an ID token, as they are written. Only for a token that was settled.
+    pub fn fitting_rules(&self, token: &str) -> Vec<String> {
+        let current = Arc::clone(&self.current.read());
+        let Ok(token) = IdToken::read(token) else { return Vec::new() };
+        let issuer = token.claimed_issuer().and_then(|claimed| current.rules.issuer(claimed));
+        issuer.map_or_else(Vec::new, |issuer| current.rules.fitting(issuer, token.claims()))
+    }
+}

@@ -1,0 +1,13 @@
+//! What replicas share, over real servers: object stores, Redis, queues, and several proxies.
+
+#[path = "../support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the integration tests use all of it")]
+mod support;
+
+mod budget;
+mod events;
+mod files;
+mod leases;
+mod pages;
+mod servers;
+mod store;
