@@ -146,6 +146,7 @@ impl App {
         let flow =
             Flow::new(services, &settings.cache, shares).refusing_changed_files_of(refusing(&routes, &settings.routes));
         tasks.spawn_loop("follow hints", flow.clone().follow_hints(routes.clone(), hints));
+        tasks.spawn_loop("follow exceptions", flow.clone().follow_exceptions());
         recall_changes_in_background(&tasks, flow.clone());
         close_idle_files(&tasks, Arc::clone(&disk));
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());

@@ -86,6 +86,9 @@ fn report(what: &str, answer: &Answer) -> Ended {
     match answer {
         Answer::Done(done) => {
             println!("{what}: {}", line(&done["exception"]));
+            if done["spread"] == "later" {
+                println!("in force on this replica; the others follow once the store that they share can be reached");
+            }
             Ended::Well
         }
         Answer::Refused(why) => refuse(why),

@@ -45,6 +45,7 @@ mod published_looks;
 mod reader;
 mod release_dates;
 mod route;
+mod shared_exceptions;
 mod shared_files;
 mod shared_metadata;
 mod shared_pages;
@@ -80,6 +81,7 @@ pub use pages::PageService;
 pub use prefetch::PrefetchOutcome;
 pub use publish::PublishService;
 pub use route::{OriginFacts, ProjectSource, Resolution, Route, SharedRoute};
+pub use shared_exceptions::ExceptionSpread;
 pub use shown::{PageView, ShownPage};
 pub use trial::{RuleTrial, TrialError};
 pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
@@ -103,6 +105,7 @@ use origins::Origins;
 use page_source::PageSource;
 use prefetch::Prefetcher;
 use published_looks::PublishedLooks;
+use shared_exceptions::SharedExceptions;
 use shared_files::SharedFiles;
 use shared_metadata::SharedMetadata;
 use shared_uploads::SharedUploads;
@@ -184,6 +187,7 @@ pub struct Flow {
     pub publish: PublishService,
     downloader: Downloader,
     prefetcher: Prefetcher,
+    exceptions: SharedExceptions,
     disk: Arc<Disk>,
 }
 
@@ -199,6 +203,7 @@ impl Flow {
         let list_memory = memory.records / 100 * LIST_SHARE;
         let rulings_memory = memory.records / 100 * RULINGS_SHARE;
         let origins = Origins::new(Arc::clone(&persisted), clock.clone(), tasks.clone());
+        let exceptions = SharedExceptions::new(fleet.clone(), policy.clone(), tasks.clone());
         let judge = Judge::new(policy, origins, store.clone(), rulings_memory, tasks.clone());
         let source = PageSource {
             delisted: Delisted::new(Arc::clone(&persisted)),
@@ -243,7 +248,7 @@ impl Flow {
         };
         let offered = SharedUploads::new(shared, found);
         let publish = PublishService::new(pages.clone(), store, offered, Arc::clone(&disk), uploads, clock, tasks);
-        Self { pages, lists, files, metadata, publish, downloader, prefetcher, disk }
+        Self { pages, lists, files, metadata, publish, downloader, prefetcher, exceptions, disk }
     }
 
     /// The rules that hold.

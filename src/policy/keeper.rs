@@ -71,7 +71,7 @@ pub fn watch(
         tracing::error!(%error, "exceptions that were granted before cannot be read and do not hold");
         Grants::default()
     });
-    let rules = texts.compile(&settings, &grants.0)?.with_revision(1);
+    let rules = texts.compile(&settings, grants.granted())?.with_revision(1);
     let inner = PolicyInner {
         settings,
         revision: AtomicU64::new(rules.revision),
@@ -135,12 +135,12 @@ impl PolicyHandle {
             let changing = self.inner.changing.lock();
             (changing.texts.with_candidate(text), changing.grants.clone())
         };
-        texts.compile(&self.inner.settings, &grants.0)
+        texts.compile(&self.inner.settings, grants.granted())
     }
 
     /// The exceptions that were granted in a running process.
     pub fn granted(&self) -> Vec<GrantedException> {
-        self.inner.changing.lock().grants.0.clone()
+        self.inner.changing.lock().grants.granted().to_vec()
     }
 
     /// Grants an exception: it holds for the next request, and is recorded. Blocking.
@@ -151,7 +151,24 @@ impl PolicyHandle {
 
     /// Takes an exception back. Blocking.
     pub fn revoke(&self, id: &str) -> Result<GrantedException, GrantError> {
-        self.inner.change_grants(|grants| grants.remove(id))
+        let now = self.now();
+        self.inner.change_grants(|grants| grants.remove(id, now))
+    }
+
+    /// Takes in the record of exceptions that replicas share, if there is one. Returns the record that they should
+    /// share, where that is another. Blocking.
+    pub fn merge_granted(&self, record: Option<&[u8]>) -> Result<Option<Vec<u8>>, GrantError> {
+        let now = self.now();
+        let shared = record.map_or(Ok(Grants::default()), Grants::read).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the exceptions that replicas share cannot be read; those known here replace them");
+            Grants::default()
+        });
+        let theirs = shared.clone();
+        let ours = self.inner.change_grants(|grants| {
+            grants.merge(theirs, now);
+            Ok(grants.clone())
+        })?;
+        Ok(if ours == shared { None } else { Some(ours.written()?) })
     }
 }
 
@@ -172,7 +189,7 @@ impl PolicyInner {
         if changing.refused.as_ref().is_some_and(|(refused, _)| refused.as_ref() == Some(&texts)) {
             return;
         }
-        match texts.compile(&self.settings, &changing.grants.0) {
+        match texts.compile(&self.settings, changing.grants.granted()) {
             Ok(rules) => {
                 changing.texts = texts;
                 changing.refused = None;
@@ -206,14 +223,14 @@ impl PolicyInner {
         state.error = None;
     }
 
-    fn change_grants(
-        &self,
-        change: impl FnOnce(&mut Grants) -> Result<GrantedException, GrantError>,
-    ) -> Result<GrantedException, GrantError> {
+    fn change_grants<T>(&self, change: impl FnOnce(&mut Grants) -> Result<T, GrantError>) -> Result<T, GrantError> {
         let mut changing = self.changing.lock();
         let mut grants = changing.grants.clone();
-        let granted = change(&mut grants)?;
-        let rules = changing.texts.compile(&self.settings, &grants.0);
+        let changed = change(&mut grants)?;
+        if grants == changing.grants {
+            return Ok(changed);
+        }
+        let rules = changing.texts.compile(&self.settings, grants.granted());
         let rules = rules.map_err(|error| GrantError::Invalid(error.to_string()))?;
         self.store.save(&grants.written()?)?;
         changing.grants = grants;
@@ -221,7 +238,7 @@ impl PolicyInner {
         self.swap(rules);
         // The files that are there may still be of no use.
         self.state.lock().error = refused;
-        Ok(granted)
+        Ok(changed)
     }
 }
 

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Site;
-use crate::flow::{Error, GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState, TrialError};
+use crate::flow::{
+    Error, ExceptionSpread, GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState, TrialError,
+};
 use wheelport_index::ProjectName;
 use wheelport_runtime::blocking;
 
@@ -82,8 +84,7 @@ pub(super) async fn grant(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Query(new): Query<NewException>,
 ) -> Response {
-    let policy = site.flow.policy().clone();
-    respond(&site, peer, "exception granted", blocking(move || policy.grant(new)).await)
+    respond(&site, peer, "exception granted", site.flow.grant(new).await)
 }
 
 #[derive(Deserialize)]
@@ -97,32 +98,32 @@ pub(super) async fn revoke(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Query(Revoked { id }): Query<Revoked>,
 ) -> Response {
-    let policy = site.flow.policy().clone();
-    respond(&site, peer, "exception taken back", blocking(move || policy.revoke(&id)).await)
+    respond(&site, peer, "exception taken back", site.flow.revoke(id).await)
 }
 
-fn respond<P>(
+fn respond(
     site: &Site,
     peer: SocketAddr,
     what: &'static str,
-    outcome: Result<Result<GrantedException, GrantError>, P>,
+    outcome: Result<(GrantedException, ExceptionSpread), GrantError>,
 ) -> Response {
     match outcome {
-        Ok(Ok(granted)) => {
+        Ok((granted, spread)) => {
             tracing::warn!(
                 target: "wheelport::audit",
                 id = granted.id, project = granted.project, versions = granted.versions, reason = granted.reason,
-                by = granted.by, expires = %granted.expires, client = %peer.ip(), "{what}"
+                by = granted.by, expires = %granted.expires, client = %peer.ip(),
+                spread = spread.as_str(), "{what}"
             );
-            Json(json!({ "exception": ShownException::of(granted, site.flow.policy().now()) })).into_response()
+            let shown = ShownException::of(granted, site.flow.policy().now());
+            Json(json!({ "exception": shown, "spread": spread.as_str() })).into_response()
         }
-        Ok(Err(error @ GrantError::Invalid(_))) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
-        Ok(Err(error @ GrantError::Unknown(_))) => refused(StatusCode::NOT_FOUND, &error.to_string()),
-        Ok(Err(error @ GrantError::Storage(_))) => {
+        Err(error @ GrantError::Invalid(_)) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error @ GrantError::Unknown(_)) => refused(StatusCode::NOT_FOUND, &error.to_string()),
+        Err(error @ GrantError::Storage(_)) => {
             tracing::error!(%error, "an exception could not be recorded");
             refused(StatusCode::SERVICE_UNAVAILABLE, "it could not be recorded; nothing was changed")
         }
-        Err(_) => refused(StatusCode::INTERNAL_SERVER_ERROR, "nothing was changed"),
     }
 }
 
