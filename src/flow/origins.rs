@@ -144,11 +144,13 @@ impl Origins {
         }
     }
 
-    /// A version was published here: the controls of a new project were set by that.
-    pub(super) fn forget(&self, route: &Route, project: &ProjectName) {
-        let key = route.key(project);
-        self.inner.held.invalidate(&key);
-        self.inner.failed.invalidate(&key);
+    /// A version was published: the controls of a new project were set by that. Blocking.
+    pub(super) fn forget(&self, key: &PageKey) {
+        if let Err(error) = self.inner.persisted.remove(&origin_path(key)) {
+            tracing::warn!(%error, "what was known of where a project comes from could not be removed");
+        }
+        self.inner.held.invalidate(key);
+        self.inner.failed.invalidate(key);
     }
 
     /// How many names of a repository are known to have versions of both origins.

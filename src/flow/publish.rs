@@ -304,11 +304,11 @@ impl PublishService {
             if let Err(error) = upload.spooled.commit() {
                 tracing::warn!(%error, file = %entry.name, "a published file could not be stored");
             }
+            inner.pages.judge().origins().forget(&key);
             inner.pages.list_published(&key, entry.clone());
             entry
         });
         let entry = made.await?;
-        self.inner.pages.judge().origins().forget(route, &project);
         self.inner.pages.share_published(route, &project, entry).await;
         Ok(())
     }
