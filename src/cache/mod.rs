@@ -42,7 +42,7 @@ pub use content::{ListContent, PageContent, RefusedFiles};
 pub use damage::DamageCounts;
 pub use disk::Disk;
 pub use download::{Download, DownloadFailure, DownloadWriter, JoinableDownload, Started};
-pub use first_seen::{ChangedFiles, FirstSeen};
+pub use first_seen::{ChangedFiles, FirstSeen, Met, RecordVersion};
 pub use freshness::{Decision, Policy};
 pub use inspect::{KindStats, VerifyReport, clear, is_outdated, stats, verify};
 pub use key::{PageKey, RepositoryId};

@@ -41,6 +41,7 @@ mod published_looks;
 mod reader;
 mod route;
 mod shared_files;
+mod shared_first_seen;
 mod shared_metadata;
 mod shared_pages;
 mod shared_published;
@@ -91,6 +92,7 @@ use page_source::PageSource;
 use prefetch::Prefetcher;
 use published_looks::PublishedLooks;
 use shared_files::SharedFiles;
+use shared_first_seen::Agreements;
 use shared_metadata::SharedMetadata;
 use shared_uploads::SharedUploads;
 
@@ -186,6 +188,7 @@ impl Flow {
             largest_wheel: disk.max_size(),
             fleet: fleet.clone(),
             looks: PublishedLooks::default(),
+            agreements: Agreements::default(),
             clock: clock.clone(),
         };
         let pages = PageService::new(source, memory.records - list_memory, lifetimes(settings.policy()), tasks.clone());
