@@ -8,6 +8,7 @@
 mod absence;
 mod access;
 mod advertise;
+mod agreements;
 mod ask;
 mod audit;
 mod batch;
@@ -78,6 +79,7 @@ pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent, PageContent};
 
+use agreements::Agreements;
 use blob_checker::BlobChecker;
 use change_guard::ChangeGuard;
 use delisted::Delisted;
@@ -92,7 +94,6 @@ use page_source::PageSource;
 use prefetch::Prefetcher;
 use published_looks::PublishedLooks;
 use shared_files::SharedFiles;
-use shared_first_seen::Agreements;
 use shared_metadata::SharedMetadata;
 use shared_uploads::SharedUploads;
 

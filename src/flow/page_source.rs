@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::advertise::advertise_core_metadata;
+use super::agreements::Agreements;
 use super::change_guard::ChangeGuard;
 use super::delisted::Delisted;
 use super::published_looks::PublishedLooks;
-use super::shared_first_seen::Agreements;
 use crate::cache::{MetadataStore, PersistedIndex, Published};
 use crate::fleet::Fleet;
 use wheelport_index::File;

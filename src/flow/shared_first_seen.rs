@@ -1,24 +1,25 @@
-//! What files were when they were first seen, and what operators accepted, in the store that replicas share: a change is
-//! noticed by a replica that never saw the first bytes, and an acceptance holds for all.
+//! What files were when they were first seen, and what operators accepted, in the store that replicas share: a change
+//! is noticed by a replica that never saw the first bytes, and an acceptance holds for all.
 //!
 //! ```text
 //! page arrives ─► record in the store, if it is another than at the last look ─► merged into the one here
 //!       ─► page is compared ─► what only the record here has ─► merged into the one in the store, on condition
 //! ```
 //!
-//! Nothing is ever removed from either. Where the store cannot be asked, a page is compared with what is known here, and
-//! the two records meet with the next page.
+//! Nothing is ever removed from either. Where the store cannot be asked, a page is compared with what is known here,
+//! and the two records meet with the next page.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use super::agreements::Agreement;
 use super::index_cache::IndexCache;
 use super::page_source::PageSource;
 use super::route::{Route, SharedRoute};
 use crate::cache::{LARGEST_SHARED, PageKey, RecordVersion};
-use crate::fleet::{ObjectKey, ObjectStore, ObjectTag, ObjectWrite, StoreError, TierResult};
+use crate::fleet::{ObjectKey, ObjectStore, ObjectWrite, StoreError, TierResult};
 use wheelport_runtime::{blocking, sabotaged};
 
 /// The word in metrics.
@@ -29,24 +30,6 @@ const LEARN_TIMEOUT: Duration = Duration::from_secs(1);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a record is read and written again because another replica has changed it meanwhile.
 const MERGE_TRIES: u32 = 8;
-/// Projects of which it is remembered that both records say the same.
-const MAX_AGREED: u64 = 50_000;
-
-/// Both records of a project, in the versions in which they said the same.
-#[derive(Debug, Clone, PartialEq)]
-struct Agreement {
-    shared: ObjectTag,
-    here: Option<RecordVersion>,
-}
-
-/// What is known of the records of projects in the store.
-pub(super) struct Agreements(moka::sync::Cache<PageKey, Agreement>);
-
-impl Default for Agreements {
-    fn default() -> Self {
-        Self(moka::sync::Cache::new(MAX_AGREED))
-    }
-}
 
 /// What came of reading the record in the store.
 struct Meeting {
@@ -120,7 +103,7 @@ impl IndexCache<PageSource> {
             match store.put(&object, Bytes::from(bytes), write).await {
                 Ok(tag) => {
                     tier.count(KIND, TierResult::Written);
-                    self.source().agreements.0.insert(key.clone(), Agreement { shared: tag, here });
+                    self.source().agreements.insert(key.clone(), Agreement { shared: tag, here });
                     return Ok(());
                 }
                 Err(StoreError::Exists | StoreError::Missing) => {
@@ -137,7 +120,7 @@ impl IndexCache<PageSource> {
 
     /// Whether the record here is still what the one in the store was at the last look.
     async fn agrees(&self, key: &PageKey) -> bool {
-        let Some(known) = self.source().agreements.0.get(key) else { return false };
+        let Some(known) = self.source().agreements.get(key) else { return false };
         let (cache, key) = (self.clone(), key.clone());
         blocking(move || cache.source().changes.first_seen.version(&key)).await.is_ok_and(|here| here == known.here)
     }
@@ -146,7 +129,7 @@ impl IndexCache<PageSource> {
     /// merges it into the one here.
     async fn meet(&self, store: &ObjectStore, shared: &SharedRoute, key: &PageKey) -> Result<Meeting, StoreError> {
         let object = ObjectKey::first_seen(shared.repository.as_str(), &key.project);
-        let known = if self.agrees(key).await { self.source().agreements.0.get(key) } else { None };
+        let known = if self.agrees(key).await { self.source().agreements.get(key) } else { None };
         let tier = self.source().fleet.tier();
         let (bytes, tag) = match store.read(&object, known.as_ref().map(|known| &known.shared), LARGEST_SHARED).await {
             Ok((bytes, tag)) => (Some(bytes), tag),
@@ -167,7 +150,7 @@ impl IndexCache<PageSource> {
         })?;
         if let (None, Some(tag)) = (&met.lacking, &tag) {
             let agreed = Agreement { shared: tag.clone(), here: met.here };
-            self.source().agreements.0.insert(key.clone(), agreed);
+            self.source().agreements.insert(key.clone(), agreed);
         }
         let write = tag.map_or(ObjectWrite::Create, ObjectWrite::Replace);
         Ok(Meeting { is_news: met.is_news, lacking: met.lacking.map(|bytes| (bytes, write)), here: met.here })

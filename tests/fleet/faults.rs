@@ -1,5 +1,5 @@
-//! Parts that are full, slow, dead or back again, and replicas that are slow or die with a lease: clients notice nothing,
-//! and nothing waits without an end.
+//! Parts that are full, slow, dead or back again, and replicas that are slow or die with a lease: clients notice
+//! nothing, and nothing waits without an end.
 
 use std::time::Duration;
 
