@@ -18,7 +18,7 @@ use crate::identity::{Identity, IdentityKind, Limited, NotSettled, Recognition, 
 use wheelport_index::ProjectName;
 use wheelport_runtime::sabotaged;
 
-/// The reader of an address; nobody in particular where it is open.
+/// The reader of an address; no one in particular where it is open.
 pub(super) fn reader(
     site: &Arc<Site>,
     address: &Address,

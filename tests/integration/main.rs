@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ahead;
 mod cache;
 mod changed_files;
 mod commands;
@@ -17,6 +18,7 @@ mod legacy;
 mod lists;
 mod memory;
 mod metadata;
+mod metadata_by_range;
 mod negotiation;
 mod ops;
 mod pages;
