@@ -225,6 +225,21 @@ struct CommandLineOfServe {
 }
 
 #[test]
+fn what_replicas_share_needs_the_account_of_each_route() {
+    let settings = |owner: &str, fleet: &str| {
+        let route = format!("[[route]]\ndomain = \"acme\"\nrepository = \"python\"\n{owner}");
+        from(&format!("[aws]\nregion = \"eu-central-1\"\n{route}\n[fleet]\n{fleet}"), Overrides::default())
+    };
+    let owner = "domain_owner = \"111122223333\"";
+    for fleet in ["store = \"s3://acme\"", "redis = \"redis://127.0.0.1\""] {
+        let error = settings("", fleet).map(drop).map_err(|error| error.to_string());
+        assert!(error.as_ref().is_err_and(|text| text.contains("needs domain_owner")), "{error:?}");
+        assert!(settings(owner, fleet).is_ok());
+    }
+    assert!(settings("", "replicas = 2").is_ok(), "nothing is shared");
+}
+
+#[test]
 fn every_flag_reaches_its_setting() -> TestResult {
     let line = [
         "serve",
