@@ -7,6 +7,7 @@ mod support;
 mod budget;
 mod events;
 mod files;
+mod identities;
 mod leases;
 mod pages;
 mod servers;
