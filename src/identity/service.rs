@@ -13,6 +13,7 @@ use wheelport_index::Sha256;
 use wheelport_runtime::{Clock, Tasks, blocking, sabotaged};
 
 use super::burnt::{BurnListener, BurntTokens};
+use super::certified::ShownCertificate;
 use super::fault::{MintRefusal, NotSettled, TokenFault};
 use super::id_token::{IdToken, LONGEST_TOKEN};
 use super::key_cache::{FetchDocument, KeyCache, KeyState, NoKey, load};
@@ -103,6 +104,14 @@ impl Identities {
         *current = Arc::new(Current { rules, signing, generation: current.generation + 1 });
         drop(current);
         self.verified.invalidate_all();
+    }
+
+    /// Whom the certificate of a connection stands for. A connection may outlive its certificate, and this does not.
+    pub fn certified(&self, shown: &ShownCertificate<'_>) -> Option<Arc<Identity>> {
+        let current = Arc::clone(&self.current.read());
+        let is_good = current.rules.has_certificates()
+            && (shown.ends >= self.clock.unix_seconds() || sabotaged("ended-certificate"));
+        is_good.then(|| current.rules.holder(shown).map(Arc::new))?
     }
 
     /// Who presents this token, as far as that can be said at once.

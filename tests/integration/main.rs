@@ -4,6 +4,7 @@
 mod support;
 
 mod cache;
+mod certified;
 mod changed_files;
 mod commands;
 mod connections;
