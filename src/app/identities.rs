@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -13,7 +12,7 @@ use url::Url;
 
 use crate::config::Settings;
 use crate::fleet::{Heard, Hint, Hints};
-use crate::identity::{FetchDocument, Identities, KeyState, TokenId};
+use crate::identity::{FetchDocument, Identities, IssuerDocument, KeyState, TokenId};
 use crate::telemetry::Metrics;
 use crate::upstream::{Client, ClientError};
 use wheelport_runtime::{Clock, Tasks, blocking, sabotaged};
@@ -30,9 +29,12 @@ const WAITING_BURNT: usize = 1024;
 struct IssuerDocuments(Client);
 
 impl FetchDocument for IssuerDocuments {
-    fn fetch(&self, url: Url, limit: usize, is_configured: bool) -> BoxFuture<'static, Result<Bytes, String>> {
+    fn fetch(&self, url: Url, limit: usize, is_configured: bool) -> BoxFuture<'static, Result<IssuerDocument, String>> {
         let client = self.0.clone();
-        Box::pin(async move { client.document(&url, limit, is_configured).await })
+        Box::pin(async move {
+            let (bytes, date) = client.document(&url, limit, is_configured).await?;
+            Ok(IssuerDocument { bytes, date })
+        })
     }
 }
 

@@ -35,13 +35,13 @@ pub use credentials::presented_token;
 pub use fault::{MintRefusal, NotSettled, TokenFault};
 pub use grants::Grants;
 pub use issuer::Issuer;
-pub use key_cache::{FetchDocument, KeyState};
+pub use key_cache::{FetchDocument, IssuerDocument, KeyState};
 pub use keys::{InvalidKeySet, KeySet};
 pub use metrics::IdentityMetrics;
 pub use minted::{MintedToken, SigningKeys, TokenId};
 pub use rates::{Limited, RateCaps};
 pub use rules::IdentityRules;
-pub use service::{Identities, Recognition, UnsettledToken};
+pub use service::{Identities, IssuerReport, Recognition, UnsettledToken};
 pub use tables::{IdentityTable, IdentityTables, IssuerTable, PublisherTable, TokenTable};
 
 /// Somebody who is known.

@@ -4,6 +4,7 @@
 //! takes a turn, of which there are as many as there are processors to spare, and perhaps the keys of its issuer.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use foldhash::quality::RandomState;
 use parking_lot::RwLock;
@@ -54,6 +55,17 @@ struct VerifiedToken {
     identity: Arc<Identity>,
     until: u64,
     generation: u64,
+}
+
+/// What a try to have an issuer's keys has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IssuerReport {
+    /// Keys that can be used.
+    pub keys: usize,
+    /// How far this machine's clock is ahead of the issuer's; negative if it is behind.
+    pub ahead_seconds: Option<i64>,
+    /// How old the file is that the keys come from, if they are not fetched.
+    pub age: Option<Duration>,
 }
 
 /// What is known of a token without waiting.
@@ -231,7 +243,7 @@ impl Identities {
     }
 
     /// Takes one of what this identity may do in a minute; how long until there is one, if none is left.
-    pub fn take(&self, identity: &Identity, what: Limited) -> Result<(), std::time::Duration> {
+    pub fn take(&self, identity: &Identity, what: Limited) -> Result<(), Duration> {
         self.rates.take(identity, what)
     }
 
@@ -257,9 +269,18 @@ impl Identities {
         }
     }
 
-    /// Fetches the keys of an issuer and keeps nothing: how many there are, or a sentence about what is wrong.
-    pub async fn try_issuer(&self, issuer: &Issuer) -> Result<usize, String> {
-        load(&*self.fetcher, issuer).await.map(|keys| keys.len())
+    /// Fetches the keys of an issuer and keeps nothing; the error is a sentence about what is wrong.
+    pub async fn try_issuer(&self, issuer: &Issuer) -> Result<IssuerReport, String> {
+        let loaded = load(&*self.fetcher, issuer).await?;
+        let now = self.clock.now();
+        let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+        let ahead =
+            |there: SystemTime| now.duration_since(there).map_or_else(|behind| -seconds(behind.duration()), seconds);
+        Ok(IssuerReport {
+            keys: loaded.keys.len(),
+            ahead_seconds: loaded.date.map(ahead),
+            age: loaded.written.map(|written| now.duration_since(written).unwrap_or_default()),
+        })
     }
 
     /// The names of the rules that fit an ID token, as they are written. Only for a token that was settled.
