@@ -122,7 +122,7 @@ impl Identities {
     pub fn certified(&self, shown: &ShownCertificate<'_>) -> Option<Arc<Identity>> {
         let current = Arc::clone(&self.current.read());
         let is_good = current.rules.has_certificates()
-            && (shown.ends >= self.clock.unix_seconds() || sabotaged("ended-certificate"));
+            && (shown.ends >= self.clock.unix_seconds() || sabotaged("outlived-certificate"));
         is_good.then(|| current.rules.holder(shown).map(Arc::new))?
     }
 

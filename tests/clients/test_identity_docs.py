@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import publish
-from clients import Bench
+from clients import PIP, PIP_23, Bench, tool
 from issuer import Issuer
 from test_tls import Authority
 from wheels import wheel
@@ -135,6 +135,35 @@ def test_a_laptop_reads_until_its_table_is_gone(begin: Begin, tmp_path: pathlib.
     digest = hashlib.sha256(b"of-a-laptop").hexdigest()
     world = served(begin, tmp_path, blocks("Laptops and image builds").replace("0" * 64, digest), upload="off")
     assert (reads(world, "of-a-laptop"), reads(world, "of-another")) == (200, 401)
+    world.proxy.until(r"laptop:jo")
+
+
+def test_installers_ask_for_a_short_lived_token_by_themselves(begin: Begin, bench: Bench, issuer: Issuer, tmp_path: pathlib.Path) -> None:
+    digest = hashlib.sha256(b"of-a-laptop").hexdigest()
+    text = blocks("The principle").replace("https://gitlab.acme.internal", issuer.url)
+    world = served(begin, tmp_path, text + blocks("Laptops and image builds").replace("0" * 64, digest))
+    script, token = bench.home / "bin" / "keyring", bench.home / ".config" / "wheelport" / "token"
+    for path, content in ((script, blocks("Laptops and image builds", "sh")), (token, "of-a-laptop\n")):
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    script.chmod(0o755)
+    (script.parent / "wheelport").symlink_to(PROGRAM)
+    index = world.proxy.origin.replace("://", "://__token__@") + "/pypi/pypi/simple/"
+    path = f"{script.parent}:{bench.environment()['PATH']}"
+    common = ["install", "--keyring-provider", "subprocess"]
+    for command, more in (
+        ([tool("uv", "uv"), "pip", *common, "--default-index", index], {}),
+        ([None, "-m", "pip", *common, "--index-url", index], {"PYTHONPATH": str(PIP.site())}),
+        ([None, "-m", "pip", *common, "--index-url", index], {"PYTHONPATH": str(PIP_23.site())}),
+    ):
+        python = bench.new_environment() / "bin" / "python"
+        if command[0] is None:
+            command[0] = python
+        else:
+            command[3:3] = ["--python", python]
+        bench.run([*command, "acme-core"], PATH=path, **more)
+        assert list((python.parent.parent / "lib").glob("python*/site-packages/acme_core*"))
+    assert world.proxy.output.count("a token was minted") >= 2
     world.proxy.until(r"laptop:jo")
 
 
