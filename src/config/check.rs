@@ -24,6 +24,13 @@ fn complaint(settings: &Settings) -> Option<String> {
     if let Some(text) = unknown_to_all(routes, identities) {
         return Some(text);
     }
+    if identities.has_certificates() && settings.tls.as_ref().is_none_or(|tls| tls.client_ca.is_none()) {
+        return Some(
+            "an [[identity]] has a client_certificate, but nothing says which are believed; name the authorities in \
+             [server.tls] client_ca"
+                .to_owned(),
+        );
+    }
     if let Some(text) = exposed_to_uploads(settings).or_else(|| nameless_among_replicas(settings)) {
         return Some(text);
     }
@@ -53,7 +60,7 @@ fn unknown_to_all(routes: &[RouteSettings], identities: &IdentityRules) -> Optio
         if route.upload == UploadPolicy::Identity && !identities.can_anyone_publish_through(name) {
             return Some(format!(
                 "route `{name}`: upload = \"identity\" needs an [[identity]] with publish = [\"{name}\"], of an \
-                 [[issuer]] or with a token_sha256"
+                 [[issuer]], with a token_sha256 or with a client_certificate"
             ));
         }
         if route.read == ReadPolicy::Identity && !identities.can_anyone_read(name) {

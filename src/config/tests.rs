@@ -97,6 +97,11 @@ fn settings_that_contradict_each_other_come_with_a_remedy() -> TestResult {
         ("[[route]]\ndomain = \"acme\"", Overrides::default(), "WHEELPORT_REPOSITORY"),
         ("[[route]]\nrepository = \"r1\"", Overrides::default(), "WHEELPORT_DOMAIN"),
         ("[[route]]\ndomain = \"acme\"\nrepository = \"r1\"\nname = \"a/b\"", Overrides::default(), "letters"),
+        (
+            "[[identity]]\nname = \"build\"\nclient_certificate = \"spiffe://acme/*\"\nread = [\"*\"]",
+            flags("acme", "python")?,
+            "[server.tls] client_ca",
+        ),
         ("[cache]\nmax_size = \"1MiB\"", flags("acme", "python")?, "64MiB"),
     ] {
         let text = refusal(file, over);

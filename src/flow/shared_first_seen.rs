@@ -86,7 +86,7 @@ impl IndexCache<PageSource> {
         );
     }
 
-    /// Makes both records say the same, whoever else writes to the one in the store at the same time.
+    /// Makes both records say the same, whichever replicas write to the one in the store at the same time.
     async fn unite(&self, store: &ObjectStore, shared: &SharedRoute, key: &PageKey) -> Result<(), StoreError> {
         let object = ObjectKey::first_seen(shared.repository.as_str(), &key.project);
         let tier = self.source().fleet.tier();

@@ -12,6 +12,7 @@ mod exceptions;
 mod faults;
 mod files;
 mod first_seen;
+mod identities;
 mod leases;
 mod pages;
 mod servers;
