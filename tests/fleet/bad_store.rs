@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use wheelport::fleet::FleetSettings;
 use wheelport_index::Sha256;
 use wheelport_runtime::HumanDuration;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wheelport::fleet::{Acquired, Fleet, FleetSettings, LeaseKey};
+use wheelport::fleet::{Acquired, Fleet, FleetSettings, LeaseKey, StoreTraits};
 use wheelport::web::UploadPolicy;
 use wheelport_index::ProjectName;
 use wheelport_runtime::{HumanDuration, Tasks, blocking};
@@ -103,7 +103,7 @@ async fn a_store_that_takes_three_seconds_for_each_answer_is_left_alone() {
 /// A fleet of one replica over a store in which leases are proven.
 async fn leasing(settings: &FleetSettings, tasks: &Tasks) -> Fleet {
     let fleet = Fleet::default().with_store(client(settings), tasks);
-    until("the probe", async || fleet.store_traits().filter(|traits| traits.can_lease())).await;
+    until("the probe", async || fleet.store_traits().filter(StoreTraits::can_lease)).await;
     fleet
 }
 
