@@ -70,12 +70,19 @@ impl FirstSeen {
         let now = self.clock.unix_seconds();
         let observe = |ledger: &mut Ledger| ledger.observe(files, listed, now);
         // Most pages show nothing new, and need no lock. Of a large record there is one copy at a time.
-        let observed = match self.load(&path(key)).map(|mut ledger| observe(&mut ledger)) {
-            Ok(Observation { is_altered: true, .. }) => self.update(key, |ledger| {
+        let update = || {
+            self.update(key, |ledger| {
                 let observation = observe(ledger);
                 (observation.is_altered, observation)
-            }),
-            Ok(observation) => (observation, Ok(())),
+            })
+        };
+        let observed = match self.load(&path(key)) {
+            // Everything is new on the first page of a project.
+            Ok(ledger) if ledger.is_empty() && !files.is_empty() => update(),
+            Ok(mut ledger) => match observe(&mut ledger) {
+                Observation { is_altered: true, .. } => update(),
+                observation => (observation, Ok(())),
+            },
             Err(error) => (Observation::default(), Err(error)),
         };
         let (Observation { changed, news, is_full, .. }, recorded) = observed;

@@ -54,7 +54,7 @@ pub use persisted::{PersistedIndex, delisted_path, list_path, page_path, reader_
 pub use published::{Published, PublishedFile};
 pub use records::{FetchedAt, Record, Records, Weighted};
 pub use scrub::Scrub;
-pub use settings::CacheSettings;
+pub use settings::{CacheSettings, Prefetch};
 pub use shared::{LARGEST_SHARED, SharedDocument};
 pub use space::StorageError;
 pub use spool::{Spool, SpoolError, SpoolSpace, Spooled};

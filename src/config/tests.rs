@@ -132,7 +132,7 @@ fn a_file_that_cannot_be_read_shows_no_secret() -> TestResult {
             ["[[publisher]] `ci`", "sha256sum"],
         ),
         ("[cache]\nmemory = [\"hunter2\"]", ["line 2, `memory`", "a size such as"]),
-        ("[cache]\nprefetch = \"hunter2\"", ["line 2, `prefetch`", "a boolean"]),
+        ("[cache]\nprefetch = \"hunter2\"", ["line 2, `prefetch`", "`metadata`"]),
         ("[server]\npublic_url = \"hunter2\"", ["line 2", "`public_url`"]),
         ("hunter2", ["line 1", ""]),
     ] {

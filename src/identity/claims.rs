@@ -1,7 +1,7 @@
 //! What an ID token says: claims by name or JSON pointer, what rules compare them with, and names made of them.
 //!
-//! Claims are written by whoever runs the pipeline. Only what a rule names is looked at, and what becomes a name for
-//! logs is stripped of everything that could be mistaken for something else.
+//! Claims are written by the one who runs the pipeline. Only what a rule names is looked at, and what becomes a name
+//! for logs is stripped of everything that could be mistaken for something else.
 
 use std::collections::BTreeMap;
 
@@ -143,7 +143,7 @@ impl NameTemplate {
         self.0.iter().all(|part| !matches!(part, NamePart::Claim(ClaimKey(key)) if key != placeholder))
     }
 
-    /// The name of whoever has these claims.
+    /// The name of the identity that has these claims.
     pub(super) fn name(&self, claims: &Claims) -> String {
         self.fill(|key| claims.value(key).and_then(simple))
     }

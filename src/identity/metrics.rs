@@ -22,7 +22,7 @@ struct MintLabels {
 #[derive(Clone, Debug)]
 pub struct IdentityMetrics {
     decisions: Family<DecisionLabels, Counter>,
-    /// Those that let somebody in, which is what happens all day: by kind, in the order of [`IdentityKind`].
+    /// Those that let a client in, which is what happens all day: by kind, in the order of [`IdentityKind`].
     accepted: [Counter; IdentityKind::ALL.len()],
     verified: Counter,
     mints: Family<MintLabels, Counter>,

@@ -54,7 +54,7 @@ pub struct Identity {
     pub caps: RateCaps,
 }
 
-/// What shows who somebody is.
+/// What shows who a client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdentityKind {
     StaticToken,

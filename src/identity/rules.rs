@@ -105,7 +105,7 @@ impl IdentityRules {
         tokens.chain(claimed).chain(self.0.certified.iter().map(CertificateRule::grants))
     }
 
-    /// Whether anybody is known by a certificate.
+    /// Whether certificates stand for identities.
     pub fn has_certificates(&self) -> bool {
         !self.0.certified.is_empty()
     }
@@ -128,7 +128,7 @@ impl IdentityRules {
     }
 
     /// Who has an ID token of this issuer with these claims: the name is that of the first rule that fits, the grants
-    /// are those of all. Without any rule it is somebody without rights.
+    /// are those of all. Without any rule it is an identity without rights.
     pub(super) fn claimant(&self, issuer: &Issuer, claims: &Claims) -> Identity {
         let fits = |rule: &&ClaimRule| rule.issuer == issuer.name && rule.conditions.cover(claims);
         let mut identity = Identity {
@@ -208,7 +208,7 @@ fn read_identity(table: IdentityTable, issuers: &[Arc<Issuer>]) -> Result<Identi
             };
             if table.claims.is_empty() {
                 return complain(format!(
-                    "without claims it would be everybody who gets a token of `{}`; say claims = {{ sub = \"*\" }} if \
+                    "without claims it would be everyone who gets a token of `{}`; say claims = {{ sub = \"*\" }} if \
                      that is meant",
                     issuer.name
                 ));

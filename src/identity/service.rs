@@ -28,7 +28,7 @@ const MAX_VERIFIED: u64 = 20_000;
 /// Verifications at the same time.
 const VERIFICATIONS: usize = 2;
 
-/// Who is known, and everything needed to find out who somebody is.
+/// Who is known, and everything needed to find out who a client is.
 pub struct Identities {
     current: RwLock<Arc<Current>>,
     keys: KeyCache,

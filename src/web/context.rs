@@ -108,6 +108,11 @@ impl RequestContext {
         Self { id, started, peer, is_encrypted, client, method, uri, headers, kind, identity }
     }
 
+    /// What the client says of itself.
+    pub(super) fn user_agent(&self) -> Option<&str> {
+        self.headers.get(http::header::USER_AGENT)?.to_str().ok()
+    }
+
     pub(super) fn path(&self) -> &str {
         self.uri.path()
     }

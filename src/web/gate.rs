@@ -23,7 +23,7 @@ use crate::identity::{Identity, IdentityKind, Limited, NotSettled, Recognition, 
 use wheelport_index::ProjectName;
 use wheelport_runtime::sabotaged;
 
-/// The reader of an address; nobody in particular where it is open.
+/// The reader of an address; no one in particular where it is open.
 pub(super) fn reader(
     site: &Arc<Site>,
     address: &Address,
@@ -114,7 +114,7 @@ fn within_limit(site: &Site, identity: &Identity, what: Limited) -> Result<(), R
     })
 }
 
-/// Who publishes: everybody whom the request shows and who may publish through its route.
+/// Who publishes: the identities that the request shows and that may publish through its route.
 pub(super) struct Publisher {
     /// Who gives the right, as far as that is known.
     named: Arc<Identity>,
@@ -204,7 +204,7 @@ async fn known_publisher(
     }
 }
 
-/// Whether this publisher may publish this project through this route; from then on it is named for whoever may.
+/// Whether this publisher may publish this project through this route; from then on it is named for the identity that may.
 pub(super) fn may_publish(
     site: &Site,
     route: RouteId,

@@ -207,7 +207,8 @@ fn find_to_read(site: &Arc<Site>, context: &RequestContext, target: &Target) -> 
         }
         Address::File { route, file } => FoundFile::find(site, context, *route, file.clone()).map(Found::File),
         Address::Metadata { route, wheel } => {
-            Eventual::from(site.flow.metadata.get(site.route(*route), wheel)).map(Found::Metadata)
+            let found = site.flow.metadata.get(site.route(*route), wheel, context.user_agent());
+            Eventual::from(found).map(Found::Metadata)
         }
     }
 }
@@ -284,7 +285,8 @@ impl Found {
             Self::File(file) => file.respond(site, context),
             Self::Metadata(ServedMetadata { metadata, served }) => {
                 let (length, sha256) = (metadata.bytes.len() as u64, metadata.sha256);
-                let representation = Representation::immutable(ImmutableType::Text, Some(length), Some(sha256));
+                let immutable = Representation::immutable(ImmutableType::Text, Some(length), Some(sha256));
+                let representation = if metadata.is_proven { immutable } else { immutable.unproven() };
                 representation.respond(context, Some(served), |selection| Ok(selection.of(&metadata.bytes).into()))
             }
             Self::Uploaded(uploaded) => uploaded.respond(context),
@@ -296,7 +298,7 @@ impl Found {
     }
 }
 
-/// What not everybody may read is not kept for everybody.
+/// What only some may read is not kept for all.
 fn keep_from_shared_caches(response: &mut Response) {
     if let Some(control) = response.headers_mut().get_mut(CACHE_CONTROL) {
         let private = [(REVALIDATE, PRIVATE_REVALIDATE), (IMMUTABLE, PRIVATE_IMMUTABLE)];

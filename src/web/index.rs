@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use super::Site;
 use super::address::RouteId;
 use super::context::RequestContext;
@@ -28,11 +30,31 @@ pub(super) fn page(
 ) -> Eventual<FoundDocument> {
     match Negotiated::of(&context.headers) {
         Ok(negotiated) => {
-            let page = site.flow.pages.get(site.route(route), project);
+            let page = match site.flow.pages.get(site.route(route), project) {
+                Lookup::Miss(waiting) => waited_for(site, context, route, project, waiting),
+                hit @ Lookup::Hit(_) => hit,
+            };
             document(site, negotiated, page, Content::Page)
         }
         Err(refusal) => Eventual::problem(refusal),
     }
+}
+
+/// A page that a client has to wait for, and most likely reads for the first time.
+fn waited_for(
+    site: &Arc<Site>,
+    context: &RequestContext,
+    route: RouteId,
+    project: &ProjectName,
+    page: BoxFuture<'static, Result<PageView, Error>>,
+) -> Lookup<PageView> {
+    let (site, project) = (Arc::clone(site), project.clone());
+    let user_agent = context.user_agent().map(str::to_owned);
+    Lookup::Miss(Box::pin(async move {
+        let view = page.await?;
+        site.flow.page_was_read(site.route(route), &project, &view.content, user_agent.as_deref());
+        Ok(view)
+    }))
 }
 
 /// The project list.

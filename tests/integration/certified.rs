@@ -143,7 +143,7 @@ async fn the_rights_of_a_certificate_and_of_a_token_add_up() {
 }
 
 #[tokio::test]
-async fn a_connection_that_outlives_its_certificate_is_nobodys() {
+async fn a_connection_that_outlives_its_certificate_shows_no_identity() {
     let standing = Standing::new().await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let year = 1970 + i32::try_from(now / 31_556_952).expect("a year") + 1;

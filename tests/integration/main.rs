@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ahead;
 mod cache;
 mod certified;
 mod changed_files;
@@ -18,6 +19,7 @@ mod legacy;
 mod lists;
 mod memory;
 mod metadata;
+mod metadata_by_range;
 mod negotiation;
 mod ops;
 mod pages;
