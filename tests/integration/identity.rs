@@ -310,8 +310,11 @@ async fn documents_of_an_issuer_are_bounded() {
     let large = json!({"keys": [key.public()], "filling": "x".repeat(1 << 20)});
     issuer.server.on(KEYS, Reply::ok(large.to_string()));
     let proxy = builder(&issuer).start().await;
+    // So that nothing else is missing.
+    publish(&proxy.upstream, &[&Sample::wheel()]);
     let token = key.sign(&issuer.claims(&json!({})));
-    bearer(proxy.get("/simple/a-b/"), &token).send().await.expect(503);
+    let refused = bearer(proxy.get("/simple/a-b/"), &token).send().await.expect(503);
+    assert_eq!(refused.value()["code"], "issuer-unavailable");
 }
 
 fn upload(proxy: &Proxy, target: &str) -> Ask {
