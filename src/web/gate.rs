@@ -204,7 +204,8 @@ async fn known_publisher(
     }
 }
 
-/// Whether this publisher may publish this project through this route; from then on it is named for the identity that may.
+/// Whether this publisher may publish this project through this route; from then on it is named for the identity that
+/// may.
 pub(super) fn may_publish(
     site: &Site,
     route: RouteId,
