@@ -32,7 +32,7 @@ pub(super) enum CertificatePattern {
     DnsName(Wildcard),
 }
 
-/// Whoever shows a certificate with such a name.
+/// The identity of those who show a certificate with such a name.
 #[derive(Debug)]
 pub(super) struct CertificateRule {
     name: NameTemplate,

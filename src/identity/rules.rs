@@ -105,7 +105,7 @@ impl IdentityRules {
         tokens.chain(claimed).chain(self.0.certified.iter().map(CertificateRule::grants))
     }
 
-    /// Whether anybody is known by a certificate.
+    /// Whether certificates stand for identities.
     pub fn has_certificates(&self) -> bool {
         !self.0.certified.is_empty()
     }

@@ -114,7 +114,7 @@ fn within_limit(site: &Site, identity: &Identity, what: Limited) -> Result<(), R
     })
 }
 
-/// Who publishes: all whom the request shows and who may publish through its route.
+/// Who publishes: the identities that the request shows and that may publish through its route.
 pub(super) struct Publisher {
     /// Who gives the right, as far as that is known.
     named: Arc<Identity>,
@@ -204,7 +204,8 @@ async fn known_publisher(
     }
 }
 
-/// Whether this publisher may publish this project through this route; from then on it is named for the one who may.
+/// Whether this publisher may publish this project through this route; from then on it is named for the identity that
+/// may.
 pub(super) fn may_publish(
     site: &Site,
     route: RouteId,

@@ -1,7 +1,5 @@
 //! Identities by the certificate of a connection, over real TLS.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use rcgen::{CertificateParams, DistinguishedName, DnType, SanType};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -143,9 +141,9 @@ async fn the_rights_of_a_certificate_and_of_a_token_add_up() {
 }
 
 #[tokio::test]
-async fn a_connection_that_outlives_its_certificate_is_nobodys() {
+async fn a_connection_that_outlives_its_certificate_shows_no_identity() {
     let standing = Standing::new().await;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let now = standing.proxy.clock().unix_seconds();
     let year = 1970 + i32::try_from(now / 31_556_952).expect("a year") + 1;
     let uri = SanType::URI("spiffe://acme/build/7".try_into().expect("a URI"));
     let shown = standing.authority.issue_with(&[], |params| {

@@ -318,8 +318,11 @@ async fn documents_of_an_issuer_are_bounded() {
     let large = json!({"keys": [key.public()], "filling": "x".repeat(1 << 20)});
     issuer.server.on(KEYS, Reply::ok(large.to_string()));
     let proxy = builder(&issuer).start().await;
+    // So that nothing else is missing.
+    publish(&proxy.upstream, &[&Sample::wheel()]);
     let token = key.sign(&issuer.claims(&json!({})));
-    bearer(proxy.get("/simple/a-b/"), &token).send().await.expect(503);
+    let refused = bearer(proxy.get("/simple/a-b/"), &token).send().await.expect(503);
+    assert_eq!(refused.value()["code"], "issuer-unavailable");
 }
 
 fn upload(proxy: &Proxy, target: &str) -> Ask {
@@ -605,21 +608,22 @@ async fn check_tries_every_issuer_and_looks_at_its_clock_and_at_the_age_of_keys(
         TokenIssuer::start(&[&key]).await,
     ];
     let document = json!({"issuer": late.url(), "jwks_uri": format!("{}/keys", late.url())});
-    let date = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_mins(10));
+    let date = httpdate::fmt_http_date(Clock::system().now() + Duration::from_mins(10));
     late.server.on("GET /.well-known/openid-configuration", Reply::ok(document.to_string()).header("date", date));
     gone.server.on(KEYS, Reply::status(500));
     let keys = world.dir.path().join("keys.json");
     std::fs::write(&keys, json!({ "keys": [key.public()] }).to_string())?;
-    let old = std::time::SystemTime::now() - Duration::from_hours(24 * 100);
+    let old = Clock::system().now() - Duration::from_hours(24 * 100);
     std::fs::File::options().write(true).open(&keys)?.set_modified(old)?;
     let issuers = [("good", good.url()), ("late", late.url()), ("gone", gone.url())];
     let mut tables: String = issuers
         .map(|(name, url)| format!("[[issuer]]\nname = \"{name}\"\nurl = \"{url}\"\naudience = \"{AUDIENCE}\"\n"))
         .concat();
     let keys = keys.display();
-    tables.push_str(&format!(
+    let of_cluster = format!(
         "[[issuer]]\nname = \"cluster\"\nurl = \"https://cluster.invalid\"\naudience = \"x\"\nkeys_file = \"{keys}\"\n"
-    ));
+    );
+    tables.push_str(&of_cluster);
     let path = world.dir.path().join("wheelport.toml");
     std::fs::write(&path, configured(&format!("{tables}{}", PIPELINES.replace("\"ci\"", "\"good\""))))?;
     let (config, control, cache) = (path.display().to_string(), world.control.url(""), world.cache());
