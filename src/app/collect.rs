@@ -179,6 +179,21 @@ impl Collector for Collected {
             let labels = [("result", outcome.as_str())];
             ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
         }
+        let help = "Attempts to read core metadata from a part of its wheel, by outcome";
+        let mut family = encoder.encode_descriptor("metadata_by_range", help, None, counter.metric_type())?;
+        for (outcome, count) in figures.by_range {
+            let labels = [("result", outcome.as_str())];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        let help = "Guesses which core metadata a client will ask for, by whether it did";
+        let mut family = encoder.encode_descriptor("metadata_guesses", help, None, counter.metric_type())?;
+        for (guess, count) in figures.guesses {
+            ConstCounter::new(count).encode(family.encode_family(&[("result", guess.as_str())])?)?;
+        }
+        let mismatches = ConstCounter::new(figures.metadata_mismatches);
+        let help = "Core metadata that was read by range and is not that of its wheel";
+        let metric = encoder.encode_descriptor("metadata_mismatches", help, None, mismatches.metric_type())?;
+        mismatches.encode(metric)?;
         let scrubbed = ConstCounter::new(figures.scrubbed);
         let help = "Bytes of the cache directory that were read in the background to find damage";
         let metric = encoder.encode_descriptor("cache_scrubbed_bytes", help, None, scrubbed.metric_type())?;

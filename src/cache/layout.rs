@@ -295,8 +295,16 @@ pub(super) fn walk(directory: &Path, visit: &mut impl FnMut(PathBuf, fs::Metadat
 /// Opens a regular file of the cache for reading. A symbolic link on the way below `root`, or anything else in place of
 /// the file, is an error.
 pub(super) fn open_file(root: &Path, relative: &Path) -> io::Result<File> {
+    let path = root.join(relative);
+    // Of each wheel of a new page is asked what is known of it, which is nothing mostly: one call instead of one for
+    // each directory above it.
+    if let Err(error) = fs::symlink_metadata(&path)
+        && error.kind() == io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
     real_parents(root, relative)?;
-    open_below(&root.join(relative))
+    open_below(&path)
 }
 
 /// Makes sure that no directory between `root` and the file is a symbolic link.

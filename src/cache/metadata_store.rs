@@ -2,7 +2,11 @@
 //!
 //! A record says either what the metadata is, or that this wheel has none that could be served; the latter keeps a
 //! page from advertising what would end in an error.
+//!
+//! Metadata that was read from a part of its wheel is recorded apart, and says so: the digest of a wheel vouches for
+//! all of its bytes only. It is served until the wheel has been read, but its digest is never told.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +15,7 @@ use foldhash::quality::RandomState;
 use super::disk::Disk;
 use super::layout::addressed;
 use wheelport_index::Sha256;
+use wheelport_runtime::sabotaged;
 
 /// The directory of the records.
 const DIRECTORY: &str = "metadata";
@@ -18,6 +23,9 @@ const DIRECTORY: &str = "metadata";
 const ABSENT: &[u8] = b"\0no core metadata (2)\n";
 /// The same from a reader that could not read every wheel that installers can: it says nothing.
 const FORMER_ABSENT: &[u8] = b"\0no core metadata\n";
+
+/// What the record of metadata that is not proven begins with.
+const UNPROVEN: &[u8] = b"\0read by range\n";
 
 /// What recently served metadata may take in memory, in bytes.
 const MEMORY: u64 = 8 << 20;
@@ -38,6 +46,8 @@ pub struct CachedMetadata {
     /// The SHA-256 of the metadata.
     pub sha256: Sha256,
     pub bytes: Bytes,
+    /// Whether it was taken from the whole wheel, for which a digest vouches.
+    pub is_proven: bool,
 }
 
 /// What is recorded for a wheel.
@@ -58,7 +68,20 @@ impl CoreMetadataRecord {
 
     /// Metadata as the wheel holds it.
     pub fn present(bytes: Bytes) -> Self {
-        Self::Present(CachedMetadata { sha256: Sha256::of(&bytes), bytes })
+        Self::Present(CachedMetadata { sha256: Sha256::of(&bytes), bytes, is_proven: true })
+    }
+
+    /// Metadata that was read from a part of the wheel.
+    pub fn unproven(bytes: Bytes) -> Self {
+        Self::Present(CachedMetadata { sha256: Sha256::of(&bytes), bytes, is_proven: false })
+    }
+
+    /// Whether a wheel says something else than what was read from a part of it.
+    pub fn differs(&self, proven: &Self) -> bool {
+        match (self, proven) {
+            (Self::Present(before), Self::Present(now)) => before.sha256 != now.sha256,
+            (before, now) => before != now,
+        }
     }
 }
 
@@ -88,6 +111,31 @@ impl MetadataStore {
         Some(record)
     }
 
+    /// What was read from a part of a wheel that has not been read as a whole since. Blocking.
+    pub fn unproven(&self, wheel: Sha256) -> Option<CoreMetadataRecord> {
+        match self.recent.get(&wheel) {
+            Some(CoreMetadataRecord::Present(metadata)) if !metadata.is_proven => {
+                return Some(CoreMetadataRecord::Present(metadata));
+            }
+            Some(_) => return None,
+            None => {}
+        }
+        let payload = Bytes::from(self.disk.read_record(&unproven_path(wheel)).ok()?);
+        let record = CoreMetadataRecord::unproven(payload.strip_prefix(UNPROVEN).map(|rest| payload.slice_ref(rest))?);
+        self.remember_unproven(wheel, &record);
+        Some(record)
+    }
+
+    /// Holds what was read from a part of a wheel in memory, unless the wheel itself has been read.
+    pub fn remember_unproven(&self, wheel: Sha256, record: &CoreMetadataRecord) {
+        self.recent.entry(wheel).or_insert_with(|| record.clone());
+    }
+
+    /// Records what was read from a part of a wheel. Blocking.
+    pub fn put_unproven(&self, wheel: Sha256, metadata: &CachedMetadata) -> std::io::Result<()> {
+        self.disk.write_record(&unproven_path(wheel), &[UNPROVEN, &metadata.bytes].concat())
+    }
+
     /// Holds a record in memory, before it is on disk or instead of that.
     pub fn remember(&self, wheel: Sha256, record: &CoreMetadataRecord) {
         self.recent.insert(wheel, record.clone());
@@ -96,6 +144,10 @@ impl MetadataStore {
     /// The digest of a wheel's metadata, without reading the metadata: `Some(None)` where the wheel has none. Blocking.
     pub fn digest(&self, wheel: Sha256) -> Option<Option<Sha256>> {
         match self.recent.get(&wheel) {
+            // A digest that may have to be taken back must not be told: clients compare with it.
+            Some(CoreMetadataRecord::Present(metadata)) if !metadata.is_proven && !sabotaged("unproven-digest") => {
+                return None;
+            }
             Some(CoreMetadataRecord::Present(metadata)) => return Some(Some(metadata.sha256)),
             Some(CoreMetadataRecord::Absent) => return Some(None),
             None => {}
@@ -108,14 +160,20 @@ impl MetadataStore {
         }
     }
 
-    /// Records a wheel's metadata, or that it has none. Blocking.
+    /// Records a wheel's metadata, or that it has none, in place of what was read from a part of it. Blocking.
     pub fn put(&self, wheel: Sha256, record: &CoreMetadataRecord) -> std::io::Result<()> {
         let payload = match record {
             CoreMetadataRecord::Absent => ABSENT,
             CoreMetadataRecord::Present(metadata) => &metadata.bytes,
         };
-        self.disk.write_record(&addressed(DIRECTORY, &wheel), payload)
+        self.disk.write_record(&addressed(DIRECTORY, &wheel), payload)?;
+        self.disk.remove(&unproven_path(wheel))
     }
+}
+
+/// Where metadata is recorded that is not proven: beside the others, at a place of its own.
+fn unproven_path(wheel: Sha256) -> PathBuf {
+    addressed(DIRECTORY, &Sha256::of(format!("by range {wheel}").as_bytes()))
 }
 
 #[cfg(test)]
@@ -147,6 +205,31 @@ mod tests {
         std::fs::write(&path, record)?;
         assert_eq!(store.get(with), None);
         assert!(!path.exists());
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_not_proven_is_served_and_its_digest_is_not_told() -> Result<(), Box<dyn std::error::Error>> {
+        let root = tempfile::tempdir()?;
+        let disk = Disk::open(root.path(), 1 << 20, Clock::system())?;
+        let (wheel, record) = (Sha256::of(b"wheel"), CoreMetadataRecord::unproven(Bytes::from_static(b"Name: a\n")));
+        let CoreMetadataRecord::Present(metadata) = &record else { return Err("it is there".into()) };
+        let store = MetadataStore::new(Arc::clone(&disk));
+        store.put_unproven(wheel, metadata)?;
+        assert_eq!((store.get(wheel), store.digest(wheel)), (None, None));
+        for store in [store, MetadataStore::new(Arc::clone(&disk))] {
+            assert_eq!(store.unproven(wheel), Some(record.clone()), "it survives a restart, and says what it is");
+            assert_eq!(store.in_memory(wheel), Some(record.clone()));
+            assert_eq!(store.digest(wheel), None);
+        }
+        let (store, proven) = (MetadataStore::new(disk), CoreMetadataRecord::present(Bytes::from_static(b"Name: b\n")));
+        store.remember(wheel, &proven);
+        store.put(wheel, &proven)?;
+        store.remember_unproven(wheel, &record);
+        assert_eq!((store.get(wheel), store.unproven(wheel)), (Some(proven.clone()), None));
+        assert!(record.differs(&proven) && record.differs(&CoreMetadataRecord::Absent));
+        assert!(!record.differs(&CoreMetadataRecord::present(Bytes::from_static(b"Name: a\n"))));
+        assert!(!root.path().join(unproven_path(wheel)).exists(), "the other one is removed");
         Ok(())
     }
 }

@@ -43,7 +43,7 @@ pub use content::{ListContent, PageContent, RefusedFiles};
 pub use damage::DamageCounts;
 pub use disk::Disk;
 pub use download::{Download, DownloadFailure, DownloadWriter, JoinableDownload, Started};
-pub use first_seen::{ChangedFiles, FirstSeen};
+pub use first_seen::{ChangedFiles, FirstSeen, Met, RecordVersion};
 pub use freshness::{Decision, Policy};
 pub use granted::GrantRecord;
 pub use inspect::{KindStats, VerifyReport, clear, is_outdated, stats, verify};
@@ -56,7 +56,7 @@ pub use persisted::{PersistedIndex, delisted_path, list_path, origin_path, page_
 pub use published::{Published, PublishedFile};
 pub use records::{FetchedAt, Record, Records, Weighted};
 pub use scrub::Scrub;
-pub use settings::CacheSettings;
+pub use settings::{CacheSettings, Prefetch};
 pub use shared::{LARGEST_SHARED, SharedDocument};
 pub use space::StorageError;
 pub use spool::{Spool, SpoolError, SpoolSpace, Spooled};

@@ -29,8 +29,37 @@ pub struct CacheSettings {
     pub missing_for: HumanDuration,
     /// Freshness of the project list.
     pub list_fresh_for: HumanDuration,
-    /// Whether the pages of what a wheel needs are fetched while a client reads the wheel's metadata.
-    pub prefetch: bool,
+    /// What is fetched before a client requests it; by default core metadata as well where upstream honours ranges.
+    pub prefetch: Option<Prefetch>,
+}
+
+/// What is fetched before a client requests it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Prefetch {
+    Off,
+    /// The pages of what a wheel needs, while a client reads the wheel's metadata.
+    Pages,
+    /// The metadata of the wheel that an installer will choose as well, while it reads the page.
+    Metadata,
+}
+
+/// A value that is none. It does not repeat it: whatever stands in the wrong place may be a secret.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("expected `off`, `pages` or `metadata`")]
+pub struct InvalidPrefetch;
+
+impl TryFrom<String> for Prefetch {
+    type Error = InvalidPrefetch;
+
+    fn try_from(text: String) -> Result<Self, InvalidPrefetch> {
+        match text.as_str() {
+            "off" => Ok(Self::Off),
+            "pages" => Ok(Self::Pages),
+            "metadata" => Ok(Self::Metadata),
+            _ => Err(InvalidPrefetch),
+        }
+    }
 }
 
 impl Default for CacheSettings {
@@ -45,7 +74,7 @@ impl Default for CacheSettings {
             stale_if_error: HumanDuration::secs(24 * 60 * 60),
             missing_for: HumanDuration::secs(10),
             list_fresh_for: HumanDuration::secs(5 * 60),
-            prefetch: true,
+            prefetch: None,
         }
     }
 }

@@ -22,8 +22,8 @@ const LONGEST_RESPONSE: usize = 64 << 10;
 
 /// Exchange a token at a server for one that is good for fifteen minutes
 ///
-/// The token is an ID token or a static one. A script called `keyring` that ends in
-/// `exec wheelport token --token-file FILE "$2"` serves pip and uv with `--keyring-provider subprocess`.
+/// The token is an ID token or a static one. docs/IDENTITY.md has a script called `keyring` with which pip and uv ask for
+/// the short-lived one by themselves, when they need it (`--keyring-provider subprocess`).
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
     /// The server: a URL of which scheme and host count, or a host that speaks https
@@ -49,7 +49,7 @@ enum TokenFormat {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum ExchangeError {
+enum MintRequestError {
     #[error("{path} cannot be read: {source}", path = path.display())]
     Token { path: PathBuf, source: std::io::Error },
     #[error("'{0}' is neither an http or https URL nor a host")]
@@ -71,9 +71,9 @@ struct ExchangeResponse {
 }
 
 pub(super) async fn run(args: TokenArgs) -> Result<Ended, CommandError> {
-    let server = server(&args.url).ok_or_else(|| CommandError::usage(ExchangeError::Url(args.url.clone())))?;
+    let server = server(&args.url).ok_or_else(|| CommandError::usage(MintRequestError::Url(args.url.clone())))?;
     let token = super::identity::read(&args.token_file)
-        .map_err(|source| CommandError::usage(ExchangeError::Token { path: args.token_file.clone(), source }))?;
+        .map_err(|source| CommandError::usage(MintRequestError::Token { path: args.token_file.clone(), source }))?;
     let token = exchange(&server, token.trim(), args.ca_file).await.map_err(CommandError::start)?;
     let text = match args.format {
         TokenFormat::Token => format!("{}\n", *token),
@@ -98,20 +98,20 @@ fn server(raw: &str) -> Option<Url> {
     Some(url)
 }
 
-async fn exchange(server: &Url, token: &str, ca_file: Option<PathBuf>) -> Result<Zeroizing<String>, ExchangeError> {
+async fn exchange(server: &Url, token: &str, ca_file: Option<PathBuf>) -> Result<Zeroizing<String>, MintRequestError> {
     let client = Client::new(ClientSettings { ca_file, ..ClientSettings::default() })?;
-    let mint = server.join("_/oidc/mint-token").map_err(|_| ExchangeError::Url(server.to_string()))?;
+    let mint = server.join("_/oidc/mint-token").map_err(|_| MintRequestError::Url(server.to_string()))?;
     let body = json!({ "token": token }).to_string().into();
     let posting = tokio::time::timeout(TIMEOUT, client.post(&mint, body, LONGEST_RESPONSE)).await;
     let posted = posting.unwrap_or_else(|_| Err(format!("{mint} did not respond in time")));
-    let (status, body) = posted.map_err(ExchangeError::Unreachable)?;
+    let (status, body) = posted.map_err(MintRequestError::Unreachable)?;
     if status == http::StatusCode::NOT_FOUND {
-        return Err(ExchangeError::NotOffered(server.clone()));
+        return Err(MintRequestError::NotOffered(server.clone()));
     }
     let response = serde_json::from_slice(&body).unwrap_or(ExchangeResponse { token: None, message: None });
     match response.token {
         Some(token) if status.is_success() => Ok(Zeroizing::new(token)),
-        _ => Err(ExchangeError::Refused(
+        _ => Err(MintRequestError::Refused(
             response.message.unwrap_or_else(|| format!("{mint} responded with status {}", status.as_u16())),
         )),
     }

@@ -18,7 +18,7 @@ use tokio_rustls::client::TlsStream;
 #[derive(Debug)]
 struct AnyServer(Arc<CryptoProvider>);
 
-/// Encrypts a connection to whoever answers.
+/// Encrypts a connection, whichever server responds.
 pub(super) async fn encrypt(stream: TcpStream, host: String) -> io::Result<TlsStream<TcpStream>> {
     let provider = Arc::new(crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))

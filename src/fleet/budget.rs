@@ -5,8 +5,8 @@
 //!                │ no: wake the task that draws ─► Later, or Away while Redis is
 //! ```
 //!
-//! Nothing waits for Redis here: whoever wants a permit is told when to ask again, and that it is alone as soon as a
-//! draw has failed. Permits that were not used in time are given back.
+//! Nothing waits for Redis here: a request that wants a permit is told when to ask again, and that it is alone as soon
+//! as a draw has failed. Permits that were not used in time are given back.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};

@@ -1,4 +1,4 @@
-//! Receives CodeArtifact's events from a queue, hands each to whoever knows what it means, and deletes it.
+//! Receives CodeArtifact's events from a queue, hands each to a function that knows what it means, and deletes it.
 //!
 //! Events are hints: one that is lost, late or repeated changes nothing but when a page is fetched again. So nothing
 //! here is tried twice, and a queue that is away only makes the loop slower.

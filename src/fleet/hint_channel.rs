@@ -2,7 +2,7 @@
 //! hears what it says itself.
 //!
 //! ```text
-//! send ─► Redis ─► subscriber of each replica ─► bounded broadcast in its process ─► whoever acts on hints
+//! send ─► Redis ─► subscriber of each replica ─► bounded broadcast in its process ─► flows
 //! ```
 //!
 //! A listener that was not told everything hears [`Heard::Gap`]: the subscription was lost, or the listener was slower

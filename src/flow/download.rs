@@ -107,6 +107,7 @@ impl DownloadTask<'_> {
         address: &FileAddress,
         entry: IndexEntry,
         writer: Writer,
+        reply: Option<FileReply>,
     ) {
         if let Some(blob) = stored_meanwhile(downloader, route, address, &entry).await {
             return writer.stored_already(blob);
@@ -126,7 +127,7 @@ impl DownloadTask<'_> {
         };
         let fetched = tokio::select! {
             biased;
-            fetched = task.obtain() => fetched,
+            fetched = task.obtain(reply) => fetched,
             () = given_up(&writer) => Err(Failure::Unread),
         };
         match fetched {
@@ -158,9 +159,9 @@ impl DownloadTask<'_> {
         }
     }
 
-    /// The file from what replicas share, or from upstream.
-    async fn obtain(&mut self) -> Result<VerifiedBlob, Failure> {
-        let Some(sha256) = self.entry.sha256 else { return self.fetch().await };
+    /// The file from what upstream has begun to send, from what replicas share, or from upstream.
+    async fn obtain(&mut self, begun: Option<FileReply>) -> Result<VerifiedBlob, Failure> {
+        let Some(sha256) = self.entry.sha256.filter(|_| begun.is_none()) else { return self.fetch(begun).await };
         match Box::pin(self.downloader.shared.find(self.route, Some(sha256))).await {
             SharedLookup::Alone => {}
             SharedLookup::Lead(lease) => self.lease = Some(lease),
@@ -178,16 +179,19 @@ impl DownloadTask<'_> {
                 }
             }
         }
-        self.fetch().await
+        self.fetch(None).await
     }
 
-    async fn fetch(&mut self) -> Result<VerifiedBlob, Failure> {
+    async fn fetch(&mut self, mut begun: Option<FileReply>) -> Result<VerifiedBlob, Failure> {
         let upstream = self.route.upstream().await.map_err(Failure::Upstream)?;
         let mut prepared = self.prepare();
         let mut pause = Duration::from_millis(100);
         for attempt in 1.. {
-            let request = self.request().await?;
-            let outcome = match upstream.file(request).await {
+            let reply = match begun.take() {
+                Some(reply) => Ok(reply),
+                None => upstream.file(self.request().await?).await,
+            };
+            let outcome = match reply {
                 Ok(reply) => self.take(reply, &mut prepared).await,
                 Err(error) => Err(AttemptError::Broken(error)),
             };
@@ -254,8 +258,7 @@ impl DownloadTask<'_> {
             return Err(AttemptError::Failed(Failure::Upstream(self.mismatch())));
         }
         self.entry.expected.length = self.entry.expected.length.or(reply.length);
-        self.etag = reply.etag.take();
-        self.resumable = reply.ranges;
+        (self.etag, self.resumable) = (reply.etag.take(), reply.ranges);
         self.begin(prepared).await?;
         // After starting over, the bytes that are written already are skipped.
         let mut received = self.written().await.map_err(AttemptError::Failed)?;

@@ -7,6 +7,7 @@ use super::error::Error;
 use super::index_entry::IndexEntry;
 use super::route::Route;
 use crate::cache::{JoinableDownload, RepositoryId};
+use crate::upstream::FileReply;
 use wheelport_index::{FileAddress, Hashes};
 use wheelport_runtime::{Role, SingleFlight, Tasks};
 
@@ -40,14 +41,25 @@ impl Downloader {
         address: &FileAddress,
         entry: IndexEntry,
     ) -> (FileDownload, Role) {
+        let (download, role) = self.download_from(route, address, entry, None);
+        (download.join(), role)
+    }
+
+    /// The same, where upstream may have begun to send the file already. Without a reader so far.
+    pub(super) fn download_from(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        entry: IndexEntry,
+        reply: Option<FileReply>,
+    ) -> (JoinableDownload<Error>, Role) {
         let (repository, hashes) = (route.repository.clone(), entry.expected.hashes.clone());
         let key = DownloadKey { repository, address: address.clone(), hashes };
         let (parts, route, address) = (Arc::clone(&self.parts), Arc::clone(route), address.clone());
-        let (download, role) = self.running.share(key, &self.tasks, "download file", || {
+        self.running.share(key, &self.tasks, "download file", || {
             let (writer, download) = Writer::new();
-            (download, async move { DownloadTask::run(&parts, &route, &address, entry, writer).await })
-        });
-        (download.join(), role)
+            (download, async move { DownloadTask::run(&parts, &route, &address, entry, writer, reply).await })
+        })
     }
 
     /// Downloads under way, for metrics.

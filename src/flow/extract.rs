@@ -1,9 +1,10 @@
 //! Taking core metadata out of wheels, once per wheel: out of stored ones, or out of one that bypasses the cache.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::bypass::Bypass;
 use super::index_entry::{IndexEntries, IndexEntry};
@@ -11,8 +12,9 @@ use super::shared_metadata::SharedMetadata;
 use super::wheel_parts::WheelParts;
 use super::{Cause, Error, PageService, Route, unavailable};
 use crate::cache::{Blob, Blobs, CoreMetadataRecord, MetadataStore};
-use wheelport_index::{FileAddress, FileName, ReadAt, Sha256, wheel};
-use wheelport_runtime::{Joined, SingleFlight, Tasks, blocking};
+use wheelport_index::wheel::{self, WheelError};
+use wheelport_index::{FileAddress, FileName, ReadAt, Sha256};
+use wheelport_runtime::{Joined, Panicked, SingleFlight, Tasks, blocking, sabotaged};
 
 /// The longest time a background extraction may take.
 const TIMEOUT: Duration = Duration::from_mins(30);
@@ -36,6 +38,8 @@ pub(super) struct MetadataExtractor {
     reading: Arc<Semaphore>,
     /// Permits to hold a mebibyte of a wheel that bypasses the cache.
     memory: Arc<Semaphore>,
+    /// Metadata that was read by range and is not that of its wheel.
+    mismatches: Arc<AtomicU64>,
     tasks: Tasks,
 }
 
@@ -50,7 +54,13 @@ impl MetadataExtractor {
     ) -> Self {
         let (reading, memory) = (Semaphore::new(READ_AT_ONCE), Semaphore::new(MEMORY as usize));
         let (reading, memory) = (Arc::new(reading), Arc::new(memory));
-        Self { pages, entries, blobs, store, shared, extractions: SingleFlight::default(), reading, memory, tasks }
+        let (extractions, mismatches) = (SingleFlight::default(), Arc::default());
+        Self { pages, blobs, entries, store, shared, extractions, reading, memory, mismatches, tasks }
+    }
+
+    /// How often metadata that was read by range was not that of its wheel, for metrics.
+    pub(super) fn mismatches(&self) -> u64 {
+        self.mismatches.load(Ordering::Relaxed)
     }
 
     /// Starts or joins the extraction from an open wheel. Its outcome does not wait for the record on disk.
@@ -77,7 +87,7 @@ impl MetadataExtractor {
         let (extractor, route, address) = (self.clone(), Arc::clone(route), address.clone());
         let (joined, _) =
             self.extractions.run(key, &self.tasks, "extract core metadata past the cache", || async move {
-                let _memory = extractor.memory.acquire_many(mebibytes(entry.expected.length)).await;
+                let _memory = extractor.hold(mebibytes(entry.expected.length)).await;
                 let first = extractor.pass(&route, &address, &entry, WheelParts::default()).await?;
                 let missed = first.missed();
                 let record = match (extractor.read(first, &address.file).await, missed.position()) {
@@ -126,13 +136,23 @@ impl MetadataExtractor {
         Some(record)
     }
 
-    /// Remembers what was found, and shares it.
+    /// Remembers what was found in a whole wheel, and shares it.
     async fn take_in(&self, route: &Arc<Route>, address: &FileAddress, wheel: Sha256, record: &CoreMetadataRecord) {
         self.shared.offer(wheel, record);
         self.remember(route, address, wheel, record).await;
     }
 
+    /// Remembers what is proven. It takes the place of what was read from a part of the wheel before.
     async fn remember(&self, route: &Arc<Route>, address: &FileAddress, wheel: Sha256, record: &CoreMetadataRecord) {
+        let store = self.store.clone();
+        let before = blocking(move || store.unproven(wheel)).await.ok().flatten();
+        if before.is_some_and(|before| before.differs(record)) {
+            self.mismatches.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(file = %address.file, "core metadata that was read by range is not that of the wheel");
+            if sabotaged("range-mismatch") {
+                return;
+            }
+        }
         self.store.remember(wheel, record);
         match record {
             CoreMetadataRecord::Present(_) => {
@@ -170,11 +190,25 @@ impl MetadataExtractor {
         }
     }
 
-    /// Takes the metadata out of a wheel. A wheel that cannot be read may be a good one, so that is an error.
-    async fn read(&self, wheel: impl ReadAt + Send + 'static, file: &FileName) -> Extracted {
+    /// The bytes of a wheel's metadata.
+    pub(super) async fn read_metadata(
+        &self,
+        wheel: impl ReadAt + Send + 'static,
+        file: &FileName,
+    ) -> Result<Result<Vec<u8>, WheelError>, Panicked> {
         let _permit = self.reading.acquire().await;
         let name = file.clone();
-        match blocking(move || wheel::core_metadata(wheel, &name)).await? {
+        blocking(move || wheel::core_metadata(wheel, &name)).await
+    }
+
+    /// Waits until so many mebibytes of a wheel that is not stored may be held.
+    pub(super) async fn hold(&self, mebibytes: u32) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.memory).acquire_many_owned(mebibytes.min(MEMORY)).await.ok()
+    }
+
+    /// Takes the metadata out of a wheel. A wheel that cannot be read may be a good one, so that is an error.
+    async fn read(&self, wheel: impl ReadAt + Send + 'static, file: &FileName) -> Extracted {
+        match self.read_metadata(wheel, file).await? {
             Ok(bytes) => Ok(CoreMetadataRecord::present(bytes.into())),
             Err(error) if error.is_transient() => {
                 tracing::warn!(%file, ?error, "a wheel could not be read for its core metadata");

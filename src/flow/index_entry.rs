@@ -16,7 +16,7 @@ use super::shown::PageView;
 use super::{Cause, Error, PageService, Route, unavailable};
 use crate::cache::{Blobs, Expected, PageContent};
 use crate::upstream::UpstreamError;
-use wheelport_index::{FileAddress, Sha256};
+use wheelport_index::{CoreMetadata, FileAddress, Sha256};
 use wheelport_runtime::{blocking, sabotaged};
 
 /// A file that is missing from a page older than this may be newer than the page.
@@ -39,6 +39,8 @@ pub(super) struct IndexEntry {
     pub sha256: Option<Sha256>,
     /// Whether a page lists the file.
     pub is_listed: bool,
+    /// The SHA-256 of its core metadata, where the page announces it: what upstream says, or what the wheel has said.
+    pub metadata: Option<Sha256>,
     /// Where length and digests come from.
     pub source: EntrySource,
     /// The file is small, or fetched for something short in it: it need not stand behind large ones.
@@ -94,7 +96,7 @@ impl IndexEntries {
     ) -> Result<IndexEntry, Error> {
         let (content, index_error) = self.page_of(route, address, page).await?;
         if let Some(content) = &content
-            && let Some(entry) = listed(address, content)?
+            && let Some(entry) = entry_of(address, content)?
         {
             let entry = self.with_link(route, address, entry).await?;
             self.judge.admit(route, address, Some(content), entry.sha256, None).await?;
@@ -210,7 +212,7 @@ impl IndexEntries {
 }
 
 /// What a page says of a file, if it lists it at this address.
-fn listed(address: &FileAddress, content: &PageContent) -> Result<Option<IndexEntry>, Error> {
+pub(super) fn entry_of(address: &FileAddress, content: &PageContent) -> Result<Option<IndexEntry>, Error> {
     if content.page.is_quarantined() && !sabotaged("quarantined-file") {
         return Err(Error::Quarantined { project: address.project.clone() });
     }
@@ -221,6 +223,10 @@ fn listed(address: &FileAddress, content: &PageContent) -> Result<Option<IndexEn
         expected: Expected { length: file.size, hashes: file.hashes.clone() },
         sha256: file.hashes.sha256(),
         is_listed: true,
+        metadata: match &file.core_metadata {
+            CoreMetadata::Hashed(hashes) => hashes.sha256(),
+            CoreMetadata::Available | CoreMetadata::Absent => None,
+        },
         source: if is_refused { EntrySource::Refusal } else { EntrySource::Page },
         is_brief: file.size.is_some_and(|size| size <= SMALL),
         index_error: None,

@@ -138,6 +138,15 @@ impl Judge {
         self.apply(route, address, ruling.as_ref())
     }
 
+    /// Whether a listed file would be served.
+    pub(super) async fn serves(&self, route: &Arc<Route>, content: &Arc<PageContent>, file: &FileName) -> bool {
+        match self.rulings(route, content).await {
+            Ok(Some(rulings)) => matches!(rulings.of(file), None | Some(FileRuling::Audited(_))),
+            Ok(None) => true,
+            Err(_) => false,
+        }
+    }
+
     fn apply(&self, route: &Route, address: &FileAddress, ruling: Option<&FileRuling>) -> Result<(), Error> {
         match ruling {
             None => Ok(()),

@@ -1,20 +1,21 @@
 //! Core metadata of a wheel (PEP 658), which CodeArtifact does not have: recorded before, or taken from the stored
-//! wheel, or by fetching the wheel first.
+//! wheel, or read from the wheel's end at upstream, or by fetching the wheel first.
 //!
 //! pip and uv abort when advertised metadata cannot be had, so it does not depend on storage: where that fails, the
 //! metadata is taken from the wheel as it comes from upstream.
 
 use std::sync::Arc;
 
-use super::downloader::Downloader;
+use super::downloader::{Downloader, FileDownload};
 use super::extract::MetadataExtractor;
 use super::index_entry::{IndexEntries, IndexEntry};
+use super::metadata_by_range::{RangeRead, RangeReader};
 use super::prefetch::Prefetcher;
 use super::shown::{PageView, ShownPage};
 use super::{Cause, Error, Lookup, PageService, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
 use crate::cache::{Blob, Blobs, CachedMetadata, CoreMetadataRecord, DownloadFailure, MetadataStore};
-use wheelport_index::{FileAddress, FileKind, Sha256};
-use wheelport_runtime::{Waits, blocking};
+use wheelport_index::{ClientAgent, FileAddress, FileKind, Sha256};
+use wheelport_runtime::{Role, Waits, blocking};
 
 /// The core metadata of a wheel and how the response came about.
 pub struct ServedMetadata {
@@ -31,6 +32,7 @@ pub struct MetadataService {
     pub(super) blobs: Blobs,
     pub(super) store: MetadataStore,
     pub(super) extractor: MetadataExtractor,
+    pub(super) by_range: RangeReader,
     pub(super) prefetcher: Prefetcher,
     /// The largest wheel that the cache can hold, in bytes.
     pub(super) largest_wheel: u64,
@@ -48,17 +50,20 @@ impl MetadataService {
     ///
     /// A client that reads it requests the pages of the wheel's dependencies next, so they are prefetched. Metadata in
     /// memory was served recently, and its dependencies were prefetched then.
-    pub fn get(&self, route: &Arc<Route>, address: &FileAddress) -> Lookup<ServedMetadata> {
+    /// `user_agent` is what the client says of itself.
+    pub fn get(&self, route: &Arc<Route>, address: &FileAddress, user_agent: Option<&str>) -> Lookup<ServedMetadata> {
         let page = self.pages.get(route, &address.project);
         if let Lookup::Hit(view) = &page
             && let Some(CoreMetadataRecord::Present(metadata)) = self.in_memory(&view.shown, address)
+            && !self.prefetcher.ahead().is_guess(&route.key(&address.project))
         {
             return Lookup::Hit(ServedMetadata { metadata, served: Served::Hit });
         }
         let (service, route, address) = (self.clone(), Arc::clone(route), address.clone());
+        let agent = user_agent.and_then(ClientAgent::parse);
         Lookup::miss(async move {
-            let found = service.get_missed(&route, &address, page).await?;
-            service.prefetcher.prefetch_dependencies(&route, &found.metadata.bytes);
+            let found = service.get_missed(&route, &address, page, agent.as_ref()).await?;
+            service.prefetcher.prefetch_dependencies(&route, &found.metadata.bytes, agent.as_ref());
             Ok(found)
         })
     }
@@ -72,6 +77,7 @@ impl MetadataService {
         route: &Arc<Route>,
         address: &FileAddress,
         page: Lookup<PageView>,
+        agent: Option<&ClientAgent>,
     ) -> Result<ServedMetadata, Error> {
         let none = || Error::NoCoreMetadata { file: address.file.clone() };
         // Without a name to compare with, metadata could not be trusted; it is not advertised then either.
@@ -89,6 +95,7 @@ impl MetadataService {
         }
         let stored = match held {
             Held::Record(CoreMetadataRecord::Present(metadata)) => {
+                self.was_read(route, address, &entry, agent, &metadata);
                 return Ok(ServedMetadata { metadata, served: Served::Hit });
             }
             Held::Record(CoreMetadataRecord::Absent) => return Err(none()),
@@ -105,12 +112,27 @@ impl MetadataService {
         };
         let (record, served) = match shared {
             Some(record) => (record, Served::Miss),
-            None => self.extract(route, address, entry, stored).await?,
+            None => self.extract(route, address, entry.clone(), stored).await?,
         };
         match record {
-            CoreMetadataRecord::Present(metadata) => Ok(ServedMetadata { metadata, served }),
+            CoreMetadataRecord::Present(metadata) => {
+                self.was_read(route, address, &entry, agent, &metadata);
+                Ok(ServedMetadata { metadata, served })
+            }
             CoreMetadataRecord::Absent => Err(none()),
         }
+    }
+
+    fn was_read(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        entry: &IndexEntry,
+        agent: Option<&ClientAgent>,
+        metadata: &CachedMetadata,
+    ) {
+        let (ahead, key) = (self.prefetcher.ahead(), route.key(&address.project));
+        ahead.metadata_read(route, &key, address, entry, agent, metadata.is_proven);
     }
 
     /// What the wheel itself says: the stored one, or the one that is fetched into the cache, or past it.
@@ -121,9 +143,15 @@ impl MetadataService {
         entry: IndexEntry,
         stored: Option<Blob>,
     ) -> Result<(CoreMetadataRecord, Served), Error> {
-        let wheel = match stored {
-            Some(blob) => Some((blob, Served::Hit)),
-            None => self.fetch_wheel(route, address, entry.clone()).await?,
+        let wheel = if let Some(blob) = stored {
+            Some((blob, Served::Hit))
+        } else {
+            let begun = match self.by_range.read(route, address, &entry).await {
+                (RangeRead::Metadata(record), role) => return Ok((record, role_served(role))),
+                (RangeRead::Begun(download), role) => Some((download.join(), role)),
+                (RangeRead::Nothing, _) => None,
+            };
+            self.fetch_wheel(route, address, entry.clone(), begun).await?
         };
         if let Some((wheel, served)) = wheel {
             let extracting = self.extractor.extract(route, address, wheel).within(REQUEST_TIMEOUT);
@@ -146,7 +174,10 @@ impl MetadataService {
         let (store, blobs, length) = (self.store.clone(), self.blobs.clone(), entry.expected.length);
         let held = blocking(move || match store.get(wheel) {
             Some(record) => Held::Record(record),
-            None => blobs.get_verified(wheel, length).map_or(Held::Nothing, Held::Wheel),
+            None => match blobs.get_verified(wheel, length) {
+                Some(blob) => Held::Wheel(blob),
+                None => store.unproven(wheel).map_or(Held::Nothing, Held::Record),
+            },
         });
         Ok(Waits::note("disk", held).await?)
     }
@@ -157,17 +188,20 @@ impl MetadataService {
         Ok(Waits::note("disk", blocking(move || blobs.get(wheel, length).is_some())).await?)
     }
 
-    /// Fetches the wheel; it need not be committed to be read. `None` if the cache cannot take it.
+    /// Fetches the wheel, or goes on with the download that has begun; it need not be committed to be read. `None` if
+    /// the cache cannot take it.
     async fn fetch_wheel(
         &self,
         route: &Arc<Route>,
         address: &FileAddress,
         entry: IndexEntry,
+        mut begun: Option<(FileDownload, Role)>,
     ) -> Result<Option<(Blob, Served)>, Error> {
         let lost = || Error::internal("a download ended without an outcome");
         let entry = IndexEntry { is_brief: true, ..entry };
         loop {
-            let (mut download, role) = self.downloader.download(route, address, entry.clone());
+            let next = || self.downloader.download(route, address, entry.clone());
+            let (mut download, role) = begun.take().unwrap_or_else(next);
             let verified = Waits::note("file", tokio::time::timeout(REQUEST_TIMEOUT, download.verified())).await;
             return match verified.map_err(|_| unavailable(Cause::Timeout))? {
                 Ok(_) => Ok(Some((download.blob().ok_or_else(lost)?, role_served(role)))),

@@ -8,6 +8,8 @@
 mod absence;
 mod access;
 mod advertise;
+mod agreements;
+mod ahead;
 mod ask;
 mod audit;
 mod batch;
@@ -25,6 +27,7 @@ mod extract;
 mod file_report;
 mod file_stream;
 mod files;
+mod held_parts;
 mod hints;
 mod index_cache;
 mod index_entry;
@@ -32,6 +35,7 @@ mod judge;
 mod lists;
 mod lookup;
 mod metadata;
+mod metadata_by_range;
 mod negative;
 mod origins;
 mod page_arrival;
@@ -47,6 +51,7 @@ mod release_dates;
 mod route;
 mod shared_exceptions;
 mod shared_files;
+mod shared_first_seen;
 mod shared_metadata;
 mod shared_pages;
 mod shared_published;
@@ -61,10 +66,14 @@ mod wheel_parts;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::{Blobs, CacheSettings, DamageCounts, Disk, FirstSeen, MetadataStore, PersistedIndex, Published};
+use crate::cache::{
+    Blobs, CacheSettings, DamageCounts, Disk, FirstSeen, MetadataStore, PersistedIndex, Prefetch, Published,
+};
 use crate::fleet::Fleet;
+use wheelport_index::{ClientAgent, ProjectName};
 use wheelport_runtime::{Clock, Role, Tasks};
 
+pub use ahead::Guess;
 pub use audit::Attempt;
 pub use change_guard::{ChangeCounts, ChangedFilePolicy};
 
@@ -77,6 +86,7 @@ pub use index_cache::IndexView;
 pub use lists::{ListView, ProjectListService};
 pub use lookup::Lookup;
 pub use metadata::{MetadataService, ServedMetadata};
+pub use metadata_by_range::ByRangeOutcome;
 pub use pages::PageService;
 pub use prefetch::PrefetchOutcome;
 pub use publish::PublishService;
@@ -90,6 +100,8 @@ pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent};
 pub use crate::policy::{GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState};
 
+use agreements::Agreements;
+use ahead::Ahead;
 use blob_checker::BlobChecker;
 use change_guard::ChangeGuard;
 use delisted::Delisted;
@@ -101,6 +113,7 @@ use index_cache::Lifetimes;
 use index_entry::IndexEntries;
 use judge::Judge;
 use lists::ListSource;
+use metadata_by_range::RangeReader;
 use origins::Origins;
 use page_source::PageSource;
 use prefetch::Prefetcher;
@@ -214,6 +227,7 @@ impl Flow {
             largest_wheel: disk.max_size(),
             fleet: fleet.clone(),
             looks: PublishedLooks::default(),
+            agreements: Agreements::default(),
             clock: clock.clone(),
         };
         let page_memory = memory.records - list_memory - rulings_memory;
@@ -233,9 +247,20 @@ impl Flow {
         let shared = SharedFiles::new(fleet, pages.clone(), blobs.buffers(), tasks.clone());
         let parts = DownloadParts::new(entries.clone(), blobs.clone(), extractor.clone(), shared.clone());
         let downloader = Downloader::new(parts, tasks.clone());
+        let by_range = RangeReader::new(store.clone(), extractor.clone(), downloader.clone(), tasks.clone());
         let checker = BlobChecker::new(blobs.clone(), tasks.clone());
         let files = FileService::new(pages.clone(), entries.clone(), blobs.clone(), downloader.clone(), checker);
-        let prefetcher = Prefetcher::new(pages.clone(), tasks.clone(), settings.prefetch);
+        let ahead = Ahead::new(
+            pages.judge().clone(),
+            by_range.clone(),
+            extractor.clone(),
+            downloader.clone(),
+            store.clone(),
+            settings.prefetch,
+            tasks.clone(),
+        );
+        let is_on = settings.prefetch != Some(Prefetch::Off);
+        let prefetcher = Prefetcher::new(pages.clone(), ahead, tasks.clone(), is_on);
         let metadata = MetadataService {
             pages: pages.clone(),
             entries,
@@ -243,6 +268,7 @@ impl Flow {
             blobs,
             store: store.clone(),
             extractor,
+            by_range,
             prefetcher: prefetcher.clone(),
             largest_wheel: disk.max_size(),
         };
@@ -272,6 +298,13 @@ impl Flow {
         self.pages.bytes() + self.lists.bytes() + self.disk.used() > 0
     }
 
+    /// A client had to wait for a page: what it asks for next is begun, if it says of itself what that will be.
+    pub fn page_was_read(&self, route: &Arc<Route>, project: &ProjectName, page: &ShownPage, user_agent: Option<&str>) {
+        if let Some(agent) = user_agent.and_then(ClientAgent::parse) {
+            self.prefetcher.ahead().page_read(route, &route.key(project), &page.content, &agent);
+        }
+    }
+
     /// Starts no further work that no client waits for.
     pub fn begin_draining(&self) {
         self.prefetcher.stop();
@@ -290,6 +323,9 @@ impl Flow {
             damaged: self.disk.damaged(),
             scrubbed: self.disk.scrubbed(),
             prefetches: self.prefetcher.counts(),
+            by_range: self.metadata.by_range.counts(),
+            guesses: self.prefetcher.ahead().counts(),
+            metadata_mismatches: self.metadata.extractor.mismatches(),
         }
     }
 }
@@ -317,4 +353,10 @@ pub struct Figures {
     pub scrubbed: u64,
     /// Prefetches by outcome, as numbers.
     pub prefetches: [(PrefetchOutcome, u64); PrefetchOutcome::ALL.len()],
+    /// Attempts to read core metadata by range, by outcome, as numbers.
+    pub by_range: [(ByRangeOutcome, u64); ByRangeOutcome::ALL.len()],
+    /// Guesses which metadata a client will ask for, as numbers.
+    pub guesses: [(Guess, u64); Guess::ALL.len()],
+    /// Metadata that was read by range and is not that of its wheel, as a number.
+    pub metadata_mismatches: u64,
 }

@@ -39,6 +39,7 @@ impl IndexCache<PageSource> {
         asked: Instant,
         errand: Option<Errand>,
     ) -> Result<Record<PageContent>, FetchError> {
+        self.learn_first_seen(route, key).await;
         let (cache, wanted, is_shared) = (self.clone(), key.clone(), errand.is_some() && route.shared.is_some());
         let parsed = blocking(move || {
             let page = read_page(&mut reply, &wanted.project)?;
@@ -53,6 +54,7 @@ impl IndexCache<PageSource> {
         let (record, Arrival { is_changed, settled }, of_upstream) =
             parsed.await.map_err(panicked)?.map_err(unreadable)?;
         self.settle_published(route, key, settled);
+        self.share_first_seen(route, key);
         if let Some((errand, page)) = errand.zip(of_upstream) {
             self.share(route, key, errand, page, is_changed);
         }
@@ -67,20 +69,24 @@ impl IndexCache<PageSource> {
         page: Page,
         fetched: FetchedAt,
     ) -> Option<Record<PageContent>> {
+        self.learn_first_seen(route, key).await;
         let (cache, wanted) = (self.clone(), key.clone());
         let (record, Arrival { settled, .. }) =
             blocking(move || cache.hold_listed(&wanted, page, fetched)).await.ok()?;
         self.settle_published(route, key, settled);
+        self.share_first_seen(route, key);
         Some(record)
     }
 
     /// Completes, persists and holds a page as upstream gave it. Blocking.
     fn hold_listed(&self, key: &PageKey, mut page: Page, fetched: FetchedAt) -> (Record<PageContent>, Arrival) {
-        let listed = page.files.len();
+        let (listed, began) = (page.files.len(), Instant::now());
         self.source().advertise(&mut page.files);
+        let advertised = began.elapsed();
         let held = self.records().get(key);
         self.clear_negative(key);
         let record = self.show(key, page, fetched);
+        let shown = began.elapsed();
         let is_unchanged = held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.content, &record.content));
         let was_held = held.is_some();
         if let Some(held) = held.filter(|_| !is_unchanged) {
@@ -89,6 +95,14 @@ impl IndexCache<PageSource> {
             self.source().delisted.compare(key, &held.content.page, lists);
         }
         let settled = self.persist(key, &record, listed, is_unchanged);
+        tracing::debug!(
+            project = %key.project,
+            files = listed,
+            advertise = ?advertised,
+            first_seen = ?shown.saturating_sub(advertised),
+            persist = ?began.elapsed().saturating_sub(shown),
+            "a page was taken in"
+        );
         (record, Arrival { is_changed: was_held && !is_unchanged, settled })
     }
 
@@ -181,7 +195,7 @@ impl IndexCache<PageSource> {
 
 /// Parses a page, and frees the response's bytes.
 fn read_page(reply: &mut PageReply, project: &ProjectName) -> Result<Page, parse::ParseError> {
-    let body = std::mem::take(&mut reply.body);
+    let (body, began) = (std::mem::take(&mut reply.body), Instant::now());
     let parse::ParsedPage { page, skipped, unknown_left_out } = parse::page(reply.format, &body, &reply.url, project)?;
     if skipped > 0 {
         tracing::warn!(%project, skipped, "entries of a page could not be read and are left out");
@@ -189,5 +203,6 @@ fn read_page(reply: &mut PageReply, project: &ProjectName) -> Result<Page, parse
     if unknown_left_out > 0 {
         tracing::warn!(%project, unknown_left_out, "a page has more unknown keys than are kept; the rest is left out");
     }
+    tracing::debug!(%project, files = page.files.len(), parse = ?began.elapsed(), "a page was parsed");
     Ok(page)
 }

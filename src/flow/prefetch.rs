@@ -13,10 +13,11 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::ahead::Ahead;
 use super::index_cache::FetchError;
 use super::{PageService, Route};
 use crate::cache::PageKey;
-use wheelport_index::wheel;
+use wheelport_index::{ClientAgent, wheel};
 use wheelport_runtime::{Priority, Tasks};
 
 /// Pages prefetched at the same time.
@@ -63,6 +64,7 @@ struct PrefetcherInner {
     pages: PageService,
     tasks: Tasks,
     enabled: bool,
+    ahead: Ahead,
     stopped: AtomicBool,
     permits: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
@@ -71,11 +73,12 @@ struct PrefetcherInner {
 }
 
 impl Prefetcher {
-    pub(super) fn new(pages: PageService, tasks: Tasks, enabled: bool) -> Self {
+    pub(super) fn new(pages: PageService, ahead: Ahead, tasks: Tasks, enabled: bool) -> Self {
         let inner = PrefetcherInner {
             pages,
             tasks,
             enabled,
+            ahead,
             stopped: AtomicBool::new(false),
             permits: Arc::new(Semaphore::new(AT_ONCE)),
             waiting: Arc::new(Semaphore::new(WAITING)),
@@ -88,6 +91,7 @@ impl Prefetcher {
     /// Starts no further prefetch.
     pub(super) fn stop(&self) {
         self.inner.stopped.store(true, Ordering::Relaxed);
+        self.inner.ahead.stop();
     }
 
     /// How often there was which outcome.
@@ -95,24 +99,34 @@ impl Prefetcher {
         PrefetchOutcome::ALL.map(|outcome| (outcome, self.inner.counts[outcome as usize].load(Ordering::Relaxed)))
     }
 
-    /// Begins to fetch the pages of the dependencies that this core metadata names.
-    pub(super) fn prefetch_dependencies(&self, route: &Arc<Route>, metadata: &[u8]) {
+    /// What an installer asks for next, besides pages.
+    pub(super) fn ahead(&self) -> &Ahead {
+        &self.inner.ahead
+    }
+
+    /// Begins to fetch the pages of the dependencies that this core metadata names, and with them the metadata that the
+    /// client will choose there.
+    pub(super) fn prefetch_dependencies(&self, route: &Arc<Route>, metadata: &[u8], agent: Option<&ClientAgent>) {
         if !self.is_on() || Priority::current() == Priority::Background {
             return;
         }
         for project in wheel::unconditional_requirements(metadata) {
             let key = route.key(&project);
-            if self.is_recent(&key) || !self.inner.pages.cache().needs_fetch(&key) {
+            let cache = self.inner.pages.cache();
+            if self.is_recent(&key) || !cache.needs_fetch(&key) {
+                if let (Some(agent), Some(held)) = (agent, cache.records().get(&key)) {
+                    self.inner.ahead.page_read(route, &key, &held.content, agent);
+                }
                 continue;
             }
             let Ok(waiting) = Arc::clone(&self.inner.waiting).try_acquire_owned() else {
                 self.count(PrefetchOutcome::Skipped);
                 continue;
             };
-            let (prefetcher, route) = (self.clone(), Arc::clone(route));
+            let (prefetcher, route, agent) = (self.clone(), Arc::clone(route), agent.cloned());
             Priority::Background.start(|| {
                 self.inner.tasks.spawn_loop("prefetch page", async move {
-                    prefetcher.prefetch(&route, &key).await;
+                    prefetcher.prefetch(&route, &key, agent).await;
                     drop(waiting);
                 });
             });
@@ -120,7 +134,7 @@ impl Prefetcher {
     }
 
     /// Fetches a page once a permit is free, if it is still needed then.
-    async fn prefetch(&self, route: &Arc<Route>, key: &PageKey) {
+    async fn prefetch(&self, route: &Arc<Route>, key: &PageKey, agent: Option<ClientAgent>) {
         let Ok(permit) = Arc::clone(&self.inner.permits).acquire_owned().await else { return };
         let cache = self.inner.pages.cache();
         if cache.needs_fetch(key) && cache.records().get(key).is_none() {
@@ -133,13 +147,17 @@ impl Prefetcher {
             return self.count(PrefetchOutcome::Skipped);
         }
         self.inner.recent.insert(key.clone(), Instant::now());
-        self.fetch(route, key, permit);
+        self.fetch(route, key, permit, agent);
     }
 
-    fn fetch(&self, route: &Arc<Route>, key: &PageKey, permit: OwnedSemaphorePermit) {
-        let prefetcher = self.clone();
+    fn fetch(&self, route: &Arc<Route>, key: &PageKey, permit: OwnedSemaphorePermit, agent: Option<ClientAgent>) {
+        let (prefetcher, way, page) = (self.clone(), Arc::clone(route), key.clone());
         self.inner.pages.cache().fetch_ahead(route, key, move |outcome| {
             drop(permit);
+            let held = prefetcher.inner.pages.cache().records().get(&page);
+            if let (Ok(()), Some(agent), Some(held)) = (outcome, agent, held) {
+                prefetcher.inner.ahead.page_read(&way, &page, &held.content, &agent);
+            }
             prefetcher.count(match outcome {
                 Ok(()) => PrefetchOutcome::Fetched,
                 Err(FetchError::Absent(_)) => PrefetchOutcome::Missing,

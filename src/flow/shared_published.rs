@@ -149,7 +149,7 @@ impl IndexCache<PageSource> {
     }
 }
 
-/// Changes the shared record of a project, whoever else does so at the same time.
+/// Changes the shared record of a project, whichever replicas do so at the same time.
 async fn update(
     store: &ObjectStore,
     shared: &SharedRoute,

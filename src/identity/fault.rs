@@ -1,4 +1,4 @@
-//! What can be wrong with a token, in a sentence for whoever presented it. Nothing here repeats the token.
+//! What can be wrong with a token, in a sentence for the client that presented it. Nothing here repeats the token.
 
 use std::sync::Arc;
 

@@ -54,7 +54,7 @@ pub(super) struct Presented {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Payload {
+struct MintedPayload {
     #[serde(rename = "i")]
     id: String,
     #[serde(rename = "n")]
@@ -109,7 +109,7 @@ impl SigningKeys {
     /// A token with the rights of this identity; `None` if they do not fit into one.
     pub(super) fn mint(&self, identity: &Identity, now: u64) -> Option<MintedToken> {
         let expires = now + LIFETIME;
-        let payload = Payload {
+        let payload = MintedPayload {
             id: const_hex(&random_bytes::<16>()),
             name: identity.name.to_string(),
             expires,
@@ -137,7 +137,7 @@ impl SigningKeys {
             return Err(TokenFault::Signature);
         }
         let payload = signed.strip_prefix(PREFIX).and_then(base64url).ok_or(TokenFault::Malformed)?;
-        let payload: Payload = serde_json::from_slice(&payload).map_err(|_| TokenFault::Malformed)?;
+        let payload: MintedPayload = serde_json::from_slice(&payload).map_err(|_| TokenFault::Malformed)?;
         if now >= payload.expires && !sabotaged("minted-expiry") {
             return Err(TokenFault::Expired);
         }

@@ -7,12 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep_until};
 
 use super::backoff::Backoff;
 use super::circuit_breaker::CircuitBreaker;
 use super::error::{Unavailability, UpstreamError};
+use super::range_support::RangeSupport;
 use super::rate_limiter::RateLimiter;
 use super::retry_budget::RetryBudget;
 use super::settings::ClientSettings;
@@ -45,6 +46,7 @@ pub(super) struct Admission {
     large_files: Arc<FairLimiter<Permits>>,
     rate: Arc<RateLimiter>,
     state: Mutex<AdmissionState>,
+    ranges: Mutex<RangeSupport>,
 }
 
 /// One address has no more ports for connections to another.
@@ -70,6 +72,7 @@ impl Admission {
             files: limiter(Permits::shared(files)),
             large_files: limiter(Permits::shared(large_files)),
             rate,
+            ranges: Mutex::default(),
             state: Mutex::new(AdmissionState {
                 backoff: Backoff::default(),
                 retries: RetryBudget::new(settings.retry_ratio, settings.retry_floor),
@@ -143,6 +146,11 @@ impl Admission {
     /// Whether the last attempt to reach the endpoint failed.
     pub(super) fn is_unreachable(&self) -> bool {
         self.state.lock().breaker.has_failed()
+    }
+
+    /// What the endpoint's responses have shown of ranges. Not to be held across an await.
+    pub(super) fn ranges(&self) -> MutexGuard<'_, RangeSupport> {
+        self.ranges.lock()
     }
 
     /// Takes one retry out of the shared budget.

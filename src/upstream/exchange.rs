@@ -18,6 +18,7 @@ use super::body::{InFlightPermit, drain, read_prefix};
 use super::client::{RequestBody, SendError};
 use super::error::{Malformed, Unavailability, UpstreamError, Witness};
 use super::retry::{AttemptFailure, MAX_RETRY_AFTER, RetryDecision, RetryState, retry_after};
+use super::status_class::StatusClass;
 use super::{RequestKind, Upstream, UpstreamInner};
 use crate::redact::hide_secrets;
 use crate::token::{Token, TokenHandle};
@@ -42,9 +43,21 @@ pub(super) struct Exchange<'a> {
     pub(super) usable: &'static [StatusCode],
     /// The index lists the file, so a 404 may just be early.
     pub(super) listed: bool,
-    /// The request asks for a range, so a 5xx may be a response to the range and not to the file.
-    pub(super) resuming: bool,
+    pub(super) range: RangeUse,
     pub(super) deadline: Instant,
+}
+
+/// What a range in the request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RangeUse {
+    /// The request asks for everything.
+    Whole,
+    /// The rest of a file, so a 5xx may be a response to the range and not to the file.
+    Rest,
+    /// A part, in place of which the whole file will do. The service is known to refuse ranges of a version that it has
+    /// not imported yet, so a failure says nothing about the endpoint: it is not repeated, and counts neither for the
+    /// circuit breaker nor for the rate.
+    Part,
 }
 
 /// A response that the caller can use. The body is unread.
@@ -80,43 +93,6 @@ enum ExchangeError {
     Retryable(AttemptFailure),
 }
 
-/// What a status says, depending on which host sent it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum StatusClass {
-    Usable,
-    /// The token is refused.
-    Unauthorized,
-    /// Upstream says that the page or file does not exist.
-    Missing,
-    /// The role may not read it.
-    Denied,
-    Throttled,
-    ServerError,
-    /// Another host refused the request to which the endpoint had redirected it.
-    RefusedElsewhere,
-    /// A status that this kind of request never gets.
-    Unexpected,
-}
-
-impl StatusClass {
-    /// Only the endpoint itself, and only to a request with the token, can say that something does not exist or may not
-    /// be read.
-    fn of(status: StatusCode, with_token: bool, usable: &[StatusCode]) -> Self {
-        match status.as_u16() {
-            200 => Self::Usable,
-            _ if usable.contains(&status) => Self::Usable,
-            401 | 403 | 404 | 410 if !with_token && !sabotaged("elsewhere-404") => Self::RefusedElsewhere,
-            401 => Self::Unauthorized,
-            403 => Self::Denied,
-            404 | 410 => Self::Missing,
-            // Another host's 429 is no reason to slow down towards the endpoint.
-            429 if with_token => Self::Throttled,
-            429 | 500..=599 => Self::ServerError,
-            _ => Self::Unexpected,
-        }
-    }
-}
-
 /// What one exchange has used up so far.
 #[derive(Default)]
 struct ExchangeState {
@@ -137,6 +113,9 @@ impl Exchange<'_> {
             let reached = match self.attempt(token.as_ref()).await {
                 Ok(reached) => reached,
                 Err(ExchangeError::Fatal(error)) => return Err(error),
+                Err(ExchangeError::Retryable(failure)) if self.is_part() => {
+                    return Err(unavailable(failure.reason(), failure.retry_after()));
+                }
                 Err(ExchangeError::Retryable(failure)) => {
                     self.retry(&mut state.retries, failure).await?;
                     continue;
@@ -172,6 +151,11 @@ impl Exchange<'_> {
         let FinalResponse { response, hop, sent, .. } = reached;
         let status = response.status();
         let retry_after = retry_after(response.headers());
+        // A refused part is only that, but for a token and a pace that hold for every request.
+        if self.is_part() && !matches!(class, StatusClass::Throttled | StatusClass::Unauthorized) {
+            drain(response).await;
+            return Err(UpstreamError::CannotResume);
+        }
         if let (StatusClass::Denied, Some(witness)) = (class, witness) {
             return Err(self.denied(response, witness).await);
         }
@@ -182,9 +166,12 @@ impl Exchange<'_> {
             (StatusClass::Throttled, _) => {
                 admission.throttled(sent, retry_after);
                 metrics.throttled(label);
+                if self.is_part() {
+                    return Err(unavailable(Unavailability::Throttled, retry_after));
+                }
                 self.retry(&mut state.retries, AttemptFailure::Throttled(retry_after)).await.map(|()| None)
             }
-            (StatusClass::ServerError, _) if self.resuming => Err(UpstreamError::CannotResume),
+            (StatusClass::ServerError, _) if self.range == RangeUse::Rest => Err(UpstreamError::CannotResume),
             (StatusClass::ServerError, _) => {
                 // Only the endpoint's own failure is a reason to send it fewer requests.
                 if hop.with_token {
@@ -320,7 +307,7 @@ impl Exchange<'_> {
             SendError::Timeout => sent.elapsed() >= header_timeout / 2,
             SendError::Malformed => false,
         };
-        if at_endpoint && is_unreachable {
+        if at_endpoint && is_unreachable && !self.is_part() {
             admission.unreachable();
         }
         Err(self.send_error(error))
@@ -348,6 +335,11 @@ impl Exchange<'_> {
             request.headers_mut().insert(header::AUTHORIZATION, token.basic_header());
         }
         Ok(request)
+    }
+
+    /// Whether a failure of this request counts for nothing.
+    fn is_part(&self) -> bool {
+        self.range == RangeUse::Part && !sabotaged("part-counts")
     }
 
     fn tokens(&self) -> &TokenHandle {
@@ -387,30 +379,6 @@ pub(super) fn refusal_message(body: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_endpoint_can_say_that_something_is_absent_or_forbidden() {
-        let usable = [StatusCode::NOT_ACCEPTABLE];
-        for (status, from_endpoint, from_elsewhere) in [
-            (200, StatusClass::Usable, StatusClass::Usable),
-            (204, StatusClass::Unexpected, StatusClass::Unexpected),
-            (206, StatusClass::Unexpected, StatusClass::Unexpected),
-            (304, StatusClass::Unexpected, StatusClass::Unexpected),
-            (400, StatusClass::Unexpected, StatusClass::Unexpected),
-            (401, StatusClass::Unauthorized, StatusClass::RefusedElsewhere),
-            (403, StatusClass::Denied, StatusClass::RefusedElsewhere),
-            (404, StatusClass::Missing, StatusClass::RefusedElsewhere),
-            (406, StatusClass::Usable, StatusClass::Usable),
-            (410, StatusClass::Missing, StatusClass::RefusedElsewhere),
-            (429, StatusClass::Throttled, StatusClass::ServerError),
-            (500, StatusClass::ServerError, StatusClass::ServerError),
-            (503, StatusClass::ServerError, StatusClass::ServerError),
-        ] {
-            let code = StatusCode::from_u16(status).expect("a status");
-            assert_eq!(StatusClass::of(code, true, &usable), from_endpoint, "{status}");
-            assert_eq!(StatusClass::of(code, false, &usable), from_elsewhere, "{status}");
-        }
-    }
 
     #[test]
     fn a_refusals_message_is_taken_from_its_json() {

@@ -11,7 +11,7 @@ use super::address::{Hop, is_allowed_elsewhere};
 use super::admission::RequestClass;
 use super::body::BodyReader;
 use super::error::{Malformed, UpstreamError};
-use super::exchange::{Exchange, UsableResponse};
+use super::exchange::{Exchange, RangeUse, UsableResponse};
 use super::{RequestKind, Upstream};
 use wheelport_index::FileAddress;
 
@@ -95,10 +95,15 @@ impl Upstream {
             headers,
             usable: if resume.is_some() { &RESUMED } else { &[] },
             listed: request.listed,
-            resuming: resume.is_some(),
+            range: if resume.is_some() { RangeUse::Rest } else { RangeUse::Whole },
             deadline: self.deadline(),
         };
-        let UsableResponse { response, permit, .. } = exchange.run().await?;
+        self.reply(exchange.run().await?, resume)
+    }
+
+    /// A response as a file, or its rest.
+    pub(super) fn reply(&self, usable: UsableResponse, resume: Option<&Resume>) -> Result<FileReply, UpstreamError> {
+        let UsableResponse { response, permit, .. } = usable;
         let announced = FileHeaders::read(&response, resume)?;
         let counter = self.inner.metrics.bytes(&self.inner.label, RequestKind::File.as_str());
         let body = FileBody(BodyReader::new(response, self.settings(), counter, Some(permit)));
@@ -107,7 +112,7 @@ impl Upstream {
     }
 
     /// Where a file is requested first, and whether with the token.
-    fn first_hop(&self, request: &FileRequest) -> Hop {
+    pub(super) fn first_hop(&self, request: &FileRequest) -> Hop {
         let endpoint = &self.inner.endpoint;
         let link = request.url.as_ref().map(|url| {
             let mut url = url.clone();
@@ -126,7 +131,7 @@ impl Upstream {
 
 const RESUMED: [StatusCode; 2] = [StatusCode::PARTIAL_CONTENT, StatusCode::RANGE_NOT_SATISFIABLE];
 
-fn plain_headers() -> HeaderMap {
+pub(super) fn plain_headers() -> HeaderMap {
     HeaderMap::from_iter([(header::ACCEPT, ANY_TYPE), (header::ACCEPT_ENCODING, IDENTITY)])
 }
 
@@ -185,14 +190,14 @@ impl FileHeaders {
 
 /// A `Content-Range` of bytes (RFC 9110, section 14.4).
 #[derive(Debug, PartialEq, Eq)]
-struct ContentRange {
-    first: u64,
-    last: u64,
-    complete: Option<u64>,
+pub(super) struct ContentRange {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    pub(super) complete: Option<u64>,
 }
 
 impl ContentRange {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (range, complete) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = range.split_once('-')?;
         let complete = if complete == "*" { None } else { Some(complete.parse().ok()?) };
@@ -206,12 +211,12 @@ impl ContentRange {
 }
 
 /// A file must match its digest, so no coding may have been applied to its bytes.
-fn check_coding(headers: &HeaderMap) -> Result<(), Malformed> {
+pub(super) fn check_coding(headers: &HeaderMap) -> Result<(), Malformed> {
     let plain = headers.get_all(header::CONTENT_ENCODING).iter().all(|coding| coding == "identity");
     if plain { Ok(()) } else { Err(Malformed::ContentEncoding) }
 }
 
-fn strong_etag(headers: &HeaderMap) -> Option<String> {
+pub(super) fn strong_etag(headers: &HeaderMap) -> Option<String> {
     let etag = headers.get(header::ETAG)?.to_str().ok()?;
     let strong = etag.len() >= 2 && etag.starts_with('"') && etag.ends_with('"') && etag.len() <= LONGEST_ETAG;
     strong.then(|| etag.to_owned())

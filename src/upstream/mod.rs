@@ -31,11 +31,14 @@ mod file;
 mod forbidden;
 mod metrics;
 mod page;
+mod part;
 mod publish;
+mod range_support;
 mod rate_limiter;
 mod retry;
 mod retry_budget;
 mod settings;
+mod status_class;
 
 pub use address::{Endpoint, InvalidEndpoint, InvalidRedirectHost, RedirectHost};
 pub use client::{Client, Quotas};
@@ -44,6 +47,7 @@ pub use error::{Malformed, Unavailability, UpstreamError, Witness};
 pub use file::{FileBody, FileReply, FileRequest, Resume};
 pub use metrics::UpstreamMetrics;
 pub use page::PageReply;
+pub use part::{FilePart, PartError, PartReply, PartRequest, RangeOf};
 pub use publish::{FormSection, PublishError, PublishRequest};
 pub use rate_limiter::{SharedPermit, SharedQuota, SharedQuotas};
 pub use settings::{ClientSettings, DEFAULT_MAX_PAGE_SIZE, InvalidProxy, ProxyUrl};
@@ -69,6 +73,8 @@ struct UpstreamInner {
 enum RequestKind {
     Page,
     File,
+    /// A part of a file.
+    Part,
     Publish,
 }
 
@@ -77,6 +83,7 @@ impl RequestKind {
         match self {
             Self::Page => "page",
             Self::File => "file",
+            Self::Part => "part",
             Self::Publish => "publish",
         }
     }
@@ -112,6 +119,16 @@ impl Upstream {
     /// Whether the endpoint could not be reached when it was last tried.
     pub fn is_unreachable(&self) -> bool {
         self.inner.admission.is_unreachable()
+    }
+
+    /// Whether parts of files may be requested: the endpoint honours ranges, or it is not known whether it does.
+    pub fn may_have_parts(&self) -> bool {
+        !self.inner.admission.is_unreachable() && self.inner.admission.ranges().may_be_tried(Instant::now())
+    }
+
+    /// Whether the endpoint has shown recently that it honours ranges.
+    pub fn honours_ranges(&self) -> bool {
+        self.inner.admission.ranges().are_honoured(Instant::now())
     }
 
     /// Waits for a permit to have one request in flight.

@@ -13,7 +13,7 @@ use super::address::{Hop, add_final_slash};
 use super::admission::RequestClass;
 use super::body::BodyReader;
 use super::error::{Malformed, Unavailability, UpstreamError, Witness};
-use super::exchange::{Exchange, UsableResponse};
+use super::exchange::{Exchange, RangeUse, UsableResponse};
 use super::settings::DEFAULT_MAX_PAGE_SIZE;
 use super::{RequestKind, Upstream};
 use wheelport_index::parse::PageFormat;
@@ -105,7 +105,7 @@ impl Upstream {
             headers,
             usable: &[StatusCode::NOT_ACCEPTABLE],
             listed: false,
-            resuming: false,
+            range: RangeUse::Whole,
             deadline,
         };
         exchange.run().await

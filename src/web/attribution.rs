@@ -1,4 +1,4 @@
-//! Whom the access log names: nobody, or the identity that the gate has found.
+//! Whom the access log names: no one, or the identity that the gate has found.
 
 use std::sync::{Arc, OnceLock};
 
@@ -29,7 +29,7 @@ impl Attribution {
         }
     }
 
-    /// Whether what is read is not for everybody.
+    /// Whether reading it needs an identity.
     pub(super) fn is_needed(&self) -> bool {
         !matches!(self, Self::Nobody)
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Either, Ready, ready};
-use http::header::{CACHE_CONTROL, HOST, HeaderMap, LOCATION};
+use http::header::{CACHE_CONTROL, HOST, LOCATION};
 use http::uri::Authority;
 use http::{HeaderValue, Method, StatusCode};
 use tracing::Instrument as _;
@@ -25,7 +25,7 @@ use super::access_log::{self, Outcome};
 use super::address::{self, Address, ExchangeStep, Parsed};
 use super::attribution::Attribution;
 use super::body::ResponseBody;
-use super::context::{PeerInfo, RequestContext};
+use super::context::{Credentials, PeerInfo, RequestContext};
 use super::document::Document;
 use super::eventual::Eventual;
 use super::exchange::{self, ExchangeReply};
@@ -128,7 +128,7 @@ async fn in_time(
 }
 
 /// Looks up what a request is about.
-fn find(site: &Arc<Site>, context: &mut RequestContext, credentials: HeaderMap, body: Body) -> Eventual<Found> {
+fn find(site: &Arc<Site>, context: &mut RequestContext, credentials: Credentials, body: Body) -> Eventual<Found> {
     if let Some(health) = health(site, context) {
         return Eventual::Now(Ok(health));
     }
@@ -168,7 +168,7 @@ fn find_for_reader(
     site: &Arc<Site>,
     context: &mut RequestContext,
     target: &Target,
-    credentials: &HeaderMap,
+    credentials: &Credentials,
 ) -> Eventual<Found> {
     let is_download = context.kind == ResponseKind::File && context.method == Method::GET;
     match gate::reader(site, &target.parsed.address, is_download, credentials) {
@@ -219,7 +219,9 @@ fn find_to_read(site: &Arc<Site>, context: &RequestContext, target: &Target) -> 
             index::legacy(site, context, host, route, project.clone(), version.clone()).map(Found::Document)
         }
         Address::File { file, .. } => FoundFile::find(site, context, route, file.clone()).map(Found::File),
-        Address::Metadata { wheel, .. } => Eventual::from(site.flow.metadata.get(route, wheel)).map(Found::Metadata),
+        Address::Metadata { wheel, .. } => {
+            Eventual::from(site.flow.metadata.get(route, wheel, context.user_agent())).map(Found::Metadata)
+        }
     }
 }
 
@@ -252,7 +254,7 @@ fn change(
     site: &Arc<Site>,
     context: &mut RequestContext,
     address: &Address,
-    credentials: HeaderMap,
+    credentials: Credentials,
     body: Body,
 ) -> Eventual<Found> {
     let route = match address {
@@ -335,7 +337,8 @@ impl Found {
             Self::File(file) => file.respond(site, context),
             Self::Metadata(ServedMetadata { metadata, served }) => {
                 let (length, sha256) = (metadata.bytes.len() as u64, metadata.sha256);
-                let representation = Representation::immutable(ImmutableType::Text, Some(length), Some(sha256));
+                let immutable = Representation::immutable(ImmutableType::Text, Some(length), Some(sha256));
+                let representation = if metadata.is_proven { immutable } else { immutable.unproven() };
                 representation.respond(context, Some(served), |selection| Ok(selection.of(&metadata.bytes).into()))
             }
             Self::Uploaded(uploaded) => uploaded.respond(context),
@@ -347,7 +350,7 @@ impl Found {
     }
 }
 
-/// What not everybody may read is not kept for everybody.
+/// What only some may read is not kept for all.
 fn keep_from_shared_caches(response: &mut Response) {
     if let Some(control) = response.headers_mut().get_mut(CACHE_CONTROL) {
         let private = [(REVALIDATE, PRIVATE_REVALIDATE), (IMMUTABLE, PRIVATE_IMMUTABLE)];

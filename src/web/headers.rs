@@ -17,9 +17,9 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub(super) const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 /// `Cache-Control` of files and their core metadata: the bytes behind a name never change.
 pub(super) const IMMUTABLE: HeaderValue = HeaderValue::from_static("max-age=365000000, immutable");
-/// As [`REVALIDATE`], where not everybody may read.
+/// As [`REVALIDATE`], where reading needs an identity.
 pub(super) const PRIVATE_REVALIDATE: HeaderValue = HeaderValue::from_static("private, no-cache");
-/// As [`IMMUTABLE`], where not everybody may read.
+/// As [`IMMUTABLE`], where reading needs an identity.
 pub(super) const PRIVATE_IMMUTABLE: HeaderValue = HeaderValue::from_static("private, max-age=365000000, immutable");
 /// `Cache-Control` of errors.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use super::Site;
 use super::context::RequestContext;
 use super::document::{Content, Document};
@@ -27,11 +29,31 @@ pub(super) fn page(
 ) -> Eventual<FoundDocument> {
     match Negotiated::of(&context.headers) {
         Ok(negotiated) => {
-            let page = site.flow.pages.get(route, project);
+            let page = match site.flow.pages.get(route, project) {
+                Lookup::Miss(waiting) => waited_for(site, context, route, project, waiting),
+                hit @ Lookup::Hit(_) => hit,
+            };
             document(site, negotiated, page, |PageView { shown, served, .. }| (Content::Page(shown), served))
         }
         Err(refusal) => Eventual::problem(refusal),
     }
+}
+
+/// A page that a client has to wait for, and most likely reads for the first time.
+fn waited_for(
+    site: &Arc<Site>,
+    context: &RequestContext,
+    route: &Arc<Route>,
+    project: &ProjectName,
+    page: BoxFuture<'static, Result<PageView, Error>>,
+) -> Lookup<PageView> {
+    let (site, route, project) = (Arc::clone(site), Arc::clone(route), project.clone());
+    let user_agent = context.user_agent().map(str::to_owned);
+    Lookup::Miss(Box::pin(async move {
+        let view = page.await?;
+        site.flow.page_was_read(&route, &project, &view.shown, user_agent.as_deref());
+        Ok(view)
+    }))
 }
 
 /// The project list.

@@ -102,6 +102,12 @@ impl Representation {
         Self { headers, length, has_ranges: true }.with_etag(quoted(sha256))
     }
 
+    /// Bytes for which no digest vouches yet: clients may keep them, and must ask about them.
+    #[must_use]
+    pub(super) fn unproven(self) -> Self {
+        self.with(CACHE_CONTROL, REVALIDATE)
+    }
+
     /// A document that clients may keep and must ask about.
     pub(super) fn revalidated(content_type: HeaderValue, written: &Written, suffix: &str, vary: HeaderValue) -> Self {
         // Half of a SHA-256 tells more documents apart than there will ever be.

@@ -99,10 +99,16 @@ def wheel(
     metadata = core_metadata(name, version, requires, extras or {}, requires_python)
     contents = wheel_contents(name, version, metadata)
     if padding:
-        contents.insert(1, (f"{module_of(name)}/noise.bin", random.Random(f"{name} {version}").randbytes(padding)))
+        contents.insert(1, (f"{module_of(name)}/noise.bin", noise(f"{name} {version}", padding)))
     filename = f"{spelled or module_of(name)}-{version}-py3-none-any.whl"
     data = archived(contents, f"{module_of(name)}-{version}.dist-info/RECORD")
     return Distribution(name, version, filename, data, metadata.encode(), requires_python)
+
+
+def noise(seed: str, length: int) -> bytes:
+    """Bytes that do not compress; in pieces, because Python makes no more than a quarter of a gigabyte at once."""
+    source, piece = random.Random(seed), 1 << 24
+    return b"".join(source.randbytes(min(piece, length - at)) for at in range(0, length, piece))
 
 
 def sdist(

@@ -15,7 +15,7 @@ use super::support::client::until;
 use super::support::forms::{Form, content_type};
 use super::support::proxy::Proxy;
 use super::support::scripted::{Gate, Reply, Scripted};
-use super::support::wheels::{PAGE, Sample, list, metadata, page, publish};
+use super::support::wheels::{PAGE, Sample, impostor, list, metadata, page, part, publish, requested};
 
 /// A proxy with an empty cache beside others over one store, once it has seen what the store can do.
 async fn replica(upstream: &Scripted, fleet: &FleetSettings) -> Proxy {
@@ -174,6 +174,55 @@ async fn core_metadata_that_another_replica_has_found_costs_no_wheel() {
     let third = replica(&upstream, &fleet).await;
     assert_eq!(third.get(&path).send().await.expect(200).text(), metadata("1.0"));
     assert_eq!(upstream.requests_to(&wheel.upstream()).len(), 2);
+}
+
+#[tokio::test]
+async fn core_metadata_that_was_read_by_range_is_shared_when_the_wheel_has_been_read() {
+    let (upstream, fleet) = (Scripted::start().await, new_bucket(ministack().port).await);
+    let wheel = Sample::wheel_of("1.0", 200_000);
+    list(&upstream, &[&wheel]);
+    let (bytes, other) = (wheel.bytes.clone(), impostor(&wheel));
+    let reply = Reply::with(move |seen| match requested(seen, other.len()) {
+        Some((first, last)) => part(&other, first, last),
+        None => Reply::ok(bytes.clone()),
+    });
+    upstream.on(&wheel.upstream(), reply);
+    let (store, path) = (client(&fleet), format!("{}.metadata", wheel.path()));
+    let key = ObjectKey::metadata(wheel.sha256().parse().expect("a digest"));
+    let first = replica(&upstream, &fleet).await;
+    assert_ne!(first.get(&path).send().await.expect(200).text(), metadata("1.0"));
+    // Whatever it had begun to share is shared when it has stopped.
+    let first = first.stop().await;
+    assert!(store.head(&key).await.is_err(), "nothing vouches for it");
+    let second = replica(&upstream, &fleet).await;
+    assert_eq!(second.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
+    until("the metadata in the store", async || store.head(&key).await.ok()).await;
+    shared(&store, &wheel).await;
+    let asked = upstream.requests_to(&wheel.upstream()).len();
+    let third = replica(&upstream, &fleet).await;
+    assert_eq!(third.get(&path).send().await.expect(200).text(), metadata("1.0"), "the store comes before a part");
+    let first = first.start().await;
+    assert_ne!(first.get(&path).send().await.expect(200).text(), metadata("1.0"));
+    assert_eq!(first.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
+    until("the wheel's own", async || {
+        (first.get(&path).send().await.expect(200).text() == metadata("1.0")).then_some(())
+    })
+    .await;
+    assert_eq!(counted(&first, "wheelport_metadata_mismatches_total").await, 1);
+    assert_eq!(upstream.requests_to(&wheel.upstream()).len(), asked);
+}
+
+#[tokio::test]
+async fn a_wheel_that_upstream_sends_in_place_of_its_part_is_shared() {
+    let (upstream, fleet) = (Scripted::start().await, new_bucket(ministack().port).await);
+    let wheel = Sample::wheel_of("1.0", 200_000);
+    publish(&upstream, &[&wheel]);
+    let first = replica(&upstream, &fleet).await;
+    assert_eq!(first.get(&format!("{}.metadata", wheel.path())).send().await.expect(200).text(), metadata("1.0"));
+    shared(&client(&fleet), &wheel).await;
+    let second = replica(&upstream, &fleet).await;
+    assert_eq!(second.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
+    assert_eq!((hits(&second).await, upstream.requests_to(&wheel.upstream()).len()), (1, 1));
 }
 
 #[tokio::test]

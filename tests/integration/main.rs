@@ -3,7 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ahead;
 mod cache;
+mod certified;
 mod changed_files;
 mod commands;
 mod connections;
@@ -17,6 +19,7 @@ mod legacy;
 mod lists;
 mod memory;
 mod metadata;
+mod metadata_by_range;
 mod negotiation;
 mod ops;
 mod pages;

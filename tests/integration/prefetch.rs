@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
+use wheelport::cache::Prefetch;
 use wheelport_runtime::HumanDuration;
 
 use crate::support::client::until;
@@ -163,7 +164,7 @@ async fn is_prefetched(builder: Builder) -> bool {
 #[tokio::test]
 async fn it_can_be_turned_off() {
     assert!(is_prefetched(Proxy::builder()).await);
-    assert!(!is_prefetched(Proxy::builder().set(|with| with.cache.prefetch = false)).await);
+    assert!(!is_prefetched(Proxy::builder().set(|with| with.cache.prefetch = Some(Prefetch::Off))).await);
 }
 
 #[tokio::test]

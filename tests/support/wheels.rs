@@ -8,7 +8,7 @@ use sha2::Digest as _;
 use wheelport_index::{Sha256, hex};
 use zip::write::{SimpleFileOptions, ZipWriter};
 
-use super::scripted::{Reply, Scripted};
+use super::scripted::{Reply, Scripted, Seen};
 
 /// Where the scripted upstream's repository is.
 pub(crate) const REPOSITORY: &str = "/pypi/r";
@@ -186,4 +186,43 @@ pub(crate) fn publish(upstream: &Scripted, samples: &[&Sample]) {
 pub(crate) fn list(upstream: &Scripted, samples: &[&Sample]) {
     let entries: Vec<Value> = samples.iter().map(|sample| sample.entry()).collect();
     upstream.on(PAGE, page(&entries));
+}
+
+/// The first and the last byte that a request for a part of a file names; `None` for all of it.
+pub(crate) fn requested(seen: &Seen, length: usize) -> Option<(usize, usize)> {
+    let (first, last) = seen.header("range")?.strip_prefix("bytes=")?.split_once('-')?;
+    if first.is_empty() {
+        return Some((length - last.parse::<usize>().ok()?.min(length), length - 1));
+    }
+    Some((first.parse().ok()?, last.parse().ok()?))
+}
+
+/// A part of a file.
+pub(crate) fn part(bytes: &Bytes, first: usize, last: usize) -> Reply {
+    Reply::status(206)
+        .header("content-range", format!("bytes {first}-{last}/{}", bytes.len()))
+        .body(bytes.slice(first..=last))
+}
+
+/// The bytes as a server sends them that honours ranges.
+pub(crate) fn ranged(bytes: &Bytes) -> Reply {
+    let bytes = bytes.clone();
+    Reply::with(move |seen| match requested(seen, bytes.len()) {
+        Some((first, last)) => part(&bytes, first, last),
+        None => Reply::ok(bytes.clone()),
+    })
+}
+
+/// The wheel of version 1.0 with 200,000 bytes of filling and other words in its metadata, of the same length.
+pub(crate) fn impostor(wheel: &Sample) -> Bytes {
+    let other = metadata("1.0").replace("Requires-Dist: c>=1", "Requires-Dist: d>=1");
+    let directory = "a_b-1.0.dist-info";
+    let bytes = zipped(&[
+        ("a_b/__init__.py", b"A = 1\n"),
+        ("a_b/filling.bin", &noise(200_000)),
+        (&format!("{directory}/METADATA"), other.as_bytes()),
+        (&format!("{directory}/RECORD"), b""),
+    ]);
+    assert_eq!(bytes.len(), wheel.bytes.len());
+    bytes.into()
 }

@@ -6,6 +6,7 @@
 //! build on this crate.
 
 mod address;
+mod agent;
 mod archive;
 mod digest;
 mod excerpt;
@@ -25,6 +26,7 @@ mod sdist;
 mod version;
 pub mod wheel;
 
+pub use agent::{ClientAgent, Installer};
 pub use archive::{ArchiveError, ReadAt};
 pub use digest::{Algorithm, Hashed, Hasher, Hashes, InvalidDigest, Sha256, hex};
 pub use excerpt::{excerpt, shortened};

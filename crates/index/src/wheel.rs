@@ -4,6 +4,7 @@
 //! compare them with a digest, and installers compare them with the wheel's own copy. Whether they fit the file name is
 //! for the clients to judge: each has its own way with a wheel whose name or version differs.
 
+use std::ops::Range;
 use std::str;
 
 use crate::archive::{ArchiveError, Directory, Member, ReadAt};
@@ -14,6 +15,10 @@ use crate::version::VersionKey;
 
 /// The largest `METADATA` that is read, in bytes.
 pub(crate) const MAX_METADATA: u64 = 16 << 20;
+
+/// The longest header before a member's bytes that is expected, without the name, in bytes: the fixed part and some
+/// extra fields. One that is longer may be there, but what is read then does not suffice.
+const LONGEST_HEADER: u64 = 30 + 256;
 
 const METADATA_FILE: &str = "METADATA";
 const DIST_INFO: &str = ".dist-info";
@@ -47,28 +52,47 @@ impl WheelError {
 /// entries with one name the last one counts, as in Python's `zipfile`: that is the one that pip reads, and the one
 /// that is left when an installer has unpacked them all.
 pub fn core_metadata(file: impl ReadAt, name: &FileName) -> Result<Vec<u8>, WheelError> {
-    let Some(expected) = name.distribution().filter(|distribution| distribution.kind == FileKind::Wheel) else {
-        return Err(WheelError::NotAWheel(name.clone()));
-    };
-    let directory = Directory::find(&file)?;
-    let (mut agreeing, mut others) = (Choice::default(), Choice::default());
-    directory.scan(&file, |entry| {
-        let Some(dist_info) = dist_info(entry.name()) else { return Ok(()) };
-        let choice = if names(dist_info, &expected) { &mut agreeing } else { &mut others };
-        choice.add(entry.member()?);
-        Ok(())
-    })?;
-    let member = match (agreeing, others) {
-        (Choice::One(member), _) | (Choice::None, Choice::One(member)) => member,
-        (Choice::None, Choice::None) => return Err(WheelError::Missing),
-        _ => return Err(WheelError::Ambiguous),
-    };
+    let (directory, member, expected) = find_metadata(&file, name)?;
     let metadata = directory.read(&file, &member, MAX_METADATA)?;
     // Without the guard, it has to agree with the file name.
     if sabotaged("odd-metadata") && metadata_headers(&metadata).version.as_deref() != Some(&expected.version) {
         return Err(WheelError::Missing);
     }
     Ok(metadata)
+}
+
+/// Where the directory of a wheel begins, which reaches to the wheel's end. Its end is all that is read.
+pub fn directory_start(file: impl ReadAt) -> Result<u64, WheelError> {
+    Ok(Directory::find(&file)?.start)
+}
+
+/// The part of a wheel that `METADATA` is in, with its header. Only the directory is read.
+pub fn metadata_part(file: impl ReadAt, name: &FileName) -> Result<Range<u64>, WheelError> {
+    let (directory, member, _) = find_metadata(&file, name)?;
+    let outside = || ArchiveError::Broken("its metadata is outside");
+    let start = directory.absolute(member.header).ok_or_else(outside)?;
+    let header = LONGEST_HEADER + member.raw_name.len() as u64;
+    let end = start.saturating_add(header).saturating_add(member.compressed).min(directory.start);
+    Ok(start..end)
+}
+
+fn find_metadata(file: &impl ReadAt, name: &FileName) -> Result<(Directory, Member, Distribution), WheelError> {
+    let Some(expected) = name.distribution().filter(|distribution| distribution.kind == FileKind::Wheel) else {
+        return Err(WheelError::NotAWheel(name.clone()));
+    };
+    let directory = Directory::find(file)?;
+    let (mut agreeing, mut others) = (Choice::default(), Choice::default());
+    directory.scan(file, |entry| {
+        let Some(dist_info) = dist_info(entry.name()) else { return Ok(()) };
+        let choice = if names(dist_info, &expected) { &mut agreeing } else { &mut others };
+        choice.add(entry.member()?);
+        Ok(())
+    })?;
+    match (agreeing, others) {
+        (Choice::One(member), _) | (Choice::None, Choice::One(member)) => Ok((directory, member, expected)),
+        (Choice::None, Choice::None) => Err(WheelError::Missing),
+        _ => Err(WheelError::Ambiguous),
+    }
 }
 
 /// The member that was looked for, if it is one.

@@ -30,9 +30,9 @@ const MAX_REPORTED: usize = 20;
 
 /// The certificates of the server, as they are now. Cheap to clone.
 #[derive(Clone)]
-pub struct ServerCertificates(Arc<Keeper>);
+pub struct ServerCertificates(Arc<CertificateKeeper>);
 
-struct Keeper {
+struct CertificateKeeper {
     settings: TlsSettings,
     clock: Clock,
     provider: Arc<CryptoProvider>,
@@ -58,7 +58,7 @@ struct Kept<T> {
 
 /// What to do after a look at the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+enum ReloadStep {
     /// They are what was read.
     Nothing,
     /// They have changed since the last look, and may not be complete.
@@ -116,7 +116,7 @@ impl ServerCertificates {
         };
         let read = Read { certificates, authorities, tried: seen.clone(), seen };
         let config = RwLock::new(read.config(&provider, None)?);
-        Ok(Self(Arc::new(Keeper { settings, clock, provider, config, read: Mutex::new(read) })))
+        Ok(Self(Arc::new(CertificateKeeper { settings, clock, provider, config, read: Mutex::new(read) })))
     }
 
     /// Looks at the files for as long as the process runs.
@@ -159,7 +159,7 @@ impl std::fmt::Debug for ServerCertificates {
     }
 }
 
-impl Keeper {
+impl CertificateKeeper {
     /// The tickets of sessions that began before a change, which end with it.
     fn old_tickets(&self) -> Option<Arc<dyn ProducesTickets>> {
         sabotaged("old-sessions").then(|| Arc::clone(&self.config.read().ticketer))
@@ -171,7 +171,7 @@ impl Keeper {
         let mut read = self.read.lock();
         let step = step(&seen, &read.seen, &read.tried);
         read.seen.clone_from(&seen);
-        if step != Step::Read || sabotaged("certificate-reload") {
+        if step != ReloadStep::Read || sabotaged("certificate-reload") {
             return;
         }
         read.tried = seen;
@@ -258,13 +258,13 @@ impl Read {
     }
 }
 
-fn step(seen: &[Fingerprint], before: &[Fingerprint], tried: &[Fingerprint]) -> Step {
+fn step(seen: &[Fingerprint], before: &[Fingerprint], tried: &[Fingerprint]) -> ReloadStep {
     if seen == tried {
-        Step::Nothing
+        ReloadStep::Nothing
     } else if seen != before {
-        Step::Wait
+        ReloadStep::Wait
     } else {
-        Step::Read
+        ReloadStep::Read
     }
 }
 
@@ -285,11 +285,11 @@ mod tests {
     #[test]
     fn changed_files_are_read_once_when_they_stand_still() {
         let [old, half, new] = [1, 2, 3].map(|version| vec![Some([version; 7])]);
-        assert_eq!(step(&old, &old, &old), Step::Nothing);
-        assert_eq!(step(&half, &old, &old), Step::Wait);
-        assert_eq!(step(&new, &half, &old), Step::Wait);
-        assert_eq!(step(&new, &new, &old), Step::Read);
-        assert_eq!(step(&new, &new, &new), Step::Nothing);
-        assert_eq!(step(&[None], &[None], &old), Step::Read, "files that are gone are reported");
+        assert_eq!(step(&old, &old, &old), ReloadStep::Nothing);
+        assert_eq!(step(&half, &old, &old), ReloadStep::Wait);
+        assert_eq!(step(&new, &half, &old), ReloadStep::Wait);
+        assert_eq!(step(&new, &new, &old), ReloadStep::Read);
+        assert_eq!(step(&new, &new, &new), ReloadStep::Nothing);
+        assert_eq!(step(&[None], &[None], &old), ReloadStep::Read, "files that are gone are reported");
     }
 }

@@ -1,5 +1,5 @@
 //! TLS for the listener of clients: certificates that are read again when their files change, handshakes that hold
-//! nothing, and client certificates as a name for whoever is at the other end.
+//! nothing, and client certificates as a name for the other end.
 //!
 //! Nothing here decides what a client may do: a client certificate that was verified is put into
 //! [`super::context::PeerInfo`], and that is all. `handshake` is the way in from the listener; `keeper` holds what a

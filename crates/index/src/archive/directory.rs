@@ -104,16 +104,19 @@ impl Directory {
 /// The end record and where it is: the last one in the file, as every reader looks for it.
 fn end_record(source: &(impl ReadAt + ?Sized), length: u64) -> Result<(u64, Vec<u8>), ArchiveError> {
     const MISSING: ArchiveError = ArchiveError::Broken("it has no end record");
+    // Without a comment it ends the file, whatever its own bytes look like. Nearly every archive is like that, and
+    // where only its end is held, no more has to be.
+    let bare = length.checked_sub(END_RECORD).ok_or(MISSING)?;
+    let mut record = vec![0; 22];
+    read_exact_at(source, &mut record, bare).map_err(unreadable)?;
+    if record.starts_with(END_SIGNATURE) && record.ends_with(&[0, 0]) {
+        return Ok((bare, record));
+    }
     let from = length.saturating_sub(END_RECORD + MAX_COMMENT);
     let mut tail = vec![0; usize::try_from(length - from).unwrap_or_default()];
     read_exact_at(source, &mut tail, from).map_err(unreadable)?;
     let last = tail.len().checked_sub(22).ok_or(MISSING)?;
-    // Without a comment it ends the file, whatever its own bytes look like.
-    let at = if tail[last..].starts_with(END_SIGNATURE) && tail.ends_with(&[0, 0]) {
-        last
-    } else {
-        memchr::memmem::rfind(&tail[..last + END_SIGNATURE.len()], END_SIGNATURE).ok_or(MISSING)?
-    };
+    let at = memchr::memmem::rfind(&tail[..last + END_SIGNATURE.len()], END_SIGNATURE).ok_or(MISSING)?;
     Ok((from + at as u64, tail[at..at + 22].to_vec()))
 }
 

@@ -130,3 +130,23 @@ fn metadata_that_requires_everything_is_not_read_to_its_end() {
     let names: Vec<_> = unconditional_requirements(cut.as_bytes()).iter().map(ToString::to_string).collect();
     assert_eq!(names, ["a"], "not a part of a name");
 }
+
+#[test]
+fn the_end_tells_where_the_directory_is_and_the_directory_where_the_metadata_is() {
+    let path = "friendly_bard-1.0.dist-info/METADATA";
+    let file = wheel(&[("a.bin", &[7; 5000]), (path, METADATA), ("b.bin", &[8; 5000])]);
+    let name = FileName::parse(WHEEL).expect("a valid name");
+    let start = directory_start(&file[..]).expect("a directory");
+    let at = usize::try_from(start).expect("a small file");
+    assert!(file[at..].starts_with(b"PK\x01\x02"));
+    // Nothing before the directory is read for that.
+    let mut blank = vec![0; at];
+    blank.extend_from_slice(&file[at..]);
+    assert_eq!(directory_start(&blank[..]).expect("a directory"), start);
+    let part = metadata_part(&blank[..], &name).expect("metadata");
+    let (from, to) = (usize::try_from(part.start).expect("small"), usize::try_from(part.end).expect("small"));
+    assert!(file[from..].starts_with(b"PK\x03\x04") && to - from < 1000);
+    blank[from..to].copy_from_slice(&file[from..to]);
+    assert_eq!(read(&blank).expect("metadata"), METADATA);
+    assert!(metadata_part(&wheel(&[])[..], &name).is_err());
+}
