@@ -1,6 +1,7 @@
 //! The steps about identities: whether the keys of each issuer can be had, whether clocks agree so far that tokens are
 //! valid, and whether replicas can share tokens.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::report::Finding;
@@ -60,12 +61,13 @@ fn judge(name: &str, tried: Result<IssuerReport, String>) -> Finding {
     };
     let mut summary = format!("{name}: {keys} keys that tokens can be verified with");
     if let Some(age) = age {
-        summary.push_str(&format!(", from a file that is {} days old", age.as_secs() / (24 * 3600)));
+        // Writing to a string does not fail.
+        let _ = write!(summary, ", from a file that is {} days old", age.as_secs() / (24 * 3600));
     }
     let off = ahead_seconds.unwrap_or_default();
     if off.unsigned_abs() > SKEW_WARNING && !sabotaged("issuer-clock") {
         let direction = if off > 0 { "ahead of" } else { "behind" };
-        summary.push_str(&format!("; this machine's clock is {} s {direction} the issuer's", off.unsigned_abs()));
+        let _ = write!(summary, "; this machine's clock is {} s {direction} the issuer's", off.unsigned_abs());
         return if off.unsigned_abs() > SKEW_ALARM {
             Finding::fail(STEP, summary, "start the NTP service of this machine; clocks may be a minute apart")
         } else {
