@@ -27,6 +27,14 @@ pub(crate) struct PackageOrigins {
     pub versions: Option<Vec<(String, bool)>>,
 }
 
+impl PackageOrigins {
+    /// Whether there may be versions from outside beside those of the domain.
+    pub(crate) fn is_on_both_sides(&self) -> bool {
+        let has = |wanted| self.versions.iter().flatten().any(|(_, is_external)| *is_external == wanted);
+        has(false) && (has(true) || self.upstream)
+    }
+}
+
 impl ControlPlane {
     /// All pages of `ListPackages` for Python: what this repository retains, not what its upstreams offer.
     pub(crate) async fn list_packages(

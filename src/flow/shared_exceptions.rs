@@ -1,5 +1,5 @@
-//! Exceptions from the rules that operators granted or took back, in force on all replicas: a record in the store, merged
-//! on condition, so that no replica takes back what another has written.
+//! Exceptions from the rules that operators granted or took back, in force on all replicas: a record in the store,
+//! merged on condition, so that no replica takes back what another has written.
 //!
 //! ```text
 //! grant ─► this replica ─► the record in the store ─► hint ─► the others take the record in

@@ -1,6 +1,7 @@
 //! The steps in the order in which a request needs them.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::certificates::{self, TlsTarget};
 use super::report::{Finding, Report, StepStatus};
@@ -32,9 +33,11 @@ pub(super) struct Doctor<'a> {
 impl<'a> Doctor<'a> {
     /// A doctor for what `serve` would use.
     pub(super) fn new(settings: Settings, environment: Environment<'a>, clock: Clock) -> Self {
+        let rules = settings.policy.read().ok().map(Arc::new);
+        let target = |route| CheckTarget { rules: rules.clone(), ..CheckTarget::from(route) };
         Self {
             settings: Some(Box::new(settings.clone())),
-            targets: settings.routes.into_iter().map(CheckTarget::from).collect(),
+            targets: settings.routes.into_iter().map(target).collect(),
             cache: CacheTarget { dir: settings.cache_dir, max_size: settings.cache.max_size.0 },
             tls: settings.tls.map(|tls| TlsTarget { settings: tls, public_url: settings.server.public_url }),
             upstream: settings.upstream,

@@ -61,6 +61,7 @@ fn judge(name: &str, tried: Result<IssuerReport, String>) -> Finding {
     };
     let mut summary = format!("{name}: {keys} keys that tokens can be verified with");
     if let Some(age) = age {
+        // Writing to a string does not fail.
         let _ = write!(summary, ", from a file that is {} days old", age.as_secs() / (24 * 3600));
     }
     let off = ahead_seconds.unwrap_or_default();

@@ -20,6 +20,7 @@ mod doctor;
 mod events;
 mod hints;
 mod identities;
+mod origins;
 mod profile;
 mod profile_files;
 

@@ -1,4 +1,4 @@
-//! The steps about one route: token, clock, endpoint, list right, one page, upload right.
+//! The steps about one route: token, clock, endpoint, list right, one page, origins of versions, upload right.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::aws::remedy;
-use super::data_plane;
 use super::report::Finding;
 use super::target::CheckTarget;
+use super::{data_plane, origins};
 use crate::control::{ControlPlane, DomainId, SKEW_ALARM, SKEW_WARNING};
 use crate::token::{KeeperSettings, MintErrorKind, TokenError, TokenHandle, keep};
 use crate::upstream::{Client, Endpoint, Upstream};
@@ -43,12 +43,13 @@ pub(super) async fn steps(
     let read = match endpoint {
         Some(endpoint) if has_token => {
             let upstream = Upstream::new(client.clone(), endpoint, handle, Arc::from(target.route.as_str()));
-            read(&upstream, listed.as_deref()).await
+            read(&upstream, listed.first().map(String::as_str)).await
         }
         _ => Finding::skip("read", "there is no token or no endpoint"),
     };
     tasks.stop();
-    vec![token, clock, at, list, read, upload(target, domain)]
+    let origins = origins::step(control, target, domain, &listed).await;
+    [token, clock, at, list, read].into_iter().chain(origins).chain([upload(target, domain)]).collect()
 }
 
 /// The same keeper as in the proxy mints the token, so the proxy would see the same result.
@@ -99,8 +100,8 @@ fn clock(skew: Option<i64>) -> Finding {
     }
 }
 
-/// Also gives the name of a project that surely exists.
-async fn list(control: &ControlPlane, target: &CheckTarget, domain: &DomainId) -> (Finding, Option<String>) {
+/// Also gives the names of projects that surely exist.
+async fn list(control: &ControlPlane, target: &CheckTarget, domain: &DomainId) -> (Finding, Vec<String>) {
     const STEP: &str = "list";
     match control.some_packages(domain, &target.repository).await {
         Ok(names) => {
@@ -108,15 +109,15 @@ async fn list(control: &ControlPlane, target: &CheckTarget, domain: &DomainId) -
                 0 => "allowed; the repository has no package yet".to_owned(),
                 number => format!("allowed; first {number} names read"),
             };
-            (Finding::ok(STEP, summary), names.into_iter().next())
+            (Finding::ok(STEP, summary), names)
         }
         Err(error) if error.kind == MintErrorKind::NotFound => {
-            (Finding::fail(STEP, error.message, remedy(error.kind)), None)
+            (Finding::fail(STEP, error.message, remedy(error.kind)), Vec::new())
         }
         Err(error) => {
             let remedy = "optional: allow codeartifact:ListPackages on the repository; without it the project list \
                           holds only what the cache has seen";
-            (Finding::warn(STEP, error.message, remedy), None)
+            (Finding::warn(STEP, error.message, remedy), Vec::new())
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What the doctor looks at: routes, the cache directory and the environment.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use url::Url;
 
 use crate::config::RouteSettings;
 use crate::control::{AccountId, AwsSettings, DomainName, RepositoryName};
+use crate::policy::RuleSet;
 use crate::web::UploadPolicy;
 
 /// One route as the doctor needs it.
@@ -22,6 +24,8 @@ pub(super) struct CheckTarget {
     pub(super) upload: bool,
     /// The repository's endpoint, if it is not the one that CodeArtifact gives.
     pub(super) endpoint: Option<Url>,
+    /// What may be served, where that can be read.
+    pub(super) rules: Option<Arc<RuleSet>>,
 }
 
 /// The cache directory as the doctor needs it.
@@ -45,6 +49,7 @@ impl From<RouteSettings> for CheckTarget {
             aws: route.aws,
             upload: route.upload != UploadPolicy::Off,
             endpoint: route.endpoint,
+            rules: None,
         }
     }
 }

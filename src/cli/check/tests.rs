@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use url::Url;
 
@@ -9,6 +10,7 @@ use super::target::{CacheTarget, CheckTarget};
 use super::*;
 use crate::control::stub::{Reply, Seen, Stub, error, ok, xml};
 use crate::control::{AccountId, AwsSettings, DomainName, RepositoryName};
+use crate::policy::PolicySettings;
 use crate::upstream::ClientSettings;
 use wheelport_runtime::Size;
 
@@ -33,6 +35,10 @@ async fn child_doctor() {
             aws: AwsSettings::default(),
             upload: true,
             endpoint,
+            rules: environment("PROBE_PRIVATE").map(|private| {
+                let table = serde_json::from_value(serde_json::json!({ "private": [private] })).expect("a table");
+                Arc::new(PolicySettings { table, ..PolicySettings::default() }.read().expect("rules"))
+            }),
         }],
         cache: CacheTarget { dir: environment("PROBE_DIR").expect("set").into(), max_size: Size::mib(1).0 },
         tls: None,
@@ -89,6 +95,34 @@ fn healthy(seen: &Seen) -> Reply {
     } else {
         error(404, "ResourceNotFoundException", "nothing here")
     }
+}
+
+#[tokio::test]
+async fn names_of_both_sides_are_named_and_so_is_the_right_to_ask() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let origins = |seen: &Seen| match seen.target.as_str() {
+        versions if versions.starts_with("/v1/package/versions") => ok(concat!(
+            r#"{"versions":[{"version":"1.0","status":"Published","origin":{"originType":"INTERNAL"}},"#,
+            r#"{"version":"2.0","status":"Published","origin":{"originType":"EXTERNAL"}}]}"#
+        )),
+        package if package.starts_with("/v1/package?") => ok(r#"{"package":{"format":"pypi","name":"acme-lib"}}"#),
+        _ => healthy(seen),
+    };
+    let stub = Stub::start(origins).await;
+    let private = |glob| [KEYS[0], KEYS[1], ("PROBE_PRIVATE", glob)];
+    let (text, json) = visit(Some(&stub), home.path(), &private("acme-*")).await;
+    assert_eq!(status(&json, "origins"), "warn", "{text}");
+    assert!(text.contains("1 of the first 1 names") && text.contains("code=0"), "{text}");
+    let (text, json) = visit(Some(&stub), home.path(), &private("other-*")).await;
+    assert_eq!(status(&json, "origins"), "absent", "{text}");
+    let denied = |seen: &Seen| match seen.target.as_str() {
+        package if package.starts_with("/v1/package?") => error(403, "AccessDeniedException", "not authorized"),
+        _ => healthy(seen),
+    };
+    let stub = Stub::start(denied).await;
+    let (text, json) = visit(Some(&stub), home.path(), &private("acme-*")).await;
+    assert_eq!(status(&json, "origins"), "fail", "{text}");
+    assert!(text.contains("wheelport iam-policy origins"), "{text}");
 }
 
 #[tokio::test]
