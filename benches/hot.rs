@@ -18,8 +18,12 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use url::Url;
 use wheelport::cache::{CacheSettings, Disk, PageKey, PersistedIndex, RepositoryId, page_path};
-use wheelport::flow::{Error, Flow, FlowMemory, ProjectSource, Resolution, Route, UploadSettings};
+use wheelport::fleet::Fleet;
+use wheelport::flow::{
+    Error, Flow, FlowMemory, FlowParts, OriginFacts, ProjectSource, Resolution, Route, UploadSettings,
+};
 use wheelport::identity::{FetchDocument, Identities, IdentityRules, IdentityTables, SigningKeys};
+use wheelport::policy::{GrantStore, PolicySettings, watch as watch_rules};
 use wheelport::telemetry::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
 use wheelport::web::{
@@ -93,7 +97,21 @@ impl TokenSource for Nobody {
     }
 }
 
+impl GrantStore for Nobody {
+    fn load(&self) -> std::io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    fn save(&self, _: &[u8]) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 impl ProjectSource for Nobody {
+    fn origins<'a>(&'a self, _: &'a ProjectName, _: bool) -> BoxFuture<'a, Result<OriginFacts, Error>> {
+        Box::pin(std::future::pending())
+    }
+
     fn projects(&self) -> BoxFuture<'_, Result<Vec<String>, Error>> {
         Box::pin(std::future::pending())
     }
@@ -163,15 +181,16 @@ fn site(dir: &Path, page: &Page, read: ReadPolicy, reader: &Reader) -> Outcome<A
     let keys = SigningKeys::default();
     let identities = Identities::new(reader.known.clone(), keys, Arc::new(Nobody), clock.clone(), tasks.clone());
     let identities = Arc::new(identities);
+    let services = FlowParts {
+        disk,
+        uploads: UploadSettings::default(),
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+        fleet: Fleet::default(),
+        policy: watch_rules(PolicySettings::default(), Box::new(Nobody), clock)?,
+    };
     Ok(Arc::new(Site::new(SiteParts {
-        flow: Flow::new(
-            disk,
-            &settings,
-            FlowMemory { records: 64 << 20, buffers: 32 << 20 },
-            UploadSettings::default(),
-            clock,
-            tasks.clone(),
-        ),
+        flow: Flow::new(services, &settings, FlowMemory { records: 64 << 20, buffers: 32 << 20 }),
         routes: vec![route],
         default_route: Some(0),
         identities,

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::cache::{Disk, OPEN_FILE_IDLE_TIMEOUT, RepositoryId, Scrub};
 use crate::config::{RouteSettings, ServerSettings, Settings};
-use crate::flow::{ChangedFilePolicy, Flow, FlowMemory, Route};
+use crate::flow::{ChangedFilePolicy, Flow, FlowMemory, FlowParts, Route};
 use crate::telemetry::Metrics;
 use crate::upstream::{Client, ClientError};
 use crate::web::{
@@ -19,11 +19,13 @@ use crate::web::{
 use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
 mod collect;
+mod collect_policy;
 mod events;
 mod fleet;
 mod fleet_status;
 mod identities;
 mod memory;
+mod policy;
 mod process;
 mod routes;
 mod upstream_graph;
@@ -32,6 +34,7 @@ pub(crate) use identities::identities_of;
 pub use process::forbid_core_dumps;
 
 use collect::Collected;
+use collect_policy::CollectedPolicy;
 use fleet_status::Breakers;
 use memory::MemoryPlan;
 use routes::{BuiltRoutes, Routes};
@@ -70,6 +73,9 @@ pub enum StartError {
     /// The memory does not suffice for what is configured.
     #[error("{0}")]
     Memory(String),
+    /// The rules cannot be used.
+    #[error("{0}")]
+    Rules(String),
     /// No region is known for a route.
     #[error("route `{route}`: no AWS region is known; give --region, AWS_REGION, or a region in the profile")]
     Region {
@@ -123,15 +129,24 @@ impl App {
         let (client_of_issuers, clock_of_tokens) = (client.clone(), clock.clone());
         let rendered_memory = memory.index / 100 * RENDERED_SHARE;
         let shares = FlowMemory { records: memory.index - rendered_memory, buffers: memory.buffers };
-        let uploads = settings.upload.clone();
         metrics.register(|registry| {
             fleet.register(registry);
             registry.register_collector(Box::new(Breakers(fleet.clone())));
         });
         let (hints, hints_to_all) = (fleet.hints().listen(), fleet.hints().clone());
-        let flow = Flow::new(Arc::clone(&disk), &settings.cache, shares, uploads, clock, tasks.clone(), fleet.clone())
-            .refusing_changed_files_of(refusing(&routes, &settings.routes));
+        let policy = policy::start(&settings, &disk, &clock, &tasks).await?;
+        let services = FlowParts {
+            disk: Arc::clone(&disk),
+            uploads: settings.upload.clone(),
+            clock,
+            tasks: tasks.clone(),
+            fleet: fleet.clone(),
+            policy,
+        };
+        let flow =
+            Flow::new(services, &settings.cache, shares).refusing_changed_files_of(refusing(&routes, &settings.routes));
         tasks.spawn_loop("follow hints", flow.clone().follow_hints(routes.clone(), hints));
+        tasks.spawn_loop("follow exceptions", flow.clone().follow_exceptions());
         recall_changes_in_background(&tasks, flow.clone());
         close_idle_files(&tasks, Arc::clone(&disk));
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());
@@ -162,6 +177,8 @@ impl App {
             memory: rendered_memory,
             tasks: tasks.clone(),
         }));
+        let collected = CollectedPolicy::new(flow.clone(), routes.clone());
+        metrics.register(|registry| registry.register_collector(Box::new(collected)));
         let scheme = if certificates.is_some() { "https" } else { "http" };
         let collected = Collected::new(flow, &site, routes, memory.ceiling, certificates);
         metrics.register(|registry| registry.register_collector(Box::new(collected)));

@@ -10,6 +10,7 @@ pub mod control;
 pub mod fleet;
 pub mod flow;
 pub mod identity;
+pub mod policy;
 mod redact;
 pub mod telemetry;
 pub mod token;

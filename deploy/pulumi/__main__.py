@@ -23,6 +23,7 @@ packages = Packages(
     publisher_accounts=config.get_object("publisher_accounts") or [],
     create_publish_role=config.get_bool("create_publish_role", True),
     publish_from_read_role=config.get_bool("publish_from_read_role", False),
+    read_origins=config.get_bool("read_origins", False),
     fleet=Fleet(**fleet) if fleet else None,
     tags=config.get_object("tags") or {},
 )

@@ -15,6 +15,10 @@ READ_ACTIONS = [
 ]
 
 
+# By which rules about private names and with `origin` know where a version comes from.
+ORIGIN_ACTIONS = ["codeartifact:DescribePackage", "codeartifact:ListPackageVersions"]
+
+
 @dataclass
 class Irsa:
     """The cluster's OIDC provider, and the service accounts (NAMESPACE:NAME) that take the roles."""
@@ -52,6 +56,7 @@ class Packages(pulumi.ComponentResource):
         publisher_accounts: Sequence[str] = (),
         create_publish_role: bool = True,
         publish_from_read_role: bool = False,
+        read_origins: bool = False,
         fleet: Fleet | None = None,
         key_deletion_window: int = 30,
         tags: Mapping[str, str] | None = None,
@@ -100,6 +105,8 @@ class Packages(pulumi.ComponentResource):
         of_packages = self.private.arn.apply(
             lambda arn: arn.replace(":repository/", ":package/", 1) + "/pypi//*"
         )
+        if read_origins:
+            read.append(statement("Origins", ORIGIN_ACTIONS, of_packages))
         publish = [*read, statement("Publish", "codeartifact:PublishPackageVersion", of_packages)]
         what = f"{domain}/{repository}"
         self._shared = None
@@ -127,7 +134,8 @@ class Packages(pulumi.ComponentResource):
                     policy=document([statement("PublishAs", "sts:AssumeRole", self.publish_role_arn)]),
                     opts=self._own,
                 )
-        self._permissions(list(reader_accounts), list(publisher_accounts))
+        reading = [*READ_ACTIONS, *ORIGIN_ACTIONS] if read_origins else READ_ACTIONS
+        self._permissions(reading, list(reader_accounts), list(publisher_accounts))
 
         self.domain = self.codeartifact_domain.domain
         self.domain_owner = self.codeartifact_domain.owner
@@ -220,7 +228,7 @@ class Packages(pulumi.ComponentResource):
             )
         return statements
 
-    def _permissions(self, readers: list[str], publishers: list[str]) -> None:
+    def _permissions(self, reading: list[str], readers: list[str], publishers: list[str]) -> None:
         """What other accounts may do. Within the owner's account the roles' own policies suffice."""
         others = list(dict.fromkeys([*readers, *publishers]))
         if not others:
@@ -234,7 +242,7 @@ class Packages(pulumi.ComponentResource):
             policy_document=document([mint]),
             opts=self._own,
         )
-        allowed = [statement("Read", READ_ACTIONS, "*", Principal=accounts(others))]
+        allowed = [statement("Read", reading, "*", Principal=accounts(others))]
         if publishers:
             allowed.append(
                 statement(

@@ -24,11 +24,14 @@ data "aws_iam_policy_document" "domain" {
 data "aws_iam_policy_document" "repository" {
   statement {
     sid = "Read"
-    actions = [
-      "codeartifact:ReadFromRepository",
-      "codeartifact:GetRepositoryEndpoint",
-      "codeartifact:ListPackages",
-    ]
+    actions = concat(
+      [
+        "codeartifact:ReadFromRepository",
+        "codeartifact:GetRepositoryEndpoint",
+        "codeartifact:ListPackages",
+      ],
+      local.origin_actions,
+    )
     resources = ["*"]
 
     principals {

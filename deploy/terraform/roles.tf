@@ -21,6 +21,12 @@ locals {
   # The read role assumes the publish role only where that was requested.
   chained = var.create_publish_role && var.publish_from_read_role
 
+  # Two slashes: Python packages have an empty namespace.
+  packages = "arn:${local.partition}:codeartifact:${local.region}:${local.account}:package/${var.domain}/${var.repository}/pypi//*"
+
+  # On packages, unlike the rest of what reading needs.
+  origin_actions = var.read_origins ? ["codeartifact:DescribePackage", "codeartifact:ListPackageVersions"] : []
+
   # arn:aws:iam::ACCOUNT:oidc-provider/ISSUER
   issuer = var.irsa == null ? "" : split(":oidc-provider/", var.irsa.provider_arn)[1]
 }
@@ -54,18 +60,25 @@ data "aws_iam_policy_document" "read" {
     ]
     resources = [aws_codeartifact_repository.private.arn]
   }
+
+  dynamic "statement" {
+    for_each = length(local.origin_actions) > 0 ? [local.origin_actions] : []
+
+    content {
+      sid       = "Origins"
+      actions   = statement.value
+      resources = [local.packages]
+    }
+  }
 }
 
 data "aws_iam_policy_document" "publish" {
   source_policy_documents = [data.aws_iam_policy_document.read.json]
 
-  # Two slashes: Python packages have an empty namespace.
   statement {
-    sid     = "Publish"
-    actions = ["codeartifact:PublishPackageVersion"]
-    resources = [
-      "arn:${local.partition}:codeartifact:${local.region}:${local.account}:package/${var.domain}/${var.repository}/pypi//*",
-    ]
+    sid       = "Publish"
+    actions   = ["codeartifact:PublishPackageVersion"]
+    resources = [local.packages]
   }
 }
 

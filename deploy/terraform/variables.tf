@@ -39,6 +39,12 @@ variable "publish_from_read_role" {
   default     = false
 }
 
+variable "read_origins" {
+  description = "Lets the roles ask where versions come from: for rules about private names and with origin."
+  type        = bool
+  default     = false
+}
+
 variable "irsa" {
   description = "Lets Kubernetes service accounts assume the roles: the cluster's OIDC provider, and the accounts as NAMESPACE:NAME."
   type = object({

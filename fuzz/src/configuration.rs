@@ -38,8 +38,8 @@ pub fn configuration(bytes: &[u8]) {
     };
     let Ok(text) = String::from_utf8(text) else { return };
     // These read other files.
-    if text.contains("secret_file") || text.contains("key_file") || text.contains("keys_file") || text.contains(SECRET)
-    {
+    let others = ["secret_file", "key_file", "keys_file", "directory"];
+    if others.into_iter().any(|key| text.contains(key)) || text.contains(SECRET) {
         return;
     }
     let first_value = text.find(" = ").unwrap_or(0);

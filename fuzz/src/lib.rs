@@ -8,6 +8,7 @@ mod form;
 mod identity;
 mod names;
 mod pages;
+mod policy;
 mod records;
 mod token;
 mod upstream;

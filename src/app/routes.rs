@@ -11,10 +11,14 @@ use super::StartError;
 use super::fleet::{role, shared_route};
 use crate::cache::RepositoryId;
 use crate::config::RouteSettings;
-use crate::control::{AccountId, AwsSettings, ControlError, ControlPlane, DomainId, DomainName, RepositoryName};
-use crate::flow::{Cause, Error, ProjectSource, Resolution, Route};
+use crate::control::{
+    AccountId, AwsSettings, ControlError, ControlPlane, DomainId, DomainName, PackageOrigins, RepositoryName,
+};
+use crate::flow::{Cause, Error, OriginFacts, ProjectSource, Resolution, Route};
+use crate::policy::PackageOrigin;
 use crate::token::{KeeperSettings, MintErrorKind, TokenHandle, keep};
 use crate::upstream::{Client, Endpoint, Upstream};
+use wheelport_index::ProjectName;
 use wheelport_runtime::{Clock, Tasks};
 
 /// Builds routes; those that agree share a control plane and a token.
@@ -204,25 +208,52 @@ impl ProjectSource for ServedRepository {
             async move { self.plane.list_packages(&self.domain, &self.name).await.map_err(|error| list_error(&error)) },
         )
     }
+
+    fn origins<'a>(
+        &'a self,
+        project: &'a ProjectName,
+        with_versions: bool,
+    ) -> BoxFuture<'a, Result<OriginFacts, Error>> {
+        Box::pin(async move {
+            let asked = self.plane.package_origins(&self.domain, &self.name, project.as_str(), with_versions);
+            asked.await.map(origin_facts).map_err(|error| match error.kind {
+                MintErrorKind::Denied => {
+                    Error::Denied { action: "codeartifact:DescribePackage and codeartifact:ListPackageVersions" }
+                }
+                _ => unavailable(&error),
+            })
+        })
+    }
+}
+
+/// What AWS says of where a project comes from.
+fn origin_facts(origins: PackageOrigins) -> OriginFacts {
+    let origin = |is_external| if is_external { PackageOrigin::External } else { PackageOrigin::Internal };
+    let versions = origins
+        .versions
+        .map(|versions| versions.into_iter().map(|(version, is_external)| (version, origin(is_external))).collect());
+    OriginFacts { publish: origins.publish, upstream: origins.upstream, versions }
 }
 
 /// What a failed `ListPackages` means for a request.
 fn list_error(error: &ControlError) -> Error {
     tracing::warn!(%error, "ListPackages failed");
+    match error.kind {
+        MintErrorKind::Denied => Error::ListNotOffered {
+            reason: "CodeArtifact's own index has none, and this server's AWS role may not call \
+                     codeartifact:ListPackages",
+        },
+        MintErrorKind::NotFound => Error::ListNotOffered { reason: "AWS does not know this domain or repository" },
+        _ => unavailable(error),
+    }
+}
+
+fn unavailable(error: &ControlError) -> Error {
     let cause = match error.kind {
-        MintErrorKind::Denied => {
-            return Error::ListNotOffered {
-                reason: "CodeArtifact's own index has none, and this server's AWS role may not call \
-                         codeartifact:ListPackages",
-            };
-        }
-        MintErrorKind::NotFound => {
-            return Error::ListNotOffered { reason: "AWS does not know this domain or repository" };
-        }
         MintErrorKind::Throttled => Cause::Throttled,
         MintErrorKind::Unreachable => Cause::Connect,
         MintErrorKind::NoCredentials | MintErrorKind::ClockSkew => Cause::Token,
-        MintErrorKind::Other => Cause::Upstream,
+        MintErrorKind::Denied | MintErrorKind::NotFound | MintErrorKind::Other => Cause::Upstream,
     };
     Error::Unavailable { cause, retry_after: error.retry_after.unwrap_or(Duration::from_secs(5)) }
 }

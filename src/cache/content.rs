@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::quality::RandomState;
 use serde::Serialize;
 
+use super::ledger::UndatedFiles;
 use super::records::Weighted;
 use wheelport_index::{CoreMetadata, File, FileAddress, FileName, Hasher, Hashes, Page, ProjectList, Sha256, Yanked};
 
@@ -17,6 +19,8 @@ const TEXT_OVERHEAD: usize = 64;
 const NAME_OVERHEAD: usize = 64;
 /// What anything weighs besides its parts, in bytes.
 const OVERHEAD: usize = 1024;
+/// What it weighs that a file without a time of upload is known since a moment, in bytes.
+const UNDATED_OVERHEAD: usize = 64;
 
 /// Files whose changed bytes are refused, with the entries as upstream lists them.
 pub type RefusedFiles = HashMap<FileName, File, RandomState>;
@@ -29,6 +33,10 @@ pub struct PageContent {
     pub digest: Sha256,
     /// Files that are served only as far as their known bytes are stored. The page names those.
     pub refused: RefusedFiles,
+    /// Since when the files are known that have no time of upload.
+    pub undated: UndatedFiles,
+    /// Tells the contents of this process apart.
+    pub id: u64,
     positions: HashMap<FileName, u32, RandomState>,
 }
 
@@ -41,9 +49,16 @@ pub struct ListContent {
 }
 
 impl PageContent {
-    pub fn new(page: Page, refused: RefusedFiles) -> Self {
+    pub fn new(page: Page, refused: RefusedFiles, undated: UndatedFiles) -> Self {
+        static CONTENTS: AtomicU64 = AtomicU64::new(0);
+        let id = CONTENTS.fetch_add(1, Ordering::Relaxed);
         let positions = page.files.iter().zip(0..).map(|(file, position)| (file.name.clone(), position)).collect();
-        Self { digest: digest(&page), refused, positions, page }
+        Self { digest: digest(&page), refused, undated, id, positions, page }
+    }
+
+    /// Whether it would be the same with these parts.
+    pub fn is_same(&self, page: &Page, refused: &RefusedFiles, undated: &UndatedFiles) -> bool {
+        self.page == *page && self.refused == *refused && self.undated == *undated
     }
 
     /// The page with its files as upstream lists them.
@@ -93,7 +108,7 @@ impl Weighted for PageContent {
         let status = page.status.as_ref().map_or(0, |status| status.status.len() + length(status.reason.as_ref()));
         let extra = page.extra.weight() + page.meta_extra.weight();
         let files = page.files.iter().chain(self.refused.values()).map(file_weight).sum::<usize>();
-        files + versions + status + extra + OVERHEAD
+        files + versions + status + extra + self.undated.len() * UNDATED_OVERHEAD + OVERHEAD
     }
 }
 
@@ -158,7 +173,7 @@ mod tests {
 
     #[test]
     fn everything_that_a_page_holds_weighs_something() -> Result<(), Box<dyn std::error::Error>> {
-        let weight = |page: Page| PageContent::new(page, RefusedFiles::default()).weight();
+        let weight = |page: Page| PageContent::new(page, RefusedFiles::default(), UndatedFiles::default()).weight();
         let long = "x".repeat(10_000);
         let empty = || ProjectName::parse("hello").map(Page::empty);
         let unknown = || serde_json::from_str::<wheelport_index::Extra>(&format!(r#"{{"new": "{long}"}}"#));
@@ -193,7 +208,8 @@ mod tests {
         let name = || ProjectName::parse("hello").expect("a name");
         let page = |versions: &[&str]| {
             let versions = versions.iter().map(|&version| version.to_owned()).collect();
-            PageContent::new(Page { versions: Some(versions), ..Page::empty(name()) }, RefusedFiles::default())
+            let page = Page { versions: Some(versions), ..Page::empty(name()) };
+            PageContent::new(page, RefusedFiles::default(), UndatedFiles::default())
         };
         assert_eq!(page(&["1.0"]).digest, page(&["1.0"]).digest);
         assert_ne!(page(&["1.0"]).digest, page(&["1.0", "2.0"]).digest);

@@ -336,7 +336,15 @@ mod tests {
         let counts = disk.damaged();
         assert_eq!(
             counts,
-            [("blobs", 0), ("pages", 1), ("metadata", 0), ("links", 1), ("published", 1), ("first-seen", 0)]
+            [
+                ("blobs", 0),
+                ("pages", 1),
+                ("metadata", 0),
+                ("links", 1),
+                ("published", 1),
+                ("first-seen", 0),
+                ("granted", 0)
+            ]
         );
         Ok(())
     }

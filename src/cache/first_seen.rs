@@ -19,7 +19,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::disk::{Disk, is_damage};
 use super::key::{PageKey, RepositoryId};
 use super::layout::{self, FIRST_SEEN};
-use super::ledger::{Acceptance, ChangedFile, Ledger, Observation, SeenBytes};
+use super::ledger::{Acceptance, ChangedFile, KnownSince, Ledger, Observation, SeenBytes, UndatedFiles};
 use super::persisted::encode;
 use wheelport_index::{File, FileName, ProjectName};
 use wheelport_runtime::Clock;
@@ -63,10 +63,10 @@ impl FirstSeen {
     }
 
     /// Takes in the files of a page, of which upstream lists the first `listed`. Returns those that have changed. Each
-    /// change is logged once. Blocking.
+    /// change is logged once. Blocking. Returns, too, since when those are known that have no time of upload.
     ///
     /// Where the record can be neither read nor written, what can be known without it is returned.
-    pub fn observe(&self, key: &PageKey, files: &[File], listed: usize) -> Vec<ChangedFile> {
+    pub fn observe(&self, key: &PageKey, files: &[File], listed: usize) -> (Vec<ChangedFile>, UndatedFiles) {
         let now = self.clock.unix_seconds();
         let observe = |ledger: &mut Ledger| ledger.observe(files, listed, now);
         // Most pages show nothing new, and need no lock. Of a large record there is one copy at a time.
@@ -85,7 +85,7 @@ impl FirstSeen {
             },
             Err(error) => (Observation::default(), Err(error)),
         };
-        let (Observation { changed, news, is_full, .. }, recorded) = observed;
+        let (Observation { changed, news, is_full, undated, .. }, recorded) = observed;
         if let Err(error) = recorded {
             tracing::warn!(project = %key.project, %error, "what files were when they were first seen is not recorded");
         }
@@ -99,7 +99,12 @@ impl FirstSeen {
         // Where nothing can be recorded, what is held tells what was logged.
         let news: Vec<_> = news.iter().filter(|new| !is_held(new)).collect();
         self.raise_alarm(key, &news);
-        changed
+        (changed, undated)
+    }
+
+    /// Since when a file is known, whether or not a page lists it. Blocking.
+    pub fn known_since(&self, key: &PageKey, file: &FileName) -> Option<KnownSince> {
+        self.load(&path(key)).ok()?.known_since(file)
     }
 
     /// What a file is known to be, whether or not a page lists it. Blocking.

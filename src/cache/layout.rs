@@ -25,8 +25,10 @@ pub(super) const BLOBS: &str = "blobs";
 pub(super) const PUBLISHED: &str = "published";
 /// The directory of the records of what files were when they were first seen.
 pub(super) const FIRST_SEEN: &str = "first-seen";
+/// The directory of what operators granted.
+pub(super) const GRANTED: &str = "granted";
 /// The directories of what is recorded here and nowhere else: not counted as cache, and never evicted.
-pub(super) const LASTING: [&str; 2] = [PUBLISHED, FIRST_SEEN];
+pub(super) const LASTING: [&str; 3] = [PUBLISHED, FIRST_SEEN, GRANTED];
 /// A directory of the first layout: core metadata.
 pub(super) const FORMER: &str = "sidecars";
 

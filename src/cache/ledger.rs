@@ -4,8 +4,9 @@
 //! published again, or that someone meddles with the repository; which of the two, only people can tell. So entries
 //! are never removed, also not those of files that no page lists any more.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use foldhash::quality::RandomState;
 use serde::{Deserialize, Serialize};
 use wheelport_index::{Algorithm, File, FileName, Hashes};
 
@@ -82,6 +83,18 @@ pub struct ChangedFile {
     pub noticed: u64,
 }
 
+/// Since when a file is known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownSince {
+    /// Seconds since the Unix epoch.
+    pub at: u64,
+    /// Whether its project was known before: then it came at that moment, and was not there long before.
+    pub came_later: bool,
+}
+
+/// Since when the files of a page are known that have no time of upload.
+pub type UndatedFiles = HashMap<FileName, KnownSince, RandomState>;
+
 /// What a page showed.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Observation {
@@ -93,6 +106,7 @@ pub(super) struct Observation {
     pub changed: Vec<ChangedFile>,
     /// Those of them that no page showed before.
     pub news: Vec<ChangedFile>,
+    pub undated: UndatedFiles,
 }
 
 /// What one file of a page showed.
@@ -220,7 +234,8 @@ impl Ledger {
         if is_first_page {
             (self.first_page, seen.is_altered) = (Some(now), true);
         }
-        for (position, file) in files.iter().enumerate() {
+        let lasting = files.iter().enumerate().filter(|(_, file)| !file.name.is_mutable());
+        for (position, file) in lasting {
             if let Some(known) = self.files.get_mut(&file.name) {
                 let news = known.observe(file, now);
                 let changed = known.pending(&file.name);
@@ -237,7 +252,15 @@ impl Ledger {
             }
         }
         seen.is_altered |= self.settle_unlisted(files);
+        let undated = files.iter().filter(|file| file.upload_time.is_none());
+        seen.undated = undated.filter_map(|file| Some((file.name.clone(), self.known_since(&file.name)?))).collect();
         seen
+    }
+
+    /// Since when a file is known, whether or not a page lists it.
+    pub(super) fn known_since(&self, file: &FileName) -> Option<KnownSince> {
+        let known = self.files.get(file)?;
+        Some(KnownSince { at: known.seen, came_later: !known.on_first_page && self.first_page.is_some() })
     }
 
     /// A change of a file that the page does not list is nothing to be decided about.

@@ -53,6 +53,11 @@ pub fn reader_path(repository: &RepositoryId, reader: &str) -> PathBuf {
     ["pages", repository.as_str(), &format!("_reader-{reader}")].iter().collect()
 }
 
+/// Where is recorded whether a project comes from outside.
+pub fn origin_path(key: &PageKey) -> PathBuf {
+    ["pages", key.repository.as_str(), &format!("_origin-{}", key.project)].iter().collect()
+}
+
 /// Where the files of a project are recorded that its page no longer lists.
 pub fn delisted_path(key: &PageKey) -> PathBuf {
     ["pages", key.repository.as_str(), &format!("_former-{}", key.project)].iter().collect()

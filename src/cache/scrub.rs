@@ -180,7 +180,15 @@ mod tests {
         assert!((6 << 20..7 << 20).contains(&disk.scrubbed()));
         assert_eq!(
             disk.damaged(),
-            [(BLOBS, 2), ("pages", 0), ("metadata", 0), ("links", 1), ("published", 0), ("first-seen", 1)]
+            [
+                (BLOBS, 2),
+                ("pages", 0),
+                ("metadata", 0),
+                ("links", 1),
+                ("published", 0),
+                ("first-seen", 1),
+                ("granted", 0)
+            ]
         );
         assert!(path(BLOBS, &good).exists() && !path(BLOBS, &bad).exists() && !stray.exists());
         assert_eq!(scrub.pass().await.0, 3);

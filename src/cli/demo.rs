@@ -22,6 +22,14 @@ use wheelport_runtime::{Clock, Tasks};
 /// How long the emulator's connections may take to end.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// A bad release, as an operator blocks one.
+const RULES: &str = r#"[[rule]]
+name = "bad-release"
+projects = ["wheelport-hello"]
+versions = "==2.0.0"
+reason = "2.0.0 was released by mistake; use 1.1.0."
+"#;
+
 #[derive(Debug, Clone, Args)]
 pub(super) struct DemoArgs {
     /// Address of the proxy; port 0 picks a free one
@@ -57,7 +65,8 @@ pub(super) async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
     let certificate = certificate.map_err(CommandError::start)?;
     let tls = certificate.as_ref().map(DemoCertificate::overrides).unwrap_or_default();
     let overrides = overrides(&args, &world, &dir, control, tls).map_err(CommandError::usage)?;
-    let settings = Settings::load(overrides).map_err(CommandError::usage)?;
+    let mut settings = Settings::load(overrides).map_err(CommandError::usage)?;
+    settings.policy.table.directory = Some(rules(&dir).map_err(CommandError::start)?);
     let app = Box::pin(App::start(settings, clock, Tasks::new())).await.map_err(CommandError::start)?;
     for address in &app.addresses {
         let greeting = Greeting {
@@ -100,6 +109,14 @@ fn overrides(
         }),
         ..Overrides::default()
     })
+}
+
+/// A directory with a rule that blocks a sample.
+fn rules(dir: &Path) -> std::io::Result<PathBuf> {
+    let rules = dir.join("rules");
+    std::fs::create_dir_all(&rules)?;
+    std::fs::write(rules.join("demo.toml"), RULES)?;
+    Ok(rules)
 }
 
 fn directory(given: Option<&Path>) -> std::io::Result<(Option<tempfile::TempDir>, PathBuf)> {
@@ -174,6 +191,10 @@ An emulated CodeArtifact domain is behind it, with two sample packages: wheelpor
   uv      uv pip install --default-index {index} wheelport-hello
   poetry  poetry source add --priority=primary wheelport {index} && poetry add wheelport-hello
   pdm     pdm config pypi.url {index} && pdm add wheelport-hello
+
+They install version 1.1.0, because a rule blocks 2.0.0. Ask for that one, and the installer says why:
+
+  blocked pip install --index-url {index} wheelport-hello==2.0.0
 "
         );
         if self.publish {

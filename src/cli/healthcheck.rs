@@ -64,10 +64,10 @@ pub(super) async fn run(args: HealthcheckArgs) -> Result<Ended, CommandError> {
 async fn ask(url: &Url, target: &PlainUrl<'_>) -> io::Result<String> {
     const AGENT: &str = "wheelport-healthcheck";
     if url.scheme() == "http" {
-        return target.request("GET", AGENT, None).await;
+        return target.request("GET", AGENT, None, "").await;
     }
     let connection = unverified_tls::encrypt(target.connect().await?, target.host().to_owned()).await?;
-    target.request_over(connection, "GET", AGENT, None).await
+    target.request_over(connection, "GET", AGENT, None, "").await
 }
 
 fn url_of(args: &HealthcheckArgs) -> Url {

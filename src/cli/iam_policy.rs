@@ -44,6 +44,8 @@ enum PolicyTemplate {
     Read,
     /// For Wheelport's role: install and publish
     Publish,
+    /// For Wheelport's role, besides one of these: where versions come from, for rules about private names
+    Origins,
     /// For Wheelport's role, besides one of these: what replicas share
     Fleet,
     /// For the domain: another account mints tokens
@@ -57,6 +59,7 @@ impl PolicyTemplate {
         match self {
             Self::Read => include_str!("../../deploy/iam/read.json"),
             Self::Publish => include_str!("../../deploy/iam/publish.json"),
+            Self::Origins => include_str!("../../deploy/iam/origins.json"),
             Self::Fleet => include_str!("../../deploy/iam/fleet.json"),
             Self::CrossAccountDomain => include_str!("../../deploy/iam/cross-account-domain.json"),
             Self::CrossAccountRepository => include_str!("../../deploy/iam/cross-account-repository.json"),

@@ -18,6 +18,7 @@ mod check;
 mod demo;
 mod demo_certificate;
 mod emulate;
+mod exception;
 mod generate;
 mod healthcheck;
 mod iam_policy;
@@ -25,12 +26,14 @@ mod identity;
 mod operations;
 mod outcome;
 mod plain_http;
+mod policy;
 mod public_index;
 mod serve;
 mod signals;
 mod token;
 mod unverified_tls;
 mod warm;
+mod why;
 
 pub use outcome::{CommandError, Ended};
 
@@ -70,6 +73,11 @@ enum Command {
     Emulate(Box<emulate::EmulateArgs>),
     /// Look at, verify or empty a cache directory, accept files that have changed, or fetch what a lock file names
     Cache(cache::CacheArgs),
+    /// Lift rules in a running server for a while
+    Exception(exception::ExceptionArgs),
+    Why(why::WhyArgs),
+    /// Try rules before they are in force
+    Policy(policy::PolicyArgs),
     /// Print the least that AWS has to allow, as a policy to attach
     IamPolicy(iam_policy::IamPolicyArgs),
     /// Find out who a token is, and what it may do
@@ -112,9 +120,14 @@ impl Cli {
     pub fn log_filter(&self) -> &str {
         let default = match &self.command {
             Command::Serve(_) | Command::Emulate(_) => "info",
-            Command::Demo(_) | Command::Cache(_) | Command::Generate(_) | Command::IamPolicy(_) | Command::Token(_) => {
-                "warn"
-            }
+            Command::Demo(_)
+            | Command::Cache(_)
+            | Command::Exception(_)
+            | Command::Why(_)
+            | Command::Policy(_)
+            | Command::Generate(_)
+            | Command::IamPolicy(_)
+            | Command::Token(_) => "warn",
             // Their report contains everything they find.
             Command::Check(_) | Command::Healthcheck(_) | Command::Identity(_) => "off",
         };
@@ -135,6 +148,9 @@ pub async fn run(cli: Cli) -> Result<Ended, CommandError> {
         Command::Check(args) => Box::pin(check::run(*args)).await,
         Command::Emulate(args) => Box::pin(emulate::run(*args)).await.map_err(CommandError::start),
         Command::Cache(args) => cache::run(&args).await,
+        Command::Exception(args) => exception::run(&args).await,
+        Command::Why(args) => why::run(&args).await,
+        Command::Policy(args) => policy::run(&args).await,
         Command::IamPolicy(args) => iam_policy::run(&args),
         Command::Token(args) => Box::pin(token::run(args)).await,
         Command::Identity(args) => Box::pin(identity::run(args)).await,

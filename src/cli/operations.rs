@@ -1,18 +1,22 @@
-//! What commands that talk to a running server need to know: its address for operations, and the operators' secret.
+//! Asking a running server through its listener for operations.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
+use serde_json::Value;
+use url::Url;
 
 use super::outcome::CommandError;
+use super::plain_http::{PlainUrl, reachable};
 
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where the server is, and what it wants to see.
 #[derive(Debug, Args)]
-pub(super) struct OperationsArgs {
-    /// The route that serves the repository
-    #[arg(long, value_name = "NAME")]
-    pub(super) route: String,
+pub(super) struct Operations {
     /// The server's address for operations
     #[arg(long, value_name = "ADDRESS", env = "WHEELPORT_OPS_LISTEN")]
     pub(super) ops_listen: SocketAddr,
@@ -22,18 +26,73 @@ pub(super) struct OperationsArgs {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{path} cannot be read: {source}", path = path.display())]
-struct UnreadableSecret {
-    path: PathBuf,
-    source: std::io::Error,
+enum OperationsError {
+    #[error("{path} cannot be read: {source}", path = path.display())]
+    Secret { path: PathBuf, source: std::io::Error },
+    #[error("http://{at} does not respond: {reason}; is the server running, and is this its address for operations?")]
+    Unreachable { at: SocketAddr, reason: String },
 }
 
-impl OperationsArgs {
+/// What a server says.
+pub(super) enum Answer {
+    Done(Value),
+    /// What was wrong, with the status line.
+    Refused(String),
+}
+
+impl Operations {
+    /// Sends one request.
+    pub(super) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, Option<&str>)],
+    ) -> Result<Answer, CommandError> {
+        self.send(method, path, query, "").await
+    }
+
+    /// Sends one request with a body.
+    pub(super) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, Option<&str>)],
+        body: &str,
+    ) -> Result<Answer, CommandError> {
+        let secret = self.secret()?;
+        let at = reachable(self.ops_listen);
+        let mut url = Url::parse(&format!("http://{at}{path}")).expect("an address and a fixed path are a URL");
+        let given = query.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
+        url.query_pairs_mut().extend_pairs(given);
+        let target = PlainUrl::of(&url, &["http"]).expect("a plain URL");
+        let asking = target.request(method, "wheelport-operations", secret.as_deref(), body);
+        let response = match tokio::time::timeout(TIMEOUT, asking).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                return Err(CommandError::start(OperationsError::Unreachable { at, reason: error.to_string() }));
+            }
+            Err(_) => {
+                let reason = format!("nothing within {} s", TIMEOUT.as_secs());
+                return Err(CommandError::start(OperationsError::Unreachable { at, reason }));
+            }
+        };
+        Ok(read(&response))
+    }
+
     /// The operators' secret, if one is given.
     pub(super) fn secret(&self) -> Result<Option<String>, CommandError> {
         let Some(path) = &self.ops_secret_file else { return Ok(None) };
         let read = fs::read_to_string(path);
-        let unreadable = |source| CommandError::usage(UnreadableSecret { path: path.clone(), source });
+        let unreadable = |source| CommandError::usage(OperationsError::Secret { path: path.clone(), source });
         read.map(|text| Some(text.trim().to_owned())).map_err(unreadable)
+    }
+}
+
+fn read(response: &str) -> Answer {
+    let (head, body) = response.split_once("\r\n\r\n").unwrap_or((response, ""));
+    let status = head.split("\r\n").next().unwrap_or_default();
+    match serde_json::from_str(body) {
+        Ok(value) if status.starts_with("HTTP/1.1 200") => Answer::Done(value),
+        _ => Answer::Refused(format!("{} ({status})", body.trim())),
     }
 }

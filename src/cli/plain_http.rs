@@ -59,8 +59,14 @@ impl<'a> PlainUrl<'a> {
     }
 
     /// The complete response over plain HTTP, as text. `agent` is the user agent; `secret` is sent as a bearer token.
-    pub(super) async fn request(&self, method: &str, agent: &str, secret: Option<&str>) -> io::Result<String> {
-        self.request_over(self.connect().await?, method, agent, secret).await
+    pub(super) async fn request(
+        &self,
+        method: &str,
+        agent: &str,
+        secret: Option<&str>,
+        body: &str,
+    ) -> io::Result<String> {
+        self.request_over(self.connect().await?, method, agent, secret, body).await
     }
 
     /// As [`PlainUrl::request`], over a connection that is there.
@@ -70,8 +76,9 @@ impl<'a> PlainUrl<'a> {
         method: &str,
         agent: &str,
         secret: Option<&str>,
+        body: &str,
     ) -> io::Result<String> {
-        let request = self.head(method, "1.1", agent, secret, None);
+        let request = self.head(method, "1.1", agent, secret, Some(body.len())) + body;
         connection.write_all(request.as_bytes()).await?;
         let mut response = Vec::new();
         connection.take(MAX_RESPONSE).read_to_end(&mut response).await?;

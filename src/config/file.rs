@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
@@ -16,6 +17,7 @@ use crate::flow::{ChangedFilePolicy, UploadSettings};
 use crate::identity::{
     IdentityRules, IdentityTable, IdentityTables, IssuerTable, KeySet, PublisherTable, SigningKeys, TokenTable,
 };
+use crate::policy::PolicyTable;
 use crate::upstream::ClientSettings;
 use crate::web::{ReadPolicy, SecretDigest, UploadPolicy};
 use wheelport_runtime::sabotaged;
@@ -36,6 +38,11 @@ pub(super) struct ConfigurationFile {
     pub(super) upload: UploadSettings,
     pub(super) fleet: FleetSettings,
     pub(super) publisher: Vec<PublisherTable>,
+    pub(super) policy: PolicyTable,
+    // The rules are read with the other files of rules, so that they can be read again.
+    pub(super) rule: Vec<IgnoredAny>,
+    pub(super) exception: Vec<IgnoredAny>,
+    pub(super) freeze: Vec<IgnoredAny>,
     pub(super) issuer: Vec<IssuerTable>,
     pub(super) identity: Vec<IdentityTable>,
     pub(super) tokens: TokenTable,

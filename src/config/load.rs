@@ -1,6 +1,7 @@
 //! From file and overrides to settings: read, override, complete, check.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::check::check;
 use super::error::ConfigError;
@@ -8,6 +9,7 @@ use super::file::{self, ConfigurationFile};
 use super::overrides::Overrides;
 use super::routes;
 use super::settings::{ConfigSource, DEFAULT_LISTEN, Settings};
+use crate::policy::PolicySettings;
 use crate::web::OperatorSecrets;
 
 const DEFAULT_CACHE_DIR: &str = "wheelport-cache";
@@ -15,14 +17,24 @@ const DEFAULT_CACHE_DIR: &str = "wheelport-cache";
 impl Settings {
     /// Reads the file, if there is one, and applies environment and flags to it.
     pub(crate) fn load(overrides: Overrides) -> Result<Self, ConfigError> {
-        let file = match &overrides.config {
+        let settings = Self::load_without_rules(overrides)?;
+        settings.policy.read().map_err(ConfigError::Rules)?;
+        Ok(settings)
+    }
+
+    /// The same without a look at the rules: those that cannot be used must not keep identities as they were.
+    fn load_without_rules(overrides: Overrides) -> Result<Self, ConfigError> {
+        let path = overrides.config.clone();
+        let file = match &path {
             Some(path) => file::read(path)?,
             None => ConfigurationFile::default(),
         };
         let again = overrides.clone();
-        let load = move || Self::load(again.clone()).map_err(|error| error.to_string());
-        let source = overrides.config.clone().map(|path| ConfigSource::new(path, load));
-        Ok(Self { source, ..compose(file, overrides)? })
+        let load = move || Self::load_without_rules(again.clone()).map_err(|error| error.to_string());
+        let source = path.clone().map(|path| ConfigSource::new(path, load));
+        let mut settings = Self { source, ..compose(file, overrides)? };
+        settings.policy.file = path;
+        Ok(settings)
     }
 }
 
@@ -30,7 +42,13 @@ pub(super) fn compose(mut file: ConfigurationFile, overrides: Overrides) -> Resu
     let allow_anonymous_uploads = overrides.allow_anonymous_uploads;
     overrides.apply(&mut file)?;
     let (routes, default_route) = routes::complete(file.route, &file.aws)?;
+    let policy = PolicySettings {
+        table: file.policy,
+        file: None,
+        routes: routes.iter().map(|route| Arc::clone(&route.name)).collect(),
+    };
     let settings = Settings {
+        policy,
         listen: if file.listen.is_empty() { vec![DEFAULT_LISTEN] } else { file.listen },
         ops_listen: file.ops_listen,
         operators: OperatorSecrets {

@@ -13,6 +13,7 @@ use crate::control::{AccountId, AwsSettings, DomainName, RepositoryName};
 use crate::fleet::FleetSettings;
 use crate::flow::{ChangedFilePolicy, UploadSettings};
 use crate::identity::{IdentityRules, SigningKeys};
+use crate::policy::PolicySettings;
 use crate::upstream::ClientSettings;
 use crate::web::{Cidr, HostPattern, OperatorSecrets, ReadPolicy, TlsSettings, TlsTable, UploadPolicy};
 use wheelport_runtime::{HumanDuration, Size};
@@ -42,6 +43,8 @@ pub struct Settings {
     pub upstream: ClientSettings,
     pub upload: UploadSettings,
     pub fleet: FleetSettings,
+    /// What may be served.
+    pub policy: PolicySettings,
     /// Who is known, and what they may do.
     pub identities: IdentityRules,
     /// What signs minted tokens.

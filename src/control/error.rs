@@ -35,6 +35,8 @@ pub(super) enum Call {
     GetAuthorizationToken,
     GetRepositoryEndpoint,
     ListPackages,
+    DescribePackage,
+    ListPackageVersions,
     DescribeRepository,
     GetCallerIdentity,
 }
@@ -46,6 +48,8 @@ impl Call {
             Self::GetAuthorizationToken => "codeartifact:GetAuthorizationToken",
             Self::GetRepositoryEndpoint => "codeartifact:GetRepositoryEndpoint",
             Self::ListPackages => "codeartifact:ListPackages",
+            Self::DescribePackage => "codeartifact:DescribePackage",
+            Self::ListPackageVersions => "codeartifact:ListPackageVersions",
             Self::DescribeRepository => "codeartifact:DescribeRepository",
             Self::GetCallerIdentity => "sts:GetCallerIdentity",
         }

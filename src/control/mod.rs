@@ -19,6 +19,7 @@ mod tests;
 
 pub(crate) use connect::ControlPlane;
 pub(crate) use error::ControlError;
+pub(crate) use packages::PackageOrigins;
 pub(crate) use repository::DescribedRepository;
 pub(crate) use settings::DomainId;
 pub use settings::{

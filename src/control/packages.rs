@@ -1,6 +1,7 @@
-//! The names of all packages in a repository.
+//! The packages of a repository: their names, and where their versions come from.
 
-use aws_sdk_codeartifact::types::PackageFormat;
+use aws_sdk_codeartifact::operation::describe_package::DescribePackageError;
+use aws_sdk_codeartifact::types::{AllowPublish, AllowUpstream, PackageFormat, PackageVersionOriginType};
 
 use super::connect::ControlPlane;
 use super::error::{Call, ControlError};
@@ -12,6 +13,19 @@ const MAX_PACKAGES: usize = 1_000_000;
 const PAGE: i32 = 1_000;
 /// Empty pages with a next page are legal; an endless sequence of them is not.
 const MAX_PAGES: usize = 5_000;
+/// Versions of one package at most.
+const MAX_VERSIONS: usize = 50_000;
+
+/// Where the versions of a package come from.
+#[derive(Debug, Default)]
+pub(crate) struct PackageOrigins {
+    /// Whether versions may be published.
+    pub publish: bool,
+    /// Whether versions may come from upstream repositories and from outside.
+    pub upstream: bool,
+    /// Of single versions whether each came from outside, where that was asked for and is known.
+    pub versions: Option<Vec<(String, bool)>>,
+}
 
 impl ControlPlane {
     /// All pages of `ListPackages` for Python: what this repository retains, not what its upstreams offer.
@@ -48,6 +62,82 @@ impl ControlPlane {
     ) -> Result<Vec<String>, ControlError> {
         let client = self.client(&domain.region).await;
         self.packages_page(&client, domain, repository, None).await.map(|(names, _)| names)
+    }
+
+    /// The origin controls of a package, and where its versions came from: `with_versions`, or where the controls let
+    /// them come from both sides. A package that is not there has no controls.
+    pub(crate) async fn package_origins(
+        &self,
+        domain: &DomainId,
+        repository: &RepositoryName,
+        package: &str,
+        with_versions: bool,
+    ) -> Result<PackageOrigins, ControlError> {
+        let client = self.client(&domain.region).await;
+        let described = client
+            .describe_package()
+            .domain(domain.name.as_str())
+            .set_domain_owner(domain.owner.as_ref().map(ToString::to_string))
+            .repository(repository.as_str())
+            .format(PackageFormat::Pypi)
+            .package(package)
+            .send()
+            .await;
+        let subject = format!("package {package} of repository {repository} in {domain}");
+        let described = match described {
+            Ok(described) => described,
+            Err(error)
+                if error.as_service_error().is_some_and(DescribePackageError::is_resource_not_found_exception) =>
+            {
+                return Ok(PackageOrigins { publish: true, upstream: true, versions: Some(Vec::new()) });
+            }
+            Err(error) => return Err(self.failed(&error, Call::DescribePackage, &subject)),
+        };
+        let controls = described.package.and_then(|package| package.origin_configuration?.restrictions);
+        let publish = controls.as_ref().is_none_or(|controls| controls.publish != AllowPublish::Block);
+        let upstream = controls.as_ref().is_none_or(|controls| controls.upstream != AllowUpstream::Block);
+        let versions = if with_versions || (publish && upstream) {
+            Some(self.version_origins(&client, domain, repository, package).await?)
+        } else {
+            None
+        };
+        Ok(PackageOrigins { publish, upstream, versions })
+    }
+
+    async fn version_origins(
+        &self,
+        client: &aws_sdk_codeartifact::Client,
+        domain: &DomainId,
+        repository: &RepositoryName,
+        package: &str,
+    ) -> Result<Vec<(String, bool)>, ControlError> {
+        let pages = client
+            .list_package_versions()
+            .domain(domain.name.as_str())
+            .set_domain_owner(domain.owner.as_ref().map(ToString::to_string))
+            .repository(repository.as_str())
+            .format(PackageFormat::Pypi)
+            .package(package)
+            .into_paginator()
+            .page_size(PAGE);
+        let mut pages = pages.send();
+        let (mut versions, mut count) = (Vec::new(), 0);
+        while let Some(page) = pages.next().await {
+            let subject = format!("package {package} of repository {repository} in {domain}");
+            let page = page.map_err(|error| self.failed(&error, Call::ListPackageVersions, &subject))?;
+            count += 1;
+            for version in page.versions.unwrap_or_default() {
+                match version.origin.and_then(|origin| origin.origin_type) {
+                    Some(PackageVersionOriginType::External) => versions.push((version.version, true)),
+                    Some(PackageVersionOriginType::Internal) => versions.push((version.version, false)),
+                    _ => {}
+                }
+            }
+            if versions.len() > MAX_VERSIONS || count > MAX_PAGES {
+                break;
+            }
+        }
+        Ok(versions)
     }
 
     async fn packages_page(

@@ -28,6 +28,8 @@ pub enum Hint {
     Purge { repository: SharedRepository, project: ProjectName },
     /// An operator accepted changed files of a project; what exactly is in the shared record.
     Accept { repository: SharedRepository, project: ProjectName },
+    /// An operator granted an exception from the rules or took one back; what exactly is in the shared record.
+    Exceptions,
     /// A service throttled a request that counts against this quota.
     SlowDown { quota: QuotaName },
 }
@@ -39,6 +41,7 @@ impl Hint {
             Self::PageChanged { .. } => "page-changed",
             Self::Purge { .. } => "purge",
             Self::Accept { .. } => "accept",
+            Self::Exceptions => "exceptions",
             Self::SlowDown { .. } => "slow-down",
         }
     }
@@ -130,8 +133,9 @@ impl Message {
                 let (repository, project) = page(repository, project)?;
                 Hint::Accept { repository, project }
             }
+            ("exceptions", []) => Hint::Exceptions,
             ("slow-down", [quota]) => Hint::SlowDown { quota: QuotaName::parse(quota).ok_or(Malformed)? },
-            ("page-changed" | "purge" | "accept" | "slow-down", _) => return Err(Malformed),
+            ("page-changed" | "purge" | "accept" | "exceptions" | "slow-down", _) => return Err(Malformed),
             _ => return Err(Unknown),
         };
         Ok(Self { sender, hint })
@@ -146,6 +150,7 @@ impl fmt::Display for Message {
             Hint::Purge { repository, project } | Hint::Accept { repository, project } => {
                 write!(f, " {repository} {project}")
             }
+            Hint::Exceptions => Ok(()),
             Hint::SlowDown { quota } => write!(f, " {}", quota.as_str()),
         }
     }
@@ -174,6 +179,7 @@ mod tests {
             Hint::PageChanged { repository: repository.clone(), project: project.clone(), generation: 17 },
             Hint::Purge { repository: repository.clone(), project: project.clone() },
             Hint::Accept { repository, project },
+            Hint::Exceptions,
             Hint::SlowDown { quota: QuotaName::parse("eu-central-1").expect("a quota") },
         ]
     }
@@ -210,6 +216,7 @@ mod tests {
             ("1 0000000000000abc page-changed a/b hello +1", Malformed),
             ("1 0000000000000abc page-changed a/b hello 01", Malformed),
             ("1 0000000000000abc page-changed a/b hello 18446744073709551616", Malformed),
+            ("1 0000000000000abc exceptions urllib3", Malformed),
             ("1 0000000000000abc slow-down eu/1", Malformed),
             (long.as_str(), Malformed),
         ] {

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::Route;
 use super::downloader::Downloader;
 use super::extract::MetadataExtractor;
 use super::index_entry::{IndexEntry, entry_of};
+use super::judge::Judge;
 use super::metadata_by_range::{RangeRead, RangeReader};
-use super::{PageContent, Route};
-use crate::cache::{MetadataStore, PageKey, Prefetch};
+use crate::cache::{MetadataStore, PageContent, PageKey, Prefetch};
 use wheelport_index::{ClientAgent, FileAddress, Installer, Sha256};
 use wheelport_runtime::{Priority, Tasks, blocking};
 
@@ -61,6 +62,7 @@ pub(super) struct Ahead {
 }
 
 struct AheadInner {
+    judge: Judge,
     by_range: RangeReader,
     extractor: MetadataExtractor,
     downloader: Downloader,
@@ -80,6 +82,7 @@ struct AheadInner {
 
 impl Ahead {
     pub(super) fn new(
+        judge: Judge,
         by_range: RangeReader,
         extractor: MetadataExtractor,
         downloader: Downloader,
@@ -90,6 +93,7 @@ impl Ahead {
         let guesses = moka::sync::Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(REMEMBERED).build();
         let following = moka::sync::Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(REMEMBERED).build();
         let inner = AheadInner {
+            judge,
             by_range,
             extractor,
             downloader,
@@ -147,6 +151,7 @@ impl Ahead {
 
     async fn read_chosen(&self, route: &Arc<Route>, key: PageKey, content: Arc<PageContent>, agent: ClientAgent) {
         let (store, project, repository) = (self.inner.store.clone(), key.project.clone(), key.repository.clone());
+        let page = Arc::clone(&content);
         let choosing = blocking(move || {
             let file = agent.choose(&content.page)?;
             let (version, name) = (file.version.clone(), file.name.clone());
@@ -157,6 +162,10 @@ impl Ahead {
             (!is_known && !entry.is_refused()).then_some((address, entry, wheel))
         });
         let Ok(Some((address, entry, wheel))) = choosing.await else { return };
+        // The client does not choose what a rule refuses.
+        if !self.inner.judge.serves(route, &page, &address.file).await {
+            return;
+        }
         self.inner.guesses.insert(key, wheel);
         if self.inner.extractor.shared(route, &address, wheel).await.is_some() {
             return;

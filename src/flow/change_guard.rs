@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 
 use super::advertise::advertise_core_metadata;
-use crate::cache::{ChangedFile, FirstSeen, MetadataStore, PageKey, RefusedFiles, RepositoryId};
+use crate::cache::{ChangedFile, FirstSeen, MetadataStore, PageKey, RefusedFiles, RepositoryId, UndatedFiles};
 use wheelport_index::{CoreMetadata, Page};
 use wheelport_runtime::sabotaged;
 
@@ -57,12 +57,12 @@ impl ChangeGuard {
 
     /// Compares a page, of whose files upstream lists the first `listed`, with what is recorded, and records what is
     /// new. Where changed files are refused, puts their known bytes onto the page, and returns the entries that it had.
-    /// Blocking.
-    pub(super) fn compare(&self, key: &PageKey, page: &mut Page, listed: usize) -> RefusedFiles {
-        let changed = self.first_seen.observe(key, &page.files, listed);
+    /// Returns, too, since when the files are known that have no time of upload. Blocking.
+    pub(super) fn compare(&self, key: &PageKey, page: &mut Page, listed: usize) -> (RefusedFiles, UndatedFiles) {
+        let (changed, undated) = self.first_seen.observe(key, &page.files, listed);
         let mut refused = RefusedFiles::default();
         if changed.is_empty() || !self.refuses(&key.repository) {
-            return refused;
+            return (refused, undated);
         }
         let index = page.index();
         for ChangedFile { file, known, .. } in changed {
@@ -72,7 +72,7 @@ impl ChangeGuard {
             // What upstream says of the metadata belongs to the other bytes.
             entry.core_metadata = CoreMetadata::Absent;
         }
-        refused
+        (refused, undated)
     }
 }
 

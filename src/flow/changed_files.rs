@@ -7,10 +7,18 @@ use super::index_cache::IndexCache;
 use super::page_source::PageSource;
 use super::pages::PageService;
 use super::{Cause, Error, Flow, Route, unavailable};
-use crate::cache::{ChangedFile, ChangedFiles, Expected, PageKey, RepositoryId};
+use crate::cache::{ChangedFile, ChangedFiles, Expected, KnownSince, PageKey, RepositoryId};
 use crate::fleet::Hint;
 use wheelport_index::{FileAddress, FileName, ProjectName};
 use wheelport_runtime::blocking;
+
+/// What is recorded of a file.
+#[derive(Default)]
+pub(super) struct KnownFile {
+    /// What it must be.
+    pub bytes: Option<Expected>,
+    pub since: Option<KnownSince>,
+}
 
 impl PageService {
     /// The changed files of a route's repository, by project.
@@ -18,15 +26,21 @@ impl PageService {
         self.cache().source().changes.first_seen.changed(&route.repository)
     }
 
-    /// What a file that no page lists must be, where changed files are refused: a name that is not listed stands for
-    /// the same bytes as before.
-    pub(super) async fn known_bytes(&self, route: &Route, address: &FileAddress) -> Option<Expected> {
+    /// What is recorded of a file, whether or not a page lists it.
+    pub(super) async fn known_file(&self, route: &Route, address: &FileAddress) -> KnownFile {
         let (cache, key, file) = (self.cache().clone(), route.key(&address.project), address.file.clone());
-        if !cache.source().changes.refuses(&key.repository) {
-            return None;
-        }
-        let known = blocking(move || cache.source().changes.first_seen.known(&key, &file)).await.ok()??;
-        Some(Expected { length: known.size, hashes: known.digest })
+        let known = blocking(move || {
+            let first_seen = &cache.source().changes.first_seen;
+            let bytes = first_seen.known(&key, &file);
+            let bytes = bytes.map(|known| Expected { length: known.size, hashes: known.digest });
+            KnownFile { bytes, since: first_seen.known_since(&key, &file) }
+        });
+        known.await.unwrap_or_default()
+    }
+
+    /// Whether a name stands for the same bytes as before, also where no page lists it.
+    pub(super) fn refuses_changes(&self, route: &Route) -> bool {
+        self.cache().source().changes.refuses(&route.repository)
     }
 
     /// Accepts what upstream lists now of one changed file of a project, or of all. Returns what was accepted. It is

@@ -3,10 +3,13 @@
 //! The text of a variant is the one sentence that a client sees: it names what the reader can act on and nothing from
 //! inside, no upstream address, no account, no path of this machine. `web::problem` maps variants to statuses.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::policy::Grounds;
 use crate::upstream::{Unavailability, UpstreamError};
+use wheelport_index::FileAddress;
 use wheelport_index::FormError;
 use wheelport_index::FormFault;
 use wheelport_index::ProjectName;
@@ -86,12 +89,17 @@ pub enum Error {
     },
     /// The repository has other bytes under a name than it had before, and they are not accepted.
     #[error(
-        "The file '{file}' has other bytes than when it was first seen here; they are refused until an operator runs \
-         'wheelport cache accept'."
+        "The file '{file}' has other bytes than first seen; refused until an operator runs 'wheelport cache accept'."
     )]
     ChangedFile {
         /// The file.
         file: FileName,
+    },
+    /// A rule of this server refuses the file.
+    #[error("{blocked}")]
+    Blocked {
+        /// Which file, and why.
+        blocked: Arc<BlockedFile>,
     },
     /// The upload breaks a rule.
     #[error("The upload was refused: {reason}.")]
@@ -119,6 +127,29 @@ pub enum Error {
         /// What happened. For the log only.
         detail: Arc<str>,
     },
+}
+
+/// A file that a rule refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockedFile {
+    /// The name of the route.
+    pub route: Arc<str>,
+    pub address: FileAddress,
+    pub grounds: Grounds,
+}
+
+impl BlockedFile {
+    pub(super) fn error(route: &Arc<str>, address: &FileAddress, grounds: &Grounds) -> Error {
+        let (route, address, grounds) = (Arc::clone(route), address.clone(), grounds.clone());
+        Error::Blocked { blocked: Arc::new(Self { route, address, grounds }) }
+    }
+}
+
+impl fmt::Display for BlockedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.grounds)?;
+        self.grounds.help.as_ref().map_or(Ok(()), |help| write!(f, " {help}"))
+    }
 }
 
 /// Why a response cannot be given now. The text form is the sentence that clients see.
@@ -195,6 +226,7 @@ impl Error {
             Self::Unavailable { cause, .. } => cause.code(),
             Self::Integrity { .. } => "integrity",
             Self::ChangedFile { .. } => "changed-file",
+            Self::Blocked { .. } => "blocked",
             Self::UploadRefused { .. } => "upload-refused",
             Self::FileExists { .. } => "file-exists",
             Self::UploadTooLarge { .. } => "upload-too-large",

@@ -15,8 +15,9 @@ use super::bypass::Bypass;
 use super::downloader::{Downloader, FileDownload};
 use super::file_stream::{Fallback, FileStream, StoredFile};
 use super::index_entry::{EntrySource, IndexEntries, IndexEntry};
-use super::{Cause, Error, Lookup, PageService, PageView, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
-use crate::cache::{Blob, BlobReader, Blobs, DownloadFailure, PageContent, Started};
+use super::shown::{PageView, ShownPage};
+use super::{Cause, Error, Lookup, PageService, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
+use crate::cache::{Blob, BlobReader, Blobs, DownloadFailure, Started};
 use wheelport_index::{FileAddress, Sha256};
 use wheelport_runtime::{Priority, Role, Waits, blocking, sabotaged};
 
@@ -89,7 +90,7 @@ impl FileService {
     ) -> Lookup<OpenFile> {
         let page = self.pages.get(route, &address.project);
         if let Lookup::Hit(view) = &page
-            && let Some(blob) = self.already_open(&view.content, address)
+            && let Some(blob) = self.already_open(&view.shown, address)
         {
             return Lookup::Hit(OpenFile::Stored(blob));
         }
@@ -98,7 +99,7 @@ impl FileService {
     }
 
     /// A stored file that is open already.
-    fn already_open(&self, page: &PageContent, address: &FileAddress) -> Option<Blob> {
+    fn already_open(&self, page: &ShownPage, address: &FileAddress) -> Option<Blob> {
         let (sha256, length) = page.proven(address)?;
         self.blobs.get_open(sha256, length)
     }
@@ -170,11 +171,12 @@ impl FileService {
     }
 
     /// A stored file that its page listed once, while it is not proven that it is gone.
-    async fn former(&self, route: &Route, address: &FileAddress, error: Error) -> Result<OpenFile, Error> {
+    async fn former(&self, route: &Arc<Route>, address: &FileAddress, error: Error) -> Result<OpenFile, Error> {
         if !matches!(error, Error::Unavailable { .. }) || sabotaged("delisted-file") {
             return Err(error);
         }
         let Some(sha256) = self.pages.delisted(route, address).await? else { return Err(error) };
+        self.entries.admit_bytes(route, address, sha256).await?;
         let blobs = self.blobs.clone();
         blocking(move || blobs.get(sha256, None)).await?.map(OpenFile::Stored).ok_or(error)
     }

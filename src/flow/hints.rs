@@ -14,7 +14,11 @@ impl Flow {
     pub async fn follow_hints(self, routes: Vec<Arc<Route>>, mut listener: HintListener) {
         while let Some(heard) = listener.next().await {
             match heard {
-                Heard::Gap => self.pages.cache().doubts().add_all(),
+                Heard::Gap => {
+                    self.pages.cache().doubts().add_all();
+                    self.exceptions.look_soon();
+                }
+                Heard::Hint(Hint::Exceptions) => self.exceptions.look_soon(),
                 Heard::Hint(Hint::PageChanged { repository, project, generation }) => {
                     let kind = if generation == 0 { DoubtKind::Upstream } else { DoubtKind::Shared(generation) };
                     for (_, key) in concerned(&routes, &repository, &project) {

@@ -10,7 +10,10 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::canary::Verdict;
-use super::{Cause, Error, PageService, PageView, Route, unavailable};
+use super::changed_files::KnownFile;
+use super::judge::Judge;
+use super::shown::PageView;
+use super::{Cause, Error, PageService, Route, unavailable};
 use crate::cache::{Blobs, Expected, PageContent};
 use crate::upstream::UpstreamError;
 use wheelport_index::{CoreMetadata, FileAddress, Sha256};
@@ -74,27 +77,55 @@ impl IndexEntry {
 #[derive(Clone)]
 pub(super) struct IndexEntries {
     pages: PageService,
+    judge: Judge,
     blobs: Blobs,
 }
 
 impl IndexEntries {
-    pub(super) fn new(pages: PageService, blobs: Blobs) -> Self {
-        Self { pages, blobs }
+    pub(super) fn new(pages: PageService, judge: Judge, blobs: Blobs) -> Self {
+        Self { pages, judge, blobs }
     }
 
-    /// The entry of a file, on the page that was looked up for it or on a newer one. A page that says that its project
-    /// is in quarantine is an error, because a file that no page lists is served all the same.
+    /// The entry of a file that may be served, on the page that was looked up for it or on a newer one. A page that
+    /// says that its project is in quarantine is an error, because a file that no page lists is served all the same.
     pub(super) async fn find(
         &self,
         route: &Arc<Route>,
         address: &FileAddress,
         page: Result<PageView, Error>,
     ) -> Result<IndexEntry, Error> {
+        let (content, index_error) = self.page_of(route, address, page).await?;
+        if let Some(content) = &content
+            && let Some(entry) = entry_of(address, content)?
+        {
+            let entry = self.with_link(route, address, entry).await?;
+            self.judge.admit(route, address, Some(content), entry.sha256, None).await?;
+            return Ok(entry);
+        }
+        let index_error = index_error.filter(|error| !matches!(error, Error::NoSuchProject { .. }));
+        let unlisted = IndexEntry { index_error, ..IndexEntry::default() };
+        let KnownFile { bytes, since } = self.pages.known_file(route, address).await;
+        let known = bytes.as_ref().and_then(|bytes| bytes.hashes.sha256());
+        let entry = match bytes.filter(|_| self.pages.refuses_changes(route)) {
+            Some(expected) => IndexEntry { expected, source: EntrySource::Record, ..unlisted },
+            None => unlisted,
+        };
+        self.judge.admit(route, address, content.as_ref(), known, since).await?;
+        Ok(entry)
+    }
+
+    /// What is known of the page of a file, a newer one where that does not list the file, and why none is.
+    async fn page_of(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        page: Result<PageView, Error>,
+    ) -> Result<(Option<Arc<PageContent>>, Option<Error>), Error> {
         let project = &address.project;
-        let (content, index_error) = match page {
-            Ok(view) => match entry_of(address, &view.content)? {
-                Some(entry) => return self.with_link(route, address, entry).await,
-                None if view.fetched.age() < LISTING_AGE => (None, None),
+        Ok(match page {
+            Ok(PageView { shown, fetched, .. }) => match shown.content.listed(address) {
+                Some(_) => (Some(shown.content), None),
+                None if fetched.age() < LISTING_AGE => (Some(shown.content), None),
                 None => match self.pages.younger_than(route, project, LISTING_AGE).await {
                     Ok(view) => (Some(view.content), None),
                     Err(error) => (None, Some(error)),
@@ -106,18 +137,18 @@ impl IndexEntries {
                 (self.pages.held(route, project).await.map(|record| record.content), Some(error))
             }
             Err(error) => (None, Some(error)),
-        };
-        if let Some(content) = content
-            && let Some(entry) = entry_of(address, &content)?
-        {
-            return self.with_link(route, address, entry).await;
-        }
-        let index_error = index_error.filter(|error| !matches!(error, Error::NoSuchProject { .. }));
-        let unlisted = IndexEntry { index_error, ..IndexEntry::default() };
-        Ok(match self.pages.known_bytes(route, address).await {
-            Some(expected) => IndexEntry { expected, source: EntrySource::Record, ..unlisted },
-            None => unlisted,
         })
+    }
+
+    /// Lets bytes be served of which only now is known which they are.
+    pub(super) async fn admit_bytes(
+        &self,
+        route: &Arc<Route>,
+        address: &FileAddress,
+        sha256: Sha256,
+    ) -> Result<(), Error> {
+        let since = self.pages.known_file(route, address).await.since;
+        self.judge.admit(route, address, None, Some(sha256), since).await
     }
 
     /// What it means that upstream did not send a file. A 404 is an absence only when it is proven, and when a page

@@ -11,8 +11,9 @@ use super::extract::MetadataExtractor;
 use super::index_entry::{IndexEntries, IndexEntry};
 use super::metadata_by_range::{RangeRead, RangeReader};
 use super::prefetch::Prefetcher;
-use super::{Cause, Error, Lookup, PageService, PageView, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
-use crate::cache::{Blob, Blobs, CachedMetadata, CoreMetadataRecord, DownloadFailure, MetadataStore, PageContent};
+use super::shown::{PageView, ShownPage};
+use super::{Cause, Error, Lookup, PageService, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
+use crate::cache::{Blob, Blobs, CachedMetadata, CoreMetadataRecord, DownloadFailure, MetadataStore};
 use wheelport_index::{ClientAgent, FileAddress, FileKind, Sha256};
 use wheelport_runtime::{Role, Waits, blocking};
 
@@ -53,7 +54,7 @@ impl MetadataService {
     pub fn get(&self, route: &Arc<Route>, address: &FileAddress, user_agent: Option<&str>) -> Lookup<ServedMetadata> {
         let page = self.pages.get(route, &address.project);
         if let Lookup::Hit(view) = &page
-            && let Some(CoreMetadataRecord::Present(metadata)) = self.in_memory(route, &view.content, address)
+            && let Some(CoreMetadataRecord::Present(metadata)) = self.in_memory(route, &view.shown, address)
             && !self.prefetcher.ahead().is_guess(&route.key(&address.project))
         {
             return Lookup::Hit(ServedMetadata { metadata, served: Served::Hit });
@@ -67,7 +68,7 @@ impl MetadataService {
         })
     }
 
-    fn in_memory(&self, route: &Route, page: &PageContent, address: &FileAddress) -> Option<CoreMetadataRecord> {
+    fn in_memory(&self, route: &Route, page: &ShownPage, address: &FileAddress) -> Option<CoreMetadataRecord> {
         let (wheel, _) = page.proven(address)?;
         self.store.in_memory(wheel).or_else(|| self.store.unproven_in_memory(&route.repository, wheel))
     }

@@ -23,18 +23,22 @@ mod download;
 mod downloader;
 mod error;
 mod extract;
+mod file_report;
 mod file_stream;
 mod files;
 mod held_parts;
 mod hints;
 mod index_cache;
 mod index_entry;
+mod judge;
 mod lists;
 mod lookup;
 mod metadata;
 mod metadata_by_range;
 mod negative;
+mod origins;
 mod page_arrival;
+mod page_facts;
 mod page_source;
 mod pages;
 mod prefetch;
@@ -42,13 +46,17 @@ mod publish;
 mod publish_refusal;
 mod published_looks;
 mod reader;
+mod release_dates;
 mod route;
+mod shared_exceptions;
 mod shared_files;
 mod shared_metadata;
 mod shared_pages;
 mod shared_published;
 mod shared_uploads;
+mod shown;
 mod standing;
+mod trial;
 mod upload;
 mod warm;
 mod wheel_parts;
@@ -68,7 +76,8 @@ pub use audit::Attempt;
 pub use change_guard::{ChangeCounts, ChangedFilePolicy};
 
 pub(crate) use error::seconds;
-pub use error::{Cause, Error};
+pub use error::{BlockedFile, Cause, Error};
+pub use file_report::FileReport;
 pub use file_stream::FileStream;
 pub use files::{FileService, OpenFile};
 pub use index_cache::IndexView;
@@ -76,14 +85,18 @@ pub use lists::{ListView, ProjectListService};
 pub use lookup::Lookup;
 pub use metadata::{MetadataService, ServedMetadata};
 pub use metadata_by_range::ByRangeOutcome;
-pub use pages::{PageService, PageView};
+pub use pages::PageService;
 pub use prefetch::PrefetchOutcome;
 pub use publish::PublishService;
-pub use route::{ProjectSource, Resolution, Route, SharedRoute};
+pub use route::{OriginFacts, ProjectSource, Resolution, Route, SharedRoute};
+pub use shared_exceptions::ExceptionSpread;
+pub use shown::{PageView, ShownPage};
+pub use trial::{RuleTrial, TrialError};
 pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
 pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
-pub use crate::cache::{ChangedFile, ChangedFiles, ListContent, PageContent};
+pub use crate::cache::{ChangedFile, ChangedFiles, ListContent};
+pub use crate::policy::{GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState};
 
 use ahead::Ahead;
 use blob_checker::BlobChecker;
@@ -95,11 +108,14 @@ use error::unavailable;
 use extract::MetadataExtractor;
 use index_cache::Lifetimes;
 use index_entry::IndexEntries;
+use judge::Judge;
 use lists::ListSource;
 use metadata_by_range::RangeReader;
+use origins::Origins;
 use page_source::PageSource;
 use prefetch::Prefetcher;
 use published_looks::PublishedLooks;
+use shared_exceptions::SharedExceptions;
 use shared_files::SharedFiles;
 use shared_metadata::SharedMetadata;
 use shared_uploads::SharedUploads;
@@ -109,6 +125,8 @@ use shared_uploads::SharedUploads;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
 /// The share of the memory for the index that project lists may take, in hundredths.
 const LIST_SHARE: u64 = 10;
+/// The share that the rulings of rules about pages may take, in hundredths.
+const RULINGS_SHARE: u64 = 5;
 
 /// How a response came about; the words of RFC 9211.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -157,6 +175,18 @@ pub struct FlowMemory {
     pub buffers: u64,
 }
 
+/// What the services stand on.
+pub struct FlowParts {
+    pub disk: Arc<Disk>,
+    pub uploads: UploadSettings,
+    pub clock: Clock,
+    pub tasks: Tasks,
+    /// What replicas share.
+    pub fleet: Fleet,
+    /// The rules that hold.
+    pub policy: PolicyHandle,
+}
+
 /// The services over one cache. Cheap to clone.
 #[derive(Clone)]
 pub struct Flow {
@@ -167,26 +197,24 @@ pub struct Flow {
     pub publish: PublishService,
     downloader: Downloader,
     prefetcher: Prefetcher,
+    exceptions: SharedExceptions,
     disk: Arc<Disk>,
 }
 
 impl Flow {
     /// The services over a cache directory.
-    pub fn new(
-        disk: Arc<Disk>,
-        settings: &CacheSettings,
-        memory: FlowMemory,
-        uploads: UploadSettings,
-        clock: Clock,
-        tasks: Tasks,
-        fleet: Fleet,
-    ) -> Self {
+    pub fn new(parts: FlowParts, settings: &CacheSettings, memory: FlowMemory) -> Self {
+        let FlowParts { disk, uploads, clock, tasks, fleet, policy } = parts;
         let lifetimes =
             |policy| Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO };
         let persisted = Arc::new(PersistedIndex::new(Arc::clone(&disk), clock.clone()));
         let (blobs, store) =
             (Blobs::new(Arc::clone(&disk)).with_buffers(memory.buffers), MetadataStore::new(Arc::clone(&disk)));
         let list_memory = memory.records / 100 * LIST_SHARE;
+        let rulings_memory = memory.records / 100 * RULINGS_SHARE;
+        let origins = Origins::new(Arc::clone(&persisted), clock.clone(), tasks.clone());
+        let exceptions = SharedExceptions::new(fleet.clone(), policy.clone(), tasks.clone());
+        let judge = Judge::new(policy, origins, store.clone(), rulings_memory, tasks.clone());
         let source = PageSource {
             delisted: Delisted::new(Arc::clone(&persisted)),
             persisted: Arc::clone(&persisted),
@@ -198,10 +226,11 @@ impl Flow {
             looks: PublishedLooks::default(),
             clock: clock.clone(),
         };
-        let pages = PageService::new(source, memory.records - list_memory, lifetimes(settings.policy()), tasks.clone());
+        let page_memory = memory.records - list_memory - rulings_memory;
+        let pages = PageService::new(source, judge.clone(), page_memory, lifetimes(settings.policy()), tasks.clone());
         let source = ListSource { persisted };
         let lists = ProjectListService::new(source, list_memory, lifetimes(settings.list_policy()), tasks.clone());
-        let entries = IndexEntries::new(pages.clone(), blobs.clone());
+        let entries = IndexEntries::new(pages.clone(), judge, blobs.clone());
         let found = SharedMetadata::new(fleet.clone(), pages.clone(), tasks.clone());
         let extractor = MetadataExtractor::new(
             pages.clone(),
@@ -218,6 +247,7 @@ impl Flow {
         let checker = BlobChecker::new(blobs.clone(), tasks.clone());
         let files = FileService::new(pages.clone(), entries.clone(), blobs.clone(), downloader.clone(), checker);
         let ahead = Ahead::new(
+            pages.judge().clone(),
             by_range.clone(),
             extractor.clone(),
             downloader.clone(),
@@ -240,7 +270,17 @@ impl Flow {
         };
         let offered = SharedUploads::new(shared, found);
         let publish = PublishService::new(pages.clone(), store, offered, Arc::clone(&disk), uploads, clock, tasks);
-        Self { pages, lists, files, metadata, publish, downloader, prefetcher, disk }
+        Self { pages, lists, files, metadata, publish, downloader, prefetcher, exceptions, disk }
+    }
+
+    /// The rules that hold.
+    pub fn policy(&self) -> &PolicyHandle {
+        self.pages.judge().policy()
+    }
+
+    /// How many names of a route's repository are known to have versions from outside and of the domain.
+    pub fn names_on_both_sides(&self, route: &Route) -> usize {
+        self.pages.judge().origins().on_both_sides(&route.repository)
     }
 
     /// Whether the cache directory can be written. Quick.
@@ -255,15 +295,9 @@ impl Flow {
     }
 
     /// A client had to wait for a page: what it asks for next is begun, if it says of itself what that will be.
-    pub fn page_was_read(
-        &self,
-        route: &Arc<Route>,
-        project: &ProjectName,
-        content: &Arc<PageContent>,
-        user_agent: Option<&str>,
-    ) {
+    pub fn page_was_read(&self, route: &Arc<Route>, project: &ProjectName, page: &ShownPage, user_agent: Option<&str>) {
         if let Some(agent) = user_agent.and_then(ClientAgent::parse) {
-            self.prefetcher.ahead().page_read(route, &route.key(project), content, &agent);
+            self.prefetcher.ahead().page_read(route, &route.key(project), &page.content, &agent);
         }
     }
 

@@ -171,12 +171,12 @@ impl IndexCache<PageSource> {
                 published.complete(key, &mut page);
             }
             let PageSource { changes, metadata, largest_wheel, .. } = self.source();
-            let refused = changes.compare(key, &mut page, listed);
+            let (refused, undated) = changes.compare(key, &mut page, listed);
             self.source().advertise(&mut page.files[listed..]);
             advertise_known_metadata(&mut page, &refused, metadata, *largest_wheel);
             let content = match self.records().get(key) {
-                Some(held) if held.content.page == page && held.content.refused == refused => held.content,
-                _ => Arc::new(PageContent::new(page, refused)),
+                Some(held) if held.content.is_same(&page, &refused, &undated) => held.content,
+                _ => Arc::new(PageContent::new(page, refused, undated)),
             };
             let record = Record { content, fetched };
             self.records().put(key, record.clone());

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::canary::{AskError, Verdict};
+use super::file_report::FileReport;
 use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, Need};
+use super::judge::Judge;
 use super::negative::NegativeReason;
 use super::page_source::PageSource;
 use super::reader;
 use super::shared_pages::{Consulted, Errand};
+use super::shown::PageView;
 use super::standing::Gate;
 use super::{Error, IndexView, Lookup, Route, unavailable};
 use crate::cache::{FetchedAt, PageContent, PageKey, Record, page_path};
@@ -26,22 +29,26 @@ const GONE_AFTER: Duration = Duration::from_secs(30);
 /// The age of a page that was never fetched: older than any page that may be served.
 const NEVER_FETCHED: Duration = Duration::from_hours(24 * 365);
 
-/// A page and how the response came about.
-pub type PageView = IndexView<PageContent>;
-
 /// The project pages of all routes. Cheap to clone.
 #[derive(Clone)]
 pub struct PageService {
     cache: IndexCache<PageSource>,
+    judge: Judge,
 }
 
 impl PageService {
-    pub(super) fn new(source: PageSource, memory: u64, lifetimes: Lifetimes, tasks: Tasks) -> Self {
-        Self { cache: IndexCache::new(source, memory, Lifetimes { doubt_for: GONE_AFTER, ..lifetimes }, tasks) }
+    pub(super) fn new(source: PageSource, judge: Judge, memory: u64, lifetimes: Lifetimes, tasks: Tasks) -> Self {
+        let lifetimes = Lifetimes { doubt_for: GONE_AFTER, ..lifetimes };
+        Self { cache: IndexCache::new(source, memory, lifetimes, tasks), judge }
     }
 
-    /// The page of a project.
+    /// The page of a project, as the rules leave it.
     pub fn get(&self, route: &Arc<Route>, project: &ProjectName) -> Lookup<PageView> {
+        self.judge.show(route, self.listed(route, project))
+    }
+
+    /// The page of a project, as upstream and this server list it.
+    fn listed(&self, route: &Arc<Route>, project: &ProjectName) -> Lookup<IndexView<PageContent>> {
         let key = route.key(project);
         match route.standing.gate() {
             Gate::Open if route.may_read_cache() && !self.cache.must_look(route, &key) => {
@@ -94,11 +101,31 @@ impl PageService {
         route: &Arc<Route>,
         project: &ProjectName,
         age: Duration,
-    ) -> Result<PageView, Error> {
+    ) -> Result<IndexView<PageContent>, Error> {
         if route.is_denied() {
             return Err(Error::denied());
         }
         self.cache.younger_than(route, &route.key(project), age).await
+    }
+
+    /// What is decided about each file of a project, and why.
+    pub async fn report(&self, route: &Arc<Route>, project: &ProjectName) -> Result<Vec<FileReport>, Error> {
+        let page = self.listed(route, project).wait().await?;
+        self.judge.report(route, &page.content, self.judge.policy().rules()).await
+    }
+
+    /// Some of the projects whose pages are cached.
+    pub(super) async fn cached_projects(&self, route: &Route, most: usize) -> Vec<ProjectName> {
+        if !route.may_read_cache() {
+            return Vec::new();
+        }
+        let (cache, repository) = (self.cache.clone(), route.repository.clone());
+        blocking(move || cache.source().persisted.some_projects(&repository, most)).await.unwrap_or_default()
+    }
+
+    /// What decides about pages and files.
+    pub(super) fn judge(&self) -> &Judge {
+        &self.judge
     }
 
     /// The held page of a project, of whatever age; files stay the same for ever.

@@ -304,6 +304,7 @@ impl PublishService {
             if let Err(error) = upload.spooled.commit() {
                 tracing::warn!(%error, file = %entry.name, "a published file could not be stored");
             }
+            inner.pages.judge().origins().forget(&key);
             inner.pages.list_published(&key, entry.clone());
             entry
         });

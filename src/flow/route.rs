@@ -1,24 +1,46 @@
 //! A route: one name under which one CodeArtifact repository is served, and the way to its upstream.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::error::{Cause, Error, unavailable};
 use super::standing::Standing;
 use crate::cache::{PageKey, RepositoryId};
 use crate::fleet::SharedRepository;
+use crate::policy::{Moment, PackageOrigin};
 use crate::token::TokenHandle;
 use crate::upstream::Upstream;
 use wheelport_index::ProjectName;
 use wheelport_runtime::sabotaged;
 
-/// Where the names of a repository's projects come from.
+/// Where the names of a repository's projects come from, and what is known of them besides their pages.
 pub trait ProjectSource: Send + Sync + 'static {
     /// All projects, in any order and spelling.
     fn projects(&self) -> BoxFuture<'_, Result<Vec<String>, Error>>;
+
+    /// Where the versions of a project come from. Single versions are needed only `with_versions`, or where the
+    /// controls leave it open.
+    fn origins<'a>(
+        &'a self,
+        project: &'a ProjectName,
+        with_versions: bool,
+    ) -> BoxFuture<'a, Result<OriginFacts, Error>>;
+}
+
+/// What the repository says of where a project's versions come from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OriginFacts {
+    /// Whether versions may be published to the repository.
+    pub publish: bool,
+    /// Whether versions may come from outside.
+    pub upstream: bool,
+    /// Single versions, where they were asked for.
+    pub versions: Option<Vec<(String, PackageOrigin)>>,
 }
 
 /// What is known of the address of a repository.
@@ -40,8 +62,13 @@ impl Resolution {
     }
 }
 
-/// One served repository.
+/// One served repository, as it is now or as of a date.
+#[derive(Clone)]
 pub struct Route {
+    /// Tells the routes of a process apart.
+    pub(super) id: u64,
+    /// Only what was uploaded until then is served.
+    pub(super) as_of: Option<Moment>,
     /// The name in addresses.
     pub name: Arc<str>,
     /// The repository in cache keys.
@@ -88,8 +115,11 @@ impl Route {
         projects: Arc<dyn ProjectSource>,
         upstream: watch::Receiver<Resolution>,
     ) -> Self {
-        let standing = Arc::default();
+        static ROUTES: AtomicU64 = AtomicU64::new(0);
+        let (id, standing) = (ROUTES.fetch_add(1, Ordering::Relaxed), Arc::default());
         Self {
+            id,
+            as_of: None,
             name,
             repository,
             label,
@@ -101,6 +131,12 @@ impl Route {
             upstream,
             publisher: None,
         }
+    }
+
+    /// The same route as of a date: it serves only what was uploaded until then. Rules are those of the present.
+    #[must_use]
+    pub fn as_of(&self, moment: Moment) -> Arc<Self> {
+        Arc::new(Self { as_of: Some(moment), ..self.clone() })
     }
 
     /// The same route beside others: with those that have its repository and its token it shares what is known of them,

@@ -96,7 +96,7 @@ impl Flow {
             Err(Error::NoSuchProject { .. }) => return failed(WarmFailure::NotListed),
             Err(error) => return failed(error.into()),
         };
-        let wanted = match chosen(item, &page.content.page.files) {
+        let wanted = match chosen(item, &page.shown.content.page.files) {
             Ok(wanted) => wanted,
             Err(failure) => return failed(failure),
         };

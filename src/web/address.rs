@@ -5,7 +5,8 @@
 //! segment is decoded exactly once; what still looks like an escape, a separator or a relative segment after that is
 //! refused, so that no code behind this module finds a second meaning in the same bytes.
 //!
-//! `R` stands for `/pypi/{route}` with a configured route, or for nothing, which means the default route.
+//! `R` stands for `/pypi/{route}` with a configured route, or for nothing, which means the default route. Behind the
+//! route may stand `@` and a date, a time, or a name for one: it is the index as of then, and takes no uploads.
 //!
 //! | path | address |
 //! | --- | --- |
@@ -167,11 +168,13 @@ pub(super) struct Parsed {
     /// proper last segment with its slash. Set where relative links of the response would lead astray or the name is
     /// not normalised; never for doubled slashes alone.
     pub redirect: Option<String>,
+    /// The date of the index, as it stands in the address.
+    pub as_of: Option<Arc<str>>,
 }
 
 impl From<Address> for Parsed {
     fn from(address: Address) -> Self {
-        Self { address, redirect: None }
+        Self { address, redirect: None, as_of: None }
     }
 }
 
@@ -183,7 +186,10 @@ pub(super) fn parse(path: &str, routes: &RouteNames) -> Result<Parsed, Refusal> 
         [first] if first == "pypi" => Err(Refusal::NotOffered { protocol: "The XML-RPC interface" }),
         [first, name, rest @ ..] if first == "pypi" => match routes.named(name) {
             Some(route) => below(route, rest, segments.slashes),
-            None => unrouted(name, segments.as_slice(), routes),
+            None => match dated(name, routes) {
+                Some((route, date)) => Ok(Parsed { as_of: Some(date.into()), ..below(route, rest, segments.slashes)? }),
+                None => unrouted(name, segments.as_slice(), routes),
+            },
         },
         [first, second, step @ ..] if first == "_" && second == "oidc" => exchange(step),
         [first, second] if first == ".well-known" && second == "pytp" => {
@@ -199,6 +205,13 @@ pub(super) fn parse(path: &str, routes: &RouteNames) -> Result<Parsed, Refusal> 
     }
 }
 
+/// A route and the date of its index. No name of a route has an `@`.
+fn dated<'a>(name: &'a str, routes: &RouteNames) -> Option<(RouteId, &'a str)> {
+    let (name, date) = name.split_once('@')?;
+    Some((routes.named(name)?, date))
+}
+
+/// A step of trusted publishing.
 fn exchange(step: &[Cow<'_, str>]) -> Result<Parsed, Refusal> {
     let step = match step {
         [step] if step == "audience" => ExchangeStep::Audience,
@@ -249,13 +262,13 @@ fn in_index(route: RouteId, index: &str, rest: &[Cow<'_, str>], slashes: usize) 
     match rest {
         [] => {
             let redirect = (slashes == 0).then(|| format!("{index}/"));
-            Ok(Parsed { address: Address::List { route }, redirect })
+            Ok(Parsed { address: Address::List { route }, redirect, as_of: None })
         }
         [spelling] => {
             let project = project(spelling)?;
             let proper = slashes > 0 && project.as_str() == spelling;
             let redirect = (!proper).then(|| format!("{}{project}/", "../".repeat(slashes)));
-            Ok(Parsed { address: Address::Page { route, project }, redirect })
+            Ok(Parsed { address: Address::Page { route, project }, redirect, as_of: None })
         }
         [spelling, version, name] if slashes == 0 => {
             let project = project(spelling)?;

@@ -94,6 +94,20 @@ fn every_shape_is_understood() {
 }
 
 #[test]
+fn a_date_behind_the_route_is_kept_apart() {
+    for (path, expected, date) in [
+        ("/pypi/flask@2026-01-01/simple/x/", page(FLASK, "x"), "2026-01-01"),
+        ("/pypi/python@a@b/simple/", Address::List { route: PYTHON }, "a@b"),
+        ("/pypi/python%402026/x/json", legacy_of(PYTHON, "x", None), "2026"),
+        ("/pypi/python@/", Address::Upload { route: PYTHON }, ""),
+    ] {
+        let parsed = parse(path, &routes()).expect(path);
+        assert_eq!((parsed.address, parsed.as_of.as_deref()), (expected, Some(date)), "{path}");
+    }
+    assert!(address("/pypi/nowhere@2026/simple/x/").is_err() && address("/simple@2026/x/").is_err());
+}
+
+#[test]
 fn a_route_wins_over_a_project_of_its_name() {
     served("/pypi/flask/1.0/json", &legacy_of(FLASK, "1.0", None));
     assert_eq!(address("/pypi/flask/json"), Err(Refusal::NothingHere));

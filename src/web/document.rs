@@ -18,12 +18,14 @@ use super::negotiate::{ContentCoding, Format, Negotiated};
 use super::problem::Problem;
 use super::representation::{Representation, not_modified};
 use super::written::Written;
-use crate::flow::{Error, ListContent, Lookup, PageContent, Served};
+use crate::flow::{Error, ListContent, Lookup, Served, ShownPage};
 use wheelport_index::{Sha256, VersionSegment, render};
 use wheelport_runtime::{Joined, SingleFlight, Tasks, blocking};
 
 /// What a rendered document weighs in memory besides its bytes, in bytes.
 const OVERHEAD: usize = 1024;
+/// The share of the memory that documents of indexes as of a date may take, in hundredths.
+const DATED_SHARE: u64 = 5;
 /// Pages of more files are rendered one at a time: what is made of each takes memory that no cache counts.
 const MANY_FILES: usize = 5000;
 /// How long a request waits for a rendering.
@@ -41,19 +43,21 @@ pub(super) struct Document {
 /// What documents are rendered from.
 #[derive(Clone)]
 pub(super) enum Content {
-    Page(Arc<PageContent>),
+    Page(ShownPage),
     List(Arc<ListContent>),
 }
 
 type DocumentKey = (Sha256, Format, ContentCoding);
+type RenderedDocuments = moka::sync::Cache<DocumentKey, Arc<Document>, RandomState>;
 
 /// The rendered documents of the index.
 pub(super) struct Representations {
-    rendered: moka::sync::Cache<DocumentKey, Arc<Document>, RandomState>,
+    rendered: RenderedDocuments,
+    /// Of indexes as of a date, which have a bound of their own.
+    dated: RenderedDocuments,
     rendering: SingleFlight<DocumentKey, Joined<Result<Arc<Document>, Error>>>,
     /// Whose turn it is to render a large page.
     large: Arc<Semaphore>,
-    memory: u64,
     tasks: Tasks,
 }
 
@@ -76,23 +80,27 @@ impl Document {
 impl Content {
     fn digest(&self) -> Sha256 {
         match self {
-            Self::Page(page) => page.digest,
+            Self::Page(page) => page.digest(),
             Self::List(list) => list.digest,
         }
     }
 
     fn render(&self, format: Format, out: &mut dyn io::Write) -> io::Result<()> {
         match (self, format) {
-            (Self::Page(content), Format::Json) => render::write_json(&content.page, out),
-            (Self::Page(content), Format::HtmlV1 | Format::TextHtml) => render::write_html(&content.page, out),
+            (Self::Page(shown), Format::Json) => render::write_json(&shown.page(), out),
+            (Self::Page(shown), Format::HtmlV1 | Format::TextHtml) => render::write_html(&shown.page(), out),
             (Self::List(content), Format::Json) => render::write_list_json(&content.list, out),
             (Self::List(content), Format::HtmlV1 | Format::TextHtml) => render::write_list_html(&content.list, out),
         }
     }
 
+    fn is_dated(&self) -> bool {
+        matches!(self, Self::Page(shown) if shown.is_dated())
+    }
+
     fn is_large(&self) -> bool {
         match self {
-            Self::Page(content) => content.page.files.len() > MANY_FILES,
+            Self::Page(shown) => shown.files() > MANY_FILES,
             Self::List(_) => false,
         }
     }
@@ -101,28 +109,33 @@ impl Content {
 impl Representations {
     /// Rendered documents of `memory` bytes together.
     pub(super) fn new(memory: u64, tasks: Tasks) -> Self {
-        let rendered = moka::sync::Cache::builder()
-            .max_capacity(memory)
-            .weigher(|_, document: &Arc<Document>| u32::try_from(weight(document)).unwrap_or(u32::MAX))
-            .build_with_hasher(RandomState::default());
+        let table = |memory| {
+            moka::sync::Cache::builder()
+                .max_capacity(memory)
+                .weigher(|_, document: &Arc<Document>| u32::try_from(weight(document)).unwrap_or(u32::MAX))
+                .build_with_hasher(RandomState::default())
+        };
+        let dated_memory = memory / 100 * DATED_SHARE;
+        let (rendered, dated) = (table(memory - dated_memory), table(dated_memory));
         let large = Arc::new(Semaphore::new(1));
-        Self { rendered, rendering: SingleFlight::default(), large, memory, tasks }
+        Self { rendered, dated, rendering: SingleFlight::default(), large, tasks }
     }
 
     /// The document in the negotiated representation.
     pub(super) fn get(&self, content: &Content, negotiated: Negotiated) -> Lookup<Arc<Document>> {
         let key = (content.digest(), negotiated.format, negotiated.coding);
-        if let Some(document) = self.rendered.get(&key) {
+        let rendered = if content.is_dated() { &self.dated } else { &self.rendered };
+        if let Some(document) = rendered.get(&key) {
             return Lookup::Hit(document);
         }
-        let (rendered, content, memory) = (self.rendered.clone(), content.clone(), self.memory);
+        let (rendered, content) = (rendered.clone(), content.clone());
         let large = Arc::clone(&self.large);
         let (joined, _) = self.rendering.run(key, &self.tasks, "render", || async move {
             let _turn = turn(&large, content.is_large()).await;
             blocking(move || {
                 let document = Arc::new(render_document(&rendered, &content, negotiated)?);
                 // The table would hold a document that is too large for it until something else makes it tidy up.
-                if weight(&document) as u64 <= memory {
+                if rendered.policy().max_capacity().is_none_or(|memory| weight(&document) as u64 <= memory) {
                     rendered.insert(key, Arc::clone(&document));
                 }
                 Ok(document)
@@ -136,14 +149,14 @@ impl Representations {
     /// the host that was asked, and it is not kept.
     pub(super) async fn legacy(
         &self,
-        content: Arc<PageContent>,
+        shown: ShownPage,
         version: Option<VersionSegment>,
         files: String,
     ) -> Result<Option<Document>, Error> {
-        let _turn = turn(&self.large, content.page.files.len() > MANY_FILES).await;
+        let _turn = turn(&self.large, shown.files() > MANY_FILES).await;
         blocking(move || {
             let version = version.as_ref().map(VersionSegment::as_str);
-            let write = |out: &mut dyn io::Write| render::write_legacy_json(&content.page, version, &files, out);
+            let write = |out: &mut dyn io::Write| render::write_legacy_json(&shown.page(), version, &files, out);
             let (written, exists) =
                 Written::gather(ContentCoding::Identity, write).map_err(|error| unwritten(&error))?;
             let (json, host) = (HeaderValue::from_static("application/json"), HeaderValue::from_static("Host"));
@@ -155,7 +168,7 @@ impl Representations {
 
     /// Bytes held, for metrics.
     pub(super) fn bytes(&self) -> u64 {
-        self.rendered.weighted_size()
+        self.rendered.weighted_size() + self.dated.weighted_size()
     }
 }
 
@@ -173,11 +186,7 @@ fn unwritten(error: &io::Error) -> Error {
 }
 
 /// Renders and compresses a document. Blocking.
-fn render_document(
-    rendered: &moka::sync::Cache<DocumentKey, Arc<Document>, RandomState>,
-    content: &Content,
-    negotiated: Negotiated,
-) -> Result<Document, Error> {
+fn render_document(rendered: &RenderedDocuments, content: &Content, negotiated: Negotiated) -> Result<Document, Error> {
     let Negotiated { format, coding } = negotiated;
     let held = match format {
         Format::Json => None,

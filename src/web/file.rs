@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_DISPOSITION, HeaderValue, IF_NONE_MATCH};
+use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, HeaderValue, IF_NONE_MATCH};
 
-use super::address::RouteId;
 use super::body::ResponseBody;
 use super::conditional::{Selection, none_match};
 use super::context::RequestContext;
 use super::eventual::Eventual;
-use super::headers::values;
+use super::headers::{REVALIDATE, values};
 use super::problem::Problem;
 use super::representation::{ImmutableType, Representation};
 use super::{Response, Site};
@@ -29,10 +28,10 @@ impl FoundFile {
     pub(super) fn find(
         site: &Arc<Site>,
         context: &RequestContext,
-        route: RouteId,
+        route: &Arc<Route>,
         address: FileAddress,
     ) -> Eventual<Self> {
-        let route = Arc::clone(site.route(route));
+        let route = Arc::clone(route);
         let needs_body = needs_body(context);
         let open = site.flow.files.open(&route, &address, needs_body);
         Eventual::from(open).map(|open| Self { route, address, open })
@@ -55,6 +54,8 @@ impl FoundFile {
         };
         let representation = Representation::immutable(ImmutableType::File, length, sha256)
             .with(CONTENT_DISPOSITION, disposition(&self.address.file));
+        let is_mutable = self.address.file.is_mutable();
+        let representation = if is_mutable { representation.with(CACHE_CONTROL, REVALIDATE) } else { representation };
         let served = self.served();
         representation.respond(context, Some(served), |selection| self.body(site, selection))
     }

@@ -42,8 +42,9 @@ use super::refusal::Refusal;
 use super::representation::{ImmutableType, Representation};
 use super::upload::{Upload, UploadedFile};
 use super::{Response, Site};
-use crate::flow::{Error, REQUEST_TIMEOUT, Served, ServedMetadata};
+use crate::flow::{BlockedFile, Error, Moment, REQUEST_TIMEOUT, Served, ServedMetadata};
 use crate::telemetry::{GaugeGuard, ResponseKind};
+use wheelport_index::excerpt;
 use wheelport_runtime::{Priority, Waits, sabotaged};
 
 /// A response that is there, or one that has to be waited for.
@@ -133,6 +134,9 @@ fn find(site: &Arc<Site>, context: &mut RequestContext, credentials: HeaderMap, 
     }
     match admit(site, context) {
         Ok(target) if context.is_read() => find_for_reader(site, context, &target, &credentials),
+        Ok(target) if target.parsed.as_of.is_some() => {
+            Eventual::problem(Refusal::MethodNotAllowed { allowed: "GET, HEAD" })
+        }
         Ok(target) => change(site, context, &target.parsed.address, credentials, body),
         Err(refusal) => Eventual::problem(refusal),
     }
@@ -195,22 +199,54 @@ fn find_to_read(site: &Arc<Site>, context: &RequestContext, target: &Target) -> 
     if let Some(location) = parsed.redirect.clone() {
         return Eventual::Now(Ok(Found::Redirect { location }));
     }
+    let dated;
+    let route = match (parsed.address.reads().map(|route| site.route(route)), &parsed.as_of) {
+        (Some(route), None) => route,
+        (Some(route), Some(date)) => match as_of(site, date) {
+            Ok(moment) => {
+                dated = route.as_of(moment);
+                &dated
+            }
+            Err(refusal) => return Eventual::problem(refusal),
+        },
+        (None, _) => return find_outside_of_routes(site, context, target),
+    };
     match &parsed.address {
-        Address::Home | Address::Upload { .. } => {
-            Eventual::Now(Ok(Found::Home(Box::new(home::document(site, context, host)))))
+        Address::Home | Address::Upload { .. } | Address::Exchange(_) => find_outside_of_routes(site, context, target),
+        Address::List { .. } => index::list(site, context, route).map(Found::Document),
+        Address::Page { project, .. } => index::page(site, context, route, project).map(Found::Document),
+        Address::Legacy { project, version, .. } => {
+            index::legacy(site, context, host, route, project.clone(), version.clone()).map(Found::Document)
         }
-        Address::Exchange(step) => Eventual::Now(exchange::tell(site, context, host, *step).map(Found::Exchanged)),
-        Address::List { route } => index::list(site, context, *route).map(Found::Document),
-        Address::Page { route, project } => index::page(site, context, *route, project).map(Found::Document),
-        Address::Legacy { route, project, version } => {
-            index::legacy(site, context, host, *route, project.clone(), version.clone()).map(Found::Document)
-        }
-        Address::File { route, file } => FoundFile::find(site, context, *route, file.clone()).map(Found::File),
-        Address::Metadata { route, wheel } => {
-            let found = site.flow.metadata.get(site.route(*route), wheel, context.user_agent());
-            Eventual::from(found).map(Found::Metadata)
+        Address::File { file, .. } => FoundFile::find(site, context, route, file.clone()).map(Found::File),
+        Address::Metadata { wheel, .. } => {
+            Eventual::from(site.flow.metadata.get(route, wheel, context.user_agent())).map(Found::Metadata)
         }
     }
+}
+
+/// What is there to read that belongs to no route.
+fn find_outside_of_routes(site: &Site, context: &RequestContext, Target { host, parsed }: &Target) -> Eventual<Found> {
+    Eventual::Now(match parsed.address {
+        Address::Exchange(step) => exchange::tell(site, context, host, step).map(Found::Exchanged),
+        _ => Ok(Found::Home(Box::new(home::document(site, context, host)))),
+    })
+}
+
+/// The moment that stands in the address of an index as of a date: a name for one, a date, or a time.
+fn as_of(site: &Site, date: &str) -> Result<Moment, Refusal> {
+    let policy = site.flow.policy();
+    let refuse = |fault| Refusal::BadDate { date: excerpt(date), fault };
+    let moment = match policy.rules().freeze(date) {
+        Some(moment) => moment,
+        None => Moment::parse(date)
+            .map_err(|_| refuse("it is no date, no time (RFC 3339), and no name of a [[freeze]]"))?
+            .cut_to_minute(),
+    };
+    if moment > policy.now() && !sabotaged("future-date") {
+        return Err(refuse("it is in the future"));
+    }
+    Ok(moment)
 }
 
 /// A request that would change something: an upload, or a method that its address does not have.
@@ -263,9 +299,25 @@ fn respond(
     });
     let (response, outcome) = made.unwrap_or_else(|problem| {
         let outcome = Outcome { served: None, error: Some(problem.code()) };
+        if let Some(blocked) = problem.blocked() {
+            note_refusal(site, context, blocked);
+        }
         (problem::response(&problem, context), outcome)
     });
     access_log::record(site, context, outcome, response, in_flight)
+}
+
+/// One audit line for each refusal by a rule.
+fn note_refusal(site: &Site, context: &RequestContext, blocked: &BlockedFile) {
+    let BlockedFile { route, address, grounds } = blocked;
+    site.flow.policy().counts().refused(&grounds.rule);
+    tracing::info!(
+        target: "wheelport::audit",
+        request = context.id.as_str(), %route, client = %context.client,
+        project = %address.project, version = %address.version, file = %address.file,
+        rule = %grounds.rule, until = grounds.until.map(tracing::field::display),
+        "refused by a rule"
+    );
 }
 
 impl Found {

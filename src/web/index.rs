@@ -5,14 +5,13 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::Site;
-use super::address::RouteId;
 use super::context::RequestContext;
 use super::document::{Content, Document};
 use super::eventual::Eventual;
 use super::guard::Host;
 use super::home;
 use super::negotiate::Negotiated;
-use crate::flow::{Error, IndexView, Lookup, PageView, Served};
+use crate::flow::{Error, ListView, Lookup, PageView, Route, Served};
 use wheelport_index::{ProjectName, VersionSegment};
 
 /// A document of the index and how the response came about.
@@ -25,16 +24,16 @@ pub(super) struct FoundDocument {
 pub(super) fn page(
     site: &Arc<Site>,
     context: &RequestContext,
-    route: RouteId,
+    route: &Arc<Route>,
     project: &ProjectName,
 ) -> Eventual<FoundDocument> {
     match Negotiated::of(&context.headers) {
         Ok(negotiated) => {
-            let page = match site.flow.pages.get(site.route(route), project) {
+            let page = match site.flow.pages.get(route, project) {
                 Lookup::Miss(waiting) => waited_for(site, context, route, project, waiting),
                 hit @ Lookup::Hit(_) => hit,
             };
-            document(site, negotiated, page, Content::Page)
+            document(site, negotiated, page, |PageView { shown, served, .. }| (Content::Page(shown), served))
         }
         Err(refusal) => Eventual::problem(refusal),
     }
@@ -44,37 +43,41 @@ pub(super) fn page(
 fn waited_for(
     site: &Arc<Site>,
     context: &RequestContext,
-    route: RouteId,
+    route: &Arc<Route>,
     project: &ProjectName,
     page: BoxFuture<'static, Result<PageView, Error>>,
 ) -> Lookup<PageView> {
-    let (site, project) = (Arc::clone(site), project.clone());
+    let (site, route, project) = (Arc::clone(site), Arc::clone(route), project.clone());
     let user_agent = context.user_agent().map(str::to_owned);
     Lookup::Miss(Box::pin(async move {
         let view = page.await?;
-        site.flow.page_was_read(site.route(route), &project, &view.content, user_agent.as_deref());
+        site.flow.page_was_read(&route, &project, &view.shown, user_agent.as_deref());
         Ok(view)
     }))
 }
 
 /// The project list.
-pub(super) fn list(site: &Arc<Site>, context: &RequestContext, route: RouteId) -> Eventual<FoundDocument> {
+pub(super) fn list(site: &Arc<Site>, context: &RequestContext, route: &Arc<Route>) -> Eventual<FoundDocument> {
     match Negotiated::of(&context.headers) {
-        Ok(negotiated) => document(site, negotiated, site.flow.lists.get(site.route(route)), Content::List),
+        Ok(negotiated) => {
+            let list = site.flow.lists.get(route);
+            document(site, negotiated, list, |ListView { content, served, .. }| (Content::List(content), served))
+        }
         Err(refusal) => Eventual::problem(refusal),
     }
 }
 
 /// The negotiated document of what a service finds.
-fn document<C: Send + Sync + 'static>(
+fn document<V: Send + 'static>(
     site: &Arc<Site>,
     negotiated: Negotiated,
-    view: Lookup<IndexView<C>>,
-    content: fn(Arc<C>) -> Content,
+    view: Lookup<V>,
+    content: fn(V) -> (Content, Served),
 ) -> Eventual<FoundDocument> {
-    let render = move |site: &Site, view: IndexView<C>| {
-        let (document, served) = (site.representations.get(&content(view.content), negotiated), view.served);
-        Eventual::from(document).map(move |document| FoundDocument { document, served })
+    let render = move |site: &Site, view: V| {
+        let (content, served) = content(view);
+        Eventual::from(site.representations.get(&content, negotiated))
+            .map(move |document| FoundDocument { document, served })
     };
     match view {
         Lookup::Hit(view) => render(site, view),
@@ -91,21 +94,22 @@ pub(super) fn legacy(
     site: &Arc<Site>,
     context: &RequestContext,
     host: &Host,
-    route: RouteId,
+    route: &Arc<Route>,
     project: ProjectName,
     version: Option<VersionSegment>,
 ) -> Eventual<FoundDocument> {
-    let route = Arc::clone(site.route(route));
+    let route = Arc::clone(route);
     let prefix = index_prefix(context.path(), &route.name);
     let files = format!("{}{prefix}/simple/{project}/", home::base_url(site, context, host));
     let page = site.flow.pages.get(&route, &project);
     let site = Arc::clone(site);
     Eventual::later(async move {
-        let PageView { content, served, .. } = page.wait().await?;
-        let document = site.representations.legacy(content, version.clone(), files).await?;
-        let document = document.ok_or_else(|| match version {
-            Some(version) => Error::NoSuchVersion { project, version },
-            None => Error::NoSuchProject { route: Arc::clone(&route.name), project },
+        let PageView { shown, served, .. } = page.wait().await?;
+        let document = site.representations.legacy(shown.clone(), version.clone(), files).await?;
+        let document = document.ok_or_else(|| match (shown.hidden(&route, version.as_ref()), version) {
+            (Some(blocked), _) => blocked,
+            (None, Some(version)) => Error::NoSuchVersion { project, version },
+            (None, None) => Error::NoSuchProject { route: Arc::clone(&route.name), project },
         })?;
         Ok(FoundDocument { document: Arc::new(document), served })
     })
@@ -116,7 +120,8 @@ pub(super) fn legacy(
 fn index_prefix(path: &str, route: &str) -> String {
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
     match (segments.next(), segments.next()) {
-        (Some("pypi"), Some(name)) if name == route => format!("/pypi/{route}"),
+        // With the date behind it, as it was requested.
+        (Some("pypi"), Some(name)) if name.split(['@', '%']).next() == Some(route) => format!("/pypi/{name}"),
         _ => String::new(),
     }
 }

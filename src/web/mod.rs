@@ -34,6 +34,7 @@ mod memo;
 mod negotiate;
 mod operator;
 mod ops;
+mod policy;
 mod problem;
 mod refusal;
 mod representation;

@@ -1,5 +1,5 @@
 //! For operators and orchestrators: health, readiness, metrics, status, purge. How changed files are accepted is in
-//! `changed_files.rs`, how a list of files is fetched in `warm.rs`.
+//! `changed_files.rs`, how a list of files is fetched in `warm.rs`, what operators see of rules in `policy.rs`.
 //!
 //! `healthz` and `readyz` are on the proxy's own listener too; everything else only on the listener for operations.
 
@@ -17,9 +17,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::changed_files::{ChangedFilesStatus, accept};
 use super::headers::NO_STORE;
+use super::policy::PolicyStatus;
 use super::tls::{ServerCertificates, TlsReport};
 use super::warm::{MAX_LIST, warm};
-use super::{Site, operator};
+use super::{Site, operator, policy};
 use wheelport_index::ProjectName;
 use wheelport_runtime::sabotaged;
 
@@ -32,6 +33,10 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/status", get(status))
         .route("/purge", post(purge))
         .route("/accept", post(accept))
+        .route("/exceptions", get(policy::list).post(policy::grant))
+        .route("/exceptions/remove", post(policy::revoke))
+        .route("/why", get(policy::why))
+        .route("/policy/test", post(policy::try_rules))
         .route("/warm", post(warm).layer(DefaultBodyLimit::max(MAX_LIST)))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&site), operator::admit))
         .layer(CatchPanicLayer::custom(|_| panicked()))
@@ -153,6 +158,7 @@ struct Status {
     #[serde(flatten)]
     readiness: ReadinessReport,
     version: &'static str,
+    policy: PolicyStatus,
     routes: Vec<RouteStatus>,
     /// How what replicas share works.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -183,9 +189,11 @@ struct RouteStatus {
 impl Status {
     fn of(site: &Site) -> Self {
         let routes = site.routes.iter().map(|route| RouteStatus::of(site, &route.route)).collect();
+        let policy = PolicyStatus::of(site.flow.policy());
         let fleet = site.fleet.as_ref().map(|section| section());
         let tls = site.certificates.as_ref().map(ServerCertificates::report);
-        Self { readiness: Readiness::of(site).into(), version: env!("CARGO_PKG_VERSION"), routes, fleet, tls }
+        let (readiness, version) = (Readiness::of(site).into(), env!("CARGO_PKG_VERSION"));
+        Self { readiness, version, policy, routes, fleet, tls }
     }
 }
 

@@ -7,8 +7,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
-    VARY, WWW_AUTHENTICATE,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    RETRY_AFTER, VARY, WWW_AUTHENTICATE,
 };
 use http::{Method, StatusCode};
 use hyper::ext::ReasonPhrase;
@@ -20,12 +20,19 @@ use super::context::RequestContext;
 use super::headers::{NO_STORE, printable, security_headers, values};
 use super::negotiate::quality;
 use super::refusal::Refusal;
-use crate::flow::{Error, seconds};
+use crate::flow::{BlockedFile, Error, seconds};
 use crate::identity::{MintRefusal, NotSettled};
 use crate::telemetry::ResponseKind;
+use wheelport_runtime::sabotaged;
 
 /// The longest reason phrase sent, in characters.
 const LONGEST_REASON: usize = 200;
+/// The longest reason phrase in the response to a request that reads, in characters.
+const LONGEST_ASCII_REASON: usize = 120;
+/// The longest message in a header, in characters.
+const LONGEST_MESSAGE: usize = 1000;
+/// Where installers may look for the reason of a refusal.
+const ERROR_MESSAGE: HeaderName = HeaderName::from_static("x-error-message");
 
 /// Why a request gets no other response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,9 +63,18 @@ impl Problem {
         }
     }
 
-    /// Whether the status line says why, also in the response to a request that reads.
-    const fn is_decision(&self) -> bool {
-        matches!(self, Self::Failed(Error::ChangedFile { .. }) | Self::Refused(Refusal::NotEncrypted))
+    /// Whether something that is there is refused, so that clients are told why in every place that one of them shows.
+    fn is_decision(&self) -> bool {
+        let is_refused = matches!(self, Self::Failed(_)) && self.status() == StatusCode::FORBIDDEN;
+        is_refused || matches!(self, Self::Refused(Refusal::NotEncrypted))
+    }
+
+    /// What refuses the file that was requested, if a rule does.
+    pub(super) fn blocked(&self) -> Option<&BlockedFile> {
+        match self {
+            Self::Failed(Error::Blocked { blocked }) => Some(blocked),
+            Self::Failed(_) | Self::Refused(_) => None,
+        }
     }
 
     const fn status(&self) -> StatusCode {
@@ -74,9 +90,11 @@ const fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         Refusal::NoSuchRoute { .. } | Refusal::NoDefaultRoute | Refusal::NothingHere | Refusal::NotOffered { .. } => {
             StatusCode::NOT_FOUND
         }
-        Refusal::BadAddress { .. } | Refusal::BadRequest { .. } | Refusal::BadHost | Refusal::NotEncrypted => {
-            StatusCode::BAD_REQUEST
-        }
+        Refusal::BadAddress { .. }
+        | Refusal::BadRequest { .. }
+        | Refusal::BadDate { .. }
+        | Refusal::BadHost
+        | Refusal::NotEncrypted => StatusCode::BAD_REQUEST,
         Refusal::UploadUnauthorized { .. } | Refusal::ReadUnauthorized { .. } => StatusCode::UNAUTHORIZED,
         Refusal::CrossSite
         | Refusal::UploadOff { .. }
@@ -105,7 +123,9 @@ const fn status_of_error(error: &Error) -> StatusCode {
         | Error::NoCoreMetadata { .. }
         | Error::ListNotOffered { .. } => StatusCode::NOT_FOUND,
         Error::UploadRefused { .. } => StatusCode::BAD_REQUEST,
-        Error::Denied { .. } | Error::Quarantined { .. } | Error::ChangedFile { .. } => StatusCode::FORBIDDEN,
+        Error::Denied { .. } | Error::Quarantined { .. } | Error::ChangedFile { .. } | Error::Blocked { .. } => {
+            StatusCode::FORBIDDEN
+        }
         Error::FileExists { .. } => StatusCode::CONFLICT,
         Error::UploadTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         // Never 502 or 504, which old installers do not repeat, and never 404, which means something else.
@@ -169,6 +189,11 @@ pub(super) fn response(problem: &Problem, context: &RequestContext) -> Response 
             "code": problem.code(),
             "request_id": request_id,
         });
+        if let Some(BlockedFile { grounds, .. }) = problem.blocked() {
+            document["rule"] = json!(grounds.rule);
+            document["until"] = json!(grounds.until);
+            document["help"] = json!(grounds.help);
+        }
         if context.kind == ResponseKind::Exchange {
             // The form in which clients of trusted publishing read errors (PEP 807).
             document["message"] = json!(&detail);
@@ -188,12 +213,36 @@ pub(super) fn response(problem: &Problem, context: &RequestContext) -> Response 
     if context.method != Method::HEAD {
         *response.body_mut() = body.into();
     }
-    if (!context.method.is_safe() || problem.is_decision())
-        && let Some(reason) = reason(&detail)
-    {
-        response.extensions_mut().insert(reason);
+    if problem.is_decision() && !sabotaged("policy-message") {
+        let message = ascii(&detail, LONGEST_MESSAGE);
+        response.headers_mut().insert(ERROR_MESSAGE, printable(&message));
+    }
+    let phrase = match context.method.is_safe() {
+        true if problem.is_decision() && !sabotaged("policy-phrase") => {
+            ReasonPhrase::try_from(ascii(&detail, LONGEST_ASCII_REASON).into_bytes()).ok()
+        }
+        true => None,
+        false => reason(&detail),
+    };
+    if let Some(phrase) = phrase {
+        response.extensions_mut().insert(phrase);
     }
     response
+}
+
+/// One line of ASCII, shortened where it has to be: balancers and clients trip over more.
+fn ascii(sentence: &str, longest: usize) -> String {
+    let shown = |c: char| match c {
+        ' '..='~' => c,
+        c if c.is_control() || c.is_whitespace() => ' ',
+        _ => '?',
+    };
+    let mut line: String = sentence.chars().map(shown).collect();
+    if line.len() > longest {
+        line.truncate(longest - 3);
+        line.push_str("...");
+    }
+    line
 }
 
 fn text(detail: &str, request_id: &str) -> Bytes {

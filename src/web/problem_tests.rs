@@ -1,6 +1,7 @@
 //! Every error with its status, code and headers, and the bodies that different clients get.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -8,8 +9,9 @@ use http_body_util::BodyExt;
 use super::super::refusal::AddressFault;
 use super::*;
 use crate::flow::Cause;
+use crate::policy::{Grounds, Moment};
 use wheelport_index::ProjectName;
-use wheelport_index::{FileName, VersionSegment};
+use wheelport_index::{FileAddress, FileName, VersionSegment};
 
 fn project() -> ProjectName {
     ProjectName::parse("flask").expect("a name")
@@ -38,6 +40,15 @@ async fn body(response: Response) -> String {
 
 fn reason_of(response: &Response) -> Option<Vec<u8>> {
     response.extensions().get::<ReasonPhrase>().map(|reason| reason.as_bytes().to_vec())
+}
+
+/// A file that a rule refuses for this reason.
+fn blocked(reason: &str) -> BlockedFile {
+    let version = VersionSegment::parse("1.0").expect("a segment");
+    let address = FileAddress { project: project(), version, file: file() };
+    let (rule, until, help) = ("r".into(), Some(Moment(0)), Some("Ask.".into()));
+    let grounds = Grounds { rule, reason: reason.into(), until, help };
+    BlockedFile { route: "pypi".into(), address, grounds }
 }
 
 type Row = (Problem, u16, &'static str, &'static [(&'static str, &'static str)]);
@@ -76,6 +87,8 @@ fn table() -> Vec<Row> {
         (unavailable(Cause::OutcomeUnknown), 503, "unavailable-outcome-unknown", retry),
         (Error::Integrity { file: file() }.into(), 503, "integrity", &[("retry-after", "5")]),
         (Error::ChangedFile { file: file() }.into(), 403, "changed-file", &[]),
+        (Error::Blocked { blocked: Arc::new(blocked("No.")) }.into(), 403, "blocked", &[]),
+        (Refusal::BadDate { date: "soon".to_owned(), fault: "it is no date" }.into(), 400, "bad-date", &[]),
         (Refusal::BadAddress { fault: AddressFault::Percent }.into(), 400, "bad-address", &[]),
         (Refusal::BadRequest { fault: "it has no form" }.into(), 400, "bad-request", &[]),
         (Refusal::NotAcceptable.into(), 406, "not-acceptable", &[]),
@@ -131,6 +144,8 @@ fn every_error_has_its_status_code_and_headers() {
             ),
         ];
         let mut all: Vec<_> = common.iter().chain(expected).map(|(k, v)| (*k, (*v).to_owned())).collect();
+        let is_decision = ["quarantined", "denied", "changed-file", "blocked"].contains(&code);
+        all.extend(is_decision.then(|| ("x-error-message", error.to_string())));
         let mut got: Vec<_> = response
             .headers()
             .iter()
@@ -143,7 +158,7 @@ fn every_error_has_its_status_code_and_headers() {
         got.sort();
         assert_eq!(got, all, "{code}");
         let phrase = reason_of(&response).is_some();
-        assert_eq!(phrase, code == "changed-file", "{code}: a reading request keeps the standard phrase");
+        assert_eq!(phrase, is_decision, "{code}: a reading request keeps the standard phrase");
     }
 }
 
@@ -151,7 +166,7 @@ fn every_error_has_its_status_code_and_headers() {
 fn every_sentence_ends_and_tells_nothing_from_inside() {
     for (error, _, code, _) in table() {
         let sentence = error.to_string();
-        assert!(sentence.ends_with('.') && !sentence.contains("secret"), "{code}: {sentence}");
+        assert!(sentence.ends_with(['.', ']']) && !sentence.contains("secret"), "{code}: {sentence}");
     }
 }
 
@@ -171,6 +186,22 @@ async fn the_document_follows_the_standard() {
             "code": "no-such-project",
             "request_id": context.id.as_str(),
         })
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_of_a_rule_says_why_wherever_a_client_looks() {
+    let long = format!("Nö, {}\r\nX: y", "x".repeat(1200));
+    let error = Problem::from(Error::Blocked { blocked: Arc::new(blocked(&long)) });
+    let response = respond(error, &Method::GET, None);
+    let phrase = reason_of(&response).expect("a phrase");
+    assert!(phrase.len() == 120 && phrase.starts_with(b"N?, xxx") && phrase.ends_with(b"..."), "{phrase:?}");
+    let message = response.headers()[ERROR_MESSAGE].to_str().expect("ASCII").to_owned();
+    assert!(message.len() == 1000 && message.starts_with("N?, xxx"), "{message}");
+    let document: serde_json::Value = serde_json::from_str(&body(response).await).expect("JSON");
+    assert_eq!(
+        (&document["rule"], &document["until"], &document["help"]),
+        (&"r".into(), &"1970-01-01T00:00:00Z".into(), &"Ask.".into())
     );
 }
 

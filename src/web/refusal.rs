@@ -42,6 +42,14 @@ pub(crate) enum Refusal {
         /// What is wrong with it, as a clause without a full stop.
         fault: &'static str,
     },
+    /// The date of an index is none, or has not come yet.
+    #[error("There is no index as of '{date}': {fault}.")]
+    BadDate {
+        /// What stands in the address, shortened.
+        date: String,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
     /// None of the forms the client accepts is one that a page has.
     #[error(
         "A page comes as application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html or text/html; \
@@ -199,6 +207,7 @@ impl Refusal {
             Self::NotOffered { .. } => "not-offered",
             Self::BadAddress { .. } => "bad-address",
             Self::BadRequest { .. } => "bad-request",
+            Self::BadDate { .. } => "bad-date",
             Self::NotAcceptable => "not-acceptable",
             Self::MethodNotAllowed { .. } => "method-not-allowed",
             Self::TooManyConnections => "too-many-connections",

@@ -128,6 +128,16 @@ def test_each_printed_line_installs_the_sample_package(name: str, printed: str, 
     assert {"wheelport-hello", "wheelport-greeting"} <= Installed(environment, "").versions.keys()
 
 
+def test_the_blocked_release_explains_itself(printed: str, bench: Bench) -> None:
+    index = re.search(r"^  blocked pip install --index-url (\S+) wheelport-hello==2.0.0$", printed, re.MULTILINE)[1]
+    python = bench.new_environment() / "bin" / "python"
+    done = PIP.run(bench, python, "install", "--index-url", index, "wheelport-hello==2.0.0", check=False)
+    assert done.returncode == 1
+    assert "2.0.0 was released by mistake; use 1.1.0." in done.stdout + done.stderr
+    PIP.run(bench, python, "install", "--index-url", index, "wheelport-hello")
+    assert Installed(python.parent.parent, "").versions["wheelport-hello"] == "1.1.0"
+
+
 @pytest.mark.parametrize("name", ["twine", "uv", "poetry"])
 def test_each_printed_line_publishes(name: str, printed: str, bench: Bench) -> None:
     lines = dict(LINE.findall(printed.split("Publish")[1]))

@@ -20,6 +20,7 @@ STORIES = HERE / "alerts.test.yaml"
 # Counted only when it happens, so a good day does not show them.
 ON_BAD_DAYS = {
     "wheelport_upstream_retries_total", "wheelport_upstream_throttles_total", "wheelport_connections_refused_total",
+    "wheelport_connections_closed_early_total", "wheelport_policy_refusals_total", "wheelport_policy_findings_total",
     "wheelport_connections_closed_early_total", "wheelport_identity_decisions_total", "wheelport_minted_tokens_total",
     "wheelport_issuer_keys", "wheelport_issuer_keys_age_seconds", "wheelport_issuer_keys_failed",
     # Only where the listener speaks TLS.

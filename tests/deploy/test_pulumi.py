@@ -103,6 +103,15 @@ def test_the_read_role_may_take_the_publish_role(tmp_path):
     assert (given["Action"], given["Resource"]) == ("sts:AssumeRole", outputs["publish_role_arn"])
 
 
+def test_roles_may_ask_for_origins_where_rules_need_it(tmp_path):
+    made, _ = registered(tmp_path, **EXAMPLE, read_origins="true", reader_accounts=[OTHER_ACCOUNT])
+    (origins,) = policy("origins")["Statement"]
+    for name in ("read", "publish"):
+        assert origins in json.loads(made["RolePolicy", name]["policy"])["Statement"]
+    (allowed,) = json.loads(made["RepositoryPermissionsPolicy", "private"]["policyDocument"])["Statement"]
+    assert set(origins["Action"]) <= set(allowed["Action"])
+
+
 def test_a_fleet_has_a_closed_bucket_a_queue_of_events_and_the_policy_for_both(tmp_path):
     made, outputs = registered(tmp_path, **EXAMPLE, fleet={"bucket": "acme-wheelport"})
     for name in ("read", "publish"):

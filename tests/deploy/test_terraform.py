@@ -89,7 +89,7 @@ def test_apply_then_change_then_destroy(world):
     changed = example.read_text().replace("reader_accounts", "external_connection = null\n  publisher_accounts")
     changed = changed.replace('team = "platform"', 'team = "data"')
     changed = changed.replace("publish_accounts = [", "# [")
-    changed = changed.replace("trusted_services = []", "publish_from_read_role = true")
+    changed = changed.replace("trusted_services = []", "publish_from_read_role = true\n  read_origins = true")
     assert changed.count("publisher_accounts") == 1
     example.write_text(changed)
     terraform.apply()
@@ -160,7 +160,16 @@ def the_change_is_there(world):
     assert [statement["Sid"] for statement in document["Statement"]] == ["Read", "Publish"]
     tags = world.codeartifact.list_tags_for_resource(resourceArn=private["arn"])["tags"]
     assert tags == [{"key": "team", "value": "data"}]
+    the_roles_ask_for_origins(world)
     the_read_role_takes_the_publish_role(world)
+
+
+def the_roles_ask_for_origins(world):
+    (origins,) = policy("origins")["Statement"]
+    for role in ("wheelport-read", "wheelport-publish"):
+        document = world.client("iam").get_role_policy(RoleName=role, PolicyName="codeartifact")["PolicyDocument"]
+        (given,) = [statement for statement in document["Statement"] if statement["Sid"] == "Origins"]
+        assert same_policy({"Statement": [given]}, {"Statement": [origins]})
 
 
 def the_read_role_takes_the_publish_role(world):

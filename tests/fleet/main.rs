@@ -6,6 +6,7 @@ mod support;
 
 mod budget;
 mod events;
+mod exceptions;
 mod files;
 mod leases;
 mod pages;

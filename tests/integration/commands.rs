@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::support::client::until;
 use crate::support::process::{Program, World, ready};
-use crate::support::proxy::files_below;
+use crate::support::proxy::{Proxy, files_below};
 use crate::support::wheels::{Sample, list, publish};
 
 #[test]
@@ -205,6 +205,38 @@ async fn a_changed_file_is_accepted_from_the_command_line() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_are_explained_tried_and_lifted_from_the_command_line() {
+    let rules = "[[rule]]\nname = \"no\"\nreason = \"Not this one.\"";
+    let (proxy, wheel) = (Proxy::builder().rules(rules, &[]).start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    proxy.get(&wheel.path()).send().await.expect(403);
+    proxy.kept_by("pages", 1).await;
+    let ops = proxy.ops.0.to_string();
+    let run = |arguments: &[&str]| Program::run(arguments, &[("WHEELPORT_OPS_LISTEN", &ops)]);
+    let why = run(&["why", "main", "A.b==1.0"]);
+    assert_eq!(why.code, Some(1), "{why:?}");
+    assert!(why.out.starts_with(&format!("{}: explain, rule no, because Not this one.", wheel.name)), "{why:?}");
+    let file = proxy.dir.path().join("other.toml");
+    fs::write(&file, "[[rule]]\nname = \"other\"\nkind = \"sdist\"").expect("a directory of ours");
+    let tried = run(&["policy", "test", "--route", "main", &file.display().to_string()]);
+    assert_eq!(tried.code, Some(0), "{tried:?}");
+    assert!(tried.out.ends_with("1 projects looked at: 0 files newly refused, 1 newly allowed\n"), "{tried:?}");
+    let add =
+        ["exception", "add", "a-b", "--versions", "==1.0", "--reason", "a fix & more", "--by", "sec", "--expires"];
+    let past = run(&[&add[..], &["2020-01-01"]].concat());
+    assert!(past.code == Some(1) && past.out.contains("this is in the past"), "{past:?}");
+    let granted = run(&[&add[..], &["2100-01-01"]].concat());
+    assert!(granted.code == Some(0) && granted.out.starts_with("granted: "), "{granted:?}");
+    assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
+    let listed = run(&["exception", "list"]).out;
+    assert!(listed.ends_with(" a-b==1.0 until 2100-01-02T00:00:00Z: a fix & more (sec)\n"), "{listed}");
+    let id = listed.split(' ').next().expect("an id");
+    assert_eq!(run(&["exception", "remove", id]).code, Some(0));
+    proxy.get(&wheel.path()).send().await.expect(403);
+    assert_eq!(run(&["exception", "add", "a-b", "--reason", "x", "--by", "y"]).code, Some(2), "it needs an end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demo_needs_no_configuration_and_its_sample_can_be_installed() {
     // It talks to itself only, whatever proxies the environment names.
     let nowhere = "http://127.0.0.1:9";
@@ -221,6 +253,15 @@ async fn the_demo_needs_no_configuration_and_its_sample_can_be_installed() {
     let files = page.value()["files"].clone();
     for file in files.as_array().expect("files") {
         let path = format!("/simple/wheelport-hello/{}", file["url"].as_str().expect("a link"));
+        if file["yanked"] != false {
+            // The release that a rule of the demonstration blocks.
+            let refused = client.get(&path).send().await.expect(403);
+            assert!(
+                path.contains("/2.0.0/") && refused.reason.starts_with("2.0.0 was released by mistake"),
+                "{refused:?}"
+            );
+            continue;
+        }
         let response = client.get(&path).send().await.expect(200);
         let digest = wheelport_index::Sha256::of(&response.body).to_string();
         assert_eq!(file["hashes"]["sha256"], digest.as_str(), "{path}");

@@ -112,8 +112,16 @@ async fn every_address_of_a_gated_route_is_closed_to_those_who_may_not_read() {
         (&format!("/pypi/main{}.metadata", wheel.path()), &format!("/pypi/main{unknown}.metadata")),
         ("/pypi/main/a-b/json", "/pypi/main/gone/json"),
     ];
+    // Not even which dates there are.
+    let dated = [
+        ("/pypi/main@2020-01-01/simple/", "/pypi/main@no-date/simple/"),
+        ("/pypi/main@2020-01-01/simple/a-b/", "/pypi/main@2999-01-01/simple/gone/"),
+        (&format!("/pypi/main@2020-01-01{}", wheel.path()), &format!("/pypi/main@no-date{unknown}")),
+        (&format!("/pypi/main@2020-01-01{}.metadata", wheel.path()), &format!("/pypi/main@no-date{unknown}.metadata")),
+        ("/pypi/main@2020-01-01/a-b/json", "/pypi/main@no-date/gone/json"),
+    ];
     let asked = proxy.upstream.requests().len();
-    for (known, missing) in shapes {
+    for (known, missing) in shapes.into_iter().chain(dated) {
         for method in ["GET", "HEAD"] {
             let ask = |target: &str| {
                 let ask = proxy.client().ask(method, target).header("if-none-match", &etag);

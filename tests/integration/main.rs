@@ -22,6 +22,7 @@ mod metadata_by_range;
 mod negotiation;
 mod ops;
 mod pages;
+mod policy;
 mod prefetch;
 mod process;
 mod ranges;

@@ -18,6 +18,7 @@ use wheelport::control::{AwsSettings, DomainName, EmulatorAccess, RegionName, Re
 use wheelport::fleet::FleetSettings;
 use wheelport::flow::{ChangedFilePolicy, UploadSettings};
 use wheelport::identity::{IdentityRules, SigningKeys};
+use wheelport::policy::PolicySettings;
 use wheelport::upstream::ClientSettings;
 use wheelport::web::{OperatorSecrets, ReadPolicy, TlsSettings, UploadPolicy};
 use wheelport_runtime::HumanDuration;
@@ -83,6 +84,8 @@ pub(crate) struct Builder {
     pub uploads: UploadSettings,
     /// What it shares with other replicas.
     pub fleet: FleetSettings,
+    /// The text of a file of rules, and names that are private.
+    pub rules: Option<(String, Vec<String>)>,
     /// Who may read; the route `open` is open in any case.
     pub read: ReadPolicy,
     /// Who is known.
@@ -114,6 +117,7 @@ impl Default for Builder {
             changed_files: ChangedFilePolicy::default(),
             uploads: UploadSettings::default(),
             fleet: FleetSettings::default(),
+            rules: None,
             read: ReadPolicy::Open,
             identities: IdentityRules::default(),
             signing_keys: SigningKeys::default(),
@@ -171,6 +175,26 @@ impl Builder {
     pub(crate) fn endpoint(mut self, url: &str) -> Self {
         self.endpoint = Some(url.to_owned());
         self
+    }
+
+    /// Rules in a file that can be changed.
+    #[must_use]
+    pub(crate) fn rules(mut self, text: &str, private: &[&str]) -> Self {
+        self.rules = Some((text.to_owned(), private.iter().map(|&glob| glob.to_owned()).collect()));
+        self
+    }
+
+    fn policy(&self, dir: &Path) -> PolicySettings {
+        let routes = self.routes.iter().map(|name| Arc::from(*name)).collect();
+        let mut settings = PolicySettings { routes, ..PolicySettings::default() };
+        if let Some((text, private)) = &self.rules {
+            let directory = dir.join("rules");
+            std::fs::create_dir_all(&directory).expect("a directory of rules");
+            std::fs::write(directory.join("rules.toml"), text).expect("rules");
+            let table = json!({ "directory": directory, "private": private });
+            settings.table = serde_json::from_value(table).expect("a table");
+        }
+        settings
     }
 
     /// Starts so many seconds later, by the calendar.
@@ -272,6 +296,7 @@ impl Builder {
             upstream: self.client.clone(),
             upload: self.uploads.clone(),
             fleet: self.fleet.clone(),
+            policy: self.policy(dir),
             identities: self.identities.clone(),
             signing_keys: self.signing_keys.clone(),
             key_files: Vec::new(),
@@ -364,6 +389,15 @@ impl Proxy {
         tokio::time::pause();
         tokio::time::advance(time).await;
         tokio::time::resume();
+    }
+
+    /// Writes other rules, and waits until they are read.
+    pub(crate) async fn change_rules(&self, text: &str) {
+        let swaps = async || self.ops.get("/status").send().await.value()["policy"]["swaps"].as_u64().unwrap_or(0);
+        let before = swaps().await;
+        let file = self.dir.path().join("rules/rules.toml");
+        std::fs::write(file, text).expect("rules");
+        until("other rules", async || (swaps().await > before).then_some(())).await;
     }
 
     /// Every file below a part of the cache directory.

@@ -1,8 +1,8 @@
 //! Two small private packages, built here so that a demonstration works without any network.
 //!
-//! `wheelport-hello` needs `wheelport-greeting`; both exist in two versions, as wheel and as source distribution. The
-//! source distributions carry their own build backend, so that they install without a public index too. The bytes are
-//! the same at every run.
+//! `wheelport-hello` needs `wheelport-greeting`; both exist in several versions, as wheel and as source distribution.
+//! The source distributions carry their own build backend, so that they install without a public index too. The bytes
+//! are the same at every run.
 
 use std::fmt::Write as _;
 use std::io::{Cursor, Write as _};
@@ -55,7 +55,7 @@ def greeting(name: str, loud: bool = False) -> str:
     return text.upper() if loud else text
 "#;
 
-const SAMPLES: [SamplePackage; 4] = [
+const SAMPLES: [SamplePackage; 5] = [
     SamplePackage {
         name: "wheelport-greeting",
         module: "wheelport_greeting",
@@ -94,6 +94,16 @@ const SAMPLES: [SamplePackage; 4] = [
         source: HELLO,
         requires: &["wheelport-greeting>=1.0", "wheelport-greeting>=1.1; extra == \"loud\""],
         extras: &["loud"],
+        script: Some("wheelport-hello = wheelport_hello:main"),
+    },
+    SamplePackage {
+        name: "wheelport-hello",
+        module: "wheelport_hello",
+        version: "2.0.0",
+        summary: "Says hello; the release that a demonstration blocks",
+        source: HELLO,
+        requires: &["wheelport-greeting>=1.0"],
+        extras: &[],
         script: Some("wheelport-hello = wheelport_hello:main"),
     },
 ];

@@ -138,6 +138,11 @@ impl FileName {
         }
     }
 
+    /// Whether the bytes behind the name may change: an index adds variants to such a file (PEP 825).
+    pub fn is_mutable(&self) -> bool {
+        self.0.ends_with("-variants.json")
+    }
+
     /// The name of a source distribution without its suffix.
     pub fn stem(&self) -> Option<&str> {
         SDIST_SUFFIXES.iter().find_map(|suffix| self.0.strip_suffix(suffix))
@@ -153,7 +158,8 @@ impl FileName {
         let (project, version) = match kind {
             FileKind::Wheel => {
                 let parts: Vec<&str> = self.0.strip_suffix(".whl")?.split('-').collect();
-                (matches!(parts.len(), 5 | 6) && parts.iter().all(|part| !part.is_empty()))
+                // With a build tag there are six, and one more with the label of a variant (PEP 825).
+                (matches!(parts.len(), 5..=7) && parts.iter().all(|part| !part.is_empty()))
                     .then(|| (parts[0], parts[1]))?
             }
             FileKind::Sdist => {
@@ -171,7 +177,7 @@ impl FileName {
     ///
     /// The project tells where an old sdist name with several hyphens splits: `cffi-1.0.2-2.tar.gz` is version
     /// `1.0.2-2` of `cffi`, and [`FileName::distribution`] cannot know that.
-    pub(crate) fn version_of(&self, project: &ProjectName) -> Option<String> {
+    pub fn version_of(&self, project: &ProjectName) -> Option<String> {
         self.own_version(project)
             .map(str::to_owned)
             .or_else(|| self.distribution().map(|distribution| distribution.version))
@@ -211,6 +217,8 @@ mod tests {
         assert_eq!(distribution("zope.interface-5.0-py3-none-any.whl"), expect("zope-interface", "5.0"));
         assert_eq!(distribution("torch-2.1.0+cu118-1-cp311-cp311-linux_x86_64.whl"), expect("torch", "2.1.0+cu118"));
         assert_eq!(distribution("python-dateutil-2.9.0.tar.gz"), expect("python-dateutil", "2.9.0"));
+        assert_eq!(distribution("a-1.0-1-py3-none-any-x86_64_v3.whl"), expect("a", "1.0"));
+        assert_eq!(distribution("a-1.0-1-py3-none-any-x-y.whl"), None);
         assert_eq!(distribution("not_a_wheel-1.0.whl"), None);
         assert_eq!(distribution("README.txt"), None);
     }

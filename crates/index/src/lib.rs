@@ -39,3 +39,4 @@ pub use name::{InvalidName, ProjectName};
 pub use page::{CoreMetadata, File, FileAddress, Page, ProjectList, ProjectStatus, Yanked};
 pub use sabotage::sabotaged;
 pub use sdist::SdistError;
+pub use version::retain_files;

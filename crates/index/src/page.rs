@@ -131,6 +131,13 @@ pub struct ProjectStatus {
     pub reason: Option<String>,
 }
 
+impl ProjectStatus {
+    /// None of the project's files may be offered.
+    pub fn quarantined(reason: String) -> Self {
+        Self { status: QUARANTINED.to_owned(), reason: Some(reason) }
+    }
+}
+
 /// The project list (PEP 503 root page, PEP 691).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProjectList {

@@ -51,6 +51,18 @@ pub(crate) fn listed(page: &Page) -> Vec<&str> {
         .collect()
 }
 
+/// Keeps some of the files of a page, and of its versions those that are not only of other files.
+pub fn retain_files(page: &mut Page, keep: impl Fn(&File) -> bool) {
+    let (kept, dropped): (Vec<File>, Vec<File>) = std::mem::take(&mut page.files).into_iter().partition(&keep);
+    let of = |files: &[File]| files.iter().filter_map(of_file).map(VersionKey::of).collect();
+    let (left, mut gone): (HashSet<VersionKey>, HashSet<VersionKey>) = (of(&kept), of(&dropped));
+    gone.retain(|version| !left.contains(version));
+    if let Some(versions) = page.versions.as_mut().filter(|_| !gone.is_empty()) {
+        versions.retain(|version| !gone.contains(&VersionKey::of(version)));
+    }
+    page.files = kept;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +86,18 @@ mod tests {
         assert!(VersionKey::of("1.0.post1").is_final() && VersionKey::of("1.0").is_final());
         assert!(!VersionKey::of("1.0rc1").is_final() && !VersionKey::of("1.dev0").is_final());
         assert!(!VersionKey::of("2004d").is_final());
+    }
+
+    #[test]
+    fn a_version_goes_with_the_last_of_its_files() {
+        let mut page = page(
+            r#"{"versions": ["1.0.0", "2.0", "3.0"], "files": [
+            {"filename": "a-1.0.tar.gz", "url": "1.0/a-1.0.tar.gz"},
+            {"filename": "a-2.0.tar.gz", "url": "2.0/a-2.0.tar.gz"},
+            {"filename": "a-2.0-py3-none-any.whl", "url": "2.0/a-2.0-py3-none-any.whl"}]}"#,
+        );
+        retain_files(&mut page, |file| file.name.as_str() == "a-2.0.tar.gz");
+        assert_eq!((listed(&page), page.files.len()), (vec!["2.0", "3.0"], 1));
     }
 
     #[test]

@@ -192,6 +192,11 @@ impl CoreFields {
     }
 }
 
+/// The licence expression (SPDX) of core metadata, if it has one at its beginning.
+pub fn licence_expression(metadata: &[u8]) -> Option<String> {
+    metadata_headers(&metadata[..metadata.len().min(REQUIREMENTS_WITHIN)]).license_expression
+}
+
 /// How much of core metadata is searched for requirements, in bytes.
 const REQUIREMENTS_WITHIN: usize = 64 << 10;
 /// The most requirements that are returned.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use url::Url;
 
-use super::operations::OperationsArgs;
+use super::operations::Operations;
 use super::outcome::{CommandError, Ended};
 use super::plain_http::{PlainUrl, reachable};
 
@@ -34,8 +34,11 @@ pub(super) struct WarmArgs {
     /// The lock files
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
+    /// The route that serves the repository
+    #[arg(long, value_name = "NAME")]
+    route: String,
     #[command(flatten)]
-    server: OperationsArgs,
+    at: Operations,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +56,7 @@ enum WarmError {
 
 /// Reads the locks, asks, and shows what comes of it.
 pub(super) async fn run(args: &WarmArgs) -> Result<Ended, CommandError> {
-    let secret = args.server.secret()?;
+    let secret = args.at.secret()?;
     let mut files: Vec<LockedFile> = Vec::new();
     for path in &args.files {
         for file in read(path).map_err(CommandError::usage)? {
@@ -71,9 +74,9 @@ pub(super) async fn run(args: &WarmArgs) -> Result<Ended, CommandError> {
 }
 
 async fn ask(args: &WarmArgs, list: &str, secret: Option<&str>, mut progress: Progress) -> Result<Ended, WarmError> {
-    let at = reachable(args.server.ops_listen);
+    let at = reachable(args.at.ops_listen);
     let mut url = Url::parse(&format!("http://{at}/warm")).expect("an address and a fixed path are a URL");
-    url.query_pairs_mut().append_pair("route", &args.server.route);
+    url.query_pairs_mut().append_pair("route", &args.route);
     let target = PlainUrl::of(&url, &["http"]).expect("a plain URL");
     let failed = |error: std::io::Error| WarmError::Conversation { at, reason: error.to_string() };
     let mut conversation = Conversation::begin(&target, list, secret).await.map_err(failed)?;

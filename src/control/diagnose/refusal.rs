@@ -100,6 +100,9 @@ fn denied(message: &str, call: Call, subject: &str) -> String {
     } else if message.contains(call.action()) {
         let resource = match call {
             Call::GetAuthorizationToken => "the domain's ARN (`arn:aws:codeartifact:REGION:ACCOUNT:domain/DOMAIN`)",
+            Call::DescribePackage | Call::ListPackageVersions => {
+                "the ARNs of packages (`arn:aws:codeartifact:REGION:ACCOUNT:package/DOMAIN/REPOSITORY/pypi//*`)"
+            }
             Call::GetRepositoryEndpoint | Call::ListPackages | Call::DescribeRepository => {
                 "the repository's ARN (`arn:aws:codeartifact:REGION:ACCOUNT:repository/DOMAIN/REPOSITORY`)"
             }

@@ -47,6 +47,11 @@ impl ObjectKey {
         Self(format!("reader/{repository}/{role}"))
     }
 
+    /// The exceptions from the rules that operators granted.
+    pub fn exceptions() -> Self {
+        Self("granted/exceptions".to_owned())
+    }
+
     /// The lease of what `name` stands for.
     pub fn lease(name: &str) -> Self {
         Self(format!("lease/{}", Sha256::of(name.as_bytes())))

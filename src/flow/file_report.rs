@@ -1,0 +1,59 @@
+//! What is decided about a file, in the words that people and programs read.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::policy::{Assessment, FileFacts, Moment, PackageOrigin};
+use wheelport_index::File;
+
+/// What is decided about a file, and why.
+#[derive(Debug, Serialize)]
+pub struct FileReport {
+    pub file: String,
+    pub version: String,
+    /// `allow`, `explain` or `hide`.
+    pub ruling: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Arc<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Arc<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Moment>,
+    /// What lifts the rules.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exception: Option<Arc<str>>,
+    /// The rules that only look.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub audited: Vec<Arc<str>>,
+    /// The date from which its age counts, and where that is from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub date: Option<Moment>,
+    pub date_from: &'static str,
+    /// Where it comes from, where that was asked for and is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<PackageOrigin>,
+}
+
+impl FileReport {
+    pub(super) fn new(file: &File, facts: &FileFacts<'_>, assessment: Assessment) -> Self {
+        let grounds = assessment.ruling.grounds();
+        Self {
+            file: file.name.to_string(),
+            version: file.version.to_string(),
+            ruling: assessment.ruling.as_str(),
+            rule: grounds.map(|grounds| Arc::clone(&grounds.rule)),
+            reason: grounds.map(|grounds| Arc::clone(&grounds.reason)),
+            until: grounds.and_then(|grounds| grounds.until),
+            date: facts.date(),
+            date_from: match (facts.uploaded, facts.known_since) {
+                (Some(_), _) => "upload-time",
+                (None, Some(_)) => "first seen here",
+                (None, None) => "none is known",
+            },
+            origin: facts.origin,
+            audited: assessment.audited,
+            exception: assessment.exception,
+        }
+    }
+}

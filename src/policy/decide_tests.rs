@@ -1,0 +1,233 @@
+use std::time::Duration;
+
+use super::super::facts::NamedVersions;
+use super::super::rules::RuleSet;
+use super::super::sources::{PolicySettings, tests::compiled};
+use super::*;
+use wheelport_index::{FileKind, ProjectName, Sha256};
+
+const DAY: u64 = 86_400;
+const NOW: Moment = Moment(1_000 * DAY);
+
+fn rules(text: &str) -> RuleSet {
+    let settings = PolicySettings { routes: vec!["main".into(), "data".into()], ..PolicySettings::default() };
+    compiled(&settings, text).expect("rules")
+}
+
+fn private(text: &str, glob: &str) -> RuleSet {
+    let table = toml::from_str(&format!("private = [\"{glob}\"]")).expect("a table");
+    let settings = PolicySettings { table, routes: vec!["main".into()], ..PolicySettings::default() };
+    compiled(&settings, text).expect("rules")
+}
+
+/// An external wheel of version 2.0, uploaded a hundred days ago.
+fn facts() -> FileFacts<'static> {
+    FileFacts {
+        versions: NamedVersions::of(["2.0"]),
+        kind: FileKind::Wheel,
+        origin: Some(PackageOrigin::External),
+        sha256: Some(Sha256::of(b"x")),
+        uploaded: Some(Moment(900 * DAY)),
+        known_since: None,
+        came_later: false,
+        release_began: Some(Moment(900 * DAY)),
+        licence: Some("MIT"),
+    }
+}
+
+fn decide(set: &RuleSet, facts: &FileFacts<'_>) -> Assessment {
+    set.of_project("main", &ProjectName::parse("hello").expect("a name")).decide(facts, NOW)
+}
+
+/// The rule that refuses the file, if one does.
+fn refused_by(set: &RuleSet, facts: &FileFacts<'_>) -> Option<String> {
+    decide(set, facts).ruling.grounds().map(|grounds| grounds.rule.to_string())
+}
+
+#[test]
+fn every_matcher_matches_what_it_says_and_nothing_else() {
+    let digest = Sha256::of(b"x");
+    let other = Sha256::of(b"y");
+    for (matcher, expected) in [
+        ("", true),
+        ("routes = [\"main\"]", true),
+        ("routes = [\"data\"]", false),
+        ("projects = [\"HELLO\"]", true),
+        ("projects = [\"other\", \"hel*\"]", true),
+        ("projects = [\"other\"]", false),
+        ("versions = \">=2\"", true),
+        ("versions = \"==2.0.*, !=2.0.1\"", true),
+        ("versions = \"<2\"", false),
+        ("kind = \"wheel\"", true),
+        ("kind = \"sdist\"", false),
+        ("kind = \"other\"", false),
+        ("origin = \"external\"", true),
+        ("origin = \"internal\"", false),
+        (&format!("sha256 = [\"{other}\", \"{digest}\"]"), true),
+        (&format!("sha256 = [\"{other}\"]"), false),
+        ("younger_than = \"101 days\"", true),
+        ("younger_than = \"P100D\"", false),
+        ("uploaded_before = 1972-06-20", true),
+        ("uploaded_before = 1972-06-19", false),
+        ("uploaded_after = 1972-06-19", true),
+        ("uploaded_after = \"1972-06-20T00:00:00Z\"", false),
+        ("licence = [\"GPL-*\", \"mit\"]", true),
+        ("licence = [\"GPL-*\"]", false),
+        ("kind = \"wheel\"\nversions = \"<2\"", false),
+    ] {
+        let set = rules(&format!("[[rule]]\nname = \"r\"\n{matcher}"));
+        assert_eq!(refused_by(&set, &facts()).is_some(), expected, "{matcher}");
+    }
+}
+
+#[test]
+fn the_first_rule_that_decides_decides_and_audit_goes_on() {
+    let set = rules(
+        "[[rule]]\nname = \"look\"\nmode = \"audit\"\n\
+         [[rule]]\nname = \"good\"\nmode = \"allow\"\nversions = \"==2.0\"\n\
+         [[rule]]\nname = \"gone\"\nmode = \"hide\"\nversions = \"==3.0\"\n\
+         [[rule]]\nname = \"all\"\nreason = \"No.\"\nhelp = \"ask\"",
+    );
+    let assessment = decide(&set, &facts());
+    assert_eq!((assessment.ruling, assessment.audited), (Ruling::Allow, vec!["look".into()]));
+    let other = |version| FileFacts { versions: NamedVersions::of([version]), ..facts() };
+    assert_eq!(decide(&set, &other("3.0")).ruling.as_str(), "hide");
+    let explained = decide(&set, &other("1.0"));
+    let grounds = explained.ruling.grounds().expect("refused");
+    assert_eq!((&*grounds.rule, &*grounds.reason, grounds.help.as_deref()), ("all", "No.", Some("ask")));
+    assert_eq!(grounds.to_string(), "No. [rule all]");
+    assert_eq!(explained.audited.len(), 1);
+}
+
+#[test]
+fn age_ends_at_a_known_moment_and_no_date_is_no_proof_of_it() {
+    let set = rules("[[rule]]\nname = \"cooldown\"\nyounger_than = \"7 days\"");
+    for (uploaded, known_since, expected) in [
+        (Some(999), None, Some(Some(1006))),
+        (Some(993), None, None),
+        (Some(994), None, Some(Some(1001))),
+        (Some(2000), None, Some(Some(2007))),
+        // What the index says counts, and what was seen only where it says nothing.
+        (Some(999), Some(1), Some(Some(1006))),
+        (None, Some(993), None),
+        (None, Some(998), Some(Some(1005))),
+        (None, None, Some(None)),
+    ] {
+        let moment = |days: u64| Moment(days * DAY);
+        let facts = FileFacts { uploaded: uploaded.map(moment), known_since: known_since.map(moment), ..facts() };
+        let assessment = decide(&set, &facts);
+        let until = assessment.ruling.grounds().map(|grounds| grounds.until);
+        assert_eq!(until, expected.map(|until| until.map(moment)), "{uploaded:?} {known_since:?}");
+        assert_eq!(assessment.next_change, until.flatten());
+        let rules = set.of_project("main", &ProjectName::parse("hello").expect("a name"));
+        if let Some(until) = until.flatten() {
+            assert_ne!(rules.decide(&facts, Moment(until.0 - 1)).ruling, Ruling::Allow);
+            assert_eq!(rules.decide(&facts, until).ruling, Ruling::Allow, "to the second");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_added_to_an_old_release_is_late() {
+    let set = rules("[[rule]]\nname = \"late\"\nlate_upload = \"14 days\"");
+    let day = |days: u64| Some(Moment(days * DAY));
+    for (uploaded, known_since, came_later, expected) in [
+        (day(914), None, false, false),
+        (day(915), None, false, true),
+        (None, day(950), true, true),
+        (None, day(950), false, false),
+        (None, None, false, false),
+    ] {
+        let facts = FileFacts { uploaded, known_since, came_later, ..facts() };
+        assert_eq!(refused_by(&set, &facts).is_some(), expected, "{uploaded:?} {known_since:?} {came_later}");
+    }
+    assert_eq!(decide(&set, &FileFacts { uploaded: day(915), ..facts() }).next_change, None, "that does not pass");
+}
+
+#[test]
+fn exceptions_lift_rules_until_they_expire() {
+    let set = rules(
+        "[[rule]]\nname = \"all\"\n\
+         [[exception]]\nprojects = [\"hello\"]\nversions = \"==2.0\"\nreason = \"a fix\"\nby = \"sec\"\n\
+         expires = 1972-09-27T00:00:01Z\n\
+         [[exception]]\nprojects = [\"hello\"]\nversions = \"==3.0\"\nreason = \"late\"\nby = \"sec\"\n\
+         expires = 1972-09-27T00:00:00Z",
+    );
+    let assessment = decide(&set, &facts());
+    assert_eq!((assessment.ruling, assessment.next_change), (Ruling::Allow, Some(Moment(NOW.0 + 1))));
+    assert_eq!(assessment.exception.as_deref(), Some("a fix (sec)"));
+    assert_eq!(set.exceptions_at(NOW), 1);
+    let expired = FileFacts { versions: NamedVersions::of(["3.0"]), ..facts() };
+    assert_eq!(refused_by(&set, &expired).as_deref(), Some("all"));
+    let other = FileFacts { versions: NamedVersions::of(["2.0", "2.1"]), ..facts() };
+    assert_eq!(refused_by(&set, &other).as_deref(), Some("all"), "every version it may have has to be meant");
+}
+
+#[test]
+fn a_private_name_never_comes_from_outside_and_has_no_cooldown() {
+    let text = "[[rule]]\nname = \"cooldown\"\nyounger_than = \"200 days\"\n\
+                [[exception]]\nprojects = [\"*\"]\nreason = \"all\"\nby = \"me\"\nexpires = 2100-01-01";
+    let set = private(text, "hel*");
+    for (origin, expected) in [
+        (Some(PackageOrigin::External), Some(PRIVATE_NAMES)),
+        (None, Some(PRIVATE_NAMES)),
+        (Some(PackageOrigin::Internal), None),
+    ] {
+        assert_eq!(refused_by(&set, &FileFacts { origin, ..facts() }).as_deref(), expected, "{origin:?}");
+    }
+    let set = rules("[[rule]]\nname = \"cooldown\"\nyounger_than = \"200 days\"");
+    for (origin, expected) in
+        [(Some(PackageOrigin::External), true), (None, true), (Some(PackageOrigin::Internal), false)]
+    {
+        assert_eq!(refused_by(&set, &FileFacts { origin, ..facts() }).is_some(), expected, "{origin:?}");
+    }
+}
+
+#[test]
+fn what_is_not_known_lifts_nothing() {
+    for matcher in [
+        "versions = \"==2.0\"",
+        "origin = \"internal\"",
+        "origin = \"external\"",
+        "licence = [\"*\"]",
+        "uploaded_before = 2000-01-01",
+        "uploaded_after = 1970-01-01",
+        "younger_than = \"1000 days\"",
+    ] {
+        let set = rules(&format!("[[rule]]\nname = \"a\"\nmode = \"allow\"\n{matcher}\n[[rule]]\nname = \"b\""));
+        let unknown = FileFacts {
+            versions: NamedVersions::of(["odd!"]),
+            origin: None,
+            sha256: None,
+            uploaded: None,
+            known_since: None,
+            release_began: None,
+            licence: None,
+            ..facts()
+        };
+        assert_eq!(refused_by(&set, &unknown).as_deref(), Some("b"), "{matcher}");
+    }
+    let either = rules("[[rule]]\nname = \"b\"\nversions = \"==2.0\"");
+    let named = FileFacts { versions: NamedVersions::of(["9.9", "2.0"]), ..facts() };
+    assert!(refused_by(&either, &named).is_some(), "who asks cannot choose a version to get round a rule");
+}
+
+#[test]
+fn a_thousand_rules_are_compiled_and_asked_in_no_time() {
+    let rule =
+        |n| format!("[[rule]]\nname = \"r{n}\"\nprojects = [\"project-{n}\", \"p{n}-*\"]\nversions = \">={n}\"\n");
+    let text = (0..1000).map(rule).collect::<Vec<_>>().concat();
+    let began = tokio::time::Instant::now();
+    let set = rules(&text);
+    let compiled = began.elapsed();
+    assert_eq!(set.len(), 1000);
+    let began = tokio::time::Instant::now();
+    let project = ProjectName::parse("p7-x").expect("a name");
+    let of_project = set.of_project("main", &project);
+    assert_eq!(of_project.rules.len(), 1);
+    for _ in 0..4000 {
+        of_project.decide(&facts(), NOW);
+    }
+    // An order of magnitude above what an unoptimised build takes.
+    assert!(compiled < Duration::from_secs(10) && began.elapsed() < Duration::from_secs(2), "{compiled:?}");
+}

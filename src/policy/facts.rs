@@ -1,0 +1,84 @@
+//! What a decision looks at.
+
+use std::str::FromStr as _;
+
+use pep440_rs::Version;
+use serde::{Deserialize, Serialize};
+
+use super::moment::Moment;
+use wheelport_index::{FileKind, Sha256};
+
+/// Where the files of a project come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PackageOrigin {
+    /// From outside, through an external connection.
+    External,
+    /// Published to a repository of the domain.
+    Internal,
+}
+
+/// The versions that a file may belong to: that of its address, and that in its name. They may differ, and who asks
+/// for a file that no page lists chooses them. So a rule that blocks needs one of them, and what lifts a rule needs
+/// all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NamedVersions {
+    versions: Vec<Version>,
+    /// Whether one of them is outside PEP 440.
+    is_odd: bool,
+}
+
+impl NamedVersions {
+    pub fn of<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut named = Self::default();
+        // What an address has where no version is known.
+        for text in texts.into_iter().filter(|text| *text != "-") {
+            match Version::from_str(text) {
+                Ok(version) if named.versions.contains(&version) => {}
+                Ok(version) => named.versions.push(version),
+                Err(_) => named.is_odd = true,
+            }
+        }
+        named
+    }
+
+    /// One spelling for all that mean the same version.
+    pub fn normalised(text: &str) -> String {
+        Version::from_str(text).map_or_else(|_| text.to_owned(), |version| version.to_string())
+    }
+
+    pub(super) fn any(&self, test: impl Fn(&Version) -> bool) -> bool {
+        self.versions.iter().any(test)
+    }
+
+    pub(super) fn all(&self, test: impl Fn(&Version) -> bool) -> bool {
+        !self.is_odd && !self.versions.is_empty() && self.versions.iter().all(test)
+    }
+}
+
+/// What is known of a file.
+#[derive(Debug, Clone)]
+pub struct FileFacts<'a> {
+    pub versions: NamedVersions,
+    pub kind: FileKind,
+    /// Not known of everything; unknown counts as external where that blocks, and as internal nowhere.
+    pub origin: Option<PackageOrigin>,
+    pub sha256: Option<Sha256>,
+    /// When it was uploaded, as the index says.
+    pub uploaded: Option<Moment>,
+    /// A moment at which it was there already: it is at least that old.
+    pub known_since: Option<Moment>,
+    /// Whether `known_since` is the moment at which it came, because its project was known before.
+    pub came_later: bool,
+    /// When the first file of its release was uploaded.
+    pub release_began: Option<Moment>,
+    /// The licence expression of its core metadata, where that is held.
+    pub licence: Option<&'a str>,
+}
+
+impl FileFacts<'_> {
+    /// The moment from which its age counts.
+    pub fn date(&self) -> Option<Moment> {
+        self.uploaded.or(self.known_since)
+    }
+}

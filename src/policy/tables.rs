@@ -1,0 +1,190 @@
+//! Rules, exceptions and named dates as a person writes them. What is read here is valid by itself; whether it fits the
+//! rest is for `rules.rs` to say.
+
+use std::path::PathBuf;
+use std::str::FromStr as _;
+
+use pep440_rs::VersionSpecifiers;
+use serde::{Deserialize, Deserializer, de};
+use toml::Spanned;
+
+use super::PRIVATE_NAMES;
+use super::duration::AgeLimit;
+use super::facts::PackageOrigin;
+use super::globs::{LicenceGlob, ProjectGlob};
+use super::moment::{Expiry, Moment};
+use wheelport_index::{FileKind, Sha256};
+
+/// The longest name of a rule or of a date, in characters.
+const LONGEST_NAME: usize = 64;
+/// The longest text shown to people, in bytes.
+const LONGEST_TEXT: usize = 500;
+
+/// The `[policy]` table.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicyTable {
+    /// A directory of `*.toml` files with further rules and exceptions.
+    pub directory: Option<PathBuf>,
+    /// Names that are never served from an external origin.
+    pub private: Vec<ProjectGlob>,
+}
+
+/// What a file of rules holds.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RuleFile {
+    pub rule: Vec<RuleTable>,
+    pub exception: Vec<ExceptionTable>,
+}
+
+/// What the configuration file holds of rules; everything else in it is left to others.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ConfiguredRules {
+    pub rule: Vec<RuleTable>,
+    pub exception: Vec<ExceptionTable>,
+    pub freeze: Vec<FreezeTable>,
+}
+
+/// A `[[rule]]` table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RuleTable {
+    pub name: Spanned<Label>,
+    pub routes: Option<Vec<Spanned<String>>>,
+    pub projects: Option<Vec<ProjectGlob>>,
+    pub versions: Option<VersionRange>,
+    pub kind: Option<RuleKind>,
+    pub origin: Option<PackageOrigin>,
+    pub sha256: Option<Vec<KnownBytes>>,
+    pub younger_than: Option<AgeLimit>,
+    pub late_upload: Option<AgeLimit>,
+    pub uploaded_before: Option<Moment>,
+    pub uploaded_after: Option<Moment>,
+    pub licence: Option<Vec<LicenceGlob>>,
+    #[serde(default)]
+    pub mode: RuleMode,
+    pub reason: Option<ShownText>,
+    pub help: Option<ShownText>,
+}
+
+/// An `[[exception]]` table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExceptionTable {
+    pub routes: Option<Vec<Spanned<String>>>,
+    pub projects: Vec<ProjectGlob>,
+    pub versions: Option<VersionRange>,
+    pub reason: ShownText,
+    pub by: ShownText,
+    pub expires: Expiry,
+    pub advisory: Option<ShownText>,
+}
+
+/// A `[[freeze]]` table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FreezeTable {
+    pub name: Spanned<Label>,
+    pub at: Moment,
+}
+
+/// What a rule does with what it matches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RuleMode {
+    /// The page lists the file as yanked, with the reason.
+    #[default]
+    Explain,
+    /// The page does not list the file.
+    Hide,
+    /// The file is let through, and counted.
+    Audit,
+    /// The file is let through, whatever later rules say.
+    Allow,
+}
+
+/// Which kind of files a rule is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RuleKind {
+    Wheel,
+    Sdist,
+    Other,
+}
+
+impl RuleKind {
+    pub(super) const fn is(self, kind: FileKind) -> bool {
+        matches!(
+            (self, kind),
+            (Self::Wheel, FileKind::Wheel) | (Self::Sdist, FileKind::Sdist) | (Self::Other, FileKind::Other)
+        )
+    }
+}
+
+/// The name of a rule or of a date: it stands in addresses, logs and metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Label(pub String);
+
+/// A text that is shown to people: one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ShownText(pub String);
+
+/// Versions according to PEP 440.
+#[derive(Debug, Clone)]
+pub(super) struct VersionRange(pub VersionSpecifiers);
+
+/// A digest.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KnownBytes(pub Sha256);
+
+impl Label {
+    fn parse(text: String) -> Result<Self, String> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if text == PRIVATE_NAMES {
+            return Err(format!("`{PRIVATE_NAMES}` is what guards private names is called; choose another name"));
+        }
+        let is_good = (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(is_plain) && !text.starts_with('.');
+        is_good.then_some(Self(text)).ok_or_else(|| {
+            format!("a name has between 1 and {LONGEST_NAME} letters, digits, `-`, `_` and `.`, and begins with no dot")
+        })
+    }
+}
+
+impl ShownText {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let is_good = (1..=LONGEST_TEXT).contains(&text.len()) && !text.chars().any(char::is_control);
+        is_good
+            .then(|| Self(text.to_owned()))
+            .ok_or_else(|| format!("this is one line of between 1 and {LONGEST_TEXT} bytes"))
+    }
+}
+
+impl VersionRange {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        VersionSpecifiers::from_str(text).map(Self).map_err(|error| {
+            let reason = error.to_string();
+            format!("not versions as in \">=2.33, <3\": {}", reason.lines().next().unwrap_or_default())
+        })
+    }
+}
+
+macro_rules! from_text {
+    ($($type:ident: $parse:expr;)*) => {
+        $(impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let parse: fn(String) -> Result<Self, String> = $parse;
+                parse(String::deserialize(deserializer)?).map_err(de::Error::custom)
+            }
+        })*
+    };
+}
+
+from_text! {
+    Label: Self::parse;
+    ShownText: |text| Self::parse(&text);
+    VersionRange: |text| Self::parse(&text);
+    KnownBytes: |text| text.parse().map(Self).map_err(|_| "a SHA-256 has 64 hexadecimal digits".to_owned());
+}
