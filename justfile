@@ -38,6 +38,11 @@ torture *ARGUMENTS:
     cargo build --locked
     scripts/torture {{ ARGUMENTS }}
 
+# what three replicas do together, with the built program and real servers
+fleet *ARGUMENTS:
+    cargo build --locked
+    scripts/fleet {{ ARGUMENTS }}
+
 # format all crates
 fmt:
     cargo fmt --all

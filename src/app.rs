@@ -157,6 +157,7 @@ impl App {
         }
 
         let identities = identities::start(&settings, &client_of_issuers, clock_of_tokens, &tasks, &metrics);
+        identities::share_burnt(&identities, fleet.hints(), &tasks);
 
         let (proxy, addresses) = bind(&settings.listen).await?;
         warn_about_publicly_writable(&settings.routes, &addresses);

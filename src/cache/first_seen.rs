@@ -16,11 +16,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 
+use super::checks::Stamp;
 use super::disk::{Disk, is_damage};
 use super::key::{PageKey, RepositoryId};
 use super::layout::{self, FIRST_SEEN};
-use super::ledger::{Acceptance, ChangedFile, KnownSince, Ledger, Observation, SeenBytes, UndatedFiles};
+use super::ledger::{Acceptance, ChangedFile, KnownSince, Ledger, Merge, Observation, SeenBytes, UndatedFiles};
 use super::persisted::encode;
+use super::shared::decode;
 use wheelport_index::{File, FileName, ProjectName};
 use wheelport_runtime::Clock;
 
@@ -55,6 +57,21 @@ pub struct ChangedFiles {
     pub number: usize,
     /// Some of them.
     pub files: Vec<ChangedFile>,
+}
+
+/// A record as it is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordVersion(Stamp);
+
+/// What came of merging the record that replicas share into the one here.
+#[derive(Debug, Default)]
+pub struct Met {
+    /// The record here has learned something.
+    pub is_news: bool,
+    /// What has to be written in place of the shared record, because that lacks something.
+    pub lacking: Option<Vec<u8>>,
+    /// The record here, merged.
+    pub here: Option<RecordVersion>,
 }
 
 impl FirstSeen {
@@ -130,6 +147,34 @@ impl FirstSeen {
         recorded?;
         self.hold(key, &left);
         Ok(accepted)
+    }
+
+    /// Takes in what replicas share of a project; `None` where they share nothing yet. Blocking.
+    ///
+    /// Both records say the same afterwards, if what is lacking is written.
+    pub fn meet(&self, key: &PageKey, shared: Option<&[u8]>) -> io::Result<Met> {
+        let shared = shared.map(decode::<Ledger>).transpose()?;
+        let ((met, left), recorded) = self.update(key, |ledger| {
+            let Merge { is_altered, is_lacking } = match &shared {
+                Some(theirs) => ledger.merge(theirs),
+                None => Merge { is_altered: false, is_lacking: !ledger.is_empty() },
+            };
+            let lacking = if is_lacking { encode(&*ledger).map(Some) } else { Ok(None) };
+            let met = lacking.map(|lacking| Met { is_news: is_altered, lacking, here: None });
+            (is_altered, (Some(met), ledger.changed()))
+        });
+        recorded?;
+        let met = met.ok_or_else(|| io::Error::other("there is no record"))??;
+        if met.is_news {
+            self.hold(key, &left);
+        }
+        Ok(Met { here: self.version(key), ..met })
+    }
+
+    /// The record here as it is on disk, if there is one. Blocking.
+    pub fn version(&self, key: &PageKey) -> Option<RecordVersion> {
+        let found = fs::symlink_metadata(self.disk.root().join(path(key))).ok()?;
+        Some(RecordVersion(Stamp::of(&found)))
     }
 
     /// The changed files of a repository, by project.

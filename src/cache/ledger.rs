@@ -4,6 +4,7 @@
 //! published again, or that someone meddles with the repository; which of the two, only people can tell. So entries
 //! are never removed, also not those of files that no page lists any more.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use foldhash::quality::RandomState;
@@ -59,6 +60,12 @@ struct OtherBytes {
     accepted: Option<Acceptance>,
 }
 
+impl OtherBytes {
+    fn accepted_at(&self) -> Option<u64> {
+        self.accepted.as_ref().map(|acceptance| acceptance.at)
+    }
+}
+
 /// An operator's word that other bytes are right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acceptance {
@@ -109,6 +116,22 @@ pub(super) struct Observation {
     pub undated: UndatedFiles,
 }
 
+/// What came of taking in the record of another replica.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Merge {
+    /// It knew something new.
+    pub is_altered: bool,
+    /// It lacks something.
+    pub is_lacking: bool,
+}
+
+impl Merge {
+    fn note(&mut self, is_altered: bool, is_lacking: bool) {
+        self.is_altered |= is_altered;
+        self.is_lacking |= is_lacking;
+    }
+}
+
 /// What one file of a page showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum News {
@@ -137,6 +160,11 @@ impl SeenBytes {
             digest.insert(name, value);
         }
         Self { digest, size: file.size }
+    }
+
+    /// How much is known: nothing, a digest that proves little, or one that proves what the bytes are.
+    fn strength(&self) -> u8 {
+        self.digest.iter().next().map_or(0, |(name, _)| if name == "md5" { 1 } else { 2 })
     }
 
     /// The digest as text, such as `sha256=…`.
@@ -180,6 +208,53 @@ impl SeenFile {
             first_seen: self.seen,
             noticed: change.noticed,
         })
+    }
+
+    /// Takes in what another replica has recorded of the file. Returns whether that was news, and whether the other
+    /// lacks something. What the page lists now is for each to see, and no difference.
+    fn merge(&mut self, theirs: Self) -> (bool, bool) {
+        let essence = |file: &Self| {
+            let changes = file.changes.iter().map(|change| (change.bytes.clone(), change.accepted.clone()));
+            (file.first.clone(), file.seen, file.on_first_page, changes.collect::<Vec<_>>())
+        };
+        let (mine_before, theirs_before) = (essence(self), essence(&theirs));
+        if mine_before == theirs_before {
+            return (false, false);
+        }
+        // Never equal for different ones, so that all replicas come to the same.
+        let rank = |file: &Self| {
+            let SeenBytes { size, .. } = file.first;
+            (Reverse(file.first.strength()), file.seen, file.first.text(), Reverse(size), file.on_first_page)
+        };
+        let changes = theirs.changes.clone();
+        if rank(&theirs) < rank(self) {
+            (self.first, self.on_first_page) = (theirs.first, theirs.on_first_page);
+        }
+        self.seen = self.seen.min(theirs.seen);
+        for change in changes {
+            let is_same = |known: &&mut OtherBytes| {
+                known.bytes.digest == change.bytes.digest && known.accepted == change.accepted
+            };
+            match self.changes.iter_mut().find(is_same) {
+                Some(known) => {
+                    known.noticed = known.noticed.min(change.noticed);
+                    known.bytes.size = known.bytes.size.max(change.bytes.size);
+                }
+                None => self.changes.push(change),
+            }
+        }
+        // A change that one has noticed and the other has accepted since is accepted.
+        let accepted_at = |change: &OtherBytes| Some((change.bytes.digest.clone(), change.accepted_at()?));
+        let accepted: Vec<_> = self.changes.iter().filter_map(accepted_at).collect();
+        self.changes.retain(|change| {
+            let is_settled = |(digest, at): &(Hashes, u64)| *digest == change.bytes.digest && *at >= change.noticed;
+            change.accepted.is_some() || !accepted.iter().any(is_settled)
+        });
+        self.changes.sort_by_key(|change| (change.accepted_at(), change.noticed, change.bytes.text()));
+        let surplus = self.changes.len().saturating_sub(MOST_CHANGES);
+        self.changes.drain(..surplus);
+        let merged = essence(self);
+        (merged != mine_before, merged != theirs_before)
     }
 
     /// Takes in what a page says.
@@ -271,6 +346,36 @@ impl Ledger {
         let names: HashSet<&FileName> = files.iter().map(|file| &file.name).collect();
         let unlisted = self.files.iter_mut().filter(|(name, _)| !names.contains(name));
         unlisted.fold(false, |is_altered, (_, known)| known.settle(None) || is_altered)
+    }
+
+    /// Takes in what another replica has recorded of the same project. What both recorded differently was recorded by
+    /// the earlier one, and the acceptance that came last holds.
+    pub(super) fn merge(&mut self, theirs: &Self) -> Merge {
+        let mut merge = Merge::default();
+        let first_page = self.first_page.into_iter().chain(theirs.first_page).min();
+        merge.note(first_page != self.first_page, first_page != theirs.first_page);
+        // What a later first page showed may have come since the earlier one.
+        if first_page != self.first_page {
+            self.files.values_mut().for_each(|file| file.on_first_page = false);
+        }
+        let is_theirs_first = first_page == theirs.first_page;
+        for (name, theirs) in &theirs.files {
+            if is_theirs_first && self.files.get(name) == Some(theirs) {
+                continue;
+            }
+            let mut theirs = theirs.clone();
+            theirs.on_first_page &= is_theirs_first;
+            if let Some(mine) = self.files.get_mut(name) {
+                let (is_altered, is_lacking) = mine.merge(theirs);
+                merge.note(is_altered, is_lacking);
+            } else if self.files.len() < MOST_FILES {
+                self.files.insert(name.clone(), theirs);
+                merge.note(true, false);
+            }
+        }
+        merge.is_lacking |= self.files.keys().any(|name| !theirs.files.contains_key(name));
+        self.first_page = first_page;
+        merge
     }
 
     /// What a file is known to be.
@@ -400,6 +505,65 @@ mod tests {
         let mut again = Ledger::in_place_of_damaged(9);
         again.observe(&files, 2, 9);
         assert!(again.files.values().all(|file| !file.on_first_page), "that cannot be known any more");
+    }
+
+    /// A record that saw these digests one after the other, from a moment on.
+    fn seen(digits: &str, from: u64) -> Ledger {
+        let mut ledger = Ledger::default();
+        for (digit, now) in digits.chars().zip(from..) {
+            observe(&mut ledger, &[("sha256", digit)], now);
+        }
+        ledger
+    }
+
+    /// Merges both ways; returns the one that both are then.
+    fn meet(mut one: Ledger, mut other: Ledger) -> Ledger {
+        let (of_one, of_other) = (one.merge(&other), other.merge(&one));
+        assert_eq!(of_one.is_lacking, of_other.is_altered);
+        assert!(!of_other.is_lacking);
+        let nothing = Merge::default();
+        assert_eq!((one.merge(&other), other.merge(&one)), (nothing, Merge::default()), "{one:?} {other:?}");
+        one
+    }
+
+    #[test]
+    fn of_two_records_the_earlier_one_says_what_was_first() {
+        for (one, other) in [(seen("a", 1), seen("b", 5)), (seen("b", 5), seen("a", 1))] {
+            let mut both = meet(one, other);
+            assert_eq!(both.changed().len(), 0);
+            assert_eq!(observe(&mut both, &[("sha256", 'a')], 6), (0, 0));
+            assert_eq!(observe(&mut both, &[("sha256", 'b')], 7), (1, 1));
+        }
+        let mut weak = Ledger::default();
+        observe(&mut weak, &[("md5", 'a')], 1);
+        let both = meet(weak, seen("b", 5));
+        assert_eq!(both.files.values().map(|file| (file.first.strength(), file.seen)).collect::<Vec<_>>(), [(2, 1)]);
+    }
+
+    #[test]
+    fn what_one_replica_accepted_is_accepted_for_the_other() {
+        let (mut accepting, other) = (seen("ab", 1), seen("ab", 1));
+        assert_eq!(accept(&mut accepting, 4), 1);
+        for mut both in [meet(accepting.clone(), other.clone()), meet(other, accepting)] {
+            assert_eq!(both.changed().len(), 0);
+            assert_eq!(observe(&mut both, &[("sha256", 'b')], 5), (0, 0));
+            assert_eq!(observe(&mut both, &[("sha256", 'c')], 6), (1, 1));
+        }
+        let (mut early, mut late) = (seen("ab", 1), seen("ac", 1));
+        assert_eq!((accept(&mut early, 5), accept(&mut late, 9)), (1, 1));
+        let mut both = meet(late, early);
+        assert_eq!(observe(&mut both, &[("sha256", 'c')], 10), (0, 0), "the last acceptance holds");
+    }
+
+    #[test]
+    fn a_replica_that_came_later_takes_no_file_for_one_of_the_first_page() {
+        let (old, mut new) = (seen("a", 1), Ledger::default());
+        new.observe(&[file("a-1.tar.gz", &[]), file("a-2.tar.gz", &[])], 2, 5);
+        let both = meet(new, old);
+        let seen: Vec<_> = both.files.values().map(|file| (file.seen, file.on_first_page)).collect();
+        assert_eq!(seen, [(1, true), (5, false)]);
+        let merged = meet(both.clone(), Ledger::in_place_of_damaged(9));
+        assert_eq!(merged, both, "what was damaged comes back");
     }
 
     #[test]

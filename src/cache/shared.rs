@@ -32,9 +32,14 @@ impl<D: Serialize> SharedDocument<D> {
 
 impl<D: DeserializeOwned> SharedDocument<D> {
     pub fn decode(bytes: &[u8]) -> io::Result<Self> {
-        let expanded = zstd::stream::Decoder::with_buffer(bytes)?.take(LARGEST_EXPANDED);
-        serde_json::from_reader(BufReader::new(expanded)).map_err(io::Error::other)
+        decode(bytes)
     }
+}
+
+/// Expands and reads what another replica wrote.
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
+    let expanded = zstd::stream::Decoder::with_buffer(bytes)?.take(LARGEST_EXPANDED);
+    serde_json::from_reader(BufReader::new(expanded)).map_err(io::Error::other)
 }
 
 #[cfg(test)]

@@ -22,8 +22,8 @@ const LONGEST_RESPONSE: usize = 64 << 10;
 
 /// Exchange a token at a server for one that is good for fifteen minutes
 ///
-/// The token is an ID token or a static one. A script called `keyring` that ends in
-/// `exec wheelport token --token-file FILE "$2"` serves pip and uv with `--keyring-provider subprocess`.
+/// The token is an ID token or a static one. docs/IDENTITY.md has a script called `keyring` with which pip and uv ask for
+/// the short-lived one by themselves, when they need it (`--keyring-provider subprocess`).
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
     /// The server: a URL of which scheme and host count, or a host that speaks https

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 use super::settings::{RouteSettings, Settings};
+use crate::fleet::FleetSettings;
 use crate::identity::IdentityRules;
 use crate::web::{ReadPolicy, UploadPolicy};
 use wheelport_runtime::{Size, sabotaged};
@@ -23,7 +24,14 @@ fn complaint(settings: &Settings) -> Option<String> {
     if let Some(text) = unknown_to_all(routes, identities) {
         return Some(text);
     }
-    if let Some(text) = exposed_to_uploads(settings) {
+    if identities.has_certificates() && settings.tls.as_ref().is_none_or(|tls| tls.client_ca.is_none()) {
+        return Some(
+            "an [[identity]] has a client_certificate, but nothing says which are believed; name the authorities in \
+             [server.tls] client_ca"
+                .to_owned(),
+        );
+    }
+    if let Some(text) = exposed_to_uploads(settings).or_else(|| nameless_among_replicas(settings)) {
         return Some(text);
     }
     let idle = |route: &&RouteSettings| route.publish_aws.is_some() && route.upload == UploadPolicy::Off;
@@ -52,7 +60,7 @@ fn unknown_to_all(routes: &[RouteSettings], identities: &IdentityRules) -> Optio
         if route.upload == UploadPolicy::Identity && !identities.can_anyone_publish_through(name) {
             return Some(format!(
                 "route `{name}`: upload = \"identity\" needs an [[identity]] with publish = [\"{name}\"], of an \
-                 [[issuer]] or with a token_sha256"
+                 [[issuer]], with a token_sha256 or with a client_certificate"
             ));
         }
         if route.read == ReadPolicy::Identity && !identities.can_anyone_read(name) {
@@ -64,6 +72,19 @@ fn unknown_to_all(routes: &[RouteSettings], identities: &IdentityRules) -> Optio
     let names: Vec<&str> = routes.iter().map(|route| &*route.name).collect();
     let unknown = identities.unknown_route(&names)?;
     Some(format!("an [[identity]] or a [[publisher]] names the route `{unknown}`, which is not configured"))
+}
+
+/// What replicas share is named by the account, so that domains of the same name in two accounts are told apart.
+fn nameless_among_replicas(settings: &Settings) -> Option<String> {
+    let FleetSettings { store, redis, .. } = &settings.fleet;
+    let part = if store.is_some() { "store" } else { "redis" };
+    let is_sharing = (store.is_some() || redis.is_some()) && !sabotaged("shared-account");
+    let route = settings.routes.iter().find(|route| is_sharing && route.domain_owner.is_none())?;
+    Some(format!(
+        "route `{}`: [fleet] {part} needs domain_owner, the account of twelve digits that owns the domain `{}`: what \
+         replicas share is told apart by it; `aws codeartifact list-domains` shows it",
+        route.name, route.domain
+    ))
 }
 
 /// Anonymous uploads on an address that others reach take a second word.

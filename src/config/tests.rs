@@ -97,6 +97,11 @@ fn settings_that_contradict_each_other_come_with_a_remedy() -> TestResult {
         ("[[route]]\ndomain = \"acme\"", Overrides::default(), "WHEELPORT_REPOSITORY"),
         ("[[route]]\nrepository = \"r1\"", Overrides::default(), "WHEELPORT_DOMAIN"),
         ("[[route]]\ndomain = \"acme\"\nrepository = \"r1\"\nname = \"a/b\"", Overrides::default(), "letters"),
+        (
+            "[[identity]]\nname = \"build\"\nclient_certificate = \"spiffe://acme/*\"\nread = [\"*\"]",
+            flags("acme", "python")?,
+            "[server.tls] client_ca",
+        ),
         ("[cache]\nmax_size = \"1MiB\"", flags("acme", "python")?, "64MiB"),
     ] {
         let text = refusal(file, over);
@@ -222,6 +227,21 @@ fn bounds_of_uploads_have_units() -> TestResult {
 struct CommandLineOfServe {
     #[command(flatten)]
     overrides: Overrides,
+}
+
+#[test]
+fn what_replicas_share_needs_the_account_of_each_route() {
+    let settings = |owner: &str, fleet: &str| {
+        let route = format!("[[route]]\ndomain = \"acme\"\nrepository = \"python\"\n{owner}");
+        from(&format!("[aws]\nregion = \"eu-central-1\"\n{route}\n[fleet]\n{fleet}"), Overrides::default())
+    };
+    let owner = "domain_owner = \"111122223333\"";
+    for fleet in ["store = \"s3://acme\"", "redis = \"redis://127.0.0.1\""] {
+        let error = settings("", fleet).map(drop).map_err(|error| error.to_string());
+        assert!(error.as_ref().is_err_and(|text| text.contains("needs domain_owner")), "{error:?}");
+        assert!(settings(owner, fleet).is_ok());
+    }
+    assert!(settings("", "replicas = 2").is_ok(), "nothing is shared");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What replicas tell each other, and how it is written. Names and generations only, never content and never a secret:
-//! a hint that is lost, repeated or late changes when something is asked again, and nothing else.
+//! a hint that is lost, repeated or late changes when something is asked again, or how long a token that was given back
+//! is still good elsewhere, and nothing else.
 //!
 //! ```text
 //! 1 SENDER page-changed REPOSITORY PROJECT GENERATION
@@ -32,6 +33,9 @@ pub enum Hint {
     Exceptions,
     /// A service throttled a request that counts against this quota.
     SlowDown { quota: QuotaName },
+    /// A token that replicas mint was given back before it expired, which is at this second since the epoch. What is
+    /// named is the token's number, which is good for nothing.
+    Burnt { token: u128, until: u64 },
 }
 
 impl Hint {
@@ -43,6 +47,7 @@ impl Hint {
             Self::Accept { .. } => "accept",
             Self::Exceptions => "exceptions",
             Self::SlowDown { .. } => "slow-down",
+            Self::Burnt { .. } => "burnt",
         }
     }
 }
@@ -77,8 +82,7 @@ impl ReplicaId {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let is_hex = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        is_hex.then(|| u64::from_str_radix(text, 16).ok().map(Self))?
+        u64::from_str_radix(hex_digits(text, 16)?, 16).ok().map(Self)
     }
 }
 
@@ -135,7 +139,11 @@ impl Message {
             }
             ("exceptions", []) => Hint::Exceptions,
             ("slow-down", [quota]) => Hint::SlowDown { quota: QuotaName::parse(quota).ok_or(Malformed)? },
-            ("page-changed" | "purge" | "accept" | "exceptions" | "slow-down", _) => return Err(Malformed),
+            ("burnt", [token, until]) => {
+                let token = hex_digits(token, 32).and_then(|token| u128::from_str_radix(token, 16).ok());
+                Hint::Burnt { token: token.ok_or(Malformed)?, until: number(until)? }
+            }
+            ("page-changed" | "purge" | "accept" | "exceptions" | "slow-down" | "burnt", _) => return Err(Malformed),
             _ => return Err(Unknown),
         };
         Ok(Self { sender, hint })
@@ -152,6 +160,7 @@ impl fmt::Display for Message {
             }
             Hint::Exceptions => Ok(()),
             Hint::SlowDown { quota } => write!(f, " {}", quota.as_str()),
+            Hint::Burnt { token, until } => write!(f, " {token:032x} {until}"),
         }
     }
 }
@@ -161,6 +170,12 @@ fn page(repository: &str, project: &str) -> Result<(SharedRepository, ProjectNam
     let repository = repository.parse().map_err(|_| UnreadableHint::Malformed)?;
     let project = ProjectName::parse(project).ok().filter(|parsed| parsed.as_str() == project);
     Ok((repository, project.ok_or(UnreadableHint::Malformed)?))
+}
+
+/// The text, if it is so many hexadecimal digits in their one spelling.
+fn hex_digits(text: &str, length: usize) -> Option<&str> {
+    let is_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    (is_hex && text.len() == length).then_some(text)
 }
 
 fn number(text: &str) -> Result<u64, UnreadableHint> {
@@ -181,6 +196,7 @@ mod tests {
             Hint::Accept { repository, project },
             Hint::Exceptions,
             Hint::SlowDown { quota: QuotaName::parse("eu-central-1").expect("a quota") },
+            Hint::Burnt { token: 0xdef, until: 1_800_000_000 },
         ]
     }
 
@@ -218,6 +234,9 @@ mod tests {
             ("1 0000000000000abc page-changed a/b hello 18446744073709551616", Malformed),
             ("1 0000000000000abc exceptions urllib3", Malformed),
             ("1 0000000000000abc slow-down eu/1", Malformed),
+            ("1 0000000000000abc burnt 00000000000000000000000000000DEF 1", Malformed),
+            ("1 0000000000000abc burnt def 1", Malformed),
+            ("1 0000000000000abc burnt 00000000000000000000000000000def", Malformed),
             (long.as_str(), Malformed),
         ] {
             assert_eq!(Message::parse(text.as_bytes()), Err(why), "{text}");

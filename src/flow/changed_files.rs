@@ -56,6 +56,10 @@ impl PageService {
         let (cache, key) = (self.cache().clone(), route.key(project));
         // Brings a persisted page into memory, so that its files are compared again.
         let _ = cache.held(&key).await;
+        if cache.may_read_shared(route).await {
+            cache.learn_first_seen(route, &key).await;
+        }
+        let of_project = key.clone();
         let accepted = blocking(move || {
             let accepted = cache.source().changes.first_seen.accept(&key, file.as_ref(), &reason, by.as_deref());
             let accepted = accepted.map_err(|error| {
@@ -66,6 +70,9 @@ impl PageService {
             Ok::<_, Error>(accepted)
         })
         .await??;
+        if !accepted.is_empty() {
+            self.cache().share_acceptance(route, &of_project).await;
+        }
         if let Some(shared) = &route.shared {
             let (repository, project) = (shared.repository.clone(), project.clone());
             self.cache().source().fleet.hints().send(Hint::Accept { repository, project }).await;

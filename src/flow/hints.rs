@@ -37,8 +37,8 @@ impl Flow {
                         self.pages.cache().doubts().add(&key, DoubtKind::Upstream);
                     }
                 }
-                // The request budget hears this one itself.
-                Heard::Hint(Hint::SlowDown { .. }) => {}
+                // The request budget and `app` hear these themselves.
+                Heard::Hint(Hint::SlowDown { .. } | Hint::Burnt { .. }) => {}
             }
         }
     }

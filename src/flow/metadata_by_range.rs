@@ -234,7 +234,7 @@ impl RangeReaderInner {
         }
     }
 
-    /// Waits until one more part may be held. What is held already counts for nothing meanwhile: whoever waited with it
+    /// Waits until one more part may be held. What is held already counts for nothing meanwhile: a reader that waited
     /// for more could wait for ever.
     async fn make_room(
         &self,

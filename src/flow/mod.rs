@@ -8,6 +8,7 @@
 mod absence;
 mod access;
 mod advertise;
+mod agreements;
 mod ahead;
 mod ask;
 mod audit;
@@ -50,6 +51,7 @@ mod release_dates;
 mod route;
 mod shared_exceptions;
 mod shared_files;
+mod shared_first_seen;
 mod shared_metadata;
 mod shared_pages;
 mod shared_published;
@@ -98,6 +100,7 @@ pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent};
 pub use crate::policy::{GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState};
 
+use agreements::Agreements;
 use ahead::Ahead;
 use blob_checker::BlobChecker;
 use change_guard::ChangeGuard;
@@ -224,6 +227,7 @@ impl Flow {
             largest_wheel: disk.max_size(),
             fleet: fleet.clone(),
             looks: PublishedLooks::default(),
+            agreements: Agreements::default(),
             clock: clock.clone(),
         };
         let page_memory = memory.records - list_memory - rulings_memory;

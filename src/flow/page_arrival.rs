@@ -39,6 +39,7 @@ impl IndexCache<PageSource> {
         asked: Instant,
         errand: Option<Errand>,
     ) -> Result<Record<PageContent>, FetchError> {
+        self.learn_first_seen(route, key).await;
         let (cache, wanted, is_shared) = (self.clone(), key.clone(), errand.is_some() && route.shared.is_some());
         let parsed = blocking(move || {
             let page = read_page(&mut reply, &wanted.project)?;
@@ -53,6 +54,7 @@ impl IndexCache<PageSource> {
         let (record, Arrival { is_changed, settled }, of_upstream) =
             parsed.await.map_err(panicked)?.map_err(unreadable)?;
         self.settle_published(route, key, settled);
+        self.share_first_seen(route, key);
         if let Some((errand, page)) = errand.zip(of_upstream) {
             self.share(route, key, errand, page, is_changed);
         }
@@ -67,10 +69,12 @@ impl IndexCache<PageSource> {
         page: Page,
         fetched: FetchedAt,
     ) -> Option<Record<PageContent>> {
+        self.learn_first_seen(route, key).await;
         let (cache, wanted) = (self.clone(), key.clone());
         let (record, Arrival { settled, .. }) =
             blocking(move || cache.hold_listed(&wanted, page, fetched)).await.ok()?;
         self.settle_published(route, key, settled);
+        self.share_first_seen(route, key);
         Some(record)
     }
 

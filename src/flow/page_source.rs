@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::advertise::advertise_core_metadata;
+use super::agreements::Agreements;
 use super::change_guard::ChangeGuard;
 use super::delisted::Delisted;
 use super::published_looks::PublishedLooks;
@@ -24,6 +25,8 @@ pub(super) struct PageSource {
     pub fleet: Fleet,
     /// When it was looked what other replicas have published.
     pub looks: PublishedLooks,
+    /// What of the records of first seen files is in the store.
+    pub agreements: Agreements,
     pub clock: Clock,
 }
 

@@ -91,7 +91,7 @@ impl PageService {
     /// Forgets a page here.
     pub(super) async fn forget_page(&self, route: &Route, project: &ProjectName) {
         let key = route.key(project);
-        self.cache.forget(&key, no_such_project(route, project)).await;
+        self.cache.remove(&key).await;
         self.cache.clear_negative(&key);
     }
 
@@ -311,6 +311,11 @@ impl IndexCache<PageSource> {
 
     async fn forget(&self, key: &PageKey, absent: Error) {
         self.set_negative(key, NegativeReason::Absent(absent));
+        self.remove(key).await;
+    }
+
+    /// Removes a page, of which nothing is known then.
+    async fn remove(&self, key: &PageKey) {
         let (cache, key) = (self.clone(), key.clone());
         let removed = blocking(move || {
             cache.records().remove(&key);

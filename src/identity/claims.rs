@@ -138,14 +138,28 @@ impl NameTemplate {
         self.0.iter().any(|part| matches!(part, NamePart::Claim(_)))
     }
 
+    /// Whether nothing but this stands in braces.
+    pub(super) fn mentions_only(&self, placeholder: &str) -> bool {
+        self.0.iter().all(|part| !matches!(part, NamePart::Claim(ClaimKey(key)) if key != placeholder))
+    }
+
     /// The name of the identity that has these claims.
     pub(super) fn name(&self, claims: &Claims) -> String {
+        self.fill(|key| claims.value(key).and_then(simple))
+    }
+
+    /// The name in which this placeholder has this value.
+    pub(super) fn filled(&self, placeholder: &str, value: &str) -> String {
+        self.fill(|ClaimKey(key)| (key == placeholder).then(|| value.to_owned()))
+    }
+
+    fn fill(&self, value_of: impl Fn(&ClaimKey) -> Option<String>) -> String {
         let mut name = String::new();
         for part in &self.0 {
             match part {
                 NamePart::Text(text) => name.push_str(text),
                 NamePart::Claim(key) => {
-                    let value = claims.value(key).and_then(simple).unwrap_or_else(|| "?".to_owned());
+                    let value = value_of(key).unwrap_or_else(|| "?".to_owned());
                     name.push_str(&plain(&shortened(&value, LONGEST_VALUE)));
                 }
             }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -33,10 +33,18 @@ const MAX_DISCOVERY: usize = 64 << 10;
 /// The longest key set.
 const MAX_KEY_SET: usize = 1 << 20;
 
+/// A document of an issuer.
+#[derive(Debug)]
+pub struct IssuerDocument {
+    pub bytes: Bytes,
+    /// What time it is where it comes from, if that was said.
+    pub date: Option<SystemTime>,
+}
+
 /// Fetches a document of at most so many bytes; the error is a sentence for the log.
 pub trait FetchDocument: Send + Sync {
     /// `is_configured` says that the operator named the host, so that it may be anywhere.
-    fn fetch(&self, url: Url, limit: usize, is_configured: bool) -> BoxFuture<'static, Result<Bytes, String>>;
+    fn fetch(&self, url: Url, limit: usize, is_configured: bool) -> BoxFuture<'static, Result<IssuerDocument, String>>;
 }
 
 /// The keys of all issuers.
@@ -194,7 +202,7 @@ impl KeyCache {
         }
         held.tried = Some(now);
         match fetched {
-            Ok(keys) => {
+            Ok(LoadedKeys { keys, .. }) => {
                 tracing::debug!(issuer = %issuer.name, keys = keys.len(), "the keys of an issuer were fetched");
                 (held.keys, held.has_failed) = (Some((Arc::new(keys), now)), false);
             }
@@ -210,19 +218,29 @@ impl KeyCache {
     }
 }
 
+/// The keys of an issuer, and what else is learned when they are fetched.
+pub(super) struct LoadedKeys {
+    pub(super) keys: KeySet,
+    /// What time it is at the issuer.
+    pub(super) date: Option<SystemTime>,
+    /// When the file was written that they come from.
+    pub(super) written: Option<SystemTime>,
+}
+
 /// Fetches the keys of an issuer; the error is a sentence for people.
-pub(super) async fn load(fetcher: &dyn FetchDocument, issuer: &Issuer) -> Result<KeySet, String> {
-    let bytes = match &issuer.keys {
+pub(super) async fn load(fetcher: &dyn FetchDocument, issuer: &Issuer) -> Result<LoadedKeys, String> {
+    let (bytes, date, written) = match &issuer.keys {
         KeySource::File(path) => {
             let path = path.clone();
             let name = path.display().to_string();
-            let read =
-                blocking(move || std::fs::read(path)).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-            Bytes::from(read.map_err(|error| format!("{name}: {error}"))?)
+            let read = move || Ok((std::fs::read(&path)?, std::fs::metadata(&path)?.modified().ok()));
+            let read = blocking(read).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+            let (bytes, written) = read.map_err(|error| format!("{name}: {error}"))?;
+            (Bytes::from(bytes), None, written)
         }
         KeySource::Discovery(url) => {
             let document = bounded(fetcher.fetch(url.clone(), MAX_DISCOVERY, true)).await?;
-            let discovery: Discovery = serde_json::from_slice(&document)
+            let discovery: Discovery = serde_json::from_slice(&document.bytes)
                 .map_err(|_| format!("{url} is not a discovery document with an issuer and a jwks_uri"))?;
             if !issuer.is(&discovery.issuer) && !sabotaged("discovery-issuer") {
                 return Err(format!("{url} is the discovery document of another issuer"));
@@ -231,13 +249,15 @@ pub(super) async fn load(fetcher: &dyn FetchDocument, issuer: &Issuer) -> Result
             if discovery.jwks_uri.scheme() != "https" && !is_configured {
                 return Err(format!("{url} names an address of keys that is not https"));
             }
-            bounded(fetcher.fetch(discovery.jwks_uri, MAX_KEY_SET, is_configured)).await?
+            let fetched = bounded(fetcher.fetch(discovery.jwks_uri, MAX_KEY_SET, is_configured)).await?;
+            (fetched.bytes, document.date, None)
         }
     };
-    KeySet::parse(&bytes).map_err(|invalid| format!("its key set cannot be used: {invalid}"))
+    let keys = KeySet::parse(&bytes).map_err(|invalid| format!("its key set cannot be used: {invalid}"))?;
+    Ok(LoadedKeys { keys, date, written })
 }
 
-async fn bounded(fetching: BoxFuture<'static, Result<Bytes, String>>) -> Result<Bytes, String> {
+async fn bounded(fetching: BoxFuture<'static, Result<IssuerDocument, String>>) -> Result<IssuerDocument, String> {
     timeout(FETCH_TIMEOUT, fetching).await.unwrap_or_else(|_| Err(format!("no document within {FETCH_TIMEOUT:?}")))
 }
 

@@ -18,7 +18,12 @@ struct Documents {
 }
 
 impl FetchDocument for Documents {
-    fn fetch(&self, url: Url, _limit: usize, is_configured: bool) -> BoxFuture<'static, Result<Bytes, String>> {
+    fn fetch(
+        &self,
+        url: Url,
+        _limit: usize,
+        is_configured: bool,
+    ) -> BoxFuture<'static, Result<IssuerDocument, String>> {
         let document = if *self.fails.lock() {
             Err("away".to_owned())
         } else if url.path().ends_with("openid-configuration") {
@@ -29,7 +34,9 @@ impl FetchDocument for Documents {
             let key = |id: &&str| json!({"kty": "OKP", "crv": "Ed25519", "x": "A".repeat(43), "kid": id});
             Ok(json!({"keys": self.key_ids.lock().iter().map(key).collect::<Vec<_>>()}))
         };
-        Box::pin(async move { document.map(|document| Bytes::from(document.to_string())) })
+        Box::pin(async move {
+            document.map(|document| IssuerDocument { bytes: Bytes::from(document.to_string()), date: None })
+        })
     }
 }
 

@@ -23,7 +23,7 @@ struct MintLabels {
 pub struct IdentityMetrics {
     decisions: Family<DecisionLabels, Counter>,
     /// Those that let a client in, which is what happens all day: by kind, in the order of [`IdentityKind`].
-    accepted: [Counter; 3],
+    accepted: [Counter; IdentityKind::ALL.len()],
     verified: Counter,
     mints: Family<MintLabels, Counter>,
 }
@@ -31,7 +31,7 @@ pub struct IdentityMetrics {
 impl Default for IdentityMetrics {
     fn default() -> Self {
         let decisions = Family::<DecisionLabels, Counter>::default();
-        let accepted = [IdentityKind::StaticToken, IdentityKind::IdToken, IdentityKind::Minted].map(|kind| {
+        let accepted = IdentityKind::ALL.map(|kind| {
             decisions.get_or_create_owned(&DecisionLabels { identity: kind.as_str(), outcome: "accepted" })
         });
         Self { decisions, accepted, verified: Counter::default(), mints: Family::default() }

@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 mod burnt;
+mod certified;
 mod claims;
 mod credentials;
 mod fault;
@@ -29,17 +30,18 @@ mod tables;
 mod wildcard;
 
 pub use burnt::BurnListener;
+pub use certified::ShownCertificate;
 pub use credentials::presented_token;
 pub use fault::{MintRefusal, NotSettled, TokenFault};
 pub use grants::Grants;
 pub use issuer::Issuer;
-pub use key_cache::{FetchDocument, KeyState};
+pub use key_cache::{FetchDocument, IssuerDocument, KeyState};
 pub use keys::{InvalidKeySet, KeySet};
 pub use metrics::IdentityMetrics;
 pub use minted::{MintedToken, SigningKeys, TokenId};
 pub use rates::{Limited, RateCaps};
 pub use rules::IdentityRules;
-pub use service::{Identities, Recognition, UnsettledToken};
+pub use service::{Identities, IssuerReport, Recognition, UnsettledToken};
 pub use tables::{IdentityTable, IdentityTables, IssuerTable, PublisherTable, TokenTable};
 
 /// Somebody who is known.
@@ -58,15 +60,20 @@ pub enum IdentityKind {
     StaticToken,
     IdToken,
     Minted,
+    Certificate,
 }
 
 impl IdentityKind {
+    /// All kinds, in their order.
+    const ALL: [Self; 4] = [Self::StaticToken, Self::IdToken, Self::Minted, Self::Certificate];
+
     /// The metric label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::StaticToken => "static-token",
             Self::IdToken => "id-token",
             Self::Minted => "minted-token",
+            Self::Certificate => "certificate",
         }
     }
 }

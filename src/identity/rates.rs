@@ -28,6 +28,14 @@ pub struct RateCaps {
     pub(super) downloads: Option<NonZeroU32>,
 }
 
+impl RateCaps {
+    /// Several rules: a right without a limit has none, and of two limits the higher one counts.
+    pub(super) fn widen(&mut self, more: Self) {
+        let higher = |one: Option<NonZeroU32>, two: Option<NonZeroU32>| one.zip(two).map(|(one, two)| one.max(two));
+        *self = Self { uploads: higher(self.uploads, more.uploads), downloads: higher(self.downloads, more.downloads) };
+    }
+}
+
 /// The buckets of all identities that have limits.
 pub(super) struct RateBuckets(moka::sync::Cache<(Arc<str>, Limited), Arc<Mutex<Bucket>>>);
 

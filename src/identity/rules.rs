@@ -3,12 +3,12 @@
 //! Only digests of static tokens are configured. Tokens are random, so one SHA-256 is enough to keep them; a shown
 //! token is hashed and compared with every configured digest in constant time.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 use wheelport_index::Sha256;
 
+use super::certified::{CertificateRule, ShownCertificate, holder};
 use super::claims::{ClaimConditions, Claims, LONGEST_NAME, NameTemplate};
 use super::grants::{Grants, PublishGrant, RouteSet};
 use super::issuer::Issuer;
@@ -25,6 +25,7 @@ struct KnownIdentities {
     issuers: Vec<Arc<Issuer>>,
     tokens: Vec<StaticToken>,
     claimed: Vec<ClaimRule>,
+    certified: Vec<CertificateRule>,
 }
 
 /// Whoever has a static token.
@@ -65,6 +66,7 @@ impl IdentityRules {
             match read_identity(table, &known.issuers)? {
                 IdentityEntry::Token(token) => known.add(token)?,
                 IdentityEntry::Claims(rule) => known.claimed.push(rule),
+                IdentityEntry::Certificate(rule) => known.certified.push(rule),
             }
         }
         Ok(Self(Arc::new(known)))
@@ -99,7 +101,18 @@ impl IdentityRules {
 
     fn grants(&self) -> impl Iterator<Item = &Grants> {
         let tokens = self.0.tokens.iter().map(|token| &token.identity.grants);
-        tokens.chain(self.0.claimed.iter().map(|rule| &rule.grants))
+        let claimed = self.0.claimed.iter().map(|rule| &rule.grants);
+        tokens.chain(claimed).chain(self.0.certified.iter().map(CertificateRule::grants))
+    }
+
+    /// Whether anybody is known by a certificate.
+    pub fn has_certificates(&self) -> bool {
+        !self.0.certified.is_empty()
+    }
+
+    /// Whom this certificate stands for.
+    pub(super) fn holder(&self, shown: &ShownCertificate<'_>) -> Option<Identity> {
+        holder(&self.0.certified, shown)
     }
 
     /// Whose static token has this digest.
@@ -126,10 +139,10 @@ impl IdentityRules {
         };
         for (position, rule) in self.0.claimed.iter().filter(fits).enumerate() {
             if position == 0 {
-                identity.name = rule.name.name(claims).into();
+                (identity.name, identity.caps) = (rule.name.name(claims).into(), rule.caps);
             }
             identity.grants.add(&rule.grants);
-            identity.caps.widen(rule.caps, position == 0);
+            identity.caps.widen(rule.caps);
         }
         identity
     }
@@ -157,6 +170,7 @@ impl KnownIdentities {
 enum IdentityEntry {
     Token(StaticToken),
     Claims(ClaimRule),
+    Certificate(CertificateRule),
 }
 
 fn read_identity(table: IdentityTable, issuers: &[Arc<Issuer>]) -> Result<IdentityEntry, String> {
@@ -173,15 +187,22 @@ fn read_identity(table: IdentityTable, issuers: &[Arc<Issuer>]) -> Result<Identi
     let Some(template) = NameTemplate::parse(&name) else {
         return complain("the braces of its name do not fit together".to_owned());
     };
-    match (table.issuer, table.token_sha256) {
-        (None, Some(digest)) => {
+    let certificate = Some(table.client_certificate).filter(|patterns| !patterns.is_empty());
+    match (table.issuer, table.token_sha256, certificate) {
+        (None, None, Some(patterns)) => {
+            if !table.claims.is_empty() {
+                return complain("a certificate has no claims".to_owned());
+            }
+            CertificateRule::new(&name, &patterns, grants, caps).map(IdentityEntry::Certificate).or_else(complain)
+        }
+        (None, Some(digest), None) => {
             if template.has_claims() || !table.claims.is_empty() {
                 return complain("a static token has no claims".to_owned());
             }
             let digest = digest_of(&digest, &format!("[[identity]] `{name}`"))?;
             Ok(IdentityEntry::Token(static_token(&name, digest, grants, caps)))
         }
-        (Some(issuer), None) => {
+        (Some(issuer), None, None) => {
             let Some(issuer) = issuers.iter().find(|known| *known.name == *issuer) else {
                 return complain(format!("there is no [[issuer]] `{issuer}`"));
             };
@@ -195,7 +216,7 @@ fn read_identity(table: IdentityTable, issuers: &[Arc<Issuer>]) -> Result<Identi
             let (conditions, issuer) = (table.claims, Arc::clone(&issuer.name));
             Ok(IdentityEntry::Claims(ClaimRule { issuer, name: template, text: name, conditions, grants, caps }))
         }
-        _ => complain("give either an issuer with claims or a token_sha256".to_owned()),
+        _ => complain("give either an issuer with claims, a token_sha256 or a client_certificate".to_owned()),
     }
 }
 
@@ -241,18 +262,6 @@ fn projects(raw: &[String], place: &str) -> Result<Vec<Wildcard>, String> {
     let read =
         |raw: &String| Wildcard::project(raw).ok_or_else(|| format!("{place}: `{raw}` is no project name or pattern"));
     raw.iter().map(read).collect()
-}
-
-impl RateCaps {
-    /// Several rules: a right without a limit has none, and of two limits the higher one counts.
-    fn widen(&mut self, more: Self, is_first: bool) {
-        let higher = |one: Option<NonZeroU32>, two: Option<NonZeroU32>| one.zip(two).map(|(one, two)| one.max(two));
-        *self = if is_first {
-            more
-        } else {
-            Self { uploads: higher(self.uploads, more.uploads), downloads: higher(self.downloads, more.downloads) }
-        };
-    }
 }
 
 #[cfg(test)]

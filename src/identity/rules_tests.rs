@@ -1,5 +1,7 @@
 //! Tables that make sense and tables that do not.
 
+use std::num::NonZeroU32;
+
 use serde::Deserialize;
 use wheelport_index::ProjectName;
 
@@ -96,6 +98,9 @@ fn tables_that_make_no_sense_are_named() {
         (identity("issuer = \"ci\"\nclaims = { a = \"b\" }"), "it may do nothing"),
         (identity("issuer = \"ci\"\nclaims = { a = \"b\" }\nread = [\"*\"]\nprojects = [\"a\"]"), "names no route"),
         (identity("read = [\"*\"]"), "either an issuer"),
+        (identity("client_certificate = \"a b\"\nread = [\"*\"]"), "spiffe://acme/build/*"),
+        (identity("client_certificate = \"a\"\nissuer = \"ci\"\nread = [\"*\"]"), "either an issuer"),
+        (identity("client_certificate = \"a\"\nclaims = { a = \"b\" }\nread = [\"*\"]"), "no claims"),
         (identity(&format!("issuer = \"ci\"\ntoken_sha256 = \"{digest}\"\nread = [\"*\"]")), "either an issuer"),
         (identity(&format!("claims = {{ a = \"b\" }}\ntoken_sha256 = \"{digest}\"\nread = [\"*\"]")), "no claims"),
         (format!("{ISSUER}{ISSUER}"), "same name or url"),

@@ -4,6 +4,7 @@
 //! takes a turn, of which there are as many as there are processors to spare, and perhaps the keys of its issuer.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use foldhash::quality::RandomState;
 use parking_lot::RwLock;
@@ -13,6 +14,7 @@ use wheelport_index::Sha256;
 use wheelport_runtime::{Clock, Tasks, blocking, sabotaged};
 
 use super::burnt::{BurnListener, BurntTokens};
+use super::certified::ShownCertificate;
 use super::fault::{MintRefusal, NotSettled, TokenFault};
 use super::id_token::{IdToken, LONGEST_TOKEN};
 use super::key_cache::{FetchDocument, KeyCache, KeyState, NoKey, load};
@@ -53,6 +55,17 @@ struct VerifiedToken {
     identity: Arc<Identity>,
     until: u64,
     generation: u64,
+}
+
+/// What a try to have an issuer's keys has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IssuerReport {
+    /// Keys that can be used.
+    pub keys: usize,
+    /// How far this machine's clock is ahead of the issuer's; negative if it is behind.
+    pub ahead_seconds: Option<i64>,
+    /// How old the file is that the keys come from, if they are not fetched.
+    pub age: Option<Duration>,
 }
 
 /// What is known of a token without waiting.
@@ -103,6 +116,14 @@ impl Identities {
         *current = Arc::new(Current { rules, signing, generation: current.generation + 1 });
         drop(current);
         self.verified.invalidate_all();
+    }
+
+    /// Whom the certificate of a connection stands for. A connection may outlive its certificate, and this does not.
+    pub fn certified(&self, shown: &ShownCertificate<'_>) -> Option<Arc<Identity>> {
+        let current = Arc::clone(&self.current.read());
+        let is_good = current.rules.has_certificates()
+            && (shown.ends >= self.clock.unix_seconds() || sabotaged("outlived-certificate"));
+        is_good.then(|| current.rules.holder(shown).map(Arc::new))?
     }
 
     /// Who presents this token, as far as that can be said at once.
@@ -222,7 +243,7 @@ impl Identities {
     }
 
     /// Takes one of what this identity may do in a minute; how long until there is one, if none is left.
-    pub fn take(&self, identity: &Identity, what: Limited) -> Result<(), std::time::Duration> {
+    pub fn take(&self, identity: &Identity, what: Limited) -> Result<(), Duration> {
         self.rates.take(identity, what)
     }
 
@@ -248,9 +269,18 @@ impl Identities {
         }
     }
 
-    /// Fetches the keys of an issuer and keeps nothing: how many there are, or a sentence about what is wrong.
-    pub async fn try_issuer(&self, issuer: &Issuer) -> Result<usize, String> {
-        load(&*self.fetcher, issuer).await.map(|keys| keys.len())
+    /// Fetches the keys of an issuer and keeps nothing; the error is a sentence about what is wrong.
+    pub async fn try_issuer(&self, issuer: &Issuer) -> Result<IssuerReport, String> {
+        let loaded = load(&*self.fetcher, issuer).await?;
+        let now = self.clock.now();
+        let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+        let ahead =
+            |there: SystemTime| now.duration_since(there).map_or_else(|behind| -seconds(behind.duration()), seconds);
+        Ok(IssuerReport {
+            keys: loaded.keys.len(),
+            ahead_seconds: loaded.date.map(ahead),
+            age: loaded.written.map(|written| now.duration_since(written).unwrap_or_default()),
+        })
     }
 
     /// The names of the rules that fit an ID token, as they are written. Only for a token that was settled.

@@ -34,6 +34,9 @@ pub struct IdentityTable {
     pub(super) claims: ClaimConditions,
     /// The SHA-256 of a static token, in hexadecimal.
     pub(super) token_sha256: Option<String>,
+    /// Names in the certificate that a client shows.
+    #[serde(default, deserialize_with = "one_or_many")]
+    pub(super) client_certificate: Vec<String>,
     /// Routes it may read.
     #[serde(default)]
     pub(super) read: Vec<String>,
@@ -82,15 +85,19 @@ pub struct IdentityTables {
     pub publishers: Vec<PublisherTable>,
 }
 
-fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+fn one_or_many<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "the path of a file, or a list of paths")]
-    enum FileOrFiles {
-        One(PathBuf),
-        Many(Vec<PathBuf>),
+    #[serde(untagged, expecting = "a text, or a list of texts")]
+    enum OneOrMany<T> {
+        One(T),
+        Many(Vec<T>),
     }
-    Ok(match FileOrFiles::deserialize(deserializer)? {
-        FileOrFiles::One(path) => vec![path],
-        FileOrFiles::Many(paths) => paths,
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
     })
 }

@@ -1,10 +1,10 @@
 //! Small documents that are not CodeArtifact's, such as the keys of an issuer: one attempt, no credential of ours, no
 //! redirect, a bound for the length. The caller sets the time limit.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONTENT_TYPE, HOST};
+use http::header::{ACCEPT, CONTENT_TYPE, DATE, HOST};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use tokio::time::Instant;
@@ -17,22 +17,27 @@ use super::client::{Client, SendError};
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Client {
-    /// The document at this address; the error is a sentence for the log. `is_configured` says that the operator named
-    /// the host, so that it may be anywhere.
-    pub async fn document(&self, url: &Url, limit: usize, is_configured: bool) -> Result<Bytes, String> {
+    /// The document at this address, and what time it is there; the error is a sentence for the log. `is_configured`
+    /// says that the operator named the host, so that it may be anywhere.
+    pub async fn document(
+        &self,
+        url: &Url,
+        limit: usize,
+        is_configured: bool,
+    ) -> Result<(Bytes, Option<SystemTime>), String> {
         if is_configured && let Some(host) = url.host_str() {
             self.allow_host(host);
         }
         match self.exchange(Method::GET, url, Bytes::new(), limit).await? {
-            (StatusCode::OK, document) => Ok(document),
-            (status, _) => Err(format!("{url} responded with status {}", status.as_u16())),
+            (StatusCode::OK, document, date) => Ok((document, date)),
+            (status, ..) => Err(format!("{url} responded with status {}", status.as_u16())),
         }
     }
 
     /// Posts a JSON document to an address that the operator named, and returns the response, whatever its status.
     pub async fn post(&self, url: &Url, body: Bytes, limit: usize) -> Result<(StatusCode, Bytes), String> {
         self.allow_host(url.host_str().unwrap_or_default());
-        self.exchange(Method::POST, url, body, limit).await
+        self.exchange(Method::POST, url, body, limit).await.map(|(status, document, _)| (status, document))
     }
 
     async fn exchange(
@@ -41,7 +46,7 @@ impl Client {
         url: &Url,
         body: Bytes,
         limit: usize,
-    ) -> Result<(StatusCode, Bytes), String> {
+    ) -> Result<(StatusCode, Bytes, Option<SystemTime>), String> {
         let Some(host) = url.host_str() else { return Err(format!("{url} names no host")) };
         let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         let request = Request::builder().method(method).uri(url.as_str()).header(HOST, authority);
@@ -55,6 +60,7 @@ impl Client {
             Err(SendError::Malformed) => return Err(format!("the response of {url} is not HTTP")),
         };
         let status = response.status();
+        let date = response.headers().get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
         let (mut body, mut document) = (response.into_body(), BytesMut::new());
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| format!("the body of {url} broke off: {error}"))?;
@@ -63,6 +69,6 @@ impl Client {
                 return Err(format!("the document at {url} is longer than {limit} bytes"));
             }
         }
-        Ok((status, document.freeze()))
+        Ok((status, document.freeze(), date))
     }
 }

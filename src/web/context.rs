@@ -34,6 +34,14 @@ impl PeerInfo {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestId([u8; 16]);
 
+/// By what a request shows whose it is. Only the gate looks at it.
+pub(super) struct Credentials {
+    /// `Authorization` alone.
+    pub headers: HeaderMap,
+    /// That of the connection.
+    pub certificate: Option<ClientCertificate>,
+}
+
 /// What is known of a request from its headers and its connection.
 #[derive(Clone)]
 pub(super) struct RequestContext {
@@ -69,9 +77,10 @@ impl RequestId {
 
 impl RequestContext {
     /// Describes a request. Its body and the credentials that it presents come back apart.
-    pub(super) fn new<B>(site: &Site, peer: &PeerInfo, request: Request<B>) -> (Self, HeaderMap, B) {
+    pub(super) fn new<B>(site: &Site, peer: &PeerInfo, request: Request<B>) -> (Self, Credentials, B) {
         let (mut parts, body) = request.into_parts();
-        let credentials = take_credentials(&mut parts.headers);
+        let headers = take_credentials(&mut parts.headers);
+        let credentials = Credentials { headers, certificate: peer.certificate.clone() };
         let is_encrypted = peer.is_encrypted;
         let peer = peer.address.ip();
         let context = Self {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Either, Ready, ready};
-use http::header::{CACHE_CONTROL, HOST, HeaderMap, LOCATION};
+use http::header::{CACHE_CONTROL, HOST, LOCATION};
 use http::uri::Authority;
 use http::{HeaderValue, Method, StatusCode};
 use tracing::Instrument as _;
@@ -25,7 +25,7 @@ use super::access_log::{self, Outcome};
 use super::address::{self, Address, ExchangeStep, Parsed};
 use super::attribution::Attribution;
 use super::body::ResponseBody;
-use super::context::{PeerInfo, RequestContext};
+use super::context::{Credentials, PeerInfo, RequestContext};
 use super::document::Document;
 use super::eventual::Eventual;
 use super::exchange::{self, ExchangeReply};
@@ -128,7 +128,7 @@ async fn in_time(
 }
 
 /// Looks up what a request is about.
-fn find(site: &Arc<Site>, context: &mut RequestContext, credentials: HeaderMap, body: Body) -> Eventual<Found> {
+fn find(site: &Arc<Site>, context: &mut RequestContext, credentials: Credentials, body: Body) -> Eventual<Found> {
     if let Some(health) = health(site, context) {
         return Eventual::Now(Ok(health));
     }
@@ -168,7 +168,7 @@ fn find_for_reader(
     site: &Arc<Site>,
     context: &mut RequestContext,
     target: &Target,
-    credentials: &HeaderMap,
+    credentials: &Credentials,
 ) -> Eventual<Found> {
     let is_download = context.kind == ResponseKind::File && context.method == Method::GET;
     match gate::reader(site, &target.parsed.address, is_download, credentials) {
@@ -254,7 +254,7 @@ fn change(
     site: &Arc<Site>,
     context: &mut RequestContext,
     address: &Address,
-    credentials: HeaderMap,
+    credentials: Credentials,
     body: Body,
 ) -> Eventual<Found> {
     let route = match address {

@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use super::address::RouteId;
 use super::attribution::Attribution;
-use super::context::{RequestContext, RequestId};
+use super::context::{Credentials, RequestContext, RequestId};
 use super::document::Document;
-use super::gate;
+use super::gate::{self, Publisher};
 use super::headers::values;
 use super::negotiate::quality;
 use super::problem::Problem;
@@ -40,7 +40,7 @@ pub(super) struct Upload {
     client: IpAddr,
     request_id: RequestId,
     headers: HeaderMap,
-    credentials: HeaderMap,
+    credentials: Credentials,
     /// Whom the access log names.
     attribution: Arc<OnceLock<Arc<Identity>>>,
     began: Instant,
@@ -58,7 +58,7 @@ impl Upload {
         site: &Arc<Site>,
         context: &mut RequestContext,
         route: RouteId,
-        credentials: HeaderMap,
+        credentials: Credentials,
         body: Body,
     ) -> Self {
         let RequestContext { client, id: request_id, started: began, .. } = *context;
@@ -74,12 +74,14 @@ impl Upload {
         let name = Arc::clone(&route.route.name);
         let mut attempt = Attempt::new(name, self.client, self.request_id.as_str().to_owned());
         let received = match gate::publisher(&site, self.route, &self.credentials).await {
-            Ok(publisher) => {
-                attempt.by(publisher.as_ref().map_or_else(|| "anonymous".into(), |known| Arc::clone(&known.name)));
+            Ok(mut publisher) => {
+                attempt.by(named(publisher.as_ref()));
+                let received = self.receive(publisher.as_mut(), &mut attempt).await;
+                attempt.by(named(publisher.as_ref()));
                 if let Some(publisher) = &publisher {
-                    let _ = self.attribution.set(Arc::clone(publisher));
+                    let _ = self.attribution.set(Arc::clone(publisher.identity()));
                 }
-                self.receive(publisher.as_deref(), &mut attempt).await
+                received
             }
             Err(refusal) => Err(refusal.into()),
         };
@@ -98,7 +100,11 @@ impl Upload {
         Ok(UploadedFile { publication, file })
     }
 
-    async fn receive(&mut self, publisher: Option<&Identity>, attempt: &mut Attempt) -> Result<Received, Problem> {
+    async fn receive(
+        &mut self,
+        mut publisher: Option<&mut Publisher>,
+        attempt: &mut Attempt,
+    ) -> Result<Received, Problem> {
         let service = &self.site.flow.publish;
         let settings = service.settings();
         let announced = self.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -123,7 +129,7 @@ impl Upload {
             if let Some(project) = receiving.project()
                 && !sabotaged("early-refusal")
             {
-                gate::may_publish(&self.site, self.route, publisher, &project)?;
+                gate::may_publish(&self.site, self.route, publisher.as_deref_mut(), &project)?;
             }
         }
         let arrived = receiving.finish()?;
@@ -132,6 +138,11 @@ impl Upload {
         gate::may_publish(&self.site, self.route, publisher, &received.form().project)?;
         Ok(received)
     }
+}
+
+/// Whom the audit line names.
+fn named(publisher: Option<&Publisher>) -> Arc<str> {
+    publisher.map_or_else(|| "anonymous".into(), |known| Arc::clone(&known.identity().name))
 }
 
 fn bad_request(fault: &'static str) -> Problem {

@@ -24,11 +24,12 @@ class Authority:
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-days", "30",
                 "-subj", "/CN=An authority of a test", "-keyout", self._key, "-out", self.certificate)  # fmt: skip
 
-    def issue(self, name: str, certificate: pathlib.Path, key: pathlib.Path, *kind: str) -> None:
+    def issue(self, name: str, certificate: pathlib.Path, key: pathlib.Path, *kind: str, uri: str | None = None) -> None:
         """A certificate for one name, with a key of this kind, in place of what is there."""
+        names = f"subjectAltName=DNS:{name}" + (f",URI:{uri}" if uri else "")
         kind = kind or ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
         new_key, new_certificate = key.with_suffix(".new-key"), certificate.with_suffix(".new")
-        openssl("req", "-x509", *kind, "-noenc", "-days", "30", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}",
+        openssl("req", "-x509", *kind, "-noenc", "-days", "30", "-subj", f"/CN={name}", "-addext", names,
                 "-addext", "basicConstraints=critical,CA:FALSE", "-CA", self.certificate, "-CAkey", self._key,
                 "-keyout", new_key, "-out", new_certificate)  # fmt: skip
         new_key.rename(key)

@@ -39,7 +39,7 @@ REPOSITORY = "python"
 DOMAIN = "demo"
 OWNER = "111122223333"
 Result = TypeVar("Result")
-ADDRESS = r"(http://127\.0\.0\.1:\d+)"
+ADDRESS = r"(https?://127\.0\.0\.1:\d+)"
 
 
 def free_of_settings() -> dict[str, str]:
@@ -265,9 +265,9 @@ class Proxy:
         self.origin = self._process.until(rf"listens on {ADDRESS}")[1]
         self.operations = self._process.until(rf"operations on {ADDRESS}")[1]
         # The next start has to find the same addresses: clients and lock files hold them.
-        self.environment["WHEELPORT_LISTEN"] = self.origin.removeprefix("http://")
+        self.environment["WHEELPORT_LISTEN"] = self.origin.partition("://")[2]
         self.environment["WHEELPORT_OPS_LISTEN"] = self.operations.removeprefix("http://")
-        wait_for(lambda: get(f"{self.origin}/healthz")[0] == 200, "the proxy answers")
+        wait_for(lambda: get(f"{self.operations}/healthz")[0] == 200, "the proxy answers")
 
     @property
     def index(self) -> str:
@@ -286,7 +286,7 @@ class Proxy:
         return self._process.pid
 
     def wait_until_ready(self) -> None:
-        wait_for(lambda: get(f"{self.origin}/readyz")[0] == 200, "the proxy is ready")
+        wait_for(lambda: get(f"{self.operations}/readyz")[0] == 200, "the proxy is ready")
 
     def answered(self, **labels: str) -> int:
         """How many requests with these labels (`kind`, `status`, `served`) it has responded to, by its own count."""

@@ -20,6 +20,7 @@ import zipfile
 import pytest
 import yaml
 from deploy_world import running
+from issuer import AUDIENCE, Issuer
 from tools import ROOT, binary, node_environment, tool
 
 GITLAB = ROOT / "deploy" / "gitlab"
@@ -35,13 +36,17 @@ BACKENDS = {
 class Demo:
     """A running `wheelport demo` with public packages behind it."""
 
-    def __init__(self, address: str):
+    def __init__(self, address: str, issuer: Issuer | None = None, token: str = ""):
         self.address = address
+        self.issuer = issuer
+        self.token = token
 
     def files(self, project: str) -> set[str]:
         """The files on the project's page; none if there is no such project."""
         try:
-            with urllib.request.urlopen(f"{self.address}/simple/{project}/", timeout=30) as answer:
+            headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+            asked = urllib.request.Request(f"{self.address}/simple/{project}/", headers=headers)
+            with urllib.request.urlopen(asked, timeout=30) as answer:
                 return set(re.findall(r">([^<]+\.(?:whl|tar\.gz))</a>", answer.read().decode()))
         except urllib.error.HTTPError as error:
             assert error.code == 404
@@ -63,6 +68,35 @@ def demo(tmp_path_factory):
     arguments = ["demo", "--listen=127.0.0.1:0", f"--dir={home / 'store'}", "--public-index"]
     with running("demo", arguments, environment, home) as process:
         yield Demo(process.until(r"demo listens on (http://127\.0\.0\.1:\d+)")[1])
+
+
+@pytest.fixture
+def gated(tmp_path):
+    """A Wheelport that only pipelines of a group read and publish through, in front of what the demo has, too."""
+    machine = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "WHEELPORT_"))}
+    arguments = ["emulate", "--listen=127.0.0.1:0", "--control-listen=127.0.0.1:0", f"--dir={tmp_path / 'store'}", "--public-index"]
+    with Issuer(tmp_path / "issuer") as issuer, running("emulate", arguments, machine, tmp_path / "emulate") as emulator:
+        emulator.until(r"aws codeartifact login")
+        control = re.search(r"control plane +(http://127\.0\.0\.1:\d+)", emulator.output)[1]
+        exported = dict(re.findall(r"\b(AWS_\w+)=(\S+)", emulator.output))
+        (tmp_path / "wheelport.toml").write_text(issuer.table)
+        settings = {
+            **exported,
+            "AWS_ENDPOINT_URL_CODEARTIFACT": control,
+            "AWS_ENDPOINT_URL_STS": control,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "WHEELPORT_CONFIG": str(tmp_path / "wheelport.toml"),
+            "WHEELPORT_LISTEN": "127.0.0.1:0",
+            "WHEELPORT_DOMAIN": "demo",
+            "WHEELPORT_DOMAIN_OWNER": "111122223333",
+            "WHEELPORT_REPOSITORY": "python",
+            "WHEELPORT_CACHE_DIR": str(tmp_path / "cache"),
+            "WHEELPORT_READ": "identity",
+            "WHEELPORT_UPLOAD": "identity",
+        }
+        with running("serve", ["serve"], settings, tmp_path / "serve") as process:
+            address = process.until(r"wheelport listens on (http://127\.0\.0\.1:\d+)")[1]
+            yield Demo(address, issuer, issuer.token())
 
 
 def project(demo: Demo, folder: pathlib.Path, name: str, tool: str) -> pathlib.Path:
@@ -135,7 +169,7 @@ def environment(home: pathlib.Path) -> dict[str, str]:
     }
 
 
-def pipeline(demo: Demo, folder: pathlib.Path, home: pathlib.Path, *, tag: str | None = None) -> str:
+def pipeline(demo: Demo, folder: pathlib.Path, home: pathlib.Path, *, tag: str | None = None, id_token: str = "") -> str:
     """Runs the pipeline in this repository as GitLab would for a push of a branch or a tag; what it prints."""
     tool("rsync")  # gitlab-ci-local copies with it
     command = [
@@ -150,6 +184,9 @@ def pipeline(demo: Demo, folder: pathlib.Path, home: pathlib.Path, *, tag: str |
     ]
     if tag:
         command.append(f"--variable=CI_COMMIT_TAG={tag}")
+    if id_token:
+        # GitLab itself sets this for a job with `id_tokens`; gitlab-ci-local signs nothing.
+        command.append(f"--variable=WHEELPORT_ID_TOKEN={id_token}")
     done = subprocess.run(
         command,
         cwd=folder,
@@ -181,6 +218,43 @@ def test_a_pipeline_builds_tests_and_publishes_on_a_tag(tool, demo, tmp_path):
     module = name.replace("-", "_")
     assert demo.files(name) == {f"{module}-{version}-py3-none-any.whl", f"{module}-{version}.tar.gz"}
     assert f"{module}/__init__.py" in demo.wheel(name, version, tmp_path).namelist()
+
+
+def test_a_pipeline_reads_and_publishes_with_the_token_that_gitlab_signs_and_nothing_else(gated, tmp_path):
+    path = GITLAB / "id-token.gitlab-ci.yml"
+    settings = yaml.safe_load(path.read_text())
+    assert settings["default"]["id_tokens"] == {"WHEELPORT_ID_TOKEN": {"aud": AUDIENCE}}
+    assert set(settings["variables"]) == {"WHEELPORT", "UV_VERSION"}
+    name = "acme-id-token"
+    folder = project(gated, tmp_path / "repository", name, "uv")
+    shutil.copy(path, folder / ".gitlab-ci.yml")
+    commit(folder)
+    of_tag = gated.issuer.token(ref="v1.2.3", ref_type="tag")
+    said = pipeline(gated, folder, tmp_path, tag="v1.2.3", id_token=of_tag)
+    for job in ("build", "test", "publish"):
+        assert re.search(rf"PASS\W+{job}\b", said), said
+    assert gated.files(name) == {"acme_id_token-1.2.3-py3-none-any.whl", "acme_id_token-1.2.3.tar.gz"}
+    assert of_tag not in said
+
+
+def test_a_job_of_kubernetes_installs_with_the_token_of_its_service_account(gated, tmp_path):
+    """No cluster here: the command of the job is run with the token where the volume puts it."""
+    _, job = yaml.safe_load_all((EXAMPLES / "kubernetes-job.yaml").read_text())
+    pod = job["spec"]["template"]["spec"]
+    (container,), (volume,) = pod["containers"], pod["volumes"]
+    (source,) = volume["projected"]["sources"]
+    variables = {entry["name"]: entry["value"] for entry in container["env"]}
+    mount = container["volumeMounts"][0]
+    assert mount["name"] == volume["name"] and source["serviceAccountToken"]["audience"] == AUDIENCE
+    assert variables["TOKEN_FILE"] == f"{mount['mountPath']}/{source['serviceAccountToken']['path']}"
+    token = tmp_path / "token"
+    variables |= {"WHEELPORT": gated.address, "PIP_TRUSTED_HOST": "127.0.0.1", "TOKEN_FILE": str(token)}
+    command = [part.replace("/tmp/packages", str(tmp_path / "packages")) for part in container["command"]]
+    for text, works in (("guess", False), (gated.token, True)):
+        token.write_text(text)
+        done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path) | variables, capture_output=True, text=True, timeout=300)
+        assert (done.returncode == 0) == works, done
+    assert list((tmp_path / "packages").glob("wheelport_hello*"))
 
 
 def test_a_pipeline_without_a_tag_publishes_nothing(demo, tmp_path):

@@ -80,6 +80,12 @@ def test_the_chart_renders_valid_objects(values: str, version: str) -> None:
             kubernetes_validate.validate(found, version, strict=True)
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_job_that_shows_its_token_is_valid(version: str) -> None:
+    for found in yaml.safe_load_all((ROOT / "deploy" / "examples" / "kubernetes-job.yaml").read_text()):
+        kubernetes_validate.validate(found, version, strict=True)
+
+
 def test_the_schemas_do_find_mistakes() -> None:
     (deployment,) = [found for found in kustomized("irsa") if found["kind"] == "Deployment"]
     wrong = json.loads(json.dumps(deployment))
@@ -248,13 +254,18 @@ def test_the_chart_takes_every_table(tmp_path: pathlib.Path) -> None:
     more = {
         "ops_secret_file": "/run/secrets/operations",
         "publisher": [{"name": "ci", "token_sha256": "0" * 64, "projects": ["acme-*"]}],
+        "issuer": [{"name": "cluster", "url": "https://oidc.example.org", "audience": "wheelport"}],
+        "identity": [
+            {"name": "k8s:{sub}", "issuer": "cluster", "claims": {"/kubernetes.io/namespace": ["ci", "build-*"]}, "read": ["*"]},
+            {"name": "{certificate}", "client_certificate": "spiffe://acme/build/*", "read": ["*"]},
+        ],
         "upload": {"spool_max": "2GiB", "max_at_once": 4, "stall_timeout": "20s"},
         "upstream": {"request_rate": 110, "retry_ratio": 0.2, "retry_floor": 1, "proxy": "http://proxy.example.org:3128", "no_proxy": "10.0.0.0/8"},
     }
     values = tmp_path / "values.yaml"
     values.write_text(yaml.safe_dump({**good, "config": {**good["config"], **more}}))
     text = helm("template", "wheelport", CHART, "--values", values)
-    for line in ["spool_max = \"2GiB\"", "token_sha256 = ", "retry_floor = 1\n", "ops_secret_file = "]:
+    for line in ["spool_max = \"2GiB\"", "token_sha256 = ", "retry_floor = 1\n", "ops_secret_file = ", "client_certificate = ", "/kubernetes.io/namespace"]:
         assert line in text, line
 
 

@@ -120,6 +120,7 @@ impl Emulated {
             ["--listen", "127.0.0.1:0"],
             ["--ops-listen", "127.0.0.1:0"],
             ["--domain", "demo"],
+            ["--domain-owner", "111122223333"],
             ["--repository", "team"],
             ["--cache-dir", &cache],
             ["--fleet-events", queue],

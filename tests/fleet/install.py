@@ -2,8 +2,8 @@
 
 Run by `scripts/test` and by the tests' own set-up with the machine's own Python 3; therefore only the standard library.
 The packages come by name from whatever index pip is configured with on this machine: this file names none. Each server
-has a virtual environment of its own, which is reinstalled only when its line below or the interpreter changes. A lock
-lets several test processes call this at the same time.
+has a virtual environment of its own, which is reinstalled only when its line below, the interpreter or its place
+changes. A lock lets several test processes call this at the same time.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ SERVERS = {
 }
 
 
-def stamp(requirements: list[str]) -> dict[str, object]:
-    return {"requirements": requirements, "python": sys.version}
+def stamp(name: str, requirements: list[str]) -> dict[str, object]:
+    # With its place, because the programs of an environment that was moved or copied do not start.
+    return {"requirements": requirements, "python": sys.version, "place": str(HOME / name)}
 
 
 def is_ready(name: str, requirements: list[str]) -> bool:
@@ -38,7 +39,7 @@ def is_ready(name: str, requirements: list[str]) -> bool:
         found = json.loads((HOME / name / READY).read_text())
     except (OSError, ValueError):
         return False
-    return found == stamp(requirements) and (HOME / name / "bin" / "python").exists()
+    return found == stamp(name, requirements) and (HOME / name / "bin" / "python").exists()
 
 
 def install(name: str, requirements: list[str]) -> None:
@@ -57,7 +58,7 @@ def install(name: str, requirements: list[str]) -> None:
         except RuntimeError:
             if attempt == TRIES:
                 raise
-    (folder / READY).write_text(json.dumps(stamp(requirements)))
+    (folder / READY).write_text(json.dumps(stamp(name, requirements)))
     print(f"{name}: {', '.join(requirements)} ({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
 
 

@@ -4,10 +4,15 @@
 #[expect(dead_code, unused_imports, reason = "the integration tests use all of it")]
 mod support;
 
+mod bad_store;
 mod budget;
+mod check;
 mod events;
 mod exceptions;
+mod faults;
 mod files;
+mod first_seen;
+mod identities;
 mod leases;
 mod pages;
 mod servers;

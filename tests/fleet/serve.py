@@ -1,4 +1,5 @@
-"""Runs one of the installed servers on a free port of the loopback address for as long as its standard input is open.
+"""Runs one of the installed servers on a port of the loopback address for as long as its standard input is open: a free
+port, or the one that is given.
 
 Prints `PORT PID` when the server listens. The test that starts this holds the other end of the pipe, so the server ends
 with the test's process, however that ends.
@@ -58,11 +59,11 @@ def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
     raise SystemExit("the server does not listen")
 
 
-def main(name: str) -> int:
+def main(name: str, port: int) -> int:
     if install.main([name]) != 0:
         return 1
     with tempfile.TemporaryDirectory(prefix="wheelport-fleet-") as folder:
-        port = free_port()
+        port = port or free_port()
         arguments, settings = command(name, port, pathlib.Path(folder))
         environment = {**os.environ, "HOME": folder, "TMPDIR": folder, **settings}
         log = open(pathlib.Path(folder) / "log", "wb")
@@ -82,4 +83,4 @@ def main(name: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0))

@@ -26,9 +26,14 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server, which is installed if necessary.
     pub(crate) fn start(name: &str) -> Self {
+        Self::start_at(name, 0)
+    }
+
+    /// The same on the port of one that has ended; 0 is a free one.
+    pub(crate) fn start_at(name: &str, port: u16) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fleet/serve.py");
         let mut child = Command::new("python3")
-            .args([script, name])
+            .args([script, name, &port.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

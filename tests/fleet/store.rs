@@ -118,8 +118,9 @@ async fn a_bucket_that_is_missing_and_a_store_that_is_away_are_told_apart() {
 async fn the_probe_finds_what_a_store_can_do() {
     for (name, store) in stores().await {
         let traits = store.probe().await.expect(name);
-        assert!(traits.can_lease(), "{name}: {traits:?}");
-        // moto takes any bytes for any checksum.
+        // moto answers on several threads and sometimes lets two writers replace one version; that is then found.
+        assert!(traits.can_lease() || name != "ministack", "{name}: {traits:?}");
+        // It takes any bytes for any checksum.
         assert_eq!(traits.refuses_checksum, name == "ministack");
     }
 }

@@ -594,3 +594,52 @@ async fn a_command_exchanges_a_token_for_netrc_and_keyring() -> Result<(), Box<d
     assert!(!ended.err.contains("another"), "{ended:?}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tries_every_issuer_and_looks_at_its_clock_and_at_the_age_of_keys()
+-> Result<(), Box<dyn std::error::Error>> {
+    let (world, key) = (World::new().await, TokenKey::ec("one"));
+    let [good, late, gone] = [
+        TokenIssuer::start(&[&key, &TokenKey::rsa("two")]).await,
+        TokenIssuer::start(&[&key]).await,
+        TokenIssuer::start(&[&key]).await,
+    ];
+    let document = json!({"issuer": late.url(), "jwks_uri": format!("{}/keys", late.url())});
+    let date = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_mins(10));
+    late.server.on("GET /.well-known/openid-configuration", Reply::ok(document.to_string()).header("date", date));
+    gone.server.on(KEYS, Reply::status(500));
+    let keys = world.dir.path().join("keys.json");
+    std::fs::write(&keys, json!({ "keys": [key.public()] }).to_string())?;
+    let old = std::time::SystemTime::now() - Duration::from_hours(24 * 100);
+    std::fs::File::options().write(true).open(&keys)?.set_modified(old)?;
+    let issuers = [("good", good.url()), ("late", late.url()), ("gone", gone.url())];
+    let mut tables: String = issuers
+        .map(|(name, url)| format!("[[issuer]]\nname = \"{name}\"\nurl = \"{url}\"\naudience = \"{AUDIENCE}\"\n"))
+        .concat();
+    let keys = keys.display();
+    tables.push_str(&format!(
+        "[[issuer]]\nname = \"cluster\"\nurl = \"https://cluster.invalid\"\naudience = \"x\"\nkeys_file = \"{keys}\"\n"
+    ));
+    let path = world.dir.path().join("wheelport.toml");
+    std::fs::write(&path, configured(&format!("{tables}{}", PIPELINES.replace("\"ci\"", "\"good\""))))?;
+    let (config, control, cache) = (path.display().to_string(), world.control.url(""), world.cache());
+    let arguments = ["check", "--config", &config, "--domain", "acme", "--repository", "r1", "--cache-dir", &cache];
+    let environment = [
+        ("AWS_ENDPOINT_URL", control.as_str()),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "an-example-of-a-secret-key"),
+    ];
+    let ended = tokio::task::block_in_place(|| Program::run(&arguments, &environment));
+    for part in [
+        "good: 2 keys that tokens can be verified with",
+        "s behind the issuer's",
+        "late: 1 keys",
+        "responded with status 500",
+        "cluster: 1 keys that tokens can be verified with, from a file that is 100 days old",
+        "minted tokens are signed with a key that every process makes for itself",
+    ] {
+        assert!(ended.out.contains(part), "{part}: {ended:?}");
+    }
+    Ok(())
+}

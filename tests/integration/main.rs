@@ -5,6 +5,7 @@ mod support;
 
 mod ahead;
 mod cache;
+mod certified;
 mod changed_files;
 mod commands;
 mod connections;

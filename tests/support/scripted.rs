@@ -328,7 +328,8 @@ impl Scripted {
         self.address
     }
 
-    /// Sends this reply to every such request (`"GET /path"`, percent-encoded, without query) from now on.
+    /// Sends this reply to every such request (`"GET /path"`, percent-encoded, without query) from now on. `"GET *"` is
+    /// every GET without a script of its own.
     pub(crate) fn on(&self, request: &str, reply: Reply) -> &Self {
         self.on_each(request, [reply])
     }
@@ -380,7 +381,9 @@ impl State {
 
     fn reply_to(&self, seen: &Seen) -> Reply {
         let mut scripts = self.scripts.lock();
-        let Some(script) = scripts.get_mut(&key(seen)) else { return Reply::status(501) };
+        let exact = key(seen);
+        let found = if scripts.contains_key(&exact) { exact } else { format!("{} *", seen.method) };
+        let Some(script) = scripts.get_mut(&found) else { return Reply::status(501) };
         let reply = script.replies.get(script.next).or(script.replies.last()).cloned();
         script.next += 1;
         drop(scripts);

@@ -82,9 +82,15 @@ impl Authority {
 
     /// A certificate for these names that ends with this year's first day.
     pub(crate) fn issue_until(&self, names: &[&str], year: i32) -> Issued {
+        self.issue_with(names, |params| params.not_after = rcgen::date_time_ymd(year, 1, 1))
+    }
+
+    /// A certificate for these DNS names and whatever else.
+    pub(crate) fn issue_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("names");
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2099, 1, 1);
+        change(&mut params);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
         Issued { certificate: certificate.pem(), key: key.serialize_pem() }
@@ -152,9 +158,23 @@ impl TlsClient {
 
     /// Everything that the server says to one GET, which closes the connection.
     pub(crate) async fn get(&self, address: SocketAddr, name: &str, path: &str) -> io::Result<String> {
+        self.ask(address, name, &format!("GET {path} HTTP/1.1"), "", &[]).await
+    }
+
+    /// Everything that the server says to one request, which closes the connection. Each header ends with its line.
+    pub(crate) async fn ask(
+        &self,
+        address: SocketAddr,
+        name: &str,
+        request: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> io::Result<String> {
         let mut stream = self.connect(address, name).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
+        let length = body.len();
+        let head =
+            format!("{request}\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n");
+        stream.write_all(&[head.as_bytes(), body].concat()).await?;
         let mut response = Vec::new();
         soon("a response over TLS", stream.read_to_end(&mut response)).await?;
         Ok(String::from_utf8_lossy(&response).into_owned())

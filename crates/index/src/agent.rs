@@ -1,7 +1,7 @@
 //! What pip and uv say of themselves in their user agent, and which wheel of a page such a client will choose.
 //!
 //! Both say which Python they install for and where it runs. The choice follows theirs (PEP 425, 440, 600, 656), as far
-//! as that is a guess worth making: what is unusual is `None`, which costs nobody anything.
+//! as that is a guess worth making: what is unusual is `None`, which costs nothing.
 
 use std::str::FromStr as _;
 

@@ -63,7 +63,7 @@ impl<'a> Doctor<'a> {
             findings.extend(steps.into_iter().map(|step| step.of_route(&target.route)));
         }
         if let Some(settings) = &self.settings {
-            findings.extend(identities::steps(settings).await);
+            findings.extend(identities::steps(settings, &self.clock).await);
         }
         findings.extend(self.tls.iter().flat_map(|tls| certificates::steps(tls, &self.clock)));
         findings.push(cache_dir::step(&self.cache));
