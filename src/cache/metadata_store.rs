@@ -4,15 +4,16 @@
 //! page from advertising what would end in an error.
 //!
 //! Metadata that was read from a part of its wheel is recorded apart, and says so: the digest of a wheel vouches for
-//! all of its bytes only. It is served until the wheel has been read, but its digest is never told.
+//! all of its bytes only. It is served until the wheel has been read, to clients of the repository that it came from;
+//! its digest is never told.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::quality::RandomState;
 
 use super::disk::Disk;
+use super::key::RepositoryId;
 use super::layout::addressed;
 use wheelport_index::Sha256;
 use wheelport_runtime::sabotaged;
@@ -36,7 +37,8 @@ const OVERHEAD: usize = 256;
 #[derive(Clone)]
 pub struct MetadataStore {
     disk: Arc<Disk>,
-    /// Metadata by the digest of its wheel. Never out of date, because both are content.
+    /// Metadata by the digest of its wheel, which is never out of date, because both are content; and by repository
+    /// and wheel, what was read from a part.
     recent: moka::sync::Cache<Sha256, CoreMetadataRecord, RandomState>,
 }
 
@@ -111,29 +113,44 @@ impl MetadataStore {
         Some(record)
     }
 
+    /// What was read from a part of a wheel, if nothing is known of the whole wheel and that is in memory.
+    pub fn unproven_in_memory(&self, repository: &RepositoryId, wheel: Sha256) -> Option<CoreMetadataRecord> {
+        self.recent.get(&unproven_key(repository, wheel))
+    }
+
     /// What was read from a part of a wheel that has not been read as a whole since. Blocking.
-    pub fn unproven(&self, wheel: Sha256) -> Option<CoreMetadataRecord> {
-        match self.recent.get(&wheel) {
-            Some(CoreMetadataRecord::Present(metadata)) if !metadata.is_proven => {
-                return Some(CoreMetadataRecord::Present(metadata));
-            }
-            Some(_) => return None,
-            None => {}
+    pub fn unproven(&self, repository: &RepositoryId, wheel: Sha256) -> Option<CoreMetadataRecord> {
+        let key = unproven_key(repository, wheel);
+        if let Some(record) = self.recent.get(&key) {
+            return Some(record);
         }
-        let payload = Bytes::from(self.disk.read_record(&unproven_path(wheel)).ok()?);
+        let payload = Bytes::from(self.disk.read_record(&addressed(DIRECTORY, &key)).ok()?);
         let record = CoreMetadataRecord::unproven(payload.strip_prefix(UNPROVEN).map(|rest| payload.slice_ref(rest))?);
-        self.remember_unproven(wheel, &record);
+        self.recent.insert(key, record.clone());
         Some(record)
     }
 
-    /// Holds what was read from a part of a wheel in memory, unless the wheel itself has been read.
-    pub fn remember_unproven(&self, wheel: Sha256, record: &CoreMetadataRecord) {
-        self.recent.entry(wheel).or_insert_with(|| record.clone());
+    /// Holds what was read from a part of a wheel in memory.
+    pub fn remember_unproven(&self, repository: &RepositoryId, wheel: Sha256, record: &CoreMetadataRecord) {
+        self.recent.insert(unproven_key(repository, wheel), record.clone());
     }
 
     /// Records what was read from a part of a wheel. Blocking.
-    pub fn put_unproven(&self, wheel: Sha256, metadata: &CachedMetadata) -> std::io::Result<()> {
-        self.disk.write_record(&unproven_path(wheel), &[UNPROVEN, &metadata.bytes].concat())
+    pub fn put_unproven(
+        &self,
+        repository: &RepositoryId,
+        wheel: Sha256,
+        metadata: &CachedMetadata,
+    ) -> std::io::Result<()> {
+        let path = addressed(DIRECTORY, &unproven_key(repository, wheel));
+        self.disk.write_record(&path, &[UNPROVEN, &metadata.bytes].concat())
+    }
+
+    /// The wheel has been read: what was read from a part of it is needed no more. Blocking.
+    pub fn forget_unproven(&self, repository: &RepositoryId, wheel: Sha256) -> std::io::Result<()> {
+        let key = unproven_key(repository, wheel);
+        self.recent.invalidate(&key);
+        self.disk.remove(&addressed(DIRECTORY, &key))
     }
 
     /// Holds a record in memory, before it is on disk or instead of that.
@@ -144,10 +161,6 @@ impl MetadataStore {
     /// The digest of a wheel's metadata, without reading the metadata: `Some(None)` where the wheel has none. Blocking.
     pub fn digest(&self, wheel: Sha256) -> Option<Option<Sha256>> {
         match self.recent.get(&wheel) {
-            // A digest that may have to be taken back must not be told: clients compare with it.
-            Some(CoreMetadataRecord::Present(metadata)) if !metadata.is_proven && !sabotaged("unproven-digest") => {
-                return None;
-            }
             Some(CoreMetadataRecord::Present(metadata)) => return Some(Some(metadata.sha256)),
             Some(CoreMetadataRecord::Absent) => return Some(None),
             None => {}
@@ -160,20 +173,25 @@ impl MetadataStore {
         }
     }
 
-    /// Records a wheel's metadata, or that it has none, in place of what was read from a part of it. Blocking.
+    /// Records a wheel's metadata, or that it has none. Blocking.
     pub fn put(&self, wheel: Sha256, record: &CoreMetadataRecord) -> std::io::Result<()> {
         let payload = match record {
             CoreMetadataRecord::Absent => ABSENT,
             CoreMetadataRecord::Present(metadata) => &metadata.bytes,
         };
-        self.disk.write_record(&addressed(DIRECTORY, &wheel), payload)?;
-        self.disk.remove(&unproven_path(wheel))
+        self.disk.write_record(&addressed(DIRECTORY, &wheel), payload)
     }
 }
 
-/// Where metadata is recorded that is not proven: beside the others, at a place of its own.
-fn unproven_path(wheel: Sha256) -> PathBuf {
-    addressed(DIRECTORY, &Sha256::of(format!("by range {wheel}").as_bytes()))
+/// The key of metadata that is not proven: another than that of the wheel, for a digest that may have to be taken back
+/// must not be told, since clients compare with it; and one for each repository, for no digest keeps what one of them
+/// sends from the clients of another.
+fn unproven_key(repository: &RepositoryId, wheel: Sha256) -> Sha256 {
+    if sabotaged("unproven-digest") {
+        return wheel;
+    }
+    let repository = if sabotaged("unproven-repository") { "" } else { repository.as_str() };
+    Sha256::of(format!("by range {repository} {wheel}").as_bytes())
 }
 
 #[cfg(test)]
@@ -213,23 +231,33 @@ mod tests {
         let root = tempfile::tempdir()?;
         let disk = Disk::open(root.path(), 1 << 20, Clock::system())?;
         let (wheel, record) = (Sha256::of(b"wheel"), CoreMetadataRecord::unproven(Bytes::from_static(b"Name: a\n")));
+        let (here, there) = (RepositoryId::new(&["here"]), RepositoryId::new(&["there"]));
         let CoreMetadataRecord::Present(metadata) = &record else { return Err("it is there".into()) };
         let store = MetadataStore::new(Arc::clone(&disk));
-        store.put_unproven(wheel, metadata)?;
+        store.put_unproven(&here, wheel, metadata)?;
         assert_eq!((store.get(wheel), store.digest(wheel)), (None, None));
         for store in [store, MetadataStore::new(Arc::clone(&disk))] {
-            assert_eq!(store.unproven(wheel), Some(record.clone()), "it survives a restart, and says what it is");
-            assert_eq!(store.in_memory(wheel), Some(record.clone()));
-            assert_eq!(store.digest(wheel), None);
+            assert_eq!(store.unproven_in_memory(&here, wheel), None);
+            assert_eq!(
+                store.unproven(&here, wheel),
+                Some(record.clone()),
+                "it survives a restart, and says what it is"
+            );
+            assert_eq!(store.unproven_in_memory(&here, wheel), Some(record.clone()));
+            assert_eq!((store.digest(wheel), store.unproven(&there, wheel)), (None, None));
         }
         let (store, proven) = (MetadataStore::new(disk), CoreMetadataRecord::present(Bytes::from_static(b"Name: b\n")));
-        store.remember(wheel, &proven);
+        store.remember_unproven(&here, wheel, &record);
         store.put(wheel, &proven)?;
-        store.remember_unproven(wheel, &record);
-        assert_eq!((store.get(wheel), store.unproven(wheel)), (Some(proven.clone()), None));
+        assert_eq!(store.get(wheel), Some(proven.clone()));
+        store.forget_unproven(&here, wheel)?;
+        assert_eq!(store.unproven(&here, wheel), None);
         assert!(record.differs(&proven) && record.differs(&CoreMetadataRecord::Absent));
         assert!(!record.differs(&CoreMetadataRecord::present(Bytes::from_static(b"Name: a\n"))));
-        assert!(!root.path().join(unproven_path(wheel)).exists(), "the other one is removed");
+        assert!(
+            !root.path().join(addressed(DIRECTORY, &unproven_key(&here, wheel))).exists(),
+            "the other one is removed"
+        );
         Ok(())
     }
 }

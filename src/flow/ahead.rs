@@ -150,7 +150,7 @@ impl Ahead {
     }
 
     async fn read_chosen(&self, route: &Arc<Route>, key: PageKey, content: Arc<PageContent>, agent: ClientAgent) {
-        let (store, project) = (self.inner.store.clone(), key.project.clone());
+        let (store, project, repository) = (self.inner.store.clone(), key.project.clone(), key.repository.clone());
         let page = Arc::clone(&content);
         let choosing = blocking(move || {
             let file = agent.choose(&content.page)?;
@@ -158,7 +158,7 @@ impl Ahead {
             let address = FileAddress { project, version, file: name };
             let entry = entry_of(&address, &content).ok().flatten()?;
             let wheel = entry.sha256?;
-            let is_known = store.digest(wheel).is_some() || store.unproven(wheel).is_some();
+            let is_known = store.digest(wheel).is_some() || store.unproven(&repository, wheel).is_some();
             (!is_known && !entry.is_refused()).then_some((address, entry, wheel))
         });
         let Ok(Some((address, entry, wheel))) = choosing.await else { return };

@@ -144,9 +144,9 @@ impl MetadataExtractor {
 
     /// Remembers what is proven. It takes the place of what was read from a part of the wheel before.
     async fn remember(&self, route: &Arc<Route>, address: &FileAddress, wheel: Sha256, record: &CoreMetadataRecord) {
-        let store = self.store.clone();
-        let before = blocking(move || store.unproven(wheel)).await.ok().flatten();
-        if before.is_some_and(|before| before.differs(record)) {
+        let (store, repository) = (self.store.clone(), route.repository.clone());
+        let before = blocking(move || store.unproven(&repository, wheel)).await.ok().flatten();
+        if before.as_ref().is_some_and(|before| before.differs(record)) {
             self.mismatches.fetch_add(1, Ordering::Relaxed);
             tracing::error!(file = %address.file, "core metadata that was read by range is not that of the wheel");
             if sabotaged("range-mismatch") {
@@ -154,6 +154,10 @@ impl MetadataExtractor {
             }
         }
         self.store.remember(wheel, record);
+        if before.is_some() {
+            let (store, repository) = (self.store.clone(), route.repository.clone());
+            let _ = blocking(move || store.forget_unproven(&repository, wheel)).await;
+        }
         match record {
             CoreMetadataRecord::Present(_) => {
                 let (recorder, record) = (self.clone(), record.clone());

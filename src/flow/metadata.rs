@@ -54,7 +54,7 @@ impl MetadataService {
     pub fn get(&self, route: &Arc<Route>, address: &FileAddress, user_agent: Option<&str>) -> Lookup<ServedMetadata> {
         let page = self.pages.get(route, &address.project);
         if let Lookup::Hit(view) = &page
-            && let Some(CoreMetadataRecord::Present(metadata)) = self.in_memory(&view.shown, address)
+            && let Some(CoreMetadataRecord::Present(metadata)) = self.in_memory(route, &view.shown, address)
             && !self.prefetcher.ahead().is_guess(&route.key(&address.project))
         {
             return Lookup::Hit(ServedMetadata { metadata, served: Served::Hit });
@@ -68,8 +68,9 @@ impl MetadataService {
         })
     }
 
-    fn in_memory(&self, page: &ShownPage, address: &FileAddress) -> Option<CoreMetadataRecord> {
-        self.store.in_memory(page.proven(address)?.0)
+    fn in_memory(&self, route: &Route, page: &ShownPage, address: &FileAddress) -> Option<CoreMetadataRecord> {
+        let (wheel, _) = page.proven(address)?;
+        self.store.in_memory(wheel).or_else(|| self.store.unproven_in_memory(&route.repository, wheel))
     }
 
     async fn get_missed(
@@ -89,7 +90,7 @@ impl MetadataService {
             let gone = || Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() };
             return Err(entry.index_error.unwrap_or_else(gone));
         }
-        let held = self.held(entry.metadata_key(route, address), &entry).await?;
+        let held = self.held(route, entry.metadata_key(route, address), &entry).await?;
         if entry.is_refused() && !self.is_stored(&entry).await? {
             return Err(Error::ChangedFile { file: address.file.clone() });
         }
@@ -166,17 +167,18 @@ impl MetadataService {
     }
 
     /// What the cache holds for this wheel, found out in one go.
-    async fn held(&self, key: Option<Sha256>, entry: &IndexEntry) -> Result<Held, Error> {
+    async fn held(&self, route: &Route, key: Option<Sha256>, entry: &IndexEntry) -> Result<Held, Error> {
         if let Some(record) = key.and_then(|key| self.store.in_memory(key)) {
             return Ok(Held::Record(record));
         }
         let Some(wheel) = entry.sha256 else { return Ok(Held::Nothing) };
         let (store, blobs, length) = (self.store.clone(), self.blobs.clone(), entry.expected.length);
+        let repository = route.repository.clone();
         let held = blocking(move || match store.get(wheel) {
             Some(record) => Held::Record(record),
             None => match blobs.get_verified(wheel, length) {
                 Some(blob) => Held::Wheel(blob),
-                None => store.unproven(wheel).map_or(Held::Nothing, Held::Record),
+                None => store.unproven(&repository, wheel).map_or(Held::Nothing, Held::Record),
             },
         });
         Ok(Waits::note("disk", held).await?)

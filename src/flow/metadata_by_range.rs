@@ -21,7 +21,7 @@ use super::extract::MetadataExtractor;
 use super::held_parts::HeldParts;
 use super::index_entry::IndexEntry;
 use super::{Error, REQUEST_TIMEOUT, Route};
-use crate::cache::{CoreMetadataRecord, JoinableDownload, MetadataStore};
+use crate::cache::{CoreMetadataRecord, JoinableDownload, MetadataStore, RepositoryId};
 use crate::upstream::{FilePart, FileReply, FileRequest, PartError, PartReply, PartRequest, RangeOf, Upstream};
 use wheelport_index::wheel::{self, WheelError};
 use wheelport_index::{FileAddress, Sha256};
@@ -106,7 +106,7 @@ struct RangeReaderInner {
     store: MetadataStore,
     extractor: MetadataExtractor,
     downloader: Downloader,
-    running: SingleFlight<Sha256, Joined<RangeRead>>,
+    running: SingleFlight<(RepositoryId, Sha256), Joined<RangeRead>>,
     counts: [AtomicU64; ByRangeOutcome::ALL.len()],
     tasks: Tasks,
 }
@@ -142,8 +142,9 @@ impl RangeReader {
             return not_tried;
         }
         let (reader, route, address, entry) = (self.clone(), Arc::clone(route), address.clone(), entry.clone());
+        let key = (route.repository.clone(), wheel);
         let (joined, role) =
-            self.inner.running.run(wheel, &self.inner.tasks, "read core metadata by range", || async move {
+            self.inner.running.run(key, &self.inner.tasks, "read core metadata by range", || async move {
                 reader.inner.read(&upstream, &route, &address, &entry, wheel).await
             });
         let read = Waits::note("part", joined.within(REQUEST_TIMEOUT)).await;
@@ -180,19 +181,19 @@ impl RangeReaderInner {
         };
         self.counts[outcome as usize].fetch_add(1, Ordering::Relaxed);
         if let RangeRead::Metadata(record) = &read {
-            self.take_in(wheel, record);
+            self.take_in(route, wheel, record);
         }
         read
     }
 
     /// Remembers what was read. Other replicas do not hear of it: what they share of a wheel has to be that of all its
     /// bytes, whichever repository it was read from.
-    fn take_in(&self, wheel: Sha256, record: &CoreMetadataRecord) {
-        self.store.remember_unproven(wheel, record);
+    fn take_in(&self, route: &Route, wheel: Sha256, record: &CoreMetadataRecord) {
+        self.store.remember_unproven(&route.repository, wheel, record);
         if let CoreMetadataRecord::Present(metadata) = record.clone() {
-            let store = self.store.clone();
+            let (store, repository) = (self.store.clone(), route.repository.clone());
             self.tasks.spawn("record core metadata", async move {
-                if let Ok(Err(error)) = blocking(move || store.put_unproven(wheel, &metadata)).await {
+                if let Ok(Err(error)) = blocking(move || store.put_unproven(&repository, wheel, &metadata)).await {
                     tracing::warn!(%error, "core metadata could not be recorded");
                 }
             });

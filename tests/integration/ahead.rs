@@ -1,11 +1,11 @@
 //! What is fetched because of what pip and uv say of themselves: the metadata that they will ask for, and the wheel.
 
+use serde_json::json;
 use wheelport::cache::Prefetch;
 
 use crate::support::client::{Response, until};
 use crate::support::proxy::{Builder, Proxy};
-use crate::support::scripted::Reply;
-use crate::support::wheels::{Sample, list, metadata};
+use crate::support::wheels::{Sample, document, list, metadata, publish, ranged};
 
 const HERE: &str = "/simple/a-b/";
 const PIP: &str = r#"pip/26.3 {"cpu":"x86_64","distro":{"libc":{"lib":"glibc","version":"2.36"},"version":"12"},
@@ -21,15 +21,7 @@ fn uv_lock() -> String {
 
 /// A wheel at an upstream that honours ranges.
 fn offers(proxy: &Proxy, wheel: &Sample) {
-    let bytes = wheel.bytes.clone();
-    let reply = Reply::with(move |seen| {
-        let range = seen.header("range").and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
-        let Some((first, last)) = range else { return Reply::ok(bytes.clone()) };
-        let (first, last): (usize, usize) = (first.parse().expect("a number"), last.parse().expect("a number"));
-        let range = format!("bytes {first}-{last}/{}", bytes.len());
-        Reply::status(206).header("content-range", range).body(bytes.slice(first..=last))
-    });
-    proxy.upstream.on(&wheel.upstream(), reply);
+    proxy.upstream.on(&wheel.upstream(), ranged(&wheel.bytes));
 }
 
 async fn with_versions(builder: Builder) -> (Proxy, Sample, Sample) {
@@ -74,6 +66,22 @@ async fn the_metadata_that_pip_will_choose_is_there_before_it_asks_and_the_wheel
     assert_eq!(proxy.asked(&new.upstream()), 2, "the end, and the wheel");
     let response = proxy.get(&new.path()).header("user-agent", &pip()).send().await.expect(200);
     assert_eq!((response.body.len(), proxy.asked(&new.upstream())), (new.bytes.len(), 2));
+}
+
+#[tokio::test]
+async fn a_small_wheel_is_guessed_as_a_whole_and_its_dependencies_are_fetched_when_pip_asks() {
+    let (proxy, wheel) = (ahead().start().await, Sample::wheel());
+    publish(&proxy.upstream, &[&wheel]);
+    let (c, there) = ("GET /pypi/r/simple/c/", json!({"meta": {"api-version": "1.1"}, "name": "c", "files": []}));
+    proxy.upstream.on(c, document(&there));
+    get(&proxy, HERE, &pip()).await;
+    proxy.kept_by("metadata", 1).await;
+    assert_eq!(proxy.asked(c), 0, "a guess leads to nothing further");
+    let response = get(&proxy, &format!("{}.metadata", wheel.path()), &pip()).await;
+    assert_eq!(response.header("cache-status"), Some("wheelport; hit"));
+    proxy.asked_by(c, 1).await;
+    counted(&proxy, "wheelport_metadata_guesses_total{result=\"right\"} 1").await;
+    assert_eq!(proxy.asked(&wheel.upstream()), 1);
 }
 
 #[tokio::test]

@@ -161,6 +161,10 @@ async fn an_odd_response_to_a_range_leads_to_the_whole_wheel() {
             let range = format!("bytes {first}-{}/{length}", length - 1);
             Reply::status(206).header("content-range", range).body(bytes.slice(first..length - 1000))
         }),
+        ("more bytes than it says", {
+            let range = format!("bytes {first}-{}/{length}", length - 1);
+            Reply::status(206).header("content-range", range).body([&bytes[first..], &[0; 1000]].concat())
+        }),
         ("compressed", part(bytes, first, length - 1).header("content-encoding", "gzip")),
         ("404", Reply::status(404)),
         ("403", Reply::status(403)),
@@ -179,6 +183,9 @@ async fn an_odd_response_to_a_range_leads_to_the_whole_wheel() {
         assert_eq!(response.text(), metadata("1.0"), "{what}");
         assert_eq!(response.header("cache-control"), Some("max-age=365000000, immutable"), "{what}");
         assert_eq!(parts(&proxy, &wheel), [Some(tail(&wheel)), None], "{what}");
+        let result = if what == "other bytes" { "unreadable" } else { "failed" };
+        let line = format!("wheelport_metadata_by_range_total{{result=\"{result}\"}} 1\n");
+        assert!(proxy.metrics().await.contains(&line), "{what}");
     }
 }
 
