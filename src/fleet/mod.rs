@@ -104,6 +104,11 @@ impl Fleet {
         &self.tier
     }
 
+    /// Whether nothing is shared with other replicas.
+    pub fn is_alone(&self) -> bool {
+        self.store().is_none() && !self.hints().are_shared()
+    }
+
     /// What replicas tell each other.
     pub fn hints(&self) -> &Hints {
         &self.hints

@@ -36,7 +36,7 @@ impl IndexCache<PageSource> {
     /// A file was published and is held: writes it where all replicas see it, and tells them. The publisher waits for
     /// that, but not for long: CodeArtifact has the file.
     pub(super) async fn share_published(&self, route: &Arc<Route>, key: &PageKey, file: File) {
-        if route.shared.is_none() {
+        if route.shared.is_none() || self.source().fleet.is_alone() {
             return;
         }
         let (cache, of, wanted) = (self.clone(), Arc::clone(route), key.clone());

@@ -80,7 +80,7 @@ async fn pages_come_in_every_spelling_without_redirects() {
     let page = world.get_as(path, JSON).await;
     assert_eq!(page.header("content-type"), JSON);
     let page = page.json();
-    assert_eq!(page["versions"], json!(["1.0.0", "1.1.0"]));
+    assert_eq!(page["versions"], json!(["1.0.0", "1.1.0", "2.0.0"]));
     assert_eq!(page["files"][0]["url"], "1.0.0/wheelport_hello-1.0.0-py3-none-any.whl");
     assert!(page["files"][0]["hashes"]["sha512"].is_string());
     assert_eq!(world.get_as(HELLO, "text/csv").await.status, StatusCode::NOT_ACCEPTABLE);
