@@ -68,6 +68,10 @@ impl MetadataExtractor {
         let (extractor, route, address) = (self.clone(), Arc::clone(route), address.clone());
         let (joined, _) = self.extractions.run(wheel.sha256, &self.tasks, "extract core metadata", || async move {
             let sha256 = wheel.sha256;
+            // Another extraction may have ended since the caller looked.
+            if let Some(record) = extractor.store.in_memory(sha256) {
+                return Ok(record);
+            }
             let record = extractor.read(Arc::clone(&wheel.file), &address.file).await?;
             extractor.take_in(&route, &address, sha256, &record).await;
             Ok(record)
