@@ -22,7 +22,7 @@ use wheelport::fleet::Fleet;
 use wheelport::flow::{
     Error, Flow, FlowMemory, FlowParts, OriginFacts, ProjectSource, Resolution, Route, UploadSettings,
 };
-use wheelport::identity::{FetchDocument, Identities, IdentityRules, IdentityTables, SigningKeys};
+use wheelport::identity::{FetchDocument, Identities, IdentityRules, IdentityTables, IssuerDocument, SigningKeys};
 use wheelport::policy::{GrantStore, PolicySettings, watch as watch_rules};
 use wheelport::telemetry::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
@@ -118,7 +118,7 @@ impl ProjectSource for Nobody {
 }
 
 impl FetchDocument for Nobody {
-    fn fetch(&self, _: Url, _: usize, _: bool) -> BoxFuture<'static, Result<bytes::Bytes, String>> {
+    fn fetch(&self, _: Url, _: usize, _: bool) -> BoxFuture<'static, Result<IssuerDocument, String>> {
         Box::pin(std::future::pending())
     }
 }
