@@ -128,7 +128,7 @@ def test_other_bytes_are_refused_with_a_reason_until_they_are_accepted(client: C
     world = begin(WHEELPORT_CHANGED_FILES="refuse")
     publish_again(world)
     for _ in range(2):
-        with pytest.raises(ClientFailed, match="other bytes than when it was first seen"):
+        with pytest.raises(ClientFailed, match="other bytes than first seen"):
             client.install(bench, world.proxy.index, "acme-core")
     accept = ["cache", "accept", "acme-core", "--route", REPOSITORY, "--reason", "a test"]
     done = bench.run([PROGRAM, *accept], WHEELPORT_OPS_LISTEN=world.proxy.operations.removeprefix("http://"))
