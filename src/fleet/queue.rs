@@ -36,7 +36,7 @@ pub struct EventQueue {
 
 /// A message, and what deletes it.
 #[derive(Clone)]
-pub(super) struct QueueMessage {
+pub(super) struct ReceivedMessage {
     pub(super) body: String,
     receipt: String,
 }
@@ -77,20 +77,20 @@ impl EventQueue {
     }
 
     /// Waits for messages, for as long as one request may.
-    pub(super) async fn receive(&self) -> Result<Vec<QueueMessage>, QueueError> {
+    pub(super) async fn receive(&self) -> Result<Vec<ReceivedMessage>, QueueError> {
         let wait = i32::try_from(LONG_POLL.as_secs()).unwrap_or(0);
         let asked = self.client.receive_message().queue_url(&self.url).max_number_of_messages(BATCH);
         let response = asked.wait_time_seconds(wait).send().await.map_err(|error| failed(&error, "ReceiveMessage"))?;
         let messages = response.messages.unwrap_or_default().into_iter();
         Ok(messages
             .filter_map(|message| {
-                Some(QueueMessage { body: message.body.unwrap_or_default(), receipt: message.receipt_handle? })
+                Some(ReceivedMessage { body: message.body.unwrap_or_default(), receipt: message.receipt_handle? })
             })
             .collect())
     }
 
     /// Deletes messages. One that stays comes again, which is harmless.
-    pub(super) async fn delete(&self, received: Vec<QueueMessage>) -> Result<(), QueueError> {
+    pub(super) async fn delete(&self, received: Vec<ReceivedMessage>) -> Result<(), QueueError> {
         if received.is_empty() {
             return Ok(());
         }

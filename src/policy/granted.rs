@@ -70,7 +70,7 @@ pub trait GrantStore: Send + Sync + 'static {
 
 /// All granted exceptions, in one order, so that records that say the same are the same.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Grants {
+pub(super) struct GrantTable {
     granted: Vec<GrantedException>,
     /// Those that were taken back, for as long as another record may still hold them.
     #[serde(default)]
@@ -121,7 +121,7 @@ fn is_id(text: &str) -> bool {
     text.len() == ID_LENGTH && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-impl Grants {
+impl GrantTable {
     pub(super) fn granted(&self) -> &[GrantedException] {
         &self.granted
     }
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn an_exception_needs_an_end_in_the_future_and_comes_back() -> Result<(), Box<dyn std::error::Error>> {
-        let (mut grants, now) = (Grants::default(), Moment::parse("2026-01-01")?);
+        let (mut grants, now) = (GrantTable::default(), Moment::parse("2026-01-01")?);
         for wrong in ["", "soon", "2025-12-31"] {
             assert!(matches!(grants.add(asked(wrong), now), Err(GrantError::Invalid(_))), "{wrong}");
         }
@@ -230,7 +230,7 @@ mod tests {
             assert!(grants.add(wrong, now).is_err());
         }
         let granted = grants.add(asked("2026-01-02"), now)?;
-        let mut again = Grants::read(&grants.written()?)?;
+        let mut again = GrantTable::read(&grants.written()?)?;
         assert_eq!(again.granted(), std::slice::from_ref(&granted));
         assert!(matches!(again.remove("other", now), Err(GrantError::Unknown(_))));
         assert_eq!(again.remove(&granted.id, now)?, granted);
@@ -241,7 +241,7 @@ mod tests {
     fn records_that_are_merged_agree_whatever_the_order_and_what_is_taken_back_stays_so()
     -> Result<(), Box<dyn std::error::Error>> {
         let now = Moment::parse("2026-01-01")?;
-        let (mut one, mut other) = (Grants::default(), Grants::default());
+        let (mut one, mut other) = (GrantTable::default(), GrantTable::default());
         let granted = one.add(asked("2026-01-02"), now)?;
         other.merge(one.clone(), now);
         let elsewhere = other.add(asked("2026-01-03"), now)?;
@@ -255,14 +255,14 @@ mod tests {
         let again = merged.add(asked("2026-01-02"), now)?;
         assert!(merged.granted().contains(&again), "what was taken back can be granted again");
         merged.merge(other, Moment::parse("2026-03-01")?);
-        assert_eq!(merged, Grants::default(), "what is over is forgotten");
+        assert_eq!(merged, GrantTable::default(), "what is over is forgotten");
         Ok(())
     }
 
     #[test]
     fn what_could_not_have_been_granted_is_not_taken_in() -> Result<(), Box<dyn std::error::Error>> {
         let now = Moment::parse("2026-01-01")?;
-        let mut theirs = Grants::default();
+        let mut theirs = GrantTable::default();
         let granted = theirs.add(asked("2026-01-02"), now)?;
         theirs.granted = vec![
             GrantedException { id: "../../x".to_owned(), ..granted.clone() },
@@ -270,7 +270,7 @@ mod tests {
             GrantedException { id: "0123456789a2".to_owned(), versions: Some("2".to_owned()), ..granted.clone() },
             GrantedException { id: "0123456789a3".to_owned(), reason: "a\nb".repeat(5000), ..granted },
         ];
-        let mut here = Grants::default();
+        let mut here = GrantTable::default();
         here.merge(theirs, now);
         assert_eq!(here.granted(), []);
         Ok(())

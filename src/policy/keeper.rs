@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use super::counts::PolicyCounts;
-use super::granted::{GrantError, GrantStore, GrantedException, Grants, NewException};
+use super::granted::{GrantError, GrantStore, GrantTable, GrantedException, NewException};
 use super::moment::Moment;
 use super::rules::RuleSet;
 use super::sources::{PolicySettings, RuleFileError, RuleTexts};
@@ -42,7 +42,7 @@ struct PolicyInner {
 
 struct Changing {
     texts: RuleTexts,
-    grants: Grants,
+    grants: GrantTable,
     /// What could not be used the last time, so that it is reported once.
     refused: Option<(Option<RuleTexts>, RuleFileError)>,
 }
@@ -66,10 +66,10 @@ pub fn watch(
     clock: Clock,
 ) -> Result<PolicyHandle, RuleFileError> {
     let texts = RuleTexts::read(&settings)?;
-    let grants = store.load().and_then(|record| record.as_deref().map_or(Ok(Grants::default()), Grants::read));
+    let grants = store.load().and_then(|record| record.as_deref().map_or(Ok(GrantTable::default()), GrantTable::read));
     let grants = grants.unwrap_or_else(|error| {
         tracing::error!(%error, "exceptions that were granted before cannot be read and do not hold");
-        Grants::default()
+        GrantTable::default()
     });
     let rules = texts.compile(&settings, grants.granted())?.with_revision(1);
     let inner = PolicyInner {
@@ -159,9 +159,9 @@ impl PolicyHandle {
     /// share, where that is another. Blocking.
     pub fn merge_granted(&self, record: Option<&[u8]>) -> Result<Option<Vec<u8>>, GrantError> {
         let now = self.now();
-        let shared = record.map_or(Ok(Grants::default()), Grants::read).unwrap_or_else(|error| {
+        let shared = record.map_or(Ok(GrantTable::default()), GrantTable::read).unwrap_or_else(|error| {
             tracing::warn!(%error, "the exceptions that replicas share cannot be read; those known here replace them");
-            Grants::default()
+            GrantTable::default()
         });
         let theirs = shared.clone();
         let ours = self.inner.change_grants(|grants| {
@@ -223,7 +223,7 @@ impl PolicyInner {
         state.error = None;
     }
 
-    fn change_grants<T>(&self, change: impl FnOnce(&mut Grants) -> Result<T, GrantError>) -> Result<T, GrantError> {
+    fn change_grants<T>(&self, change: impl FnOnce(&mut GrantTable) -> Result<T, GrantError>) -> Result<T, GrantError> {
         let mut changing = self.changing.lock();
         let mut grants = changing.grants.clone();
         let changed = change(&mut grants)?;
