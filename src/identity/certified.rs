@@ -164,7 +164,7 @@ mod tests {
         let rules = [rule("one", &["a.test"], "main")?, rule("two", &["a.*"], "second")?, rule("no", &["b"], "third")?];
         let dns_names = ["a.test".to_owned()];
         let shown = ShownCertificate { subject: "", dns_names: &dns_names, uris: &[], ends: 1 };
-        let identity = holder(&rules, &shown).ok_or("nobody")?;
+        let identity = holder(&rules, &shown).ok_or("no identity")?;
         assert_eq!((&*identity.name, identity.kind), ("one", IdentityKind::Certificate));
         let reads = ["main", "second", "third"].map(|route| identity.grants.may_read(route));
         assert_eq!(reads, [true, true, false]);

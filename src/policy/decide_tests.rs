@@ -209,7 +209,7 @@ fn what_is_not_known_lifts_nothing() {
     }
     let either = rules("[[rule]]\nname = \"b\"\nversions = \"==2.0\"");
     let named = FileFacts { versions: NamedVersions::of(["9.9", "2.0"]), ..facts() };
-    assert!(refused_by(&either, &named).is_some(), "who asks cannot choose a version to get round a rule");
+    assert!(refused_by(&either, &named).is_some(), "a client cannot choose a version to get round a rule");
 }
 
 #[test]

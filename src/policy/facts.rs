@@ -18,9 +18,9 @@ pub enum PackageOrigin {
     Internal,
 }
 
-/// The versions that a file may belong to: that of its address, and that in its name. They may differ, and who asks
-/// for a file that no page lists chooses them. So a rule that blocks needs one of them, and what lifts a rule needs
-/// all.
+/// The versions that a file may belong to: that of its address, and that in its name. They may differ, and a client
+/// that requests a file which no page lists chooses them. So a rule that blocks needs one of them, and what lifts a
+/// rule needs all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NamedVersions {
     versions: Vec<Version>,

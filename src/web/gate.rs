@@ -116,7 +116,7 @@ fn within_limit(site: &Site, identity: &Identity, what: Limited) -> Result<(), R
 
 /// Who publishes: the identities that the request shows and that may publish through its route.
 pub(super) struct Publisher {
-    /// Who gives the right, as far as that is known.
+    /// The identity that has the right, as far as that is known.
     named: Arc<Identity>,
     /// Who else may give it.
     other: Option<Arc<Identity>>,
