@@ -31,6 +31,7 @@ mod held_parts;
 mod hints;
 mod index_cache;
 mod index_entry;
+mod intake;
 mod judge;
 mod lists;
 mod lookup;
@@ -60,6 +61,7 @@ mod shown;
 mod standing;
 mod trial;
 mod upload;
+mod verdict;
 mod warm;
 mod wheel_parts;
 
@@ -111,6 +113,7 @@ use error::unavailable;
 use extract::MetadataExtractor;
 use index_cache::Lifetimes;
 use index_entry::IndexEntries;
+use intake::Intake;
 use judge::Judge;
 use lists::ListSource;
 use metadata_by_range::RangeReader;
@@ -217,7 +220,8 @@ impl Flow {
         let rulings_memory = memory.records / 100 * RULINGS_SHARE;
         let origins = Origins::new(Arc::clone(&persisted), clock.clone(), tasks.clone());
         let exceptions = SharedExceptions::new(fleet.clone(), policy.clone(), tasks.clone());
-        let judge = Judge::new(policy, origins, store.clone(), rulings_memory, tasks.clone());
+        let intake = Intake::new(Arc::clone(&persisted), tasks.clone());
+        let judge = Judge::new(policy, origins, intake, store.clone(), rulings_memory, tasks.clone());
         let source = PageSource {
             delisted: Delisted::new(Arc::clone(&persisted)),
             persisted: Arc::clone(&persisted),

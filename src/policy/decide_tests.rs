@@ -28,6 +28,7 @@ fn facts() -> FileFacts<'static> {
         origin: Some(PackageOrigin::External),
         sha256: Some(Sha256::of(b"x")),
         uploaded: Some(Moment(900 * DAY)),
+        taken_in: None,
         known_since: None,
         came_later: false,
         release_began: Some(Moment(900 * DAY)),
