@@ -29,6 +29,8 @@ const TIMEOUT: Duration = Duration::from_secs(12);
 const WITHOUT_ORIGIN: u64 = 15;
 /// The same for the time at which the repository took its versions in.
 const WITHOUT_INTAKE: u64 = 5;
+/// How long rulings are kept that depend on licences: core metadata may have come meanwhile.
+const WITH_LICENCES: u64 = 30;
 
 /// A route, the date of its index, and what a page holds.
 type RulingsKey = (u64, Option<Moment>, u64);
@@ -313,6 +315,9 @@ impl Judge {
             asked.origins = self.inner.origins.get(route, project, of_project.is_private()).await?;
             let renewed = |origins: &Arc<ProjectOrigins>| origins.renewed_at(now);
             asked.again = Some(asked.origins.as_ref().map_or(Moment(now.0 + WITHOUT_ORIGIN), renewed));
+        }
+        if of_project.needs_licence() && !sabotaged("licence-again") {
+            asked.again = asked.again.into_iter().chain([Moment(now.0 + WITH_LICENCES)]).min();
         }
         let mut versions = PageFacts::wanting_intake(content, &of_project, route.as_of, now);
         if route.as_of.is_none() {

@@ -15,7 +15,7 @@ use super::shown::{PageView, ShownPage};
 use super::{Cause, Error, Lookup, PageService, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
 use crate::cache::{Blob, Blobs, CachedMetadata, CoreMetadataRecord, DownloadFailure, MetadataStore};
 use wheelport_index::{ClientAgent, FileAddress, FileKind, Sha256};
-use wheelport_runtime::{Role, Waits, blocking};
+use wheelport_runtime::{Role, Waits, blocking, sabotaged};
 
 /// The core metadata of a wheel and how the response came about.
 pub struct ServedMetadata {
@@ -214,7 +214,7 @@ impl MetadataService {
             let verified = Waits::note("file", tokio::time::timeout(REQUEST_TIMEOUT, download.verified())).await;
             return match verified.map_err(|_| unavailable(Cause::Timeout))? {
                 Ok(complete) => {
-                    if entry.is_unjudged {
+                    if entry.is_unjudged && !sabotaged("unjudged-metadata") {
                         self.entries.admit_bytes(route, address, complete.sha256).await?;
                     }
                     Ok(Some((download.blob().ok_or_else(lost)?, role_served(role))))
