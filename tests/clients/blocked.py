@@ -254,10 +254,10 @@ def sentence(output: str) -> str:
             at = joined.index(REASON)
             return f"… {joined[max(0, at - 60) : at + len(REASON) + 20].strip()} …"
     errors = [line for line in lines if re.search(r"(?i)\berror\b|no solution|unable|because", line)]
-    chosen = (told or errors or lines or [""])[0]
+    chosen = re.sub(r" for url: \S+", "", (told or errors or lines or [""])[0])
     if len(chosen) <= LONGEST:
         return chosen
     if REASON in chosen and chosen.index(REASON) > LONGEST - len(REASON):
         start = chosen[: chosen.index(" from ")] if " from " in chosen else chosen[:40]
-        return f"{start} … {chosen[chosen.index(REASON) - 30 :][: LONGEST - len(start)]}"
+        return f"{start} … {chosen[chosen.index(REASON) - 30 :][: LONGEST - len(start)].strip()}"
     return f"{chosen[: LONGEST - 2]} …"
