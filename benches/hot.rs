@@ -307,9 +307,8 @@ fn hits(criterion: &mut Criterion) {
     let (site, gated) = {
         let _inside = runtime.enter();
         let policy = watch_rules(PolicySettings::default(), Box::new(Nobody), Clock::system()).expect("no rules");
-        let built = |dir: &str, read| {
-            site(&root.path().join(dir), &page, read, &reader, &policy).expect("a site can be built")
-        };
+        let built =
+            |dir: &str, read| site(&root.path().join(dir), &page, read, &reader, &policy).expect("a site can be built");
         (built("open", ReadPolicy::Open), built("gated", ReadPolicy::Identity))
     };
     let ask_of = |site: &Arc<Site>, headers: HeaderMap| ask_site(Arc::clone(site), headers);

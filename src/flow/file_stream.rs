@@ -46,11 +46,7 @@ pub(super) struct StoredFile {
 
 impl FileStream {
     /// A file that is being downloaded.
-    pub(super) fn growing(
-        reader: BlobReader<Error>,
-        fallback: Fallback,
-        verdict: Option<Box<PendingVerdict>>,
-    ) -> Self {
+    pub(super) fn growing(reader: BlobReader<Error>, fallback: Fallback, verdict: Option<Box<PendingVerdict>>) -> Self {
         Self { source: StreamSource::Cached(Box::new(CachedSource { reader, stored: None, fallback, verdict })) }
     }
 

@@ -169,9 +169,10 @@ impl ProjectIntake {
                 None => drop(self.versions.insert(version, None)),
             }
         }
-        let asked = there.into_iter().take(MOST_AT_ONCE).map(|(version, spelling)| async move {
-            (version, route.projects.taken_in(project, &spelling).await)
-        });
+        let asked = there
+            .into_iter()
+            .take(MOST_AT_ONCE)
+            .map(|(version, spelling)| async move { (version, route.projects.taken_in(project, &spelling).await) });
         let mut answers = stream::iter(asked).buffer_unordered(OPEN_QUESTIONS);
         while let Some((version, answer)) = answers.next().await {
             self.versions.insert(version, answer?.map(|Moment(seconds)| seconds));

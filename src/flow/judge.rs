@@ -87,7 +87,8 @@ impl Judge {
                 .build_with_hasher(RandomState::default())
         };
         let (held, dated) = (table(memory), table(DATED_MEMORY));
-        let inner = JudgeInner { policy, origins, intake, metadata, held, dated, making: SingleFlight::default(), tasks };
+        let inner =
+            JudgeInner { policy, origins, intake, metadata, held, dated, making: SingleFlight::default(), tasks };
         Self { inner: Arc::new(inner) }
     }
 
@@ -323,9 +324,7 @@ impl Judge {
         if route.as_of.is_none() {
             // Those of the domain are exempt from rules of age.
             let origins = asked.origins.as_ref();
-            versions.retain(|version| {
-                origins.and_then(|origins| origins.of(version)) != Some(PackageOrigin::Internal)
-            });
+            versions.retain(|version| origins.and_then(|origins| origins.of(version)) != Some(PackageOrigin::Internal));
         }
         if !versions.is_empty() {
             let known = self.inner.intake.get(route, project, &versions).await;

@@ -120,7 +120,12 @@ struct OneVersion<'r> {
 }
 
 impl<'r> VersionsOfFiles<'r> {
-    fn of(&mut self, file: &File, project: &ProjectName, rules: &ProjectRules<'r>) -> (&NamedVersions, &ProjectRules<'r>) {
+    fn of(
+        &mut self,
+        file: &File,
+        project: &ProjectName,
+        rules: &ProjectRules<'r>,
+    ) -> (&NamedVersions, &ProjectRules<'r>) {
         let named = FileName::version_of(&file.name, project).unwrap_or_default();
         let is_last = |last: &OneVersion<'r>| last.segment == file.version && last.named == named;
         let last = match self.last.take().filter(is_last) {

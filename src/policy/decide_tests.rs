@@ -75,9 +75,8 @@ fn rules_that_are_narrowed_decide_as_all_of_them_do() {
     let here = [b"x", b"z"].map(|bytes| Sha256::of(bytes));
     let of_page = all.about_bytes(&here.into_iter().collect());
     for (version, sha256, kind) in ["1.0", "2.0", "2.1", "3.0", "odd!"].into_iter().flat_map(|version| {
-        here.into_iter().flat_map(move |sha256| {
-            [FileKind::Wheel, FileKind::Sdist].map(move |kind| (version, sha256, kind))
-        })
+        here.into_iter()
+            .flat_map(move |sha256| [FileKind::Wheel, FileKind::Sdist].map(move |kind| (version, sha256, kind)))
     }) {
         let versions = NamedVersions::of([version]);
         let narrowed = of_page.about_versions(&versions);

@@ -208,8 +208,8 @@ mod tests {
     #[test]
     fn every_day_is_the_one_after_the_day_before() {
         let mut expected = 0;
-        for (year, month, day) in
-            (1970..2110_u64).flat_map(|year| (1..=12).flat_map(move |month| (1..=31).map(move |day| (year, month, day))))
+        for (year, month, day) in (1970..2110_u64)
+            .flat_map(|year| (1..=12).flat_map(move |month| (1..=31).map(move |day| (year, month, day))))
         {
             let text = format!("{year:04}-{month:02}-{day:02}");
             let known = humantime::parse_rfc3339(&format!("{text}T00:00:00Z")).ok();

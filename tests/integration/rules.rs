@@ -72,7 +72,10 @@ async fn what_the_repository_took_in_long_ago_is_old_and_what_was_added_to_it_la
     let allowed = json!(false);
     let shown = marks(&proxy).await;
     assert_eq!(shown[0].1, allowed);
-    assert!(shown[1..].iter().all(|(_, mark)| mark.as_str().is_some_and(|mark| mark.starts_with("Wait."))), "{shown:?}");
+    assert!(
+        shown[1..].iter().all(|(_, mark)| mark.as_str().is_some_and(|mark| mark.starts_with("Wait."))),
+        "{shown:?}"
+    );
     assert_eq!(proxy.get(&old.path()).send().await.expect(200).body, old.bytes);
     proxy.get(&new.path()).send().await.expect(403);
     let why = proxy.ops.get("/why?route=main&project=a-b").send().await.expect(200).value();
@@ -213,7 +216,8 @@ async fn two_routes_that_share_a_download_are_judged_each_by_its_own_rules() {
 fn licensed(version: &str, field: &str) -> Sample {
     let directory = format!("a_b-{version}.dist-info");
     let metadata = format!("Metadata-Version: 2.4\nName: a-b\nVersion: {version}\n{field}\n");
-    let bytes = zipped(&[(&format!("{directory}/METADATA"), metadata.as_bytes()), (&format!("{directory}/RECORD"), b"")]);
+    let bytes =
+        zipped(&[(&format!("{directory}/METADATA"), metadata.as_bytes()), (&format!("{directory}/RECORD"), b"")]);
     Sample::file(version, &format!("a_b-{version}-py3-none-any.whl"), bytes)
 }
 
@@ -301,7 +305,8 @@ async fn newer_core_metadata_is_published_as_it_is() {
         let text = format!(
             "Metadata-Version: {metadata}\nName: a-b\nVersion: {version}\nImport-Name: a_b\nX-Later: something\n\n"
         );
-        let bytes = zipped(&[(&format!("{directory}/METADATA"), text.as_bytes()), (&format!("{directory}/RECORD"), b"")]);
+        let bytes =
+            zipped(&[(&format!("{directory}/METADATA"), text.as_bytes()), (&format!("{directory}/RECORD"), b"")]);
         let sample = Sample::file(version, &format!("a_b-{version}-py3-none-any.whl"), bytes);
         let form = Form::of(&sample).with("metadata_version", metadata).with("import_names", "a_b");
         let ask = proxy.client().ask("POST", "/").header("content-type", &content_type()).body(form.bytes());
@@ -373,7 +378,8 @@ async fn addresses_that_are_none_lead_nowhere() {
         }
     }
     // A whole address in the request line is the same address.
-    let raw = format!("GET http://{0}{1} HTTP/1.1\r\nHost: {0}\r\nConnection: close\r\n\r\n", proxy.address, two.path());
+    let raw =
+        format!("GET http://{0}{1} HTTP/1.1\r\nHost: {0}\r\nConnection: close\r\n\r\n", proxy.address, two.path());
     let response = proxy.client().raw(raw.as_bytes()).await;
     assert!(response.starts_with("HTTP/1.1 403 Two is broken."), "{response}");
 }
