@@ -128,14 +128,13 @@ impl<'r> VersionsOfFiles<'r> {
     ) -> (&NamedVersions, &ProjectRules<'r>) {
         let named = FileName::version_of(&file.name, project).unwrap_or_default();
         let is_last = |last: &OneVersion<'r>| last.segment == file.version && last.named == named;
-        let last = match self.last.take().filter(is_last) {
-            Some(last) => last,
-            None => {
-                let texts = [file.version.as_str(), named.as_str()].into_iter().filter(|text| !text.is_empty());
-                let versions = NamedVersions::of(texts);
-                let rules = rules.about_versions(&versions);
-                OneVersion { segment: file.version.clone(), named, versions, rules }
-            }
+        let last = if let Some(last) = self.last.take().filter(is_last) {
+            last
+        } else {
+            let texts = [file.version.as_str(), named.as_str()].into_iter().filter(|text| !text.is_empty());
+            let versions = NamedVersions::of(texts);
+            let rules = rules.about_versions(&versions);
+            OneVersion { segment: file.version.clone(), named, versions, rules }
         };
         let last = self.last.insert(last);
         (&last.versions, &last.rules)

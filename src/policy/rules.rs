@@ -286,11 +286,13 @@ impl RuleSet {
 
 impl ProjectRules<'_> {
     /// The rules that can match a file with one of these digests; what names others is left out.
+    #[must_use]
     pub fn about_bytes(&self, digests: &HashSet<Sha256>) -> Self {
         self.narrowed(|rule| rule.sha256.as_ref().is_none_or(|known| !known.is_disjoint(digests)))
     }
 
     /// The rules that can match a file of these versions.
+    #[must_use]
     pub fn about_versions(&self, versions: &NamedVersions) -> Self {
         self.narrowed(|rule| {
             rule.versions.as_ref().is_none_or(|range| versions.any(|version| range.0.contains(version)))

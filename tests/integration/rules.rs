@@ -86,7 +86,7 @@ async fn what_the_repository_took_in_long_ago_is_old_and_what_was_added_to_it_la
 
     // A file that is added to the old version comes on a later page.
     proxy.upstream.on(PAGE, page(&[undated(&old), undated(&late)]));
-    proxy.pass(Duration::from_secs(120)).await;
+    proxy.pass(Duration::from_mins(2)).await;
     let late_mark = async || marks(&proxy).await.into_iter().find(|(name, _)| *name == late.name).map(|(_, mark)| mark);
     let mark = until("the later page", late_mark).await;
     assert!(mark.as_str().is_some_and(|mark| mark.starts_with("Wait.")), "{mark}");
