@@ -131,8 +131,10 @@ impl Intake {
             let mut found = (*before).clone();
             if let Err(error) = found.learn(&route, &key.project, unknown).await {
                 let wait = if matches!(error, Error::Denied { .. }) { BACKOFF_AFTER_DENIAL } else { BACKOFF };
-                let project = &key.project;
-                tracing::warn!(route = %route.name, %project, %error, "when versions came into the repository is not known");
+                tracing::warn!(
+                    route = %route.name, project = %key.project, %error,
+                    "when versions came into the repository is not known"
+                );
                 intake.inner.failed.insert(key.clone(), (Instant::now(), wait));
             }
             if found.versions.len() > before.versions.len() {

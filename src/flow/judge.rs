@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use foldhash::quality::RandomState;
 
+use super::asked_facts::AskedFacts;
 use super::error::{BlockedFile, Error};
 use super::file_report::FileReport;
 use super::index_cache::IndexView;
-use super::intake::{Intake, ProjectIntake};
+use super::intake::Intake;
 use super::origins::{Origins, ProjectOrigins};
 use super::page_facts::{PageFacts, proves_intake, uploaded};
 use super::shown::{FileRuling, PageView, Rulings, ShownPage};
 use super::{Lookup, Route};
 use crate::cache::{KnownSince, MetadataStore, PageContent};
-use crate::policy::{FileFacts, Moment, NamedVersions, PackageOrigin, PolicyHandle, ProjectRules, RuleSet, Ruling};
+use crate::policy::{FileFacts, Moment, NamedVersions, PolicyHandle, ProjectRules, RuleSet, Ruling};
 use wheelport_index::{File, FileAddress, FileName, ProjectName, Sha256};
 use wheelport_runtime::{Joined, SingleFlight, Tasks, Waits, blocking, sabotaged};
 
@@ -25,12 +26,6 @@ use wheelport_runtime::{Joined, SingleFlight, Tasks, Waits, blocking, sabotaged}
 const DATED_MEMORY: u64 = 4 << 20;
 /// How long a request waits for the rulings of a page.
 const TIMEOUT: Duration = Duration::from_secs(12);
-/// How long rulings are kept that were made before the origin of a project was known.
-const WITHOUT_ORIGIN: u64 = 15;
-/// The same for the time at which the repository took its versions in.
-const WITHOUT_INTAKE: u64 = 5;
-/// How long rulings are kept that depend on licences: core metadata may have come meanwhile.
-const WITH_LICENCES: u64 = 30;
 
 /// A route, the date of its index, and what a page holds.
 type RulingsKey = (u64, Option<Moment>, u64);
@@ -51,15 +46,6 @@ struct JudgeInner {
     dated: HeldRulings,
     making: SingleFlight<RulingsKey, Joined<Result<Arc<Rulings>, Error>>>,
     tasks: Tasks,
-}
-
-/// What was asked of the repository about a project.
-#[derive(Default)]
-struct Asked {
-    origins: Option<Arc<ProjectOrigins>>,
-    intake: Option<Arc<ProjectIntake>>,
-    /// When it has to be looked at again.
-    again: Option<Moment>,
 }
 
 /// What is known without waiting.
@@ -307,32 +293,9 @@ impl Judge {
         Ok(Arc::new(made.await?))
     }
 
-    /// Asks the repository for what decisions about a page depend on.
-    async fn ask(&self, route: &Arc<Route>, content: &PageContent, rules: &RuleSet) -> Result<Asked, Error> {
-        let (project, now) = (&content.page.name, self.inner.policy.now());
-        let of_project = rules.of_project(&route.name, project);
-        let mut asked = Asked::default();
-        if of_project.needs_origin() {
-            asked.origins = self.inner.origins.get(route, project, of_project.is_private()).await?;
-            let renewed = |origins: &Arc<ProjectOrigins>| origins.renewed_at(now);
-            asked.again = Some(asked.origins.as_ref().map_or(Moment(now.0 + WITHOUT_ORIGIN), renewed));
-        }
-        if of_project.needs_licence() && !sabotaged("licence-again") {
-            asked.again = asked.again.into_iter().chain([Moment(now.0 + WITH_LICENCES)]).min();
-        }
-        let mut versions = PageFacts::wanting_intake(content, &of_project, route.as_of, now);
-        if route.as_of.is_none() {
-            // Those of the domain are exempt from rules of age.
-            let origins = asked.origins.as_ref();
-            versions.retain(|version| origins.and_then(|origins| origins.of(version)) != Some(PackageOrigin::Internal));
-        }
-        if !versions.is_empty() {
-            let known = self.inner.intake.get(route, project, &versions).await;
-            let again = known.is_waiting.then_some(Moment(now.0 + WITHOUT_INTAKE));
-            asked.again = asked.again.into_iter().chain(again).min();
-            asked.intake = Some(known.intake);
-        }
-        Ok(asked)
+    async fn ask(&self, route: &Arc<Route>, content: &PageContent, rules: &RuleSet) -> Result<AskedFacts, Error> {
+        let JudgeInner { policy, origins, intake, .. } = &*self.inner;
+        AskedFacts::gather(origins, intake, route, content, rules, policy.now()).await
     }
 
     /// Decides about all files of a page. Blocking.
@@ -341,7 +304,7 @@ impl Judge {
         route: &Route,
         content: &PageContent,
         rules: &ProjectRules<'_>,
-        asked: &Asked,
+        asked: &AskedFacts,
         now: Moment,
     ) -> (Vec<(FileName, FileRuling)>, Option<Moment>) {
         let (mut files, mut until) = (Vec::new(), None::<Moment>);
@@ -356,7 +319,7 @@ impl Judge {
         (files, until)
     }
 
-    fn facts<'a>(&'a self, content: &'a PageContent, asked: &'a Asked) -> PageFacts<'a> {
+    fn facts<'a>(&'a self, content: &'a PageContent, asked: &'a AskedFacts) -> PageFacts<'a> {
         let (origins, intake) = (asked.origins.as_deref(), asked.intake.as_deref());
         PageFacts { content, origins, intake, metadata: &self.inner.metadata }
     }

@@ -11,6 +11,7 @@ mod advertise;
 mod agreements;
 mod ahead;
 mod ask;
+mod asked_facts;
 mod audit;
 mod batch;
 mod blob_checker;
