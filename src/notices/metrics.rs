@@ -1,4 +1,4 @@
-//! What becomes of notices. Labels are kinds and fixed words, never names.
+//! What becomes of notices.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -24,6 +24,9 @@ pub enum NoticeOutcome {
 }
 
 impl NoticeOutcome {
+    const ALL: [Self; 6] =
+        [Self::Delivered, Self::Repeated, Self::Dropped, Self::Expired, Self::Refused, Self::Lost];
+
     /// The metric label.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -39,12 +42,11 @@ impl NoticeOutcome {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct NoticeLabels {
-    r#type: &'static str,
     outcome: &'static str,
 }
 
 /// Counters of notices. Cheap to clone; clones count together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct NoticeMetrics {
     notices: Family<NoticeLabels, Counter>,
     pub(super) waiting: Gauge,
@@ -52,14 +54,24 @@ pub struct NoticeMetrics {
     pub failures: Counter,
 }
 
+impl Default for NoticeMetrics {
+    fn default() -> Self {
+        let notices = Family::<NoticeLabels, Counter>::default();
+        // All are there from the start: the first count of one that appears with it is no increase to Prometheus.
+        for outcome in NoticeOutcome::ALL {
+            drop(notices.get_or_create(&NoticeLabels { outcome: outcome.as_str() }));
+        }
+        Self { notices, waiting: Gauge::default(), failures: Counter::default() }
+    }
+}
+
 impl NoticeMetrics {
-    /// Counts a notice of this type.
-    pub fn count(&self, kind: &'static str, outcome: NoticeOutcome) {
-        self.notices.get_or_create(&NoticeLabels { r#type: kind, outcome: outcome.as_str() }).inc();
+    pub fn count(&self, outcome: NoticeOutcome) {
+        self.notices.get_or_create(&NoticeLabels { outcome: outcome.as_str() }).inc();
     }
 
     pub fn register(&self, registry: &mut Registry) {
-        registry.register("notices", "Notices for the webhook, by type and what became of them", self.notices.clone());
+        registry.register("notices", "Notices for the webhook, by what became of them", self.notices.clone());
         registry.register("notices_waiting", "Notices that wait for their delivery", self.waiting.clone());
         let help = "Attempts to deliver a notice that failed";
         registry.register("notice_failures", help, self.failures.clone());

@@ -57,10 +57,9 @@ impl Notices {
     /// is no room.
     pub fn tell(&self, notice: Notice) {
         let Some(outbox) = &self.0 else { return };
-        let kind = notice.kind();
         match outbox.put(notice) {
             Ok(()) => outbox.arrived.notify_one(),
-            Err(outcome) => outbox.metrics.count(kind, outcome),
+            Err(outcome) => outbox.metrics.count(outcome),
         }
     }
 
@@ -110,8 +109,8 @@ impl Outbox {
     /// Takes out the notice that has waited longest, and counts what became of it.
     pub fn settle(&self, outcome: NoticeOutcome) {
         let mut state = self.state.lock();
-        if let Some(WaitingNotice { notice, .. }) = state.waiting.pop_front() {
-            self.metrics.count(notice.kind(), outcome);
+        if state.waiting.pop_front().is_some() {
+            self.metrics.count(outcome);
         }
         self.note_waiting(&state);
     }
