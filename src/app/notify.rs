@@ -1,5 +1,5 @@
-//! Notices for operators: the outbox that the parts tell them to, and the courier that takes them to the webhook over the
-//! client of the process.
+//! Notices for operators: the outbox that the parts tell them to, and the courier that takes them to the webhook over
+//! the client of the process.
 
 use std::sync::Arc;
 

@@ -99,6 +99,7 @@ pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
 pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent};
+pub use crate::notices::Notice;
 pub use crate::policy::{GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState};
 
 use agreements::Agreements;
@@ -279,6 +280,11 @@ impl Flow {
         let offered = SharedUploads::new(shared, found);
         let publish = PublishService::new(pages.clone(), store, offered, Arc::clone(&disk), uploads, clock, tasks);
         Self { pages, lists, files, metadata, publish, downloader, prefetcher, exceptions, disk }
+    }
+
+    /// Tells operators of what they should hear of at once.
+    pub fn notices(&self) -> &Notices {
+        &self.pages.cache().source().notices
     }
 
     /// The rules that hold.

@@ -24,8 +24,7 @@ pub enum NoticeOutcome {
 }
 
 impl NoticeOutcome {
-    const ALL: [Self; 6] =
-        [Self::Delivered, Self::Repeated, Self::Dropped, Self::Expired, Self::Refused, Self::Lost];
+    const ALL: [Self; 6] = [Self::Delivered, Self::Repeated, Self::Dropped, Self::Expired, Self::Refused, Self::Lost];
 
     /// The metric label.
     pub const fn as_str(self) -> &'static str {

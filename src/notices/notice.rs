@@ -26,8 +26,12 @@ pub enum Notice {
         is_refused: bool,
     },
     /// Upstream denies the role of a route to read; nothing of the route is served.
-    RouteClosed { route: Arc<str> },
-    RouteReopened { route: Arc<str> },
+    RouteClosed {
+        route: Arc<str>,
+    },
+    RouteReopened {
+        route: Arc<str>,
+    },
     /// No new token can be had.
     TokenFailing {
         /// The routes that use it.
@@ -39,7 +43,9 @@ pub enum Notice {
         /// What is left of the token there is.
         left: Option<Duration>,
     },
-    TokenRecovered { routes: Vec<Arc<str>> },
+    TokenRecovered {
+        routes: Vec<Arc<str>>,
+    },
     /// A file was asked for that an advisory calls malware.
     MalwareRefused {
         route: Arc<str>,
@@ -62,10 +68,17 @@ pub enum Notice {
         names: String,
         left: Option<Duration>,
     },
-    CertificateRenewed { names: String },
+    CertificateRenewed {
+        names: String,
+    },
     /// The keys of an issuer cannot be fetched, and those there are get old.
-    IssuerKeysStale { issuer: Arc<str>, age: Option<Duration> },
-    IssuerKeysRecovered { issuer: Arc<str> },
+    IssuerKeysStale {
+        issuer: Arc<str>,
+        age: Option<Duration>,
+    },
+    IssuerKeysRecovered {
+        issuer: Arc<str>,
+    },
     /// An operator tries whether notices arrive.
     Test,
 }
@@ -149,7 +162,10 @@ impl Notice {
             Self::TokenRecovered { routes } => format!("There is a new token for {}.", listed(routes)),
             Self::MalwareRefused { advisory, .. } => format!("A request for this file was refused: {advisory}."),
             Self::FeedStale { age: Some(age) } => {
-                format!("The advisories are {} old, because their source cannot be read; they stay in force.", span(*age))
+                format!(
+                    "The advisories are {} old, because their source cannot be read; they stay in force.",
+                    span(*age)
+                )
             }
             Self::FeedStale { age: None } => "There are no advisories, because their source cannot be read.".to_owned(),
             Self::FeedRecovered => "The advisories were read again.".to_owned(),
@@ -231,9 +247,16 @@ mod tests {
     fn a_notice_says_what_it_is_about() {
         let notice = changed("hello-1.0-py3-none-any.whl", "sha256=bb");
         let facts = notice.facts();
-        assert_eq!((facts.route, facts.project, facts.file), (Some("pypi"), Some("hello"), Some("hello-1.0-py3-none-any.whl")));
+        assert_eq!(
+            (facts.route, facts.project, facts.file),
+            (Some("pypi"), Some("hello"), Some("hello-1.0-py3-none-any.whl"))
+        );
         assert_eq!(facts.version.as_deref(), Some("1.0"));
-        assert!(notice.detail().contains("was sha256=aa, now sha256=bb; the new bytes are refused"), "{}", notice.detail());
+        assert!(
+            notice.detail().contains("was sha256=aa, now sha256=bb; the new bytes are refused"),
+            "{}",
+            notice.detail()
+        );
         let routes = vec!["pypi".into(), "team".into()];
         let left = Some(Duration::from_hours(3));
         let notice = Notice::TokenFailing { routes, cause: "denied", failures: 3, left };

@@ -63,8 +63,8 @@ impl TryFrom<String> for WebhookUrl {
 
     fn try_from(text: String) -> Result<Self, InvalidWebhookUrl> {
         let url = Url::parse(&text).map_err(|_| InvalidWebhookUrl)?;
-        let is_private = url.scheme() == "https"
-            || (url.scheme() == "http" && (is_loopback(&url) || sabotaged("webhook-plain")));
+        let is_private =
+            url.scheme() == "https" || (url.scheme() == "http" && (is_loopback(&url) || sabotaged("webhook-plain")));
         let is_plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
         if is_private && is_plain { Ok(Self(url)) } else { Err(InvalidWebhookUrl) }
     }
@@ -106,9 +106,11 @@ impl NotifySettings {
             (Some(url), Some(secret_file)) => (url, secret_file),
             (None, None) => return Ok(None),
             (Some(_), None) => {
-                return Err("[notify] url needs a secret_file, so that the receiver can tell who sends; make one with: \
+                return Err(
+                    "[notify] url needs a secret_file, so that the receiver can tell who sends; make one with: \
                             echo \"whsec_$(openssl rand -base64 32)\""
-                    .to_owned());
+                        .to_owned(),
+                );
             }
             (None, Some(_)) => return Err("[notify] secret_file is of no use without a url".to_owned()),
         };
@@ -122,7 +124,8 @@ impl NotifySettings {
     /// Reads the secrets that sign. Blocking; the error is a sentence.
     pub fn secrets(&self) -> Result<WebhookSecrets, String> {
         let name = self.secret_file.display();
-        let text = std::fs::read_to_string(&self.secret_file).map_err(|error| format!("cannot read {name}: {error}"))?;
+        let text =
+            std::fs::read_to_string(&self.secret_file).map_err(|error| format!("cannot read {name}: {error}"))?;
         WebhookSecrets::parse(&text).map_err(|invalid| format!("{name}: {invalid}"))
     }
 }
@@ -167,7 +170,9 @@ mod tests {
     #[test]
     fn an_address_without_a_secret_is_refused_and_the_address_is_never_shown() {
         assert!(read("").is_ok_and(|settings| settings.is_none()));
-        assert!(read("url = \"https://hooks.acme.internal/T0/B0/key\"").is_err_and(|text| text.contains("secret_file")));
+        assert!(
+            read("url = \"https://hooks.acme.internal/T0/B0/key\"").is_err_and(|text| text.contains("secret_file"))
+        );
         assert!(read("secret_file = \"x\"").is_err_and(|text| text.contains("without a url")));
         assert!(read("uri = \"https://hooks.acme.internal\"").is_err_and(|text| text.contains("unknown field")));
         let both = "secret_file = \"x\"\nurl = \"https://hooks.acme.internal/T0/B0/key\"\n";

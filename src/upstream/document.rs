@@ -1,5 +1,5 @@
-//! Small documents that are not CodeArtifact's, such as the keys of an issuer or what a webhook is told: one attempt, no
-//! credential of ours, no redirect, a bound for the length. The caller sets the time limit.
+//! Small documents that are not CodeArtifact's, such as the keys of an issuer or what a webhook is told: one attempt,
+//! no credential of ours, no redirect, a bound for the length. The caller sets the time limit.
 
 use std::time::{Duration, SystemTime};
 
@@ -52,9 +52,8 @@ impl Client {
         deadline: Instant,
     ) -> Result<StatusCode, String> {
         self.allow_host(url.host_str().unwrap_or_default());
-        let request = headers.iter().fold(Request::post(url.as_str()), |request, (name, value)| {
-            request.header(*name, value)
-        });
+        let request =
+            headers.iter().fold(Request::post(url.as_str()), |request, (name, value)| request.header(*name, value));
         let shown = url.origin().ascii_serialization();
         self.respond(request, url, &shown, body, deadline).await.map(|response| response.status())
     }

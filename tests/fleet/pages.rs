@@ -1,5 +1,5 @@
-//! Pages over several replicas: asked of upstream once, changed for all within a second, and what happens while Redis or
-//! the store is away.
+//! Pages over several replicas: asked of upstream once, changed for all within a second, and what happens while Redis
+//! or the store is away.
 
 use std::time::Duration;
 

@@ -202,10 +202,8 @@ async fn an_attempt_has_a_deadline_and_a_notice_an_age() {
     receiver.server.on_each(HOOK, [Reply::status(204).before_head(&gate), Reply::status(503)]);
     let proxy = receiver.builder(&json!({ "timeout": "200ms", "retry_for": "3s" })).start().await;
     change(&proxy, &sdists(1)).await;
-    until("the end", async || {
-        metric(&proxy, "wheelport_notices_total{outcome=\"expired\"} 1").await.then_some(())
-    })
-    .await;
+    until("the end", async || metric(&proxy, "wheelport_notices_total{outcome=\"expired\"} 1").await.then_some(()))
+        .await;
     assert!(receiver.requests(2).await.len() < 6);
     assert!(metric(&proxy, "wheelport_notices_waiting 0").await);
 }
@@ -291,7 +289,9 @@ async fn a_token_that_cannot_be_renewed_is_told_and_so_is_the_next_one() {
     for failures in 1..=3 {
         until("a refusal", async || (control.requests_to(MINT).len() >= failures).then_some(())).await;
         until("the failure", async || {
-            metric(&proxy, &format!("wheelport_token_failures_in_a_row{{route=\"main\"}} {failures}.0")).await.then_some(())
+            metric(&proxy, &format!("wheelport_token_failures_in_a_row{{route=\"main\"}} {failures}.0"))
+                .await
+                .then_some(())
         })
         .await;
         if failures < 3 {

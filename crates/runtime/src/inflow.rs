@@ -1,5 +1,5 @@
-//! How slowly bytes may come: a limit for each silence, and a least rate over the time that is spent waiting for them. So
-//! a slow reader on this side is not held against the one that sends.
+//! How slowly bytes may come: a limit for each silence, and a least rate over the time that is spent waiting for them.
+//! So a slow reader on this side is not held against the one that sends.
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What the proxy and the emulator share: calendar time, tasks and their priority, fair waiting, single flight, how slowly
-//! bytes may come, and units of settings.
+//! What the proxy and the emulator share: calendar time, tasks and their priority, fair waiting, single flight, how
+//! slowly bytes may come, and units of settings.
 //!
 //! Nothing here knows HTTP, AWS or the package index.
 
