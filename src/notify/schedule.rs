@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(pause(3, 0.0), Duration::from_secs(2));
         assert_eq!(pause(u32::MAX, 0.5), Duration::from_secs(45));
-        let late = HOUR - Duration::from_secs(1);
+        let late = Duration::from_secs(3599);
         assert_eq!(step(None, 1, late, HOUR, 1.0), Step::Expired);
         assert_eq!(step(None, 1, late, HOUR, 0.0), Step::Again(Duration::from_millis(500)));
         assert_eq!(step(Some(200), 1, HOUR, HOUR, 1.0), Step::Delivered);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Response, header};
-use http_body::{Body, Frame};
+use http_body::Body;
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use prometheus_client::metrics::counter::Counter;
@@ -91,7 +91,7 @@ impl BodyReader {
 
     async fn advance(&mut self) -> Option<Result<Bytes, UpstreamError>> {
         loop {
-            let Ok(frame) = self.inflow.wait(self.body.frame(), length_of).await else {
+            let Ok(frame) = self.inflow.wait(self.body.frame()).await else {
                 return Some(Err(UpstreamError::unavailable(Unavailability::Timeout)));
             };
             let chunk = match frame {
@@ -102,6 +102,9 @@ impl BodyReader {
                 }
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
             };
+            if self.inflow.came(chunk.len() as u64).is_err() {
+                return Some(Err(UpstreamError::unavailable(Unavailability::Timeout)));
+            }
             if chunk.is_empty() {
                 continue; // trailers, or a frame without content
             }
@@ -143,12 +146,6 @@ fn content_length(headers: &http::HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// How much of a body a frame is; none for its end.
-fn length_of<E>(frame: &Option<Result<Frame<Bytes>, E>>) -> Option<u64> {
-    let frame = frame.as_ref()?.as_ref().ok()?;
-    Some(frame.data_ref().map_or(0, |chunk| chunk.len() as u64))
-}
-
 /// Reads and drops a short body that has no use, so that its connection can be used again; a longer body is dropped
 /// together with its connection.
 pub(super) async fn drain<B>(response: Response<B>)
@@ -186,6 +183,7 @@ where
 #[cfg(test)]
 mod tests {
     use futures_util::stream::{self, StreamExt as _};
+    use http_body::Frame;
     use http_body_util::StreamBody;
     use tokio::time::Instant;
 

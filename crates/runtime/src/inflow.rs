@@ -34,30 +34,26 @@ impl Inflow {
         Self { limits, waited: Duration::ZERO, bytes: 0 }
     }
 
-    /// Waits for what comes next; `length` says how many bytes of the body it is, and none for its end.
-    pub async fn wait<T>(
-        &mut self,
-        coming: impl Future<Output = T>,
-        length: impl FnOnce(&T) -> Option<u64>,
-    ) -> Result<T, TooSlow> {
+    /// Waits for what comes next, which is no silence.
+    pub async fn wait<T>(&mut self, coming: impl Future<Output = T>) -> Result<T, TooSlow> {
         let began = Instant::now();
-        let Ok(come) = timeout(self.limits.stall, coming).await else { return Err(TooSlow) };
-        let is_too_slow = length(&come).is_some_and(|bytes| self.is_too_slow(began.elapsed(), bytes));
-        if is_too_slow { Err(TooSlow) } else { Ok(come) }
+        let come = timeout(self.limits.stall, coming).await.map_err(|_| TooSlow)?;
+        self.waited += began.elapsed();
+        Ok(come)
     }
 
-    fn is_too_slow(&mut self, waited: Duration, bytes: u64) -> bool {
-        self.waited += waited;
+    /// So many bytes came.
+    pub fn came(&mut self, bytes: u64) -> Result<(), TooSlow> {
         self.bytes += bytes;
         if self.waited < self.limits.window {
-            return false;
+            return Ok(());
         }
         // In milliseconds and wide, so that no rate and no wait is rounded away.
         let due = u128::from(self.limits.rate) * self.waited.as_millis();
         let is_too_slow = u128::from(self.bytes) * 1000 < due;
         self.waited = Duration::ZERO;
         self.bytes = 0;
-        is_too_slow
+        if is_too_slow { Err(TooSlow) } else { Ok(()) }
     }
 }
 
@@ -71,13 +67,11 @@ mod tests {
     async fn come(chunks: &[(u32, u64)]) -> usize {
         let mut inflow = Inflow::new(InflowLimits { stall: SECOND * 30, rate: 10, window: SECOND * 60 });
         for (number, (seconds, bytes)) in chunks.iter().enumerate() {
-            let coming = tokio::time::sleep(SECOND * *seconds);
-            if inflow.wait(coming, |()| Some(*bytes)).await.is_err() {
+            let came = inflow.wait(tokio::time::sleep(SECOND * *seconds)).await;
+            if came.and_then(|()| inflow.came(*bytes)).is_err() {
                 return number;
             }
         }
-        let end = inflow.wait(tokio::time::sleep(SECOND * 29), |()| None).await;
-        assert_eq!(end, Ok(()), "the end of a body is never too slow");
         chunks.len()
     }
 
@@ -88,7 +82,8 @@ mod tests {
         assert_eq!(come(&[(20, 1), (20, 1), (20, 598), (20, 1), (20, 1), (20, 598)]).await, 6);
         let mut inflow = Inflow::new(InflowLimits { stall: SECOND, rate: 10, window: SECOND });
         for _ in 0..5 {
-            assert_eq!(inflow.wait(std::future::ready(()), |()| Some(1)).await, Ok(()));
+            assert_eq!(inflow.wait(std::future::ready(())).await, Ok(()));
+            assert_eq!(inflow.came(1), Ok(()));
             tokio::time::advance(SECOND * 300).await;
         }
     }

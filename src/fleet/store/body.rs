@@ -66,11 +66,7 @@ impl ObjectBody {
 
     async fn advance(&mut self) -> Option<Result<Bytes, StoreError>> {
         loop {
-            let length = |frame: &Option<Result<Frame<Bytes>, hyper::Error>>| {
-                let frame = frame.as_ref()?.as_ref().ok()?;
-                Some(frame.data_ref().map_or(0, |chunk| chunk.len() as u64))
-            };
-            let Ok(frame) = self.inflow.wait(self.body.frame(), length).await else {
+            let Ok(frame) = self.inflow.wait(self.body.frame()).await else {
                 return Some(Err(StoreError::TimedOut));
             };
             let chunk = match frame {
@@ -83,6 +79,9 @@ impl ObjectBody {
             };
             self.received += chunk.len() as u64;
             self.bytes.inc_by(chunk.len() as u64);
+            if self.inflow.came(chunk.len() as u64).is_err() {
+                return Some(Err(StoreError::TimedOut));
+            }
             if !chunk.is_empty() {
                 return Some(Ok(chunk));
             }
