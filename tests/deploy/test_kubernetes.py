@@ -285,6 +285,8 @@ def test_the_values_schema_refuses_mistakes(tmp_path: pathlib.Path) -> None:
         ({"cache": {"kind": "existingClaim", "existingClaim": "c"}, "replicas": 2}, "readWriteMany"),
         ({"serviceAccount": {"roleArn": "wheelport-read"}}, "roleArn"),
         ({"ingress": {"enabled": True, "host": "pypi.example.org"}}, "allowed_hosts"),
+        ({"config": {**good["config"], "notify": {"url": "http://hooks.example.org/", "secret_file": "/notify/secret"}}}, "url"),
+        ({"config": {**good["config"], "notify": {"url": "https://hooks.example.org/", "secret_file": "/notify/secret"}}}, "notify.secretName"),
     ]:
         values = tmp_path / "values.yaml"
         values.write_text(yaml.safe_dump({**good, **change}))
