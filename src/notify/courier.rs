@@ -5,12 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 use wheelport_runtime::{Clock, Tasks, blocking, sabotaged};
 
-use super::message::Message;
+use super::message::{Message, WebhookRequest};
 use super::schedule::{Step, step};
 use super::secret::WebhookSecrets;
 use super::settings::NotifySettings;
@@ -18,13 +17,6 @@ use crate::notices::{Notice, NoticeOutcome, Outbox, WaitingNotice};
 
 /// How long the stop of the process may be held up.
 const DRAIN: Duration = Duration::from_secs(3);
-
-/// A request to the receiver.
-#[derive(Debug, Clone)]
-pub struct WebhookRequest {
-    pub headers: [(&'static str, String); 3],
-    pub body: Bytes,
-}
 
 /// Sends a request to the receiver, once, and says with which status it responds. The error is a sentence for the log
 /// that names no more of the address than its origin.

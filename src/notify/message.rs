@@ -9,9 +9,15 @@ use bytes::Bytes;
 use serde::Serialize;
 use wheelport_runtime::sabotaged;
 
-use super::courier::WebhookRequest;
 use super::secret::WebhookSecrets;
 use crate::notices::{Notice, NoticeFacts};
+
+/// A request to the receiver.
+#[derive(Debug, Clone)]
+pub struct WebhookRequest {
+    pub headers: [(&'static str, String); 3],
+    pub body: Bytes,
+}
 
 /// A notice with its document, which is the same in every attempt.
 pub(super) struct Message {

@@ -9,6 +9,7 @@ mod schedule;
 mod secret;
 mod settings;
 
-pub use courier::{Courier, SendWebhook, WebhookRequest};
+pub use courier::{Courier, SendWebhook};
+pub use message::WebhookRequest;
 pub use secret::{InvalidWebhookSecret, WebhookSecrets};
 pub use settings::{InvalidWebhookUrl, NotifySettings, NotifyTable, WebhookUrl};
