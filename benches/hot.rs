@@ -23,6 +23,7 @@ use wheelport::flow::{
     Error, Flow, FlowMemory, FlowParts, Moment, OriginFacts, ProjectSource, Resolution, Route, UploadSettings,
 };
 use wheelport::identity::{FetchDocument, Identities, IdentityRules, IdentityTables, IssuerDocument, SigningKeys};
+use wheelport::notices::Notices;
 use wheelport::policy::{GrantStore, NewException, PolicyHandle, PolicySettings, watch as watch_rules};
 use wheelport::telemetry::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
@@ -231,6 +232,7 @@ fn site(dir: &Path, page: &Page, read: ReadPolicy, reader: &Reader, policy: &Pol
         tasks: tasks.clone(),
         fleet: Fleet::default(),
         policy: policy.clone(),
+        notices: Notices::default(),
     };
     Ok(Arc::new(Site::new(SiteParts {
         flow: Flow::new(services, &settings, FlowMemory { records: 64 << 20, buffers: 32 << 20 }),
