@@ -19,7 +19,7 @@ use crate::identity::{
 };
 use crate::policy::PolicyTable;
 use crate::upstream::ClientSettings;
-use crate::web::{ReadPolicy, SecretDigest, UploadPolicy};
+use crate::web::{Prices, ReadPolicy, SecretDigest, UploadPolicy};
 use wheelport_runtime::sabotaged;
 
 #[derive(Debug, Default, Deserialize)]
@@ -37,6 +37,7 @@ pub(super) struct ConfigurationFile {
     pub(super) upstream: ClientSettings,
     pub(super) upload: UploadSettings,
     pub(super) fleet: FleetSettings,
+    pub(super) prices: Prices,
     pub(super) publisher: Vec<PublisherTable>,
     pub(super) policy: PolicyTable,
     // The rules are read with the other files of rules, so that they can be read again.

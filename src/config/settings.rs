@@ -15,7 +15,7 @@ use crate::flow::{ChangedFilePolicy, UploadSettings};
 use crate::identity::{IdentityRules, SigningKeys};
 use crate::policy::PolicySettings;
 use crate::upstream::ClientSettings;
-use crate::web::{Cidr, HostPattern, OperatorSecrets, ReadPolicy, TlsSettings, TlsTable, UploadPolicy};
+use crate::web::{Cidr, HostPattern, OperatorSecrets, Prices, ReadPolicy, TlsSettings, TlsTable, UploadPolicy};
 use wheelport_runtime::{HumanDuration, Size};
 
 /// Where the proxy listens by default.
@@ -43,6 +43,8 @@ pub struct Settings {
     pub upstream: ClientSettings,
     pub upload: UploadSettings,
     pub fleet: FleetSettings,
+    /// What CodeArtifact costs; only shown.
+    pub prices: Prices,
     /// What may be served.
     pub policy: PolicySettings,
     /// Who is known, and what they may do.
