@@ -18,6 +18,7 @@ use wheelport::control::{AwsSettings, DomainName, EmulatorAccess, RegionName, Re
 use wheelport::fleet::FleetSettings;
 use wheelport::flow::{ChangedFilePolicy, UploadSettings};
 use wheelport::identity::{IdentityRules, SigningKeys};
+use wheelport::notify::NotifySettings;
 use wheelport::policy::PolicySettings;
 use wheelport::upstream::ClientSettings;
 use wheelport::web::{OperatorSecrets, Prices, ReadPolicy, TlsSettings, UploadPolicy};
@@ -86,6 +87,8 @@ pub(crate) struct Builder {
     pub fleet: FleetSettings,
     /// What CodeArtifact costs.
     pub prices: Prices,
+    /// The webhook.
+    pub notify: Option<NotifySettings>,
     /// The text of a file of rules, and names that are private.
     pub rules: Option<(String, Vec<String>)>,
     /// Who may read; the route `open` is open in any case.
@@ -120,6 +123,7 @@ impl Default for Builder {
             uploads: UploadSettings::default(),
             fleet: FleetSettings::default(),
             prices: Prices::default(),
+            notify: None,
             rules: None,
             read: ReadPolicy::Open,
             identities: IdentityRules::default(),
@@ -300,6 +304,7 @@ impl Builder {
             upload: self.uploads.clone(),
             fleet: self.fleet.clone(),
             prices: self.prices.clone(),
+            notify: self.notify.clone(),
             policy: self.policy(dir),
             identities: self.identities.clone(),
             signing_keys: self.signing_keys.clone(),
