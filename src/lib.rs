@@ -17,4 +17,5 @@ pub mod token;
 #[cfg_attr(not(test), expect(dead_code, reason = "its pages come next"))]
 mod ui;
 pub mod upstream;
+pub mod usage;
 pub mod web;
