@@ -184,6 +184,7 @@ fn site(dir: &Path, page: &Page, read: ReadPolicy, reader: &Reader) -> Outcome<A
     let services = FlowParts {
         disk,
         uploads: UploadSettings::default(),
+        usage: UsageSettings::default(),
         clock: clock.clone(),
         tasks: tasks.clone(),
         fleet: Fleet::default(),

@@ -138,6 +138,7 @@ impl App {
         let services = FlowParts {
             disk: Arc::clone(&disk),
             uploads: settings.upload.clone(),
+            usage: settings.usage.clone(),
             clock,
             tasks: tasks.clone(),
             fleet: fleet.clone(),
@@ -147,6 +148,7 @@ impl App {
             Flow::new(services, &settings.cache, shares).refusing_changed_files_of(refusing(&routes, &settings.routes));
         tasks.spawn_loop("follow hints", flow.clone().follow_hints(routes.clone(), hints));
         tasks.spawn_loop("follow exceptions", flow.clone().follow_exceptions());
+        tasks.spawn("record downloads", flow.usage.clone().keep(tasks.clone()));
         recall_changes_in_background(&tasks, flow.clone());
         close_idle_files(&tasks, Arc::clone(&disk));
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());

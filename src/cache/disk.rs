@@ -9,6 +9,7 @@
 //! DIR/links/ab/cdef…    SHA-256 of files for which the index names another digest only
 //! DIR/published/REPO~NAME files published a moment ago, until upstream lists them; never evicted
 //! DIR/first-seen/REPO/NAME what files were when they were first seen; never evicted
+//! DIR/usage/DAY/WRITER  what was downloaded, as one process has counted it; never evicted
 //! ```
 //!
 //! Everything appears by rename of a complete temporary file, so readers never see a file half-written. Blobs,
@@ -343,7 +344,8 @@ mod tests {
                 ("links", 1),
                 ("published", 1),
                 ("first-seen", 0),
-                ("granted", 0)
+                ("granted", 0),
+                ("usage", 0)
             ]
         );
         Ok(())

@@ -19,6 +19,7 @@ use crate::identity::{
 };
 use crate::policy::PolicyTable;
 use crate::upstream::ClientSettings;
+use crate::usage::UsageSettings;
 use crate::web::{ReadPolicy, SecretDigest, UploadPolicy};
 use wheelport_runtime::sabotaged;
 
@@ -37,6 +38,7 @@ pub(super) struct ConfigurationFile {
     pub(super) upstream: ClientSettings,
     pub(super) upload: UploadSettings,
     pub(super) fleet: FleetSettings,
+    pub(super) usage: UsageSettings,
     pub(super) publisher: Vec<PublisherTable>,
     pub(super) policy: PolicyTable,
     // The rules are read with the other files of rules, so that they can be read again.

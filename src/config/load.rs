@@ -65,6 +65,7 @@ pub(super) fn compose(mut file: ConfigurationFile, overrides: Overrides) -> Resu
         upstream: file.upstream,
         upload: file.upload,
         fleet: file.fleet,
+        usage: file.usage,
         signing_keys: file::signing_keys(&file.tokens)?,
         key_files: file.tokens.key_file,
         identities: file::identities(file.issuer, file.identity, file.publisher)?,

@@ -15,6 +15,7 @@ use crate::flow::{ChangedFilePolicy, UploadSettings};
 use crate::identity::{IdentityRules, SigningKeys};
 use crate::policy::PolicySettings;
 use crate::upstream::ClientSettings;
+use crate::usage::UsageSettings;
 use crate::web::{Cidr, HostPattern, OperatorSecrets, ReadPolicy, TlsSettings, TlsTable, UploadPolicy};
 use wheelport_runtime::{HumanDuration, Size};
 
@@ -43,6 +44,8 @@ pub struct Settings {
     pub upstream: ClientSettings,
     pub upload: UploadSettings,
     pub fleet: FleetSettings,
+    /// Whether and how downloads are counted.
+    pub usage: UsageSettings,
     /// What may be served.
     pub policy: PolicySettings,
     /// Who is known, and what they may do.

@@ -56,10 +56,13 @@ mod shared_metadata;
 mod shared_pages;
 mod shared_published;
 mod shared_uploads;
+mod shared_usage;
 mod shown;
 mod standing;
 mod trial;
 mod upload;
+mod usage;
+mod usage_books;
 mod warm;
 mod wheel_parts;
 
@@ -70,6 +73,7 @@ use crate::cache::{
     Blobs, CacheSettings, DamageCounts, Disk, FirstSeen, MetadataStore, PersistedIndex, Prefetch, Published,
 };
 use crate::fleet::Fleet;
+use crate::usage::UsageSettings;
 use wheelport_index::{ClientAgent, ProjectName};
 use wheelport_runtime::{Clock, Role, Tasks};
 
@@ -95,9 +99,11 @@ pub use shared_exceptions::ExceptionSpread;
 pub use shown::{PageView, ShownPage};
 pub use trial::{RuleTrial, TrialError};
 pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
+pub use usage::{UsageError, UsageFigures, UsageService};
 pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent};
+pub use crate::usage::{ReportRow, UsageGrouping, UsageParams, UsageReport};
 pub use crate::policy::{GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState};
 
 use agreements::Agreements;
@@ -182,6 +188,8 @@ pub struct FlowMemory {
 pub struct FlowParts {
     pub disk: Arc<Disk>,
     pub uploads: UploadSettings,
+    /// Whether and how downloads are counted.
+    pub usage: UsageSettings,
     pub clock: Clock,
     pub tasks: Tasks,
     /// What replicas share.
@@ -198,6 +206,7 @@ pub struct Flow {
     pub files: FileService,
     pub metadata: MetadataService,
     pub publish: PublishService,
+    pub usage: UsageService,
     downloader: Downloader,
     prefetcher: Prefetcher,
     exceptions: SharedExceptions,
@@ -207,7 +216,7 @@ pub struct Flow {
 impl Flow {
     /// The services over a cache directory.
     pub fn new(parts: FlowParts, settings: &CacheSettings, memory: FlowMemory) -> Self {
-        let FlowParts { disk, uploads, clock, tasks, fleet, policy } = parts;
+        let FlowParts { disk, uploads, usage, clock, tasks, fleet, policy } = parts;
         let lifetimes =
             |policy| Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO };
         let persisted = Arc::new(PersistedIndex::new(Arc::clone(&disk), clock.clone()));
@@ -217,6 +226,7 @@ impl Flow {
         let rulings_memory = memory.records / 100 * RULINGS_SHARE;
         let origins = Origins::new(Arc::clone(&persisted), clock.clone(), tasks.clone());
         let exceptions = SharedExceptions::new(fleet.clone(), policy.clone(), tasks.clone());
+        let usage = UsageService::new(usage, Arc::clone(&disk), fleet.clone(), clock.clone());
         let judge = Judge::new(policy, origins, store.clone(), rulings_memory, tasks.clone());
         let source = PageSource {
             delisted: Delisted::new(Arc::clone(&persisted)),
@@ -274,7 +284,7 @@ impl Flow {
         };
         let offered = SharedUploads::new(shared, found);
         let publish = PublishService::new(pages.clone(), store, offered, Arc::clone(&disk), uploads, clock, tasks);
-        Self { pages, lists, files, metadata, publish, downloader, prefetcher, exceptions, disk }
+        Self { pages, lists, files, metadata, publish, usage, downloader, prefetcher, exceptions, disk }
     }
 
     /// The rules that hold.

@@ -4,5 +4,7 @@
 //! it has been sanitised here.
 
 mod layout;
+mod usage;
 
 pub(crate) use layout::{Frame, NavigationLink, content_security_policy, document};
+pub(crate) use usage::{UsageForm, UsagePage, UsageRow, usage_page};

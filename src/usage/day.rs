@@ -31,10 +31,6 @@ impl UsageDay {
         u32::try_from(number).ok().filter(|number| *number <= LAST).map(Self)
     }
 
-    pub(super) fn number(self) -> u32 {
-        self.0
-    }
-
     /// Its first second.
     pub fn begins(self) -> u64 {
         u64::from(self.0) * DAY

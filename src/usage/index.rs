@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::day::UsageDay;
 
 /// The longest index, in bytes.
-pub(crate) const LARGEST_INDEX: usize = 1 << 20;
+pub const LARGEST_INDEX: usize = 1 << 20;
 /// Processes of one day. Each start of one counts.
 const MOST_WRITERS: usize = 1000;
 /// The length of a writer's name.
@@ -52,7 +52,7 @@ impl UsageIndex {
 }
 
 /// Whether this is the name of a process that writes records.
-pub(crate) fn is_writer(name: &str) -> bool {
+pub fn is_writer(name: &str) -> bool {
     name.len() == NAME && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 

@@ -19,7 +19,7 @@ mod tally;
 
 pub use counter::{UsageCounter, UsageKey};
 pub use day::{InvalidDay, UsageDay};
-pub use index::UsageIndex;
+pub use index::{LARGEST_INDEX, UsageIndex, is_writer};
 pub use query::{InvalidUsageQuery, UsageGrouping, UsageParams, UsageQuery};
 pub use record::{DayRecord, UnreadableUsage};
 pub use report::{ReportRow, UsageCollector, UsageNote, UsageReport};

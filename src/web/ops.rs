@@ -20,7 +20,7 @@ use super::headers::NO_STORE;
 use super::policy::PolicyStatus;
 use super::tls::{ServerCertificates, TlsReport};
 use super::warm::{MAX_LIST, warm};
-use super::{Site, operator, policy};
+use super::{Site, operator, policy, usage};
 use wheelport_index::ProjectName;
 use wheelport_runtime::sabotaged;
 
@@ -37,6 +37,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/exceptions/remove", post(policy::revoke))
         .route("/why", get(policy::why))
         .route("/policy/test", post(policy::try_rules))
+        .route("/usage", get(usage::show))
         .route("/warm", post(warm).layer(DefaultBodyLimit::max(MAX_LIST)))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&site), operator::admit))
         .layer(CatchPanicLayer::custom(|_| panicked()))
