@@ -26,6 +26,7 @@ use wheelport::identity::{FetchDocument, Identities, IdentityRules, IdentityTabl
 use wheelport::policy::{GrantStore, PolicySettings, watch as watch_rules};
 use wheelport::telemetry::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
+use wheelport::usage::UsageSettings;
 use wheelport::web::{
     HostPolicy, OperatorSecrets, PeerInfo, ReadPolicy, RouteSite, Site, SiteParts, UploadPolicy, handle,
 };

@@ -20,6 +20,7 @@ use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
 mod collect;
 mod collect_policy;
+mod collect_usage;
 mod events;
 mod fleet;
 mod fleet_status;
@@ -35,6 +36,7 @@ pub use process::forbid_core_dumps;
 
 use collect::Collected;
 use collect_policy::CollectedPolicy;
+use collect_usage::CollectedUsage;
 use fleet_status::Breakers;
 use memory::MemoryPlan;
 use routes::{BuiltRoutes, Routes};
@@ -181,6 +183,8 @@ impl App {
             tasks: tasks.clone(),
         }));
         let collected = CollectedPolicy::new(flow.clone(), routes.clone());
+        metrics.register(|registry| registry.register_collector(Box::new(collected)));
+        let collected = CollectedUsage(flow.usage.clone());
         metrics.register(|registry| registry.register_collector(Box::new(collected)));
         let scheme = if certificates.is_some() { "https" } else { "http" };
         let collected = Collected::new(flow, &site, routes, memory.ceiling, certificates);

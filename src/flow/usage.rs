@@ -142,6 +142,7 @@ impl UsageService {
     pub fn figures(&self) -> UsageFigures {
         let Some(Counting { books, .. }) = self.0.as_deref() else { return UsageFigures::default() };
         let [disk, store] = &books.failures;
+        // What waits to be taken in is counted with the next record or report.
         UsageFigures {
             entries: books.days.lock().values().map(|book| book.table.entries()).sum(),
             folded: books.folded.load(Ordering::Relaxed),

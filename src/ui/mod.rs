@@ -6,5 +6,5 @@
 mod layout;
 mod usage;
 
-pub(crate) use layout::{Frame, NavigationLink, content_security_policy, document};
+pub(crate) use layout::{NavigationLink, content_security_policy};
 pub(crate) use usage::{UsageForm, UsagePage, UsageRow, usage_page};
