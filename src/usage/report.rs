@@ -145,8 +145,8 @@ impl UsageCollector {
                 self.add_row(&row);
             }
         }
-        let others = record.others().filter(|(route, _)| routes(&self.query, route));
-        self.unattributed += others.map(|(_, tally)| tally.count).sum::<u64>();
+        let others = record.others().filter(|(route, _)| routes(&self.query, route)).map(|(_, tally)| tally.count);
+        self.unattributed = others.fold(self.unattributed, u64::saturating_add);
     }
 
     fn wants(&self, row: &RecordRow<'_>) -> bool {
@@ -168,7 +168,7 @@ impl UsageCollector {
         let key = GroupKey { route: Arc::clone(row.route), name };
         if is_full && !self.groups.contains_key(&key) {
             self.notes.insert(UsageNote::TooMany);
-            self.unattributed += row.tally.count;
+            self.unattributed = self.unattributed.saturating_add(row.tally.count);
             return;
         }
         let held = &mut self.held;
@@ -201,7 +201,7 @@ impl UsageCollector {
     /// What was found. What was used most comes first; of identities, what was there last.
     pub fn report(self) -> UsageReport {
         let by = self.query.grouping();
-        let downloads = self.groups.values().map(|group| group.tally.count).sum();
+        let downloads = self.groups.values().map(|group| group.tally.count).fold(0, u64::saturating_add);
         let mut rows: Vec<ReportRow> = self.groups.into_iter().map(|(key, group)| row(key, &group, by)).collect();
         rows.sort_unstable_by(|one, other| {
             let by_use = || other.downloads.cmp(&one.downloads);

@@ -94,7 +94,9 @@ impl DayTable {
         if is_full && matches!(taker, Taker::Named(_)) && !takers.contains_key(&taker) {
             taker = Taker::Others;
         }
-        self.folded += if taker == Taker::Others { tally.count } else { 0 };
+        if taker == Taker::Others {
+            self.folded = self.folded.saturating_add(tally.count);
+        }
         match takers.get_mut(&taker) {
             Some(known) => known.add(tally),
             None => {
@@ -150,7 +152,7 @@ impl DayTable {
                 self.releases.remove(&release);
             }
             self.entries -= 1;
-            self.folded += tally.count;
+            self.folded = self.folded.saturating_add(tally.count);
             self.add_other(&release.route, tally);
         }
         let releases = &self.releases;
