@@ -1,5 +1,5 @@
-//! Records of downloads, which other versions and other replicas may have written, their index, and what is asked of them.
-//! All files of `usage` are compiled into this crate.
+//! Records of downloads, which other versions and other replicas may have written, their index, and what is asked of
+//! them. All files of `usage` are compiled into this crate.
 
 #![allow(dead_code, reason = "what is compiled in is more than what is fuzzed")]
 #![allow(unreachable_pub, reason = "as above")]

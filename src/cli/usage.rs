@@ -78,9 +78,8 @@ fn text(report: &Value) -> String {
     if !rows.is_empty() {
         for [name, route, downloads, last, first] in &lines {
             let [of_name, of_route, of_downloads, of_last, _] = widths;
-            let line = format!(
-                "{name:of_name$}  {route:of_route$}  {downloads:>of_downloads$}  {last:of_last$}  {first}"
-            );
+            let line =
+                format!("{name:of_name$}  {route:of_route$}  {downloads:>of_downloads$}  {last:of_last$}  {first}");
             text = text + line.trim_end() + "\n";
         }
     }

@@ -103,8 +103,8 @@ pub use usage::{UsageError, UsageFigures, UsageService};
 pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent};
-pub use crate::usage::{ReportRow, UsageGrouping, UsageParams, UsageReport};
 pub use crate::policy::{GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState};
+pub use crate::usage::{ReportRow, UsageGrouping, UsageParams, UsageReport};
 
 use agreements::Agreements;
 use ahead::Ahead;

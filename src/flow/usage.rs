@@ -23,9 +23,7 @@ use super::shared_usage::SharedRecord;
 use super::usage_books::{Books, Chores, log_panic, shared_name};
 use crate::cache::Disk;
 use crate::fleet::Fleet;
-use crate::usage::{
-    DayRecord, InvalidUsageQuery, UsageCollector, UsageNote, UsageParams, UsageReport, UsageSettings,
-};
+use crate::usage::{DayRecord, InvalidUsageQuery, UsageCollector, UsageNote, UsageParams, UsageReport, UsageSettings};
 use wheelport_index::FileAddress;
 use wheelport_runtime::{Clock, Panicked, Tasks, blocking, sabotaged};
 
@@ -110,14 +108,25 @@ impl UsageService {
                     continue;
                 }
             };
+            if is_last && sabotaged("usage-stop") {
+                return;
+            }
+            // To its end, so that no older record is written after a newer one.
+            let due = books.write().await;
             if is_last {
-                if !sabotaged("usage-stop") && timeout(STOP_TIMEOUT, books.write()).await.is_err() {
+                if timeout(STOP_TIMEOUT, books.share(due)).await.is_err() {
                     tracing::warn!("downloads of the last minutes are not shared: the store did not respond in time");
                 }
                 return;
             }
-            books.write().await;
-            books.tidy(&mut chores).await;
+            let sharing = async {
+                books.share(due).await;
+                books.tidy(&mut chores).await;
+            };
+            tokio::select! {
+                () = tasks.stopping() => {}
+                () = sharing => {}
+            }
             next = Instant::now() + books.settings.write_every.get();
         }
     }
@@ -198,9 +207,8 @@ impl Reading {
             }
         };
         let wanted: Vec<_> = listed.into_iter().filter(|record| !self.read.contains(record)).collect();
-        let mut reading = stream::iter(wanted)
-            .map(async |record| (books.shared.read(&record).await, record))
-            .buffer_unordered(READS);
+        let mut reading =
+            stream::iter(wanted).map(async |record| (books.shared.read(&record).await, record)).buffer_unordered(READS);
         while let Some((bytes, record)) = reading.next().await {
             match bytes {
                 Ok(None) => {}

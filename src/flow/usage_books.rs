@@ -42,7 +42,7 @@ pub(super) struct Books {
 }
 
 /// What is to be shared: a record and the state of its table.
-struct Due {
+pub(super) struct Due {
     record: SharedRecord,
     bytes: Bytes,
     changes: u64,
@@ -113,14 +113,18 @@ impl Books {
         DayRecord::decode(&bytes).map_err(|error| io::Error::new(io::ErrorKind::Unsupported, error))
     }
 
-    /// Writes what has changed, to disk and to the store.
-    pub(super) async fn write(self: &Arc<Self>) {
+    /// Writes what has changed to disk. Returns what is to be shared.
+    pub(super) async fn write(self: &Arc<Self>) -> Vec<Due> {
         let books = Arc::clone(self);
-        let due = blocking(move || books.write_here()).await;
-        for Due { record, bytes, changes } in due.unwrap_or_else(|panicked| {
+        blocking(move || books.write_here()).await.unwrap_or_else(|panicked| {
             tracing::error!(%panicked, "downloads were not recorded");
             Vec::new()
-        }) {
+        })
+    }
+
+    /// Writes what has changed to the store.
+    pub(super) async fn share(&self, due: Vec<Due>) {
+        for Due { record, bytes, changes } in due {
             if let Err(error) = self.shared.write(&record, bytes).await {
                 self.store_failed(&error);
                 break;
@@ -132,13 +136,17 @@ impl Books {
         self.close_days();
     }
 
-    /// Writes what has changed to disk. Blocking. Returns what is to be shared.
     fn write_here(&self) -> Vec<Due> {
         self.settle();
         let is_shared = self.shared.store().is_some();
         let is_due = |book: &Book| book.written < book.changes || is_shared && book.shared < book.changes;
-        let due: Vec<(DayRecord, u64)> =
-            self.days.lock().values().filter(|book| is_due(book)).map(|book| (book.table.record(), book.changes)).collect();
+        let due: Vec<(DayRecord, u64)> = self
+            .days
+            .lock()
+            .values()
+            .filter(|book| is_due(book))
+            .map(|book| (book.table.record(), book.changes))
+            .collect();
         let mut shared = Vec::new();
         for (record, changes) in due {
             let day = record.day();
@@ -175,8 +183,7 @@ impl Books {
         let (today, is_shared) = (self.today(), self.shared.store().is_some());
         let mut days = self.days.lock();
         days.retain(|day, book| {
-            let is_open = *day >= today || book.written < book.changes || is_shared && book.shared < book.changes;
-            is_open
+            *day >= today || book.written < book.changes || is_shared && book.shared < book.changes
         });
         while days.len() > MOST_DAYS {
             let Some((day, book)) = days.pop_first() else { break };
@@ -225,7 +232,8 @@ impl Books {
 
     /// Removes what is too old. Blocking.
     fn remove_before(&self, kept: UsageDay) {
-        let old = self.records.list().into_iter().filter(|record| shared_name(record).is_some_and(|(day, _)| day < kept));
+        let old =
+            self.records.list().into_iter().filter(|record| shared_name(record).is_some_and(|(day, _)| day < kept));
         for record in old {
             if let Err(error) = self.records.remove(&record) {
                 tracing::warn!(day = record.day, %error, "an old record of downloads cannot be removed");

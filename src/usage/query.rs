@@ -130,7 +130,8 @@ mod tests {
 
     #[test]
     fn names_are_normalised_and_days_are_those_that_are_kept() {
-        let params = UsageParams { project: " My.Project==1.0 ".into(), since: "2020-01-01".into(), ..Default::default() };
+        let params =
+            UsageParams { project: " My.Project==1.0 ".into(), since: "2020-01-01".into(), ..Default::default() };
         let query = parse(&params).expect("a query");
         assert_eq!(query.project.as_ref().map(ProjectName::as_str), Some("my-project"));
         assert_eq!((query.version.as_deref(), query.grouping()), (Some("1.0"), UsageGrouping::Identity));

@@ -22,7 +22,7 @@ use wheelport_runtime::sabotaged;
 const LAYOUT: u32 = 1;
 const COMPRESSION_LEVEL: i32 = 3;
 /// The longest record before it is compressed, in bytes.
-const LONGEST: u64 = 256 << 20;
+const LONGEST: u64 = 64 << 20;
 /// The longest name in a record, in bytes.
 const LONGEST_NAME: usize = 4096;
 
@@ -138,6 +138,9 @@ impl DayRecord {
         let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
         let written = WrittenDay { layout: LAYOUT, day: *day, names, rows: rows.clone(), others: others.clone() };
         let json = serde_json::to_vec(&written).map_err(io::Error::other)?;
+        if json.len() as u64 >= LONGEST {
+            return Err(io::Error::other("there are too many names to be written"));
+        }
         zstd::stream::encode_all(json.as_slice(), COMPRESSION_LEVEL)
     }
 
@@ -158,9 +161,7 @@ impl DayRecord {
 
     fn fault(&self) -> Option<&'static str> {
         let is_name = |position: u64| position < self.names.len() as u64;
-        let is_tally = |count: u64, first: u64, span: u64| {
-            count > 0 && first < DAY && span < DAY && first + span < DAY
-        };
+        let is_tally = |count: u64, first: u64, span: u64| count > 0 && first < DAY && span < DAY && first + span < DAY;
         if self.names.iter().any(|name| name.is_empty() || name.len() > LONGEST_NAME) {
             return Some("a name that is empty or too long");
         }

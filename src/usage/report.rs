@@ -206,7 +206,8 @@ impl UsageCollector {
         rows.sort_unstable_by(|one, other| {
             let by_use = || other.downloads.cmp(&one.downloads);
             let by_time = || other.last.cmp(&one.last);
-            let first = if by == UsageGrouping::Project { by_use().then_with(by_time) } else { by_time().then_with(by_use) };
+            let first =
+                if by == UsageGrouping::Project { by_use().then_with(by_time) } else { by_time().then_with(by_use) };
             first.then_with(|| (&one.route, &one.name, one.others).cmp(&(&other.route, &other.name, other.others)))
         });
         let left_off = rows.len().saturating_sub(self.query.limit);
@@ -312,8 +313,18 @@ mod tests {
     fn two_days() -> [DayRecord; 2] {
         let (web, api) = (Taker::Named("ci:web"), Taker::Named("ci:api"));
         [
-            record(1, &[("main", "a", "1.0", web, 2, 10), ("main", "a", "1.0", api, 1, 20), ("main", "b", "1", web, 9, 1)]),
-            record(2, &[("main", "a", "1.0.0", web, 3, 5), ("main", "a", "2", api, 1, 6), ("x", "a", "1", Taker::Unknown, 4, 7)]),
+            record(
+                1,
+                &[("main", "a", "1.0", web, 2, 10), ("main", "a", "1.0", api, 1, 20), ("main", "b", "1", web, 9, 1)],
+            ),
+            record(
+                2,
+                &[
+                    ("main", "a", "1.0.0", web, 3, 5),
+                    ("main", "a", "2", api, 1, 6),
+                    ("x", "a", "1", Taker::Unknown, 4, 7),
+                ],
+            ),
         ]
     }
 
@@ -330,7 +341,8 @@ mod tests {
 
     #[test]
     fn a_project_is_told_by_version_and_all_by_project() {
-        let one = collected(&UsageParams { project: "a".into(), route: "main".into(), ..Default::default() }, &two_days());
+        let one =
+            collected(&UsageParams { project: "a".into(), route: "main".into(), ..Default::default() }, &two_days());
         assert_eq!(names(&one), [(Some("2"), 1), (Some("1.0.0"), 3), (Some("1.0"), 3)]);
         assert_eq!(one.rows.iter().map(|row| row.identities).collect::<Vec<_>>(), [Some(1), Some(1), Some(2)]);
         let all = collected(&UsageParams { limit: "1".into(), ..Default::default() }, &two_days());
@@ -354,9 +366,8 @@ mod tests {
 
     #[test]
     fn a_report_is_bounded() {
-        let mut collector = UsageCollector::new(
-            UsageParams::default().parse(UsageDay::of(0), UsageDay::of(DAY)).expect("a query"),
-        );
+        let mut collector =
+            UsageCollector::new(UsageParams::default().parse(UsageDay::of(0), UsageDay::of(DAY)).expect("a query"));
         let many: Vec<String> = (0..MOST_HELD + 5).map(|number| format!("p-{number}")).collect();
         let counted: Vec<Counted<'_>> = many.iter().map(|name| ("main", &**name, "1", Taker::Unknown, 1, 0)).collect();
         collector.add(&record(0, &counted));

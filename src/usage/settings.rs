@@ -5,6 +5,9 @@ use serde::Deserialize;
 use super::day::DAY;
 use wheelport_runtime::HumanDuration;
 
+/// The most counters of a day that a record has room for.
+const MOST_ENTRIES: usize = 200_000;
+
 /// Whether and how downloads are counted.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -63,8 +66,8 @@ impl UsageSettings {
         if self.write_every.get().as_millis() < 100 {
             return Some("[usage] write_every has to be 100ms at least");
         }
-        if self.max_entries == 0 || self.max_identities == 0 || self.max_entries > 1_000_000 {
-            return Some("[usage] max_entries has to be between 1 and 1000000, and max_identities 1 at least");
+        if self.max_entries == 0 || self.max_identities == 0 || self.max_entries > MOST_ENTRIES {
+            return Some("[usage] max_entries has to be between 1 and 200000, and max_identities 1 at least");
         }
         None
     }

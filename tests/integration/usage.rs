@@ -181,7 +181,8 @@ async fn days_are_told_apart_and_kept_as_long_as_configured() {
     proxy.clock().shift(-i64::try_from(DAY).expect("a day"));
     take().await;
     proxy.pass(Duration::from_secs(90)).await;
-    until("the record", async || (downloads(&usage(proxy.ops, &format!("until={first}")).await) == 2).then_some(())).await;
+    until("the record", async || (downloads(&usage(proxy.ops, &format!("until={first}")).await) == 2).then_some(()))
+        .await;
     proxy.clock().shift(i64::try_from(DAY).expect("a day"));
     assert_eq!(downloads(&usage(proxy.ops, "").await), 4);
 
@@ -208,7 +209,8 @@ async fn a_damaged_record_is_said_and_the_rest_is_told() {
     assert_eq!((downloads(&report), report["complete"].as_bool()), (1, Some(false)));
     assert!(report["notes"][0].as_str().is_some_and(|note| note.starts_with("1 records are damaged")), "{report}");
     assert!(proxy.metrics().await.contains("wheelport_cache_damaged_total{kind=\"usage\"} 1\n"));
-    let verified = Program::run(&["cache", "verify", "--cache-dir", &proxy.dir.path().join("cache").display().to_string()], &[]);
+    let verified =
+        Program::run(&["cache", "verify", "--cache-dir", &proxy.dir.path().join("cache").display().to_string()], &[]);
     assert!(verified.out.ends_with(", 0 damaged\n"), "{verified:?}");
 }
 
@@ -278,13 +280,20 @@ async fn a_browser_gets_a_page_that_runs_nothing_of_others_and_needs_the_secret(
     };
     let page = show("").await.expect(200);
     let of = |name: &str| page.header(name).unwrap_or_default().to_owned();
-    assert!(of("content-type").starts_with("text/html") && of("content-security-policy").starts_with("default-src 'none'"));
-    assert_eq!((of("cache-control"), of("vary"), of("x-content-type-options")), ("no-store".into(), "Accept".into(), "nosniff".into()));
+    assert!(
+        of("content-type").starts_with("text/html") && of("content-security-policy").starts_with("default-src 'none'")
+    );
+    assert_eq!(
+        (of("cache-control"), of("vary"), of("x-content-type-options")),
+        ("no-store".into(), "Accept".into(), "nosniff".into())
+    );
     assert!(page.text().contains("href=\"/usage?project=a%2Db&amp;route=main\""), "{}", page.text());
     let hostile = show("project=a-b%3D%3D1.0&identity=%3Cscript%3Ealert(1)%3C%2Fscript%3E").await.expect(200).text();
     assert!(!hostile.contains("<script>alert"), "{hostile}");
     assert!(hostile.contains("name=\"version\" value=\"1.0\""), "it comes back as a version: {hostile}");
-    for (query, word) in [("project=..%2Fx", "`project`"), ("since=1", "`since`"), ("sinse=1", "sinse"), ("limit=x", "`limit`")] {
+    for (query, word) in
+        [("project=..%2Fx", "`project`"), ("since=1", "`since`"), ("sinse=1", "sinse"), ("limit=x", "`limit`")]
+    {
         let refused = show(query).await.expect(400).text();
         assert!(refused.contains("role=\"alert\"") && refused.contains(word), "{query}: {refused}");
         let ask = proxy.ops.get(&format!("/usage?{query}")).header("authorization", "Bearer hunter2");
@@ -300,9 +309,7 @@ async fn the_command_line_prints_the_same() {
     publish(&proxy.upstream, &[&wheel]);
     take(&proxy, &wheel, "ci:web").await;
     let ops = proxy.ops.0.to_string();
-    let run = |arguments: &[&str]| {
-        Program::run(&[&["usage"], arguments].concat(), &[("WHEELPORT_OPS_LISTEN", &ops)])
-    };
+    let run = |arguments: &[&str]| Program::run(&[&["usage"], arguments].concat(), &[("WHEELPORT_OPS_LISTEN", &ops)]);
     let printed = run(&["A.b==1.0"]);
     assert_eq!(printed.code, Some(0), "{printed:?}");
     let (head, row) = printed.out.split_once('\n').expect("lines");
