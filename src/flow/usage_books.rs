@@ -1,6 +1,7 @@
 //! The tables of downloads that are held in memory, and how they come to disk and to the store. A report reads them in
 //! `usage.rs`.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -87,7 +88,9 @@ impl Books {
 
     /// Takes what waits into the tables. Blocking.
     pub(super) fn settle(&self) {
-        let (taken, missed) = self.counter.take();
+        let (mut taken, missed) = self.counter.take();
+        // What says most gets its place first.
+        taken.sort_unstable_by_key(|(_, tally)| (Reverse(tally.count), tally.first));
         self.folded.fetch_add(missed, Ordering::Relaxed);
         let mut days = self.days.lock();
         for (key, tally) in taken {

@@ -14,6 +14,7 @@ use wheelport_runtime::HumanDuration;
 use crate::support::client::{Client, until};
 use crate::support::process::{Program, World, ready};
 use crate::support::proxy::{Builder, Proxy, files_below};
+use crate::support::scripted::Reply;
 use crate::support::wheels::{Sample, publish};
 
 const DAY: u64 = 86_400;
@@ -67,6 +68,7 @@ async fn which_pipelines_took_a_version_and_when_last_is_one_question() {
     }
     proxy.pass(Duration::from_secs(7)).await;
     take(&proxy, &bad, "ci:api").await;
+    proxy.pass(Duration::from_secs(7)).await;
     take(&proxy, &good, "ci:api").await;
     proxy.get(&format!("/pypi/open{}", bad.path())).send().await.expect(200);
 
@@ -92,12 +94,13 @@ async fn only_what_brings_a_file_from_its_beginning_is_a_download() {
     let proxy = Proxy::start().await;
     let wheel = Sample::wheel_of("1.0", 3000);
     publish(&proxy.upstream, &[&wheel]);
+    proxy.upstream.on("GET /pypi/r/simple/gone/", Reply::status(404));
     let metadata = format!("{}.metadata", wheel.path());
     let etag = proxy.head(&wheel.path()).send().await.expect(200).header("etag").expect("a tag").to_owned();
     proxy.get("/simple/a-b/").send().await.expect(200);
     proxy.get(&metadata).send().await.expect(200);
     proxy.get(&wheel.path()).header("if-none-match", &etag).send().await.expect(304);
-    proxy.get(&wheel.path().replace("1.0", "9.9")).send().await.expect(404);
+    proxy.get(&wheel.path().replace("a-b", "gone")).send().await.expect(404);
     assert_eq!(downloads(&usage(proxy.ops, "").await), 0);
     let part = async |range: &str, status: u16| {
         proxy.get(&wheel.path()).header("range", range).send().await.expect(status);
