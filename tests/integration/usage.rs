@@ -95,6 +95,7 @@ async fn only_what_brings_a_file_from_its_beginning_is_a_download() {
     let wheel = Sample::wheel_of("1.0", 3000);
     publish(&proxy.upstream, &[&wheel]);
     proxy.upstream.on("GET /pypi/r/simple/gone/", Reply::status(404));
+    proxy.upstream.on(&wheel.upstream().replace("a-b", "gone"), Reply::status(404));
     let metadata = format!("{}.metadata", wheel.path());
     let etag = proxy.head(&wheel.path()).send().await.expect(200).header("etag").expect("a tag").to_owned();
     proxy.get("/simple/a-b/").send().await.expect(200);
@@ -180,6 +181,8 @@ async fn days_are_told_apart_and_kept_as_long_as_configured() {
     assert_eq!(downloads(&usage(proxy.ops, &format!("since={second}")).await), 2);
     assert_eq!(downloads(&usage(proxy.ops, "").await), 3);
 
+    let closed = async || proxy.metrics().await.contains("wheelport_usage_entries 1\n").then_some(());
+    until("the end of the first day's table", closed).await;
     // The calendar goes back over midnight and on again, and the record of that day is not begun again.
     proxy.clock().shift(-i64::try_from(DAY).expect("a day"));
     take().await;
