@@ -68,34 +68,35 @@ pub(super) async fn run(args: &UsageArgs) -> Result<Ended, CommandError> {
 }
 
 fn text(report: &Value) -> String {
-    let subject = report["by"].as_str().unwrap_or_default().to_uppercase();
-    let mut lines = vec![[subject.as_str(), "ROUTE", "DOWNLOADS", "LAST", "FIRST"].map(str::to_owned)];
-    let rows = report["rows"].as_array().map(Vec::as_slice).unwrap_or_default();
-    lines.extend(rows.iter().map(row));
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
-    let widths: [usize; 5] = std::array::from_fn(width);
-    let mut text = String::new();
-    if !rows.is_empty() {
-        for [name, route, downloads, last, first] in &lines {
-            let [of_name, of_route, of_downloads, of_last, _] = widths;
-            let line =
-                format!("{name:of_name$}  {route:of_route$}  {downloads:>of_downloads$}  {last:of_last$}  {first}");
-            text = text + line.trim_end() + "\n";
-        }
-    }
     let word = |key: &str| report[key].as_str().unwrap_or_default();
     let number = |key: &str| report[key].as_u64().unwrap_or_default();
-    text += &format!("{} downloads from {} to {}\n", number("downloads"), word("since"), word("until"));
+    let mut lines = table(&word("by").to_uppercase(), report["rows"].as_array().map(Vec::as_slice).unwrap_or_default());
+    lines.push(format!("{} downloads from {} to {}", number("downloads"), word("since"), word("until")));
     if number("left_off") > 0 {
-        text += &format!("{} more rows are not shown; --limit shows more\n", number("left_off"));
+        lines.push(format!("{} more rows are not shown; --limit shows more", number("left_off")));
     }
     if number("unattributed") > 0 {
-        text += &format!("{} downloads are counted by route only; some may belong here\n", number("unattributed"));
+        lines.push(format!("{} downloads are counted by route only; some may belong here", number("unattributed")));
     }
-    for note in report["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        text += &format!("not complete: {note}\n");
+    let notes = report["notes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    lines.extend(notes.map(|note| format!("not complete: {note}")));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// The rows in columns, below what they are; nothing where there are none.
+fn table(subject: &str, rows: &[Value]) -> Vec<String> {
+    if rows.is_empty() {
+        return Vec::new();
     }
-    text
+    let head = [subject, "ROUTE", "DOWNLOADS", "LAST", "FIRST"].map(str::to_owned);
+    let cells: Vec<[String; 5]> = std::iter::once(head).chain(rows.iter().map(row)).collect();
+    let width = |column: usize| cells.iter().map(|line| line[column].chars().count()).max().unwrap_or_default();
+    let [of_name, of_route, of_downloads, of_last, _]: [usize; 5] = std::array::from_fn(width);
+    let line = |[name, route, downloads, last, first]: &[String; 5]| {
+        format!("{name:of_name$}  {route:of_route$}  {downloads:>of_downloads$}  {last:of_last$}  {first}")
+    };
+    cells.iter().map(line).collect()
 }
 
 fn row(row: &Value) -> [String; 5] {

@@ -66,7 +66,7 @@ pub(crate) fn usage_page(page: &UsagePage<'_>) -> String {
             p { small { a href=(page.json) { "The same as JSON" } } }
         }
     };
-    document(Frame { title: "Usage", navigation: page.navigation, main })
+    document(&Frame { title: "Usage", navigation: page.navigation, main })
 }
 
 fn form(form: &UsageForm<'_>) -> Markup {

@@ -29,7 +29,7 @@ impl UsageIndex {
         are_names.then_some(index)
     }
 
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("days and names can be written to memory")
     }
 

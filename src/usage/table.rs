@@ -97,12 +97,11 @@ impl DayTable {
         if taker == Taker::Others {
             self.folded = self.folded.saturating_add(tally.count);
         }
-        match takers.get_mut(&taker) {
-            Some(known) => known.add(tally),
-            None => {
-                takers.insert(taker, tally);
-                self.entries += 1;
-            }
+        if let Some(known) = takers.get_mut(&taker) {
+            known.add(tally);
+        } else {
+            takers.insert(taker, tally);
+            self.entries += 1;
         }
         if self.entries > self.limits.entries && !sabotaged("usage-entries") {
             self.make_room();
