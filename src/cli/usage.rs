@@ -123,7 +123,9 @@ mod tests {
     fn a_report_is_a_table_with_what_may_be_missing() {
         let row = |name: Value, others: bool, downloads: u64| {
             let (first, last) = ("2026-11-01T00:00:00Z", "2026-11-28T10:00:00Z");
-            json!({"route": "main", "name": name, "others": others, "downloads": downloads, "first": first, "last": last})
+            json!({
+                "route": "main", "name": name, "others": others, "downloads": downloads, "first": first, "last": last,
+            })
         };
         let report = json!({
             "by": "identity", "since": "2026-11-01", "until": "2026-11-28", "downloads": 13, "left_off": 2,
