@@ -302,7 +302,9 @@ mod tests {
     fn collected(params: &UsageParams, records: &[DayRecord]) -> UsageReport {
         let query = params.parse(UsageDay::of(0), UsageDay::of(100 * DAY)).expect("a query");
         let mut collector = UsageCollector::new(query);
-        records.iter().for_each(|record| collector.add(record));
+        for record in records {
+            collector.add(record);
+        }
         collector.report()
     }
 

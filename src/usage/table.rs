@@ -190,7 +190,7 @@ mod tests {
     fn rows(table: &DayTable) -> Vec<String> {
         let record = table.record();
         let rows = record.rows().map(|RecordRow { project, version, taker, tally, .. }| {
-            format!("{project} {version} {:?} {}", taker.map(|name| name.to_string()), tally.count)
+            format!("{project} {version} {:?} {}", taker.map(ToString::to_string), tally.count)
         });
         rows.collect()
     }
