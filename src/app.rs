@@ -20,6 +20,7 @@ use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
 mod collect;
 mod collect_policy;
+mod collect_usage;
 mod events;
 mod fleet;
 mod fleet_status;
@@ -39,6 +40,7 @@ pub use process::forbid_core_dumps;
 
 use collect::Collected;
 use collect_policy::CollectedPolicy;
+use collect_usage::CollectedUsage;
 use fleet_status::Breakers;
 use memory::MemoryPlan;
 use recorder::Recorder;
@@ -149,6 +151,7 @@ impl App {
         let services = FlowParts {
             disk: Arc::clone(&disk),
             uploads: settings.upload.clone(),
+            usage: settings.usage.clone(),
             clock,
             tasks: tasks.clone(),
             fleet: fleet.clone(),
@@ -159,6 +162,7 @@ impl App {
             .watching_changed_files_of(watched_changes(&routes, &settings.routes));
         tasks.spawn_loop("follow hints", flow.clone().follow_hints(routes.clone(), hints));
         tasks.spawn_loop("follow exceptions", flow.clone().follow_exceptions());
+        tasks.spawn("record downloads", flow.usage.clone().keep(tasks.clone()));
         recall_changes_in_background(&tasks, flow.clone());
         close_idle_files(&tasks, Arc::clone(&disk));
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());
@@ -195,6 +199,8 @@ impl App {
             tasks: tasks.clone(),
         }));
         let collected = CollectedPolicy::new(flow.clone(), routes.clone());
+        metrics.register(|registry| registry.register_collector(Box::new(collected)));
+        let collected = CollectedUsage(flow.usage.clone());
         metrics.register(|registry| registry.register_collector(Box::new(collected)));
         let scheme = if certificates.is_some() { "https" } else { "http" };
         let collected = Collected::new(flow, &site, routes, memory.ceiling, certificates);

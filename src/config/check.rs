@@ -44,7 +44,7 @@ fn complaint(settings: &Settings) -> Option<String> {
     if cache.stale_if_error.get() > LONGEST_STALE {
         return Some("[cache] stale_if_error may be at most 7d".to_owned());
     }
-    None
+    settings.usage.fault().map(str::to_owned)
 }
 
 /// A route that is for known identities needs one, and identities need routes that are there.

@@ -16,6 +16,7 @@ use crate::identity::{IdentityRules, SigningKeys};
 use crate::notify::NotifySettings;
 use crate::policy::PolicySettings;
 use crate::upstream::ClientSettings;
+use crate::usage::UsageSettings;
 use crate::web::{Cidr, HostPattern, OperatorSecrets, Prices, ReadPolicy, TlsSettings, TlsTable, UploadPolicy};
 use wheelport_runtime::{HumanDuration, Size};
 
@@ -48,6 +49,8 @@ pub struct Settings {
     pub prices: Prices,
     /// Where operators hear of what they should know at once.
     pub notify: Option<NotifySettings>,
+    /// Whether and how downloads are counted.
+    pub usage: UsageSettings,
     /// What may be served.
     pub policy: PolicySettings,
     /// Who is known, and what they may do.

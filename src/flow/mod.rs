@@ -58,11 +58,14 @@ mod shared_metadata;
 mod shared_pages;
 mod shared_published;
 mod shared_uploads;
+mod shared_usage;
 mod shown;
 mod standing;
 mod trial;
 mod upload;
 mod verdict;
+mod usage;
+mod usage_books;
 mod warm;
 mod wheel_parts;
 
@@ -74,6 +77,7 @@ use crate::cache::{
 };
 use crate::fleet::Fleet;
 use crate::notices::Notices;
+use crate::usage::UsageSettings;
 use wheelport_index::{ClientAgent, ProjectName};
 use wheelport_runtime::{Clock, Role, Tasks};
 
@@ -99,12 +103,14 @@ pub use shared_exceptions::ExceptionSpread;
 pub use shown::{PageView, ShownPage};
 pub use trial::{RuleTrial, TrialError};
 pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
+pub use usage::{UsageError, UsageFigures, UsageService};
 pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent};
 pub use crate::notices::Notice;
 pub use crate::policy::{GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState};
 pub use crate::upstream::EndpointState;
+pub use crate::usage::{ReportRow, UsageGrouping, UsageParams, UsageReport};
 
 use agreements::Agreements;
 use ahead::Ahead;
@@ -189,6 +195,8 @@ pub struct FlowMemory {
 pub struct FlowParts {
     pub disk: Arc<Disk>,
     pub uploads: UploadSettings,
+    /// Whether and how downloads are counted.
+    pub usage: UsageSettings,
     pub clock: Clock,
     pub tasks: Tasks,
     /// What replicas share.
@@ -207,6 +215,7 @@ pub struct Flow {
     pub files: FileService,
     pub metadata: MetadataService,
     pub publish: PublishService,
+    pub usage: UsageService,
     downloader: Downloader,
     prefetcher: Prefetcher,
     exceptions: SharedExceptions,
@@ -216,7 +225,7 @@ pub struct Flow {
 impl Flow {
     /// The services over a cache directory.
     pub fn new(parts: FlowParts, settings: &CacheSettings, memory: FlowMemory) -> Self {
-        let FlowParts { disk, uploads, clock, tasks, fleet, policy, notices } = parts;
+        let FlowParts { disk, uploads, usage, clock, tasks, fleet, policy, notices } = parts;
         let lifetimes =
             |policy| Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO };
         let persisted = Arc::new(PersistedIndex::new(Arc::clone(&disk), clock.clone()));
@@ -227,6 +236,7 @@ impl Flow {
         let origins = Origins::new(Arc::clone(&persisted), clock.clone(), tasks.clone());
         let exceptions = SharedExceptions::new(fleet.clone(), policy.clone(), tasks.clone());
         let intake = Intake::new(Arc::clone(&persisted), tasks.clone());
+        let usage = UsageService::new(usage, Arc::clone(&disk), fleet.clone(), clock.clone());
         let judge = Judge::new(policy, origins, intake, store.clone(), rulings_memory, tasks.clone());
         let source = PageSource {
             delisted: Delisted::new(Arc::clone(&persisted)),
@@ -285,7 +295,7 @@ impl Flow {
         };
         let offered = SharedUploads::new(shared, found);
         let publish = PublishService::new(pages.clone(), store, offered, Arc::clone(&disk), uploads, clock, tasks);
-        Self { pages, lists, files, metadata, publish, downloader, prefetcher, exceptions, disk }
+        Self { pages, lists, files, metadata, publish, usage, downloader, prefetcher, exceptions, disk }
     }
 
     /// Tells operators of what they should hear of at once.

@@ -7,10 +7,12 @@ mod layout;
 mod operations;
 mod plot;
 mod table;
+mod usage;
 mod words;
 
 pub(crate) use layout::content_security_policy;
 pub(crate) use operations::{SavingsPage, StatusPage, savings, status};
 pub(crate) use plot::{Plot, PlotLine, Unit};
 pub(crate) use table::{Cell, Mark, Table};
+pub(crate) use usage::{UsageForm, UsagePage, UsageRow, usage_page};
 pub(crate) use words::{bytes, duration, number, rough};

@@ -17,3 +17,4 @@ mod leases;
 mod pages;
 mod servers;
 mod store;
+mod usage;

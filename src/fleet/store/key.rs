@@ -52,6 +52,16 @@ impl ObjectKey {
         Self("granted/exceptions".to_owned())
     }
 
+    /// What one process has counted on a day.
+    pub fn usage(day: &str, writer: &str) -> Self {
+        Self(format!("usage/{day}/{writer}"))
+    }
+
+    /// Which processes have counted something on which days of a month.
+    pub fn usage_index(month: &str) -> Self {
+        Self(format!("usage-index/{month}"))
+    }
+
     /// The lease of what `name` stands for.
     pub fn lease(name: &str) -> Self {
         Self(format!("lease/{}", Sha256::of(name.as_bytes())))
