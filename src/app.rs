@@ -121,9 +121,9 @@ impl App {
         let disk = open_cache(&settings, &clock).await?;
         let mut upstream = settings.upstream.clone();
         upstream.max_page_size = Some(Size(memory.page));
-        let fleet = fleet::start(&settings, &clock, &tasks).await?;
-        let client = Client::among(upstream, fleet::quotas(&settings.fleet, &fleet, &tasks))?;
         let metrics = Metrics::default();
+        let fleet = fleet::start(&settings, &metrics, &clock, &tasks).await?;
+        let client = Client::among(upstream, fleet::quotas(&settings.fleet, &fleet, &tasks))?;
         metrics.register(|registry| client.metrics().register(registry));
         let BuiltRoutes { routes, repositories } = Routes::new(&client, &clock, &tasks).build(&settings.routes).await?;
         let (client_of_issuers, clock_of_tokens) = (client.clone(), clock.clone());
@@ -133,7 +133,7 @@ impl App {
             fleet.register(registry);
             registry.register_collector(Box::new(Breakers(fleet.clone())));
         });
-        let (hints, hints_to_all) = (fleet.hints().listen(), fleet.hints().clone());
+        let hints = fleet.hints().listen();
         let policy = policy::start(&settings, &disk, &clock, &tasks).await?;
         let services = FlowParts {
             disk: Arc::clone(&disk),
@@ -151,9 +151,8 @@ impl App {
         close_idle_files(&tasks, Arc::clone(&disk));
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());
         measure_in_background(&tasks, disk);
-        let events = fleet::events(&settings, &metrics).await?;
-        if let Some(events) = &events {
-            events::follow(events.clone(), hints_to_all, &routes, repositories, &tasks);
+        if let Some(events) = fleet.events() {
+            events::follow(events.clone(), fleet.hints().clone(), &flow, &routes, repositories, &tasks);
         }
 
         let identities = identities::start(&settings, &client_of_issuers, clock_of_tokens, &tasks, &metrics);
@@ -174,7 +173,7 @@ impl App {
             certificates: certificates.clone(),
             public_url: settings.server.public_url.clone(),
             metrics: metrics.clone(),
-            fleet: fleet_status::section(&fleet, events.as_ref()),
+            fleet: fleet_status::section(&fleet, &flow, &routes),
             memory: rendered_memory,
             tasks: tasks.clone(),
         }));

@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use super::routes::ServedRepository;
 use super::upstream_graph::{Reach, reach};
 use crate::fleet::{Events, Hint, Hints, PackageEvent, SharedRepository};
-use crate::flow::Route;
+use crate::flow::{Flow, Route};
 use wheelport_runtime::Tasks;
 
 /// How often the upstreams of repositories are asked for.
@@ -28,6 +28,7 @@ struct Watched {
 pub(super) fn follow(
     events: Events,
     hints: Hints,
+    flow: &Flow,
     routes: &[Arc<Route>],
     repositories: Vec<Arc<ServedRepository>>,
     tasks: &Tasks,
@@ -38,7 +39,7 @@ pub(super) fn follow(
         reach: RwLock::new(Reach::Domain),
     };
     let watched: Arc<[Watched]> = routes.iter().zip(repositories).map(watch).collect();
-    let graph = Arc::clone(&watched);
+    let (graph, flow) = (Arc::clone(&watched), flow.clone());
     tasks.spawn_loop("follow upstreams", async move {
         loop {
             let pause = if refresh(&graph).await { REFRESH } else { RETRY };
@@ -47,18 +48,20 @@ pub(super) fn follow(
     });
     tasks.spawn_loop("receive events", async move {
         let handle = |event| {
-            let (watched, hints) = (Arc::clone(&watched), hints.clone());
-            async move { tell(&watched, &hints, &event).await }
+            let (watched, hints, flow) = (Arc::clone(&watched), hints.clone(), flow.clone());
+            async move { tell(&watched, &hints, &flow, &event).await }
         };
         events.run(handle).await;
     });
 }
 
 /// Tells all replicas what an event is about. Says whether any route shows it.
-async fn tell(watched: &[Watched], hints: &Hints, event: &PackageEvent) -> bool {
+async fn tell(watched: &[Watched], hints: &Hints, flow: &Flow, event: &PackageEvent) -> bool {
     let concerned = watched.iter().filter(|watched| watched.reach.read().covers(&watched.repository.domain, event));
     let mut told: Vec<&SharedRepository> = Vec::new();
-    for repository in concerned.filter_map(|watched| watched.route.shared_repository()) {
+    for Watched { route, .. } in concerned {
+        let Some(repository) = route.shared_repository() else { continue };
+        flow.event_came(route, &event.project);
         if !told.contains(&repository) {
             told.push(repository);
         }

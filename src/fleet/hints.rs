@@ -31,6 +31,8 @@ pub enum Hint {
     Accept { repository: SharedRepository, project: ProjectName },
     /// An operator granted an exception from the rules or took one back; what exactly is in the shared record.
     Exceptions,
+    /// An event of CodeArtifact was right about a page of this repository: its events come.
+    EventsProven { repository: SharedRepository },
     /// A service throttled a request that counts against this quota.
     SlowDown { quota: QuotaName },
     /// A token that replicas mint was given back before it expired, which is at this second since the epoch. What is
@@ -46,6 +48,7 @@ impl Hint {
             Self::Purge { .. } => "purge",
             Self::Accept { .. } => "accept",
             Self::Exceptions => "exceptions",
+            Self::EventsProven { .. } => "events-proven",
             Self::SlowDown { .. } => "slow-down",
             Self::Burnt { .. } => "burnt",
         }
@@ -138,12 +141,16 @@ impl Message {
                 Hint::Accept { repository, project }
             }
             ("exceptions", []) => Hint::Exceptions,
+            ("events-proven", [repository]) => {
+                Hint::EventsProven { repository: repository.parse().map_err(|_| Malformed)? }
+            }
             ("slow-down", [quota]) => Hint::SlowDown { quota: QuotaName::parse(quota).ok_or(Malformed)? },
             ("burnt", [token, until]) => {
                 let token = hex_digits(token, 32).and_then(|token| u128::from_str_radix(token, 16).ok());
                 Hint::Burnt { token: token.ok_or(Malformed)?, until: number(until)? }
             }
-            ("page-changed" | "purge" | "accept" | "exceptions" | "slow-down" | "burnt", _) => return Err(Malformed),
+            ("page-changed" | "purge" | "accept" | "exceptions", _) => return Err(Malformed),
+            ("events-proven" | "slow-down" | "burnt", _) => return Err(Malformed),
             _ => return Err(Unknown),
         };
         Ok(Self { sender, hint })
@@ -159,6 +166,7 @@ impl fmt::Display for Message {
                 write!(f, " {repository} {project}")
             }
             Hint::Exceptions => Ok(()),
+            Hint::EventsProven { repository } => write!(f, " {repository}"),
             Hint::SlowDown { quota } => write!(f, " {}", quota.as_str()),
             Hint::Burnt { token, until } => write!(f, " {token:032x} {until}"),
         }
@@ -193,8 +201,9 @@ mod tests {
         vec![
             Hint::PageChanged { repository: repository.clone(), project: project.clone(), generation: 17 },
             Hint::Purge { repository: repository.clone(), project: project.clone() },
-            Hint::Accept { repository, project },
+            Hint::Accept { repository: repository.clone(), project },
             Hint::Exceptions,
+            Hint::EventsProven { repository },
             Hint::SlowDown { quota: QuotaName::parse("eu-central-1").expect("a quota") },
             Hint::Burnt { token: 0xdef, until: 1_800_000_000 },
         ]
@@ -233,6 +242,8 @@ mod tests {
             ("1 0000000000000abc page-changed a/b hello 01", Malformed),
             ("1 0000000000000abc page-changed a/b hello 18446744073709551616", Malformed),
             ("1 0000000000000abc exceptions urllib3", Malformed),
+            ("1 0000000000000abc events-proven", Malformed),
+            ("1 0000000000000abc events-proven a//b", Malformed),
             ("1 0000000000000abc slow-down eu/1", Malformed),
             ("1 0000000000000abc burnt 00000000000000000000000000000DEF 1", Malformed),
             ("1 0000000000000abc burnt def 1", Malformed),

@@ -24,6 +24,7 @@ impl Flow {
                     for (_, key) in concerned(&routes, &repository, &project) {
                         self.pages.cache().doubts().add(&key, kind);
                         self.pages.cache().clear_negative(&key);
+                        self.pages.cache().source().internal.evidence.heard_of(&key);
                     }
                 }
                 Heard::Hint(Hint::Purge { repository, project }) => {
@@ -37,10 +38,22 @@ impl Flow {
                         self.pages.cache().doubts().add(&key, DoubtKind::Upstream);
                     }
                 }
+                Heard::Hint(Hint::EventsProven { repository }) => {
+                    for route in routes.iter().filter(|route| route.shared_repository() == Some(&repository)) {
+                        self.pages.cache().source().internal.evidence.prove(&route.repository);
+                    }
+                }
                 // The request budget and `app` hear these themselves.
                 Heard::Hint(Hint::SlowDown { .. } | Hint::Burnt { .. }) => {}
             }
         }
+    }
+}
+
+impl Flow {
+    /// An event of CodeArtifact says that a page of this route has changed.
+    pub fn event_came(&self, route: &Route, project: &ProjectName) {
+        self.pages.cache().source().internal.evidence.announce(&route.key(project));
     }
 }
 

@@ -23,7 +23,9 @@ mod doubts;
 mod download;
 mod downloader;
 mod error;
+mod event_evidence;
 mod extract;
+mod fetch_terms;
 mod file_report;
 mod file_stream;
 mod files;
@@ -31,6 +33,7 @@ mod held_parts;
 mod hints;
 mod index_cache;
 mod index_entry;
+mod internal_freshness;
 mod judge;
 mod lists;
 mod lookup;
@@ -71,7 +74,7 @@ use crate::cache::{
 };
 use crate::fleet::Fleet;
 use wheelport_index::{ClientAgent, ProjectName};
-use wheelport_runtime::{Clock, Role, Tasks};
+use wheelport_runtime::{Clock, HumanDuration, Role, Tasks};
 
 pub use ahead::Guess;
 pub use audit::Attempt;
@@ -83,6 +86,7 @@ pub use file_report::FileReport;
 pub use file_stream::FileStream;
 pub use files::{FileService, OpenFile};
 pub use index_cache::IndexView;
+pub use internal_freshness::EventTrust;
 pub use lists::{ListView, ProjectListService};
 pub use lookup::Lookup;
 pub use metadata::{MetadataService, ServedMetadata};
@@ -109,8 +113,10 @@ use download::DownloadParts;
 use downloader::Downloader;
 use error::unavailable;
 use extract::MetadataExtractor;
+use event_evidence::EventEvidence;
 use index_cache::Lifetimes;
 use index_entry::IndexEntries;
+use internal_freshness::InternalFreshness;
 use judge::Judge;
 use lists::ListSource;
 use metadata_by_range::RangeReader;
@@ -217,6 +223,13 @@ impl Flow {
         let rulings_memory = memory.records / 100 * RULINGS_SHARE;
         let origins = Origins::new(Arc::clone(&persisted), clock.clone(), tasks.clone());
         let exceptions = SharedExceptions::new(fleet.clone(), policy.clone(), tasks.clone());
+        let internal = InternalFreshness {
+            longest: settings.fresh_for_internal.map(HumanDuration::get),
+            fleet: fleet.clone(),
+            origins: origins.clone(),
+            policy: policy.clone(),
+            evidence: EventEvidence::default(),
+        };
         let judge = Judge::new(policy, origins, store.clone(), rulings_memory, tasks.clone());
         let source = PageSource {
             delisted: Delisted::new(Arc::clone(&persisted)),
@@ -228,6 +241,7 @@ impl Flow {
             fleet: fleet.clone(),
             looks: PublishedLooks::default(),
             agreements: Agreements::default(),
+            internal,
             clock: clock.clone(),
         };
         let page_memory = memory.records - list_memory - rulings_memory;
@@ -285,6 +299,11 @@ impl Flow {
     /// How many names of a route's repository are known to have versions from outside and of the domain.
     pub fn names_on_both_sides(&self, route: &Route) -> usize {
         self.pages.judge().origins().on_both_sides(&route.repository)
+    }
+
+    /// Whether CodeArtifact's events would tell of every change of a route's own projects.
+    pub fn event_trust(&self, route: &Route) -> EventTrust {
+        self.pages.cache().source().internal.trust(&route.repository)
     }
 
     /// Whether the cache directory can be written. Quick.
