@@ -18,6 +18,7 @@ use crate::web::{
 };
 use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
+mod burnt_tokens;
 mod collect;
 mod collect_policy;
 mod events;
@@ -155,8 +156,8 @@ impl App {
             events::follow(events.clone(), fleet.hints().clone(), &flow, &routes, repositories, &tasks);
         }
 
-        let identities = identities::start(&settings, &client_of_issuers, clock_of_tokens, &tasks, &metrics);
-        identities::share_burnt(&identities, fleet.hints(), &tasks);
+        let identities = identities::start(&settings, &client_of_issuers, clock_of_tokens.clone(), &tasks, &metrics);
+        burnt_tokens::share(&identities, &fleet, clock_of_tokens, &tasks);
 
         let (proxy, addresses) = bind(&settings.listen).await?;
         warn_about_publicly_writable(&settings.routes, &addresses);

@@ -20,7 +20,7 @@ const VERSION: &str = "1";
 const LONGEST: usize = 1024;
 
 /// What one replica tells the others.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Hint {
     /// A page is no longer what it was: upstream has another one, or a file was published. The generation is that of
     /// the shared page, and 0 where there is none.

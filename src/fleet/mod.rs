@@ -11,6 +11,7 @@ mod hints;
 mod lease_record;
 mod leases;
 mod metrics;
+mod outbox;
 mod package_event;
 mod queue;
 mod redis;
@@ -83,6 +84,7 @@ impl Fleet {
         let link = RedisLink::new(address, settings)?;
         let hints = Hints::over(Some(link.clone()));
         tasks.spawn_loop("hear hints", subscribe(link.clone(), hints.clone()));
+        tasks.spawn_loop("tell hints again", hints.clone().tell_again());
         let leases = self.leases.rather(Arc::new(RedisLeases::new(link.clone())), tasks);
         Ok(Self { redis: Some(link), hints, leases, ..self })
     }

@@ -175,8 +175,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const GOOD: EventFacts =
         EventFacts { is_on: true, hears_all: true, read: Some(SECOND), proven: Some(Duration::from_hours(23)) };
-    const PAGE: CoveredPage =
-        CoveredPage { age: Duration::from_mins(59), is_since_reading: true, is_settled: true };
+    const PAGE: CoveredPage = CoveredPage { age: Duration::from_mins(59), is_since_reading: true, is_settled: true };
 
     #[test]
     fn events_are_trusted_while_all_of_them_are_heard_and_one_was_right_within_a_day() {

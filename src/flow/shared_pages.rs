@@ -31,8 +31,6 @@ use wheelport_runtime::{blocking, sabotaged};
 const KIND: &str = "page";
 /// The generation of a hint when any shared page will do.
 const ANY_GENERATION: u64 = 1;
-/// A page that was fetched further in the future than this was fetched by a clock that is wrong.
-const MAX_SKEW: Duration = Duration::from_mins(1);
 
 /// What is in the store in place of a page.
 pub(super) enum SharedPlace {
@@ -175,12 +173,11 @@ impl IndexCache<PageSource> {
     async fn read_shared(&self, key: &PageKey, bytes: Bytes) -> Option<FoundPage> {
         let (now, project) = (self.source().clock.since_epoch(), key.project.clone());
         let read = blocking(move || {
-            let SharedDocument { generation, fetched, document } = SharedDocument::<Page>::decode(&bytes)
+            let shared = SharedDocument::<Page>::decode(&bytes)
                 .inspect_err(|error| tracing::warn!(%project, %error, "a shared page is not legible"))
                 .ok()?;
-            let fetched = Duration::from_millis(fetched);
-            let is_possible = fetched <= now + MAX_SKEW && document.name == project;
-            is_possible.then(|| FoundPage { page: document, generation, age: now.saturating_sub(fetched) })
+            let age = shared.age(now).filter(|_| shared.document.name == project)?;
+            Some(FoundPage { page: shared.document, generation: shared.generation, age })
         });
         read.await.ok().flatten()
     }

@@ -77,6 +77,7 @@ impl<'a> Doctor<'a> {
         findings.extend(self.replicas());
         if let Some(address) = &self.fleet.redis {
             findings.push(hints::step(address, &self.fleet).await);
+            findings.extend(hints::without_store(&self.fleet));
         }
         if let Some(queue) = &self.fleet.events {
             findings.push(events::step(queue, &aws).await);
