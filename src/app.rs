@@ -153,7 +153,7 @@ impl App {
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());
         measure_in_background(&tasks, disk);
         if let Some(events) = fleet.events() {
-            events::follow(events.clone(), fleet.hints().clone(), &flow, &routes, repositories, &tasks);
+            events::follow(events.clone(), fleet.hints().clone(), &routes, repositories, &tasks);
         }
 
         let identities = identities::start(&settings, &client_of_issuers, clock_of_tokens.clone(), &tasks, &metrics);
@@ -168,7 +168,8 @@ impl App {
             routes: routes.iter().zip(&settings.routes).map(route_site).collect(),
             default_route: settings.default_route,
             identities: Arc::clone(&identities),
-            hosts: HostPolicy::new(allowed, settings.server.public_url.as_ref(), &addresses),
+            hosts: HostPolicy::new(allowed, settings.server.public_url.as_ref(), &addresses)
+                .with_certificates(certificates.clone()),
             operators: settings.operators.clone(),
             trusted_proxies: settings.server.trusted_proxies.clone(),
             certificates: certificates.clone(),

@@ -58,6 +58,7 @@ pub(super) fn share(identities: &Arc<Identities>, fleet: &Fleet, clock: Clock, t
         identities: Arc::clone(identities),
         clock,
         own: BTreeMap::new(),
+        is_untold: false,
         seen: None,
     };
     tasks.spawn_loop("share burnt tokens", sharing.run(to_tell, fleet.hints().listen()));
@@ -69,6 +70,8 @@ struct BurntSharing {
     clock: Clock,
     /// What was given back here and has not expired; with a store, what is not in it yet.
     own: BTreeMap<u128, u64>,
+    /// Whether some of that was not told yet.
+    is_untold: bool,
     /// The version of the record that was read last.
     seen: Option<ObjectTag>,
 }
@@ -94,6 +97,7 @@ impl BurntSharing {
 
     fn remember(&mut self, token: u128, until: u64) {
         self.own.insert(token, until);
+        self.is_untold = true;
         if self.own.len() > MOST_TOLD
             && let Some(first) = self.own.iter().min_by_key(|(_, until)| **until).map(|(token, _)| *token)
         {
@@ -134,18 +138,21 @@ impl BurntSharing {
             }
             Err(error) => {
                 tracing::debug!(%error, "the tokens that were given back to other replicas are not known");
-                self.tell().await;
+                if self.is_untold {
+                    self.tell().await;
+                }
                 TRY_AGAIN
             }
         }
     }
 
     /// Tells of what was given back here. Says whether Redis took all of it.
-    async fn tell(&self) -> bool {
+    async fn tell(&mut self) -> bool {
         let mut is_told = true;
         for (&token, &until) in &self.own {
             is_told &= self.fleet.hints().send(Hint::Burnt { token, until }).await == HintSent::Sent;
         }
+        self.is_untold = !is_told;
         is_told
     }
 

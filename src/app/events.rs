@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use super::routes::ServedRepository;
 use super::upstream_graph::{Reach, reach};
 use crate::fleet::{Events, Hint, Hints, PackageEvent, SharedRepository};
-use crate::flow::{Flow, Route};
+use crate::flow::Route;
 use wheelport_runtime::Tasks;
 
 /// How often the upstreams of repositories are asked for.
@@ -28,7 +28,6 @@ struct Watched {
 pub(super) fn follow(
     events: Events,
     hints: Hints,
-    flow: &Flow,
     routes: &[Arc<Route>],
     repositories: Vec<Arc<ServedRepository>>,
     tasks: &Tasks,
@@ -39,7 +38,7 @@ pub(super) fn follow(
         reach: RwLock::new(Reach::Domain),
     };
     let watched: Arc<[Watched]> = routes.iter().zip(repositories).map(watch).collect();
-    let (graph, flow) = (Arc::clone(&watched), flow.clone());
+    let graph = Arc::clone(&watched);
     tasks.spawn_loop("follow upstreams", async move {
         loop {
             let pause = if refresh(&graph).await { REFRESH } else { RETRY };
@@ -48,27 +47,25 @@ pub(super) fn follow(
     });
     tasks.spawn_loop("receive events", async move {
         let handle = |event| {
-            let (watched, hints, flow) = (Arc::clone(&watched), hints.clone(), flow.clone());
-            async move { tell(&watched, &hints, &flow, &event).await }
+            let (watched, hints) = (Arc::clone(&watched), hints.clone());
+            async move { tell(&watched, &hints, &event).await }
         };
         events.run(handle).await;
     });
 }
 
 /// Tells all replicas what an event is about. Says whether any route shows it.
-async fn tell(watched: &[Watched], hints: &Hints, flow: &Flow, event: &PackageEvent) -> bool {
+async fn tell(watched: &[Watched], hints: &Hints, event: &PackageEvent) -> bool {
     let concerned = watched.iter().filter(|watched| watched.reach.read().covers(&watched.repository.domain, event));
     let mut told: Vec<&SharedRepository> = Vec::new();
-    for Watched { route, .. } in concerned {
-        let Some(repository) = route.shared_repository() else { continue };
-        flow.event_came(route, &event.project);
+    for repository in concerned.filter_map(|watched| watched.route.shared_repository()) {
         if !told.contains(&repository) {
             told.push(repository);
         }
     }
     for &repository in &told {
         let (repository, project) = (repository.clone(), event.project.clone());
-        hints.spread(Hint::PageChanged { repository, project, generation: 0 }).await;
+        hints.spread(Hint::Event { repository, project }).await;
     }
     tracing::debug!(
         repository = event.repository, project = %event.project, version = event.version,

@@ -25,6 +25,8 @@ pub enum Hint {
     /// A page is no longer what it was: upstream has another one, or a file was published. The generation is that of
     /// the shared page, and 0 where there is none.
     PageChanged { repository: SharedRepository, project: ProjectName, generation: u64 },
+    /// An event of CodeArtifact came about a project: upstream may have another page.
+    Event { repository: SharedRepository, project: ProjectName },
     /// An operator wants a page forgotten.
     Purge { repository: SharedRepository, project: ProjectName },
     /// An operator accepted changed files of a project; what exactly is in the shared record.
@@ -45,6 +47,7 @@ impl Hint {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::PageChanged { .. } => "page-changed",
+            Self::Event { .. } => "event",
             Self::Purge { .. } => "purge",
             Self::Accept { .. } => "accept",
             Self::Exceptions => "exceptions",
@@ -132,6 +135,10 @@ impl Message {
                 let generation = number(generation)?;
                 Hint::PageChanged { repository, project, generation }
             }
+            ("event", [repository, project]) => {
+                let (repository, project) = page(repository, project)?;
+                Hint::Event { repository, project }
+            }
             ("purge", [repository, project]) => {
                 let (repository, project) = page(repository, project)?;
                 Hint::Purge { repository, project }
@@ -149,7 +156,7 @@ impl Message {
                 let token = hex_digits(token, 32).and_then(|token| u128::from_str_radix(token, 16).ok());
                 Hint::Burnt { token: token.ok_or(Malformed)?, until: number(until)? }
             }
-            ("page-changed" | "purge" | "accept" | "exceptions", _) => return Err(Malformed),
+            ("page-changed" | "event" | "purge" | "accept" | "exceptions", _) => return Err(Malformed),
             ("events-proven" | "slow-down" | "burnt", _) => return Err(Malformed),
             _ => return Err(Unknown),
         };
@@ -162,7 +169,9 @@ impl fmt::Display for Message {
         write!(f, "{VERSION} {} {}", self.sender, self.hint.as_str())?;
         match &self.hint {
             Hint::PageChanged { repository, project, generation } => write!(f, " {repository} {project} {generation}"),
-            Hint::Purge { repository, project } | Hint::Accept { repository, project } => {
+            Hint::Event { repository, project }
+            | Hint::Purge { repository, project }
+            | Hint::Accept { repository, project } => {
                 write!(f, " {repository} {project}")
             }
             Hint::Exceptions => Ok(()),
@@ -200,6 +209,7 @@ mod tests {
         let project = ProjectName::parse("hello-world").expect("a name");
         vec![
             Hint::PageChanged { repository: repository.clone(), project: project.clone(), generation: 17 },
+            Hint::Event { repository: repository.clone(), project: project.clone() },
             Hint::Purge { repository: repository.clone(), project: project.clone() },
             Hint::Accept { repository: repository.clone(), project },
             Hint::Exceptions,

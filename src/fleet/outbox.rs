@@ -26,7 +26,11 @@ impl Outbox {
         match hint {
             Hint::SlowDown { .. } | Hint::EventsProven { .. } | Hint::Burnt { .. } => return,
             _ if sabotaged("unsent-hints") => return,
-            Hint::PageChanged { .. } | Hint::Purge { .. } | Hint::Accept { .. } | Hint::Exceptions => {}
+            Hint::PageChanged { .. }
+            | Hint::Event { .. }
+            | Hint::Purge { .. }
+            | Hint::Accept { .. }
+            | Hint::Exceptions => {}
         }
         let mut held = self.held.lock();
         if held.len() < MOST {

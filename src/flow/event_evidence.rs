@@ -13,7 +13,7 @@ use crate::cache::{PageKey, RepositoryId};
 const MAX_PAGES: u64 = 50_000;
 /// How long it is remembered that a page changed: longer than any page is fresh.
 const CHANGE_KEPT: Duration = Duration::from_mins(65);
-/// A page that has changed later than this after an event has not changed because of it.
+/// An event and a change of its page that are further apart have nothing to do with each other.
 const ANNOUNCED_KEPT: Duration = Duration::from_mins(10);
 /// How often others are told that events come.
 const TELL_EVERY: Duration = Duration::from_mins(10);
@@ -22,6 +22,8 @@ const TELL_EVERY: Duration = Duration::from_mins(10);
 pub(super) struct EventEvidence {
     changed: moka::sync::Cache<PageKey, Instant>,
     announced: moka::sync::Cache<PageKey, Instant>,
+    /// Pages that were asked for by their age before their event came.
+    unannounced: moka::sync::Cache<PageKey, Instant>,
     /// When an event was last right about a page. Repositories of routes only.
     proven: Mutex<HashMap<RepositoryId, Instant>>,
 }
@@ -29,7 +31,7 @@ pub(super) struct EventEvidence {
 impl Default for EventEvidence {
     fn default() -> Self {
         let table = || moka::sync::Cache::new(MAX_PAGES);
-        Self { changed: table(), announced: table(), proven: Mutex::default() }
+        Self { changed: table(), announced: table(), unannounced: table(), proven: Mutex::default() }
     }
 }
 
@@ -39,16 +41,23 @@ impl EventEvidence {
         self.changed.insert(key.clone(), Instant::now());
     }
 
-    /// An event came about a page.
-    pub(super) fn announce(&self, key: &PageKey) {
+    /// An event came about a page. Says whether the other replicas have to hear that it was right.
+    pub(super) fn announce(&self, key: &PageKey) -> bool {
+        if self.unannounced.remove(key).is_some_and(|at| at.elapsed() < ANNOUNCED_KEPT) {
+            return self.prove(&key.repository);
+        }
         self.announced.insert(key.clone(), Instant::now());
+        false
     }
 
     /// A page arrived and was another than the one before. Says whether the other replicas have to hear that an event
     /// was right.
     pub(super) fn has_changed(&self, key: &PageKey) -> bool {
-        let Some(at) = self.announced.remove(key) else { return false };
-        at.elapsed() < ANNOUNCED_KEPT && self.prove(&key.repository)
+        if self.announced.remove(key).is_some_and(|at| at.elapsed() < ANNOUNCED_KEPT) {
+            return self.prove(&key.repository);
+        }
+        self.unannounced.insert(key.clone(), Instant::now());
+        false
     }
 
     /// An event was right about a page of this repository, here or on another replica. Says whether that is news.
@@ -80,19 +89,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_event_is_right_when_its_page_changes_soon_after_it() {
+    async fn an_event_is_right_when_its_page_changes_at_about_the_same_time() {
         let (evidence, key, other) = (EventEvidence::default(), key("hello"), key("other"));
-        assert!(!evidence.has_changed(&key), "without an event");
-        evidence.announce(&key);
+        assert!(!evidence.announce(&key));
         assert!(!evidence.has_changed(&other));
         assert_eq!(evidence.proven(&key.repository), None);
         tokio::time::advance(ANNOUNCED_KEPT).await;
         assert!(!evidence.has_changed(&key), "too long ago");
-        evidence.announce(&key);
+        tokio::time::advance(ANNOUNCED_KEPT).await;
+        assert!(!evidence.announce(&key), "that change was another one");
         assert!(evidence.has_changed(&key));
         assert!(evidence.proven(&key.repository).is_some());
+        tokio::time::advance(TELL_EVERY).await;
         assert!(!evidence.has_changed(&key), "one event proves once");
-        evidence.announce(&key);
+        assert!(evidence.announce(&key), "the page was asked for before its event came");
+        assert!(!evidence.announce(&key));
         assert!(!evidence.has_changed(&key), "the others know");
     }
 }

@@ -27,6 +27,17 @@ impl Flow {
                         self.pages.cache().source().internal.evidence.heard_of(&key);
                     }
                 }
+                Heard::Hint(Hint::Event { repository, project }) => {
+                    for (route, key) in concerned(&routes, &repository, &project) {
+                        let pages = self.pages.cache();
+                        pages.doubts().add(&key, DoubtKind::Upstream);
+                        pages.clear_negative(&key);
+                        pages.source().internal.evidence.heard_of(&key);
+                        if pages.source().internal.evidence.announce(&key) {
+                            pages.tell_that_events_come(route);
+                        }
+                    }
+                }
                 Heard::Hint(Hint::Purge { repository, project }) => {
                     for (route, _) in concerned(&routes, &repository, &project) {
                         self.pages.forget_page(route, &project).await;
@@ -47,13 +58,6 @@ impl Flow {
                 Heard::Hint(Hint::SlowDown { .. } | Hint::Burnt { .. }) => {}
             }
         }
-    }
-}
-
-impl Flow {
-    /// An event of CodeArtifact says that a page of this route has changed.
-    pub fn event_came(&self, route: &Route, project: &ProjectName) {
-        self.pages.cache().source().internal.evidence.announce(&route.key(project));
     }
 }
 

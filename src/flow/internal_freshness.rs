@@ -24,7 +24,7 @@ use wheelport_runtime::sabotaged;
 /// How long an event that was right proves that events come.
 const PROOF_LASTS: Duration = Duration::from_hours(24);
 /// A page that was asked for sooner after a change may be the one from before, because an index may be late.
-const SETTLING: Duration = Duration::from_mins(1);
+const SETTLING: Duration = Duration::from_secs(30);
 
 /// Whether the events of a repository would tell of every change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -81,11 +81,15 @@ impl IndexCache<PageSource> {
         Some(record)
     }
 
-    /// A page that has changed after an event proves that events come, to all replicas.
+    /// A page that has changed when an event came about it proves that events come.
     fn weigh_events(&self, route: &Route, key: &PageKey, is_changed: bool) {
-        if !is_changed || !self.source().internal.evidence.has_changed(key) {
-            return;
+        if is_changed && self.source().internal.evidence.has_changed(key) {
+            self.tell_that_events_come(route);
         }
+    }
+
+    /// Tells the other replicas that an event was right about a page of this repository.
+    pub(super) fn tell_that_events_come(&self, route: &Route) {
         let Some(repository) = route.shared_repository().cloned() else { return };
         let hints = self.source().fleet.hints().clone();
         self.tasks().spawn("tell that events come", async move {
