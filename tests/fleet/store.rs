@@ -139,6 +139,10 @@ async fn what_is_written_is_encrypted_with_the_key_that_is_configured() {
         let (store, key) = (client(&settings), key("encrypted"));
         store.put(&key, Bytes::from_static(b"one"), ObjectWrite::Create).await.expect(name);
         assert_eq!(&*store.read(&key, None, 100).await.expect(name).0, b"one", "{name}");
+        if name != "ministack" {
+            // It asks whoever looks who they are.
+            continue;
+        }
         // The store says with what it encrypted the object.
         let StoreLocation { bucket, prefix } = settings.store.expect("a store");
         let path = format!("/{bucket}/{prefix}/v1/{key}");

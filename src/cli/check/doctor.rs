@@ -34,7 +34,8 @@ impl<'a> Doctor<'a> {
     /// A doctor for what `serve` would use.
     pub(super) fn new(settings: Settings, environment: Environment<'a>, clock: Clock) -> Self {
         let rules = settings.policy.read().ok().map(Arc::new);
-        let target = |route| CheckTarget { rules: rules.clone(), ..CheckTarget::from(route) };
+        let asks_for_origins = settings.cache.fresh_for_internal.is_some();
+        let target = |route| CheckTarget { rules: rules.clone(), asks_for_origins, ..CheckTarget::from(route) };
         Self {
             settings: Some(Box::new(settings.clone())),
             targets: settings.routes.into_iter().map(target).collect(),
