@@ -102,8 +102,8 @@ pub(super) fn limited_to(spread: &serde_json::Value) -> Option<&'static str> {
     match spread.as_str()? {
         "later" => Some("in force on this replica; the others follow once the store that they share can be reached"),
         "here-alone" => Some(
-            "in force on this replica ONLY: without `[fleet] store` the others cannot know of it; give the same command \
-             to each of them",
+            "in force on this replica ONLY: without `[fleet] store` the others cannot know of it; give the same \
+             command to each of them",
         ),
         _ => None,
     }

@@ -141,7 +141,12 @@ pub(crate) struct FleetOverrides {
     #[arg(long = "fleet-events", value_name = "URL", env = "WHEELPORT_FLEET_EVENTS")]
     pub(crate) events: Option<Url>,
     /// No other replica reads the queue of events
-    #[arg(long = "fleet-events-own", env = "WHEELPORT_FLEET_EVENTS_OWN", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(
+        long = "fleet-events-own",
+        env = "WHEELPORT_FLEET_EVENTS_OWN",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
     pub(crate) events_own: Option<bool>,
     /// How many replicas there are
     #[arg(long = "fleet-replicas", value_name = "NUMBER", env = "WHEELPORT_FLEET_REPLICAS")]

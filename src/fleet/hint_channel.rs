@@ -108,8 +108,8 @@ impl Hints {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Tells the other replicas. Waits for Redis, at most for the time that a command may take; what it does not take is
-    /// told when it is back.
+    /// Tells the other replicas. Waits for Redis, at most for the time that a command may take; what it does not take
+    /// is told when it is back.
     pub async fn send(&self, hint: Hint) -> HintSent {
         let kind = hint.as_str();
         if !self.are_shared() {

@@ -1,5 +1,5 @@
-//! Hints that Redis did not take: told again when it is back. Without order and each once, because a hint may be repeated
-//! and reordered. Bounded; what does not fit is what it was before, a hint that is lost.
+//! Hints that Redis did not take: told again when it is back. Without order and each once, because a hint may be
+//! repeated and reordered. Bounded; what does not fit is what it was before, a hint that is lost.
 
 use std::collections::HashSet;
 

@@ -9,8 +9,8 @@
 //!                                         └ Expired, missing: fetch
 //! ```
 //!
-//! What another replica said has changed is as *Refetch*, however young it is. Where CodeArtifact's events tell of every
-//! change, what is older than it may be otherwise can be *Fresh*.
+//! What another replica said has changed is as *Refetch*, however young it is. Where CodeArtifact's events tell of
+//! every change, what is older than it may be otherwise can be *Fresh*.
 //!
 //! A fetch is single-flight and runs in a background task: a client that disconnects cancels nothing.
 

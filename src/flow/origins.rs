@@ -146,8 +146,8 @@ impl Origins {
         }
     }
 
-    /// Whether a project can have versions of the domain only, as far as that is known without waiting. Where it is not,
-    /// it is asked for.
+    /// Whether a project can have versions of the domain only, as far as that is known without waiting. Where it is
+    /// not, it is asked for.
     pub(super) fn is_internal(&self, route: &Arc<Route>, project: &ProjectName) -> Option<bool> {
         let key = route.key(project);
         let held = self.inner.held.get(&key);

@@ -1,5 +1,5 @@
-//! Project lists in the store that replicas share, so that `ListPackages` is called once for all of them. Like pages, but
-//! without hints: a list is as old as its own freshness allows, on every replica.
+//! Project lists in the store that replicas share, so that `ListPackages` is called once for all of them. Like pages,
+//! but without hints: a list is as old as its own freshness allows, on every replica.
 
 use std::sync::Arc;
 use std::time::Duration;

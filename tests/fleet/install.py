@@ -1,8 +1,8 @@
 """Installs the servers that the fleet's tests run against: object stores, queues and Redis, all on this machine.
 
 Run by `scripts/test` and by the tests' own set-up with the machine's own Python 3; therefore only the standard library.
-The packages come by name from whatever index pip and npm are configured with on this machine: this file names none. Each
-server has an environment of its own, which is reinstalled only when its line below, the interpreter or its place
+The packages come by name from whatever index pip and npm are configured with on this machine: this file names none.
+Each server has an environment of its own, which is reinstalled only when its line below, the interpreter or its place
 changes. A lock lets several test processes call this at the same time.
 """
 

@@ -1,5 +1,5 @@
-//! Pages of the domain's own projects stay fresh beyond `fresh_for` while CodeArtifact's events tell of every change, and
-//! no longer. The calendar and the clock of the test are moved, so a queue that is read meanwhile has to be read again.
+//! Pages of the domain's own projects stay fresh beyond `fresh_for` while CodeArtifact's events tell of every change,
+//! and no longer. The calendar and the clock of the test are moved, so a queue that is read meanwhile has to be read again.
 
 use std::time::Duration;
 

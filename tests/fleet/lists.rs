@@ -1,5 +1,5 @@
-//! Project lists over several replicas: `ListPackages` is called once for all of them, and what it said once serves those
-//! that cannot call it.
+//! Project lists over several replicas: `ListPackages` is called once for all of them, and what it said once serves
+//! those that cannot call it.
 
 use wheelport_runtime::HumanDuration;
 

@@ -155,8 +155,8 @@ impl ServerCertificates {
         self.0.read.lock().certificates.iter().any(|kept| kept.value.facts.covers(server))
     }
 
-    /// Whether a certificate has exactly this name, in lower case. Whoever holds its key was trusted with the name by an
-    /// authority, so no other site has it. A wildcard says less: anyone may have a name below it.
+    /// Whether a certificate has exactly this name, in lower case. Whoever holds its key was trusted with the name by
+    /// an authority, so no other site has it. A wildcard says less: anyone may have a name below it.
     pub(in crate::web) fn names(&self, server: &str) -> bool {
         self.0.names.read().names.contains(server)
     }
