@@ -85,7 +85,7 @@ impl BurntSharing {
                     self.remember(token, until);
                     true
                 }
-                Some(heard) = hints.next() => self.hear(heard),
+                Some(heard) = hints.next() => self.hear(&heard),
                 () = sleep_until(next) => true,
             };
             if is_due {
@@ -106,8 +106,8 @@ impl BurntSharing {
     }
 
     /// Says whether there is something to do now.
-    fn hear(&self, heard: Heard) -> bool {
-        match heard {
+    fn hear(&self, heard: &Heard) -> bool {
+        match *heard {
             Heard::Hint(Hint::Burnt { token, until }) => {
                 if !sabotaged("burnt-elsewhere") {
                     self.identities.burn(TokenId(token.to_be_bytes()), until);

@@ -19,6 +19,10 @@ const VERSION: &str = "1";
 /// The longest text, in bytes: a repository, a project and some words.
 const LONGEST: usize = 1024;
 
+/// The words for what this version knows.
+const KINDS: [&str; 8] =
+    ["page-changed", "event", "purge", "accept", "exceptions", "events-proven", "slow-down", "burnt"];
+
 /// What one replica tells the others.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Hint {
@@ -156,8 +160,7 @@ impl Message {
                 let token = hex_digits(token, 32).and_then(|token| u128::from_str_radix(token, 16).ok());
                 Hint::Burnt { token: token.ok_or(Malformed)?, until: number(until)? }
             }
-            ("page-changed" | "event" | "purge" | "accept" | "exceptions", _) => return Err(Malformed),
-            ("events-proven" | "slow-down" | "burnt", _) => return Err(Malformed),
+            (kind, _) if KINDS.contains(&kind) => return Err(Malformed),
             _ => return Err(Unknown),
         };
         Ok(Self { sender, hint })
@@ -225,6 +228,7 @@ mod tests {
         for hint in hints() {
             let message = Message { sender, hint };
             let text = message.to_string();
+            assert!(KINDS.contains(&message.hint.as_str()), "{text}");
             assert!(text.starts_with("1 0000000000000abc "), "{text}");
             assert_eq!(Message::parse(text.as_bytes()), Ok(message), "{text}");
         }

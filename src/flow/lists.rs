@@ -76,7 +76,7 @@ impl IndexSource for ListSource {
         match route.projects.projects().await {
             Ok(names) => {
                 let list = blocking(move || normalised(&names)).await.map_err(panicked)?;
-                cache.share_list(&route, errand, list.clone());
+                cache.share_list(&route, *errand, list.clone());
                 cache.hold(&key, list, FetchedAt::now()).await
             }
             Err(error @ (Error::Unavailable { .. } | Error::Internal { .. })) => {

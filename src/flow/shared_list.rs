@@ -107,8 +107,8 @@ impl IndexCache<ListSource> {
     }
 
     /// Writes what upstream said where replicas share it. A client does not wait for it.
-    pub(super) fn share_list(&self, route: &Arc<Route>, errand: Box<ListErrand>, list: ProjectList) {
-        let ListErrand { place, lease, .. } = *errand;
+    pub(super) fn share_list(&self, route: &Arc<Route>, errand: ListErrand, list: ProjectList) {
+        let ListErrand { place, lease, .. } = errand;
         let Some((write, generation)) = place else { return };
         let (cache, route) = (self.clone(), Arc::clone(route));
         let fetched = u64::try_from(self.source().clock.since_epoch().as_millis()).unwrap_or(u64::MAX);

@@ -171,7 +171,7 @@ impl Proxy {
 
     /// Waits until a page is served from memory for longer than `fresh_for`. That takes half a minute after a change.
     async fn stays_fresh(&self) {
-        let limit = Duration::from_secs(60);
+        let limit = Duration::from_mins(1);
         let (began, mut asked) = (Instant::now(), Instant::now());
         while asked.elapsed() < Duration::from_secs(4) {
             assert!(began.elapsed() < limit, "the page does not stay fresh: {}", self.events().await);
