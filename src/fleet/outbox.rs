@@ -71,6 +71,7 @@ mod tests {
         outbox.keep(purge(1));
         outbox.keep(purge(1));
         outbox.keep(Hint::Burnt { token: 1, until: 2 });
+        assert_eq!(outbox.held.lock().len(), 1);
         outbox.filled().await;
         assert_eq!((outbox.take(), outbox.take()), (Some(purge(1)), None));
         (0..=MOST).for_each(|number| outbox.keep(purge(number)));

@@ -93,13 +93,16 @@ enum FreshnessGround {
 }
 
 fn trust(facts: EventFacts) -> EventTrust {
-    let is_within =
-        |time: Option<Duration>, most: Duration, guard| time.is_some_and(|time| time < most) || sabotaged(guard);
+    let is_within = |time: Option<Duration>, most: Duration| time.is_some_and(|time| time < most);
     match facts {
         EventFacts { is_on: false, .. } => EventTrust::Off,
         EventFacts { hears_all: false, .. } if !sabotaged("events-heard") => EventTrust::Unheard,
-        EventFacts { read, .. } if !is_within(read, QUEUE_READ_WITHIN, "events-read") => EventTrust::Silent,
-        EventFacts { proven, .. } if !is_within(proven, PROOF_LASTS, "events-proven") => EventTrust::Unproven,
+        EventFacts { read, .. } if !is_within(read, QUEUE_READ_WITHIN) && !sabotaged("events-read") => {
+            EventTrust::Silent
+        }
+        EventFacts { proven, .. } if !is_within(proven, PROOF_LASTS) && !sabotaged("events-proven") => {
+            EventTrust::Unproven
+        }
         EventFacts { .. } => EventTrust::Trusted,
     }
 }
