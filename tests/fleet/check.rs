@@ -95,6 +95,11 @@ async fn a_store_without_conditions_can_hold_no_leases() {
     }
 }
 
+/// Whether this machine has npm; where everything is required, it has to.
+fn runs_npm() -> bool {
+    std::env::var_os("CI").is_some() || std::process::Command::new("npm").arg("--version").output().is_ok()
+}
+
 /// The one forgets what a replacement was to depend on, the other all conditions.
 #[tokio::test]
 async fn real_stores_without_conditions_can_hold_no_leases() {
@@ -102,6 +107,10 @@ async fn real_stores_without_conditions_can_hold_no_leases() {
         ("localbucket", ["hold no leases", "If-Match is not kept"]),
         ("fauxqs", ["hold no leases", "of eight that create one object at once"]),
     ] {
+        if name == "fauxqs" && !runs_npm() {
+            eprintln!("not tried: npm is not installed, and {name} comes from there");
+            continue;
+        }
         let server = Server::start(name);
         let bucket = new_bucket(server.port).await.store.expect("a store").bucket;
         let [rights, said] = store(&format!("http://127.0.0.1:{}", server.port), &bucket).await;

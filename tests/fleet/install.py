@@ -73,7 +73,10 @@ def install(name: str, requirements: list[str]) -> None:
 
 
 def run(command: list[str]) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise RuntimeError(f"{command[0]} is not installed") from error
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed with {done.returncode}:\n{done.stdout}{done.stderr}")
 
@@ -91,6 +94,9 @@ def main(names: list[str]) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             for name in names or SERVERS:
+                if not names and name in NODE and shutil.which("npm") is None:
+                    print(f"{name} is not installed: npm is missing", file=sys.stderr)
+                    continue
                 install(name, SERVERS[name])
         except RuntimeError as error:
             print(f"a server could not be installed: {error}", file=sys.stderr)
