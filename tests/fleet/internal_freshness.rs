@@ -183,6 +183,13 @@ async fn what_may_come_from_outside_is_asked_for_as_often_as_before_unless_its_n
         watched.files().await;
         watched.pass(1).await;
         watched.files().await;
+        if is_asked {
+            let answers = async || (!watched.proxy.control.requests_to(VERSIONS).is_empty()).then_some(());
+            until("the origin", answers).await;
+        }
+        watched.is_read().await;
+        watched.pass(1).await;
+        watched.files().await;
         assert_eq!(watched.trust().await, "trusted");
         let asked = watched.asked();
         for _ in 0..3 {
