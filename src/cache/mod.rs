@@ -52,7 +52,7 @@ pub use layout::EVICTABLE;
 pub use ledger::{Acceptance, ChangedFile, KnownSince, SeenBytes, UndatedFiles};
 pub use metadata_store::{CachedMetadata, CoreMetadataRecord, MetadataStore};
 pub use open_files::OPEN_FILE_IDLE_TIMEOUT;
-pub use persisted::{PersistedIndex, delisted_path, list_path, origin_path, page_path, reader_path};
+pub use persisted::{PersistedIndex, delisted_path, intake_path, list_path, origin_path, page_path, reader_path};
 pub use published::{Published, PublishedFile};
 pub use records::{FetchedAt, Record, Records, Weighted};
 pub use scrub::Scrub;

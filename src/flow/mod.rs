@@ -11,6 +11,7 @@ mod advertise;
 mod agreements;
 mod ahead;
 mod ask;
+mod asked_facts;
 mod audit;
 mod batch;
 mod blob_checker;
@@ -33,6 +34,7 @@ mod held_parts;
 mod hints;
 mod index_cache;
 mod index_entry;
+mod intake;
 mod internal_freshness;
 mod judge;
 mod list_source;
@@ -65,6 +67,7 @@ mod shown;
 mod standing;
 mod trial;
 mod upload;
+mod verdict;
 mod warm;
 mod wheel_parts;
 
@@ -120,6 +123,7 @@ use event_evidence::EventEvidence;
 use extract::MetadataExtractor;
 use index_cache::Lifetimes;
 use index_entry::IndexEntries;
+use intake::Intake;
 use internal_freshness::InternalFreshness;
 use judge::Judge;
 use list_source::ListSource;
@@ -236,7 +240,8 @@ impl Flow {
             policy: policy.clone(),
             evidence: EventEvidence::default(),
         };
-        let judge = Judge::new(policy, origins, store.clone(), rulings_memory, tasks.clone());
+        let intake = Intake::new(Arc::clone(&persisted), tasks.clone());
+        let judge = Judge::new(policy, origins, intake, store.clone(), rulings_memory, tasks.clone());
         let source = PageSource {
             delisted: Delisted::new(Arc::clone(&persisted)),
             persisted: Arc::clone(&persisted),

@@ -30,6 +30,16 @@ pub trait ProjectSource: Send + Sync + 'static {
         project: &'a ProjectName,
         with_versions: bool,
     ) -> BoxFuture<'a, Result<OriginFacts, Error>>;
+
+    /// The versions of a project that the repository has taken in, in any spelling.
+    fn versions<'a>(&'a self, project: &'a ProjectName) -> BoxFuture<'a, Result<Vec<String>, Error>>;
+
+    /// When the repository took a version in; `None` where it has none of that name.
+    fn taken_in<'a>(
+        &'a self,
+        project: &'a ProjectName,
+        version: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Moment>, Error>>;
 }
 
 /// What the repository says of where a project's versions come from.

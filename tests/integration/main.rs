@@ -28,6 +28,7 @@ mod policy;
 mod prefetch;
 mod process;
 mod ranges;
+mod rules;
 mod storms;
 mod threats;
 mod tls;
