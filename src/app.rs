@@ -18,6 +18,7 @@ use crate::web::{
 };
 use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
+mod burnt_tokens;
 mod collect;
 mod collect_policy;
 mod collect_usage;
@@ -132,9 +133,9 @@ impl App {
         let disk = open_cache(&settings, &clock).await?;
         let mut upstream = settings.upstream.clone();
         upstream.max_page_size = Some(Size(memory.page));
-        let fleet = fleet::start(&settings, &clock, &tasks).await?;
-        let client = Client::among(upstream, fleet::quotas(&settings.fleet, &fleet, &tasks))?;
         let metrics = Metrics::default();
+        let fleet = fleet::start(&settings, &metrics, &clock, &tasks).await?;
+        let client = Client::among(upstream, fleet::quotas(&settings.fleet, &fleet, &tasks))?;
         metrics.register(|registry| client.metrics().register(registry));
         let BuiltRoutes { routes, repositories } = Routes::new(&client, &clock, &tasks).build(&settings.routes).await?;
         let (client_of_issuers, clock_of_tokens) = (client.clone(), clock.clone());
@@ -144,7 +145,7 @@ impl App {
             fleet.register(registry);
             registry.register_collector(Box::new(Breakers(fleet.clone())));
         });
-        let (hints, hints_to_all) = (fleet.hints().listen(), fleet.hints().clone());
+        let hints = fleet.hints().listen();
         let recorder = Recorder::new(&metrics, &disk, &clock);
         let policy = policy::start(&settings, &disk, &clock, &tasks).await?;
         let notices = notify::start(&settings, &client, &clock, &tasks, &metrics).await?;
@@ -167,13 +168,12 @@ impl App {
         close_idle_files(&tasks, Arc::clone(&disk));
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());
         measure_in_background(&tasks, disk);
-        let events = fleet::events(&settings, &metrics).await?;
-        if let Some(events) = &events {
-            events::follow(events.clone(), hints_to_all, &routes, repositories, &tasks);
+        if let Some(events) = fleet.events() {
+            events::follow(events.clone(), fleet.hints().clone(), &routes, repositories, &tasks);
         }
 
-        let identities = identities::start(&settings, &client_of_issuers, clock_of_tokens, &tasks, &metrics);
-        identities::share_burnt(&identities, fleet.hints(), &tasks);
+        let identities = identities::start(&settings, &client_of_issuers, clock_of_tokens.clone(), &tasks, &metrics);
+        burnt_tokens::share(&identities, &fleet, clock_of_tokens, &tasks);
         Troubles::new(&routes, Arc::clone(&identities), certificates.clone(), notices).watch(&tasks);
 
         let (proxy, addresses) = bind(&settings.listen).await?;
@@ -185,13 +185,14 @@ impl App {
             routes: routes.iter().zip(&settings.routes).map(route_site).collect(),
             default_route: settings.default_route,
             identities: Arc::clone(&identities),
-            hosts: HostPolicy::new(allowed, settings.server.public_url.as_ref(), &addresses),
+            hosts: HostPolicy::new(allowed, settings.server.public_url.as_ref(), &addresses)
+                .with_certificates(certificates.clone()),
             operators: settings.operators.clone(),
             trusted_proxies: settings.server.trusted_proxies.clone(),
             certificates: certificates.clone(),
             public_url: settings.server.public_url.clone(),
             metrics: metrics.clone(),
-            fleet: fleet_status::section(&fleet, events.as_ref()),
+            fleet: fleet_status::section(&fleet, &flow, &routes),
             history: Arc::clone(&recorder.history),
             savings: Arc::clone(&recorder.savings),
             prices: settings.prices.clone(),

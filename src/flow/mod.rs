@@ -24,7 +24,9 @@ mod doubts;
 mod download;
 mod downloader;
 mod error;
+mod event_evidence;
 mod extract;
+mod fetch_terms;
 mod file_report;
 mod file_stream;
 mod files;
@@ -33,7 +35,9 @@ mod hints;
 mod index_cache;
 mod index_entry;
 mod intake;
+mod internal_freshness;
 mod judge;
+mod list_source;
 mod lists;
 mod lookup;
 mod metadata;
@@ -54,6 +58,7 @@ mod route;
 mod shared_exceptions;
 mod shared_files;
 mod shared_first_seen;
+mod shared_list;
 mod shared_metadata;
 mod shared_pages;
 mod shared_published;
@@ -79,7 +84,7 @@ use crate::fleet::Fleet;
 use crate::notices::Notices;
 use crate::usage::UsageSettings;
 use wheelport_index::{ClientAgent, ProjectName};
-use wheelport_runtime::{Clock, Role, Tasks};
+use wheelport_runtime::{Clock, HumanDuration, Role, Tasks};
 
 pub use ahead::Guess;
 pub use audit::Attempt;
@@ -91,6 +96,7 @@ pub use file_report::FileReport;
 pub use file_stream::FileStream;
 pub use files::{FileService, OpenFile};
 pub use index_cache::IndexView;
+pub use internal_freshness::EventTrust;
 pub use lists::{ListView, ProjectListService};
 pub use lookup::Lookup;
 pub use metadata::{MetadataService, ServedMetadata};
@@ -120,12 +126,14 @@ use delisted::Delisted;
 use download::DownloadParts;
 use downloader::Downloader;
 use error::unavailable;
+use event_evidence::EventEvidence;
 use extract::MetadataExtractor;
 use index_cache::Lifetimes;
 use index_entry::IndexEntries;
 use intake::Intake;
+use internal_freshness::InternalFreshness;
 use judge::Judge;
-use lists::ListSource;
+use list_source::ListSource;
 use metadata_by_range::RangeReader;
 use origins::Origins;
 use page_source::PageSource;
@@ -235,6 +243,13 @@ impl Flow {
         let rulings_memory = memory.records / 100 * RULINGS_SHARE;
         let origins = Origins::new(Arc::clone(&persisted), clock.clone(), tasks.clone());
         let exceptions = SharedExceptions::new(fleet.clone(), policy.clone(), tasks.clone());
+        let internal = InternalFreshness {
+            longest: settings.fresh_for_internal.map(HumanDuration::get),
+            fleet: fleet.clone(),
+            origins: origins.clone(),
+            policy: policy.clone(),
+            evidence: EventEvidence::default(),
+        };
         let intake = Intake::new(Arc::clone(&persisted), tasks.clone());
         let usage = UsageService::new(usage, Arc::clone(&disk), fleet.clone(), clock.clone());
         let judge = Judge::new(policy, origins, intake, store.clone(), rulings_memory, tasks.clone());
@@ -249,11 +264,12 @@ impl Flow {
             fleet: fleet.clone(),
             looks: PublishedLooks::default(),
             agreements: Agreements::default(),
+            internal,
             clock: clock.clone(),
         };
         let page_memory = memory.records - list_memory - rulings_memory;
         let pages = PageService::new(source, judge.clone(), page_memory, lifetimes(settings.policy()), tasks.clone());
-        let source = ListSource { persisted };
+        let source = ListSource { persisted, fleet: fleet.clone(), pages: pages.clone(), clock: clock.clone() };
         let lists = ProjectListService::new(source, list_memory, lifetimes(settings.list_policy()), tasks.clone());
         let entries = IndexEntries::new(pages.clone(), judge, blobs.clone());
         let found = SharedMetadata::new(fleet.clone(), pages.clone(), tasks.clone());
@@ -311,6 +327,11 @@ impl Flow {
     /// How many names of a route's repository are known to have versions from outside and of the domain.
     pub fn names_on_both_sides(&self, route: &Route) -> usize {
         self.pages.judge().origins().on_both_sides(&route.repository)
+    }
+
+    /// Whether CodeArtifact's events would tell of every change of a route's own projects.
+    pub fn event_trust(&self, route: &Route) -> EventTrust {
+        self.pages.cache().source().internal.trust(&route.repository)
     }
 
     /// Whether the cache directory can be written. Quick.
