@@ -11,10 +11,10 @@ use crate::cache::{Disk, OPEN_FILE_IDLE_TIMEOUT, RepositoryId, Scrub};
 use crate::config::{RouteSettings, ServerSettings, Settings};
 use crate::flow::{ChangedFilePolicy, Flow, FlowMemory, FlowParts, Route, WatchedChanges};
 use crate::telemetry::Metrics;
-use crate::upstream::{Client, ClientError};
+use crate::upstream::Client;
 use crate::web::{
     ConnectionLimits, Connections, HostPolicy, Listener, RouteSite, ServerCertificates, Site, SiteBounds, SiteParts,
-    Timeouts, TlsError, TlsSettings, UploadPolicy,
+    Timeouts, TlsSettings, UploadPolicy,
 };
 use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
@@ -32,12 +32,14 @@ mod policy;
 mod process;
 mod recorder;
 mod routes;
+mod start_error;
 mod troubles;
 mod upstream_graph;
 
 pub(crate) use identities::identities_of;
 pub(crate) use notify::courier_of;
 pub use process::forbid_core_dumps;
+pub use start_error::StartError;
 
 use collect::Collected;
 use collect_policy::CollectedPolicy;
@@ -53,62 +55,6 @@ const RENDERED_SHARE: u64 = 60;
 
 /// Connections to the listener for operations at the same time.
 const MAX_OPERATORS: usize = 64;
-
-/// Why the proxy does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The cache directory cannot be used.
-    #[error(
-        "the cache directory {dir} cannot be used: {source}; choose another one with --cache-dir or make it \
-         writable for this user"
-    )]
-    Cache {
-        /// The directory.
-        dir: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// An address cannot be bound.
-    #[error("cannot listen on {address}: {source}; another process may be using it; choose another with --listen")]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A certificate or its key cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The memory does not suffice for what is configured.
-    #[error("{0}")]
-    Memory(String),
-    /// The rules cannot be used.
-    #[error("{0}")]
-    Rules(String),
-    /// No region is known for a route.
-    #[error("route `{route}`: no AWS region is known; give --region, AWS_REGION, or a region in the profile")]
-    Region {
-        /// The route.
-        route: Arc<str>,
-    },
-    /// A route's endpoint cannot be used.
-    #[error("route `{route}`: {reason}")]
-    Endpoint {
-        /// The route.
-        route: Arc<str>,
-        /// Why.
-        reason: String,
-    },
-    /// What replicas share cannot be used as it is configured.
-    #[error("[fleet]: {0}")]
-    Fleet(String),
-    /// The webhook cannot be used as it is configured.
-    #[error("[notify]: {0}")]
-    Notify(String),
-    /// The outbound edge cannot be built.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-}
 
 /// A proxy that listens.
 pub struct App {

@@ -88,8 +88,8 @@ pub fn is_outdated(root: &Path) -> io::Result<bool> {
 pub fn clear(root: &Path, with_first_seen: bool) -> io::Result<u64> {
     examine(root)?;
     let mut removed = 0;
-    let kinds =
-        layout::kinds().filter(|kind| ![GRANTED, SAVINGS, USAGE].contains(kind) && (with_first_seen || *kind != FIRST_SEEN));
+    let kinds = layout::kinds()
+        .filter(|kind| ![GRANTED, SAVINGS, USAGE].contains(kind) && (with_first_seen || *kind != FIRST_SEEN));
     for path in kinds.flat_map(|kind| files(root, kind)) {
         match fs::remove_file(root.join(path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -68,9 +68,9 @@ mod shown;
 mod standing;
 mod trial;
 mod upload;
-mod verdict;
 mod usage;
 mod usage_books;
+mod verdict;
 mod warm;
 mod wheel_parts;
 
