@@ -181,13 +181,23 @@ fn site(dir: &Path, page: &Page, read: ReadPolicy, reader: &Reader) -> Outcome<A
     let keys = SigningKeys::default();
     let identities = Identities::new(reader.known.clone(), keys, Arc::new(Nobody), clock.clone(), tasks.clone());
     let identities = Arc::new(identities);
+    let policy = watch_rules(PolicySettings::default(), Box::new(Nobody), clock.clone())?;
+    let advisories = Advisories::new(AdvisoryParts {
+        settings: AdvisorySettings::default(),
+        client: Client::new(ClientSettings::default())?,
+        disk: Arc::clone(&disk),
+        fleet: Fleet::default(),
+        policy: policy.clone(),
+        clock: clock.clone(),
+    });
     let services = FlowParts {
         disk,
         uploads: UploadSettings::default(),
         clock: clock.clone(),
         tasks: tasks.clone(),
         fleet: Fleet::default(),
-        policy: watch_rules(PolicySettings::default(), Box::new(Nobody), clock)?,
+        policy,
+        advisories,
     };
     Ok(Arc::new(Site::new(SiteParts {
         flow: Flow::new(services, &settings, FlowMemory { records: 64 << 20, buffers: 32 << 20 }),

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::cache::{Disk, OPEN_FILE_IDLE_TIMEOUT, RepositoryId, Scrub};
 use crate::config::{RouteSettings, ServerSettings, Settings};
-use crate::flow::{ChangedFilePolicy, Flow, FlowMemory, FlowParts, Route};
+use crate::flow::{Advisories, AdvisoryParts, ChangedFilePolicy, Flow, FlowMemory, FlowParts, Route};
 use crate::telemetry::Metrics;
 use crate::upstream::{Client, ClientError};
 use crate::web::{
@@ -19,6 +19,7 @@ use crate::web::{
 use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
 mod collect;
+mod collect_advisories;
 mod collect_policy;
 mod events;
 mod fleet;
@@ -34,6 +35,7 @@ pub(crate) use identities::identities_of;
 pub use process::forbid_core_dumps;
 
 use collect::Collected;
+use collect_advisories::CollectedAdvisories;
 use collect_policy::CollectedPolicy;
 use fleet_status::Breakers;
 use memory::MemoryPlan;
@@ -135,6 +137,14 @@ impl App {
         });
         let (hints, hints_to_all) = (fleet.hints().listen(), fleet.hints().clone());
         let policy = policy::start(&settings, &disk, &clock, &tasks).await?;
+        let advisories = Advisories::new(AdvisoryParts {
+            settings: settings.advisories.clone(),
+            client: client.clone(),
+            disk: Arc::clone(&disk),
+            fleet: fleet.clone(),
+            policy: policy.clone(),
+            clock: clock.clone(),
+        });
         let services = FlowParts {
             disk: Arc::clone(&disk),
             uploads: settings.upload.clone(),
@@ -142,11 +152,15 @@ impl App {
             tasks: tasks.clone(),
             fleet: fleet.clone(),
             policy,
+            advisories: advisories.clone(),
         };
         let flow =
             Flow::new(services, &settings.cache, shares).refusing_changed_files_of(refusing(&routes, &settings.routes));
         tasks.spawn_loop("follow hints", flow.clone().follow_hints(routes.clone(), hints));
         tasks.spawn_loop("follow exceptions", flow.clone().follow_exceptions());
+        advisories.recall().await;
+        tasks.spawn_loop("follow advisories", advisories.clone().follow());
+        advisories.first().await;
         recall_changes_in_background(&tasks, flow.clone());
         close_idle_files(&tasks, Arc::clone(&disk));
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());
@@ -178,6 +192,7 @@ impl App {
             memory: rendered_memory,
             tasks: tasks.clone(),
         }));
+        metrics.register(|registry| registry.register_collector(Box::new(CollectedAdvisories(advisories))));
         let collected = CollectedPolicy::new(flow.clone(), routes.clone());
         metrics.register(|registry| registry.register_collector(Box::new(collected)));
         let scheme = if certificates.is_some() { "https" } else { "http" };

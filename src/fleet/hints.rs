@@ -31,6 +31,8 @@ pub enum Hint {
     Accept { repository: SharedRepository, project: ProjectName },
     /// An operator granted an exception from the rules or took one back; what exactly is in the shared record.
     Exceptions,
+    /// Advisories were renewed; what they say is in the shared copy.
+    Advisories,
     /// A service throttled a request that counts against this quota.
     SlowDown { quota: QuotaName },
     /// A token that replicas mint was given back before it expired, which is at this second since the epoch. What is
@@ -46,6 +48,7 @@ impl Hint {
             Self::Purge { .. } => "purge",
             Self::Accept { .. } => "accept",
             Self::Exceptions => "exceptions",
+            Self::Advisories => "advisories",
             Self::SlowDown { .. } => "slow-down",
             Self::Burnt { .. } => "burnt",
         }
@@ -138,12 +141,15 @@ impl Message {
                 Hint::Accept { repository, project }
             }
             ("exceptions", []) => Hint::Exceptions,
+            ("advisories", []) => Hint::Advisories,
             ("slow-down", [quota]) => Hint::SlowDown { quota: QuotaName::parse(quota).ok_or(Malformed)? },
             ("burnt", [token, until]) => {
                 let token = hex_digits(token, 32).and_then(|token| u128::from_str_radix(token, 16).ok());
                 Hint::Burnt { token: token.ok_or(Malformed)?, until: number(until)? }
             }
-            ("page-changed" | "purge" | "accept" | "exceptions" | "slow-down" | "burnt", _) => return Err(Malformed),
+            ("page-changed" | "purge" | "accept" | "exceptions" | "advisories" | "slow-down" | "burnt", _) => {
+                return Err(Malformed);
+            }
             _ => return Err(Unknown),
         };
         Ok(Self { sender, hint })
@@ -158,7 +164,7 @@ impl fmt::Display for Message {
             Hint::Purge { repository, project } | Hint::Accept { repository, project } => {
                 write!(f, " {repository} {project}")
             }
-            Hint::Exceptions => Ok(()),
+            Hint::Exceptions | Hint::Advisories => Ok(()),
             Hint::SlowDown { quota } => write!(f, " {}", quota.as_str()),
             Hint::Burnt { token, until } => write!(f, " {token:032x} {until}"),
         }
@@ -195,6 +201,7 @@ mod tests {
             Hint::Purge { repository: repository.clone(), project: project.clone() },
             Hint::Accept { repository, project },
             Hint::Exceptions,
+            Hint::Advisories,
             Hint::SlowDown { quota: QuotaName::parse("eu-central-1").expect("a quota") },
             Hint::Burnt { token: 0xdef, until: 1_800_000_000 },
         ]

@@ -15,6 +15,7 @@ use super::origins::{Origins, ProjectOrigins};
 use super::page_facts::{PageFacts, uploaded};
 use super::shown::{FileRuling, PageView, Rulings, ShownPage};
 use super::{Lookup, Route};
+use crate::advisories::AdvisoryKind;
 use crate::cache::{KnownSince, MetadataStore, PageContent};
 use crate::policy::{FileFacts, Moment, NamedVersions, PolicyHandle, ProjectRules, RuleSet, Ruling};
 use wheelport_index::{File, FileAddress, FileName, ProjectName, Sha256};
@@ -325,6 +326,12 @@ impl Judge {
             judge.facts(&content, origins.as_deref()).each(&of_project, |file, facts| {
                 reports.push(FileReport::new(file, facts, of_project.decide(facts, now)));
             });
+            let about = rules.advisories().of_project(&project);
+            let flaws = || about.iter().filter(|advisory| advisory.kind == AdvisoryKind::Vulnerability);
+            for report in &mut reports {
+                let affecting = flaws().filter(|advisory| advisory.versions.contains_text(&report.version));
+                report.vulnerabilities = affecting.map(|advisory| advisory.id.into()).collect();
+            }
             reports
         });
         Ok(reports.await?)

@@ -8,6 +8,8 @@
 mod absence;
 mod access;
 mod advertise;
+mod advisories;
+mod advisory_feed;
 mod agreements;
 mod ahead;
 mod ask;
@@ -33,6 +35,7 @@ mod index_cache;
 mod index_entry;
 mod judge;
 mod lists;
+mod lock_audit;
 mod lookup;
 mod metadata;
 mod metadata_by_range;
@@ -49,6 +52,7 @@ mod published_looks;
 mod reader;
 mod release_dates;
 mod route;
+mod shared_advisories;
 mod shared_exceptions;
 mod shared_files;
 mod shared_first_seen;
@@ -73,6 +77,7 @@ use crate::fleet::Fleet;
 use wheelport_index::{ClientAgent, ProjectName};
 use wheelport_runtime::{Clock, Role, Tasks};
 
+pub use advisories::{Advisories, AdvisoryParts, AdvisoryState, ListedAdvisory, RefreshOutcome};
 pub use ahead::Guess;
 pub use audit::Attempt;
 pub use change_guard::{ChangeCounts, ChangedFilePolicy};
@@ -84,6 +89,7 @@ pub use file_stream::FileStream;
 pub use files::{FileService, OpenFile};
 pub use index_cache::IndexView;
 pub use lists::{ListView, ProjectListService};
+pub use lock_audit::{AuditItem, AuditVerdict, AuditedFile, NamedAdvisory};
 pub use lookup::Lookup;
 pub use metadata::{MetadataService, ServedMetadata};
 pub use metadata_by_range::ByRangeOutcome;
@@ -188,6 +194,8 @@ pub struct FlowParts {
     pub fleet: Fleet,
     /// The rules that hold.
     pub policy: PolicyHandle,
+    /// What advisories say.
+    pub advisories: Advisories,
 }
 
 /// The services over one cache. Cheap to clone.
@@ -201,13 +209,14 @@ pub struct Flow {
     downloader: Downloader,
     prefetcher: Prefetcher,
     exceptions: SharedExceptions,
+    advisories: Advisories,
     disk: Arc<Disk>,
 }
 
 impl Flow {
     /// The services over a cache directory.
     pub fn new(parts: FlowParts, settings: &CacheSettings, memory: FlowMemory) -> Self {
-        let FlowParts { disk, uploads, clock, tasks, fleet, policy } = parts;
+        let FlowParts { disk, uploads, clock, tasks, fleet, policy, advisories } = parts;
         let lifetimes =
             |policy| Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO };
         let persisted = Arc::new(PersistedIndex::new(Arc::clone(&disk), clock.clone()));
@@ -274,12 +283,17 @@ impl Flow {
         };
         let offered = SharedUploads::new(shared, found);
         let publish = PublishService::new(pages.clone(), store, offered, Arc::clone(&disk), uploads, clock, tasks);
-        Self { pages, lists, files, metadata, publish, downloader, prefetcher, exceptions, disk }
+        Self { pages, lists, files, metadata, publish, downloader, prefetcher, exceptions, advisories, disk }
     }
 
     /// The rules that hold.
     pub fn policy(&self) -> &PolicyHandle {
         self.pages.judge().policy()
+    }
+
+    /// What advisories say.
+    pub fn advisories(&self) -> &Advisories {
+        &self.advisories
     }
 
     /// How many names of a route's repository are known to have versions from outside and of the domain.

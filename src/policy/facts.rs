@@ -6,6 +6,7 @@ use pep440_rs::Version;
 use serde::{Deserialize, Serialize};
 
 use super::moment::Moment;
+use crate::advisories::AffectedVersions;
 use wheelport_index::{FileKind, Sha256};
 
 /// Where the files of a project come from.
@@ -24,8 +25,8 @@ pub enum PackageOrigin {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NamedVersions {
     versions: Vec<Version>,
-    /// Whether one of them is outside PEP 440.
-    is_odd: bool,
+    /// Those of them that are outside PEP 440.
+    odd: Vec<String>,
 }
 
 impl NamedVersions {
@@ -36,7 +37,7 @@ impl NamedVersions {
             match Version::from_str(text) {
                 Ok(version) if named.versions.contains(&version) => {}
                 Ok(version) => named.versions.push(version),
-                Err(_) => named.is_odd = true,
+                Err(_) => named.odd.push(text.to_owned()),
             }
         }
         named
@@ -51,8 +52,15 @@ impl NamedVersions {
         self.versions.iter().any(test)
     }
 
+    /// Whether one of them is affected; all are, known or not, where every version is.
+    pub fn are_affected(&self, affected: &AffectedVersions) -> bool {
+        affected.is_everything()
+            || self.versions.iter().any(|version| affected.contains(version))
+            || self.odd.iter().any(|text| affected.contains_odd(text))
+    }
+
     pub(super) fn all(&self, test: impl Fn(&Version) -> bool) -> bool {
-        !self.is_odd && !self.versions.is_empty() && self.versions.iter().all(test)
+        self.odd.is_empty() && !self.versions.is_empty() && self.versions.iter().all(test)
     }
 }
 

@@ -84,6 +84,7 @@ fn granted_exceptions_hold_at_once_and_after_a_restart() -> Outcome {
     let new = NewException {
         project: "hello".to_owned(),
         versions: None,
+        advisory: None,
         reason: "a fix".to_owned(),
         by: "me".to_owned(),
         expires: "2100-01-01".to_owned(),

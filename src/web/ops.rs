@@ -15,6 +15,7 @@ use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::audit::{AdvisoryStatus, audit};
 use super::changed_files::{ChangedFilesStatus, accept};
 use super::headers::NO_STORE;
 use super::policy::PolicyStatus;
@@ -37,6 +38,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/exceptions/remove", post(policy::revoke))
         .route("/why", get(policy::why))
         .route("/policy/test", post(policy::try_rules))
+        .route("/audit", post(audit).layer(DefaultBodyLimit::max(MAX_LIST)))
         .route("/warm", post(warm).layer(DefaultBodyLimit::max(MAX_LIST)))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&site), operator::admit))
         .layer(CatchPanicLayer::custom(|_| panicked()))
@@ -159,6 +161,9 @@ struct Status {
     readiness: ReadinessReport,
     version: &'static str,
     policy: PolicyStatus,
+    /// Only where a source of advisories is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advisories: Option<AdvisoryStatus>,
     routes: Vec<RouteStatus>,
     /// How what replicas share works.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,10 +195,11 @@ impl Status {
     fn of(site: &Site) -> Self {
         let routes = site.routes.iter().map(|route| RouteStatus::of(site, &route.route)).collect();
         let policy = PolicyStatus::of(site.flow.policy());
+        let advisories = site.flow.advisories().state().map(AdvisoryStatus::from);
         let fleet = site.fleet.as_ref().map(|section| section());
         let tls = site.certificates.as_ref().map(ServerCertificates::report);
         let (readiness, version) = (Readiness::of(site).into(), env!("CARGO_PKG_VERSION"));
-        Self { readiness, version, policy, routes, fleet, tls }
+        Self { readiness, version, policy, advisories, routes, fleet, tls }
     }
 }
 

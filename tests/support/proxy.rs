@@ -11,6 +11,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use url::Url;
+use wheelport::advisories::AdvisorySettings;
 use wheelport::app::App;
 use wheelport::cache::CacheSettings;
 use wheelport::config::{RouteSettings, ServerSettings, Settings};
@@ -86,6 +87,8 @@ pub(crate) struct Builder {
     pub fleet: FleetSettings,
     /// The text of a file of rules, and names that are private.
     pub rules: Option<(String, Vec<String>)>,
+    /// The `[advisories]` table.
+    pub advisories: AdvisorySettings,
     /// Who may read; the route `open` is open in any case.
     pub read: ReadPolicy,
     /// Who is known.
@@ -118,6 +121,7 @@ impl Default for Builder {
             uploads: UploadSettings::default(),
             fleet: FleetSettings::default(),
             rules: None,
+            advisories: AdvisorySettings::default(),
             read: ReadPolicy::Open,
             identities: IdentityRules::default(),
             signing_keys: SigningKeys::default(),
@@ -297,6 +301,7 @@ impl Builder {
             upload: self.uploads.clone(),
             fleet: self.fleet.clone(),
             policy: self.policy(dir),
+            advisories: self.advisories.clone(),
             identities: self.identities.clone(),
             signing_keys: self.signing_keys.clone(),
             key_files: Vec::new(),
