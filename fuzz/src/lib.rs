@@ -1,5 +1,6 @@
 //! What each fuzz target does with its bytes, and what must hold afterwards whatever they are. A panic is a finding.
 
+mod advisories;
 mod archives;
 mod configuration;
 mod control;
@@ -14,6 +15,7 @@ mod token;
 mod upstream;
 mod web;
 
+pub use advisories::advisories;
 pub use archives::{sdist, wheel};
 pub use configuration::configuration;
 pub use fleet::{events, hints};
@@ -80,5 +82,6 @@ mod telemetry {
         Home,
         Upload,
         Exchange,
+        Osv,
     }
 }

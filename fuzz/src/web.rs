@@ -25,6 +25,8 @@ mod headers;
 mod memo;
 #[path = "../../src/web/negotiate.rs"]
 mod negotiate;
+#[path = "../../src/web/osv_call.rs"]
+mod osv_call;
 #[path = "../../src/web/refusal.rs"]
 mod refusal;
 #[path = "../../src/web/tls/settings.rs"]

@@ -102,7 +102,7 @@ impl<W: Write> Intake<'_, W> {
             Ok(document) => Ok(self.copy.add(document, &bytes)?),
             Err(reason) => {
                 let id = name.strip_suffix(".json").unwrap_or(name);
-                if self.known.kind(id) == Some(AdvisoryKind::Malware) {
+                if self.known.kind(id) == Some(AdvisoryKind::Malware) && !sabotaged("advisory-lost") {
                     return Err(ExportError::LostMalware(id.to_owned()));
                 }
                 tracing::debug!(name, reason, "a document of the advisories cannot be read");

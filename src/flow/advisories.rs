@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -47,6 +47,8 @@ pub(super) struct AdvisoriesInner {
     pub hint: Notify,
     /// The version of the copy in the store that was last looked at.
     pub shared: Mutex<Option<ObjectTag>>,
+    /// Whether what is in force is not in the store yet.
+    pub unshared: AtomicBool,
     policy: PolicyHandle,
     current: RwLock<Arc<LoadedAdvisories>>,
     /// When the source last confirmed what is in force, in seconds since the epoch.
@@ -176,6 +178,7 @@ impl Advisories {
             clock,
             hint: Notify::new(),
             shared: Mutex::default(),
+            unshared: AtomicBool::new(false),
             policy,
             current: RwLock::default(),
             confirmed: AtomicU64::new(0),

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -70,7 +71,8 @@ impl Advisories {
         let mut feed = Feed { advisories: self.clone(), source, seen: None, read: None, refused: None };
         let mut due = Instant::now();
         loop {
-            if self.take_shared().await {
+            self.take_shared().await;
+            if self.inner.unshared.load(Ordering::Relaxed) {
                 self.share().await;
             }
             if Instant::now() >= due {
@@ -93,6 +95,7 @@ impl Feed {
         let taken = taking.await.unwrap_or_else(|_| Err(AdvisoryFailure::Unreachable("it takes too long".to_owned())));
         match taken {
             Ok(true) => {
+                inner.unshared.store(true, Ordering::Relaxed);
                 self.advisories.share().await;
                 pause
             }

@@ -6,6 +6,7 @@
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,25 +46,24 @@ impl Advisories {
         if fleet.hints().is_hearing() || sabotaged("shared-advisories") { LOOK_RARELY } else { LOOK_OFTEN }
     }
 
-    /// Takes in the copy in the store, if it is newer than what is in force. Whether it is older, or is not there.
-    pub(super) async fn take_shared(&self) -> bool {
-        let Some(store) = self.inner.fleet.store().cloned() else { return false };
+    /// Takes in the copy in the store, if it is newer than what is in force.
+    pub(super) async fn take_shared(&self) {
+        let Some(store) = self.inner.fleet.store().cloned() else { return };
         match self.compare(&store).await {
-            Ok(is_older) => is_older,
-            Err(StoreError::Missing) => self.current().sha256.is_some(),
-            Err(error) => {
-                tracing::debug!(%error, "the advisories that replicas share are not known");
-                false
+            Ok(()) => {}
+            Err(StoreError::Missing) if self.current().sha256.is_some() => {
+                self.inner.unshared.store(true, Ordering::Relaxed);
             }
+            Err(StoreError::Missing) => {}
+            Err(error) => tracing::debug!(%error, "the advisories that replicas share are not known"),
         }
     }
 
-    /// Takes in a newer copy. Whether that in the store is older.
-    async fn compare(&self, store: &ObjectStore) -> Result<bool, StoreError> {
+    async fn compare(&self, store: &ObjectStore) -> Result<(), StoreError> {
         let key = ObjectKey::advisories();
         let tag = store.head(&key).await?.tag;
         if tag.is_some() && *self.inner.shared.lock() == tag {
-            return Ok(false);
+            return Ok(());
         }
         let StoredObject { head, mut body } = store.get(&key).await?;
         let record = self.inner.record.clone();
@@ -83,19 +83,23 @@ impl Advisories {
         let inner = Arc::clone(&self.inner);
         let is_older = written(blocking(move || inner.adopt(new)).await)?;
         *self.inner.shared.lock() = head.tag;
-        Ok(is_older)
+        self.inner.unshared.store(is_older, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Writes what is in force where all replicas see it, and tells them.
     pub(super) async fn share(&self) {
         let Some(store) = self.inner.fleet.store().cloned() else { return };
         for _ in 0..TRIES {
+            if !self.inner.unshared.load(Ordering::Relaxed) {
+                return;
+            }
             match self.write(&store).await {
                 Ok(()) => {
                     self.inner.fleet.hints().send(Hint::Advisories).await;
                     return;
                 }
-                Err(StoreError::Exists | StoreError::Missing | StoreError::Raced) => drop(self.take_shared().await),
+                Err(StoreError::Exists | StoreError::Missing | StoreError::Raced) => self.take_shared().await,
                 Err(error) => {
                     tracing::warn!(%error, "the advisories are not shared with other replicas");
                     return;
@@ -119,6 +123,7 @@ impl Advisories {
         let (length, write) = (loaded.length, known.map_or(ObjectWrite::Create, ObjectWrite::Replace));
         let tag = store.put_stream(&key, bytes_of(loaded), length, sha256, write).await?;
         *self.inner.shared.lock() = Some(tag);
+        self.inner.unshared.store(false, Ordering::Relaxed);
         Ok(())
     }
 }
