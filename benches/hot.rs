@@ -17,15 +17,18 @@ use rcgen::{KeyPair, PKCS_ED25519};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use url::Url;
+use wheelport::advisories::AdvisorySettings;
 use wheelport::cache::{CacheSettings, Disk, PageKey, PersistedIndex, RepositoryId, page_path};
 use wheelport::fleet::Fleet;
 use wheelport::flow::{
-    Error, Flow, FlowMemory, FlowParts, OriginFacts, ProjectSource, Resolution, Route, UploadSettings,
+    Advisories, AdvisoryParts, Error, Flow, FlowMemory, FlowParts, OriginFacts, ProjectSource, Resolution, Route,
+    UploadSettings,
 };
 use wheelport::identity::{FetchDocument, Identities, IdentityRules, IdentityTables, IssuerDocument, SigningKeys};
 use wheelport::policy::{GrantStore, PolicySettings, watch as watch_rules};
 use wheelport::telemetry::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
+use wheelport::upstream::{Client, ClientSettings};
 use wheelport::web::{
     HostPolicy, OperatorSecrets, PeerInfo, ReadPolicy, RouteSite, Site, SiteParts, UploadPolicy, handle,
 };

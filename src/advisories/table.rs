@@ -312,11 +312,12 @@ mod tests {
         let documents: Vec<_> = (0..25_000)
             .map(|number| {
                 let (kind, project) = (["MAL-2025", "GHSA-xxxx", "PYSEC-2025"][number % 3], number % 14_000);
+                let fixed = json!({"fixed": format!("2.{number}")});
                 let versions: Vec<_> = (0..number % 40).map(|minor| format!("1.{minor}.{}", number % 7)).collect();
                 json!({"id": format!("{kind}-{number}"), "affected": [{
                     "package": {"ecosystem": "PyPI", "name": format!("some-longer-project-{project}")},
                     "versions": versions,
-                    "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": format!("2.{number}")}]}],
+                    "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, fixed]}],
                 }]})
             })
             .collect();

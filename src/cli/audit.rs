@@ -17,8 +17,8 @@ const BAD: [&str; 4] = ["malware", "refused", "vulnerable", "changed"];
 
 /// Say what of lock files is refused by a rule, malicious or vulnerable
 ///
-/// Reads uv.lock, poetry.lock, pdm.lock, pylock.toml and requirements, and asks a running server through its address for
-/// operations. Ends with exit code 1 if anything was found, and with 2 if the server cannot be asked or cannot say.
+/// Reads uv.lock, poetry.lock, pdm.lock, pylock.toml and requirements, and asks a running server through its address
+/// for operations. Ends with exit code 1 if anything was found, and with 2 if the server cannot be asked or cannot say.
 #[derive(Debug, Args)]
 pub(super) struct AuditArgs {
     /// The lock files

@@ -26,7 +26,7 @@ use wheelport_index::Sha256;
 use wheelport_runtime::{blocking, sabotaged};
 
 /// How often a path is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After how long an address that failed is asked again, unless it is asked more often anyway.
 const RETRY: Duration = Duration::from_mins(1);
 /// What is gathered of an export before it is written, in bytes.

@@ -1,7 +1,7 @@
 //! The rules that hold now, and the task that reads them again.
 //!
-//! A set of rules is swapped as a whole, and so is what advisories say. Files that cannot be used change nothing: the rules before them stay in force,
-//! which is logged, counted and shown to operators.
+//! A set of rules is swapped as a whole, and so is what advisories say. Files that cannot be used change nothing: the
+//! rules before them stay in force, which is logged, counted and shown to operators.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -331,7 +331,8 @@ fn note_refusal(site: &Site, context: &RequestContext, blocked: &BlockedFile) {
         target: "wheelport::audit",
         request = context.id.as_str(), %route, client = %context.client,
         project = %address.project, version = %address.version, file = %address.file,
-        rule = %grounds.rule, advisory = grounds.advisory.as_deref(), until = grounds.until.map(tracing::field::display),
+        rule = %grounds.rule, advisory = grounds.advisory.as_deref(),
+        until = grounds.until.map(tracing::field::display),
         "refused by a rule"
     );
 }

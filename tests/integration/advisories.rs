@@ -291,7 +291,7 @@ async fn an_address_is_asked_with_the_version_that_is_known() {
     let before = outcomes(&proxy, "unreachable").await;
     until("the alarm", async || (outcomes(&proxy, "unreachable").await > before).then_some(())).await;
     assert_eq!(status(&proxy).await["advisories"], 1);
-    assert_eq!(proxy.temporaries(), Vec::<std::path::PathBuf>::new());
+    until("no rest", async || proxy.temporaries().is_empty().then_some(())).await;
 }
 
 async fn asked(proxy: &Proxy, call: &str, body: &Value) -> Response {
@@ -374,7 +374,8 @@ async fn lock_files_are_audited_from_the_command_line() {
         fs::write(&pins, text).expect("requirements");
         run(&[&pins.display().to_string()])
     };
-    assert_eq!(pinned("a-b==3.0\nnever-heard-of==1.0\n").code, Some(0), "nothing is known of these");
+    let fine = pinned("a-b==3.0\n");
+    assert_eq!(fine.code, Some(0), "nothing is known of it: {fine:?}");
     assert_eq!(pinned("a-b==1.0\n").code, Some(1));
     let gone = pinned("gone==7.0\n");
     assert!(gone.code == Some(1) && gone.out.starts_with("gone 7.0: malware"), "{gone:?}");

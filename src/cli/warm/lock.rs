@@ -4,15 +4,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use super::locked_file::{LockFault, LockedFile, MAX_LOCK, UnreadableLock};
+use super::locked_file::{LockFault, LockedFile, MAX_LOCK, Pins, UnreadableLock};
 use super::{requirements, toml_locks};
-
-/// Whether requirements that name a version and no file are of use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cli) enum Pins {
-    Refuse,
-    Take,
-}
 
 /// Reads a lock file; its name says which kind it is.
 pub(in crate::cli) fn read(path: &Path, pins: Pins) -> Result<Vec<LockedFile>, UnreadableLock> {

@@ -10,6 +10,13 @@ use wheelport_index::{FileName, ProjectName, VersionSegment};
 /// The longest lock file that is read, in bytes.
 pub(in crate::cli) const MAX_LOCK: u64 = 64 << 20;
 
+/// Whether requirements that name a version and no file are of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Pins {
+    Refuse,
+    Take,
+}
+
 /// A file of a lock, or what a requirement with hashes stands for. The form in which the server gets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(in crate::cli) struct LockedFile {

@@ -21,8 +21,8 @@ mod requirements;
 mod toml_locks;
 
 use conversation::Conversation;
-pub(super) use lock::{Pins, read};
-pub(super) use locked_file::LockedFile;
+pub(super) use lock::read;
+pub(super) use locked_file::{LockedFile, Pins};
 use progress::{Progress, Told};
 
 /// Fetch what lock files name, in a running server

@@ -2,8 +2,7 @@
 //!
 //! They name no files: the server finds those that have one of the digests.
 
-use super::lock::Pins;
-use super::locked_file::{LockFault, LockedFile};
+use super::locked_file::{LockFault, LockedFile, Pins};
 
 /// Reads requirements. One without a hash says nothing of a file, and is an error unless a version is of use too;
 /// options on a line of their own are passed over.

@@ -182,7 +182,8 @@ pub(super) fn pylock(text: &str) -> Result<Vec<LockedFile>, LockFault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::warm::lock::{self, Pins};
+    use crate::cli::warm::lock;
+    use crate::cli::warm::locked_file::Pins;
 
     fn parse(name: &str, text: &str) -> Result<Vec<LockedFile>, LockFault> {
         lock::parse(name, text, Pins::Refuse)
