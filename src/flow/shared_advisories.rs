@@ -50,11 +50,10 @@ impl Advisories {
     pub(super) async fn take_shared(&self) {
         let Some(store) = self.inner.fleet.store().cloned() else { return };
         match self.compare(&store).await {
-            Ok(()) => {}
             Err(StoreError::Missing) if self.current().sha256.is_some() => {
                 self.inner.unshared.store(true, Ordering::Relaxed);
             }
-            Err(StoreError::Missing) => {}
+            Ok(()) | Err(StoreError::Missing) => {}
             Err(error) => tracing::debug!(%error, "the advisories that replicas share are not known"),
         }
     }
