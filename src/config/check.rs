@@ -11,6 +11,8 @@ use wheelport_runtime::{Size, sabotaged};
 
 const SMALLEST_CACHE: Size = Size::mib(64);
 const LONGEST_STALE: Duration = Duration::from_hours(24 * 7);
+/// An export is tens of megabytes; nothing is gained by asking more often.
+const SHORTEST_REFRESH: Duration = Duration::from_mins(1);
 
 pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     match complaint(settings) {
@@ -43,6 +45,10 @@ fn complaint(settings: &Settings) -> Option<String> {
     }
     if cache.stale_if_error.get() > LONGEST_STALE {
         return Some("[cache] stale_if_error may be at most 7d".to_owned());
+    }
+    let advisories = &settings.advisories;
+    if advisories.refresh.get() < SHORTEST_REFRESH || advisories.timeout.get() < SHORTEST_REFRESH {
+        return Some("[advisories] refresh and timeout are at least 1m".to_owned());
     }
     None
 }
