@@ -92,3 +92,40 @@ async fn fetch(url: &Url, upstream: &ClientSettings) -> Result<CheckedExport, St
     }
     Ok(CheckedExport { path: scratch.path().to_owned(), made: body.modified, _scratch: Some(scratch) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::StepStatus;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_source_is_read_as_a_whole_and_judged_by_what_it_has() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("osv.json");
+        let (clock, upstream) = (Clock::system(), ClientSettings::default());
+        let settings = |path: &Path| AdvisorySettings {
+            source: Some(AdvisorySource::Path(path.to_owned())),
+            ..AdvisorySettings::default()
+        };
+        for (text, status, words) in [
+            (r#"[{"id": "MAL-1"}, {"id": "GHSA-1"}]"#, StepStatus::Ok, "2 advisories, 1 of them about malware"),
+            (r#"[{"id": "GHSA-1"}]"#, StepStatus::Warn, "1 advisories, 0 of them"),
+            ("[]", StepStatus::Fail, "it holds no advisory"),
+            ("<html>", StepStatus::Fail, "neither a ZIP archive nor"),
+        ] {
+            std::fs::write(&path, text)?;
+            let finding = step(&settings(&path), &upstream, &clock).await.ok_or(io::ErrorKind::NotFound)?;
+            assert_eq!(finding.status, status, "{finding:?}");
+            assert!(finding.summary.contains(words), "{finding:?}");
+        }
+        std::fs::write(&path, r#"{"id": "MAL-1"}"#)?;
+        let old = Clock::system();
+        old.shift(72 * 3600);
+        let finding = step(&settings(&path), &upstream, &old).await.ok_or(io::ErrorKind::NotFound)?;
+        assert!(finding.status == StepStatus::Warn && finding.summary.contains("made 72 h ago"), "{finding:?}");
+        let gone = step(&settings(&dir.path().join("gone")), &upstream, &clock).await.ok_or(io::ErrorKind::NotFound)?;
+        assert_eq!(gone.status, StepStatus::Fail);
+        assert!(step(&AdvisorySettings::default(), &upstream, &clock).await.is_none());
+        Ok(())
+    }
+}
