@@ -122,7 +122,7 @@ impl<W: Write> Intake<'_, W> {
 }
 
 fn is_document(name: &str) -> bool {
-    name.ends_with(".json") && !name.starts_with('.')
+    Path::new(name).extension().is_some_and(|extension| extension == "json") && !name.starts_with('.')
 }
 
 fn archive<W: Write>(mut file: File, length: u64, intake: &mut Intake<'_, W>) -> Result<(), ExportError> {

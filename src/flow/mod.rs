@@ -13,6 +13,7 @@ mod advisory_feed;
 mod agreements;
 mod ahead;
 mod ask;
+mod asked_facts;
 mod audit;
 mod batch;
 mod blob_checker;
@@ -33,6 +34,7 @@ mod held_parts;
 mod hints;
 mod index_cache;
 mod index_entry;
+mod intake;
 mod judge;
 mod lists;
 mod lock_audit;
@@ -64,6 +66,7 @@ mod shown;
 mod standing;
 mod trial;
 mod upload;
+mod verdict;
 mod warm;
 mod wheel_parts;
 
@@ -74,13 +77,14 @@ use crate::cache::{
     Blobs, CacheSettings, DamageCounts, Disk, FirstSeen, MetadataStore, PersistedIndex, Prefetch, Published,
 };
 use crate::fleet::Fleet;
+use crate::notices::Notices;
 use wheelport_index::{ClientAgent, ProjectName};
 use wheelport_runtime::{Clock, Role, Tasks};
 
 pub use advisories::{Advisories, AdvisoryParts, AdvisoryState, ListedAdvisory, RefreshOutcome};
 pub use ahead::Guess;
 pub use audit::Attempt;
-pub use change_guard::{ChangeCounts, ChangedFilePolicy};
+pub use change_guard::{ChangeCounts, ChangedFilePolicy, WatchedChanges};
 
 pub(crate) use error::seconds;
 pub use error::{BlockedFile, Cause, Error};
@@ -104,6 +108,7 @@ pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
 pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent};
+pub use crate::notices::Notice;
 pub use crate::policy::{GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState};
 
 use agreements::Agreements;
@@ -117,6 +122,7 @@ use error::unavailable;
 use extract::MetadataExtractor;
 use index_cache::Lifetimes;
 use index_entry::IndexEntries;
+use intake::Intake;
 use judge::Judge;
 use lists::ListSource;
 use metadata_by_range::RangeReader;
@@ -196,6 +202,8 @@ pub struct FlowParts {
     pub policy: PolicyHandle,
     /// What advisories say.
     pub advisories: Advisories,
+    /// Tells operators of what they should hear of at once.
+    pub notices: Notices,
 }
 
 /// The services over one cache. Cheap to clone.
@@ -216,7 +224,7 @@ pub struct Flow {
 impl Flow {
     /// The services over a cache directory.
     pub fn new(parts: FlowParts, settings: &CacheSettings, memory: FlowMemory) -> Self {
-        let FlowParts { disk, uploads, clock, tasks, fleet, policy, advisories } = parts;
+        let FlowParts { disk, uploads, clock, tasks, fleet, policy, advisories, notices } = parts;
         let lifetimes =
             |policy| Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO };
         let persisted = Arc::new(PersistedIndex::new(Arc::clone(&disk), clock.clone()));
@@ -226,12 +234,14 @@ impl Flow {
         let rulings_memory = memory.records / 100 * RULINGS_SHARE;
         let origins = Origins::new(Arc::clone(&persisted), clock.clone(), tasks.clone());
         let exceptions = SharedExceptions::new(fleet.clone(), policy.clone(), tasks.clone());
-        let judge = Judge::new(policy, origins, store.clone(), rulings_memory, tasks.clone());
+        let intake = Intake::new(Arc::clone(&persisted), tasks.clone());
+        let judge = Judge::new(policy, origins, intake, store.clone(), rulings_memory, tasks.clone());
         let source = PageSource {
             delisted: Delisted::new(Arc::clone(&persisted)),
             persisted: Arc::clone(&persisted),
             published: Published::open(Arc::clone(&disk), clock.clone()),
-            changes: ChangeGuard::new(FirstSeen::new(Arc::clone(&disk), clock.clone())),
+            changes: ChangeGuard::new(FirstSeen::new(Arc::clone(&disk), clock.clone()), notices.clone()),
+            notices,
             metadata: store.clone(),
             largest_wheel: disk.max_size(),
             fleet: fleet.clone(),
@@ -284,6 +294,11 @@ impl Flow {
         let offered = SharedUploads::new(shared, found);
         let publish = PublishService::new(pages.clone(), store, offered, Arc::clone(&disk), uploads, clock, tasks);
         Self { pages, lists, files, metadata, publish, downloader, prefetcher, exceptions, advisories, disk }
+    }
+
+    /// Tells operators of what they should hear of at once.
+    pub fn notices(&self) -> &Notices {
+        &self.pages.cache().source().notices
     }
 
     /// The rules that hold.

@@ -30,6 +30,16 @@ pub trait ProjectSource: Send + Sync + 'static {
         project: &'a ProjectName,
         with_versions: bool,
     ) -> BoxFuture<'a, Result<OriginFacts, Error>>;
+
+    /// The versions of a project that the repository has taken in, in any spelling.
+    fn versions<'a>(&'a self, project: &'a ProjectName) -> BoxFuture<'a, Result<Vec<String>, Error>>;
+
+    /// When the repository took a version in; `None` where it has none of that name.
+    fn taken_in<'a>(
+        &'a self,
+        project: &'a ProjectName,
+        version: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Moment>, Error>>;
 }
 
 /// What the repository says of where a project's versions come from.
@@ -156,6 +166,11 @@ impl Route {
     #[must_use]
     pub fn with_publisher(self, token: TokenHandle) -> Self {
         Self { publisher: Some(token), ..self }
+    }
+
+    /// The tokens that it uses.
+    pub fn tokens(&self) -> impl Iterator<Item = &TokenHandle> {
+        [&self.token].into_iter().chain(&self.publisher)
     }
 
     /// The same route, whose repository is also read by routes with other roles: what they have cached is served only

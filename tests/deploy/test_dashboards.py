@@ -26,6 +26,8 @@ ON_BAD_DAYS = {
     # Only where a source of advisories is configured.
     "wheelport_advisories", "wheelport_advisories_stale", "wheelport_advisories_unreadable", "wheelport_advisories_memory_bytes",
     "wheelport_advisories_age_seconds", "wheelport_advisory_refreshes_total",
+    # Only where there is a webhook.
+    "wheelport_notices_total", "wheelport_notices_waiting", "wheelport_notice_failures_total",
     # Only where the listener speaks TLS.
     "wheelport_tls_handshakes_total", "wheelport_tls_certificate_remaining_seconds", "wheelport_tls_unusable_files",
 }
