@@ -25,7 +25,7 @@ struct Replicas {
     dir: TempDir,
     upstream: Scripted,
     fleet: FleetSettings,
-    replicas: Vec<Proxy>,
+    all: Vec<Proxy>,
 }
 
 /// An export that says of this version that it is malware; the later, the newer.
@@ -45,10 +45,10 @@ impl Replicas {
     async fn start(fleet: FleetSettings) -> Self {
         let (dir, upstream) = (tempfile::tempdir().expect("a directory"), Scripted::start().await);
         publish(&upstream, &[&Sample::wheel()]);
-        let mut this = Self { dir, upstream, fleet, replicas: Vec::new() };
+        let mut this = Self { dir, upstream, fleet, all: Vec::new() };
         for number in 0..3 {
             write(&this.source(number), "7.7", 1000);
-            this.replicas.push(this.replica(number).start().await);
+            this.all.push(this.replica(number).start().await);
         }
         this
     }
@@ -68,7 +68,7 @@ impl Replicas {
     async fn all_respond(&self, replicas: &[usize], status: u16) {
         let path = Sample::wheel().path();
         for number in replicas {
-            let replica = &self.replicas[*number];
+            let replica = &self.all[*number];
             until("the response", async || (replica.get(&path).send().await.status == status).then_some(())).await;
         }
     }
@@ -94,7 +94,7 @@ async fn hearing(replicas: &[Proxy]) {
 async fn advisories_are_in_force_on_all_replicas_within_a_second() {
     let redis = Server::start("valkey");
     let replicas = Replicas::start(redis_of(&redis, new_bucket(ministack().port).await)).await;
-    hearing(&replicas.replicas).await;
+    hearing(&replicas.all).await;
     replicas.all_respond(&[0, 1, 2], 200).await;
     let taken = replicas.spreads("1.0", 500, 403).await;
     assert!(taken < SECOND, "in force within {taken:?}");
