@@ -287,8 +287,9 @@ fn every_flag_reaches_its_setting() -> TestResult {
 
 #[test]
 fn advisories_come_from_a_path_or_an_address() -> TestResult {
-    let with =
-        |table: &str| format!("[advisories]\n{table}\n[[route]]\nname = \"r\"\ndomain = \"acme\"\nrepository = \"r\"");
+    let with = |table: &str| {
+        format!("[advisories]\n{table}\n[[route]]\nname = \"r\"\ndomain = \"acme\"\nrepository = \"python\"")
+    };
     let settings = from(&with("source = \"/srv/osv/all.zip\"\naccept_shrunken = true"), Overrides::default())?;
     assert!(settings.advisories.source.is_some() && settings.advisories.accept_shrunken);
     assert!(from(&with(""), Overrides::default())?.advisories.source.is_none());
