@@ -8,6 +8,7 @@ mod fleet;
 mod form;
 mod identity;
 mod names;
+mod notify;
 mod pages;
 mod policy;
 mod records;

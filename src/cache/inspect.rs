@@ -9,7 +9,7 @@ use super::blob::Blob;
 use super::blob_check::BlobCheck;
 use super::disk::is_damage;
 use super::envelope;
-use super::layout::{self, ADVISORIES, BLOBS, EVICTABLE, FIRST_SEEN, FoundLayout, GRANTED, LASTING};
+use super::layout::{self, ADVISORIES, BLOBS, EVICTABLE, FIRST_SEEN, FoundLayout, GRANTED, LASTING, SAVINGS};
 use wheelport_index::Sha256;
 
 /// The files of one kind.
@@ -88,7 +88,7 @@ pub fn is_outdated(root: &Path) -> io::Result<bool> {
 pub fn clear(root: &Path, with_first_seen: bool) -> io::Result<u64> {
     examine(root)?;
     let mut removed = 0;
-    let stays = |kind: &str| [GRANTED, ADVISORIES].contains(&kind) || (kind == FIRST_SEEN && !with_first_seen);
+    let stays = |kind: &str| [GRANTED, SAVINGS, ADVISORIES].contains(&kind) || (kind == FIRST_SEEN && !with_first_seen);
     let kinds = layout::kinds().filter(|kind| !stays(kind));
     for path in kinds.flat_map(|kind| files(root, kind)) {
         match fs::remove_file(root.join(path)) {

@@ -27,10 +27,12 @@ pub(super) const PUBLISHED: &str = "published";
 pub(super) const FIRST_SEEN: &str = "first-seen";
 /// The directory of what operators granted.
 pub(super) const GRANTED: &str = "granted";
+/// The directory of what was counted of savings.
+pub(super) const SAVINGS: &str = "savings";
 /// The directory of the copy of advisories.
 pub(super) const ADVISORIES: &str = "advisories";
 /// The directories of what has to stay: not counted as cache, and never evicted.
-pub(super) const LASTING: [&str; 4] = [PUBLISHED, FIRST_SEEN, GRANTED, ADVISORIES];
+pub(super) const LASTING: [&str; 5] = [PUBLISHED, FIRST_SEEN, GRANTED, SAVINGS, ADVISORIES];
 /// A directory of the first layout: core metadata.
 pub(super) const FORMER: &str = "sidecars";
 

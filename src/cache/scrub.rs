@@ -188,6 +188,7 @@ mod tests {
                 ("published", 0),
                 ("first-seen", 1),
                 ("granted", 0),
+                ("savings", 0),
                 ("advisories", 0)
             ]
         );

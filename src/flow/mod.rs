@@ -110,6 +110,7 @@ pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent};
 pub use crate::notices::Notice;
 pub use crate::policy::{GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState};
+pub use crate::upstream::EndpointState;
 
 use agreements::Agreements;
 use ahead::Ahead;

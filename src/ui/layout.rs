@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
-const STYLE: &str = include_str!("style.css");
+const STYLE: &str = concat!(include_str!("style.css"), include_str!("operations.css"));
 const SCRIPT: &str = include_str!("script.js");
 
 /// The `Content-Security-Policy` of all pages: the style and the script of this file, by digest, forms and requests of
@@ -43,6 +43,7 @@ pub(crate) struct NavigationLink<'a> {
 }
 
 /// The whole document.
+#[expect(clippy::needless_pass_by_value, reason = "a frame is made for its document, and for nothing else")]
 pub(crate) fn document(frame: Frame<'_>) -> String {
     html! {
         (DOCTYPE)

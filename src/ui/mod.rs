@@ -4,5 +4,13 @@
 //! it has been sanitised here.
 
 mod layout;
+mod operations;
+mod plot;
+mod table;
+mod words;
 
-pub(crate) use layout::{Frame, NavigationLink, content_security_policy, document};
+pub(crate) use layout::content_security_policy;
+pub(crate) use operations::{SavingsPage, StatusPage, savings, status};
+pub(crate) use plot::{Plot, PlotLine, Unit};
+pub(crate) use table::{Cell, Mark, Table};
+pub(crate) use words::{bytes, duration, number, rough};

@@ -15,6 +15,7 @@ use serde_json::json;
 use super::Site;
 use super::warm::MAX_FILES;
 use crate::flow::{AdvisoryState, AuditItem, AuditedFile, Route, WarmDigest};
+use crate::ui::{Cell, Mark, Table};
 use wheelport_index::{FileName, ProjectName, VersionSegment};
 use wheelport_runtime::Priority;
 
@@ -44,6 +45,31 @@ impl From<AdvisoryState> for AdvisoryStatus {
     fn from(state: AdvisoryState) -> Self {
         let AdvisoryState { source, advisories, malware, unreadable, memory, age, error, .. } = state;
         Self { source, advisories, malware, unreadable, memory_bytes: memory, age_seconds: age, error }
+    }
+}
+
+impl AdvisoryStatus {
+    /// How a person reads it.
+    pub(super) fn table(&self) -> Table {
+        let state = match &self.error {
+            None => Cell::State(Mark::Good, "in force".to_owned()),
+            Some(error) => {
+                Cell::Explained(Mark::Bad, "not renewed; those before stay in force".to_owned(), error.clone())
+            }
+        };
+        let age = self.age_seconds.map_or_else(|| "–".to_owned(), |age| format!("{} min", age / 60));
+        Table {
+            title: "Advisories",
+            about: String::new(),
+            columns: &["State", "Advisories", "About malware", "Confirmed before"],
+            rows: vec![vec![
+                state,
+                Cell::Figure(self.advisories.to_string()),
+                Cell::Figure(self.malware.to_string()),
+                Cell::Figure(age),
+            ]],
+            empty: "",
+        }
     }
 }
 

@@ -30,6 +30,7 @@ mod prefetch;
 mod process;
 mod ranges;
 mod rules;
+mod status;
 mod storms;
 mod threats;
 mod tls;
