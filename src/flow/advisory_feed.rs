@@ -69,9 +69,12 @@ impl Advisories {
     pub async fn follow(self) {
         let Some(source) = self.inner.settings.source.clone() else { return };
         let mut feed = Feed { advisories: self.clone(), source, seen: None, read: None, refused: None };
-        let mut due = Instant::now();
+        let (mut due, mut store_due, mut is_told) = (Instant::now(), Instant::now(), false);
         loop {
-            self.take_shared().await;
+            if is_told || Instant::now() >= store_due {
+                self.take_shared().await;
+                store_due = Instant::now() + self.store_pause();
+            }
             if self.inner.unshared.load(Ordering::Relaxed) {
                 self.share().await;
             }
@@ -79,8 +82,7 @@ impl Advisories {
                 due = Instant::now() + feed.look().await;
             }
             self.inner.looked.send_replace(true);
-            let pause = self.store_pause().min(due.saturating_duration_since(Instant::now()));
-            let _ = tokio::time::timeout(pause, self.inner.hint.notified()).await;
+            is_told = tokio::time::timeout_at(due.min(store_due), self.inner.hint.notified()).await.is_ok();
         }
     }
 }

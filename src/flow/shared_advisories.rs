@@ -41,7 +41,7 @@ impl Advisories {
     pub(super) fn store_pause(&self) -> Duration {
         let fleet = &self.inner.fleet;
         if fleet.store().is_none() {
-            return Duration::MAX;
+            return LOOK_RARELY;
         }
         if fleet.hints().is_hearing() || sabotaged("shared-advisories") { LOOK_RARELY } else { LOOK_OFTEN }
     }
