@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::cache::{Disk, OPEN_FILE_IDLE_TIMEOUT, RepositoryId, Scrub};
 use crate::config::{RouteSettings, ServerSettings, Settings};
-use crate::flow::{ChangedFilePolicy, Flow, FlowMemory, FlowParts, Route, WatchedChanges};
+use crate::flow::{Advisories, AdvisoryParts, ChangedFilePolicy, Flow, FlowMemory, FlowParts, Route, WatchedChanges};
 use crate::telemetry::Metrics;
 use crate::upstream::Client;
 use crate::web::{
@@ -20,6 +20,7 @@ use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
 mod burnt_tokens;
 mod collect;
+mod collect_advisories;
 mod collect_policy;
 mod collect_usage;
 mod events;
@@ -42,6 +43,7 @@ pub use process::forbid_core_dumps;
 pub use start_error::StartError;
 
 use collect::Collected;
+use collect_advisories::CollectedAdvisories;
 use collect_policy::CollectedPolicy;
 use collect_usage::CollectedUsage;
 use fleet_status::Breakers;
@@ -94,6 +96,14 @@ impl App {
         let hints = fleet.hints().listen();
         let recorder = Recorder::new(&metrics, &disk, &clock);
         let policy = policy::start(&settings, &disk, &clock, &tasks).await?;
+        let advisories = Advisories::new(AdvisoryParts {
+            settings: settings.advisories.clone(),
+            client: client.clone(),
+            disk: Arc::clone(&disk),
+            fleet: fleet.clone(),
+            policy: policy.clone(),
+            clock: clock.clone(),
+        });
         let notices = notify::start(&settings, &client, &clock, &tasks, &metrics).await?;
         let services = FlowParts {
             disk: Arc::clone(&disk),
@@ -103,6 +113,7 @@ impl App {
             tasks: tasks.clone(),
             fleet: fleet.clone(),
             policy,
+            advisories: advisories.clone(),
             notices: notices.clone(),
         };
         let flow = Flow::new(services, &settings.cache, shares)
@@ -110,6 +121,9 @@ impl App {
         tasks.spawn_loop("follow hints", flow.clone().follow_hints(routes.clone(), hints));
         tasks.spawn_loop("follow exceptions", flow.clone().follow_exceptions());
         tasks.spawn("record downloads", flow.usage.clone().keep(tasks.clone()));
+        advisories.recall().await;
+        tasks.spawn_loop("follow advisories", advisories.clone().follow());
+        advisories.first().await;
         recall_changes_in_background(&tasks, flow.clone());
         close_idle_files(&tasks, Arc::clone(&disk));
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());
@@ -120,7 +134,8 @@ impl App {
 
         let identities = identities::start(&settings, &client_of_issuers, clock_of_tokens.clone(), &tasks, &metrics);
         burnt_tokens::share(&identities, &fleet, clock_of_tokens, &tasks);
-        Troubles::new(&routes, Arc::clone(&identities), certificates.clone(), notices).watch(&tasks);
+        Troubles::new(&routes, Arc::clone(&identities), certificates.clone(), advisories.clone(), notices)
+            .watch(&tasks);
 
         let (proxy, addresses) = bind(&settings.listen).await?;
         warn_about_publicly_writable(&settings.routes, &addresses);
@@ -145,6 +160,7 @@ impl App {
             bounds: bounds(&settings, memory, rendered_memory),
             tasks: tasks.clone(),
         }));
+        metrics.register(|registry| registry.register_collector(Box::new(CollectedAdvisories(advisories))));
         let collected = CollectedPolicy::new(flow.clone(), routes.clone());
         metrics.register(|registry| registry.register_collector(Box::new(collected)));
         let collected = CollectedUsage(flow.usage.clone());

@@ -20,6 +20,12 @@ pub struct FileReport {
     pub reason: Option<Arc<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Moment>,
+    /// The advisory that reports it as malware.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advisory: Option<Arc<str>>,
+    /// Vulnerabilities that advisories report of the version; they refuse nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vulnerabilities: Vec<Arc<str>>,
     /// What lifts the rules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exception: Option<Arc<str>>,
@@ -45,6 +51,8 @@ impl FileReport {
             rule: grounds.map(|grounds| Arc::clone(&grounds.rule)),
             reason: grounds.map(|grounds| Arc::clone(&grounds.reason)),
             until: grounds.and_then(|grounds| grounds.until),
+            advisory: grounds.and_then(|grounds| grounds.advisory.clone()),
+            vulnerabilities: Vec::new(),
             date: facts.date(),
             date_from: date_from(facts),
             origin: facts.origin,

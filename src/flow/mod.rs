@@ -8,6 +8,8 @@
 mod absence;
 mod access;
 mod advertise;
+mod advisories;
+mod advisory_feed;
 mod agreements;
 mod ahead;
 mod ask;
@@ -27,6 +29,7 @@ mod error;
 mod event_evidence;
 mod extract;
 mod fetch_terms;
+mod figures;
 mod file_report;
 mod file_stream;
 mod files;
@@ -39,6 +42,7 @@ mod internal_freshness;
 mod judge;
 mod list_source;
 mod lists;
+mod lock_audit;
 mod lookup;
 mod metadata;
 mod metadata_by_range;
@@ -55,6 +59,8 @@ mod published_looks;
 mod reader;
 mod release_dates;
 mod route;
+mod served;
+mod shared_advisories;
 mod shared_exceptions;
 mod shared_files;
 mod shared_first_seen;
@@ -77,27 +83,28 @@ mod wheel_parts;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::{
-    Blobs, CacheSettings, DamageCounts, Disk, FirstSeen, MetadataStore, PersistedIndex, Prefetch, Published,
-};
+use crate::cache::{Blobs, CacheSettings, Disk, FirstSeen, MetadataStore, PersistedIndex, Prefetch, Published};
 use crate::fleet::Fleet;
 use crate::notices::Notices;
 use crate::usage::UsageSettings;
 use wheelport_index::{ClientAgent, ProjectName};
-use wheelport_runtime::{Clock, HumanDuration, Role, Tasks};
+use wheelport_runtime::{Clock, HumanDuration, Tasks};
 
+pub use advisories::{Advisories, AdvisoryParts, AdvisoryState, ListedAdvisory, RefreshOutcome};
 pub use ahead::Guess;
 pub use audit::Attempt;
 pub use change_guard::{ChangeCounts, ChangedFilePolicy, WatchedChanges};
 
 pub(crate) use error::seconds;
 pub use error::{BlockedFile, Cause, Error};
+pub use figures::Figures;
 pub use file_report::FileReport;
 pub use file_stream::FileStream;
 pub use files::{FileService, OpenFile};
 pub use index_cache::IndexView;
 pub use internal_freshness::EventTrust;
 pub use lists::{ListView, ProjectListService};
+pub use lock_audit::{AuditItem, AuditVerdict, AuditedFile, NamedAdvisory};
 pub use lookup::Lookup;
 pub use metadata::{MetadataService, ServedMetadata};
 pub use metadata_by_range::ByRangeOutcome;
@@ -105,6 +112,7 @@ pub use pages::PageService;
 pub use prefetch::PrefetchOutcome;
 pub use publish::PublishService;
 pub use route::{OriginFacts, ProjectSource, Resolution, Route, SharedRoute};
+pub use served::Served;
 pub use shared_exceptions::ExceptionSpread;
 pub use shown::{PageView, ShownPage};
 pub use trial::{RuleTrial, TrialError};
@@ -139,6 +147,7 @@ use origins::Origins;
 use page_source::PageSource;
 use prefetch::Prefetcher;
 use published_looks::PublishedLooks;
+use served::role_served;
 use shared_exceptions::SharedExceptions;
 use shared_files::SharedFiles;
 use shared_metadata::SharedMetadata;
@@ -151,44 +160,6 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
 const LIST_SHARE: u64 = 10;
 /// The share that the rulings of rules about pages may take, in hundredths.
 const RULINGS_SHARE: u64 = 5;
-
-/// How a response came about; the words of RFC 9211.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Served {
-    /// From the cache, fresh.
-    Hit,
-    /// From the cache while it is refreshed in the background.
-    Revalidating,
-    /// From the cache because upstream fails or is slow.
-    Stale,
-    /// From upstream.
-    Miss,
-    /// From upstream, through a fetch that another request started.
-    Collapsed,
-    /// From upstream, without being stored.
-    Bypass,
-}
-
-impl Served {
-    /// The log and metric label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Revalidating => "revalidating",
-            Self::Stale => "stale",
-            Self::Miss => "miss",
-            Self::Collapsed => "collapsed",
-            Self::Bypass => "bypass",
-        }
-    }
-}
-
-const fn role_served(role: Role) -> Served {
-    match role {
-        Role::Leader => Served::Miss,
-        Role::Follower => Served::Collapsed,
-    }
-}
 
 /// Memory for what the services hold, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -211,6 +182,8 @@ pub struct FlowParts {
     pub fleet: Fleet,
     /// The rules that hold.
     pub policy: PolicyHandle,
+    /// What advisories say.
+    pub advisories: Advisories,
     /// Tells operators of what they should hear of at once.
     pub notices: Notices,
 }
@@ -227,13 +200,14 @@ pub struct Flow {
     downloader: Downloader,
     prefetcher: Prefetcher,
     exceptions: SharedExceptions,
+    advisories: Advisories,
     disk: Arc<Disk>,
 }
 
 impl Flow {
     /// The services over a cache directory.
     pub fn new(parts: FlowParts, settings: &CacheSettings, memory: FlowMemory) -> Self {
-        let FlowParts { disk, uploads, usage, clock, tasks, fleet, policy, notices } = parts;
+        let FlowParts { disk, uploads, usage, clock, tasks, fleet, policy, advisories, notices } = parts;
         let lifetimes =
             |policy| Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO };
         let persisted = Arc::new(PersistedIndex::new(Arc::clone(&disk), clock.clone()));
@@ -311,7 +285,7 @@ impl Flow {
         };
         let offered = SharedUploads::new(shared, found);
         let publish = PublishService::new(pages.clone(), store, offered, Arc::clone(&disk), uploads, clock, tasks);
-        Self { pages, lists, files, metadata, publish, usage, downloader, prefetcher, exceptions, disk }
+        Self { pages, lists, files, metadata, publish, usage, downloader, prefetcher, exceptions, advisories, disk }
     }
 
     /// Tells operators of what they should hear of at once.
@@ -322,6 +296,11 @@ impl Flow {
     /// The rules that hold.
     pub fn policy(&self) -> &PolicyHandle {
         self.pages.judge().policy()
+    }
+
+    /// What advisories say.
+    pub fn advisories(&self) -> &Advisories {
+        &self.advisories
     }
 
     /// How many names of a route's repository are known to have versions from outside and of the domain.
@@ -375,35 +354,4 @@ impl Flow {
             metadata_mismatches: self.metadata.extractor.mismatches(),
         }
     }
-}
-
-/// What the cache holds, in bytes, and what is under way.
-#[derive(Debug, Clone, Copy)]
-pub struct Figures {
-    /// Records of the index in memory.
-    pub records: u64,
-    /// Files on disk.
-    pub disk: u64,
-    /// The limit of the files on disk.
-    pub disk_limit: u64,
-    /// Buffers that files pass through on their way to clients.
-    pub buffers: u64,
-    /// Uploads on disk that are not published yet.
-    pub spooled: u64,
-    /// Downloads under way, as a number.
-    pub downloads: u64,
-    /// Fetched files that were served and could not be stored, as a number.
-    pub commit_failures: u64,
-    /// Damaged files that were found and removed, by kind, as numbers.
-    pub damaged: DamageCounts,
-    /// What the scrub has read.
-    pub scrubbed: u64,
-    /// Prefetches by outcome, as numbers.
-    pub prefetches: [(PrefetchOutcome, u64); PrefetchOutcome::ALL.len()],
-    /// Attempts to read core metadata by range, by outcome, as numbers.
-    pub by_range: [(ByRangeOutcome, u64); ByRangeOutcome::ALL.len()],
-    /// Guesses which metadata a client will ask for, as numbers.
-    pub guesses: [(Guess, u64); Guess::ALL.len()],
-    /// Metadata that was read by range and is not that of its wheel, as a number.
-    pub metadata_mismatches: u64,
 }

@@ -24,13 +24,14 @@ pub enum ResponseKind {
     Upload,
     /// Trusted publishing.
     Exchange,
+    Osv,
     Health,
     /// The address is not known, or has no meaning.
     Other,
 }
 
 impl ResponseKind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Page,
         Self::File,
         Self::Metadata,
@@ -39,6 +40,7 @@ impl ResponseKind {
         Self::Home,
         Self::Upload,
         Self::Exchange,
+        Self::Osv,
         Self::Health,
         Self::Other,
     ];
@@ -54,6 +56,7 @@ impl ResponseKind {
             Self::Home => "home",
             Self::Upload => "upload",
             Self::Exchange => "exchange",
+            Self::Osv => "osv",
             Self::Health => "health",
             Self::Other => "other",
         }

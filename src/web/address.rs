@@ -18,6 +18,7 @@
 //! | `R/{project}/json`, `R/pypi/{project}/json` | [`Address::Legacy`] |
 //! | `R/{project}/{version}/json`, `R/pypi/{project}/{version}/json` | [`Address::Legacy`] of one version |
 //! | `/_/oidc/…`, `/.well-known/pytp` | [`Address::Exchange`] |
+//! | `/osv/v1/query`, `/osv/v1/querybatch`, `/osv/v1/vulns/{id}` | [`Address::Osv`] |
 //! | `+simple` for `simple`, also behind `/legacy` | the same; some publishing tools look for files there |
 //!
 //! Where two shapes fit, the earlier of these rules wins: the name behind `/pypi/` is a route if a route of that name
@@ -31,6 +32,7 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 
+use super::osv_call::OsvCall;
 use super::refusal::{AddressFault, Refusal};
 use crate::telemetry::ResponseKind;
 use wheelport_index::FileAddress;
@@ -111,6 +113,8 @@ pub(super) enum Address {
     },
     /// Trusted publishing.
     Exchange(ExchangeStep),
+    /// What is known to be wrong with versions.
+    Osv(OsvCall),
     /// A project in the older JSON form.
     Legacy {
         /// The route.
@@ -135,7 +139,7 @@ impl Address {
     /// The route whose content a request to this address reads; none where there is nothing of a route to read.
     pub(super) const fn reads(&self) -> Option<RouteId> {
         match self {
-            Self::Home | Self::Upload { .. } | Self::Exchange(_) => None,
+            Self::Home | Self::Upload { .. } | Self::Exchange(_) | Self::Osv(_) => None,
             Self::List { route }
             | Self::Page { route, .. }
             | Self::File { route, .. }
@@ -155,6 +159,7 @@ impl Address {
             Self::Metadata { .. } => ResponseKind::Metadata,
             Self::Legacy { .. } => ResponseKind::Legacy,
             Self::Exchange(_) => ResponseKind::Exchange,
+            Self::Osv(_) => ResponseKind::Osv,
         }
     }
 }
@@ -181,6 +186,9 @@ impl From<Address> for Parsed {
 /// Reads the path of a request, still percent-encoded and without its query.
 pub(super) fn parse(path: &str, routes: &RouteNames) -> Result<Parsed, Refusal> {
     let segments = Segments::split(path)?;
+    if let Some(call) = OsvCall::parse(segments.as_slice()) {
+        return Ok(Address::Osv(call).into());
+    }
     match segments.as_slice() {
         [] => Ok(Address::Home.into()),
         [first] if first == "pypi" => Err(Refusal::NotOffered { protocol: "The XML-RPC interface" }),
