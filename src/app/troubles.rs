@@ -1,5 +1,5 @@
-//! What gets into trouble without a request that notices it: tokens, keys of issuers, certificates, advisories. Looked at every
-//! second; where something gets into trouble or out of it, operators hear of it.
+//! What gets into trouble without a request that notices it: tokens, keys of issuers, certificates, advisories.
+//! Looked at every second; where something gets into trouble or out of it, operators hear of it.
 
 use std::collections::HashSet;
 use std::sync::Arc;

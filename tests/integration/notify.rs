@@ -327,7 +327,7 @@ async fn refused_malware_is_told_once_and_names_the_advisory() {
     let seen = receiver.requests(1).await;
     let notice = document(&seen[0]);
     assert_eq!((&notice["type"], &notice["project"]), (&json!("malware-refused"), &json!("a-b")), "{notice}");
-    assert_eq!(notice["request"], refused.header("x-request-id").expect("an id"), "{notice}");
+    assert_eq!(notice["request_id"], refused.header("x-request-id").expect("an id"), "{notice}");
     assert!(text(&notice["detail"]).contains("MAL-2026-1"), "{notice}");
     assert_eq!(seen.len(), 1, "the same file is told of once");
 }
