@@ -14,7 +14,6 @@ pub mod policy;
 mod redact;
 pub mod telemetry;
 pub mod token;
-#[cfg_attr(not(test), expect(dead_code, reason = "its pages come next"))]
 mod ui;
 pub mod upstream;
 pub mod web;
