@@ -8,7 +8,7 @@ use crate::policy::{Assessment, FileFacts, Moment, PackageOrigin};
 use wheelport_index::File;
 
 /// What is decided about a file, and why.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct FileReport {
     pub file: String,
     pub version: String,
@@ -20,6 +20,9 @@ pub struct FileReport {
     pub reason: Option<Arc<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Moment>,
+    /// What people can do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<Arc<str>>,
     /// What lifts the rules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exception: Option<Arc<str>>,
@@ -45,6 +48,7 @@ impl FileReport {
             rule: grounds.map(|grounds| Arc::clone(&grounds.rule)),
             reason: grounds.map(|grounds| Arc::clone(&grounds.reason)),
             until: grounds.and_then(|grounds| grounds.until),
+            help: grounds.and_then(|grounds| grounds.help.clone()),
             date: facts.date(),
             date_from: match (facts.uploaded, facts.known_since) {
                 (Some(_), _) => "upload-time",

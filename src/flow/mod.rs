@@ -16,6 +16,7 @@ mod batch;
 mod blob_checker;
 mod bypass;
 mod canary;
+mod catalog;
 mod change_guard;
 mod changed_files;
 mod delisted;
@@ -32,10 +33,12 @@ mod hints;
 mod index_cache;
 mod index_entry;
 mod judge;
+mod judge_known;
 mod lists;
 mod lookup;
 mod metadata;
 mod metadata_by_range;
+mod name_index;
 mod negative;
 mod origins;
 mod page_arrival;
@@ -43,6 +46,8 @@ mod page_facts;
 mod page_source;
 mod pages;
 mod prefetch;
+mod project_facts;
+mod project_view;
 mod publish;
 mod publish_refusal;
 mod published_looks;
@@ -75,6 +80,7 @@ use wheelport_runtime::{Clock, Role, Tasks};
 
 pub use ahead::Guess;
 pub use audit::Attempt;
+pub use catalog::{CATALOG_ROWS, CatalogPage, CatalogRow, CatalogService};
 pub use change_guard::{ChangeCounts, ChangedFilePolicy};
 
 pub(crate) use error::seconds;
@@ -89,6 +95,8 @@ pub use metadata::{MetadataService, ServedMetadata};
 pub use metadata_by_range::ByRangeOutcome;
 pub use pages::PageService;
 pub use prefetch::PrefetchOutcome;
+pub use project_facts::{NewestRelease, ProjectFacts};
+pub use project_view::{FileView, MetadataView, ProjectView, ProjectViews, ReleaseView};
 pub use publish::PublishService;
 pub use route::{OriginFacts, ProjectSource, Resolution, Route, SharedRoute};
 pub use shared_exceptions::ExceptionSpread;
@@ -98,7 +106,7 @@ pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
 pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent};
-pub use crate::policy::{GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState};
+pub use crate::policy::{Grounds, GrantError, GrantedException, Moment, NewException, PackageOrigin, PolicyHandle, PolicyState};
 
 use agreements::Agreements;
 use ahead::Ahead;
@@ -117,6 +125,7 @@ use metadata_by_range::RangeReader;
 use origins::Origins;
 use page_source::PageSource;
 use prefetch::Prefetcher;
+use project_facts::KnownProjects;
 use published_looks::PublishedLooks;
 use shared_exceptions::SharedExceptions;
 use shared_files::SharedFiles;
@@ -198,6 +207,8 @@ pub struct Flow {
     pub files: FileService,
     pub metadata: MetadataService,
     pub publish: PublishService,
+    pub catalog: CatalogService,
+    pub projects: ProjectViews,
     downloader: Downloader,
     prefetcher: Prefetcher,
     exceptions: SharedExceptions,
@@ -261,6 +272,9 @@ impl Flow {
         );
         let is_on = settings.prefetch != Some(Prefetch::Off);
         let prefetcher = Prefetcher::new(pages.clone(), ahead, tasks.clone(), is_on);
+        let known = KnownProjects::new(pages.clone(), store.clone(), blobs.clone(), tasks.clone());
+        let catalog = CatalogService::new(pages.clone(), lists.clone(), known);
+        let view_blobs = blobs.clone();
         let metadata = MetadataService {
             pages: pages.clone(),
             entries,
@@ -272,9 +286,10 @@ impl Flow {
             prefetcher: prefetcher.clone(),
             largest_wheel: disk.max_size(),
         };
+        let projects = ProjectViews { pages: pages.clone(), metadata: metadata.clone(), blobs: view_blobs };
         let offered = SharedUploads::new(shared, found);
         let publish = PublishService::new(pages.clone(), store, offered, Arc::clone(&disk), uploads, clock, tasks);
-        Self { pages, lists, files, metadata, publish, downloader, prefetcher, exceptions, disk }
+        Self { pages, lists, files, metadata, publish, catalog, projects, downloader, prefetcher, exceptions, disk }
     }
 
     /// The rules that hold.
