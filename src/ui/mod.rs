@@ -3,10 +3,22 @@
 //! Templates only: no decision, no look-up, no input or output. Every value is escaped by the template language unless
 //! it has been sanitised here.
 
+mod catalog;
+mod description;
 mod home;
 mod layout;
+mod project;
+mod project_model;
+mod project_parts;
 mod tools;
 
+pub(crate) use catalog::{CatalogEntry, CatalogModel, LONGEST_QUERY, Place, catalog};
+pub(crate) use description::Description;
 pub(crate) use home::{HomeModel, home};
 pub(crate) use layout::content_security_policy;
-pub(crate) use tools::{HomeRoute, Publishing};
+pub(crate) use project::project;
+pub(crate) use project_model::{
+    Decision, DependencyEntry, DependencyGroup, FileEntry, LinkEntry, Person, ProjectModel, ReleaseEntry, Status,
+    is_web_address,
+};
+pub(crate) use tools::{HomeRoute, Publishing, install_commands};

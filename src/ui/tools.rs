@@ -3,6 +3,8 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::{Host, Url};
 
+use super::project_model::InstallLine;
+
 /// What may stand in a path segment as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -54,13 +56,7 @@ impl Tools {
         } else {
             (format!("wheelport-{segment}"), format!("{base}/pypi/{segment}/simple/"))
         };
-        let encrypted = base.starts_with("https:");
-        let plain_host = Url::parse(base).ok().filter(|_| !encrypted).and_then(|url| match url.host()? {
-            Host::Domain(host) => (host != "localhost" && !host.ends_with(".localhost")).then(|| host.to_owned()),
-            Host::Ipv4(address) => (!address.is_loopback()).then(|| address.to_string()),
-            Host::Ipv6(address) => (!address.is_loopback()).then(|| format!("[{address}]")),
-        });
-        Self { name, index, upload, publishing: route.publishing, plain_host }
+        Self { name, index, upload, publishing: route.publishing, plain_host: plain_host(base) }
     }
 
     pub(super) fn install(&self) -> [Card; 7] {
@@ -130,5 +126,82 @@ impl Tools {
                 format!("poetry config repositories.{name} {upload}{poetry}\npoetry publish --build -r {name}"),
             ),
         ]
+    }
+}
+
+/// The host of an address that is neither encrypted nor this machine.
+fn plain_host(base: &str) -> Option<String> {
+    let is_encrypted = base.starts_with("https:");
+    Url::parse(base).ok().filter(|_| !is_encrypted).and_then(|url| match url.host()? {
+        Host::Domain(host) => (host != "localhost" && !host.ends_with(".localhost")).then(|| host.to_owned()),
+        Host::Ipv4(address) => (!address.is_loopback()).then(|| address.to_string()),
+        Host::Ipv6(address) => (!address.is_loopback()).then(|| format!("[{address}]")),
+    })
+}
+
+/// What to type to install a project from the index at this address, for each tool. A version that a shell could take
+/// for something else is left out.
+pub(crate) fn install_commands(index: &str, project: &str, version: Option<&str>) -> Vec<InstallLine> {
+    let is_plain = |version: &&str| {
+        let is_one = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'.' | b'+' | b'!' | b'_' | b'-');
+        version.bytes().all(is_one)
+    };
+    let what = match version.filter(is_plain) {
+        // A shell reads what an exclamation mark says, unless it is quoted.
+        Some(version) if version.contains('!') => format!("'{project}=={version}'"),
+        Some(version) => format!("{project}=={version}"),
+        None => project.to_owned(),
+    };
+    let host = plain_host(index);
+    let trusted = |flag: &str| host.as_ref().map_or_else(String::new, |host| format!(" {flag} {host}"));
+    let unverified = if host.is_some() { "pdm config --local pypi.verify_ssl false && " } else { "" };
+    vec![
+        InstallLine {
+            tool: "pip",
+            line: format!("pip install --index-url {index}{} {what}", trusted("--trusted-host")),
+        },
+        InstallLine {
+            tool: "uv",
+            line: format!("uv add --default-index {index}{} {what}", trusted("--allow-insecure-host")),
+        },
+        InstallLine {
+            tool: "poetry",
+            line: format!("poetry source add --priority=primary wheelport {index} && poetry add {what}"),
+        },
+        InstallLine {
+            tool: "pdm",
+            line: format!("{unverified}pdm config --local pypi.url {index} && pdm add {what}"),
+        },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(index: &str, version: Option<&str>) -> Vec<String> {
+        install_commands(index, "a-b", version).into_iter().map(|line| line.line).collect()
+    }
+
+    #[test]
+    fn a_version_cannot_become_a_command() {
+        for version in ["1.0; rm -rf ~", "$(id)", "`id`", "1.0 -r x", "1.0'x", "1.0|x", "1.0\nx"] {
+            for line in lines("https://a.example/simple/", Some(version)) {
+                assert!(line.ends_with(" a-b"), "{version}: {line}");
+            }
+        }
+        for line in lines("https://a.example/simple/", Some("1!2.0+cpu")) {
+            assert!(line.ends_with(" 'a-b==1!2.0+cpu'"), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_unencrypted_foreign_host_has_to_be_trusted() {
+        let [pip, uv, _, pdm] = &lines("http://wheelport:8080/simple/", None)[..] else { panic!("four tools") };
+        assert!(pip.contains("--trusted-host wheelport ") && uv.contains("--allow-insecure-host wheelport "));
+        assert!(pdm.contains("verify_ssl false"));
+        let local = lines("http://localhost:8080/simple/", Some("1.0")).join("\n");
+        assert!(!local.contains("trusted-host") && !local.contains("insecure") && !local.contains("verify_ssl"));
+        assert!(local.contains("pip install --index-url http://localhost:8080/simple/ a-b==1.0"));
     }
 }
