@@ -175,6 +175,7 @@ impl App {
             public_url: settings.server.public_url.clone(),
             metrics: metrics.clone(),
             fleet: fleet_status::section(&fleet, events.as_ref()),
+            has_pages: settings.site.enabled,
             memory: rendered_memory,
             tasks: tasks.clone(),
         }));

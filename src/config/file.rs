@@ -19,7 +19,7 @@ use crate::identity::{
 };
 use crate::policy::PolicyTable;
 use crate::upstream::ClientSettings;
-use crate::web::{ReadPolicy, SecretDigest, UploadPolicy};
+use crate::web::{ReadPolicy, SecretDigest, SiteSettings, UploadPolicy};
 use wheelport_runtime::sabotaged;
 
 #[derive(Debug, Default, Deserialize)]
@@ -34,6 +34,7 @@ pub(super) struct ConfigurationFile {
     pub(super) route: Vec<RouteTable>,
     pub(super) cache: CacheSettings,
     pub(super) server: ServerSettings,
+    pub(super) site: SiteSettings,
     pub(super) upstream: ClientSettings,
     pub(super) upload: UploadSettings,
     pub(super) fleet: FleetSettings,

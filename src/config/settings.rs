@@ -15,7 +15,7 @@ use crate::flow::{ChangedFilePolicy, UploadSettings};
 use crate::identity::{IdentityRules, SigningKeys};
 use crate::policy::PolicySettings;
 use crate::upstream::ClientSettings;
-use crate::web::{Cidr, HostPattern, OperatorSecrets, ReadPolicy, TlsSettings, TlsTable, UploadPolicy};
+use crate::web::{Cidr, HostPattern, OperatorSecrets, ReadPolicy, SiteSettings, TlsSettings, TlsTable, UploadPolicy};
 use wheelport_runtime::{HumanDuration, Size};
 
 /// Where the proxy listens by default.
@@ -38,6 +38,7 @@ pub struct Settings {
     pub cache: CacheSettings,
     pub cache_dir: PathBuf,
     pub server: ServerSettings,
+    pub site: SiteSettings,
     /// Where the listener speaks TLS.
     pub tls: Option<TlsSettings>,
     pub upstream: ClientSettings,

@@ -10,7 +10,7 @@ use foldhash::quality::RandomState;
 
 use super::name_index::NameIndex;
 use super::project_facts::{KnownProjects, ProjectFacts};
-use super::{Error, PageService, ProjectListService, Route};
+use super::{Error, PageService, ProjectListService, Route, Served};
 use crate::cache::ListContent;
 use wheelport_index::{ProjectList, ProjectName, Sha256};
 use wheelport_runtime::blocking;
@@ -33,6 +33,7 @@ pub struct CatalogPage {
     pub total: usize,
     /// Why the names are only those that are cached.
     pub incomplete: Option<Error>,
+    pub served: Served,
 }
 
 /// A project.
@@ -69,22 +70,22 @@ impl CatalogService {
 
     /// A page of the projects whose names hold all words of a query; page 0 is the first.
     pub async fn find(&self, route: &Arc<Route>, query: String, page: usize) -> Result<CatalogPage, Error> {
-        let (index, incomplete) = self.names(route).await?;
+        let (index, served, incomplete) = self.names(route).await?;
         let searched = Arc::clone(&index);
         let skip = page.saturating_mul(CATALOG_ROWS);
         let found = blocking(move || searched.find(&query, skip, CATALOG_ROWS)).await?;
         let facts = self.known.of(route, &found.names).await;
         let rows = found.names.into_iter().zip(facts).map(|(project, facts)| CatalogRow { project, facts });
-        Ok(CatalogPage { rows: rows.collect(), found: found.total, total: index.len(), incomplete })
+        Ok(CatalogPage { rows: rows.collect(), found: found.total, total: index.len(), incomplete, served })
     }
 
     /// The names of a route's projects, and why they are not all.
-    async fn names(&self, route: &Arc<Route>) -> Result<(Arc<NameIndex>, Option<Error>), Error> {
+    async fn names(&self, route: &Arc<Route>) -> Result<(Arc<NameIndex>, Served, Option<Error>), Error> {
         match self.lists.get(route).wait().await {
-            Ok(view) => Ok((self.index(view.content).await?, None)),
+            Ok(view) => Ok((self.index(view.content).await?, view.served, None)),
             Err(error @ Error::Denied { .. }) => Err(error),
             Err(error) if !route.may_read_cache() => Err(error),
-            Err(error) => Ok((self.cached_names(route).await?, Some(error))),
+            Err(error) => Ok((self.cached_names(route).await?, Served::Stale, Some(error))),
         }
     }
 

@@ -33,6 +33,8 @@ pub struct ProjectView {
     pub releases: Vec<ReleaseView>,
     /// Releases beyond the most that are shown.
     pub further_releases: usize,
+    /// The version that an installer would choose.
+    pub newest: Option<String>,
     /// The release whose files are shown; none where there is none.
     pub chosen: Option<usize>,
     /// Of the chosen release.
@@ -195,6 +197,7 @@ fn outline(shown: &ShownPage, blobs: &Blobs, version: Option<&VersionSegment>, s
         status: page.status.clone(),
         releases: releases.0.iter().take(shown_releases).map(|release| view_release(shown, release)).collect(),
         further_releases: releases.0.len().saturating_sub(shown_releases),
+        newest: releases.newest().map(|newest| releases.0[newest].version.to_owned()),
         chosen,
         files: files.iter().take(MOST_FILES).map(view_file).collect(),
         further_files: files.len().saturating_sub(MOST_FILES),

@@ -17,6 +17,7 @@
 //! | `R/simple/{project}/{version}/{file}` | [`Address::File`], or [`Address::Metadata`] for `….whl.metadata` |
 //! | `R/{project}/json`, `R/pypi/{project}/json` | [`Address::Legacy`] |
 //! | `R/{project}/{version}/json`, `R/pypi/{project}/{version}/json` | [`Address::Legacy`] of one version |
+//! | `R/projects/…`, `R/search` | [`Address::Browse`], as `browse_address` says |
 //! | `/_/oidc/…`, `/.well-known/pytp` | [`Address::Exchange`] |
 //! | `+simple` for `simple`, also behind `/legacy` | the same; some publishing tools look for files there |
 //!
@@ -31,6 +32,7 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 
+use super::browse_address::{self, BrowseAddress, BrowseForm, BrowseTarget};
 use super::refusal::{AddressFault, Refusal};
 use crate::telemetry::ResponseKind;
 use wheelport_index::FileAddress;
@@ -109,6 +111,8 @@ pub(super) enum Address {
         /// The wheel's address below the route, without `.metadata`.
         wheel: FileAddress,
     },
+    /// A page for people.
+    Browse { route: RouteId, target: BrowseTarget, form: BrowseForm },
     /// Trusted publishing.
     Exchange(ExchangeStep),
     /// A project in the older JSON form.
@@ -140,6 +144,7 @@ impl Address {
             | Self::Page { route, .. }
             | Self::File { route, .. }
             | Self::Metadata { route, .. }
+            | Self::Browse { route, .. }
             | Self::Legacy { route, .. } => Some(*route),
         }
     }
@@ -154,6 +159,7 @@ impl Address {
             Self::File { .. } => ResponseKind::File,
             Self::Metadata { .. } => ResponseKind::Metadata,
             Self::Legacy { .. } => ResponseKind::Legacy,
+            Self::Browse { .. } => ResponseKind::Browse,
             Self::Exchange(_) => ResponseKind::Exchange,
         }
     }
@@ -240,12 +246,16 @@ fn unrouted(name: &str, segments: &[Cow<'_, str>], routes: &RouteNames) -> Resul
 
 /// Whether the segments behind a route look like anything, so that noise is `NothingHere` even without a default.
 fn has_shape(rest: &[Cow<'_, str>]) -> bool {
-    rest.first().is_some_and(|first| first == "simple" || first == "+simple")
+    rest.first().is_some_and(|first| first == "simple" || first == "+simple" || browse_address::begins(first))
         || rest.last().is_some_and(|last| last == "json")
 }
 
 /// What the segments behind a route mean.
 fn below(route: RouteId, rest: &[Cow<'_, str>], slashes: usize) -> Result<Parsed, Refusal> {
+    if let Some(browsed) = browse_address::parse(rest, slashes) {
+        let BrowseAddress { target, form, redirect } = browsed?;
+        return Ok(Parsed { address: Address::Browse { route, target, form }, redirect, as_of: None });
+    }
     match rest {
         [] => Ok(Address::Upload { route }.into()),
         [index, rest @ ..] if index == "simple" || index == "+simple" => in_index(route, index, rest, slashes),

@@ -13,6 +13,9 @@ mod access_log;
 mod address;
 mod attribution;
 mod body;
+mod browse;
+mod browse_address;
+mod browse_request;
 mod changed_files;
 mod client_stream;
 mod conditional;
@@ -36,6 +39,7 @@ mod operator;
 mod ops;
 mod policy;
 mod problem;
+mod project_page;
 mod refusal;
 mod representation;
 mod timeout_stream;
@@ -47,6 +51,7 @@ mod written;
 
 pub use address::RouteNames;
 pub use body::ResponseBody;
+pub use browse::SiteSettings;
 pub use connections::{ConnectionLimits, Connections};
 pub use context::PeerInfo;
 pub use guard::{Cidr, HostPattern, HostPolicy, ReadPolicy, UploadPolicy};
@@ -60,6 +65,7 @@ pub use tls::{
 };
 
 use address::RouteId;
+use browse::Browsing;
 use document::Representations;
 
 use crate::flow::{Flow, Route};
@@ -81,6 +87,8 @@ pub struct Site {
     /// Tells the sites of a process apart.
     id: u64,
     representations: Representations,
+    /// Pages for people, where there are any.
+    browsing: Option<Browsing>,
     identities: Arc<Identities>,
     hosts: HostPolicy,
     operators: OperatorSecrets,
@@ -117,6 +125,8 @@ pub struct SiteParts {
     pub metrics: Metrics,
     /// How what replicas share works, where they share something.
     pub fleet: Option<StatusSection>,
+    /// Whether there are pages for people.
+    pub has_pages: bool,
     /// The memory for rendered documents, in bytes.
     pub memory: u64,
     pub tasks: Tasks,
@@ -145,6 +155,7 @@ impl Site {
             flow: parts.flow,
             routes: parts.routes,
             representations: Representations::new(parts.memory, parts.tasks),
+            browsing: parts.has_pages.then(Browsing::default),
             identities: parts.identities,
             hosts: parts.hosts,
             operators: parts.operators,
