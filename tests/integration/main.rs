@@ -27,6 +27,7 @@ mod policy;
 mod prefetch;
 mod process;
 mod ranges;
+mod site;
 mod storms;
 mod threats;
 mod tls;
