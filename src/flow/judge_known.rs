@@ -52,6 +52,9 @@ impl Judge {
         version: Option<&VersionSegment>,
     ) -> Option<PackageOrigin> {
         let origins = self.origins().get(route, project, false).await.ok().flatten();
-        origins.zip(version).and_then(|(origins, version)| origins.of(version)).or_else(|| self.declared_origin(project))
+        origins
+            .zip(version)
+            .and_then(|(origins, version)| origins.of(version))
+            .or_else(|| self.declared_origin(project))
     }
 }

@@ -106,7 +106,9 @@ pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
 pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
 pub use crate::cache::{ChangedFile, ChangedFiles, ListContent};
-pub use crate::policy::{Grounds, GrantError, GrantedException, Moment, NewException, PackageOrigin, PolicyHandle, PolicyState};
+pub use crate::policy::{
+    GrantError, GrantedException, Grounds, Moment, NewException, PackageOrigin, PolicyHandle, PolicyState,
+};
 
 use agreements::Agreements;
 use ahead::Ahead;

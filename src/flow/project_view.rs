@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::file_report::FileReport;
 use super::{Error, MetadataService, PageService, PageView, Route, Served, ShownPage};
 use crate::cache::{Blobs, CachedMetadata};
@@ -19,6 +21,8 @@ use wheelport_runtime::{Waits, blocking};
 
 /// How long a view waits for core metadata.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
+/// When it waits no more, whatever it has waited for before: it is shown without.
+const LONGEST: Duration = Duration::from_secs(10);
 /// Files of one release that are shown.
 const MOST_FILES: usize = 1000;
 /// Releases that are shown.
@@ -110,6 +114,7 @@ impl ProjectViews {
         project: &ProjectName,
         version: Option<VersionSegment>,
     ) -> Result<ProjectView, Error> {
+        let began = Instant::now();
         let PageView { shown, served, .. } = self.pages.get(route, project).wait().await?;
         let (outlined, blobs, wanted) = (shown.clone(), self.blobs.clone(), version.clone());
         let outline = blocking(move || outline(&outlined, &blobs, wanted.as_ref(), served)).await?;
@@ -129,19 +134,26 @@ impl ProjectViews {
             }
         };
         let origin = judge.ask_origin(route, project, segment.as_ref());
-        let (reports, origin, metadata) = tokio::join!(reports, origin, self.metadata(route, &view, wheel));
+        let (reports, origin, metadata) = tokio::join!(reports, origin, self.metadata(route, &view, wheel, began));
         view.explain(reports?);
         view.origin = origin;
         view.metadata = metadata;
         Ok(view)
     }
 
-    async fn metadata(&self, route: &Arc<Route>, view: &ProjectView, wheel: Option<FileAddress>) -> MetadataView {
+    async fn metadata(
+        &self,
+        route: &Arc<Route>,
+        view: &ProjectView,
+        wheel: Option<FileAddress>,
+        began: Instant,
+    ) -> MetadataView {
         let Some(wheel) = wheel else {
             let has_wheel = view.files.iter().any(|file| file.file.name.kind() == FileKind::Wheel);
             return if has_wheel { MetadataView::Refused } else { MetadataView::NoWheel };
         };
-        let reading = tokio::time::timeout(METADATA_TIMEOUT, self.metadata.get(route, &wheel, None).wait());
+        let until = (began + LONGEST).min(Instant::now() + METADATA_TIMEOUT);
+        let reading = tokio::time::timeout_at(until, self.metadata.get(route, &wheel, None).wait());
         match Waits::note("metadata", reading).await {
             Ok(Ok(found)) => MetadataView::Known(found.metadata),
             Ok(Err(error)) => MetadataView::Unavailable(error),

@@ -19,9 +19,50 @@ const LONGEST: usize = 192 << 10;
 const MOST_MARKS: usize = 2000;
 
 const TAGS: [&str; 44] = [
-    "a", "abbr", "b", "blockquote", "br", "code", "dd", "del", "details", "div", "dl", "dt", "em", "h1", "h2", "h3",
-    "h4", "h5", "h6", "hr", "i", "img", "ins", "kbd", "li", "ol", "p", "pre", "q", "s", "samp", "small", "span",
-    "strike", "strong", "sub", "summary", "sup", "table", "tbody", "td", "th", "thead", "tr",
+    "a",
+    "abbr",
+    "b",
+    "blockquote",
+    "br",
+    "code",
+    "dd",
+    "del",
+    "details",
+    "div",
+    "dl",
+    "dt",
+    "em",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "hr",
+    "i",
+    "img",
+    "ins",
+    "kbd",
+    "li",
+    "ol",
+    "p",
+    "pre",
+    "q",
+    "s",
+    "samp",
+    "small",
+    "span",
+    "strike",
+    "strong",
+    "sub",
+    "summary",
+    "sup",
+    "table",
+    "tbody",
+    "td",
+    "th",
+    "thead",
+    "tr",
 ];
 const REL: &str = "nofollow noopener noreferrer";
 
@@ -91,7 +132,8 @@ fn is_markdown(content_type: Option<&str>) -> bool {
 
 /// Whether no line has more marks than a person writes. Parsers take long for lines that nest without end.
 fn is_tame(text: &str) -> bool {
-    let is_mark = |byte: &u8| matches!(byte, b'*' | b'_' | b'[' | b']' | b'>' | b'<' | b'`' | b'~' | b'!' | b'(' | b'|');
+    let is_mark =
+        |byte: &u8| matches!(byte, b'*' | b'_' | b'[' | b']' | b'>' | b'<' | b'`' | b'~' | b'!' | b'(' | b'|');
     text.lines().all(|line| line.bytes().filter(is_mark).count() <= MOST_MARKS)
 }
 

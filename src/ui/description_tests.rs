@@ -10,7 +10,8 @@ fn markdown(text: &str) -> String {
 
 #[test]
 fn markdown_is_rendered_and_everything_else_is_text() {
-    let html = markdown("# Title\n\nSome *text* and `code`, see [docs](https://docs.example).\n\n| a |\n|---|\n| b |\n");
+    let html =
+        markdown("# Title\n\nSome *text* and `code`, see [docs](https://docs.example).\n\n| a |\n|---|\n| b |\n");
     assert!(html.contains("<h3>Title</h3>") && html.contains("<em>text</em>") && html.contains("<td>b</td>"), "{html}");
     assert!(html.contains("<a href=\"https://docs.example\" rel=\"nofollow noopener noreferrer\">docs</a>"), "{html}");
     for content_type in [None, Some("text/x-rst"), Some("text/plain"), Some("text/html"), Some("")] {
@@ -21,9 +22,14 @@ fn markdown_is_rendered_and_everything_else_is_text() {
 
 #[test]
 fn pictures_become_links_and_nothing_is_asked_of_another_host() {
-    let html = markdown("![a *b*](https://x.example/p.svg) [![badge](https://x.example/b.svg)](https://y.example) ![](rel.png)");
+    let html = markdown(
+        "![a *b*](https://x.example/p.svg) [![badge](https://x.example/b.svg)](https://y.example) ![](rel.png)",
+    );
     assert!(!html.contains("<img"), "{html}");
-    assert!(html.contains("<a href=\"https://x.example/p.svg\" rel=\"nofollow noopener noreferrer\">a b</a>"), "{html}");
+    assert!(
+        html.contains("<a href=\"https://x.example/p.svg\" rel=\"nofollow noopener noreferrer\">a b</a>"),
+        "{html}"
+    );
     assert!(html.contains("<a href=\"https://y.example\" rel=\"nofollow noopener noreferrer\">badge</a>"), "{html}");
     assert!(html.ends_with("picture</p>\n"), "{html}");
 }
@@ -51,8 +57,26 @@ fn what_a_stranger_writes_does_nothing() {
         let html = markdown(hostile);
         let lower = html.to_lowercase();
         for bad in [
-            "<script", "<style", "<iframe", "<object", "<embed", "<base", "<form", "<input", "<button", "<svg", "<meta",
-            "<link", "<img", "style=", "class=", "id=", "href=\"javascript", "href=\"data", "href=\"vbscript", "</main",
+            "<script",
+            "<style",
+            "<iframe",
+            "<object",
+            "<embed",
+            "<base",
+            "<form",
+            "<input",
+            "<button",
+            "<svg",
+            "<meta",
+            "<link",
+            "<img",
+            "style=",
+            "class=",
+            "id=",
+            "href=\"javascript",
+            "href=\"data",
+            "href=\"vbscript",
+            "</main",
             "<h1",
         ] {
             assert!(!lower.contains(bad), "{bad} of {hostile}: {html}");
@@ -74,7 +98,8 @@ fn text_keeps_its_direction() {
 fn a_long_description_is_cut_and_a_hostile_one_takes_no_time() {
     let long = Description::new(&"word\n".repeat(LONGEST), Some("text/markdown"));
     assert!(long.is_shortened && long.html.len() < 2 * LONGEST);
-    let nested = |mark: &str| (0..20_000).map(|depth| format!("{}{mark}a\n", " ".repeat(depth % 90))).collect::<String>();
+    let nested =
+        |mark: &str| (0..20_000).map(|depth| format!("{}{mark}a\n", " ".repeat(depth % 90))).collect::<String>();
     for (name, text) in [
         ("stars", "*a **b ".repeat(20_000)),
         ("brackets", "[".repeat(100_000)),
@@ -90,7 +115,10 @@ fn a_long_description_is_cut_and_a_hostile_one_takes_no_time() {
         ("tags in lines", "<div>\n\n".repeat(25_000)),
         ("open tags", "<a ".repeat(60_000)),
         ("comments", "<!-- ".repeat(40_000)),
-        ("tables", format!("{}\n{}\n{}", "|a".repeat(900), "|-".repeat(900), format!("{}\n", "|b".repeat(900)).repeat(90))),
+        (
+            "tables",
+            format!("{}\n{}\n{}", "|a".repeat(900), "|-".repeat(900), format!("{}\n", "|b".repeat(900)).repeat(90)),
+        ),
         ("short rows", format!("{}\n{}\n{}", "|a".repeat(900), "|-".repeat(900), "|\n".repeat(50_000))),
         ("references", (0..9000).map(|n| format!("[{n}]: https://x.example\n[{n}] ")).collect()),
         ("emphasis", "_a __b ".repeat(280)),

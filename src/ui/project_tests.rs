@@ -10,7 +10,12 @@ const HOSTILE: &str = "<i onclick=x>&\"'</i>";
 
 fn refused(help: &str) -> Decision {
     let text = || HOSTILE.to_owned();
-    Decision { rule: text(), reason: text(), until: Some("2026-12-31T00:00:00Z".to_owned()), help: Some(help.to_owned()) }
+    Decision {
+        rule: text(),
+        reason: text(),
+        until: Some("2026-12-31T00:00:00Z".to_owned()),
+        help: Some(help.to_owned()),
+    }
 }
 
 fn hostile() -> ProjectModel {
@@ -82,7 +87,11 @@ fn everything_from_outside_is_escaped() {
 fn a_refusal_says_why_until_when_and_whom_to_ask() {
     let page = project(&hostile(), None);
     assert!(page.contains("Partly blocked.") && page.contains("until <time datetime=\"2026-12-31T00:00:00Z\">"));
-    assert!(page.contains("<a href=\"https://wiki.example/?a=&quot;b\" rel=\"noopener noreferrer\">Ask for an exception</a>"));
+    assert!(
+        page.contains(
+            "<a href=\"https://wiki.example/?a=&quot;b\" rel=\"noopener noreferrer\">Ask for an exception</a>"
+        )
+    );
     assert!(page.contains("For an exception: "), "what is no link is text");
     assert!(!page.contains("href=\"../../../simple/a/1.0/a.whl\""), "a file that is refused is not linked");
 }

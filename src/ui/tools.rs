@@ -169,10 +169,7 @@ pub(crate) fn install_commands(index: &str, project: &str, version: Option<&str>
             tool: "poetry",
             line: format!("poetry source add --priority=primary wheelport {index} && poetry add {what}"),
         },
-        InstallLine {
-            tool: "pdm",
-            line: format!("{unverified}pdm config --local pypi.url {index} && pdm add {what}"),
-        },
+        InstallLine { tool: "pdm", line: format!("{unverified}pdm config --local pypi.url {index} && pdm add {what}") },
     ]
 }
 

@@ -296,6 +296,14 @@ fn canonical(address: &Address) -> String {
         Address::Page { route, project } => format!("{}/simple/{project}/", prefix(route)),
         Address::File { route, file } => format!("{}/{}", prefix(route), below(file)),
         Address::Metadata { route, wheel } => format!("{}/{}.metadata", prefix(route), below(wheel)),
+        Address::Browse { route, target, form } => {
+            let what = match target {
+                BrowseTarget::Projects => "projects".to_owned(),
+                BrowseTarget::Project { project, version: None } => format!("projects/{project}"),
+                BrowseTarget::Project { project, version: Some(version) } => format!("projects/{project}/{version}"),
+            };
+            format!("{}/{what}{}", prefix(route), if *form == BrowseForm::Json { ".json" } else { "/" })
+        }
         Address::Legacy { route, project, version: None } => {
             format!("{}/pypi/{project}/json", prefix(route))
         }
@@ -323,6 +331,9 @@ fn segment() -> impl Strategy<Value = String> {
         proptest::sample::select(vec![
             "simple",
             "+simple",
+            "projects",
+            "search",
+            "1.0.json",
             "pypi",
             "legacy",
             "python",

@@ -39,11 +39,17 @@ pub(super) fn project_model(
         version: version.map(shown),
         summary: meant(fields.summary.as_deref()),
         origin: view.origin.map(origin_word),
-        status: view.status.as_ref().filter(|status| status.status != "active").map(|status| Status {
-            status: shown(&status.status),
-            reason: status.reason.as_deref().map(shown),
-        }),
-        requires_python: fields.requires_python.clone().or_else(of_file).as_deref().and_then(|python| meant(Some(python))),
+        status: view
+            .status
+            .as_ref()
+            .filter(|status| status.status != "active")
+            .map(|status| Status { status: shown(&status.status), reason: status.reason.as_deref().map(shown) }),
+        requires_python: fields
+            .requires_python
+            .clone()
+            .or_else(of_file)
+            .as_deref()
+            .and_then(|python| meant(Some(python))),
         licence: licence(&fields),
         authors: authors(&fields),
         links: links(&fields),
@@ -74,7 +80,9 @@ fn missing(metadata: &MetadataView, has_release: bool) -> Option<String> {
     let text = match metadata {
         MetadataView::Known(_) => return None,
         MetadataView::NoWheel if !has_release => return None,
-        MetadataView::NoWheel => "This version has no wheel, and only wheels say more about themselves here.".to_owned(),
+        MetadataView::NoWheel => {
+            "This version has no wheel, and only wheels say more about themselves here.".to_owned()
+        }
         MetadataView::Refused => "Its wheels are blocked, so what they say about themselves is not read.".to_owned(),
         MetadataView::Unavailable(error) => format!("What its wheels say about themselves cannot be had now. {error}"),
     };
@@ -255,7 +263,8 @@ mod tests {
             let people = authors(&fields(metadata)).into_iter();
             people.map(|person| (person.name.unwrap_or_default(), person.email.unwrap_or_default())).collect::<Vec<_>>()
         };
-        let expect = |list: &[(&str, &str)]| list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>();
+        let expect =
+            |list: &[(&str, &str)]| list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>();
         assert_eq!(people("Author: A\nAuthor-email: a@x.example\n"), expect(&[("A", "a@x.example")]));
         assert_eq!(
             people("Author-email: \"A B\" <a@x.example>, b@x.example\nMaintainer: A B\n"),
@@ -267,7 +276,8 @@ mod tests {
 
     #[test]
     fn dependencies_are_grouped_by_extra() {
-        let requires = ["b>=1", "c; extra == 'x'", "d; os_name == 'nt' and extra == 'x'", "<script>"].map(str::to_owned);
+        let requires =
+            ["b>=1", "c; extra == 'x'", "d; os_name == 'nt' and extra == 'x'", "<script>"].map(str::to_owned);
         let groups = dependencies(&requires);
         let found: Vec<_> = groups
             .iter()

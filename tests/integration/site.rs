@@ -93,7 +93,8 @@ async fn a_project_says_what_its_wheel_says_and_what_is_cached() {
     let project = json_of(&proxy, "/projects/a-b.json").await;
     assert_eq!((&project["project"], &project["version"]), (&json!("a-b"), &json!("1.0")));
     assert_eq!(project["origin"], "external");
-    let versions: Vec<_> = project["versions"].as_array().expect("versions").iter().map(|one| &one["version"]).collect();
+    let versions: Vec<_> =
+        project["versions"].as_array().expect("versions").iter().map(|one| &one["version"]).collect();
     assert_eq!(versions, ["1.0", "0.9"]);
     let file = &project["files"][0];
     assert_eq!(file["words"], "Python 3, any platform");

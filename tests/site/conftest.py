@@ -34,7 +34,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def window() -> Iterator[Browser]:
     lacking = install.missing()
     if lacking:
-        pytest.skip(f"not tried on this machine: {'; '.join(lacking)}")
+        pytest.skip(f"not tried: {'; '.join(lacking)}")
     with chromium() as browser:
         yield browser
 

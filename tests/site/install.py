@@ -19,7 +19,8 @@ sys.path.insert(0, str(HERE.parent / "deploy"))
 
 import install_tools as tools  # noqa: E402: the path has to be known first
 
-HOME = pathlib.Path(os.environ.get("WHEELPORT_SITE", ROOT / "target" / "site"))
+# Resolved, because npm takes a link for a package of its own.
+HOME = pathlib.Path(os.environ.get("WHEELPORT_SITE", ROOT / "target" / "site")).resolve()
 DEBIAN = {"chromium": "chromium", "chromedriver": "chromium-driver"}
 AXE = HOME / "node" / "node_modules" / "axe-core" / "axe.min.js"
 READY = HOME / "node.ready"

@@ -78,13 +78,19 @@ mod tests {
             ("requests", expect("requests", "", None, None)),
             ("Zope.Interface >=5.0,<6", expect("zope-interface", ">=5.0,<6", None, None)),
             ("PySocks (!=1.5.7,>=1.5.6)", expect("pysocks", "!=1.5.7,>=1.5.6", None, None)),
-            ("urllib3[socks]>=2; python_version < '3.9'", expect("urllib3", "[socks]>=2", Some("python_version < '3.9'"), None)),
+            (
+                "urllib3[socks]>=2; python_version < '3.9'",
+                expect("urllib3", "[socks]>=2", Some("python_version < '3.9'"), None),
+            ),
             ("pytest>=7; extra == \"test\"", expect("pytest", ">=7", None, Some("test"))),
             ("a; os_name == 'nt' and extra == 'win'", expect("a", "", Some("os_name == 'nt'"), Some("win"))),
             ("a; (x == '1' or y == '2') and extra == 'z'", expect("a", "", Some("x == '1' or y == '2'"), Some("z"))),
             ("a; extra == 'b' or extra == 'c'", expect("a", "", Some("extra == 'b' or extra == 'c'"), None)),
             ("a; extra == 'x\" onclick='", expect("a", "", None, Some("x\" onclick="))),
-            ("a @ https://x.example/a;b.whl ; extra == 'c'", expect("a", "@ https://x.example/a;b.whl", None, Some("c"))),
+            (
+                "a @ https://x.example/a;b.whl ; extra == 'c'",
+                expect("a", "@ https://x.example/a;b.whl", None, Some("c")),
+            ),
             ("<script>", None),
             ("", None),
         ] {

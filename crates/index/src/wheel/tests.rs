@@ -164,7 +164,8 @@ fn a_description_is_behind_the_header_or_a_field_of_it() {
     ] {
         assert_eq!(description(metadata.as_bytes()), expected, "{metadata:?}");
     }
-    let fields = metadata_headers(b"Author-email: A <a@b.example>\nProject-URL: Docs, https://d.example\nProject-URL: x\n");
+    let fields =
+        metadata_headers(b"Author-email: A <a@b.example>\nProject-URL: Docs, https://d.example\nProject-URL: x\n");
     assert_eq!(fields.author_email.as_deref(), Some("A <a@b.example>"));
     assert_eq!(fields.project_urls, ["Docs, https://d.example", "x"]);
 }
