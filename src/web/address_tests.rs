@@ -374,9 +374,11 @@ proptest! {
             // ... and differs from this one only in a prefix that has an alias and in the spelling of the project.
             let normal = |path: &str| -> Vec<String> {
                 let decoded = reference(path);
-                let kept = decoded.iter().map(String::as_str).filter(
-                    |segment| !matches!(*segment, "pypi" | "python" | "legacy" | "simple" | "+simple")
-                );
+                let is_prefix = |segment: &&str| {
+                    matches!(*segment, "pypi" | "python" | "legacy" | "simple" | "+simple")
+                        || matches!(*segment, "projects" | "search" | "projects.json" | "search.json")
+                };
+                let kept = decoded.iter().map(String::as_str).filter(|segment| !is_prefix(segment));
                 kept.map(|segment| segment.to_lowercase().replace(['_', '.'], "-")).collect()
             };
             let (ours, theirs) = (normal(&canonical), normal(&path));
