@@ -96,7 +96,7 @@ pub use metadata_by_range::ByRangeOutcome;
 pub use pages::PageService;
 pub use prefetch::PrefetchOutcome;
 pub use project_facts::{NewestRelease, ProjectFacts};
-pub use project_view::{FileView, MetadataView, ProjectView, ProjectViews, ReleaseView};
+pub use project_view::{FileView, MetadataView, ProjectOverview, ProjectViews, ReleaseView};
 pub use publish::PublishService;
 pub use route::{OriginFacts, ProjectSource, Resolution, Route, SharedRoute};
 pub use shared_exceptions::ExceptionSpread;

@@ -59,7 +59,7 @@ impl NameIndex {
         };
         let joined = words.join("-");
         let part = format!("-{first}");
-        let mut ranked: [Vec<usize>; 4] = Default::default();
+        let mut ranked: [Vec<usize>; 4] = std::array::from_fn(|_| Vec::new());
         let mut from = 0;
         while let Some(at) = self.text.get(from..).and_then(|rest| rest.find(first.as_str())) {
             let position = self.starts.partition_point(|start| *start as usize <= from + at).saturating_sub(1);

@@ -29,7 +29,7 @@ const MOST_FILES: usize = 1000;
 const MOST_RELEASES: usize = 10_000;
 
 /// A project, and one of its releases.
-pub struct ProjectView {
+pub struct ProjectOverview {
     pub project: ProjectName,
     /// What the index says of the project.
     pub status: Option<ProjectStatus>,
@@ -100,7 +100,7 @@ pub struct ProjectViews {
 
 /// What the page says.
 struct Outline {
-    view: ProjectView,
+    view: ProjectOverview,
     /// The wheel whose metadata is read.
     wheel: Option<FileAddress>,
     segment: Option<VersionSegment>,
@@ -113,7 +113,7 @@ impl ProjectViews {
         route: &Arc<Route>,
         project: &ProjectName,
         version: Option<VersionSegment>,
-    ) -> Result<ProjectView, Error> {
+    ) -> Result<ProjectOverview, Error> {
         let began = Instant::now();
         let PageView { shown, served, .. } = self.pages.get(route, project).wait().await?;
         let (outlined, blobs, wanted) = (shown.clone(), self.blobs.clone(), version.clone());
@@ -128,10 +128,10 @@ impl ProjectViews {
         }
         let judge = self.pages.judge();
         let reports = async {
-            match judge.policy().is_empty() {
-                true => Ok(Vec::new()),
-                false => judge.report(route, &shown.content, judge.policy().rules()).await,
+            if judge.policy().is_empty() {
+                return Ok(Vec::new());
             }
+            judge.report(route, &shown.content, judge.policy().rules()).await
         };
         let origin = judge.ask_origin(route, project, segment.as_ref());
         let (reports, origin, metadata) = tokio::join!(reports, origin, self.metadata(route, &view, wheel, began));
@@ -144,7 +144,7 @@ impl ProjectViews {
     async fn metadata(
         &self,
         route: &Arc<Route>,
-        view: &ProjectView,
+        view: &ProjectOverview,
         wheel: Option<FileAddress>,
         began: Instant,
     ) -> MetadataView {
@@ -162,7 +162,7 @@ impl ProjectViews {
     }
 }
 
-impl ProjectView {
+impl ProjectOverview {
     /// Adds what is decided about the files, and why. What the view does not show of a page is not told either.
     fn explain(&mut self, reports: Vec<FileReport>) {
         let mut reports: HashMap<String, FileReport> =
@@ -204,7 +204,7 @@ fn outline(shown: &ShownPage, blobs: &Blobs, version: Option<&VersionSegment>, s
         }
     };
     let shown_releases = MOST_RELEASES.max(chosen.map_or(0, |chosen| chosen + 1));
-    let view = ProjectView {
+    let view = ProjectOverview {
         project: page.name.clone(),
         status: page.status.clone(),
         releases: releases.0.iter().take(shown_releases).map(|release| view_release(shown, release)).collect(),

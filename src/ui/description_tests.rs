@@ -1,6 +1,8 @@
 //! What becomes of descriptions, those of attackers above all.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::*;
 

@@ -18,7 +18,7 @@ pub(crate) use home::{HomeModel, home};
 pub(crate) use layout::content_security_policy;
 pub(crate) use project::project;
 pub(crate) use project_model::{
-    Decision, DependencyEntry, DependencyGroup, FileEntry, LinkEntry, Person, ProjectModel, ReleaseEntry, Status,
-    is_web_address,
+    DependencyEntry, DependencyGroup, LinkEntry, ListedFile, Person, ProjectModel, RefusalEntry, ReleaseEntry,
+    StatusEntry, is_web_address,
 };
 pub(crate) use tools::{HomeRoute, Publishing, install_commands};

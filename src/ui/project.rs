@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::catalog::date;
 use super::description::Description;
 use super::layout::{Frame, NavigationLink, document};
-use super::project_model::{Person, ProjectModel, ReleaseEntry, Status};
+use super::project_model::{Person, ProjectModel, ReleaseEntry, StatusEntry};
 use super::project_parts::{dependencies, files, install_lines, refusal, releases};
 
 /// The whole page.
@@ -78,7 +78,7 @@ fn notes(model: &ProjectModel) -> Markup {
     let release = shown(model);
     let newest = model.versions.iter().find(|release| release.is_newest);
     html! {
-        @if let Some(Status { status, reason }) = &model.status {
+        @if let Some(StatusEntry { status, reason }) = &model.status {
             p.note.amber {
                 "The repository says that this project is " b { (status) } "."
                 @if let Some(reason) = reason { " " bdi { (reason) } }

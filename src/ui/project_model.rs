@@ -23,7 +23,7 @@ pub(crate) struct ProjectModel {
     pub(crate) origin: Option<&'static str>,
     /// What the index says of the project, where that is not that it is active.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) status: Option<Status>,
+    pub(crate) status: Option<StatusEntry>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) requires_python: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,7 +39,7 @@ pub(crate) struct ProjectModel {
     pub(crate) metadata_missing: Option<String>,
     pub(crate) install: Vec<InstallLine>,
     /// Of the version that is shown.
-    pub(crate) files: Vec<FileEntry>,
+    pub(crate) files: Vec<ListedFile>,
     /// Files that are left off.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) further_files: usize,
@@ -65,7 +65,7 @@ fn is_zero(number: &usize) -> bool {
 
 /// The status of a project (PEP 792).
 #[derive(Debug, Serialize)]
-pub(crate) struct Status {
+pub(crate) struct StatusEntry {
     pub(crate) status: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
@@ -116,7 +116,7 @@ pub(crate) struct DependencyEntry {
 
 /// What a rule decides against a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Decision {
+pub(crate) struct RefusalEntry {
     pub(crate) rule: String,
     pub(crate) reason: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,7 +148,7 @@ pub(crate) struct ReleaseEntry {
     pub(crate) yanked: Option<String>,
     /// Why the first of the refused files is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) refused: Option<Decision>,
+    pub(crate) refused: Option<RefusalEntry>,
     /// How many files are refused.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) refused_files: usize,
@@ -156,7 +156,7 @@ pub(crate) struct ReleaseEntry {
 
 /// A file.
 #[derive(Debug, Serialize)]
-pub(crate) struct FileEntry {
+pub(crate) struct ListedFile {
     pub(crate) file: String,
     /// `wheel`, `sdist` or `other`.
     pub(crate) kind: &'static str,
@@ -178,7 +178,7 @@ pub(crate) struct FileEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) yanked: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) refused: Option<Decision>,
+    pub(crate) refused: Option<RefusalEntry>,
     /// The exception that lifts the rules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) exception: Option<String>,

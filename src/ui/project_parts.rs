@@ -1,12 +1,10 @@
 //! The parts of a project's page: files, versions, dependencies, and what to type to install it.
 
-use std::fmt::Write as _;
-
 use maud::{Markup, html};
 
 use super::catalog::date;
 use super::project_model::{
-    Decision, DependencyGroup, FileEntry, InstallLine, ProjectModel, ReleaseEntry, is_web_address,
+    DependencyGroup, InstallLine, ListedFile, ProjectModel, RefusalEntry, ReleaseEntry, is_web_address,
 };
 
 /// Versions that the page shows at once; the others are behind a click.
@@ -40,11 +38,11 @@ pub(super) fn files(model: &ProjectModel) -> Markup {
 }
 
 /// Whether there is more to say of a file than that no rule applies to it.
-fn has_story(file: &FileEntry) -> bool {
+fn has_story(file: &ListedFile) -> bool {
     file.refused.is_some() || file.exception.is_some() || !file.audited.is_empty()
 }
 
-fn file_entry(model: &ProjectModel, file: &FileEntry, number: usize) -> Markup {
+fn file_entry(model: &ProjectModel, file: &ListedFile, number: usize) -> Markup {
     html! {
         div.line {
             span.words { bdi { (file.words) } }
@@ -81,7 +79,7 @@ fn file_entry(model: &ProjectModel, file: &FileEntry, number: usize) -> Markup {
 }
 
 /// Why something is refused, until when, and whom to ask.
-pub(super) fn refusal(refused: &Decision) -> Markup {
+pub(super) fn refusal(refused: &RefusalEntry) -> Markup {
     html! {
         bdi { (refused.reason) }
         span.soft {
@@ -107,13 +105,8 @@ fn size_words(bytes: u64) -> String {
         tenths /= 1000;
         unit += 1;
     }
-    let mut words = String::new();
-    let written = match tenths < 100 {
-        true => write!(words, "{}.{} {}", tenths / 10, tenths % 10, UNITS[unit]),
-        false => write!(words, "{} {}", tenths / 10, UNITS[unit]),
-    };
-    written.expect("a string takes everything");
-    words
+    let (whole, rest, unit) = (tenths / 10, tenths % 10, UNITS[unit]);
+    if tenths < 100 { format!("{whole}.{rest} {unit}") } else { format!("{whole} {unit}") }
 }
 
 pub(super) fn dependencies(model: &ProjectModel) -> Markup {

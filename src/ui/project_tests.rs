@@ -2,15 +2,15 @@
 
 use super::super::catalog::Place;
 use super::super::project_model::{
-    Decision, DependencyEntry, DependencyGroup, FileEntry, InstallLine, LinkEntry, is_web_address,
+    DependencyEntry, DependencyGroup, InstallLine, LinkEntry, ListedFile, RefusalEntry, is_web_address,
 };
 use super::*;
 
 const HOSTILE: &str = "<i onclick=x>&\"'</i>";
 
-fn refused(help: &str) -> Decision {
+fn refused(help: &str) -> RefusalEntry {
     let text = || HOSTILE.to_owned();
-    Decision {
+    RefusalEntry {
         rule: text(),
         reason: text(),
         until: Some("2026-12-31T00:00:00Z".to_owned()),
@@ -31,7 +31,7 @@ fn hostile() -> ProjectModel {
         refused: Some(refused(HOSTILE)),
         refused_files: 1,
     };
-    let file = FileEntry {
+    let file = ListedFile {
         file: text(),
         kind: "wheel",
         words: text(),
@@ -55,7 +55,7 @@ fn hostile() -> ProjectModel {
         version: Some(text()),
         summary: Some(text()),
         origin: Some("private"),
-        status: Some(Status { status: text(), reason: Some(text()) }),
+        status: Some(StatusEntry { status: text(), reason: Some(text()) }),
         requires_python: Some(">=3".to_owned()),
         licence: Some(text()),
         authors: vec![Person { name: Some(text()), email: Some("a@b.example".to_owned()) }],

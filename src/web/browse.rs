@@ -135,14 +135,14 @@ fn catalog_model(request: &BrowseRequest, found: CatalogPage, query: String, pag
         found,
         total,
         incomplete: incomplete.map(|error| error.to_string()),
-        projects: rows.into_iter().map(entry).collect(),
+        projects: rows.iter().map(entry).collect(),
         unlisted: named.filter(|_| page == 1).map(|name| name.to_string()),
         place: request.place.clone(),
         query,
     }
 }
 
-fn entry(CatalogRow { project, facts }: CatalogRow) -> CatalogEntry {
+fn entry(CatalogRow { project, facts }: &CatalogRow) -> CatalogEntry {
     let newest = facts.as_ref().and_then(|facts| facts.newest.as_ref());
     CatalogEntry {
         name: project.to_string(),

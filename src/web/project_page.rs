@@ -4,10 +4,10 @@
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::browse_request::{BrowseRequest, origin_word, shown};
-use crate::flow::{FileReport, FileView, Grounds, MetadataView, ProjectView, ReleaseView};
+use crate::flow::{FileReport, FileView, Grounds, MetadataView, ProjectOverview, ReleaseView};
 use crate::ui::{
-    Decision, DependencyEntry, DependencyGroup, FileEntry, LinkEntry, Person, ProjectModel, ReleaseEntry, Status,
-    install_commands, is_web_address,
+    DependencyEntry, DependencyGroup, LinkEntry, ListedFile, Person, ProjectModel, RefusalEntry, ReleaseEntry,
+    StatusEntry, install_commands, is_web_address,
 };
 use wheelport_index::wheel::{CoreFields, metadata_headers};
 use wheelport_index::{FileKind, Requirement, Yanked, described};
@@ -21,7 +21,7 @@ const LONGEST_LINK: usize = 2000;
 
 pub(super) fn project_model(
     request: &BrowseRequest,
-    view: &ProjectView,
+    view: &ProjectOverview,
     is_version_page: bool,
     has_rules: bool,
 ) -> ProjectModel {
@@ -43,7 +43,7 @@ pub(super) fn project_model(
             .status
             .as_ref()
             .filter(|status| status.status != "active")
-            .map(|status| Status { status: shown(&status.status), reason: status.reason.as_deref().map(shown) }),
+            .map(|status| StatusEntry { status: shown(&status.status), reason: status.reason.as_deref().map(shown) }),
         requires_python: fields
             .requires_python
             .clone()
@@ -169,8 +169,8 @@ fn dependencies(requires: &[String]) -> Vec<DependencyGroup> {
     groups
 }
 
-fn decision(grounds: &Grounds) -> Decision {
-    Decision {
+fn decision(grounds: &Grounds) -> RefusalEntry {
+    RefusalEntry {
         rule: shown(&grounds.rule),
         reason: shown(&grounds.reason),
         until: grounds.until.map(|until| until.to_string()),
@@ -201,10 +201,10 @@ fn release_entry(release: &ReleaseView, newest: Option<&str>) -> ReleaseEntry {
     }
 }
 
-fn file_entry(view: &FileView) -> FileEntry {
+fn file_entry(view: &FileView) -> ListedFile {
     let FileView { file, path, is_stored, refused, report } = view;
     let report = report.as_ref();
-    FileEntry {
+    ListedFile {
         file: shown(file.name.as_str()),
         kind: match file.name.kind() {
             FileKind::Wheel => "wheel",

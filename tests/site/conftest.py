@@ -12,7 +12,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(HERE.parent / "clients"))
 
-import install  # noqa: E402: the path has to be known first
+import install_browser  # noqa: E402: the path has to be known first
 from browser import Browser, chromium  # noqa: E402
 from projects import RULES, projects  # noqa: E402
 from world import World  # noqa: E402
@@ -32,7 +32,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture(scope="session")
 def window() -> Iterator[Browser]:
-    lacking = install.missing()
+    lacking = install_browser.missing()
     if lacking:
         pytest.skip(f"not tried: {'; '.join(lacking)}")
     with chromium() as browser:

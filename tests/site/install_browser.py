@@ -34,7 +34,7 @@ def missing() -> list[str]:
     """What the tests need and this machine does not have."""
     lacking = [f"{program} (on Debian: apt-get install {package})" for program, package in DEBIAN.items() if tools.find(program) is None]
     if not AXE.exists() or not READY.exists() or READY.read_text() != node_pins():
-        lacking.append("axe-core (python3 tests/site/install.py, which needs npm)")
+        lacking.append("axe-core (python3 tests/site/install_browser.py, which needs npm)")
     return lacking
 
 
