@@ -15,8 +15,8 @@ use wheelport_runtime::sabotaged;
 
 /// The longest description that is rendered, in bytes.
 const LONGEST: usize = 192 << 10;
-/// Markup nests no deeper than that many marks of it in one line; what has more is shown as text.
-const MOST_MARKS: usize = 2000;
+/// Marks of markup in one block of lines; what has more is shown as text.
+const MOST_MARKS: usize = 4000;
 
 const TAGS: [&str; 44] = [
     "a",
@@ -130,11 +130,16 @@ fn is_markdown(content_type: Option<&str>) -> bool {
     media_type.eq_ignore_ascii_case("text/markdown")
 }
 
-/// Whether no line has more marks than a person writes. Parsers take long for lines that nest without end.
+/// Whether no block has more marks than a person writes: parsers take the square of their number where they do not fit
+/// together.
 fn is_tame(text: &str) -> bool {
     let is_mark =
-        |byte: &u8| matches!(byte, b'*' | b'_' | b'[' | b']' | b'>' | b'<' | b'`' | b'~' | b'!' | b'(' | b'|');
-    text.lines().all(|line| line.bytes().filter(is_mark).count() <= MOST_MARKS)
+        |byte: &u8| matches!(byte, b'*' | b'_' | b'[' | b']' | b'>' | b'<' | b'`' | b'~' | b'!' | b'(' | b'|' | b'&');
+    let mut marks = 0;
+    text.lines().all(|line| {
+        marks = if line.trim().is_empty() { 0 } else { marks + line.bytes().filter(is_mark).count() };
+        marks <= MOST_MARKS
+    })
 }
 
 static SANITISER: LazyLock<Builder<'static>> = LazyLock::new(|| {

@@ -123,7 +123,11 @@ fn a_long_description_is_cut_and_a_hostile_one_takes_no_time() {
         ),
         ("short rows", format!("{}\n{}\n{}", "|a".repeat(900), "|-".repeat(900), "|\n".repeat(50_000))),
         ("references", (0..9000).map(|n| format!("[{n}]: https://x.example\n[{n}] ")).collect()),
-        ("emphasis", "_a __b ".repeat(280)),
+        ("emphasis", "_a __b ".repeat(1300)),
+        ("lone entities", "&#0;&amp;&lt".repeat(1300)),
+        ("lone brackets", "[".repeat(3990)),
+        ("lone links", "[a](b".repeat(1300)),
+        ("lone backticks", (1..80).map(|length| format!("{} ", "`".repeat(length))).collect()),
     ] {
         let began = Instant::now();
         let html = markdown(&text);
