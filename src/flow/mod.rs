@@ -105,7 +105,7 @@ pub use trial::{RuleTrial, TrialError};
 pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
 pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
-pub use crate::cache::{ChangedFile, ChangedFiles, ListContent};
+pub use crate::cache::{CachedMetadata, ChangedFile, ChangedFiles, ListContent};
 pub use crate::policy::{
     GrantError, GrantedException, Grounds, Moment, NewException, PackageOrigin, PolicyHandle, PolicyState,
 };

@@ -120,8 +120,14 @@ fn count(model: &CatalogModel) -> String {
 /// A number with its thousands apart.
 fn grouped(number: usize) -> String {
     let digits = number.to_string();
-    let separator = |at: usize| if at > 0 && (digits.len() - at).is_multiple_of(3) { "\u{202f}" } else { "" };
-    digits.char_indices().map(|(at, digit)| format!("{}{digit}", separator(at))).collect()
+    let mut grouped = String::with_capacity(digits.len() * 2);
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push('\u{202f}');
+        }
+        grouped.push(digit);
+    }
+    grouped
 }
 
 fn found(model: &CatalogModel) -> Markup {

@@ -110,7 +110,8 @@ fn markdown_options() -> Options<'static> {
     options
 }
 
-fn beginning(text: &str) -> (&str, bool) {
+/// As much of a description as is shown, and whether its end is missing.
+pub(crate) fn beginning(text: &str) -> (&str, bool) {
     if text.len() <= LONGEST {
         return (text, false);
     }
@@ -188,8 +189,9 @@ fn links_for_images(html: &str) -> String {
             "img" => out.push_str(&link_for_image(tag, in_link)),
             "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => {
                 let level = name[1..].parse::<u8>().unwrap_or(6);
-                let slash = if tag.starts_with('/') { "/" } else { "" };
-                out.push_str(&format!("<{slash}h{}>", (level + 2).min(6)));
+                out.push_str(if tag.starts_with('/') { "</h" } else { "<h" });
+                out.push(char::from(b'0' + (level + 2).min(6)));
+                out.push('>');
             }
             _ => {
                 if name == "a" {

@@ -43,6 +43,7 @@ pub(crate) struct NavigationLink<'a> {
 }
 
 /// The whole document.
+#[expect(clippy::needless_pass_by_value, reason = "a frame is made for its document, and for nothing else")]
 pub(crate) fn document(frame: Frame<'_>) -> String {
     html! {
         (DOCTYPE)

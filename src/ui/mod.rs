@@ -13,12 +13,12 @@ mod project_parts;
 mod tools;
 
 pub(crate) use catalog::{CatalogEntry, CatalogModel, LONGEST_QUERY, Place, catalog};
-pub(crate) use description::Description;
+pub(crate) use description::{Description, beginning};
 pub(crate) use home::{HomeModel, home};
 pub(crate) use layout::content_security_policy;
 pub(crate) use project::project;
 pub(crate) use project_model::{
-    DependencyEntry, DependencyGroup, LinkEntry, ListedFile, Person, ProjectModel, RefusalEntry, ReleaseEntry,
-    StatusEntry, is_web_address,
+    DependencyEntry, DependencyGroup, DescriptionText, LinkEntry, ListedFile, Person, ProjectModel, RefusalEntry,
+    ReleaseEntry, StatusEntry, is_web_address,
 };
 pub(crate) use tools::{HomeRoute, Publishing, install_commands};

@@ -48,6 +48,9 @@ pub(crate) struct ProjectModel {
     /// Versions that are left off.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) further_versions: usize,
+    /// As it is written, for the JSON alone: the page has it rendered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<DescriptionText>,
     /// Whether the address names a version.
     #[serde(skip)]
     pub(crate) is_version_page: bool,
@@ -61,6 +64,14 @@ pub(crate) struct ProjectModel {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with this shape")]
 fn is_zero(number: &usize) -> bool {
     *number == 0
+}
+
+/// The description of a version, or its beginning.
+#[derive(Debug, Serialize)]
+pub(crate) struct DescriptionText {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) content_type: Option<String>,
+    pub(crate) text: String,
 }
 
 /// The status of a project (PEP 792).

@@ -70,6 +70,7 @@ fn hostile() -> ProjectModel {
         further_files: 3,
         versions: vec![release],
         further_versions: 4,
+        description: None,
         is_version_page: true,
         has_rules: true,
         place: Place { start: "../../../".to_owned(), index: "../../../".to_owned() },

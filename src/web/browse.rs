@@ -24,8 +24,8 @@ use super::project_page::project_model;
 use super::refusal::Refusal;
 use super::representation::Representation;
 use super::written::Written;
-use crate::flow::{CATALOG_ROWS, CatalogPage, CatalogRow, Error, Flow, MetadataView, Route, Served};
-use crate::ui::{self, CatalogEntry, CatalogModel, Description, LONGEST_QUERY};
+use crate::flow::{CATALOG_ROWS, CachedMetadata, CatalogPage, CatalogRow, Error, Flow, MetadataView, Route, Served};
+use crate::ui::{self, CatalogEntry, CatalogModel, Description, DescriptionText, LONGEST_QUERY};
 use wheelport_index::{ProjectName, Sha256, VersionSegment, shortened, wheel};
 use wheelport_runtime::blocking;
 
@@ -171,34 +171,46 @@ async fn project(
     let _turn = browsing.turn.acquire().await;
     let (descriptions, served) = (browsing.descriptions.clone(), view.served);
     made(request.clone(), served, move |form| {
-        let model = project_model(&request, &view, is_version_page, has_rules);
+        let mut model = project_model(&request, &view, is_version_page, has_rules);
         match form {
             BrowseForm::Html => {
                 let description = description(&descriptions, &view.metadata);
                 Ok(ui::project(&model, description.as_deref()).into_bytes())
             }
-            BrowseForm::Json => json(&model),
+            BrowseForm::Json => {
+                model.description = description_text(&view.metadata).map(|(text, content_type)| DescriptionText {
+                    content_type: content_type.as_deref().map(shown),
+                    text: ui::beginning(&text).0.to_owned(),
+                });
+                json(&model)
+            }
         }
     })
     .await
 }
 
-/// The rendered description in core metadata. Blocking.
-fn description(
-    kept: &moka::sync::Cache<Sha256, Arc<Description>, RandomState>,
-    metadata: &MetadataView,
-) -> Option<Arc<Description>> {
+/// The description in core metadata, and its type. Blocking.
+fn description_text(metadata: &MetadataView) -> Option<(String, Option<String>)> {
     let MetadataView::Known(metadata) = metadata else { return None };
-    if let Some(description) = kept.get(&metadata.sha256) {
-        return Some(description);
-    }
     let text = wheel::description(&metadata.bytes);
     if text.trim().is_empty() || text.trim() == "UNKNOWN" {
         return None;
     }
-    let content_type = wheel::metadata_headers(&metadata.bytes).description_content_type;
+    Some((text, wheel::metadata_headers(&metadata.bytes).description_content_type))
+}
+
+/// The same, rendered. Blocking.
+fn description(
+    kept: &moka::sync::Cache<Sha256, Arc<Description>, RandomState>,
+    metadata: &MetadataView,
+) -> Option<Arc<Description>> {
+    let MetadataView::Known(CachedMetadata { sha256, .. }) = metadata else { return None };
+    if let Some(description) = kept.get(sha256) {
+        return Some(description);
+    }
+    let (text, content_type) = description_text(metadata)?;
     let description = Arc::new(Description::new(&text, content_type.as_deref()));
-    kept.insert(metadata.sha256, Arc::clone(&description));
+    kept.insert(*sha256, Arc::clone(&description));
     Some(description)
 }
 

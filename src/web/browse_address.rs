@@ -116,8 +116,8 @@ mod tests {
         parse(&segments, slashes).map(|parsed| parsed.expect("an address"))
     }
 
-    fn address(target: BrowseTarget, form: BrowseForm, redirect: Option<&str>) -> Option<BrowseAddress> {
-        Some(BrowseAddress { target, form, redirect: redirect.map(str::to_owned) })
+    fn address(target: BrowseTarget, form: BrowseForm, redirect: Option<&str>) -> BrowseAddress {
+        BrowseAddress { target, form, redirect: redirect.map(str::to_owned) }
     }
 
     #[test]
@@ -129,25 +129,25 @@ mod tests {
         };
         let all = || BrowseTarget::Projects;
         for (path, expected) in [
-            ("projects/", address(all(), Html, None)),
-            ("projects", address(all(), Html, Some("projects/"))),
-            ("search", address(all(), Html, None)),
-            ("search//", address(all(), Html, Some("../../search"))),
-            ("projects.json", address(all(), Json, None)),
-            ("search.json", address(all(), Json, None)),
-            ("projects/a-b/", address(project("a-b", None), Html, None)),
-            ("projects/a-b", address(project("a-b", None), Html, Some("a-b/"))),
-            ("projects/A_b/", address(project("a-b", None), Html, Some("../a-b/"))),
-            ("projects/a-b.json", address(project("a-b", None), Json, None)),
-            ("projects/A.b.json", address(project("a-b", None), Json, Some("a-b.json"))),
-            ("projects/a-b.json/", address(project("a-b-json", None), Html, Some("../a-b-json/"))),
-            ("projects/a-b/1.0/", address(project("a-b", Some("1.0")), Html, None)),
-            ("projects/A_b/1.0+x", address(project("a-b", Some("1.0+x")), Html, Some("../a-b/1%2E0%2Bx/"))),
-            ("projects/A_b/1.0/", address(project("a-b", Some("1.0")), Html, Some("../../a-b/1%2E0/"))),
-            ("projects/a-b/1.0.json", address(project("a-b", Some("1.0")), Json, None)),
+            ("projects/", Some(address(all(), Html, None))),
+            ("projects", Some(address(all(), Html, Some("projects/")))),
+            ("search", Some(address(all(), Html, None))),
+            ("search//", Some(address(all(), Html, Some("../../search")))),
+            ("projects.json", Some(address(all(), Json, None))),
+            ("search.json", Some(address(all(), Json, None))),
+            ("projects/a-b/", Some(address(project("a-b", None), Html, None))),
+            ("projects/a-b", Some(address(project("a-b", None), Html, Some("a-b/")))),
+            ("projects/A_b/", Some(address(project("a-b", None), Html, Some("../a-b/")))),
+            ("projects/a-b.json", Some(address(project("a-b", None), Json, None))),
+            ("projects/A.b.json", Some(address(project("a-b", None), Json, Some("a-b.json")))),
+            ("projects/a-b.json/", Some(address(project("a-b-json", None), Html, Some("../a-b-json/")))),
+            ("projects/a-b/1.0/", Some(address(project("a-b", Some("1.0")), Html, None))),
+            ("projects/A_b/1.0+x", Some(address(project("a-b", Some("1.0+x")), Html, Some("../a-b/1%2E0%2Bx/")))),
+            ("projects/A_b/1.0/", Some(address(project("a-b", Some("1.0")), Html, Some("../../a-b/1%2E0/")))),
+            ("projects/a-b/1.0.json", Some(address(project("a-b", Some("1.0")), Json, None))),
             // A project called json has a page; the legacy JSON of a project called projects is where it was.
-            ("projects/json/", address(project("json", None), Html, None)),
-            ("projects/json.json", address(project("json", None), Json, None)),
+            ("projects/json/", Some(address(project("json", None), Html, None))),
+            ("projects/json.json", Some(address(project("json", None), Json, None))),
             ("projects/json", None),
             ("projects/1.0/json", None),
             ("search/json", None),

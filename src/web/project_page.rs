@@ -64,6 +64,7 @@ pub(super) fn project_model(
         further_files: view.further_files,
         versions: view.releases.iter().map(|release| release_entry(release, view.newest.as_deref())).collect(),
         further_versions: view.further_releases,
+        description: None,
         is_version_page,
         has_rules,
         place: request.place.clone(),

@@ -192,6 +192,7 @@ def test_the_json_beside_each_page_says_the_same(world: World) -> None:
         assert [project["name"] for project in found["projects"]] == ["acme-auth", "acme-billing", "acme-cli", "acme-core", "acme-http"]
     project = load("/projects/acme-http.json")
     assert (project["version"], project["licence"], project["requires_python"]) == ("1.10.0", "MIT", ">=3.9")
+    assert project["description"]["content_type"] == "text/markdown" and project["description"]["text"].startswith("# acme-http\n")
     assert [group.get("extra") for group in project["dependencies"]] == [None, "cli"]
     (blocked,) = [release for release in project["versions"] if "refused" in release]
     assert blocked["version"] == "2.0.0" and blocked["refused"]["rule"] == "bad-release"

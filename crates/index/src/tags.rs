@@ -55,10 +55,9 @@ pub fn described(name: &FileName) -> String {
 fn tags(name: &str) -> Option<[&str; 3]> {
     let parts: Vec<&str> = name.strip_suffix(".whl")?.split('-').collect();
     let first = match parts.len() {
-        5 => 2,
         // A build number begins with a digit.
         6 | 7 if parts[2].starts_with(|c: char| c.is_ascii_digit()) => 3,
-        6 => 2,
+        5 | 6 => 2,
         _ => return None,
     };
     Some([parts[first], parts[first + 1], parts[first + 2]])
