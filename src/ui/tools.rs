@@ -154,17 +154,11 @@ pub(crate) fn install_commands(index: &str, project: &str, version: Option<&str>
         None => project.to_owned(),
     };
     let host = plain_host(index);
-    let trusted = |flag: &str| host.as_ref().map_or_else(String::new, |host| format!(" {flag} {host}"));
+    let trusted = host.as_ref().map_or_else(String::new, |host| format!(" --trusted-host {host}"));
     let unverified = if host.is_some() { "pdm config --local pypi.verify_ssl false && " } else { "" };
     vec![
-        InstallLine {
-            tool: "pip",
-            line: format!("pip install --index-url {index}{} {what}", trusted("--trusted-host")),
-        },
-        InstallLine {
-            tool: "uv",
-            line: format!("uv add --default-index {index}{} {what}", trusted("--allow-insecure-host")),
-        },
+        InstallLine { tool: "pip", line: format!("pip install --index-url {index}{trusted} {what}") },
+        InstallLine { tool: "uv", line: format!("uv add --default-index {index} {what}") },
         InstallLine {
             tool: "poetry",
             line: format!("poetry source add --priority=primary wheelport {index} && poetry add {what}"),
@@ -195,11 +189,11 @@ mod tests {
 
     #[test]
     fn an_unencrypted_foreign_host_has_to_be_trusted() {
-        let [pip, uv, _, pdm] = &lines("http://wheelport:8080/simple/", None)[..] else { panic!("four tools") };
-        assert!(pip.contains("--trusted-host wheelport ") && uv.contains("--allow-insecure-host wheelport "));
+        let [pip, _, _, pdm] = &lines("http://wheelport:8080/simple/", None)[..] else { panic!("four tools") };
+        assert!(pip.contains("--trusted-host wheelport "));
         assert!(pdm.contains("verify_ssl false"));
         let local = lines("http://localhost:8080/simple/", Some("1.0")).join("\n");
-        assert!(!local.contains("trusted-host") && !local.contains("insecure") && !local.contains("verify_ssl"));
+        assert!(!local.contains("trusted-host") && !local.contains("verify_ssl"));
         assert!(local.contains("pip install --index-url http://localhost:8080/simple/ a-b==1.0"));
     }
 }
