@@ -1,5 +1,5 @@
-//! What is decided about a page as far as that is known without asking anyone: for views of many projects at once, which
-//! must not lead to a request for each.
+//! What is decided about a page as far as that is known without asking anyone: for views of many projects at once,
+//! which must not lead to a request for each.
 
 use std::sync::Arc;
 

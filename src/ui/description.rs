@@ -15,6 +15,8 @@ use wheelport_runtime::sabotaged;
 
 /// The longest description that is rendered, in bytes.
 const LONGEST: usize = 192 << 10;
+/// Opening tags of HTML in a description; with more, all of them are left out.
+const MOST_TAGS: usize = 1000;
 /// Marks of markup in one block of lines; what has more is shown as text.
 const MOST_MARKS: usize = 4000;
 
@@ -80,7 +82,7 @@ impl Description {
         let (text, is_shortened) = beginning(text);
         let text = without_direction(text);
         let html = if is_markdown(content_type) && is_tame(&text) {
-            let options = markdown_options();
+            let options = markdown_options(has_few_tags(&text));
             links_for_images(&sanitised(&markdown_to_html(&text, &options)))
         } else {
             html! { pre { (text) } }.into_string()
@@ -100,13 +102,13 @@ impl Render for Description {
     }
 }
 
-fn markdown_options() -> Options<'static> {
+fn markdown_options(with_html: bool) -> Options<'static> {
     let mut options = Options::default();
     options.extension.strikethrough = true;
     options.extension.table = true;
     options.extension.autolink = true;
     // HTML in Markdown is common; what of it may stay is not decided here.
-    options.render.r#unsafe = true;
+    options.render.r#unsafe = with_html;
     options
 }
 
@@ -141,6 +143,13 @@ fn is_tame(text: &str) -> bool {
         marks = if line.trim().is_empty() { 0 } else { marks + line.bytes().filter(is_mark).count() };
         marks <= MOST_MARKS
     })
+}
+
+/// Whether there are no more tags of HTML than a person writes. Without them Markdown is rendered all the same: its own
+/// tags always close, while those of a stranger may nest, which takes parsers of HTML the square of their number.
+fn has_few_tags(text: &str) -> bool {
+    let begins_tag = |after: &str| after.starts_with(|c: char| c.is_ascii_alphabetic());
+    text.split('<').skip(1).filter(|after| begins_tag(after)).take(MOST_TAGS + 1).count() <= MOST_TAGS
 }
 
 static SANITISER: LazyLock<Builder<'static>> = LazyLock::new(|| {

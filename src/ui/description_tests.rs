@@ -44,7 +44,8 @@ fn what_a_stranger_writes_does_nothing() {
         "<p style=\"position: fixed\" onclick=\"alert(1)\" class=\"note\" id=\"count\">x</p>",
         "[x](javascript:alert(1)) [y](JaVaScRiPt:alert(1)) [z](data:text/html,<script>alert(1)</script>)",
         "<a href=\"javascript:alert(1)\">x</a> <a href=\"&#106;avascript:alert(1)\">y</a> <a href=\"vbscript:x\">z</a>",
-        "<iframe src=\"https://x.example\"></iframe><object data=x></object><embed src=x><base href=\"https://x.example\">",
+        "<iframe src=\"https://x.example\"></iframe><object data=x></object><embed src=x>\
+         <base href=\"https://x.example\">",
         "<form action=\"https://x.example\"><input name=q><button>go</button></form>",
         "<svg onload=alert(1)><script>alert(1)</script></svg><math><mtext><img src=x onerror=alert(1)></mtext></math>",
         "<img src=\"x\" alt=\"><script>alert(1)</script>\">",
@@ -105,6 +106,7 @@ fn a_long_description_is_cut_and_a_hostile_one_takes_no_time() {
         (0..20_000).map(line).collect::<Vec<_>>().concat()
     };
     let backticks = |longest: usize| (1..longest).map(|length| "`".repeat(length) + " ").collect::<Vec<_>>().concat();
+    let paragraph = |n: usize| ["<p><b title=\"", &n.to_string(), "\">x</p>\n\n"].concat();
     let reference = |n: usize| ["[", &n.to_string(), "]: https://x.example\n[", &n.to_string(), "] "].concat();
     for (name, text) in [
         ("stars", "*a **b ".repeat(20_000)),
@@ -119,6 +121,8 @@ fn a_long_description_is_cut_and_a_hostile_one_takes_no_time() {
         ("entities", "&#0;&amp;&lt".repeat(15_000)),
         ("tags", "<div>".repeat(40_000)),
         ("tags in lines", "<div>\n\n".repeat(25_000)),
+        ("unclosed emphasis", (0..490).map(paragraph).collect::<Vec<_>>().concat()),
+        ("more of it", (0..5000).map(paragraph).collect::<Vec<_>>().concat()),
         ("open tags", "<a ".repeat(60_000)),
         ("comments", "<!-- ".repeat(40_000)),
         (
@@ -139,4 +143,8 @@ fn a_long_description_is_cut_and_a_hostile_one_takes_no_time() {
         assert!(began.elapsed() < Duration::from_secs(20), "{name} took {:?}", began.elapsed());
         assert!(html.len() < 8 << 20, "{name} became {} bytes", html.len());
     }
+    let many = markdown(&"a *b* <i>c</i>\n\n".repeat(MOST_TAGS));
+    assert!(many.contains("<em>b</em>") && !many.contains("<i>"), "Markdown is rendered without its HTML");
+    let few = markdown(&"a *b* <i>c</i>\n\n".repeat(MOST_TAGS / 2));
+    assert!(few.contains("<em>b</em>") && few.contains("<i>c</i>"), "HTML is rendered, too");
 }

@@ -77,6 +77,7 @@ fn heading(model: &ProjectModel) -> Markup {
 fn notes(model: &ProjectModel) -> Markup {
     let release = shown(model);
     let newest = model.versions.iter().find(|release| release.is_newest);
+    let is_shown = |release: &ReleaseEntry| Some(&release.version) == model.version.as_ref();
     html! {
         @if let Some(StatusEntry { status, reason }) = &model.status {
             p.note.amber {
@@ -97,8 +98,7 @@ fn notes(model: &ProjectModel) -> Markup {
                 @if reason.is_empty() { "No reason is given." } @else { bdi { (reason) } }
             }
         }
-        @if let Some(newest) = newest.filter(|newest| model.is_version_page && Some(&newest.version) != model.version.as_ref())
-        {
+        @if let Some(newest) = newest.filter(|newest| model.is_version_page && !is_shown(newest)) {
             p.note { "The newest version is " a href="../" { bdi { (newest.version) } } "." }
         }
     }

@@ -43,6 +43,7 @@ fn has_story(file: &ListedFile) -> bool {
 }
 
 fn file_entry(model: &ProjectModel, file: &ListedFile, number: usize) -> Markup {
+    let other_python = file.requires_python.as_ref().filter(|python| Some(*python) != model.requires_python.as_ref());
     html! {
         div.line {
             span.words { bdi { (file.words) } }
@@ -56,14 +57,16 @@ fn file_entry(model: &ProjectModel, file: &ListedFile, number: usize) -> Markup 
             @if file.refused.is_some() { bdi { (file.file) } }
             @else { a href={ (model.place.index) (file.path) } { bdi { (file.file) } } }
         }
-        @if let Some(python) = file.requires_python.as_ref().filter(|python| Some(*python) != model.requires_python.as_ref()) {
+        @if let Some(python) = other_python {
             div.because { "Python " code { bdi { (python) } } }
         }
         @if let Some(refused) = &file.refused { div.because { (refusal(refused)) } }
         @if let Some(reason) = file.yanked.as_deref().filter(|reason| !reason.is_empty()) {
             div.because { "Yanked: " bdi { (reason) } }
         }
-        @if let Some(exception) = &file.exception { div.because { "Let through by an exception: " bdi { (exception) } } }
+        @if let Some(exception) = &file.exception {
+            div.because { "Let through by an exception: " bdi { (exception) } }
+        }
         @if !file.audited.is_empty() { div.because { "Looked at by " (file.audited.join(", ")) "." } }
         @if let Some(dated) = file.dated.as_ref().filter(|_| file.refused.is_some()) {
             div.because { "Its age counts from " (dated) "." }
@@ -72,7 +75,9 @@ fn file_entry(model: &ProjectModel, file: &ListedFile, number: usize) -> Markup 
             div.digest {
                 span.soft { "SHA-256" }
                 code id={ "digest-" (number) } { (sha256) }
-                button type="button" data-copy={ "digest-" (number) } { "Copy" span.hidden { " the digest of " (file.file) } }
+                button type="button" data-copy={ "digest-" (number) } {
+                    "Copy" span.hidden { " the digest of " (file.file) }
+                }
             }
         }
     }

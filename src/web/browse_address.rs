@@ -8,8 +8,8 @@
 //! | `projects.json`, `search.json`, `projects/{project}.json`, `projects/{project}/{version}.json` | the same as JSON |
 //!
 //! `projects/json` and `projects/{version}/json` without a slash at the end stay the legacy JSON of a project that is
-//! called projects, which tools request that way; with it they are pages for people. A page for people always ends in a
-//! slash, and every link to one has it.
+//! called projects, which tools request that way; with it they are pages for people. A page for people ends in a slash,
+//! and every link to one has it.
 
 use std::borrow::Cow;
 

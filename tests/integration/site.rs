@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use wheelport::cache::Prefetch;
 use wheelport::web::SiteSettings;
 
 use crate::support::client::until;
@@ -132,7 +133,7 @@ async fn a_page_without_metadata_says_so_and_shows_the_rest() {
 
 #[tokio::test]
 async fn no_row_of_the_list_leads_to_a_request() {
-    let proxy = Proxy::start().await;
+    let proxy = Proxy::builder().set(|with| with.cache.prefetch = Some(Prefetch::Off)).start().await;
     let wheel = Sample::wheel();
     publish(&proxy.upstream, &[&wheel]);
     lists(&proxy, &["a-b", "never-asked"]);
