@@ -5,7 +5,7 @@
 //! | `projects/`, `search` | the projects, or those that a query finds |
 //! | `projects/{project}/` | a project |
 //! | `projects/{project}/{version}/` | one of its versions |
-//! | `projects.json`, `search.json`, `projects/{project}.json`, `projects/{project}/{version}.json` | the same as JSON |
+//! | `projects.json`, `search.json`, `projects/{project}.json`, `projects/{project}/{version}.json` | their JSON |
 //!
 //! `projects/json` and `projects/{version}/json` without a slash at the end stay the legacy JSON of a project that is
 //! called projects, which tools request that way; with it they are pages for people. A page for people ends in a slash,

@@ -171,7 +171,8 @@ async fn a_role_that_may_not_list_gets_what_the_cache_knows() {
 #[tokio::test]
 async fn rules_decide_about_what_is_shown() {
     let rules = "[[rule]]\nname = \"not-two\"\nversions = \">=2\"\nreason = \"Two is broken.\"\n\
-                 help = \"https://wiki.example.org/two\"\n\n[[rule]]\nname = \"no-sdist\"\nkind = \"sdist\"\nmode = \"hide\"\n";
+                 help = \"https://wiki.example.org/two\"\n\n\
+                 [[rule]]\nname = \"no-sdist\"\nkind = \"sdist\"\nmode = \"hide\"\n";
     let proxy = Proxy::builder().rules(rules, &[]).start().await;
     lists(&proxy, &["a-b"]);
     let (good, bad, hidden) = (Sample::wheel(), Sample::wheel_of("2.0", 0), Sample::sdist("1.0", 50));
