@@ -23,6 +23,7 @@ use wheelport::flow::{
     Error, Flow, FlowMemory, FlowParts, OriginFacts, ProjectSource, Resolution, Route, UploadSettings,
 };
 use wheelport::identity::{FetchDocument, Identities, IdentityRules, IdentityTables, IssuerDocument, SigningKeys};
+use wheelport::notices::Notices;
 use wheelport::policy::{GrantStore, PolicySettings, watch as watch_rules};
 use wheelport::telemetry::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
@@ -188,6 +189,7 @@ fn site(dir: &Path, page: &Page, read: ReadPolicy, reader: &Reader) -> Outcome<A
         tasks: tasks.clone(),
         fleet: Fleet::default(),
         policy: watch_rules(PolicySettings::default(), Box::new(Nobody), clock)?,
+        notices: Notices::default(),
     };
     Ok(Arc::new(Site::new(SiteParts {
         flow: Flow::new(services, &settings, FlowMemory { records: 64 << 20, buffers: 32 << 20 }),

@@ -1,6 +1,6 @@
 //! The composition root: builds the parts bottom-up, starts their loops, binds, runs, and stops them in order.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::cache::{Disk, OPEN_FILE_IDLE_TIMEOUT, RepositoryId, Scrub};
 use crate::config::{RouteSettings, ServerSettings, Settings};
-use crate::flow::{ChangedFilePolicy, Flow, FlowMemory, FlowParts, Route};
+use crate::flow::{ChangedFilePolicy, Flow, FlowMemory, FlowParts, Route, WatchedChanges};
 use crate::telemetry::Metrics;
 use crate::upstream::{Client, ClientError};
 use crate::web::{
@@ -25,12 +25,15 @@ mod fleet;
 mod fleet_status;
 mod identities;
 mod memory;
+mod notify;
 mod policy;
 mod process;
 mod routes;
+mod troubles;
 mod upstream_graph;
 
 pub(crate) use identities::identities_of;
+pub(crate) use notify::courier_of;
 pub use process::forbid_core_dumps;
 
 use collect::Collected;
@@ -38,6 +41,7 @@ use collect_policy::CollectedPolicy;
 use fleet_status::Breakers;
 use memory::MemoryPlan;
 use routes::{BuiltRoutes, Routes};
+use troubles::Troubles;
 
 /// The share of the memory for pages that rendered documents may take, in hundredths; records get the rest.
 const RENDERED_SHARE: u64 = 60;
@@ -93,6 +97,9 @@ pub enum StartError {
     /// What replicas share cannot be used as it is configured.
     #[error("[fleet]: {0}")]
     Fleet(String),
+    /// The webhook cannot be used as it is configured.
+    #[error("[notify]: {0}")]
+    Notify(String),
     /// The outbound edge cannot be built.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -135,6 +142,7 @@ impl App {
         });
         let (hints, hints_to_all) = (fleet.hints().listen(), fleet.hints().clone());
         let policy = policy::start(&settings, &disk, &clock, &tasks).await?;
+        let notices = notify::start(&settings, &client, &clock, &tasks, &metrics).await?;
         let services = FlowParts {
             disk: Arc::clone(&disk),
             uploads: settings.upload.clone(),
@@ -142,9 +150,10 @@ impl App {
             tasks: tasks.clone(),
             fleet: fleet.clone(),
             policy,
+            notices: notices.clone(),
         };
-        let flow =
-            Flow::new(services, &settings.cache, shares).refusing_changed_files_of(refusing(&routes, &settings.routes));
+        let flow = Flow::new(services, &settings.cache, shares)
+            .watching_changed_files_of(watched_changes(&routes, &settings.routes));
         tasks.spawn_loop("follow hints", flow.clone().follow_hints(routes.clone(), hints));
         tasks.spawn_loop("follow exceptions", flow.clone().follow_exceptions());
         recall_changes_in_background(&tasks, flow.clone());
@@ -158,6 +167,7 @@ impl App {
 
         let identities = identities::start(&settings, &client_of_issuers, clock_of_tokens, &tasks, &metrics);
         identities::share_burnt(&identities, fleet.hints(), &tasks);
+        Troubles::new(&routes, Arc::clone(&identities), certificates.clone(), notices).watch(&tasks);
 
         let (proxy, addresses) = bind(&settings.listen).await?;
         warn_about_publicly_writable(&settings.routes, &addresses);
@@ -302,11 +312,17 @@ fn scrub_in_background(tasks: &Tasks, disk: &Arc<Disk>, rate: u64) {
     }
 }
 
-/// The repositories whose changed files are refused by one of their routes, and so by all.
-fn refusing(routes: &[Arc<Route>], settings: &[RouteSettings]) -> HashSet<RepositoryId> {
-    let of_routes = routes.iter().zip(settings);
-    let refusing = of_routes.filter(|(_, settings)| settings.changed_files == ChangedFilePolicy::Refuse);
-    refusing.map(|(route, _)| route.repository.clone()).collect()
+/// What becomes of the changed files of each repository: where one of its routes refuses them, all do.
+fn watched_changes(routes: &[Arc<Route>], settings: &[RouteSettings]) -> HashMap<RepositoryId, WatchedChanges> {
+    let mut watched: HashMap<RepositoryId, WatchedChanges> = HashMap::new();
+    for (route, settings) in routes.iter().zip(settings) {
+        let first = || WatchedChanges { route: Arc::clone(&route.name), policy: settings.changed_files };
+        let of_repository = watched.entry(route.repository.clone()).or_insert_with(first);
+        if settings.changed_files == ChangedFilePolicy::Refuse {
+            of_repository.policy = ChangedFilePolicy::Refuse;
+        }
+    }
+    watched
 }
 
 /// Finds the changed files that are not accepted yet; the start does not wait for it.

@@ -10,6 +10,8 @@ pub mod control;
 pub mod fleet;
 pub mod flow;
 pub mod identity;
+pub mod notices;
+pub mod notify;
 pub mod policy;
 mod redact;
 pub mod telemetry;

@@ -59,6 +59,17 @@ pub struct ChangedFiles {
     pub files: Vec<ChangedFile>,
 }
 
+/// What a page showed of its files.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// Those whose bytes are not those that are known, and that are not accepted.
+    pub changed: Vec<ChangedFile>,
+    /// Those of them of which it was not known before.
+    pub news: Vec<ChangedFile>,
+    /// Since when those are known that have no time of upload.
+    pub undated: UndatedFiles,
+}
+
 /// A record as it is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordVersion(Stamp);
@@ -79,11 +90,10 @@ impl FirstSeen {
         Self { disk, clock, writing: Mutex::default(), state: Mutex::default() }
     }
 
-    /// Takes in the files of a page, of which upstream lists the first `listed`. Returns those that have changed. Each
-    /// change is logged once. Blocking. Returns, too, since when those are known that have no time of upload.
+    /// Takes in the files of a page, of which upstream lists the first `listed`. Each change is logged once. Blocking.
     ///
     /// Where the record can be neither read nor written, what can be known without it is returned.
-    pub fn observe(&self, key: &PageKey, files: &[File], listed: usize) -> (Vec<ChangedFile>, UndatedFiles) {
+    pub fn observe(&self, key: &PageKey, files: &[File], listed: usize) -> Observed {
         let now = self.clock.unix_seconds();
         let observe = |ledger: &mut Ledger| ledger.observe(files, listed, now);
         // Most pages show nothing new, and need no lock. Of a large record there is one copy at a time.
@@ -114,9 +124,9 @@ impl FirstSeen {
             before.iter().any(|held| (&held.file, &held.listed.digest) == (&new.file, &new.listed.digest))
         };
         // Where nothing can be recorded, what is held tells what was logged.
-        let news: Vec<_> = news.iter().filter(|new| !is_held(new)).collect();
+        let news: Vec<_> = news.into_iter().filter(|new| !is_held(new)).collect();
         self.raise_alarm(key, &news);
-        (changed, undated)
+        Observed { changed, news, undated }
     }
 
     /// Since when a file is known, whether or not a page lists it. Blocking.
@@ -203,7 +213,7 @@ impl FirstSeen {
         });
     }
 
-    fn raise_alarm(&self, key: &PageKey, news: &[&ChangedFile]) {
+    fn raise_alarm(&self, key: &PageKey, news: &[ChangedFile]) {
         if news.is_empty() {
             return;
         }

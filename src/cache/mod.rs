@@ -43,7 +43,7 @@ pub use content::{ListContent, PageContent, RefusedFiles};
 pub use damage::DamageCounts;
 pub use disk::Disk;
 pub use download::{Download, DownloadFailure, DownloadWriter, JoinableDownload, Started};
-pub use first_seen::{ChangedFiles, FirstSeen, Met, RecordVersion};
+pub use first_seen::{ChangedFiles, FirstSeen, Met, Observed, RecordVersion};
 pub use freshness::{Decision, Policy};
 pub use granted::GrantRecord;
 pub use inspect::{KindStats, VerifyReport, clear, is_outdated, stats, verify};

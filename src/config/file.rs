@@ -17,6 +17,7 @@ use crate::flow::{ChangedFilePolicy, UploadSettings};
 use crate::identity::{
     IdentityRules, IdentityTable, IdentityTables, IssuerTable, KeySet, PublisherTable, SigningKeys, TokenTable,
 };
+use crate::notify::NotifyTable;
 use crate::policy::PolicyTable;
 use crate::upstream::ClientSettings;
 use crate::web::{ReadPolicy, SecretDigest, SiteSettings, UploadPolicy};
@@ -39,6 +40,7 @@ pub(super) struct ConfigurationFile {
     pub(super) upload: UploadSettings,
     pub(super) fleet: FleetSettings,
     pub(super) publisher: Vec<PublisherTable>,
+    pub(super) notify: NotifyTable,
     pub(super) policy: PolicyTable,
     // The rules are read with the other files of rules, so that they can be read again.
     pub(super) rule: Vec<IgnoredAny>,

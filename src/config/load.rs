@@ -9,6 +9,7 @@ use super::file::{self, ConfigurationFile};
 use super::overrides::Overrides;
 use super::routes;
 use super::settings::{ConfigSource, DEFAULT_LISTEN, Settings};
+use crate::notify::NotifySettings;
 use crate::policy::PolicySettings;
 use crate::web::OperatorSecrets;
 
@@ -19,10 +20,12 @@ impl Settings {
     pub(crate) fn load(overrides: Overrides) -> Result<Self, ConfigError> {
         let settings = Self::load_without_rules(overrides)?;
         settings.policy.read().map_err(ConfigError::Rules)?;
+        settings.notify.as_ref().map(NotifySettings::secrets).transpose().map_err(ConfigError::Inconsistent)?;
         Ok(settings)
     }
 
-    /// The same without a look at the rules: those that cannot be used must not keep identities as they were.
+    /// The same without a look at rules and at the secret for notices: those that cannot be used must not keep
+    /// identities as they were.
     fn load_without_rules(overrides: Overrides) -> Result<Self, ConfigError> {
         let path = overrides.config.clone();
         let file = match &path {
@@ -66,6 +69,7 @@ pub(super) fn compose(mut file: ConfigurationFile, overrides: Overrides) -> Resu
         upstream: file.upstream,
         upload: file.upload,
         fleet: file.fleet,
+        notify: NotifySettings::new(file.notify).map_err(ConfigError::Inconsistent)?,
         signing_keys: file::signing_keys(&file.tokens)?,
         key_files: file.tokens.key_file,
         identities: file::identities(file.issuer, file.identity, file.publisher)?,

@@ -13,6 +13,7 @@ use crate::control::{AccountId, AwsSettings, DomainName, RepositoryName};
 use crate::fleet::FleetSettings;
 use crate::flow::{ChangedFilePolicy, UploadSettings};
 use crate::identity::{IdentityRules, SigningKeys};
+use crate::notify::NotifySettings;
 use crate::policy::PolicySettings;
 use crate::upstream::ClientSettings;
 use crate::web::{Cidr, HostPattern, OperatorSecrets, ReadPolicy, SiteSettings, TlsSettings, TlsTable, UploadPolicy};
@@ -44,6 +45,8 @@ pub struct Settings {
     pub upstream: ClientSettings,
     pub upload: UploadSettings,
     pub fleet: FleetSettings,
+    /// Where operators hear of what they should know at once.
+    pub notify: Option<NotifySettings>,
     /// What may be served.
     pub policy: PolicySettings,
     /// Who is known, and what they may do.

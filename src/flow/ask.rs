@@ -14,6 +14,7 @@ use super::reader;
 use super::route::Route;
 use super::shared_pages::Errand;
 use crate::cache::{PageContent, PageKey, Record, list_path};
+use crate::notices::Notice;
 use crate::upstream::{UpstreamError, Witness};
 use wheelport_index::{ProjectList, ProjectName};
 use wheelport_runtime::blocking;
@@ -107,6 +108,7 @@ impl IndexCache<PageSource> {
         let change = route.standing.succeeded(witness, &key.project);
         if change.opens {
             tracing::info!(route = %route.name, "upstream lets this role read again; the route is open");
+            self.source().notices.tell(Notice::RouteReopened { route: Arc::clone(&route.name) });
         }
         if change.is_first {
             reader::record(&self.source().persisted, route).await;
@@ -126,6 +128,7 @@ impl IndexCache<PageSource> {
                     "upstream denies this role to read, also with a new token; nothing of this route is served until \
                      it is allowed codeartifact:ReadFromRepository (`wheelport check` says more)"
                 );
+                self.source().notices.tell(Notice::RouteClosed { route: Arc::clone(&route.name) });
                 reader::forget(&self.source().persisted, route).await;
                 self.withdraw_right(route).await;
                 return Error::denied();

@@ -3,14 +3,17 @@
 //! A page is compared when it is taken in. Where changed files are refused, the page keeps naming the known bytes, so
 //! that everything else finds those, or nothing: they are served as long as they are stored, and never fetched again.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::slice;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
 
 use super::advertise::advertise_core_metadata;
-use crate::cache::{ChangedFile, FirstSeen, MetadataStore, PageKey, RefusedFiles, RepositoryId, UndatedFiles};
+use crate::cache::{
+    ChangedFile, FirstSeen, MetadataStore, Observed, PageKey, RefusedFiles, RepositoryId, UndatedFiles,
+};
+use crate::notices::{Notice, Notices};
 use wheelport_index::{CoreMetadata, Page};
 use wheelport_runtime::sabotaged;
 
@@ -25,11 +28,22 @@ pub enum ChangedFilePolicy {
     Refuse,
 }
 
+/// Changed files of one page that operators hear of one by one.
+const TOLD: usize = 20;
+
+/// What becomes of the changed files of a repository.
+#[derive(Debug, Clone)]
+pub struct WatchedChanges {
+    /// A route that shows it.
+    pub route: Arc<str>,
+    pub policy: ChangedFilePolicy,
+}
+
 /// Compares pages with what is recorded of their files.
 pub(super) struct ChangeGuard {
     pub first_seen: FirstSeen,
-    /// Repositories whose changed files are refused.
-    refusing: OnceLock<HashSet<RepositoryId>>,
+    notices: Notices,
+    watched: OnceLock<HashMap<RepositoryId, WatchedChanges>>,
 }
 
 /// Changes in a route's repository, for metrics.
@@ -42,24 +56,44 @@ pub struct ChangeCounts {
 }
 
 impl ChangeGuard {
-    pub(super) fn new(first_seen: FirstSeen) -> Self {
-        Self { first_seen, refusing: OnceLock::new() }
+    pub(super) fn new(first_seen: FirstSeen, notices: Notices) -> Self {
+        Self { first_seen, notices, watched: OnceLock::new() }
     }
 
-    /// Refuses the changed files of these repositories from now on. Only the first call counts.
-    pub(super) fn refuse(&self, repositories: HashSet<RepositoryId>) {
-        let _ = self.refusing.set(repositories);
+    /// Says what becomes of the changed files of these repositories. Only the first call counts.
+    pub(super) fn watch(&self, repositories: HashMap<RepositoryId, WatchedChanges>) {
+        let _ = self.watched.set(repositories);
     }
 
     pub(super) fn refuses(&self, repository: &RepositoryId) -> bool {
-        self.refusing.get().is_some_and(|refusing| refusing.contains(repository)) && !sabotaged("changed-files")
+        let is_refusing = |watched: &WatchedChanges| watched.policy == ChangedFilePolicy::Refuse;
+        self.watched(repository).is_some_and(is_refusing) && !sabotaged("changed-files")
+    }
+
+    fn watched(&self, repository: &RepositoryId) -> Option<&WatchedChanges> {
+        self.watched.get()?.get(repository)
+    }
+
+    fn tell(&self, key: &PageKey, news: Vec<ChangedFile>) {
+        let Some(WatchedChanges { route, policy }) = self.watched(&key.repository) else { return };
+        for ChangedFile { file, known, listed, .. } in news.into_iter().take(TOLD) {
+            self.notices.tell(Notice::ChangedFile {
+                route: Arc::clone(route),
+                project: key.project.clone(),
+                file,
+                was: known.text(),
+                now: listed.text(),
+                is_refused: *policy == ChangedFilePolicy::Refuse,
+            });
+        }
     }
 
     /// Compares a page, of whose files upstream lists the first `listed`, with what is recorded, and records what is
     /// new. Where changed files are refused, puts their known bytes onto the page, and returns the entries that it had.
     /// Returns, too, since when the files are known that have no time of upload. Blocking.
     pub(super) fn compare(&self, key: &PageKey, page: &mut Page, listed: usize) -> (RefusedFiles, UndatedFiles) {
-        let (changed, undated) = self.first_seen.observe(key, &page.files, listed);
+        let Observed { changed, news, undated } = self.first_seen.observe(key, &page.files, listed);
+        self.tell(key, news);
         let mut refused = RefusedFiles::default();
         if changed.is_empty() || !self.refuses(&key.repository) {
             return (refused, undated);

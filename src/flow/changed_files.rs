@@ -1,8 +1,8 @@
 //! Changed files as operators see them, and an operator's word that the new bytes are right.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
-use super::change_guard::ChangeCounts;
+use super::change_guard::{ChangeCounts, WatchedChanges};
 use super::index_cache::IndexCache;
 use super::page_source::PageSource;
 use super::pages::PageService;
@@ -91,10 +91,10 @@ impl IndexCache<PageSource> {
 }
 
 impl Flow {
-    /// The same services, which refuse the changed files of these repositories.
+    /// The same services, with what becomes of the changed files of these repositories.
     #[must_use]
-    pub fn refusing_changed_files_of(self, repositories: HashSet<RepositoryId>) -> Self {
-        self.pages.cache().source().changes.refuse(repositories);
+    pub fn watching_changed_files_of(self, repositories: HashMap<RepositoryId, WatchedChanges>) -> Self {
+        self.pages.cache().source().changes.watch(repositories);
         self
     }
 

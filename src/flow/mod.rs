@@ -75,13 +75,14 @@ use crate::cache::{
     Blobs, CacheSettings, DamageCounts, Disk, FirstSeen, MetadataStore, PersistedIndex, Prefetch, Published,
 };
 use crate::fleet::Fleet;
+use crate::notices::Notices;
 use wheelport_index::{ClientAgent, ProjectName};
 use wheelport_runtime::{Clock, Role, Tasks};
 
 pub use ahead::Guess;
 pub use audit::Attempt;
 pub use catalog::{CATALOG_ROWS, CatalogPage, CatalogRow, CatalogService};
-pub use change_guard::{ChangeCounts, ChangedFilePolicy};
+pub use change_guard::{ChangeCounts, ChangedFilePolicy, WatchedChanges};
 
 pub(crate) use error::seconds;
 pub use error::{BlockedFile, Cause, Error};
@@ -106,6 +107,7 @@ pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
 pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
 pub use crate::cache::{CachedMetadata, ChangedFile, ChangedFiles, ListContent};
+pub use crate::notices::Notice;
 pub use crate::policy::{
     GrantError, GrantedException, Grounds, Moment, NewException, PackageOrigin, PolicyHandle, PolicyState,
 };
@@ -199,6 +201,8 @@ pub struct FlowParts {
     pub fleet: Fleet,
     /// The rules that hold.
     pub policy: PolicyHandle,
+    /// Tells operators of what they should hear of at once.
+    pub notices: Notices,
 }
 
 /// The services over one cache. Cheap to clone.
@@ -220,7 +224,7 @@ pub struct Flow {
 impl Flow {
     /// The services over a cache directory.
     pub fn new(parts: FlowParts, settings: &CacheSettings, memory: FlowMemory) -> Self {
-        let FlowParts { disk, uploads, clock, tasks, fleet, policy } = parts;
+        let FlowParts { disk, uploads, clock, tasks, fleet, policy, notices } = parts;
         let lifetimes =
             |policy| Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO };
         let persisted = Arc::new(PersistedIndex::new(Arc::clone(&disk), clock.clone()));
@@ -235,7 +239,8 @@ impl Flow {
             delisted: Delisted::new(Arc::clone(&persisted)),
             persisted: Arc::clone(&persisted),
             published: Published::open(Arc::clone(&disk), clock.clone()),
-            changes: ChangeGuard::new(FirstSeen::new(Arc::clone(&disk), clock.clone())),
+            changes: ChangeGuard::new(FirstSeen::new(Arc::clone(&disk), clock.clone()), notices.clone()),
+            notices,
             metadata: store.clone(),
             largest_wheel: disk.max_size(),
             fleet: fleet.clone(),
@@ -292,6 +297,11 @@ impl Flow {
         let offered = SharedUploads::new(shared, found);
         let publish = PublishService::new(pages.clone(), store, offered, Arc::clone(&disk), uploads, clock, tasks);
         Self { pages, lists, files, metadata, publish, catalog, projects, downloader, prefetcher, exceptions, disk }
+    }
+
+    /// Tells operators of what they should hear of at once.
+    pub fn notices(&self) -> &Notices {
+        &self.pages.cache().source().notices
     }
 
     /// The rules that hold.

@@ -9,6 +9,7 @@ use super::delisted::Delisted;
 use super::published_looks::PublishedLooks;
 use crate::cache::{MetadataStore, PersistedIndex, Published};
 use crate::fleet::Fleet;
+use crate::notices::Notices;
 use wheelport_index::File;
 use wheelport_runtime::Clock;
 
@@ -17,6 +18,7 @@ pub(super) struct PageSource {
     pub persisted: Arc<PersistedIndex>,
     pub published: Published,
     pub changes: ChangeGuard,
+    pub notices: Notices,
     pub metadata: MetadataStore,
     pub delisted: Delisted,
     /// The largest wheel whose metadata can be served, in bytes.

@@ -158,6 +158,11 @@ impl Route {
         Self { publisher: Some(token), ..self }
     }
 
+    /// The tokens that it uses.
+    pub fn tokens(&self) -> impl Iterator<Item = &TokenHandle> {
+        [&self.token].into_iter().chain(&self.publisher)
+    }
+
     /// The same route, whose repository is also read by routes with other roles: what they have cached is served only
     /// after this role has shown that it may read. `reader` tells roles apart and is safe as a file name.
     #[must_use]

@@ -11,14 +11,14 @@ use http_body::Body;
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use prometheus_client::metrics::counter::Counter;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::admission::Permit;
 use super::connect::BoxError;
 use super::error::{Unavailability, UpstreamError};
 use super::metrics::InFlightGauge;
 use super::settings::ClientSettings;
-use wheelport_runtime::sabotaged;
+use wheelport_runtime::{Inflow, InflowLimits, sabotaged};
 
 /// The longest body that is read only so that its connection can be used again.
 const DRAIN_LIMIT: usize = 16 << 10;
@@ -37,8 +37,7 @@ pub(super) struct InFlightPermit {
 /// One body being received.
 pub(super) struct BodyReader {
     body: UnsyncBoxBody<Bytes, BoxError>,
-    throughput: ThroughputMonitor,
-    stall: Duration,
+    inflow: Inflow,
     expected: Option<u64>,
     received: u64,
     ended: bool,
@@ -60,8 +59,11 @@ impl BodyReader {
         Self {
             expected: content_length(response.headers()),
             body: response.into_body().map_err(Into::into).boxed_unsync(),
-            throughput: ThroughputMonitor::new(settings.slow_rate.bytes(), settings.slow_window.get()),
-            stall: settings.stall_timeout.get(),
+            inflow: Inflow::new(InflowLimits {
+                stall: settings.stall_timeout.get(),
+                rate: settings.slow_rate.bytes(),
+                window: settings.slow_window.get(),
+            }),
             received: 0,
             ended: false,
             counter,
@@ -89,8 +91,7 @@ impl BodyReader {
 
     async fn advance(&mut self) -> Option<Result<Bytes, UpstreamError>> {
         loop {
-            let began = Instant::now();
-            let Ok(frame) = timeout(self.stall, self.body.frame()).await else {
+            let Ok(frame) = self.inflow.wait(self.body.frame()).await else {
                 return Some(Err(UpstreamError::unavailable(Unavailability::Timeout)));
             };
             let chunk = match frame {
@@ -101,7 +102,7 @@ impl BodyReader {
                 }
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
             };
-            if self.throughput.is_too_slow(began.elapsed(), chunk.len() as u64) {
+            if self.inflow.came(chunk.len() as u64).is_err() {
                 return Some(Err(UpstreamError::unavailable(Unavailability::Timeout)));
             }
             if chunk.is_empty() {
@@ -145,36 +146,6 @@ fn content_length(headers: &http::HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// How fast bytes come, measured over the time spent waiting for them: a slow reader on our side is not held against
-/// the upstream.
-#[derive(Debug)]
-struct ThroughputMonitor {
-    rate: u64,
-    window: Duration,
-    waited: Duration,
-    bytes: u64,
-}
-
-impl ThroughputMonitor {
-    fn new(rate: u64, window: Duration) -> Self {
-        Self { rate, window, waited: Duration::ZERO, bytes: 0 }
-    }
-
-    fn is_too_slow(&mut self, waited: Duration, bytes: u64) -> bool {
-        self.waited += waited;
-        self.bytes += bytes;
-        if self.waited < self.window {
-            return false;
-        }
-        // In milliseconds and wide, so that no rate and no wait is rounded away.
-        let due = u128::from(self.rate) * self.waited.as_millis();
-        let too_slow = u128::from(self.bytes) * 1000 < due;
-        self.waited = Duration::ZERO;
-        self.bytes = 0;
-        too_slow
-    }
-}
-
 /// Reads and drops a short body that has no use, so that its connection can be used again; a longer body is dropped
 /// together with its connection.
 pub(super) async fn drain<B>(response: Response<B>)
@@ -214,6 +185,7 @@ mod tests {
     use futures_util::stream::{self, StreamExt as _};
     use http_body::Frame;
     use http_body_util::StreamBody;
+    use tokio::time::Instant;
 
     use super::*;
     use wheelport_runtime::HumanDuration;

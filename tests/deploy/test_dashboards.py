@@ -23,6 +23,8 @@ ON_BAD_DAYS = {
     "wheelport_connections_closed_early_total", "wheelport_policy_refusals_total", "wheelport_policy_findings_total",
     "wheelport_connections_closed_early_total", "wheelport_identity_decisions_total", "wheelport_minted_tokens_total",
     "wheelport_issuer_keys", "wheelport_issuer_keys_age_seconds", "wheelport_issuer_keys_failed",
+    # Only where there is a webhook.
+    "wheelport_notices_total", "wheelport_notices_waiting", "wheelport_notice_failures_total",
     # Only where the listener speaks TLS.
     "wheelport_tls_handshakes_total", "wheelport_tls_certificate_remaining_seconds", "wheelport_tls_unusable_files",
 }

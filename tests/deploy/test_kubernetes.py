@@ -259,6 +259,7 @@ def test_the_chart_takes_every_table(tmp_path: pathlib.Path) -> None:
             {"name": "k8s:{sub}", "issuer": "cluster", "claims": {"/kubernetes.io/namespace": ["ci", "build-*"]}, "read": ["*"]},
             {"name": "{certificate}", "client_certificate": "spiffe://acme/build/*", "read": ["*"]},
         ],
+        "notify": {"url": "https://hooks.example.org/wheelport", "secret_file": "/notify/secret", "retry_for": "2h", "queue": 100},
         "policy": {"private": ["acme-*"]},
         "rule": [{"name": "cooldown", "younger_than": "7 days", "origin": "external", "reason": "Releases wait seven days here."}],
         "exception": [{"projects": ["urllib3"], "versions": "==2.6.3", "reason": "a fix", "by": "sec@acme", "expires": "2026-12-31"}],
@@ -267,9 +268,9 @@ def test_the_chart_takes_every_table(tmp_path: pathlib.Path) -> None:
         "upstream": {"request_rate": 110, "retry_ratio": 0.2, "retry_floor": 1, "proxy": "http://proxy.example.org:3128", "no_proxy": "10.0.0.0/8"},
     }
     values = tmp_path / "values.yaml"
-    values.write_text(yaml.safe_dump({**good, "config": {**good["config"], **more}}))
+    values.write_text(yaml.safe_dump({**good, "config": {**good["config"], **more}, "notify": {"secretName": "wheelport-notify"}}))
     text = helm("template", "wheelport", CHART, "--values", values)
-    for line in ["spool_max = \"2GiB\"", "token_sha256 = ", "retry_floor = 1\n", "ops_secret_file = ", "client_certificate = ", "/kubernetes.io/namespace", "younger_than = ", "expires = "]:
+    for line in ["secretName: wheelport-notify", "mountPath: /notify", "queue = 100\n", "spool_max = \"2GiB\"", "token_sha256 = ", "retry_floor = 1\n", "ops_secret_file = ", "client_certificate = ", "/kubernetes.io/namespace", "younger_than = ", "expires = "]:
         assert line in text, line
 
 
@@ -284,6 +285,8 @@ def test_the_values_schema_refuses_mistakes(tmp_path: pathlib.Path) -> None:
         ({"cache": {"kind": "existingClaim", "existingClaim": "c"}, "replicas": 2}, "readWriteMany"),
         ({"serviceAccount": {"roleArn": "wheelport-read"}}, "roleArn"),
         ({"ingress": {"enabled": True, "host": "pypi.example.org"}}, "allowed_hosts"),
+        ({"config": {**good["config"], "notify": {"url": "http://hooks.example.org/", "secret_file": "/notify/secret"}}}, "url"),
+        ({"config": {**good["config"], "notify": {"url": "https://hooks.example.org/", "secret_file": "/notify/secret"}}}, "notify.secretName"),
     ]:
         values = tmp_path / "values.yaml"
         values.write_text(yaml.safe_dump({**good, **change}))

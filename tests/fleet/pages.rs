@@ -1,5 +1,5 @@
-//! Pages over several replicas: asked of upstream once, changed for all within a second, and what happens while Redis or
-//! the store is away.
+//! Pages over several replicas: asked of upstream once, changed for all within a second, and what happens while Redis
+//! or the store is away.
 
 use std::time::Duration;
 
@@ -52,6 +52,27 @@ async fn hearing(replicas: &[Proxy]) {
             metrics.contains("wheelport_fleet_hearing 1").then_some(())
         })
         .await;
+    }
+}
+
+/// Two replicas that share Redis alone, and hold a page of one file.
+struct Pair {
+    upstream: Scripted,
+    redis: Server,
+    replicas: Vec<Proxy>,
+}
+
+impl Pair {
+    async fn holding_a_page() -> Self {
+        let upstream = Scripted::start().await;
+        upstream.on(PAGE, page(&[Sample::wheel().entry()]));
+        let redis = Server::start("valkey");
+        let replicas = replicas(2, &upstream, &redis_of(&redis, FleetSettings::default())).await;
+        hearing(&replicas).await;
+        for replica in &replicas {
+            assert_eq!(listed(replica).await.len(), 1);
+        }
+        Self { upstream, redis, replicas }
     }
 }
 
@@ -185,15 +206,7 @@ async fn a_store_that_keeps_silent_costs_moments_and_no_client_sees_an_error() {
 
 #[tokio::test]
 async fn a_purge_reaches_every_replica() {
-    let upstream = Scripted::start().await;
-    upstream.on(PAGE, page(&[Sample::wheel().entry()]));
-    let redis = Server::start("valkey");
-    let fleet = redis_of(&redis, FleetSettings::default());
-    let replicas = replicas(2, &upstream, &fleet).await;
-    hearing(&replicas).await;
-    for replica in &replicas {
-        assert_eq!(listed(replica).await.len(), 1);
-    }
+    let Pair { upstream, redis: _redis, replicas } = Pair::holding_a_page().await;
     upstream.on(PAGE, page(&[Sample::wheel().entry(), Sample::wheel_of("2.0", 10).entry()]));
     assert_eq!(listed(&replicas[1]).await.len(), 1, "it is fresh");
     replicas[0].ops.ask("POST", "/purge?route=main&project=a-b").send().await.expect(200);
@@ -202,15 +215,7 @@ async fn a_purge_reaches_every_replica() {
 
 #[tokio::test]
 async fn while_redis_is_stopped_or_gone_no_client_sees_an_error_and_afterwards_nothing_was_missed() {
-    let upstream = Scripted::start().await;
-    upstream.on(PAGE, page(&[Sample::wheel().entry()]));
-    let redis = Server::start("valkey");
-    let fleet = redis_of(&redis, FleetSettings::default());
-    let replicas = replicas(2, &upstream, &fleet).await;
-    hearing(&replicas).await;
-    for replica in &replicas {
-        assert_eq!(listed(replica).await.len(), 1);
-    }
+    let Pair { upstream, redis, replicas } = Pair::holding_a_page().await;
     redis.signal(Signal::STOP);
     until("the end of the subscription", async || {
         let metrics = replicas[1].metrics().await;

@@ -21,6 +21,7 @@ mod memory;
 mod metadata;
 mod metadata_by_range;
 mod negotiation;
+mod notify;
 mod ops;
 mod pages;
 mod policy;

@@ -18,6 +18,7 @@ use wheelport::control::{AwsSettings, DomainName, EmulatorAccess, RegionName, Re
 use wheelport::fleet::FleetSettings;
 use wheelport::flow::{ChangedFilePolicy, UploadSettings};
 use wheelport::identity::{IdentityRules, SigningKeys};
+use wheelport::notify::NotifySettings;
 use wheelport::policy::PolicySettings;
 use wheelport::upstream::ClientSettings;
 use wheelport::web::{OperatorSecrets, ReadPolicy, SiteSettings, TlsSettings, UploadPolicy};
@@ -86,6 +87,8 @@ pub(crate) struct Builder {
     pub uploads: UploadSettings,
     /// What it shares with other replicas.
     pub fleet: FleetSettings,
+    /// The webhook.
+    pub notify: Option<NotifySettings>,
     /// The text of a file of rules, and names that are private.
     pub rules: Option<(String, Vec<String>)>,
     /// Who may read; the route `open` is open in any case.
@@ -120,6 +123,7 @@ impl Default for Builder {
             changed_files: ChangedFilePolicy::default(),
             uploads: UploadSettings::default(),
             fleet: FleetSettings::default(),
+            notify: None,
             rules: None,
             read: ReadPolicy::Open,
             identities: IdentityRules::default(),
@@ -300,6 +304,7 @@ impl Builder {
             upstream: self.client.clone(),
             upload: self.uploads.clone(),
             fleet: self.fleet.clone(),
+            notify: self.notify.clone(),
             policy: self.policy(dir),
             identities: self.identities.clone(),
             signing_keys: self.signing_keys.clone(),

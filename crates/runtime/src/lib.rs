@@ -1,5 +1,5 @@
-//! What the proxy and the emulator share: calendar time, tasks and their priority, fair waiting, single flight, and
-//! units of settings.
+//! What the proxy and the emulator share: calendar time, tasks and their priority, fair waiting, single flight, how
+//! slowly bytes may come, and units of settings.
 //!
 //! Nothing here knows HTTP, AWS or the package index.
 
@@ -8,6 +8,7 @@ mod blocking;
 mod clock;
 mod fair_limiter;
 mod fair_queue;
+mod inflow;
 mod joined;
 mod priority;
 mod sabotage;
@@ -20,6 +21,7 @@ pub use allocator::return_free_memory;
 pub use blocking::{Blocking, Panicked, blocking};
 pub use clock::Clock;
 pub use fair_limiter::{FairLimiter, FairPermit, Overloaded, Permits, Resource};
+pub use inflow::{Inflow, InflowLimits, TooSlow};
 pub use joined::{JoinError, Joined};
 pub use priority::Priority;
 pub use sabotage::sabotaged;

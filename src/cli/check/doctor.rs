@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::certificates::{self, TlsTarget};
 use super::report::{Finding, Report, StepStatus};
 use super::target::{CacheTarget, CheckTarget, Environment};
-use super::{aws, cache_dir, data_plane, events, hints, identities, repository, store};
+use super::{aws, cache_dir, data_plane, events, hints, identities, repository, store, webhook};
 use crate::config::Settings;
 use crate::control::{ControlPlane, DomainId};
 use crate::fleet::FleetSettings;
@@ -81,6 +81,7 @@ impl<'a> Doctor<'a> {
         if let Some(queue) = &self.fleet.events {
             findings.push(events::step(queue, &aws).await);
         }
+        findings.extend(self.notices().await);
         Report::new(findings)
     }
 
@@ -99,6 +100,13 @@ impl<'a> Doctor<'a> {
             ),
             "set `[fleet] store` or `[fleet] redis`, or run one replica",
         ))
+    }
+
+    /// Whether notices arrive, where they are sent. A client that cannot be made is a finding of the routes.
+    async fn notices(&self) -> Option<Finding> {
+        let settings = self.settings.as_ref()?.notify.as_ref()?;
+        let client = Client::new(self.upstream.clone()).ok()?;
+        Some(webhook::step(settings, &client, &self.clock).await)
     }
 
     fn configuration(&self) -> Finding {

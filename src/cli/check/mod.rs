@@ -1,6 +1,7 @@
 //! `wheelport check`, the doctor: takes the steps of a request one by one and says what is wrong and what to do.
 //!
-//! It reads, it never publishes: the only things it creates are the cache directory and, for a moment, a file in it.
+//! It reads, it never publishes: the only things it creates are the cache directory and, for a moment, a file in it,
+//! and the only message that it sends is a notice of the type `test`, where a webhook is configured.
 //! A step that depends on a failed one is skipped, so that the first failure is the one to repair. Each step is a
 //! function that returns a `Finding`; `doctor` has their order.
 
@@ -30,6 +31,7 @@ mod store;
 mod target;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 use doctor::Doctor;
 use report::Report;

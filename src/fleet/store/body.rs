@@ -14,10 +14,11 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::error::StoreError;
 use wheelport_index::Sha256;
+use wheelport_runtime::{Inflow, InflowLimits};
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -30,8 +31,7 @@ const SLOWEST: u64 = 256 << 10;
 /// The bytes of an object as they arrive.
 pub struct ObjectBody {
     body: Incoming,
-    stall: Duration,
-    waited: Duration,
+    inflow: Inflow,
     expected: Option<u64>,
     received: u64,
     ended: bool,
@@ -47,8 +47,8 @@ impl ObjectBody {
         bytes: Counter,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        let permit = Some(permit);
-        Self { body, stall, waited: Duration::ZERO, expected, received: 0, ended: false, bytes, permit }
+        let (permit, inflow) = (Some(permit), Inflow::new(InflowLimits { stall, rate: SLOWEST, window: stall }));
+        Self { body, inflow, expected, received: 0, ended: false, bytes, permit }
     }
 
     /// The next chunk; `None` only after a complete body. After an error there is nothing more.
@@ -66,8 +66,7 @@ impl ObjectBody {
 
     async fn advance(&mut self) -> Option<Result<Bytes, StoreError>> {
         loop {
-            let began = Instant::now();
-            let Ok(frame) = timeout(self.stall, self.body.frame()).await else {
+            let Ok(frame) = self.inflow.wait(self.body.frame()).await else {
                 return Some(Err(StoreError::TimedOut));
             };
             let chunk = match frame {
@@ -80,8 +79,7 @@ impl ObjectBody {
             };
             self.received += chunk.len() as u64;
             self.bytes.inc_by(chunk.len() as u64);
-            self.waited += began.elapsed();
-            if self.waited > self.stall + Duration::from_secs(self.received / SLOWEST) {
+            if self.inflow.came(chunk.len() as u64).is_err() {
                 return Some(Err(StoreError::TimedOut));
             }
             if !chunk.is_empty() {
