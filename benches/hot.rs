@@ -1,4 +1,4 @@
-//! What a warm response and a changed page cost: parse, render, and the whole way of a hit.
+//! What a warm response, a changed page and rules cost: parse, render, decide, and the whole way of a hit.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, IF_NONE_MATCH};
 use http::{HeaderMap, Request, StatusCode};
@@ -20,11 +20,11 @@ use url::Url;
 use wheelport::cache::{CacheSettings, Disk, PageKey, PersistedIndex, RepositoryId, page_path};
 use wheelport::fleet::Fleet;
 use wheelport::flow::{
-    Error, Flow, FlowMemory, FlowParts, OriginFacts, ProjectSource, Resolution, Route, UploadSettings,
+    Error, Flow, FlowMemory, FlowParts, Moment, OriginFacts, ProjectSource, Resolution, Route, UploadSettings,
 };
 use wheelport::identity::{FetchDocument, Identities, IdentityRules, IdentityTables, IssuerDocument, SigningKeys};
 use wheelport::notices::Notices;
-use wheelport::policy::{GrantStore, PolicySettings, watch as watch_rules};
+use wheelport::policy::{GrantStore, NewException, PolicyHandle, PolicySettings, watch as watch_rules};
 use wheelport::telemetry::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
 use wheelport::web::{
@@ -82,6 +82,8 @@ fn pages(criterion: &mut Criterion) {
         group.bench_with_input(BenchmarkId::new("render json", files), &page, |bencher, page| {
             bencher.iter(|| render::json(page));
         });
+        // What rules that change a page cost besides deciding.
+        group.bench_with_input(BenchmarkId::new("copy", files), &page, |bencher, page| bencher.iter(|| page.clone()));
         group.bench_with_input(BenchmarkId::new("render html", files), &page, |bencher, page| {
             bencher.iter(|| render::html(page));
         });
@@ -110,6 +112,14 @@ impl GrantStore for Nobody {
 
 impl ProjectSource for Nobody {
     fn origins<'a>(&'a self, _: &'a ProjectName, _: bool) -> BoxFuture<'a, Result<OriginFacts, Error>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn versions<'a>(&'a self, _: &'a ProjectName) -> BoxFuture<'a, Result<Vec<String>, Error>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn taken_in<'a>(&'a self, _: &'a ProjectName, _: &'a str) -> BoxFuture<'a, Result<Option<Moment>, Error>> {
         Box::pin(std::future::pending())
     }
 
@@ -160,8 +170,41 @@ impl Reader {
     }
 }
 
+/// So many rules of several shapes; one in twenty is about the page.
+fn rules(dir: &Path, number: usize) -> Outcome<PolicySettings> {
+    let rule = |at: usize| {
+        let about = match at % 20 {
+            0 => format!("sha256 = [\"{}\"]", Sha256::of(&at.to_le_bytes())),
+            1 => format!("projects = [\"bench-*\"]\nversions = \"==99.{at}\""),
+            2 => format!("projects = [\"bench-page\"]\nkind = \"sdist\"\nuploaded_after = 2090-01-{:02}", at % 28 + 1),
+            3 => "licence = [\"GPL-3.0-*\"]\nprojects = [\"other\"]".to_owned(),
+            _ => format!("projects = [\"other-{at}\", \"acme-{at}-*\"]\nversions = \">=2, <3\""),
+        };
+        format!("[[rule]]\nname = \"rule-{at}\"\n{about}\n")
+    };
+    let directory = dir.join("rules");
+    std::fs::create_dir_all(&directory)?;
+    let text: String = (0..number).map(rule).collect();
+    std::fs::write(directory.join("rules.toml"), text)?;
+    let table = serde_json::from_value(serde_json::json!({ "directory": directory }))?;
+    Ok(PolicySettings { routes: vec!["python".into()], table, ..PolicySettings::default() })
+}
+
+/// The clock of rules moves on as if they had changed, so that everything is decided again.
+fn change(policy: &PolicyHandle) {
+    let new = NewException {
+        project: "elsewhere".to_owned(),
+        versions: None,
+        reason: "bench".to_owned(),
+        by: "bench".to_owned(),
+        expires: "2999-01-01".to_owned(),
+    };
+    let granted = policy.grant(new).expect("an exception can be granted");
+    policy.revoke(&granted.id).expect("it can be taken back");
+}
+
 /// A site whose cache directory holds the page.
-fn site(dir: &Path, page: &Page, read: ReadPolicy, reader: &Reader) -> Outcome<Arc<Site>> {
+fn site(dir: &Path, page: &Page, read: ReadPolicy, reader: &Reader, policy: &PolicyHandle) -> Outcome<Arc<Site>> {
     let (clock, tasks) = (Clock::system(), Tasks::new());
     let disk = Disk::open(dir, 1 << 30, clock.clone())?;
     let repository = RepositoryId::new(&["bench"]);
@@ -188,7 +231,7 @@ fn site(dir: &Path, page: &Page, read: ReadPolicy, reader: &Reader) -> Outcome<A
         clock: clock.clone(),
         tasks: tasks.clone(),
         fleet: Fleet::default(),
-        policy: watch_rules(PolicySettings::default(), Box::new(Nobody), clock)?,
+        policy: policy.clone(),
         notices: Notices::default(),
     };
     Ok(Arc::new(Site::new(SiteParts {
@@ -218,6 +261,46 @@ fn request(more: &HeaderMap) -> Request<axum::body::Body> {
     request
 }
 
+async fn ask_site(site: Arc<Site>, headers: HeaderMap) -> (http::response::Parts, usize) {
+    let peer = SocketAddr::from(([127, 0, 0, 1], 4000));
+    let response = handle(&site, &PeerInfo::plain(peer), request(&headers)).await;
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes);
+    (head, body.map_or(0, |body| body.len()))
+}
+
+/// A page of 4,000 files after the rules have changed, with 1,000 rules and with one; and what reading 1,000 costs.
+fn policy(criterion: &mut Criterion) {
+    let runtime = Runtime::new().expect("a runtime can be started");
+    let root = tempfile::tempdir().expect("a temporary directory can be made");
+    let page = parsed(&upstream_page(4_000)).expect("a page that we wrote can be read");
+    let reader = Reader::new(root.path()).expect("a token can be made");
+    let mut group = criterion.benchmark_group("policy");
+    group.throughput(Throughput::Elements(4_000));
+    for number in [0, 1, 1_000] {
+        let dir = root.path().join(number.to_string());
+        let settings = rules(&dir, number).expect("rules can be written");
+        let policy = watch_rules(settings.clone(), Box::new(Nobody), Clock::system()).expect("rules can be read");
+        let site = {
+            let _inside = runtime.enter();
+            site(&dir.join("cache"), &page, ReadPolicy::Open, &reader, &policy).expect("a site can be built")
+        };
+        let first = runtime.block_on(ask_site(Arc::clone(&site), HeaderMap::new()));
+        assert_eq!(first.0.status, StatusCode::OK);
+        group.bench_function(BenchmarkId::new("page after a change of rules", number), |bencher| {
+            let ask = |()| ask_site(Arc::clone(&site), HeaderMap::new());
+            bencher.to_async(&runtime).iter_batched(|| change(&policy), ask, BatchSize::PerIteration);
+        });
+        group.bench_function(BenchmarkId::new("page with rules that stay", number), |bencher| {
+            bencher.to_async(&runtime).iter(|| ask_site(Arc::clone(&site), HeaderMap::new()));
+        });
+        group.bench_function(BenchmarkId::new("read rules", number), |bencher| {
+            bencher.iter(|| watch_rules(settings.clone(), Box::new(Nobody), Clock::system()));
+        });
+    }
+    group.finish();
+}
+
 fn hits(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime can be started");
     let root = tempfile::tempdir().expect("a temporary directory can be made");
@@ -225,19 +308,12 @@ fn hits(criterion: &mut Criterion) {
     let reader = Reader::new(root.path()).expect("a token can be made");
     let (site, gated) = {
         let _inside = runtime.enter();
-        let built = |dir: &str, read| site(&root.path().join(dir), &page, read, &reader).expect("a site can be built");
+        let policy = watch_rules(PolicySettings::default(), Box::new(Nobody), Clock::system()).expect("no rules");
+        let built =
+            |dir: &str, read| site(&root.path().join(dir), &page, read, &reader, &policy).expect("a site can be built");
         (built("open", ReadPolicy::Open), built("gated", ReadPolicy::Identity))
     };
-    let ask_of = |site: &Arc<Site>, headers: HeaderMap| {
-        let site = Arc::clone(site);
-        async move {
-            let peer = SocketAddr::from(([127, 0, 0, 1], 4000));
-            let response = handle(&site, &PeerInfo::plain(peer), request(&headers)).await;
-            let (head, body) = response.into_parts();
-            let body = body.collect().await.map(http_body_util::Collected::to_bytes);
-            (head, body.map_or(0, |body| body.len()))
-        }
-    };
+    let ask_of = |site: &Arc<Site>, headers: HeaderMap| ask_site(Arc::clone(site), headers);
     let ask = |headers: HeaderMap| ask_of(&site, headers);
     let (first, length) = runtime.block_on(ask(HeaderMap::new()));
     assert_eq!(first.status, StatusCode::OK);
@@ -256,5 +332,5 @@ fn hits(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(all, pages, hits);
+criterion_group!(all, pages, policy, hits);
 criterion_main!(all);

@@ -13,8 +13,8 @@ use crate::flow::{ChangedFilePolicy, Flow, FlowMemory, FlowParts, Route, Watched
 use crate::telemetry::Metrics;
 use crate::upstream::{Client, ClientError};
 use crate::web::{
-    ConnectionLimits, Connections, HostPolicy, Listener, RouteSite, ServerCertificates, Site, SiteParts, Timeouts,
-    TlsError, TlsSettings, UploadPolicy,
+    ConnectionLimits, Connections, HostPolicy, Listener, RouteSite, ServerCertificates, Site, SiteBounds, SiteParts,
+    Timeouts, TlsError, TlsSettings, UploadPolicy,
 };
 use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
@@ -28,6 +28,7 @@ mod memory;
 mod notify;
 mod policy;
 mod process;
+mod recorder;
 mod routes;
 mod troubles;
 mod upstream_graph;
@@ -40,6 +41,7 @@ use collect::Collected;
 use collect_policy::CollectedPolicy;
 use fleet_status::Breakers;
 use memory::MemoryPlan;
+use recorder::Recorder;
 use routes::{BuiltRoutes, Routes};
 use troubles::Troubles;
 
@@ -141,6 +143,7 @@ impl App {
             registry.register_collector(Box::new(Breakers(fleet.clone())));
         });
         let (hints, hints_to_all) = (fleet.hints().listen(), fleet.hints().clone());
+        let recorder = Recorder::new(&metrics, &disk, &clock);
         let policy = policy::start(&settings, &disk, &clock, &tasks).await?;
         let notices = notify::start(&settings, &client, &clock, &tasks, &metrics).await?;
         let services = FlowParts {
@@ -186,7 +189,10 @@ impl App {
             metrics: metrics.clone(),
             fleet: fleet_status::section(&fleet, events.as_ref()),
             has_pages: settings.site.enabled,
-            memory: rendered_memory,
+            history: Arc::clone(&recorder.history),
+            savings: Arc::clone(&recorder.savings),
+            prices: settings.prices.clone(),
+            bounds: bounds(&settings, memory, rendered_memory),
             tasks: tasks.clone(),
         }));
         let collected = CollectedPolicy::new(flow.clone(), routes.clone());
@@ -194,6 +200,7 @@ impl App {
         let scheme = if certificates.is_some() { "https" } else { "http" };
         let collected = Collected::new(flow, &site, routes, memory.ceiling, certificates);
         metrics.register(|registry| registry.register_collector(Box::new(collected)));
+        recorder.start(&tasks);
         let listeners = listeners(proxy, operations, &site, &settings.server, memory, &metrics);
         Ok(Self {
             addresses,
@@ -264,6 +271,18 @@ fn listeners(
         (Connections::new(limits, metrics.clone()), Connections::new(of_operators, metrics.clone()));
     let proxy = proxy.into_iter().map(|socket| Listener::proxy(socket, site, &clients, timeouts));
     proxy.chain(operations.into_iter().map(|socket| Listener::operations(socket, site, &operators, timeouts))).collect()
+}
+
+/// What the status is read against.
+fn bounds(settings: &Settings, memory: MemoryPlan, rendered: u64) -> SiteBounds {
+    SiteBounds {
+        memory: memory.ceiling,
+        records: memory.index - rendered,
+        documents: rendered,
+        connections: settings.server.max_connections.min(memory.connections),
+        request_rate: settings.upstream.request_rate.get(),
+        account_quota: settings.upstream.account_quota.get(),
+    }
 }
 
 async fn plan_memory(settings: &Settings) -> Result<MemoryPlan, StartError> {

@@ -16,7 +16,7 @@ READ_ACTIONS = [
 
 
 # By which rules about private names and with `origin` know where a version comes from.
-ORIGIN_ACTIONS = ["codeartifact:DescribePackage", "codeartifact:ListPackageVersions"]
+ORIGIN_ACTIONS = ["codeartifact:DescribePackage", "codeartifact:DescribePackageVersion", "codeartifact:ListPackageVersions"]
 
 
 @dataclass

@@ -25,7 +25,7 @@ locals {
   packages = "arn:${local.partition}:codeartifact:${local.region}:${local.account}:package/${var.domain}/${var.repository}/pypi//*"
 
   # On packages, unlike the rest of what reading needs.
-  origin_actions = var.read_origins ? ["codeartifact:DescribePackage", "codeartifact:ListPackageVersions"] : []
+  origin_actions = var.read_origins ? ["codeartifact:DescribePackage", "codeartifact:DescribePackageVersion", "codeartifact:ListPackageVersions"] : []
 
   # arn:aws:iam::ACCOUNT:oidc-provider/ISSUER
   issuer = var.irsa == null ? "" : split(":oidc-provider/", var.irsa.provider_arn)[1]

@@ -40,7 +40,7 @@ variable "publish_from_read_role" {
 }
 
 variable "read_origins" {
-  description = "Lets the roles ask where versions come from: for rules about private names and with origin."
+  description = "Lets the roles ask where versions come from: for rules about private names, with origin, and about the age of files."
   type        = bool
   default     = false
 }

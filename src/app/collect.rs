@@ -108,6 +108,15 @@ impl Collected {
         )
     }
 
+    fn busiest_seconds(&self) -> PerRoute {
+        let known = |route: &Arc<Route>| Some((Arc::clone(&route.name), f64::from(route.busiest_second()?)));
+        (
+            "upstream_busiest_second",
+            "Requests to upstream in the busiest second of the last minute; routes of one quota share it",
+            self.routes.iter().filter_map(known).collect(),
+        )
+    }
+
     fn rate_limits(&self) -> PerRoute {
         let known = |route: &Arc<Route>| Some((Arc::clone(&route.name), route.rate_limit()?));
         (
@@ -120,7 +129,8 @@ impl Collected {
 
 impl Collector for Collected {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let gauges = self.token_gauges().into_iter().chain([self.rate_limits(), self.changed_files()]);
+        let gauges =
+            self.token_gauges().into_iter().chain([self.rate_limits(), self.busiest_seconds(), self.changed_files()]);
         for (name, help, values) in gauges.chain(self.doubts()) {
             let gauge = ConstGauge::new(0.0_f64);
             let mut family = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
@@ -161,6 +171,7 @@ impl Collector for Collected {
             ("upload_spool_bytes", "Uploads on disk that are not published yet", figures.spooled),
             ("downloads_in_flight", "Files being fetched", figures.downloads),
             ("buffered_bytes", "Bytes of files that wait in memory for clients to take them", figures.buffers),
+            ("memory_resident_bytes", "Memory of this process; 0 where it is not known", resident_memory()),
             ("memory_limit_bytes", "The memory that this process divides among its parts", self.memory_limit),
             (
                 "socket_memory_bytes",
@@ -209,6 +220,14 @@ impl Collector for Collected {
         let metric = encoder.encode_descriptor("commit_failures", help, None, failures.metric_type())?;
         failures.encode(metric)
     }
+}
+
+/// What the process has in memory.
+fn resident_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kibibytes.unwrap_or(0) * 1024
 }
 
 /// What the system holds for sockets, which is no part of the process's own memory.

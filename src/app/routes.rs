@@ -15,7 +15,7 @@ use crate::control::{
     AccountId, AwsSettings, ControlError, ControlPlane, DomainId, DomainName, PackageOrigins, RepositoryName,
 };
 use crate::flow::{Cause, Error, OriginFacts, ProjectSource, Resolution, Route};
-use crate::policy::PackageOrigin;
+use crate::policy::{Moment, PackageOrigin};
 use crate::token::{KeeperSettings, MintErrorKind, TokenHandle, keep};
 use crate::upstream::{Client, Endpoint, Upstream};
 use wheelport_index::ProjectName;
@@ -216,13 +216,36 @@ impl ProjectSource for ServedRepository {
     ) -> BoxFuture<'a, Result<OriginFacts, Error>> {
         Box::pin(async move {
             let asked = self.plane.package_origins(&self.domain, &self.name, project.as_str(), with_versions);
-            asked.await.map(origin_facts).map_err(|error| match error.kind {
-                MintErrorKind::Denied => {
-                    Error::Denied { action: "codeartifact:DescribePackage and codeartifact:ListPackageVersions" }
-                }
-                _ => unavailable(&error),
-            })
+            let action = "codeartifact:DescribePackage and codeartifact:ListPackageVersions";
+            asked.await.map(origin_facts).map_err(|error| denied_or_away(&error, action))
         })
+    }
+
+    fn versions<'a>(&'a self, project: &'a ProjectName) -> BoxFuture<'a, Result<Vec<String>, Error>> {
+        Box::pin(async move {
+            let asked = self.plane.version_names(&self.domain, &self.name, project.as_str()).await;
+            asked.map_err(|error| denied_or_away(&error, "codeartifact:ListPackageVersions"))
+        })
+    }
+
+    fn taken_in<'a>(
+        &'a self,
+        project: &'a ProjectName,
+        version: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Moment>, Error>> {
+        Box::pin(async move {
+            let asked = self.plane.published_time(&self.domain, &self.name, project.as_str(), version).await;
+            let published = asked.map_err(|error| denied_or_away(&error, "codeartifact:DescribePackageVersion"))?;
+            Ok(published.map(Moment))
+        })
+    }
+}
+
+/// What a failed call about packages means.
+fn denied_or_away(error: &ControlError, action: &'static str) -> Error {
+    match error.kind {
+        MintErrorKind::Denied => Error::Denied { action },
+        _ => unavailable(error),
     }
 }
 

@@ -9,6 +9,7 @@
 //! DIR/links/ab/cdef…    SHA-256 of files for which the index names another digest only
 //! DIR/published/REPO~NAME files published a moment ago, until upstream lists them; never evicted
 //! DIR/first-seen/REPO/NAME what files were when they were first seen; never evicted
+//! DIR/savings/months    what CodeArtifact was spared; never evicted
 //! ```
 //!
 //! Everything appears by rename of a complete temporary file, so readers never see a file half-written. Blobs,
@@ -27,6 +28,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustix::fs::{FlockOperation, flock};
 use tempfile::NamedTempFile;
 
 use super::checks::Checks;
@@ -267,6 +269,17 @@ impl Disk {
         entries.filter_map(read).collect()
     }
 
+    /// Keeps other processes that share the directory from changing records beside this one. Where the file system has
+    /// no such locks, this process is on its own. Blocking.
+    pub(super) fn lock_shared(&self, relative: &Path) -> Option<File> {
+        let directory = self.root().join(relative.parent()?);
+        let opened = File::open(&directory).or_else(|_| {
+            fs::create_dir(&directory)?;
+            File::open(&directory)
+        });
+        opened.ok().filter(|directory| flock(directory, FlockOperation::LockExclusive).is_ok())
+    }
+
     /// Writes a record that is not counted as cache and must survive a crash. Blocking.
     pub(super) fn write_lasting(&self, relative: &Path, payload: &[u8]) -> io::Result<()> {
         real_parents(self.root(), relative)?;
@@ -343,7 +356,8 @@ mod tests {
                 ("links", 1),
                 ("published", 1),
                 ("first-seen", 0),
-                ("granted", 0)
+                ("granted", 0),
+                ("savings", 0),
             ]
         );
         Ok(())

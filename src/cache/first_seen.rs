@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::fs::{FlockOperation, flock};
 
 use super::checks::Stamp;
 use super::disk::{Disk, is_damage};
@@ -249,7 +248,7 @@ impl FirstSeen {
     fn update<T: Default>(&self, key: &PageKey, change: impl FnOnce(&mut Ledger) -> (bool, T)) -> (T, io::Result<()>) {
         let path = path(key);
         let _writing = self.writing.lock();
-        let _shared = self.lock_shared(&path);
+        let _shared = self.disk.lock_shared(&path);
         let mut ledger = match self.load(&path) {
             Ok(ledger) => ledger,
             Err(error) => return (T::default(), Err(error)),
@@ -262,17 +261,6 @@ impl FirstSeen {
             bytes => self.disk.write_lasting(&path, &bytes),
         };
         (outcome, if is_altered { write() } else { Ok(()) })
-    }
-
-    /// Keeps other processes that share the directory from changing records of the same repository. Where the file
-    /// system has no such locks, this process is on its own.
-    fn lock_shared(&self, path: &Path) -> Option<fs::File> {
-        let directory = self.disk.root().join(path.parent()?);
-        let opened = fs::File::open(&directory).or_else(|_| {
-            fs::create_dir(&directory)?;
-            fs::File::open(&directory)
-        });
-        opened.ok().filter(|directory| flock(directory, FlockOperation::LockExclusive).is_ok())
     }
 
     /// Reads a record. There being none is an empty one; so is a damaged one, which is removed.

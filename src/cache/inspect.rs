@@ -9,7 +9,7 @@ use super::blob::Blob;
 use super::blob_check::BlobCheck;
 use super::disk::is_damage;
 use super::envelope;
-use super::layout::{self, BLOBS, EVICTABLE, FIRST_SEEN, FoundLayout, GRANTED, LASTING};
+use super::layout::{self, BLOBS, EVICTABLE, FIRST_SEEN, FoundLayout, GRANTED, LASTING, SAVINGS};
 use wheelport_index::Sha256;
 
 /// The files of one kind.
@@ -88,7 +88,8 @@ pub fn is_outdated(root: &Path) -> io::Result<bool> {
 pub fn clear(root: &Path, with_first_seen: bool) -> io::Result<u64> {
     examine(root)?;
     let mut removed = 0;
-    let kinds = layout::kinds().filter(|kind| *kind != GRANTED && (with_first_seen || *kind != FIRST_SEEN));
+    let kinds =
+        layout::kinds().filter(|kind| ![GRANTED, SAVINGS].contains(kind) && (with_first_seen || *kind != FIRST_SEEN));
     for path in kinds.flat_map(|kind| files(root, kind)) {
         match fs::remove_file(root.join(path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -27,8 +27,10 @@ pub(super) const PUBLISHED: &str = "published";
 pub(super) const FIRST_SEEN: &str = "first-seen";
 /// The directory of what operators granted.
 pub(super) const GRANTED: &str = "granted";
+/// The directory of what was counted of savings.
+pub(super) const SAVINGS: &str = "savings";
 /// The directories of what is recorded here and nowhere else: not counted as cache, and never evicted.
-pub(super) const LASTING: [&str; 3] = [PUBLISHED, FIRST_SEEN, GRANTED];
+pub(super) const LASTING: [&str; 4] = [PUBLISHED, FIRST_SEEN, GRANTED, SAVINGS];
 /// A directory of the first layout: core metadata.
 pub(super) const FORMER: &str = "sidecars";
 

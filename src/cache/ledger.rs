@@ -100,6 +100,8 @@ pub struct KnownSince {
     pub at: u64,
     /// Whether its project was known before: then it came at that moment, and was not there long before.
     pub came_later: bool,
+    /// Whether it stood on the first page of its project that was recorded.
+    pub on_first_page: bool,
 }
 
 /// Since when the files of a page are known that have no time of upload.
@@ -275,7 +277,8 @@ impl Ledger {
     /// Since when a file is known, whether or not a page lists it.
     pub(super) fn known_since(&self, file: &FileName) -> Option<KnownSince> {
         let known = self.files.get(file)?;
-        Some(KnownSince { at: known.seen, came_later: !known.on_first_page && self.first_page.is_some() })
+        let on_first_page = known.on_first_page;
+        Some(KnownSince { at: known.seen, came_later: !on_first_page && self.first_page.is_some(), on_first_page })
     }
 
     /// A change of a file that the page does not list is nothing to be decided about.

@@ -58,6 +58,11 @@ pub fn origin_path(key: &PageKey) -> PathBuf {
     ["pages", key.repository.as_str(), &format!("_origin-{}", key.project)].iter().collect()
 }
 
+/// Where is recorded when the repository took the versions of a project in.
+pub fn intake_path(key: &PageKey) -> PathBuf {
+    ["pages", key.repository.as_str(), &format!("_intake-{}", key.project)].iter().collect()
+}
+
 /// Where the files of a project are recorded that its page no longer lists.
 pub fn delisted_path(key: &PageKey) -> PathBuf {
     ["pages", key.repository.as_str(), &format!("_former-{}", key.project)].iter().collect()

@@ -187,7 +187,8 @@ mod tests {
                 ("links", 1),
                 ("published", 0),
                 ("first-seen", 1),
-                ("granted", 0)
+                ("granted", 0),
+                ("savings", 0),
             ]
         );
         assert!(path(BLOBS, &good).exists() && !path(BLOBS, &bad).exists() && !stray.exists());

@@ -20,7 +20,7 @@ use crate::identity::{
 use crate::notify::NotifyTable;
 use crate::policy::PolicyTable;
 use crate::upstream::ClientSettings;
-use crate::web::{ReadPolicy, SecretDigest, SiteSettings, UploadPolicy};
+use crate::web::{Prices, ReadPolicy, SecretDigest, SiteSettings, UploadPolicy};
 use wheelport_runtime::sabotaged;
 
 #[derive(Debug, Default, Deserialize)]
@@ -39,6 +39,7 @@ pub(super) struct ConfigurationFile {
     pub(super) upstream: ClientSettings,
     pub(super) upload: UploadSettings,
     pub(super) fleet: FleetSettings,
+    pub(super) prices: Prices,
     pub(super) publisher: Vec<PublisherTable>,
     pub(super) notify: NotifyTable,
     pub(super) policy: PolicyTable,

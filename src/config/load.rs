@@ -69,6 +69,7 @@ pub(super) fn compose(mut file: ConfigurationFile, overrides: Overrides) -> Resu
         upstream: file.upstream,
         upload: file.upload,
         fleet: file.fleet,
+        prices: file.prices,
         notify: NotifySettings::new(file.notify).map_err(ConfigError::Inconsistent)?,
         signing_keys: file::signing_keys(&file.tokens)?,
         key_files: file.tokens.key_file,

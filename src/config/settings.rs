@@ -16,7 +16,9 @@ use crate::identity::{IdentityRules, SigningKeys};
 use crate::notify::NotifySettings;
 use crate::policy::PolicySettings;
 use crate::upstream::ClientSettings;
-use crate::web::{Cidr, HostPattern, OperatorSecrets, ReadPolicy, SiteSettings, TlsSettings, TlsTable, UploadPolicy};
+use crate::web::{
+    Cidr, HostPattern, OperatorSecrets, Prices, ReadPolicy, SiteSettings, TlsSettings, TlsTable, UploadPolicy,
+};
 use wheelport_runtime::{HumanDuration, Size};
 
 /// Where the proxy listens by default.
@@ -45,6 +47,8 @@ pub struct Settings {
     pub upstream: ClientSettings,
     pub upload: UploadSettings,
     pub fleet: FleetSettings,
+    /// What CodeArtifact costs; only shown.
+    pub prices: Prices,
     /// Where operators hear of what they should know at once.
     pub notify: Option<NotifySettings>,
     /// What may be served.

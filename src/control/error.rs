@@ -37,6 +37,7 @@ pub(super) enum Call {
     ListPackages,
     DescribePackage,
     ListPackageVersions,
+    DescribePackageVersion,
     DescribeRepository,
     GetCallerIdentity,
 }
@@ -50,6 +51,7 @@ impl Call {
             Self::ListPackages => "codeartifact:ListPackages",
             Self::DescribePackage => "codeartifact:DescribePackage",
             Self::ListPackageVersions => "codeartifact:ListPackageVersions",
+            Self::DescribePackageVersion => "codeartifact:DescribePackageVersion",
             Self::DescribeRepository => "codeartifact:DescribeRepository",
             Self::GetCallerIdentity => "sts:GetCallerIdentity",
         }

@@ -1,7 +1,11 @@
 //! The packages of a repository: their names, and where their versions come from.
 
 use aws_sdk_codeartifact::operation::describe_package::DescribePackageError;
-use aws_sdk_codeartifact::types::{AllowPublish, AllowUpstream, PackageFormat, PackageVersionOriginType};
+use aws_sdk_codeartifact::operation::describe_package_version::DescribePackageVersionError;
+use aws_sdk_codeartifact::operation::list_package_versions::ListPackageVersionsError;
+use aws_sdk_codeartifact::types::{
+    AllowPublish, AllowUpstream, PackageFormat, PackageVersionOriginType, PackageVersionSummary,
+};
 
 use super::connect::ControlPlane;
 use super::error::{Call, ControlError};
@@ -105,20 +109,39 @@ impl ControlPlane {
         let publish = controls.as_ref().is_none_or(|controls| controls.publish != AllowPublish::Block);
         let upstream = controls.as_ref().is_none_or(|controls| controls.upstream != AllowUpstream::Block);
         let versions = if with_versions || (publish && upstream) {
-            Some(self.version_origins(&client, domain, repository, package).await?)
+            Some(self.version_origins(&client, domain, repository, package).await?.unwrap_or_default())
         } else {
             None
         };
         Ok(PackageOrigins { publish, upstream, versions })
     }
 
+    /// The versions that a repository has of a package, and of each whether it came from outside; `None` where there
+    /// is no such package.
     async fn version_origins(
         &self,
         client: &aws_sdk_codeartifact::Client,
         domain: &DomainId,
         repository: &RepositoryName,
         package: &str,
-    ) -> Result<Vec<(String, bool)>, ControlError> {
+    ) -> Result<Option<Vec<(String, bool)>>, ControlError> {
+        let retained = self.retained_versions(client, domain, repository, package).await?;
+        let origin = |version: PackageVersionSummary| match version.origin.and_then(|origin| origin.origin_type) {
+            Some(PackageVersionOriginType::External) => Some((version.version, true)),
+            Some(PackageVersionOriginType::Internal) => Some((version.version, false)),
+            _ => None,
+        };
+        Ok(retained.map(|retained| retained.into_iter().filter_map(origin).collect()))
+    }
+
+    /// All pages of `ListPackageVersions`.
+    async fn retained_versions(
+        &self,
+        client: &aws_sdk_codeartifact::Client,
+        domain: &DomainId,
+        repository: &RepositoryName,
+        package: &str,
+    ) -> Result<Option<Vec<PackageVersionSummary>>, ControlError> {
         let pages = client
             .list_package_versions()
             .domain(domain.name.as_str())
@@ -131,21 +154,73 @@ impl ControlPlane {
         let mut pages = pages.send();
         let (mut versions, mut count) = (Vec::new(), 0);
         while let Some(page) = pages.next().await {
-            let subject = format!("package {package} of repository {repository} in {domain}");
-            let page = page.map_err(|error| self.failed(&error, Call::ListPackageVersions, &subject))?;
-            count += 1;
-            for version in page.versions.unwrap_or_default() {
-                match version.origin.and_then(|origin| origin.origin_type) {
-                    Some(PackageVersionOriginType::External) => versions.push((version.version, true)),
-                    Some(PackageVersionOriginType::Internal) => versions.push((version.version, false)),
-                    _ => {}
+            let page = match page {
+                Ok(page) => page,
+                Err(error)
+                    if error
+                        .as_service_error()
+                        .is_some_and(ListPackageVersionsError::is_resource_not_found_exception) =>
+                {
+                    return Ok(None);
                 }
-            }
+                Err(error) => {
+                    let subject = format!("package {package} of repository {repository} in {domain}");
+                    return Err(self.failed(&error, Call::ListPackageVersions, &subject));
+                }
+            };
+            count += 1;
+            versions.extend(page.versions.unwrap_or_default());
             if versions.len() > MAX_VERSIONS || count > MAX_PAGES {
                 break;
             }
         }
-        Ok(versions)
+        Ok(Some(versions))
+    }
+
+    /// The names of the versions that a repository has of a package.
+    pub(crate) async fn version_names(
+        &self,
+        domain: &DomainId,
+        repository: &RepositoryName,
+        package: &str,
+    ) -> Result<Vec<String>, ControlError> {
+        let client = self.client(&domain.region).await;
+        let retained = self.retained_versions(&client, domain, repository, package).await?;
+        Ok(retained.unwrap_or_default().into_iter().map(|version| version.version).collect())
+    }
+
+    /// When a version was published to the repository, or came into it from outside, in seconds since the Unix epoch;
+    /// `None` where it is not there, or has no such time.
+    pub(crate) async fn published_time(
+        &self,
+        domain: &DomainId,
+        repository: &RepositoryName,
+        package: &str,
+        version: &str,
+    ) -> Result<Option<u64>, ControlError> {
+        let client = self.client(&domain.region).await;
+        let described = client
+            .describe_package_version()
+            .domain(domain.name.as_str())
+            .set_domain_owner(domain.owner.as_ref().map(ToString::to_string))
+            .repository(repository.as_str())
+            .format(PackageFormat::Pypi)
+            .package(package)
+            .package_version(version)
+            .send()
+            .await;
+        let is_missing = DescribePackageVersionError::is_resource_not_found_exception;
+        match described {
+            Ok(described) => {
+                let published = described.package_version.and_then(|version| version.published_time);
+                Ok(published.and_then(|published| u64::try_from(published.secs()).ok()))
+            }
+            Err(error) if error.as_service_error().is_some_and(is_missing) => Ok(None),
+            Err(error) => {
+                let subject = format!("version {version} of package {package} of repository {repository} in {domain}");
+                Err(self.failed(&error, Call::DescribePackageVersion, &subject))
+            }
+        }
     }
 
     async fn packages_page(

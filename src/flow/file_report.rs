@@ -50,14 +50,23 @@ impl FileReport {
             until: grounds.and_then(|grounds| grounds.until),
             help: grounds.and_then(|grounds| grounds.help.clone()),
             date: facts.date(),
-            date_from: match (facts.uploaded, facts.known_since) {
-                (Some(_), _) => "upload-time",
-                (None, Some(_)) => "first seen here",
-                (None, None) => "none is known",
-            },
+            date_from: date_from(facts),
             origin: facts.origin,
             audited: assessment.audited,
             exception: assessment.exception,
         }
+    }
+}
+
+/// Where the date is from.
+fn date_from(facts: &FileFacts<'_>) -> &'static str {
+    if facts.uploaded.is_some() {
+        "upload-time"
+    } else if facts.date().is_none() {
+        "none is known"
+    } else if facts.date() == facts.known_since {
+        "first seen here"
+    } else {
+        "in the repository since then"
     }
 }

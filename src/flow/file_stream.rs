@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use super::bypass::Bypass;
 use super::downloader::FileDownload;
 use super::error::Error;
+use super::verdict::PendingVerdict;
 use crate::cache::{Blob, BlobReader, Blobs, DownloadFailure, ReadError};
 use wheelport_runtime::{blocking, sabotaged};
 
@@ -28,6 +29,8 @@ struct CachedSource {
     reader: BlobReader<Error>,
     stored: Option<StoredFile>,
     fallback: Fallback,
+    /// What has to be decided before the end.
+    verdict: Option<Box<PendingVerdict>>,
 }
 
 /// The stored file behind a stream.
@@ -43,12 +46,13 @@ pub(super) struct StoredFile {
 
 impl FileStream {
     /// A file that is being downloaded.
-    pub(super) fn growing(reader: BlobReader<Error>, fallback: Fallback) -> Self {
-        Self { source: StreamSource::Cached(Box::new(CachedSource { reader, stored: None, fallback })) }
+    pub(super) fn growing(reader: BlobReader<Error>, fallback: Fallback, verdict: Option<Box<PendingVerdict>>) -> Self {
+        Self { source: StreamSource::Cached(Box::new(CachedSource { reader, stored: None, fallback, verdict })) }
     }
 
     pub(super) fn stored(reader: BlobReader<Error>, stored: StoredFile, fallback: Fallback) -> Self {
-        Self { source: StreamSource::Cached(Box::new(CachedSource { reader, stored: Some(stored), fallback })) }
+        let (stored, verdict) = (Some(stored), None);
+        Self { source: StreamSource::Cached(Box::new(CachedSource { reader, stored, fallback, verdict })) }
     }
 
     /// The part of a file from `start` to `end` (exclusive), or to its end.
@@ -86,7 +90,14 @@ impl CachedSource {
         if checking.is_some_and(FileDownload::has_failed) && !sabotaged("large-range-cut") {
             return Err(ReadError::Download(DownloadFailure::Damaged));
         }
-        self.reader.next().await
+        let chunk = self.reader.next().await?;
+        if let Some(verdict) = &mut self.verdict
+            && !sabotaged("late-verdict")
+            && verdict.settle().await.map_err(|error| ReadError::Download(DownloadFailure::Upstream(error)))?
+        {
+            self.verdict = None;
+        }
+        Ok(chunk)
     }
 
     /// Where the rest comes from after an error, if that makes a right response. Otherwise the response must be cut.
@@ -97,6 +108,9 @@ impl CachedSource {
             tracing::warn!(%error, "a response is cut");
             Error::internal("a cached file could not be read")
         };
+        if self.verdict.is_some() && !matches!(error, ReadError::Download(DownloadFailure::Upstream(_))) {
+            return Err(cut(error));
+        }
         let mut bypass = match (error, &self.stored) {
             // The disk filled up in the middle, or the download was given up just when this reader joined.
             (ReadError::Download(DownloadFailure::Storage | DownloadFailure::Unread), _) => {

@@ -16,6 +16,7 @@ use super::downloader::{Downloader, FileDownload};
 use super::file_stream::{Fallback, FileStream, StoredFile};
 use super::index_entry::{EntrySource, IndexEntries, IndexEntry};
 use super::shown::{PageView, ShownPage};
+use super::verdict::PendingVerdict;
 use super::{Cause, Error, Lookup, PageService, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
 use crate::cache::{Blob, BlobReader, Blobs, DownloadFailure, Started};
 use wheelport_index::{FileAddress, Sha256};
@@ -37,6 +38,8 @@ pub enum OpenFile {
         sha256: Option<Sha256>,
         /// Whether this request started the download.
         served: Served,
+        /// What has to be decided before the response may end.
+        verdict: Option<Box<PendingVerdict>>,
     },
     /// The cache cannot take it: it is streamed without being stored.
     Bypass {
@@ -151,12 +154,23 @@ impl FileService {
         loop {
             let (mut download, role) = self.downloader.download(route, address, entry.clone());
             let started = Waits::note("file", tokio::time::timeout(REQUEST_TIMEOUT, download.started())).await;
-            return match (started.map_err(|_| unavailable(Cause::Timeout))?, download.blob()) {
+            let started = started.map_err(|_| unavailable(Cause::Timeout))?;
+            let verdict = match &started {
+                Ok(_) if entry.is_unjudged => {
+                    PendingVerdict::new(&self.entries, route, address, download.clone()).early().await?
+                }
+                _ => None,
+            };
+            return match (started, download.blob().filter(|_| verdict.is_none())) {
                 // Verified and about to be committed: as good as stored, and nothing has to look for its name.
                 (Ok(_), Some(blob)) if role == Role::Follower || download.was_stored_already() => {
                     Ok(OpenFile::Stored(blob))
                 }
-                (Ok(started), _) => Ok(OpenFile::Growing { download, started, sha256, served: role_served(role) }),
+                (Ok(started), _) => {
+                    Ok(OpenFile::Growing { download, started, sha256, served: role_served(role), verdict })
+                }
+                // Past the cache, a part of it could be had before the digest is known.
+                (Err(DownloadFailure::Storage), _) if entry.is_unjudged => Err(unavailable(Cause::Storage)),
                 (Err(DownloadFailure::Storage), _) => Box::pin(self.bypass(route, address, &entry)).await,
                 (Err(DownloadFailure::Upstream(error)), _) if entry.is_listed => Err(error),
                 (Err(DownloadFailure::Upstream(error)), _) => self.former(route, address, error).await,
@@ -204,9 +218,9 @@ impl FileService {
                 let end = end.unwrap_or(blob.length).min(blob.length);
                 Some(self.read_stored(blob, start, end, self.fallback(route, address)))
             }
-            OpenFile::Growing { download, started, .. } => {
+            OpenFile::Growing { download, started, verdict, .. } => {
                 let reader = BlobReader::growing(download, started.file, start, end.or(started.length), buffers);
-                Some(FileStream::growing(reader, self.fallback(route, address)))
+                Some(FileStream::growing(reader, self.fallback(route, address), verdict))
             }
             OpenFile::Bypass { bypass, .. } => Some(FileStream::bypass(bypass, start, end)),
             OpenFile::Described { .. } => None,

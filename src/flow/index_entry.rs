@@ -45,6 +45,8 @@ pub(super) struct IndexEntry {
     pub source: EntrySource,
     /// The file is small, or fetched for something short in it: it need not stand behind large ones.
     pub is_brief: bool,
+    /// A rule names digests, and that of the file is known only when all of it is here.
+    pub is_unjudged: bool,
     /// Why that is unknown, where no page young enough could be had.
     pub index_error: Option<Error>,
 }
@@ -100,7 +102,7 @@ impl IndexEntries {
         {
             let entry = self.with_link(route, address, entry).await?;
             self.judge.admit(route, address, Some(content), entry.sha256, None).await?;
-            return Ok(entry);
+            return Ok(self.with_doubt(route, address, entry));
         }
         let index_error = index_error.filter(|error| !matches!(error, Error::NoSuchProject { .. }));
         let unlisted = IndexEntry { index_error, ..IndexEntry::default() };
@@ -111,7 +113,14 @@ impl IndexEntries {
             None => unlisted,
         };
         self.judge.admit(route, address, content.as_ref(), known, since).await?;
-        Ok(entry)
+        Ok(self.with_doubt(route, address, entry))
+    }
+
+    /// The entry, with whether its bytes have to be judged when they are known.
+    fn with_doubt(&self, route: &Route, address: &FileAddress, entry: IndexEntry) -> IndexEntry {
+        let is_known = entry.sha256.is_some() || entry.expected.hashes.sha256().is_some();
+        let is_unjudged = !is_known && self.judge.needs_digest(route, &address.project);
+        IndexEntry { is_unjudged, ..entry }
     }
 
     /// What is known of the page of a file, a newer one where that does not list the file, and why none is.
@@ -148,7 +157,8 @@ impl IndexEntries {
         sha256: Sha256,
     ) -> Result<(), Error> {
         let since = self.pages.known_file(route, address).await.since;
-        self.judge.admit(route, address, None, Some(sha256), since).await
+        let content = self.pages.held(route, &address.project).await.map(|record| record.content);
+        self.judge.admit(route, address, content.as_ref(), Some(sha256), since).await
     }
 
     /// What it means that upstream did not send a file. A 404 is an absence only when it is proven, and when a page
@@ -229,6 +239,7 @@ pub(super) fn entry_of(address: &FileAddress, content: &PageContent) -> Result<O
         },
         source: if is_refused { EntrySource::Refusal } else { EntrySource::Page },
         is_brief: file.size.is_some_and(|size| size <= SMALL),
+        is_unjudged: false,
         index_error: None,
     }))
 }

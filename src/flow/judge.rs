@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use foldhash::quality::RandomState;
 
+use super::asked_facts::AskedFacts;
 use super::error::{BlockedFile, Error};
 use super::file_report::FileReport;
 use super::index_cache::IndexView;
+use super::intake::Intake;
 use super::origins::{Origins, ProjectOrigins};
-use super::page_facts::{PageFacts, uploaded};
+use super::page_facts::{PageFacts, proves_intake, uploaded};
 use super::shown::{FileRuling, PageView, Rulings, ShownPage};
 use super::{Lookup, Route};
 use crate::cache::{KnownSince, MetadataStore, PageContent};
@@ -24,8 +26,6 @@ use wheelport_runtime::{Joined, SingleFlight, Tasks, Waits, blocking, sabotaged}
 const DATED_MEMORY: u64 = 4 << 20;
 /// How long a request waits for the rulings of a page.
 const TIMEOUT: Duration = Duration::from_secs(12);
-/// How long rulings are kept that were made before the origin of a project was known.
-const WITHOUT_ORIGIN: u64 = 15;
 
 /// A route, the date of its index, and what a page holds.
 type RulingsKey = (u64, Option<Moment>, u64);
@@ -40,6 +40,7 @@ pub(super) struct Judge {
 pub(super) struct JudgeInner {
     pub(super) policy: PolicyHandle,
     pub(super) origins: Origins,
+    pub(super) intake: Intake,
     metadata: MetadataStore,
     held: HeldRulings,
     dated: HeldRulings,
@@ -60,6 +61,7 @@ impl Judge {
     pub(super) fn new(
         policy: PolicyHandle,
         origins: Origins,
+        intake: Intake,
         metadata: MetadataStore,
         memory: u64,
         tasks: Tasks,
@@ -71,7 +73,8 @@ impl Judge {
                 .build_with_hasher(RandomState::default())
         };
         let (held, dated) = (table(memory), table(DATED_MEMORY));
-        let inner = JudgeInner { policy, origins, metadata, held, dated, making: SingleFlight::default(), tasks };
+        let inner =
+            JudgeInner { policy, origins, intake, metadata, held, dated, making: SingleFlight::default(), tasks };
         Self { inner: Arc::new(inner) }
     }
 
@@ -138,6 +141,13 @@ impl Judge {
         self.apply(route, address, ruling.as_ref())
     }
 
+    /// Whether a rule about this project names digests.
+    pub(super) fn needs_digest(&self, route: &Route, project: &ProjectName) -> bool {
+        !self.inner.policy.is_empty()
+            && self.inner.policy.rules().of_project(&route.name, project).needs_digest()
+            && !sabotaged("unjudged-bytes")
+    }
+
     /// Whether a listed file would be served.
     pub(super) async fn serves(&self, route: &Arc<Route>, content: &Arc<PageContent>, file: &FileName) -> bool {
         match self.rulings(route, content).await {
@@ -191,6 +201,7 @@ impl Judge {
             sha256: sha256.or_else(|| listed?.hashes.sha256()),
             uploaded: listed.and_then(uploaded),
             known_since: known_since.map(|known| Moment(known.at)),
+            taken_in: self.known_intake(route, address, known_since).await,
             came_later: known_since.is_some_and(|known| known.came_later),
             release_began: None,
             licence: None,
@@ -199,6 +210,17 @@ impl Judge {
             return Ok(Some(FileRuling::Later));
         }
         Ok(ruling(&rules, &facts, self.inner.policy.now()).0)
+    }
+
+    /// When the repository took the version of a file in, where that is known and says something of the file.
+    async fn known_intake(
+        &self,
+        route: &Route,
+        address: &FileAddress,
+        known_since: Option<KnownSince>,
+    ) -> Option<Moment> {
+        known_since.filter(|since| proves_intake(*since))?;
+        self.inner.intake.known(&route.key(&address.project)).await.of(&address.version)
     }
 
     async fn project_origins(
@@ -259,26 +281,21 @@ impl Judge {
 
     async fn make(&self, route: &Arc<Route>, content: &Arc<PageContent>) -> Result<Arc<Rulings>, Error> {
         let rules = self.inner.policy.rules();
-        let project = &content.page.name;
-        let (needs_origin, is_private) = {
-            let of_project = rules.of_project(&route.name, project);
-            (of_project.needs_origin(), of_project.is_private())
-        };
-        let origins = if needs_origin { self.inner.origins.get(route, project, is_private).await? } else { None };
-        let is_waiting = needs_origin && origins.is_none();
+        let asked = self.ask(route, content, &rules).await?;
         let (judge, route, content) = (self.clone(), Arc::clone(route), Arc::clone(content));
         let made = blocking(move || {
             let of_project = rules.of_project(&route.name, &content.page.name);
-            let now = judge.inner.policy.now();
-            let (files, until) = judge.judge(&route, &content, &of_project, origins.as_deref(), now);
-            let again = is_waiting.then(|| Moment(now.0 + WITHOUT_ORIGIN));
-            let renewed = origins.as_ref().map(|origins| origins.renewed_at(now));
-            let until = until.into_iter().chain(again).chain(renewed).min();
+            let (files, until) = judge.judge(&route, &content, &of_project, &asked, judge.inner.policy.now());
             let mut rulings = Rulings::new(&content, files, rules.revision(), route.as_of.is_some());
-            rulings.until = until;
+            rulings.until = until.into_iter().chain(asked.again).min();
             rulings
         });
         Ok(Arc::new(made.await?))
+    }
+
+    async fn ask(&self, route: &Arc<Route>, content: &PageContent, rules: &RuleSet) -> Result<AskedFacts, Error> {
+        let JudgeInner { policy, origins, intake, .. } = &*self.inner;
+        AskedFacts::gather(origins, intake, route, content, rules, policy.now()).await
     }
 
     /// Decides about all files of a page. Blocking.
@@ -287,11 +304,11 @@ impl Judge {
         route: &Route,
         content: &PageContent,
         rules: &ProjectRules<'_>,
-        origins: Option<&ProjectOrigins>,
+        asked: &AskedFacts,
         now: Moment,
     ) -> (Vec<(FileName, FileRuling)>, Option<Moment>) {
         let (mut files, mut until) = (Vec::new(), None::<Moment>);
-        self.facts(content, origins).each(rules, |file, facts| {
+        self.facts(content, asked).each(rules, |file, facts, rules| {
             if is_later(route, facts) {
                 return files.push((file.name.clone(), FileRuling::Later));
             }
@@ -302,8 +319,9 @@ impl Judge {
         (files, until)
     }
 
-    fn facts<'a>(&'a self, content: &'a PageContent, origins: Option<&'a ProjectOrigins>) -> PageFacts<'a> {
-        PageFacts { content, origins, metadata: &self.inner.metadata }
+    fn facts<'a>(&'a self, content: &'a PageContent, asked: &'a AskedFacts) -> PageFacts<'a> {
+        let (origins, intake) = (asked.origins.as_deref(), asked.intake.as_deref());
+        PageFacts { content, origins, intake, metadata: &self.inner.metadata }
     }
 
     /// What these rules decide about each file of a page, and why.
@@ -314,16 +332,13 @@ impl Judge {
         rules: Arc<RuleSet>,
     ) -> Result<Vec<FileReport>, Error> {
         let project = content.page.name.clone();
-        let origins = {
-            let of_project = rules.of_project(&route.name, &project);
-            self.project_origins(route, &project, &of_project).await?
-        };
+        let asked = self.ask(route, content, &rules).await?;
         let (judge, route, content) = (self.clone(), Arc::clone(route), Arc::clone(content));
         let reports = blocking(move || {
             let of_project = rules.of_project(&route.name, &project);
             let (now, mut reports) = (judge.inner.policy.now(), Vec::new());
-            judge.facts(&content, origins.as_deref()).each(&of_project, |file, facts| {
-                reports.push(FileReport::new(file, facts, of_project.decide(facts, now)));
+            judge.facts(&content, &asked).each(&of_project, |file, facts, rules| {
+                reports.push(FileReport::new(file, facts, rules.decide(facts, now)));
             });
             reports
         });

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use super::Route;
+use super::asked_facts::AskedFacts;
+use super::intake::ProjectIntake;
 use super::judge::{Judge, Judged};
 use super::shown::{Rulings, ShownPage};
 use crate::cache::PageContent;
@@ -11,8 +13,13 @@ use crate::policy::PackageOrigin;
 use wheelport_index::{ProjectName, VersionSegment};
 
 impl Judge {
-    /// A page as a route shows it, from what is known. An origin that is not known counts as in any decision. Blocking.
-    pub(super) fn show_known(&self, route: &Route, content: Arc<PageContent>) -> ShownPage {
+    /// When the repository took the versions of a project in, as far as that is known.
+    pub(super) async fn intake_known(&self, route: &Route, project: &ProjectName) -> Arc<ProjectIntake> {
+        self.inner.intake.known(&route.key(project)).await
+    }
+
+    /// A page as a route shows it, from what is known. What is not known counts as in any decision. Blocking.
+    pub(super) fn show_known(&self, route: &Route, content: Arc<PageContent>, intake: Arc<ProjectIntake>) -> ShownPage {
         let rulings = match self.look(route, &content) {
             Judged::Free => None,
             Judged::Held(rulings) => Some(rulings),
@@ -20,8 +27,9 @@ impl Judge {
                 let rules = self.policy().rules();
                 let name = &content.page.name;
                 let origins = self.origins().known(&route.key(name));
+                let asked = AskedFacts { origins, intake: Some(intake), again: None };
                 let of_project = rules.of_project(&route.name, name);
-                let (files, _) = self.judge(route, &content, &of_project, origins.as_deref(), self.policy().now());
+                let (files, _) = self.judge(route, &content, &of_project, &asked, self.policy().now());
                 Some(Arc::new(Rulings::new(&content, files, rules.revision(), route.as_of.is_some())))
             }
         };

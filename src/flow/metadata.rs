@@ -15,7 +15,7 @@ use super::shown::{PageView, ShownPage};
 use super::{Cause, Error, Lookup, PageService, REQUEST_TIMEOUT, Route, Served, role_served, unavailable};
 use crate::cache::{Blob, Blobs, CachedMetadata, CoreMetadataRecord, DownloadFailure, MetadataStore};
 use wheelport_index::{ClientAgent, FileAddress, FileKind, Sha256};
-use wheelport_runtime::{Role, Waits, blocking};
+use wheelport_runtime::{Role, Waits, blocking, sabotaged};
 
 /// The core metadata of a wheel and how the response came about.
 pub struct ServedMetadata {
@@ -90,7 +90,11 @@ impl MetadataService {
             let gone = || Error::NoSuchFile { project: address.project.clone(), file: address.file.clone() };
             return Err(entry.index_error.unwrap_or_else(gone));
         }
-        let held = self.held(route, entry.metadata_key(route, address), &entry).await?;
+        let held = if entry.is_unjudged {
+            Held::Nothing
+        } else {
+            self.held(route, entry.metadata_key(route, address), &entry).await?
+        };
         if entry.is_refused() && !self.is_stored(&entry).await? {
             return Err(Error::ChangedFile { file: address.file.clone() });
         }
@@ -161,6 +165,9 @@ impl MetadataService {
                 extracted => return Ok((extracted?, served)),
             }
         }
+        if entry.is_unjudged {
+            return Err(unavailable(Cause::Storage));
+        }
         let entry = IndexEntry { is_brief: true, ..entry };
         let extracting = self.extractor.extract_past_cache(route, address, entry).within(REQUEST_TIMEOUT);
         Ok((Waits::note("extraction", extracting).await??, Served::Bypass))
@@ -206,7 +213,12 @@ impl MetadataService {
             let (mut download, role) = begun.take().unwrap_or_else(next);
             let verified = Waits::note("file", tokio::time::timeout(REQUEST_TIMEOUT, download.verified())).await;
             return match verified.map_err(|_| unavailable(Cause::Timeout))? {
-                Ok(_) => Ok(Some((download.blob().ok_or_else(lost)?, role_served(role)))),
+                Ok(complete) => {
+                    if entry.is_unjudged && !sabotaged("unjudged-metadata") {
+                        self.entries.admit_bytes(route, address, complete.sha256).await?;
+                    }
+                    Ok(Some((download.blob().ok_or_else(lost)?, role_served(role))))
+                }
                 Err(DownloadFailure::Upstream(error)) => Err(error),
                 Err(DownloadFailure::Storage) => Ok(None),
                 Err(DownloadFailure::Unread) => {

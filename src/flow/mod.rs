@@ -11,6 +11,7 @@ mod advertise;
 mod agreements;
 mod ahead;
 mod ask;
+mod asked_facts;
 mod audit;
 mod batch;
 mod blob_checker;
@@ -32,6 +33,7 @@ mod held_parts;
 mod hints;
 mod index_cache;
 mod index_entry;
+mod intake;
 mod judge;
 mod judge_known;
 mod lists;
@@ -65,6 +67,7 @@ mod shown;
 mod standing;
 mod trial;
 mod upload;
+mod verdict;
 mod warm;
 mod wheel_parts;
 
@@ -111,6 +114,7 @@ pub use crate::notices::Notice;
 pub use crate::policy::{
     GrantError, GrantedException, Grounds, Moment, NewException, PackageOrigin, PolicyHandle, PolicyState,
 };
+pub use crate::upstream::EndpointState;
 
 use agreements::Agreements;
 use ahead::Ahead;
@@ -123,6 +127,7 @@ use error::unavailable;
 use extract::MetadataExtractor;
 use index_cache::Lifetimes;
 use index_entry::IndexEntries;
+use intake::Intake;
 use judge::Judge;
 use lists::ListSource;
 use metadata_by_range::RangeReader;
@@ -234,7 +239,8 @@ impl Flow {
         let rulings_memory = memory.records / 100 * RULINGS_SHARE;
         let origins = Origins::new(Arc::clone(&persisted), clock.clone(), tasks.clone());
         let exceptions = SharedExceptions::new(fleet.clone(), policy.clone(), tasks.clone());
-        let judge = Judge::new(policy, origins, store.clone(), rulings_memory, tasks.clone());
+        let intake = Intake::new(Arc::clone(&persisted), tasks.clone());
+        let judge = Judge::new(policy, origins, intake, store.clone(), rulings_memory, tasks.clone());
         let source = PageSource {
             delisted: Delisted::new(Arc::clone(&persisted)),
             persisted: Arc::clone(&persisted),

@@ -1,9 +1,13 @@
 //! What is known of the files of a page, as decisions look at it.
 
-use crate::cache::{CoreMetadataRecord, MetadataStore, PageContent};
-use crate::policy::{FileFacts, Moment, NamedVersions, ProjectRules};
-use wheelport_index::{File, FileName, ProjectName, VersionSegment, wheel};
+use std::collections::HashSet;
 
+use crate::cache::{CoreMetadataRecord, KnownSince, MetadataStore, PageContent};
+use crate::policy::{FileFacts, Moment, NamedVersions, ProjectRules};
+use wheelport_index::{File, FileName, ProjectName, Sha256, VersionSegment, wheel};
+use wheelport_runtime::sabotaged;
+
+use super::intake::ProjectIntake;
 use super::origins::ProjectOrigins;
 use super::release_dates::ReleaseDates;
 
@@ -11,32 +15,65 @@ use super::release_dates::ReleaseDates;
 pub(super) struct PageFacts<'a> {
     pub content: &'a PageContent,
     pub origins: Option<&'a ProjectOrigins>,
+    pub intake: Option<&'a ProjectIntake>,
     pub metadata: &'a MetadataStore,
 }
 
 impl PageFacts<'_> {
-    /// Gathers the facts of all files of a page. Blocking.
-    pub(super) fn each(&self, rules: &ProjectRules<'_>, mut visit: impl FnMut(&File, &FileFacts<'_>)) {
+    /// Gathers the facts of all files of a page, each with the rules that may be about it. Blocking.
+    ///
+    /// Of many rules, few are about a page, and fewer about one of its versions. That is found out once, so that the
+    /// work does not grow with the product of rules and files.
+    pub(super) fn each(
+        &self,
+        rules: &ProjectRules<'_>,
+        mut visit: impl FnMut(&File, &FileFacts<'_>, &ProjectRules<'_>),
+    ) {
         let Self { content, origins, .. } = self;
         let page = &content.page;
+        let narrowed = rules.needs_digest().then(|| rules.about_bytes(&digests(&page.files)));
+        let rules = narrowed.as_ref().unwrap_or(rules);
         let dates = rules.needs_release_dates().then(|| ReleaseDates::of(&page.files));
         let mut versions = VersionsOfFiles::default();
         for file in &page.files {
+            let (versions, rules) =
+                if rules.needs_versions() { versions.of(file, &page.name, rules) } else { (&NO_VERSIONS, rules) };
             let since = content.undated.get(&file.name);
             let licence = if rules.needs_licence() { self.licence(file) } else { None };
             let facts = FileFacts {
-                versions: if rules.needs_versions() { versions.of(file, &page.name) } else { NamedVersions::default() },
+                versions: versions.clone(),
                 kind: file.name.kind(),
                 origin: origins.and_then(|origins| origins.of(&file.version)),
                 sha256: file.hashes.sha256(),
                 uploaded: uploaded(file),
                 known_since: since.map(|since| Moment(since.at)),
+                taken_in: since.and_then(|since| self.taken_in(file, *since)),
                 came_later: since.is_some_and(|since| since.came_later),
                 release_began: dates.as_ref().and_then(|dates| dates.began(file)),
                 licence: licence.as_deref(),
             };
-            visit(file, &facts);
+            visit(file, &facts, rules);
         }
+    }
+
+    /// Versions whose time of intake may bear on a decision, or on an index as of a date.
+    pub(super) fn wanting_intake(
+        content: &PageContent,
+        rules: &ProjectRules<'_>,
+        as_of: Option<Moment>,
+        now: Moment,
+    ) -> Vec<VersionSegment> {
+        let is_open = |since: &KnownSince| {
+            let at = Moment(since.at);
+            proves_intake(*since) && (as_of.is_some_and(|as_of| at > as_of) || rules.may_depend_on_age(at, now))
+        };
+        let open = content.undated.iter().filter(|(_, since)| is_open(since));
+        open.filter_map(|(file, _)| content.file(file)).map(|file| file.version.clone()).collect()
+    }
+
+    /// When the repository took the version of a file in, where that says something of the file.
+    fn taken_in(&self, file: &File, since: KnownSince) -> Option<Moment> {
+        self.intake?.of(&file.version).filter(|_| proves_intake(since))
     }
 
     /// The licence expression of a wheel whose core metadata is held. Blocking.
@@ -50,28 +87,56 @@ impl PageFacts<'_> {
     }
 }
 
+/// Whether a file is as old as its version in the repository. One that was added later is not, however old that is.
+pub(super) fn proves_intake(since: KnownSince) -> bool {
+    since.on_first_page || sabotaged("intake-first-page")
+}
+
 /// When a file was uploaded, as the index says.
 pub(super) fn uploaded(file: &File) -> Option<Moment> {
     Moment::parse(file.upload_time.as_deref()?).ok()
 }
 
-/// The versions of files, of which many in a row are of one version.
-#[derive(Default)]
-struct VersionsOfFiles {
-    last: Option<(VersionSegment, String, NamedVersions)>,
+/// The digests of files.
+fn digests(files: &[File]) -> HashSet<Sha256> {
+    files.iter().filter_map(|file| file.hashes.sha256()).collect()
 }
 
-impl VersionsOfFiles {
-    fn of(&mut self, file: &File, project: &ProjectName) -> NamedVersions {
+/// The versions of a file where no rule asks for them.
+static NO_VERSIONS: NamedVersions = NamedVersions::none();
+
+/// The versions of files, of which many in a row are of one version, with the rules that may be about them.
+#[derive(Default)]
+struct VersionsOfFiles<'r> {
+    last: Option<OneVersion<'r>>,
+}
+
+struct OneVersion<'r> {
+    segment: VersionSegment,
+    /// The version in the name of the file.
+    named: String,
+    versions: NamedVersions,
+    rules: ProjectRules<'r>,
+}
+
+impl<'r> VersionsOfFiles<'r> {
+    fn of(
+        &mut self,
+        file: &File,
+        project: &ProjectName,
+        rules: &ProjectRules<'r>,
+    ) -> (&NamedVersions, &ProjectRules<'r>) {
         let named = FileName::version_of(&file.name, project).unwrap_or_default();
-        if let Some((segment, name, versions)) = &self.last
-            && (segment, name) == (&file.version, &named)
-        {
-            return versions.clone();
-        }
-        let texts = [file.version.as_str(), named.as_str()].into_iter().filter(|text| !text.is_empty());
-        let versions = NamedVersions::of(texts);
-        self.last = Some((file.version.clone(), named, versions.clone()));
-        versions
+        let is_last = |last: &OneVersion<'r>| last.segment == file.version && last.named == named;
+        let last = if let Some(last) = self.last.take().filter(is_last) {
+            last
+        } else {
+            let texts = [file.version.as_str(), named.as_str()].into_iter().filter(|text| !text.is_empty());
+            let versions = NamedVersions::of(texts);
+            let rules = rules.about_versions(&versions);
+            OneVersion { segment: file.version.clone(), named, versions, rules }
+        };
+        let last = self.last.insert(last);
+        (&last.versions, &last.rules)
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use foldhash::quality::RandomState;
 use tokio::sync::Semaphore;
 
+use super::intake::ProjectIntake;
 use super::{PageService, Route};
 use crate::cache::{Blobs, CoreMetadataRecord, MetadataStore, PageContent};
 use crate::policy::PackageOrigin;
@@ -125,8 +126,9 @@ impl KnownProjects {
         let held = self.inner.pages.held(route, &name).await.map(|record| record.content);
         let content = held.as_ref().map(|content| content.id);
         let (known, of) = (self.clone(), Arc::clone(route));
+        let intake = self.inner.pages.judge().intake_known(route, &name).await;
         let facts = match held {
-            Some(held) => blocking(move || known.facts(&of, held)).await,
+            Some(held) => blocking(move || known.facts(&of, held, intake)).await,
             None => Ok(ProjectFacts { newest: None, origin: self.inner.pages.judge().declared_origin(&name) }),
         };
         if let Ok(facts) = facts {
@@ -135,10 +137,10 @@ impl KnownProjects {
     }
 
     /// The facts that a page leads to. Blocking.
-    fn facts(&self, route: &Arc<Route>, content: Arc<PageContent>) -> ProjectFacts {
+    fn facts(&self, route: &Arc<Route>, content: Arc<PageContent>, intake: Arc<ProjectIntake>) -> ProjectFacts {
         let judge = self.inner.pages.judge();
         let name = content.page.name.clone();
-        let shown = judge.show_known(route, content);
+        let shown = judge.show_known(route, content, intake);
         let page = shown.page();
         let releases = Releases::of(&page);
         let newest = releases.newest().map(|newest| &releases.0[newest]);

@@ -14,7 +14,7 @@ use crate::cache::{PageKey, RepositoryId};
 use crate::fleet::SharedRepository;
 use crate::policy::{Moment, PackageOrigin};
 use crate::token::TokenHandle;
-use crate::upstream::Upstream;
+use crate::upstream::{EndpointState, Upstream};
 use wheelport_index::ProjectName;
 use wheelport_runtime::sabotaged;
 
@@ -30,6 +30,16 @@ pub trait ProjectSource: Send + Sync + 'static {
         project: &'a ProjectName,
         with_versions: bool,
     ) -> BoxFuture<'a, Result<OriginFacts, Error>>;
+
+    /// The versions of a project that the repository has taken in, in any spelling.
+    fn versions<'a>(&'a self, project: &'a ProjectName) -> BoxFuture<'a, Result<Vec<String>, Error>>;
+
+    /// When the repository took a version in; `None` where it has none of that name.
+    fn taken_in<'a>(
+        &'a self,
+        project: &'a ProjectName,
+        version: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Moment>, Error>>;
 }
 
 /// What the repository says of where a project's versions come from.
@@ -229,6 +239,16 @@ impl Route {
     /// The requests per second that upstream is asked at most, now; `None` until its address is known.
     pub fn rate_limit(&self) -> Option<f64> {
         self.upstream.borrow().known().map(Upstream::rate_limit)
+    }
+
+    /// Whether requests go to upstream, and why not; `None` until its address is known.
+    pub fn endpoint_state(&self) -> Option<EndpointState> {
+        self.upstream.borrow().known().map(Upstream::endpoint_state)
+    }
+
+    /// The most requests to upstream in one second of the last minute; routes of one quota share it.
+    pub fn busiest_second(&self) -> Option<u32> {
+        self.upstream.borrow().known().map(Upstream::busiest_second)
     }
 
     /// Whether upstream has spare capacity for work in the background.

@@ -28,6 +28,7 @@ fn facts() -> FileFacts<'static> {
         origin: Some(PackageOrigin::External),
         sha256: Some(Sha256::of(b"x")),
         uploaded: Some(Moment(900 * DAY)),
+        taken_in: None,
         known_since: None,
         came_later: false,
         release_began: Some(Moment(900 * DAY)),
@@ -37,6 +38,52 @@ fn facts() -> FileFacts<'static> {
 
 fn decide(set: &RuleSet, facts: &FileFacts<'_>) -> Assessment {
     set.of_project("main", &ProjectName::parse("hello").expect("a name")).decide(facts, NOW)
+}
+
+#[test]
+fn a_file_is_as_old_as_the_earliest_moment_at_which_it_is_known_to_have_been_there() {
+    let set = rules("[[rule]]\nname = \"r\"\nyounger_than = \"7 days\"");
+    let day = |day: u64| Some(Moment(day * DAY));
+    for (uploaded, known_since, taken_in, is_refused) in [
+        (None, day(999), None, true),
+        (None, day(999), day(900), false),
+        (None, day(900), day(999), false),
+        (None, None, day(900), false),
+        (None, day(999), day(998), true),
+        // What the index says counts more than what is merely proven.
+        (day(999), None, day(900), true),
+    ] {
+        let facts = FileFacts { uploaded, known_since, taken_in, ..facts() };
+        assert_eq!(refused_by(&set, &facts).is_some(), is_refused, "{uploaded:?} {known_since:?} {taken_in:?}");
+    }
+}
+
+#[test]
+fn rules_that_are_narrowed_decide_as_all_of_them_do() {
+    let set = rules(&format!(
+        "[[rule]]\nname = \"look\"\nmode = \"audit\"\nversions = \"<2\"\n\
+         [[rule]]\nname = \"bytes\"\nsha256 = [\"{}\"]\n\
+         [[rule]]\nname = \"other-bytes\"\nsha256 = [\"{}\"]\n\
+         [[rule]]\nname = \"let\"\nmode = \"allow\"\nversions = \"==2.*\"\n\
+         [[rule]]\nname = \"three\"\nversions = \">=3\"\n\
+         [[rule]]\nname = \"sources\"\nkind = \"sdist\"",
+        Sha256::of(b"x"),
+        Sha256::of(b"y"),
+    ));
+    let project = ProjectName::parse("hello").expect("a name");
+    let all = set.of_project("main", &project);
+    let here = [b"x", b"z"].map(|bytes| Sha256::of(bytes));
+    let of_page = all.about_bytes(&here.into_iter().collect());
+    for (version, sha256, kind) in ["1.0", "2.0", "2.1", "3.0", "odd!"].into_iter().flat_map(|version| {
+        here.into_iter()
+            .flat_map(move |sha256| [FileKind::Wheel, FileKind::Sdist].map(move |kind| (version, sha256, kind)))
+    }) {
+        let versions = NamedVersions::of([version]);
+        let narrowed = of_page.about_versions(&versions);
+        assert!(narrowed.rules.len() < all.rules.len());
+        let facts = FileFacts { versions, sha256: Some(sha256), kind, ..facts() };
+        assert_eq!(narrowed.decide(&facts, NOW), all.decide(&facts, NOW), "{version} {kind:?}");
+    }
 }
 
 /// The rule that refuses the file, if one does.

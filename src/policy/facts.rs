@@ -29,6 +29,10 @@ pub struct NamedVersions {
 }
 
 impl NamedVersions {
+    pub const fn none() -> Self {
+        Self { versions: Vec::new(), is_odd: false }
+    }
+
     pub fn of<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut named = Self::default();
         // What an address has where no version is known.
@@ -68,6 +72,8 @@ pub struct FileFacts<'a> {
     pub uploaded: Option<Moment>,
     /// A moment at which it was there already: it is at least that old.
     pub known_since: Option<Moment>,
+    /// When the repository took its version in, where the file was there then: it is at least that old.
+    pub taken_in: Option<Moment>,
     /// Whether `known_since` is the moment at which it came, because its project was known before.
     pub came_later: bool,
     /// When the first file of its release was uploaded.
@@ -79,6 +85,6 @@ pub struct FileFacts<'a> {
 impl FileFacts<'_> {
     /// The moment from which its age counts.
     pub fn date(&self) -> Option<Moment> {
-        self.uploaded.or(self.known_since)
+        self.uploaded.or_else(|| self.known_since.into_iter().chain(self.taken_in).min())
     }
 }

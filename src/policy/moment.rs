@@ -21,13 +21,13 @@ impl Moment {
     pub fn parse(text: &str) -> Result<Self, InvalidMoment> {
         let (date, rest) = text.split_at_checked("0000-00-00".len()).ok_or(InvalidMoment)?;
         let Some(rest) = rest.strip_prefix(['T', 't', ' ']) else {
-            return if rest.is_empty() { utc(date, "00:00:00") } else { Err(InvalidMoment) };
+            return if rest.is_empty() { utc(date, "00:00") } else { Err(InvalidMoment) };
         };
         let (time, offset) = split_offset(rest)?;
         let whole = time.split('.').next().unwrap_or_default();
         let Self(local) = match whole.len() {
-            5 if time == whole => utc(date, &format!("{whole}:00"))?,
-            8 => utc(date, time)?,
+            5 if time == whole => utc(date, whole)?,
+            8 => utc(date, whole)?,
             _ => return Err(InvalidMoment),
         };
         i64::try_from(local).ok().and_then(|local| u64::try_from(local - offset).ok()).map(Self).ok_or(InvalidMoment)
@@ -50,10 +50,44 @@ impl Moment {
     }
 }
 
-/// A time in UTC.
+/// A time in UTC, its seconds left out or not. Pages have thousands of them, so nothing is allocated for it.
 fn utc(date: &str, time: &str) -> Result<Moment, InvalidMoment> {
-    let parsed = humantime::parse_rfc3339(&format!("{date}T{time}Z")).map_err(|_| InvalidMoment)?;
-    Ok(Moment(parsed.duration_since(UNIX_EPOCH).map_err(|_| InvalidMoment)?.as_secs()))
+    let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = date.as_bytes() else { return Err(InvalidMoment) };
+    let (hours, minutes, seconds) = match *time.as_bytes() {
+        [h1, h2, b':', m1, m2] => (number(&[h1, h2])?, number(&[m1, m2])?, 0),
+        [h1, h2, b':', m1, m2, b':', s1, s2] => (number(&[h1, h2])?, number(&[m1, m2])?, number(&[s1, s2])?),
+        _ => return Err(InvalidMoment),
+    };
+    let (year, month, day) = (number(&[y1, y2, y3, y4])?, number(&[m1, m2])?, number(&[d1, d2])?);
+    // A leap second is the last one of its minute.
+    if year < 1970 || hours > 23 || minutes > 59 || seconds > 60 {
+        return Err(InvalidMoment);
+    }
+    let days = days_since_epoch(year, month, day)?;
+    Ok(Moment(days * DAY + hours * 3600 + minutes * 60 + seconds.min(59)))
+}
+
+fn number(digits: &[u8]) -> Result<u64, InvalidMoment> {
+    digits.iter().try_fold(0, |number, digit| match digit {
+        b'0'..=b'9' => Ok(number * 10 + u64::from(digit - b'0')),
+        _ => Err(InvalidMoment),
+    })
+}
+
+/// The days from the beginning of 1970 to a day of the Gregorian calendar.
+fn days_since_epoch(year: u64, month: u64, day: u64) -> Result<u64, InvalidMoment> {
+    const BEFORE_MONTH: [u64; 13] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365];
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let (month, leap_day) = (usize::try_from(month).map_err(|_| InvalidMoment)?, u64::from(is_leap));
+    let (Some(before), Some(next)) = (BEFORE_MONTH.get(month.wrapping_sub(1)), BEFORE_MONTH.get(month)) else {
+        return Err(InvalidMoment);
+    };
+    if day == 0 || day > next - before + if month == 2 { leap_day } else { 0 } {
+        return Err(InvalidMoment);
+    }
+    let past = year - 1;
+    let leap_days = past / 4 - past / 100 + past / 400 - (1969 / 4 - 1969 / 100 + 1969 / 400);
+    Ok((year - 1970) * 365 + leap_days + before + if month > 2 { leap_day } else { 0 } + day - 1)
 }
 
 /// A time of day, and how many seconds it is east of UTC.
@@ -148,6 +182,14 @@ mod tests {
             "2026",
             "2026-13-01",
             "2026-02-30",
+            "2026-02-29",
+            "2100-02-29",
+            "2026-00-01",
+            "2026-01-00",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:60:00Z",
+            "2026-01-01T00:00:61Z",
+            "2026-1-001",
             "2026-01-01T",
             "2026-01-01x",
             "2026-01-01T1:00",
@@ -161,6 +203,24 @@ mod tests {
         }
         assert_eq!(Moment(u64::MAX).to_string(), "9999-12-31T23:59:59Z");
         assert_eq!(Moment(119).cut_to_minute(), Moment(60));
+    }
+
+    #[test]
+    fn every_day_is_the_one_after_the_day_before() {
+        let mut expected = 0;
+        for (year, month, day) in (1970..2110_u64)
+            .flat_map(|year| (1..=12).flat_map(move |month| (1..=31).map(move |day| (year, month, day))))
+        {
+            let text = format!("{year:04}-{month:02}-{day:02}");
+            let known = humantime::parse_rfc3339(&format!("{text}T00:00:00Z")).ok();
+            let known = known.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            assert_eq!(Moment::parse(&text).ok(), known.map(|since| Moment(since.as_secs())), "{text}");
+            if known.is_some() {
+                assert_eq!(Moment::parse(&text), Ok(Moment(expected)), "{text}");
+                expected += DAY;
+            }
+        }
+        assert_eq!(Moment::parse("2016-12-31T23:59:60Z"), Moment::parse("2016-12-31T23:59:59Z"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use globset::{Glob, GlobSet};
 use toml::Spanned;
 
 use super::duration::AgeLimit;
-use super::facts::PackageOrigin;
+use super::facts::{NamedVersions, PackageOrigin};
 use super::globs::{self, ProjectGlob};
 use super::granted::GrantedException;
 use super::moment::Moment;
@@ -285,6 +285,25 @@ impl RuleSet {
 }
 
 impl ProjectRules<'_> {
+    /// The rules that can match a file with one of these digests; what names others is left out.
+    #[must_use]
+    pub fn about_bytes(&self, digests: &HashSet<Sha256>) -> Self {
+        self.narrowed(|rule| rule.sha256.as_ref().is_none_or(|known| !known.is_disjoint(digests)))
+    }
+
+    /// The rules that can match a file of these versions.
+    #[must_use]
+    pub fn about_versions(&self, versions: &NamedVersions) -> Self {
+        self.narrowed(|rule| {
+            rule.versions.as_ref().is_none_or(|range| versions.any(|version| range.0.contains(version)))
+        })
+    }
+
+    fn narrowed(&self, is_about: impl Fn(&Rule) -> bool) -> Self {
+        let rules = self.rules.iter().copied().filter(|rule| is_about(rule)).collect();
+        Self { rules, exceptions: self.exceptions.clone(), is_private: self.is_private }
+    }
+
     /// Whether every file of the project is let through.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty() && !self.is_private
@@ -299,6 +318,20 @@ impl ProjectRules<'_> {
     pub fn needs_origin(&self) -> bool {
         let is_of_age = |rule: &Rule| rule.younger_than.is_some() || rule.late_upload.is_some();
         self.is_private || self.rules.iter().any(|rule| rule.origin.is_some() || is_of_age(rule))
+    }
+
+    /// Whether a decision may be another one if a file that is known since then turns out to be older.
+    pub fn may_depend_on_age(&self, known_since: Moment, now: Moment) -> bool {
+        let is_open = |rule: &&Rule| {
+            rule.younger_than.is_some_and(|limit| now < known_since.after(limit.0))
+                || [rule.uploaded_before, rule.uploaded_after].into_iter().flatten().any(|date| known_since >= date)
+        };
+        !self.is_private && self.rules.iter().any(is_open)
+    }
+
+    /// Whether a decision depends on digests.
+    pub fn needs_digest(&self) -> bool {
+        self.rules.iter().any(|rule| rule.sha256.is_some())
     }
 
     /// Whether a decision depends on versions.

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use serde::Serialize;
 
 use super::layout::{Frame, NavigationLink, document};
+use super::words::number;
 
 /// The longest query that is looked for, in characters.
 pub(crate) const LONGEST_QUERY: usize = 100;
@@ -105,29 +106,17 @@ pub(crate) fn catalog(model: &CatalogModel) -> String {
 }
 
 fn count(model: &CatalogModel) -> String {
-    let (found, total) = (grouped(model.found), grouped(model.total));
+    let words = |count: usize| number(i64::try_from(count).unwrap_or(i64::MAX));
+    let (found, total) = (words(model.found), words(model.total));
     let of_pages = match model.pages {
         0 | 1 => String::new(),
-        pages => format!(", page {} of {}", model.page, grouped(pages)),
+        pages => format!(", page {} of {}", model.page, words(pages)),
     };
     match (model.query.is_empty(), model.found) {
         (true, 1) => "1 project".to_owned(),
         (true, _) => format!("{total} projects{of_pages}"),
         (false, _) => format!("{found} of {total} projects{of_pages}"),
     }
-}
-
-/// A number with its thousands apart.
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::with_capacity(digits.len() * 2);
-    for (at, digit) in digits.char_indices() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push('\u{202f}');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
 
 fn found(model: &CatalogModel) -> Markup {
@@ -236,7 +225,7 @@ mod tests {
         assert!(page.contains("value=\"&quot;&gt;&lt;script&gt;\""));
         assert!(page.contains("<a href=\"../projects/a-b/\">a-b</a>"));
         assert!(page.contains("href=\"../projects/?q=%22%3E%3Cscript%3E&amp;page=3\""));
-        assert!(page.contains("1\u{202f}234 of 1\u{202f}234\u{202f}567 projects, page 2 of 3"));
+        assert!(page.contains("1,234 of 1,234,567 projects, page 2 of 3"));
         assert!(page.contains(">2026-01-02</time>"));
         assert!(page.contains("<a href=\"../projects/x-y/\">Look for"));
     }

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
-const STYLE: &str = include_str!("style.css");
+const STYLE: &str = concat!(include_str!("style.css"), include_str!("operations.css"));
 const SCRIPT: &str = include_str!("script.js");
 
 /// The `Content-Security-Policy` of all pages: the style and the script of this file, by digest, forms and requests of

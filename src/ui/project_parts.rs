@@ -6,6 +6,7 @@ use super::catalog::date;
 use super::project_model::{
     DependencyGroup, InstallLine, ListedFile, ProjectModel, RefusalEntry, ReleaseEntry, is_web_address,
 };
+use super::words::bytes;
 
 /// Versions that the page shows at once; the others are behind a click.
 const VERSIONS_AT_ONCE: usize = 12;
@@ -50,7 +51,7 @@ fn file_entry(model: &ProjectModel, file: &ListedFile, number: usize) -> Markup 
             @if file.cached { span.mark { "cached" } }
             @if file.refused.is_some() { span.mark.red { "blocked" } }
             @if file.yanked.is_some() { span.mark.amber { "yanked" } }
-            @if let Some(size) = file.size { span.soft.number { (size_words(size)) } }
+            @if let Some(size) = file.size { span.soft.number { (bytes(rounded(size))) } }
             @if let Some(uploaded) = &file.uploaded { (date(uploaded)) }
         }
         div.file {
@@ -97,21 +98,6 @@ pub(super) fn refusal(refused: &RefusalEntry) -> Markup {
             @else { "For an exception: " bdi { (help) } }
         }
     }
-}
-
-/// A length in bytes, for people.
-fn size_words(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
-    if bytes < 1000 {
-        return format!("{bytes} bytes");
-    }
-    let (mut tenths, mut unit) = (bytes / 100, 0);
-    while tenths >= 10_000 && unit + 1 < UNITS.len() {
-        tenths /= 1000;
-        unit += 1;
-    }
-    let (whole, rest, unit) = (tenths / 10, tenths % 10, UNITS[unit]);
-    if tenths < 100 { format!("{whole}.{rest} {unit}") } else { format!("{whole} {unit}") }
 }
 
 pub(super) fn dependencies(model: &ProjectModel) -> Markup {
@@ -190,22 +176,7 @@ fn release_entry(model: &ProjectModel, release: &ReleaseEntry) -> Markup {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::size_words;
-
-    #[test]
-    fn sizes_are_told_in_words() {
-        for (bytes, words) in [
-            (0, "0 bytes"),
-            (999, "999 bytes"),
-            (1000, "1.0 kB"),
-            (12_345, "12 kB"),
-            (999_999, "999 kB"),
-            (1_000_000, "1.0 MB"),
-            (2_540_000_000, "2.5 GB"),
-        ] {
-            assert_eq!(size_words(bytes), words);
-        }
-    }
+#[expect(clippy::cast_precision_loss, reason = "what is shown of a size has three digits")]
+fn rounded(size: u64) -> f64 {
+    size as f64
 }

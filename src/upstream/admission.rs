@@ -49,6 +49,33 @@ pub(super) struct Admission {
     ranges: Mutex<RangeSupport>,
 }
 
+/// Whether requests go to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndpointState {
+    /// It responds, or nothing was sent yet.
+    Closed,
+    /// The last attempts failed, and more are made.
+    Failing,
+    /// The circuit breaker keeps requests back.
+    Open,
+    /// One request at a time finds out whether it responds again.
+    Probing,
+    /// Requests wait, because the endpoint said that there were too many.
+    Throttled,
+}
+
+impl EndpointState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Failing => "failing",
+            Self::Open => "open",
+            Self::Probing => "probing",
+            Self::Throttled => "throttled",
+        }
+    }
+}
+
 /// One address has no more ports for connections to another.
 const MOST_IN_FLIGHT: usize = 1 << 16;
 
@@ -107,6 +134,7 @@ impl Admission {
             // acquired meanwhile would be used at its end.
             if self.obstacle(deadline, CircuitBreaker::try_probe)?.is_none() {
                 self.state.lock().retries.deposit();
+                self.rate.sent(Instant::now());
                 return Ok(());
             }
         }
@@ -176,6 +204,23 @@ impl Admission {
             Some(_) => self.rate.throttled(sent, None),
             None => self.rate.failed(sent),
         }
+    }
+
+    /// Whether requests go to the endpoint, and why not.
+    pub(super) fn endpoint_state(&self, now: Instant) -> EndpointState {
+        let state = self.state.lock();
+        match (state.breaker.open_for(now), state.backoff.until(now)) {
+            (Some(_), _) => EndpointState::Open,
+            (None, Some(_)) => EndpointState::Throttled,
+            (None, None) if !state.breaker.is_closed() => EndpointState::Probing,
+            (None, None) if state.breaker.has_failed() => EndpointState::Failing,
+            (None, None) => EndpointState::Closed,
+        }
+    }
+
+    /// The most requests in one second of the last minute to all endpoints of the quota.
+    pub(super) fn busiest_second(&self, now: Instant) -> u32 {
+        self.rate.busiest_second(now)
     }
 
     /// The requests per second that may go to the endpoint now.

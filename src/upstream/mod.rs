@@ -21,6 +21,7 @@ mod address;
 mod admission;
 mod backoff;
 mod body;
+mod busiest_second;
 mod circuit_breaker;
 mod client;
 mod connect;
@@ -41,6 +42,7 @@ mod settings;
 mod status_class;
 
 pub use address::{Endpoint, InvalidEndpoint, InvalidRedirectHost, RedirectHost};
+pub use admission::EndpointState;
 pub use client::{Client, Quotas};
 pub use connect::ClientError;
 pub use error::{Malformed, Unavailability, UpstreamError, Witness};
@@ -108,6 +110,16 @@ impl Upstream {
     /// The requests per second that may go to the repository now, as far as this process knows.
     pub fn rate_limit(&self) -> f64 {
         self.inner.admission.rate()
+    }
+
+    /// Whether requests go to the endpoint, and why not.
+    pub fn endpoint_state(&self) -> EndpointState {
+        self.inner.admission.endpoint_state(Instant::now())
+    }
+
+    /// The most requests of this process in one second of the last minute, to all endpoints that share the quota.
+    pub fn busiest_second(&self) -> u32 {
+        self.inner.admission.busiest_second(Instant::now())
     }
 
     /// Whether background work may send requests: the repository responds, and no client would have to wait for that

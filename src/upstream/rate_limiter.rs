@@ -11,8 +11,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::busiest_second::BusiestSecond;
 use super::settings::ClientSettings;
 use wheelport_runtime::{FairLimiter, Overloaded, Priority, Resource};
 
@@ -43,6 +45,7 @@ pub type SharedQuotas = Arc<dyn Fn(&str, u32, u32) -> Option<Arc<dyn SharedQuota
 pub(super) struct RateLimiter {
     permits: FairLimiter<RateResource>,
     shared: Option<Arc<dyn SharedQuota>>,
+    sent: Mutex<BusiestSecond>,
 }
 
 /// The bucket of this process, and what it has of the quota while it is alone.
@@ -63,7 +66,8 @@ impl RateLimiter {
             }
             None => RateResource { bucket: part(), shared: None },
         };
-        Self { permits: FairLimiter::new(resource, settings.max_queue), shared }
+        let sent = Mutex::new(BusiestSecond::new(now));
+        Self { permits: FairLimiter::new(resource, settings.max_queue), shared, sent }
     }
 
     /// Waits for a rate permit until the deadline.
@@ -97,6 +101,16 @@ impl RateLimiter {
             bucket.rate >= bucket.max_rate && bucket.permits * 2.0 >= bucket.capacity()
         });
         is_relaxed && !self.permits.has_waiters()
+    }
+
+    /// A request is sent.
+    pub(super) fn sent(&self, now: Instant) {
+        self.sent.lock().count(now);
+    }
+
+    /// The requests of this process in the busiest second of the last minute.
+    pub(super) fn busiest_second(&self, now: Instant) -> u32 {
+        self.sent.lock().most(now)
     }
 
     /// The permits per second that there are now.
@@ -216,8 +230,6 @@ impl Resource for TokenBucket {
 
 #[cfg(test)]
 mod tests {
-    use parking_lot::Mutex;
-
     use super::*;
 
     /// What is shared, as a test says.

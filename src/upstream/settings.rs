@@ -43,6 +43,8 @@ pub struct ClientSettings {
     pub request_rate: NonZeroU32,
     /// Requests that may go out at once after a quiet time, on top of the rate.
     pub request_burst: NonZeroU32,
+    /// What CodeArtifact allows the account: requests per second in a region. Only shown, beside what was used of it.
+    pub account_quota: NonZeroU32,
     /// The largest page, as transferred and as decompressed; 64 MiB where nothing is said.
     pub max_page_size: Option<Size>,
     /// Redirects that one request follows.
@@ -85,6 +87,7 @@ impl Default for ClientSettings {
             max_queue: 5000,
             request_rate: const { NonZeroU32::new(350).expect("not zero") },
             request_burst: const { NonZeroU32::new(50).expect("not zero") },
+            account_quota: const { NonZeroU32::new(800).expect("not zero") },
             max_page_size: None,
             max_redirects: 3,
             redirect_hosts: vec![RedirectHost::fixed("*.amazonaws.com"), RedirectHost::fixed("*.on.aws")],

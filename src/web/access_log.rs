@@ -61,6 +61,7 @@ pub(super) fn record(
     let (kind, status) = (context.kind, response.status().as_u16());
     let served = outcome.served.map_or("none", Served::as_str);
     let sent = site.metrics.responded(kind, status, served, elapsed);
+    site.failures.note(site, context, status, outcome.error);
     // Probes come every few seconds and say nothing.
     if kind == ResponseKind::Health {
         tracing::debug!(request = context.id.as_str(), client = %context.client, status, "probed");

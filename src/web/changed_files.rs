@@ -20,9 +20,9 @@ const SHOWN: usize = 100;
 const LONGEST: usize = 1000;
 
 /// The changed files of a route that are not accepted.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct ChangedFilesStatus {
-    number: usize,
+    pub(super) number: usize,
     /// The first of them.
     files: Vec<ChangedFileStatus>,
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 mod access_log;
 mod address;
@@ -25,6 +26,7 @@ mod context;
 mod document;
 mod eventual;
 mod exchange;
+mod failures;
 mod file;
 mod gate;
 mod guard;
@@ -36,12 +38,18 @@ mod listener;
 mod memo;
 mod negotiate;
 mod operator;
+mod operator_page;
 mod ops;
 mod policy;
+mod prices;
 mod problem;
 mod project_page;
+mod readiness;
 mod refusal;
 mod representation;
+mod savings;
+mod status;
+mod status_page;
 mod timeout_stream;
 mod tls;
 mod upload;
@@ -58,6 +66,8 @@ pub use guard::{Cidr, HostPattern, HostPolicy, ReadPolicy, UploadPolicy};
 pub use handle::{Handling, handle};
 pub use listener::Listener;
 pub use operator::{OperatorSecrets, SecretDigest};
+pub use prices::{Currency, InvalidCurrency, InvalidPrice, Price, Prices};
+pub use status::SiteBounds;
 pub use timeout_stream::Timeouts;
 pub use tls::{
     CertificateFiles, CertificateReport, ClientCertificate, ServerCertificates, TlsError, TlsReport, TlsSettings,
@@ -67,10 +77,11 @@ pub use tls::{
 use address::RouteId;
 use browse::Browsing;
 use document::Representations;
+use failures::FailureLog;
 
 use crate::flow::{Flow, Route};
 use crate::identity::Identities;
-use crate::telemetry::Metrics;
+use crate::telemetry::{History, Metrics, Sample, Savings};
 use wheelport_runtime::Tasks;
 
 /// What goes out to a connection.
@@ -98,6 +109,12 @@ pub struct Site {
     public_url: Option<url::Url>,
     metrics: Metrics,
     fleet: Option<StatusSection>,
+    history: Arc<History>,
+    savings: Arc<Savings>,
+    failures: FailureLog,
+    prices: Prices,
+    bounds: SiteBounds,
+    started: Instant,
     /// The turn to fetch a list of files.
     warming: Arc<Semaphore>,
     /// Set when the process begins to stop.
@@ -127,8 +144,12 @@ pub struct SiteParts {
     pub fleet: Option<StatusSection>,
     /// Whether there are pages for people.
     pub has_pages: bool,
-    /// The memory for rendered documents, in bytes.
-    pub memory: u64,
+    /// What happened in the last hour and the last day.
+    pub history: Arc<History>,
+    /// What CodeArtifact was spared.
+    pub savings: Arc<Savings>,
+    pub prices: Prices,
+    pub bounds: SiteBounds,
     pub tasks: Tasks,
 }
 
@@ -154,7 +175,7 @@ impl Site {
             id: SITES.fetch_add(1, Ordering::Relaxed),
             flow: parts.flow,
             routes: parts.routes,
-            representations: Representations::new(parts.memory, parts.tasks),
+            representations: Representations::new(parts.bounds.documents, parts.tasks),
             browsing: parts.has_pages.then(Browsing::default),
             identities: parts.identities,
             hosts: parts.hosts,
@@ -164,6 +185,12 @@ impl Site {
             public_url: parts.public_url,
             metrics: parts.metrics,
             fleet: parts.fleet,
+            history: parts.history,
+            savings: parts.savings,
+            failures: FailureLog::default(),
+            prices: parts.prices,
+            bounds: parts.bounds,
+            started: Instant::now(),
             warming: Arc::new(Semaphore::new(1)),
             draining: AtomicBool::new(false),
         }
@@ -178,6 +205,11 @@ impl Site {
     /// Bytes of rendered documents in memory, for metrics.
     pub fn rendered_bytes(&self) -> u64 {
         self.representations.bytes()
+    }
+
+    /// All recorded figures as they are now.
+    fn sample(&self) -> Sample {
+        Sample::of(&self.metrics.text(), self.started.elapsed())
     }
 
     fn route(&self, RouteId(position): RouteId) -> &Arc<Route> {

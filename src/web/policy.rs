@@ -20,18 +20,18 @@ use wheelport_runtime::blocking;
 /// The rules that hold.
 #[derive(Serialize)]
 pub(super) struct PolicyStatus {
-    rules: usize,
+    pub(super) rules: usize,
     /// Exceptions that hold now.
-    exceptions: usize,
+    pub(super) exceptions: usize,
     /// The same in all processes with the same rules.
-    digest: String,
+    pub(super) digest: String,
     /// How often rules were swapped since the start.
-    swaps: u64,
+    pub(super) swaps: u64,
     /// How often rules were read that could not be used.
-    failures: u64,
+    pub(super) failures: u64,
     /// Why the rules that are there now are not in force.
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
+    pub(super) error: Option<String>,
 }
 
 impl PolicyStatus {

@@ -66,7 +66,7 @@ impl Problem {
     /// Whether something that is there is refused, so that clients are told why in every place that one of them shows.
     fn is_decision(&self) -> bool {
         let is_refused = matches!(self, Self::Failed(_)) && self.status() == StatusCode::FORBIDDEN;
-        is_refused || matches!(self, Self::Refused(Refusal::NotEncrypted))
+        is_refused || matches!(self, Self::Refused(refusal) if refusal.is_of_read())
     }
 
     /// What refuses the file that was requested, if a rule does.

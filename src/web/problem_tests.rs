@@ -116,6 +116,13 @@ fn table() -> Vec<Row> {
             "upload-unauthorized",
             &[("www-authenticate", "Basic realm=\"wheelport\", charset=\"UTF-8\"")],
         ),
+        (
+            Refusal::ReadUnauthorized { route: "pypi".into(), fault: None }.into(),
+            401,
+            "read-unauthorized",
+            &[("www-authenticate", "Basic realm=\"wheelport\", charset=\"UTF-8\"")],
+        ),
+        (Refusal::ReadForbidden { route: "pypi".into(), identity: "ci".into() }.into(), 403, "read-forbidden", &[]),
         (Refusal::UploadForbidden { project: project() }.into(), 403, "upload-forbidden", &[]),
         (Error::UploadRefused { reason: "no digest was given".to_owned() }.into(), 400, "upload-refused", &[]),
         (Error::FileExists { file: file() }.into(), 409, "file-exists", &[]),
@@ -144,7 +151,8 @@ fn every_error_has_its_status_code_and_headers() {
             ),
         ];
         let mut all: Vec<_> = common.iter().chain(expected).map(|(k, v)| (*k, (*v).to_owned())).collect();
-        let is_decision = ["quarantined", "denied", "changed-file", "blocked"].contains(&code);
+        let of_read = ["quarantined", "denied", "changed-file", "blocked", "read-unauthorized", "read-forbidden"];
+        let is_decision = of_read.contains(&code);
         all.extend(is_decision.then(|| ("x-error-message", error.to_string())));
         let mut got: Vec<_> = response
             .headers()

@@ -198,6 +198,11 @@ impl From<AddressFault> for Refusal {
 }
 
 impl Refusal {
+    /// Whether something that is there is kept from a reader.
+    pub(super) const fn is_of_read(&self) -> bool {
+        matches!(self, Self::NotEncrypted | Self::ReadUnauthorized { .. } | Self::ReadForbidden { .. })
+    }
+
     /// The stable code that machines may match on; it ends the problem document's `type`.
     pub(crate) const fn code(&self) -> &'static str {
         match self {

@@ -264,13 +264,14 @@ def test_the_chart_takes_every_table(tmp_path: pathlib.Path) -> None:
         "rule": [{"name": "cooldown", "younger_than": "7 days", "origin": "external", "reason": "Releases wait seven days here."}],
         "exception": [{"projects": ["urllib3"], "versions": "==2.6.3", "reason": "a fix", "by": "sec@acme", "expires": "2026-12-31"}],
         "freeze": [{"name": "release-42", "at": "2026-11-01T00:00:00Z"}],
+        "prices": {"per_10k_requests": 0.05, "per_gb_out": 0.09, "currency": "USD"},
         "upload": {"spool_max": "2GiB", "max_at_once": 4, "stall_timeout": "20s"},
         "upstream": {"request_rate": 110, "retry_ratio": 0.2, "retry_floor": 1, "proxy": "http://proxy.example.org:3128", "no_proxy": "10.0.0.0/8"},
     }
     values = tmp_path / "values.yaml"
     values.write_text(yaml.safe_dump({**good, "config": {**good["config"], **more}, "notify": {"secretName": "wheelport-notify"}}))
     text = helm("template", "wheelport", CHART, "--values", values)
-    for line in ["secretName: wheelport-notify", "mountPath: /notify", "queue = 100\n", "spool_max = \"2GiB\"", "token_sha256 = ", "retry_floor = 1\n", "ops_secret_file = ", "client_certificate = ", "/kubernetes.io/namespace", "younger_than = ", "expires = "]:
+    for line in ["per_gb_out = 0.09", "secretName: wheelport-notify", "mountPath: /notify", "queue = 100\n", "spool_max = \"2GiB\"", "token_sha256 = ", "retry_floor = 1\n", "ops_secret_file = ", "client_certificate = ", "/kubernetes.io/namespace", "younger_than = ", "expires = "]:
         assert line in text, line
 
 

@@ -75,6 +75,9 @@ fn spellings(path: &str) -> Vec<String> {
         "/legacy/+simple",
         "/pypi/main/simple",
         "/pypi/main/+simple",
+        "//pypi//main//simple//",
+        "/pypi/main@2026-02-01/simple",
+        "//pypi/main@2026-02-01T12:00Z//%2Bsimple",
     ];
     let mut all: Vec<String> = prefixes.iter().map(|prefix| format!("{prefix}/{below}")).collect();
     for project in ["A.b", "a_b", "a--b", "A%2Eb", "%61-b"] {
@@ -107,8 +110,13 @@ async fn no_way_round(proxy: &Proxy, blocked: &[&Sample], phase: &str) {
             assert_eq!(problem["request_id"].as_str(), whole.header("x-request-id"), "{what}");
         }
         let path = sample.path();
-        let head = proxy.head(&path).send().await;
-        refused(&head, "HEAD");
+        for path in [path.clone(), format!("{path}.metadata")] {
+            if !path.ends_with(".tar.gz.metadata") {
+                refused(&proxy.head(&path).send().await, "HEAD");
+                let listed = proxy.get(&path).header("if-none-match", "*");
+                refused(&listed.send().await, "If-None-Match");
+            }
+        }
         for (name, value) in [
             ("range", "bytes=0-3"),
             ("range", "bytes=-1"),

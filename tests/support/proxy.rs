@@ -21,7 +21,7 @@ use wheelport::identity::{IdentityRules, SigningKeys};
 use wheelport::notify::NotifySettings;
 use wheelport::policy::PolicySettings;
 use wheelport::upstream::ClientSettings;
-use wheelport::web::{OperatorSecrets, ReadPolicy, SiteSettings, TlsSettings, UploadPolicy};
+use wheelport::web::{OperatorSecrets, Prices, ReadPolicy, SiteSettings, TlsSettings, UploadPolicy};
 use wheelport_runtime::HumanDuration;
 use wheelport_runtime::{Clock, Tasks};
 
@@ -87,6 +87,8 @@ pub(crate) struct Builder {
     pub uploads: UploadSettings,
     /// What it shares with other replicas.
     pub fleet: FleetSettings,
+    /// What CodeArtifact costs.
+    pub prices: Prices,
     /// The webhook.
     pub notify: Option<NotifySettings>,
     /// The text of a file of rules, and names that are private.
@@ -123,6 +125,7 @@ impl Default for Builder {
             changed_files: ChangedFilePolicy::default(),
             uploads: UploadSettings::default(),
             fleet: FleetSettings::default(),
+            prices: Prices::default(),
             notify: None,
             rules: None,
             read: ReadPolicy::Open,
@@ -304,6 +307,7 @@ impl Builder {
             upstream: self.client.clone(),
             upload: self.uploads.clone(),
             fleet: self.fleet.clone(),
+            prices: self.prices.clone(),
             notify: self.notify.clone(),
             policy: self.policy(dir),
             identities: self.identities.clone(),

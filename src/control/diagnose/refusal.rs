@@ -100,7 +100,7 @@ fn denied(message: &str, call: Call, subject: &str) -> String {
     } else if message.contains(call.action()) {
         let resource = match call {
             Call::GetAuthorizationToken => "the domain's ARN (`arn:aws:codeartifact:REGION:ACCOUNT:domain/DOMAIN`)",
-            Call::DescribePackage | Call::ListPackageVersions => {
+            Call::DescribePackage | Call::ListPackageVersions | Call::DescribePackageVersion => {
                 "the ARNs of packages (`arn:aws:codeartifact:REGION:ACCOUNT:package/DOMAIN/REPOSITORY/pypi//*`)"
             }
             Call::GetRepositoryEndpoint | Call::ListPackages | Call::DescribeRepository => {
