@@ -27,6 +27,7 @@ use wheelport::notices::Notices;
 use wheelport::policy::{GrantStore, NewException, PolicyHandle, PolicySettings, watch as watch_rules};
 use wheelport::telemetry::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
+use wheelport::usage::UsageSettings;
 use wheelport::web::{
     HostPolicy, OperatorSecrets, PeerInfo, ReadPolicy, RouteSite, Site, SiteParts, UploadPolicy, handle,
 };
@@ -228,6 +229,7 @@ fn site(dir: &Path, page: &Page, read: ReadPolicy, reader: &Reader, policy: &Pol
     let services = FlowParts {
         disk,
         uploads: UploadSettings::default(),
+        usage: UsageSettings::default(),
         clock: clock.clone(),
         tasks: tasks.clone(),
         fleet: Fleet::default(),

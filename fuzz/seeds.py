@@ -16,6 +16,10 @@ warnings.filterwarnings("ignore", "Duplicate name")  # on purpose
 
 METADATA = b"Metadata-Version: 2.1\nName: a-b\nVersion: 1.0\nRequires-Dist: c (>=1)\nRequires-Dist: d; extra == 'e'\n\nText\n"
 DIGEST = "0" * 64
+USAGE = json.dumps({
+    "layout": 1, "day": "2026-11-28", "names": ["main", "a-b", "1.0", "ci:web"],
+    "rows": [[0, 1, 2, 5, 3, 10, 20], [0, 1, 2, 0, 1, 86399, 0], [0, 1, 2, 1, 9, 0, 86399]], "others": [[0, 4, 7, 0]],
+}, separators=(",", ":")).encode()
 
 
 def wheel(compression=zipfile.ZIP_DEFLATED, directory="a_b-1.0.dist-info", comment=b"", extra=()):
@@ -187,6 +191,10 @@ SEEDS = {
         b"\x00" + json.dumps({"keys": [{"kty": "RSA", "n": "A" * 342, "e": "AQAB", "alg": "RS256"}, {"kty": "EC", "crv": "P-256", "x": "A" * 43, "y": "A" * 43}]}).encode() + b"\n",
         b'\x01{"alg":"ES256","kid":"a"}\n{"iss":"https://ci.invalid","aud":["wheelport"],"exp":1,"project_path":"acme/x","a":{"b":"x"}}',
         b"\x02e30.AAAA", b"\x03Basic X190b2tlbl9fOm9uZQ==", b"\x03Bearer one",
+    ],
+    "usage": lambda: [
+        b"\x00" + USAGE, b"\x00" + USAGE.replace(b'"layout":1', b'"layout":2'), b"\x02" + b'{"days":{"2026-11-28":["00000000000000ab","00000000000000ac"]}}',
+        b"\x03project=A.b%3D%3D1.0&since=2026-01-01&until=2026-11-28&limit=7",
     ],
     "wheel": lambda: [
         wheel(), wheel(zipfile.ZIP_STORED), wheel(zipfile.ZIP_BZIP2), wheel(zipfile.ZIP_LZMA), wheel(directory="A.b-1.0.dist-info", comment=b"c"),

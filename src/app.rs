@@ -11,15 +11,17 @@ use crate::cache::{Disk, OPEN_FILE_IDLE_TIMEOUT, RepositoryId, Scrub};
 use crate::config::{RouteSettings, ServerSettings, Settings};
 use crate::flow::{ChangedFilePolicy, Flow, FlowMemory, FlowParts, Route, WatchedChanges};
 use crate::telemetry::Metrics;
-use crate::upstream::{Client, ClientError};
+use crate::upstream::Client;
 use crate::web::{
     ConnectionLimits, Connections, HostPolicy, Listener, RouteSite, ServerCertificates, Site, SiteBounds, SiteParts,
-    Timeouts, TlsError, TlsSettings, UploadPolicy,
+    Timeouts, TlsSettings, UploadPolicy,
 };
 use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
+mod burnt_tokens;
 mod collect;
 mod collect_policy;
+mod collect_usage;
 mod events;
 mod fleet;
 mod fleet_status;
@@ -30,15 +32,18 @@ mod policy;
 mod process;
 mod recorder;
 mod routes;
+mod start_error;
 mod troubles;
 mod upstream_graph;
 
 pub(crate) use identities::identities_of;
 pub(crate) use notify::courier_of;
 pub use process::forbid_core_dumps;
+pub use start_error::StartError;
 
 use collect::Collected;
 use collect_policy::CollectedPolicy;
+use collect_usage::CollectedUsage;
 use fleet_status::Breakers;
 use memory::MemoryPlan;
 use recorder::Recorder;
@@ -50,62 +55,6 @@ const RENDERED_SHARE: u64 = 60;
 
 /// Connections to the listener for operations at the same time.
 const MAX_OPERATORS: usize = 64;
-
-/// Why the proxy does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The cache directory cannot be used.
-    #[error(
-        "the cache directory {dir} cannot be used: {source}; choose another one with --cache-dir or make it \
-         writable for this user"
-    )]
-    Cache {
-        /// The directory.
-        dir: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// An address cannot be bound.
-    #[error("cannot listen on {address}: {source}; another process may be using it; choose another with --listen")]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A certificate or its key cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The memory does not suffice for what is configured.
-    #[error("{0}")]
-    Memory(String),
-    /// The rules cannot be used.
-    #[error("{0}")]
-    Rules(String),
-    /// No region is known for a route.
-    #[error("route `{route}`: no AWS region is known; give --region, AWS_REGION, or a region in the profile")]
-    Region {
-        /// The route.
-        route: Arc<str>,
-    },
-    /// A route's endpoint cannot be used.
-    #[error("route `{route}`: {reason}")]
-    Endpoint {
-        /// The route.
-        route: Arc<str>,
-        /// Why.
-        reason: String,
-    },
-    /// What replicas share cannot be used as it is configured.
-    #[error("[fleet]: {0}")]
-    Fleet(String),
-    /// The webhook cannot be used as it is configured.
-    #[error("[notify]: {0}")]
-    Notify(String),
-    /// The outbound edge cannot be built.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-}
 
 /// A proxy that listens.
 pub struct App {
@@ -130,9 +79,9 @@ impl App {
         let disk = open_cache(&settings, &clock).await?;
         let mut upstream = settings.upstream.clone();
         upstream.max_page_size = Some(Size(memory.page));
-        let fleet = fleet::start(&settings, &clock, &tasks).await?;
-        let client = Client::among(upstream, fleet::quotas(&settings.fleet, &fleet, &tasks))?;
         let metrics = Metrics::default();
+        let fleet = fleet::start(&settings, &metrics, &clock, &tasks).await?;
+        let client = Client::among(upstream, fleet::quotas(&settings.fleet, &fleet, &tasks))?;
         metrics.register(|registry| client.metrics().register(registry));
         let BuiltRoutes { routes, repositories } = Routes::new(&client, &clock, &tasks).build(&settings.routes).await?;
         let (client_of_issuers, clock_of_tokens) = (client.clone(), clock.clone());
@@ -142,13 +91,14 @@ impl App {
             fleet.register(registry);
             registry.register_collector(Box::new(Breakers(fleet.clone())));
         });
-        let (hints, hints_to_all) = (fleet.hints().listen(), fleet.hints().clone());
+        let hints = fleet.hints().listen();
         let recorder = Recorder::new(&metrics, &disk, &clock);
         let policy = policy::start(&settings, &disk, &clock, &tasks).await?;
         let notices = notify::start(&settings, &client, &clock, &tasks, &metrics).await?;
         let services = FlowParts {
             disk: Arc::clone(&disk),
             uploads: settings.upload.clone(),
+            usage: settings.usage.clone(),
             clock,
             tasks: tasks.clone(),
             fleet: fleet.clone(),
@@ -159,17 +109,17 @@ impl App {
             .watching_changed_files_of(watched_changes(&routes, &settings.routes));
         tasks.spawn_loop("follow hints", flow.clone().follow_hints(routes.clone(), hints));
         tasks.spawn_loop("follow exceptions", flow.clone().follow_exceptions());
+        tasks.spawn("record downloads", flow.usage.clone().keep(tasks.clone()));
         recall_changes_in_background(&tasks, flow.clone());
         close_idle_files(&tasks, Arc::clone(&disk));
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());
         measure_in_background(&tasks, disk);
-        let events = fleet::events(&settings, &metrics).await?;
-        if let Some(events) = &events {
-            events::follow(events.clone(), hints_to_all, &routes, repositories, &tasks);
+        if let Some(events) = fleet.events() {
+            events::follow(events.clone(), fleet.hints().clone(), &routes, repositories, &tasks);
         }
 
-        let identities = identities::start(&settings, &client_of_issuers, clock_of_tokens, &tasks, &metrics);
-        identities::share_burnt(&identities, fleet.hints(), &tasks);
+        let identities = identities::start(&settings, &client_of_issuers, clock_of_tokens.clone(), &tasks, &metrics);
+        burnt_tokens::share(&identities, &fleet, clock_of_tokens, &tasks);
         Troubles::new(&routes, Arc::clone(&identities), certificates.clone(), notices).watch(&tasks);
 
         let (proxy, addresses) = bind(&settings.listen).await?;
@@ -181,13 +131,14 @@ impl App {
             routes: routes.iter().zip(&settings.routes).map(route_site).collect(),
             default_route: settings.default_route,
             identities: Arc::clone(&identities),
-            hosts: HostPolicy::new(allowed, settings.server.public_url.as_ref(), &addresses),
+            hosts: HostPolicy::new(allowed, settings.server.public_url.as_ref(), &addresses)
+                .with_certificates(certificates.clone()),
             operators: settings.operators.clone(),
             trusted_proxies: settings.server.trusted_proxies.clone(),
             certificates: certificates.clone(),
             public_url: settings.server.public_url.clone(),
             metrics: metrics.clone(),
-            fleet: fleet_status::section(&fleet, events.as_ref()),
+            fleet: fleet_status::section(&fleet, &flow, &routes),
             has_pages: settings.site.enabled,
             history: Arc::clone(&recorder.history),
             savings: Arc::clone(&recorder.savings),
@@ -196,6 +147,8 @@ impl App {
             tasks: tasks.clone(),
         }));
         let collected = CollectedPolicy::new(flow.clone(), routes.clone());
+        metrics.register(|registry| registry.register_collector(Box::new(collected)));
+        let collected = CollectedUsage(flow.usage.clone());
         metrics.register(|registry| registry.register_collector(Box::new(collected)));
         let scheme = if certificates.is_some() { "https" } else { "http" };
         let collected = Collected::new(flow, &site, routes, memory.ceiling, certificates);

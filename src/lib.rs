@@ -18,4 +18,5 @@ pub mod telemetry;
 pub mod token;
 mod ui;
 pub mod upstream;
+pub mod usage;
 pub mod web;

@@ -12,6 +12,7 @@ mod policy;
 mod records;
 mod token;
 mod upstream;
+mod usage;
 mod web;
 
 pub use archives::{sdist, wheel};
@@ -23,6 +24,7 @@ pub use names::names;
 pub use pages::{page_html, page_json};
 pub use records::records;
 pub use upstream::replies;
+pub use usage::usage;
 pub use web::{address, headers};
 
 use records as cache;

@@ -65,7 +65,7 @@ async fn tell(watched: &[Watched], hints: &Hints, event: &PackageEvent) -> bool 
     }
     for &repository in &told {
         let (repository, project) = (repository.clone(), event.project.clone());
-        hints.spread(Hint::PageChanged { repository, project, generation: 0 }).await;
+        hints.spread(Hint::Event { repository, project }).await;
     }
     tracing::debug!(
         repository = event.repository, project = %event.project, version = event.version,

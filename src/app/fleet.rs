@@ -26,9 +26,22 @@ use super::fleet_status::EventsAge;
 const DIGEST: usize = 16;
 
 /// Prepares what is configured. Nothing of it needs to be reachable.
-pub(super) async fn start(settings: &Settings, clock: &Clock, tasks: &Tasks) -> Result<Fleet, StartError> {
+pub(super) async fn start(
+    settings: &Settings,
+    metrics: &Metrics,
+    clock: &Clock,
+    tasks: &Tasks,
+) -> Result<Fleet, StartError> {
     let unusable = |error: &dyn std::error::Error| StartError::Fleet(error.to_string());
     let fleet = Fleet::default().with_redis(&settings.fleet, tasks).map_err(|error| unusable(&error))?;
+    let fleet = match &settings.fleet.events {
+        Some(queue) => {
+            let events = Events::new(EventQueue::new(queue, access(settings, None).await?));
+            metrics.register(|registry| registry.register_collector(Box::new(EventsAge(events.clone()))));
+            fleet.with_events(events, settings.fleet.events_own)
+        }
+        None => fleet,
+    };
     let Some(access) = store_access(settings).await? else { return Ok(fleet) };
     let store = ObjectStore::new(&settings.fleet, access, clock.clone()).map_err(|error| unusable(&error))?;
     Ok(match store {
@@ -65,17 +78,6 @@ impl SharedQuota for FleetQuota {
     fn throttled(&self) {
         self.0.throttled();
     }
-}
-
-/// The receiver of CodeArtifact's events, where there is a queue of them.
-pub(super) async fn events(settings: &Settings, metrics: &Metrics) -> Result<Option<Events>, StartError> {
-    let Some(queue) = &settings.fleet.events else { return Ok(None) };
-    let events = Events::new(EventQueue::new(queue, access(settings, None).await?));
-    metrics.register(|registry| {
-        events.register(registry);
-        registry.register_collector(Box::new(EventsAge(events.clone())));
-    });
-    Ok(Some(events))
 }
 
 /// The access to the store: that of the process, or that of the role that the settings name for it.

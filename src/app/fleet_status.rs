@@ -1,7 +1,7 @@
 //! What `/status` says of what replicas share, and the metrics of it that are read when they are scraped.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -9,11 +9,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::fleet::{BreakerState, Events, EventsState, Fleet};
+use crate::fleet::{BreakerState, Events, EventsState, Fleet, QUEUE_READ_WITHIN};
+use crate::flow::{Flow, Route};
 use crate::web::StatusSection;
-
-/// A queue that was not read for longer than this counts as away. A long poll takes a third of it.
-const READ_WITHIN: Duration = Duration::from_mins(1);
 
 /// How receiving events goes.
 #[derive(Serialize)]
@@ -30,6 +28,8 @@ struct EventsStatus {
     relevant: u64,
     irrelevant: u64,
     unknown: u64,
+    /// Whether the events of each route would tell of every change.
+    trust: BTreeMap<String, &'static str>,
 }
 
 impl From<EventsState> for EventsStatus {
@@ -37,13 +37,14 @@ impl From<EventsState> for EventsStatus {
         let age = state.received.map(|at| at.elapsed());
         let [relevant, irrelevant, unknown] = state.counts;
         Self {
-            working: age.is_some_and(|age| age < READ_WITHIN),
+            working: age.is_some_and(|age| age < QUEUE_READ_WITHIN),
             age_seconds: age.map(|age| age.as_secs()),
             failures_in_a_row: state.failures_in_a_row,
             last_error: state.last_error,
             relevant,
             irrelevant,
             unknown,
+            trust: BTreeMap::new(),
         }
     }
 }
@@ -59,11 +60,11 @@ struct PartStatus {
 }
 
 /// The section of `/status`; none where nothing is shared.
-pub(super) fn section(fleet: &Fleet, events: Option<&Events>) -> Option<StatusSection> {
-    if fleet.breakers().is_empty() && events.is_none() {
+pub(super) fn section(fleet: &Fleet, flow: &Flow, routes: &[Arc<Route>]) -> Option<StatusSection> {
+    if fleet.breakers().is_empty() && fleet.events().is_none() {
         return None;
     }
-    let (fleet, events) = (fleet.clone(), events.cloned());
+    let (fleet, flow, routes) = (fleet.clone(), flow.clone(), routes.to_vec());
     Some(Arc::new(move || {
         let mut section = serde_json::Map::new();
         for (part, breaker) in fleet.breakers() {
@@ -72,8 +73,10 @@ pub(super) fn section(fleet: &Fleet, events: Option<&Events>) -> Option<StatusSe
             let status = PartStatus { breaker: breaker.state().as_str(), leases };
             section.insert(part.to_owned(), serde_json::to_value(status).unwrap_or(Value::Null));
         }
-        if let Some(events) = &events {
-            let status = serde_json::to_value(EventsStatus::from(events.state())).unwrap_or(Value::Null);
+        if let Some(events) = fleet.events() {
+            let trust = |route: &Arc<Route>| (route.name.to_string(), flow.event_trust(route).as_str());
+            let status = EventsStatus { trust: routes.iter().map(trust).collect(), ..events.state().into() };
+            let status = serde_json::to_value(status).unwrap_or(Value::Null);
             section.insert("events".to_owned(), status);
         }
         Value::Object(section)

@@ -11,19 +11,15 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use url::Url;
 
 use crate::config::Settings;
-use crate::fleet::{Heard, Hint, Hints};
-use crate::identity::{FetchDocument, Identities, IssuerDocument, KeyState, TokenId};
+use crate::identity::{FetchDocument, Identities, IssuerDocument, KeyState};
 use crate::telemetry::Metrics;
 use crate::upstream::{Client, ClientError};
-use wheelport_runtime::{Clock, Tasks, blocking, sabotaged};
+use wheelport_runtime::{Clock, Tasks, blocking};
 
 /// How often the files are looked at. A token that is taken out of them is good for that long at most.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the keys of issuers are fetched without being needed, so that requests find them fresh.
 const WARM_INTERVAL: Duration = Duration::from_mins(8);
-
-/// Tokens that were given back and that others wait to be told of; more are not told.
-const WAITING_BURNT: usize = 1024;
 
 /// Fetches documents of issuers over the client of the process.
 struct IssuerDocuments(Client);
@@ -74,34 +70,6 @@ pub(super) fn start(
         tasks.spawn_loop("reload identities", reload(settings.clone(), Arc::clone(&identities)));
     }
     identities
-}
-
-/// Tells the other replicas of tokens that are given back here, and hears of those that are given back there. What is
-/// told while Redis is away is lost, and such a token is good on other replicas until it expires.
-pub(super) fn share_burnt(identities: &Arc<Identities>, hints: &Hints, tasks: &Tasks) {
-    if !hints.are_shared() {
-        return;
-    }
-    let (burnt, mut to_tell) = tokio::sync::mpsc::channel(WAITING_BURNT);
-    identities.on_burn(Arc::new(move |TokenId(id), until| {
-        let _ = burnt.try_send(Hint::Burnt { token: u128::from_be_bytes(id), until });
-    }));
-    let telling = hints.clone();
-    tasks.spawn_loop("tell of burnt tokens", async move {
-        while let Some(hint) = to_tell.recv().await {
-            telling.send(hint).await;
-        }
-    });
-    let (identities, mut listener) = (Arc::clone(identities), hints.listen());
-    tasks.spawn_loop("hear of burnt tokens", async move {
-        while let Some(heard) = listener.next().await {
-            if let Heard::Hint(Hint::Burnt { token, until }) = heard
-                && !sabotaged("burnt-elsewhere")
-            {
-                identities.burn(TokenId(token.to_be_bytes()), until);
-            }
-        }
-    });
 }
 
 /// The files that were looked at, and what tells one state of each from another.

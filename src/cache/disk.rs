@@ -10,6 +10,7 @@
 //! DIR/published/REPO~NAME files published a moment ago, until upstream lists them; never evicted
 //! DIR/first-seen/REPO/NAME what files were when they were first seen; never evicted
 //! DIR/savings/months    what CodeArtifact was spared; never evicted
+//! DIR/usage/DAY/WRITER  what was downloaded, as one process has counted it; never evicted
 //! ```
 //!
 //! Everything appears by rename of a complete temporary file, so readers never see a file half-written. Blobs,
@@ -358,6 +359,7 @@ mod tests {
                 ("first-seen", 0),
                 ("granted", 0),
                 ("savings", 0),
+                ("usage", 0)
             ]
         );
         Ok(())

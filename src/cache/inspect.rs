@@ -9,7 +9,7 @@ use super::blob::Blob;
 use super::blob_check::BlobCheck;
 use super::disk::is_damage;
 use super::envelope;
-use super::layout::{self, BLOBS, EVICTABLE, FIRST_SEEN, FoundLayout, GRANTED, LASTING, SAVINGS};
+use super::layout::{self, BLOBS, EVICTABLE, FIRST_SEEN, FoundLayout, GRANTED, LASTING, SAVINGS, USAGE};
 use wheelport_index::Sha256;
 
 /// The files of one kind.
@@ -84,12 +84,12 @@ pub fn is_outdated(root: &Path) -> io::Result<bool> {
 
 /// Removes all files of a cache directory. Blocking. Returns how many were removed. The directory stays a cache, so a
 /// running proxy goes on. What files were when they were first seen is recorded nowhere else, and goes only
-/// `with_first_seen`.
+/// `with_first_seen`. What operators granted and what was downloaded is no cache, and stays.
 pub fn clear(root: &Path, with_first_seen: bool) -> io::Result<u64> {
     examine(root)?;
     let mut removed = 0;
-    let kinds =
-        layout::kinds().filter(|kind| ![GRANTED, SAVINGS].contains(kind) && (with_first_seen || *kind != FIRST_SEEN));
+    let kinds = layout::kinds()
+        .filter(|kind| ![GRANTED, SAVINGS, USAGE].contains(kind) && (with_first_seen || *kind != FIRST_SEEN));
     for path in kinds.flat_map(|kind| files(root, kind)) {
         match fs::remove_file(root.join(path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -176,6 +176,7 @@ mod tests {
         PersistedIndex::new(Arc::clone(&disk), Clock::system()).persist(Path::new("pages/repo/hello"), &1)?;
         disk.write_lasting(Path::new("published/repo~hello"), b"{}")?;
         disk.write_lasting(Path::new("first-seen/repo/hello"), b"{}")?;
+        disk.write_lasting(Path::new("usage/2026-11-28/00000000000000ab"), b"a record")?;
         Ok(())
     }
 
@@ -183,7 +184,7 @@ mod tests {
     fn damage_of_every_kind_is_found_and_healed_by_removal() -> Outcome {
         let root = tempfile::tempdir()?;
         fill(root.path())?;
-        assert_eq!(verify(root.path())?, VerifyReport { good: 7, damaged: Vec::new() });
+        assert_eq!(verify(root.path())?, VerifyReport { good: 8, damaged: Vec::new() });
         let kinds = || EVICTABLE.into_iter().chain(LASTING);
         let mut damaged = Vec::new();
         for path in kinds().filter_map(|kind| files(root.path(), kind).pop()) {
@@ -194,7 +195,7 @@ mod tests {
             fs::write(&path, bytes)?;
             damaged.push(path);
         }
-        assert_eq!(damaged.len(), 6);
+        assert_eq!(damaged.len(), 7);
         assert_eq!(verify(root.path())?, VerifyReport { good: 1, damaged });
         assert_eq!(verify(root.path())?, VerifyReport { good: 1, damaged: Vec::new() });
         Ok(())
@@ -209,6 +210,7 @@ mod tests {
             assert_eq!(clear(root.path(), false)?, 6);
             assert_eq!(clear(root.path(), false)?, 0);
             assert_eq!(files(root.path(), FIRST_SEEN).len(), 1, "kept unless it is named");
+            assert_eq!(files(root.path(), USAGE).len(), 1, "no cache");
             assert_eq!(clear(root.path(), true)?, 1);
             assert!(stats(root.path())?.iter().all(|kind| kind.files == 0));
             disk.write_record(Path::new("pages/repo/hello"), b"a page")?;

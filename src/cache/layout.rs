@@ -29,8 +29,10 @@ pub(super) const FIRST_SEEN: &str = "first-seen";
 pub(super) const GRANTED: &str = "granted";
 /// The directory of what was counted of savings.
 pub(super) const SAVINGS: &str = "savings";
+/// The directory of the records of downloads.
+pub(super) const USAGE: &str = "usage";
 /// The directories of what is recorded here and nowhere else: not counted as cache, and never evicted.
-pub(super) const LASTING: [&str; 4] = [PUBLISHED, FIRST_SEEN, GRANTED, SAVINGS];
+pub(super) const LASTING: [&str; 5] = [PUBLISHED, FIRST_SEEN, GRANTED, SAVINGS, USAGE];
 /// A directory of the first layout: core metadata.
 pub(super) const FORMER: &str = "sidecars";
 

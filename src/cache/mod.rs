@@ -33,6 +33,7 @@ mod settings;
 mod shared;
 mod space;
 mod spool;
+mod usage_records;
 mod write_pipeline;
 
 pub use blob::{Blob, Complete, Expected, Mismatch};
@@ -62,4 +63,5 @@ pub use settings::{CacheSettings, Prefetch};
 pub use shared::{LARGEST_SHARED, SharedDocument};
 pub use space::StorageError;
 pub use spool::{Spool, SpoolError, SpoolSpace, Spooled};
+pub use usage_records::{UsageRecords, WrittenUsage};
 pub use write_pipeline::{WriteError, WritePipeline};

@@ -68,6 +68,11 @@ impl FetchedAt {
         self.is_news && self.at >= instant
     }
 
+    /// Whether upstream was asked at this instant or later, here or by the replica that shared it.
+    pub fn is_asked_since(&self, instant: Instant) -> bool {
+        self.is_news && self.at >= instant + self.prior
+    }
+
     pub fn age(&self) -> Duration {
         self.prior + self.at.elapsed()
     }

@@ -189,6 +189,7 @@ mod tests {
                 ("first-seen", 1),
                 ("granted", 0),
                 ("savings", 0),
+                ("usage", 0)
             ]
         );
         assert!(path(BLOBS, &good).exists() && !path(BLOBS, &bad).exists() && !stray.exists());

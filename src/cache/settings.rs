@@ -21,6 +21,8 @@ pub struct CacheSettings {
     pub memory: Option<Size>,
     /// Page freshness.
     pub fresh_for: HumanDuration,
+    /// The same for the domain's own projects while CodeArtifact's events tell of every change.
+    pub fresh_for_internal: Option<HumanDuration>,
     /// How long a stale page is served while it is refreshed in the background.
     pub stale_while_revalidate: HumanDuration,
     /// How long a stale page may be served when upstream fails.
@@ -70,6 +72,7 @@ impl Default for CacheSettings {
             scrub_rate: Size::mib(4),
             memory: None,
             fresh_for: HumanDuration::secs(60),
+            fresh_for_internal: None,
             stale_while_revalidate: HumanDuration::secs(60),
             stale_if_error: HumanDuration::secs(24 * 60 * 60),
             missing_for: HumanDuration::secs(10),

@@ -2,6 +2,7 @@
 //! what does not agree with itself is an error, and expanding has a bound.
 
 use std::io::{self, BufReader, Read as _};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,9 @@ pub const LARGEST_SHARED: usize = 64 << 20;
 /// The longest that one is expanded to, in bytes.
 const LARGEST_EXPANDED: u64 = 512 << 20;
 
+/// A document that was fetched further in the future than this was fetched by a clock that is wrong.
+const MAX_SKEW: Duration = Duration::from_mins(1);
+
 /// A document and what replicas have to know of it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +26,14 @@ pub struct SharedDocument<D> {
     /// When upstream was asked for it, in milliseconds since the Unix epoch, by the clock of the replica that asked.
     pub fetched: u64,
     pub document: D,
+}
+
+impl<D> SharedDocument<D> {
+    /// How long ago upstream was asked for it, by this calendar; none where that cannot be.
+    pub fn age(&self, now: Duration) -> Option<Duration> {
+        let fetched = Duration::from_millis(self.fetched);
+        (fetched <= now + MAX_SKEW).then(|| now.saturating_sub(fetched))
+    }
 }
 
 impl<D: Serialize> SharedDocument<D> {
@@ -51,6 +63,9 @@ mod tests {
         let bytes = SharedDocument { generation: 3, fetched: 17, document: vec!["a"; 100] }.encode()?;
         let back = SharedDocument::<Vec<String>>::decode(&bytes)?;
         assert_eq!((back.generation, back.fetched, back.document.len()), (3, 17, 100));
+        assert_eq!(back.age(Duration::from_millis(20)), Some(Duration::from_millis(3)));
+        let later = SharedDocument { fetched: 60_001, ..back };
+        assert_eq!((later.age(Duration::from_millis(1)), later.age(Duration::ZERO)), (Some(Duration::ZERO), None));
         assert!(SharedDocument::<Vec<String>>::decode(&bytes[..bytes.len() - 5]).is_err());
         assert!(SharedDocument::<Vec<u64>>::decode(&bytes).is_err());
         Ok(())

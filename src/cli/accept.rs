@@ -4,7 +4,7 @@
 
 use clap::Args;
 
-use super::operations::{Answer, Operations};
+use super::operations::{Answer, Operations, limited_to};
 use super::outcome::{CommandError, Ended};
 
 /// Accept files whose bytes have changed in the repository, in a running server
@@ -52,6 +52,9 @@ pub(super) async fn run(args: &AcceptArgs) -> Result<Ended, CommandError> {
                 for file in accepted["accepted"].as_array().into_iter().flatten() {
                     let text = |key: &str| file[key].as_str().unwrap_or_default().to_owned();
                     println!("accepted: {}, {} (was {})", text("file"), text("now"), text("was"));
+                }
+                if let Some(where_it_holds) = limited_to(&accepted["spread"]) {
+                    println!("{where_it_holds}");
                 }
             }
             Answer::Refused(why) => {

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::operations::{Answer, Operations};
+use super::operations::{Answer, Operations, limited_to};
 use super::outcome::{CommandError, Ended};
 
 #[derive(Debug, Args)]
@@ -86,8 +86,8 @@ fn report(what: &str, answer: &Answer) -> Ended {
     match answer {
         Answer::Done(done) => {
             println!("{what}: {}", line(&done["exception"]));
-            if done["spread"] == "later" {
-                println!("in force on this replica; the others follow once the store that they share can be reached");
+            if let Some(where_it_holds) = limited_to(&done["spread"]) {
+                println!("{where_it_holds}");
             }
             Ended::Well
         }

@@ -32,6 +32,7 @@ mod serve;
 mod signals;
 mod token;
 mod unverified_tls;
+mod usage;
 mod warm;
 mod why;
 
@@ -76,6 +77,7 @@ enum Command {
     /// Lift rules in a running server for a while
     Exception(exception::ExceptionArgs),
     Why(why::WhyArgs),
+    Usage(usage::UsageArgs),
     /// Try rules before they are in force
     Policy(policy::PolicyArgs),
     /// Print the least that AWS has to allow, as a policy to attach
@@ -124,6 +126,7 @@ impl Cli {
             | Command::Cache(_)
             | Command::Exception(_)
             | Command::Why(_)
+            | Command::Usage(_)
             | Command::Policy(_)
             | Command::Generate(_)
             | Command::IamPolicy(_)
@@ -150,6 +153,7 @@ pub async fn run(cli: Cli) -> Result<Ended, CommandError> {
         Command::Cache(args) => cache::run(&args).await,
         Command::Exception(args) => exception::run(&args).await,
         Command::Why(args) => why::run(&args).await,
+        Command::Usage(args) => usage::run(&args).await,
         Command::Policy(args) => policy::run(&args).await,
         Command::IamPolicy(args) => iam_policy::run(&args),
         Command::Token(args) => Box::pin(token::run(args)).await,

@@ -96,3 +96,15 @@ fn read(response: &str) -> Answer {
         _ => Answer::Refused(format!("{} ({status})", body.trim())),
     }
 }
+
+/// What an operator has to know where the word that was given does not hold on all replicas.
+pub(super) fn limited_to(spread: &serde_json::Value) -> Option<&'static str> {
+    match spread.as_str()? {
+        "later" => Some("in force on this replica; the others follow once the store that they share can be reached"),
+        "here-alone" => Some(
+            "in force on this replica ONLY: without `[fleet] store` the others cannot know of it; give the same \
+             command to each of them",
+        ),
+        _ => None,
+    }
+}

@@ -10,6 +10,8 @@ use crate::web::{ReadPolicy, UploadPolicy};
 use wheelport_runtime::{Size, sabotaged};
 
 const SMALLEST_CACHE: Size = Size::mib(64);
+/// Even where events tell of changes, a page is asked for again after that time.
+const LONGEST_FRESH_INTERNAL: Duration = Duration::from_hours(1);
 const LONGEST_STALE: Duration = Duration::from_hours(24 * 7);
 
 pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
@@ -44,7 +46,23 @@ fn complaint(settings: &Settings) -> Option<String> {
     if cache.stale_if_error.get() > LONGEST_STALE {
         return Some("[cache] stale_if_error may be at most 7d".to_owned());
     }
-    None
+    if let Some(fresh_for) = cache.fresh_for_internal {
+        if fresh_for.get() > LONGEST_FRESH_INTERNAL {
+            return Some("[cache] fresh_for_internal may be at most 1h".to_owned());
+        }
+        let FleetSettings { events, events_own, redis, .. } = &settings.fleet;
+        if events.is_none() {
+            return Some("[cache] fresh_for_internal needs CodeArtifact's events: set [fleet] events".to_owned());
+        }
+        if redis.is_none() && !events_own {
+            return Some(
+                "[cache] fresh_for_internal needs [fleet] redis, or a queue that no other replica reads: then set \
+                 [fleet] events_own = true"
+                    .to_owned(),
+            );
+        }
+    }
+    settings.usage.fault().map(str::to_owned)
 }
 
 /// A route that is for known identities needs one, and identities need routes that are there.

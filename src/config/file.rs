@@ -20,6 +20,7 @@ use crate::identity::{
 use crate::notify::NotifyTable;
 use crate::policy::PolicyTable;
 use crate::upstream::ClientSettings;
+use crate::usage::UsageSettings;
 use crate::web::{Prices, ReadPolicy, SecretDigest, SiteSettings, UploadPolicy};
 use wheelport_runtime::sabotaged;
 
@@ -40,6 +41,7 @@ pub(super) struct ConfigurationFile {
     pub(super) upload: UploadSettings,
     pub(super) fleet: FleetSettings,
     pub(super) prices: Prices,
+    pub(super) usage: UsageSettings,
     pub(super) publisher: Vec<PublisherTable>,
     pub(super) notify: NotifyTable,
     pub(super) policy: PolicyTable,

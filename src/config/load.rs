@@ -71,6 +71,7 @@ pub(super) fn compose(mut file: ConfigurationFile, overrides: Overrides) -> Resu
         fleet: file.fleet,
         prices: file.prices,
         notify: NotifySettings::new(file.notify).map_err(ConfigError::Inconsistent)?,
+        usage: file.usage,
         signing_keys: file::signing_keys(&file.tokens)?,
         key_files: file.tokens.key_file,
         identities: file::identities(file.issuer, file.identity, file.publisher)?,

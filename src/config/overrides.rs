@@ -140,6 +140,14 @@ pub(crate) struct FleetOverrides {
     /// SQS queue of CodeArtifact's events
     #[arg(long = "fleet-events", value_name = "URL", env = "WHEELPORT_FLEET_EVENTS")]
     pub(crate) events: Option<Url>,
+    /// No other replica reads the queue of events
+    #[arg(
+        long = "fleet-events-own",
+        env = "WHEELPORT_FLEET_EVENTS_OWN",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub(crate) events_own: Option<bool>,
     /// How many replicas there are
     #[arg(long = "fleet-replicas", value_name = "NUMBER", env = "WHEELPORT_FLEET_REPLICAS")]
     pub(crate) replicas: Option<NonZeroU32>,
@@ -154,6 +162,7 @@ impl FleetOverrides {
         replace(&mut fleet.store_role_arn, self.store_role_arn);
         replace(&mut fleet.redis, self.redis);
         replace(&mut fleet.events, self.events);
+        fleet.events_own = self.events_own.unwrap_or(fleet.events_own);
         replace(&mut fleet.replicas, self.replicas);
     }
 }

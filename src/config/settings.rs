@@ -16,6 +16,7 @@ use crate::identity::{IdentityRules, SigningKeys};
 use crate::notify::NotifySettings;
 use crate::policy::PolicySettings;
 use crate::upstream::ClientSettings;
+use crate::usage::UsageSettings;
 use crate::web::{
     Cidr, HostPattern, OperatorSecrets, Prices, ReadPolicy, SiteSettings, TlsSettings, TlsTable, UploadPolicy,
 };
@@ -51,6 +52,8 @@ pub struct Settings {
     pub prices: Prices,
     /// Where operators hear of what they should know at once.
     pub notify: Option<NotifySettings>,
+    /// Whether and how downloads are counted.
+    pub usage: UsageSettings,
     /// What may be served.
     pub policy: PolicySettings,
     /// Who is known, and what they may do.

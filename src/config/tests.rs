@@ -245,6 +245,29 @@ fn what_replicas_share_needs_the_account_of_each_route() {
 }
 
 #[test]
+fn pages_stay_fresh_for_an_hour_only_where_every_event_can_reach_a_replica() {
+    let complaint = |fresh_for: &str, fleet: &str| {
+        let route = "[[route]]\ndomain = \"acme\"\nrepository = \"python\"\ndomain_owner = \"111122223333\"";
+        let cache = format!("[cache]\nfresh_for_internal = \"{fresh_for}\"");
+        let text = format!("[aws]\nregion = \"eu-central-1\"\n{route}\n{cache}\n[fleet]\n{fleet}");
+        from(&text, Overrides::default()).map_or_else(|error| error.to_string(), |_| String::new())
+    };
+    let events = "events = \"https://sqs.eu-central-1.amazonaws.com/111122223333/q\"";
+    let with = |more: &str| format!("{events}\n{more}");
+    for (fresh_for, fleet, told) in [
+        ("1h", with("events_own = true"), ""),
+        ("1h", with("redis = \"redis://127.0.0.1\""), ""),
+        ("61m", with("events_own = true"), "at most 1h"),
+        ("1h", String::new(), "set [fleet] events"),
+        ("1h", with(""), "events_own = true"),
+        ("1h", with("store = \"s3://acme\""), "events_own = true"),
+    ] {
+        let found = complaint(fresh_for, &fleet);
+        assert!(found.contains(told) && found.is_empty() == told.is_empty(), "{fleet}: {found}");
+    }
+}
+
+#[test]
 fn every_flag_reaches_its_setting() -> TestResult {
     let line = [
         "serve",

@@ -17,6 +17,9 @@ use super::package_event::{InvalidEvent, PackageEvent, QueueMessage, read_event}
 use super::queue::{EventQueue, QueueError};
 use wheelport_runtime::sabotaged;
 
+/// A queue that was not read for longer than this counts as away. A long poll takes a third of it.
+pub const QUEUE_READ_WITHIN: Duration = Duration::from_mins(1);
+
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -49,6 +52,8 @@ impl EventOutcome {
 pub struct EventsState {
     /// When the queue was last read; a read without messages counts.
     pub received: Option<Instant>,
+    /// Since when it has been read without a pause that counts as away.
+    pub since: Option<Instant>,
     /// Failed calls since the last that succeeded.
     pub failures_in_a_row: u32,
     pub last_error: Option<String>,
@@ -80,8 +85,7 @@ impl Events {
     }
 
     /// Makes the counters part of a registry.
-    pub fn register(&self, registry: &mut Registry) {
-        let registry = registry.sub_registry_with_prefix("fleet");
+    pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("events", "Messages of the queue of CodeArtifact's events", self.messages.clone());
         registry.register("event_failures", "Calls to the queue of events that failed", self.failures.clone());
     }
@@ -89,6 +93,12 @@ impl Events {
     /// How receiving goes.
     pub fn state(&self) -> EventsState {
         self.state.lock().clone()
+    }
+
+    /// Since when the queue has been read without a pause that counts as away, and when it was read last.
+    pub fn reading(&self) -> Option<(Instant, Instant)> {
+        let state = self.state.lock();
+        state.since.zip(state.received)
     }
 
     /// Receives for ever. `handle` gets each event, and says whether it means anything to this process.
@@ -144,7 +154,11 @@ impl Events {
         if state.failures_in_a_row > 0 {
             tracing::info!(failures = state.failures_in_a_row, "the queue of events can be read again");
         }
-        state.received = Some(Instant::now());
+        let now = Instant::now();
+        if state.received.is_none_or(|before| now.duration_since(before) >= QUEUE_READ_WITHIN) {
+            state.since = Some(now);
+        }
+        state.received = Some(now);
         state.failures_in_a_row = 0;
         state.last_error = None;
     }

@@ -11,6 +11,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -21,11 +22,14 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::hints::{Hint, Message, ReplicaId};
+use super::outbox::Outbox;
 use super::redis::{RedisFailure, RedisLink};
 use wheelport_runtime::sabotaged;
 
 /// Hints that wait for a listener of this process at most; a slower one has a gap.
 const WAITING_HINTS: usize = 4096;
+/// How often hints are tried again that Redis did not take.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
 /// Where hints are published. The version of the objects is in it, so that old and new processes do not mix.
 pub(super) const CHANNEL: &str = "wheelport:v1:hints";
 
@@ -72,6 +76,8 @@ struct HintsInner {
     heard: broadcast::Sender<Heard>,
     /// Whether the subscription lives.
     is_hearing: AtomicBool,
+    /// What Redis did not take.
+    unsent: Outbox,
     metrics: HintMetrics,
 }
 
@@ -97,25 +103,41 @@ impl Hints {
     pub(super) fn over(redis: Option<RedisLink>) -> Self {
         let (heard, _) = broadcast::channel(WAITING_HINTS);
         let (is_hearing, metrics) = (AtomicBool::new(false), HintMetrics::default());
-        let inner = HintsInner { sender: ReplicaId::new(fastrand::u64(..)), redis, heard, is_hearing, metrics };
+        let (sender, unsent) = (ReplicaId::new(fastrand::u64(..)), Outbox::default());
+        let inner = HintsInner { sender, redis, heard, is_hearing, unsent, metrics };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Tells the other replicas. Waits for Redis, at most for the time that a command may take.
+    /// Tells the other replicas. Waits for Redis, at most for the time that a command may take; what it does not take
+    /// is told when it is back.
     pub async fn send(&self, hint: Hint) -> HintSent {
         let kind = hint.as_str();
         if !self.are_shared() {
             return HintSent::Alone;
         }
-        let outcome = match self.publish(hint).await {
+        let outcome = match self.publish(hint.clone()).await {
             Ok(()) => HintSent::Sent,
             Err(error) => {
                 tracing::debug!(kind, %error, "a hint could not be sent");
+                self.inner.unsent.keep(hint);
                 HintSent::Failed
             }
         };
         self.inner.metrics.sent.get_or_create(&HintSentLabels { kind, result: outcome.as_str() }).inc();
         outcome
+    }
+
+    /// Tells what Redis did not take, until the process ends.
+    pub(super) async fn tell_again(self) {
+        loop {
+            self.inner.unsent.filled().await;
+            tokio::time::sleep(TELL_AGAIN).await;
+            while let Some(hint) = self.inner.unsent.take() {
+                if self.send(hint).await != HintSent::Sent {
+                    break;
+                }
+            }
+        }
     }
 
     /// Gives a hint to Redis.

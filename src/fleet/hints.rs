@@ -19,18 +19,26 @@ const VERSION: &str = "1";
 /// The longest text, in bytes: a repository, a project and some words.
 const LONGEST: usize = 1024;
 
+/// The words for what this version knows.
+const KINDS: [&str; 8] =
+    ["page-changed", "event", "purge", "accept", "exceptions", "events-proven", "slow-down", "burnt"];
+
 /// What one replica tells the others.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Hint {
     /// A page is no longer what it was: upstream has another one, or a file was published. The generation is that of
     /// the shared page, and 0 where there is none.
     PageChanged { repository: SharedRepository, project: ProjectName, generation: u64 },
+    /// An event of CodeArtifact came about a project: upstream may have another page.
+    Event { repository: SharedRepository, project: ProjectName },
     /// An operator wants a page forgotten.
     Purge { repository: SharedRepository, project: ProjectName },
     /// An operator accepted changed files of a project; what exactly is in the shared record.
     Accept { repository: SharedRepository, project: ProjectName },
     /// An operator granted an exception from the rules or took one back; what exactly is in the shared record.
     Exceptions,
+    /// An event of CodeArtifact was right about a page of this repository: its events come.
+    EventsProven { repository: SharedRepository },
     /// A service throttled a request that counts against this quota.
     SlowDown { quota: QuotaName },
     /// A token that replicas mint was given back before it expired, which is at this second since the epoch. What is
@@ -43,9 +51,11 @@ impl Hint {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::PageChanged { .. } => "page-changed",
+            Self::Event { .. } => "event",
             Self::Purge { .. } => "purge",
             Self::Accept { .. } => "accept",
             Self::Exceptions => "exceptions",
+            Self::EventsProven { .. } => "events-proven",
             Self::SlowDown { .. } => "slow-down",
             Self::Burnt { .. } => "burnt",
         }
@@ -129,6 +139,10 @@ impl Message {
                 let generation = number(generation)?;
                 Hint::PageChanged { repository, project, generation }
             }
+            ("event", [repository, project]) => {
+                let (repository, project) = page(repository, project)?;
+                Hint::Event { repository, project }
+            }
             ("purge", [repository, project]) => {
                 let (repository, project) = page(repository, project)?;
                 Hint::Purge { repository, project }
@@ -138,12 +152,15 @@ impl Message {
                 Hint::Accept { repository, project }
             }
             ("exceptions", []) => Hint::Exceptions,
+            ("events-proven", [repository]) => {
+                Hint::EventsProven { repository: repository.parse().map_err(|_| Malformed)? }
+            }
             ("slow-down", [quota]) => Hint::SlowDown { quota: QuotaName::parse(quota).ok_or(Malformed)? },
             ("burnt", [token, until]) => {
                 let token = hex_digits(token, 32).and_then(|token| u128::from_str_radix(token, 16).ok());
                 Hint::Burnt { token: token.ok_or(Malformed)?, until: number(until)? }
             }
-            ("page-changed" | "purge" | "accept" | "exceptions" | "slow-down" | "burnt", _) => return Err(Malformed),
+            (kind, _) if KINDS.contains(&kind) => return Err(Malformed),
             _ => return Err(Unknown),
         };
         Ok(Self { sender, hint })
@@ -155,10 +172,13 @@ impl fmt::Display for Message {
         write!(f, "{VERSION} {} {}", self.sender, self.hint.as_str())?;
         match &self.hint {
             Hint::PageChanged { repository, project, generation } => write!(f, " {repository} {project} {generation}"),
-            Hint::Purge { repository, project } | Hint::Accept { repository, project } => {
+            Hint::Event { repository, project }
+            | Hint::Purge { repository, project }
+            | Hint::Accept { repository, project } => {
                 write!(f, " {repository} {project}")
             }
             Hint::Exceptions => Ok(()),
+            Hint::EventsProven { repository } => write!(f, " {repository}"),
             Hint::SlowDown { quota } => write!(f, " {}", quota.as_str()),
             Hint::Burnt { token, until } => write!(f, " {token:032x} {until}"),
         }
@@ -192,9 +212,11 @@ mod tests {
         let project = ProjectName::parse("hello-world").expect("a name");
         vec![
             Hint::PageChanged { repository: repository.clone(), project: project.clone(), generation: 17 },
+            Hint::Event { repository: repository.clone(), project: project.clone() },
             Hint::Purge { repository: repository.clone(), project: project.clone() },
-            Hint::Accept { repository, project },
+            Hint::Accept { repository: repository.clone(), project },
             Hint::Exceptions,
+            Hint::EventsProven { repository },
             Hint::SlowDown { quota: QuotaName::parse("eu-central-1").expect("a quota") },
             Hint::Burnt { token: 0xdef, until: 1_800_000_000 },
         ]
@@ -206,6 +228,7 @@ mod tests {
         for hint in hints() {
             let message = Message { sender, hint };
             let text = message.to_string();
+            assert!(KINDS.contains(&message.hint.as_str()), "{text}");
             assert!(text.starts_with("1 0000000000000abc "), "{text}");
             assert_eq!(Message::parse(text.as_bytes()), Ok(message), "{text}");
         }
@@ -233,6 +256,8 @@ mod tests {
             ("1 0000000000000abc page-changed a/b hello 01", Malformed),
             ("1 0000000000000abc page-changed a/b hello 18446744073709551616", Malformed),
             ("1 0000000000000abc exceptions urllib3", Malformed),
+            ("1 0000000000000abc events-proven", Malformed),
+            ("1 0000000000000abc events-proven a//b", Malformed),
             ("1 0000000000000abc slow-down eu/1", Malformed),
             ("1 0000000000000abc burnt 00000000000000000000000000000DEF 1", Malformed),
             ("1 0000000000000abc burnt def 1", Malformed),

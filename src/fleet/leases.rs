@@ -45,6 +45,11 @@ impl LeaseKey {
         Self(format!("page/{repository}/{project}"))
     }
 
+    /// Refreshing the list of a repository's projects.
+    pub fn list(repository: &str) -> Self {
+        Self(format!("list/{repository}"))
+    }
+
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }

@@ -11,6 +11,7 @@ mod hints;
 mod lease_record;
 mod leases;
 mod metrics;
+mod outbox;
 mod package_event;
 mod queue;
 mod redis;
@@ -28,7 +29,7 @@ use wheelport_runtime::Tasks;
 pub use self::redis::{RedisFailure, RedisUnusable, prove_redis};
 pub use breaker::{Breaker, BreakerState};
 pub use budget::{BudgetPermit, QuotaBudget};
-pub use events::{EventOutcome, Events, EventsState};
+pub use events::{EventOutcome, Events, EventsState, QUEUE_READ_WITHIN};
 pub use hint_channel::{Heard, HintListener, HintSent, Hints};
 pub use hints::{Hint, Message, QuotaName, ReplicaId, UnreadableHint};
 pub use leases::{Acquired, LeaseGuard, LeaseKey, LeaseWatch, Leases, Waited};
@@ -62,6 +63,9 @@ pub struct Fleet {
     leases: Leases,
     tier: TierMetrics,
     budgets: BudgetMetrics,
+    events: Option<Events>,
+    /// Whether no other replica reads the queue of events.
+    owns_queue: bool,
 }
 
 impl Fleet {
@@ -80,8 +84,25 @@ impl Fleet {
         let link = RedisLink::new(address, settings)?;
         let hints = Hints::over(Some(link.clone()));
         tasks.spawn_loop("hear hints", subscribe(link.clone(), hints.clone()));
+        tasks.spawn_loop("tell hints again", hints.clone().tell_again());
         let leases = self.leases.rather(Arc::new(RedisLeases::new(link.clone())), tasks);
         Ok(Self { redis: Some(link), hints, leases, ..self })
+    }
+
+    /// With the queue of CodeArtifact's events. Does not begin to receive.
+    #[must_use]
+    pub fn with_events(self, events: Events, owns_queue: bool) -> Self {
+        Self { events: Some(events), owns_queue, ..self }
+    }
+
+    /// The queue of CodeArtifact's events.
+    pub fn events(&self) -> Option<&Events> {
+        self.events.as_ref()
+    }
+
+    /// Whether every event reaches this replica now: no other one reads the queue, or what others receive is heard.
+    pub fn hears_every_event(&self) -> bool {
+        self.owns_queue || self.hints.is_hearing()
     }
 
     /// The object store.
@@ -143,6 +164,9 @@ impl Fleet {
         if self.redis.is_some() {
             self.hints.register(registry);
             self.budgets.register(registry);
+        }
+        if let Some(events) = &self.events {
+            events.register(registry);
         }
     }
 }

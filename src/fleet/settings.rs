@@ -34,6 +34,8 @@ pub struct FleetSettings {
     pub redis_timeout: HumanDuration,
     /// The SQS queue of CodeArtifact's events.
     pub events: Option<Url>,
+    /// Whether no other replica reads that queue.
+    pub events_own: bool,
     /// How many replicas there are; only for the share of the request rate while Redis is away.
     pub replicas: Option<NonZeroU32>,
 }
@@ -51,6 +53,7 @@ impl Default for FleetSettings {
             redis: None,
             redis_timeout: HumanDuration::millis(300),
             events: None,
+            events_own: false,
             replicas: None,
         }
     }

@@ -6,6 +6,7 @@ use super::change_guard::{ChangeCounts, WatchedChanges};
 use super::index_cache::IndexCache;
 use super::page_source::PageSource;
 use super::pages::PageService;
+use super::shared_exceptions::ExceptionSpread;
 use super::{Cause, Error, Flow, Route, unavailable};
 use crate::cache::{ChangedFile, ChangedFiles, Expected, KnownSince, PageKey, RepositoryId};
 use crate::fleet::Hint;
@@ -43,8 +44,8 @@ impl PageService {
         self.cache().source().changes.refuses(&route.repository)
     }
 
-    /// Accepts what upstream lists now of one changed file of a project, or of all. Returns what was accepted. It is
-    /// recorded then, and holds for the next request.
+    /// Accepts what upstream lists now of one changed file of a project, or of all. Returns what was accepted, and
+    /// where. It is recorded then, and holds for the next request.
     pub async fn accept_changed(
         &self,
         route: &Route,
@@ -52,7 +53,7 @@ impl PageService {
         file: Option<FileName>,
         reason: String,
         by: Option<String>,
-    ) -> Result<Vec<ChangedFile>, Error> {
+    ) -> Result<(Vec<ChangedFile>, ExceptionSpread), Error> {
         let (cache, key) = (self.cache().clone(), route.key(project));
         // Brings a persisted page into memory, so that its files are compared again.
         let _ = cache.held(&key).await;
@@ -70,14 +71,15 @@ impl PageService {
             Ok::<_, Error>(accepted)
         })
         .await??;
-        if !accepted.is_empty() {
-            self.cache().share_acceptance(route, &of_project).await;
+        if accepted.is_empty() {
+            return Ok((accepted, ExceptionSpread::Here));
         }
+        let spread = self.cache().share_acceptance(route, &of_project).await;
         if let Some(shared) = &route.shared {
             let (repository, project) = (shared.repository.clone(), project.clone());
             self.cache().source().fleet.hints().send(Hint::Accept { repository, project }).await;
         }
-        Ok(accepted)
+        Ok((accepted, spread))
     }
 }
 

@@ -24,6 +24,18 @@ impl Flow {
                     for (_, key) in concerned(&routes, &repository, &project) {
                         self.pages.cache().doubts().add(&key, kind);
                         self.pages.cache().clear_negative(&key);
+                        self.pages.cache().source().internal.evidence.heard_of(&key);
+                    }
+                }
+                Heard::Hint(Hint::Event { repository, project }) => {
+                    for (route, key) in concerned(&routes, &repository, &project) {
+                        let pages = self.pages.cache();
+                        pages.doubts().add(&key, DoubtKind::Upstream);
+                        pages.clear_negative(&key);
+                        pages.source().internal.evidence.heard_of(&key);
+                        if pages.source().internal.evidence.announce(&key) {
+                            pages.tell_that_events_come(route);
+                        }
                     }
                 }
                 Heard::Hint(Hint::Purge { repository, project }) => {
@@ -35,6 +47,11 @@ impl Flow {
                 Heard::Hint(Hint::Accept { repository, project }) => {
                     for (_, key) in concerned(&routes, &repository, &project) {
                         self.pages.cache().doubts().add(&key, DoubtKind::Upstream);
+                    }
+                }
+                Heard::Hint(Hint::EventsProven { repository }) => {
+                    for route in routes.iter().filter(|route| route.shared_repository() == Some(&repository)) {
+                        self.pages.cache().source().internal.evidence.prove(&route.repository);
                     }
                 }
                 // The request budget and `app` hear these themselves.

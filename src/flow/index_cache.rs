@@ -9,7 +9,8 @@
 //!                                         └ Expired, missing: fetch
 //! ```
 //!
-//! What another replica said has changed is as *Refetch*, however young it is.
+//! What another replica said has changed is as *Refetch*, however young it is. Where CodeArtifact's events tell of
+//! every change, what is older than it may be otherwise can be *Fresh*.
 //!
 //! A fetch is single-flight and runs in a background task: a client that disconnects cancels nothing.
 
@@ -20,7 +21,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::doubts::{Doubt, Doubts};
+use super::doubts::Doubts;
+pub(super) use super::fetch_terms::{FetchError, Need};
 use super::negative::{NegativeEntries, NegativeEntry, NegativeReason};
 use super::{Error, Lookup, REQUEST_TIMEOUT, Route, Served, role_served};
 use crate::cache::{Decision, FetchedAt, Policy, Record, Records, Weighted};
@@ -37,6 +39,11 @@ pub(super) trait IndexSource: Send + Sync + Sized + 'static {
     /// Brings the persisted copy into memory. Blocking.
     fn load(cache: &IndexCache<Self>, key: &Self::Key) -> Option<Record<Self::Content>>;
 
+    /// Whether what was fetched then is fresh although it is older than `fresh_for`.
+    fn is_covered(&self, _route: &Arc<Route>, _key: &Self::Key, _fetched: &FetchedAt) -> bool {
+        false
+    }
+
     /// Asks what replicas share, as far as that will do, or upstream, and holds what it says, or sets the negative
     /// entry that it leads to.
     fn fetch(
@@ -45,35 +52,6 @@ pub(super) trait IndexSource: Send + Sync + Sized + 'static {
         key: Self::Key,
         need: Need,
     ) -> impl Future<Output = Result<Record<Self::Content>, FetchError>> + Send;
-}
-
-/// What a fetch has to bring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Need {
-    /// What replicas share will do where it is fresh and settles this doubt.
-    Shared(Option<Doubt>),
-    /// What upstream says now.
-    Upstream,
-}
-
-/// Why a fetch brought no record.
-#[derive(Debug, Clone)]
-pub(super) enum FetchError {
-    /// Upstream says that there is none.
-    Absent(Error),
-    /// Upstream could not be asked, or its reply is of no use; with what happened, for the log.
-    Failed(Error, String),
-    /// A prefetch failed. A request that joined it asks upstream itself.
-    Prefetch,
-}
-
-impl From<FetchError> for Error {
-    fn from(error: FetchError) -> Self {
-        match error {
-            FetchError::Absent(error) | FetchError::Failed(error, _) => error,
-            FetchError::Prefetch => Self::internal("a prefetch failed twice under one request"),
-        }
-    }
 }
 
 /// How long things are believed.
@@ -193,7 +171,7 @@ impl<S: IndexSource> IndexCache<S> {
             }
             record
         };
-        if self.decide(key, &held) == Decision::Expired {
+        if self.decide(route, key, &held) == Decision::Expired {
             return self.fetched(route, key, self.need(key), REQUEST_TIMEOUT).await;
         }
         let began = Instant::now();
@@ -237,18 +215,18 @@ impl<S: IndexSource> IndexCache<S> {
     }
 
     /// Whether a request for this key would have to wait for upstream, and nothing speaks against asking.
-    pub(super) fn needs_fetch(&self, key: &S::Key) -> bool {
+    pub(super) fn needs_fetch(&self, route: &Arc<Route>, key: &S::Key) -> bool {
         let must_wait = self
             .inner
             .records
             .get(key)
-            .is_none_or(|held| matches!(self.decide(key, &held), Decision::Refetch | Decision::Expired));
+            .is_none_or(|held| matches!(self.decide(route, key, &held), Decision::Refetch | Decision::Expired));
         must_wait && self.absent(key).is_none() && !self.backs_off(key)
     }
 
     /// How a held record may be served without waiting. One that is due is fetched in the background.
     fn usable(&self, route: &Arc<Route>, key: &S::Key, held: &Record<S::Content>) -> Option<Served> {
-        match self.decide(key, held) {
+        match self.decide(route, key, held) {
             Decision::Fresh => Some(Served::Hit),
             Decision::Revalidate | Decision::Refetch if self.backs_off(key) => Some(Served::Stale),
             Decision::Revalidate => {
@@ -269,12 +247,16 @@ impl<S: IndexSource> IndexCache<S> {
         Priority::Background.start(|| self.fetch(route, key, self.need(key)));
     }
 
-    pub(super) fn decide(&self, key: &S::Key, held: &Record<S::Content>) -> Decision {
-        match self.inner.lifetimes.policy.decide(held.fetched.age()) {
+    fn decide(&self, route: &Arc<Route>, key: &S::Key, held: &Record<S::Content>) -> Decision {
+        let by_age = self.inner.lifetimes.policy.decide(held.fetched.age());
+        match by_age {
             Decision::Fresh | Decision::Revalidate if self.inner.doubts.of(key, &held.fetched).is_some() => {
                 Decision::Refetch
             }
-            by_age => by_age,
+            Decision::Fresh => Decision::Fresh,
+            _ if self.inner.doubts.of(key, &held.fetched).is_some() => by_age,
+            _ if self.inner.source.is_covered(route, key, &held.fetched) => Decision::Fresh,
+            _ => by_age,
         }
     }
 

@@ -1,15 +1,18 @@
-//! Project lists, which CodeArtifact's index does not have: from its `ListPackages` API, cached like pages.
+//! Project lists, which CodeArtifact's index does not have: from its `ListPackages` API, cached and shared
+//! like pages.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::index_cache::{FetchError, IndexCache, IndexSource, Lifetimes, Need};
+use super::list_source::ListSource;
 use super::negative::NegativeReason;
 use super::reader;
+use super::shared_list::ConsultedList;
 use super::{Error, IndexView, Lookup, Route};
-use crate::cache::{FetchedAt, ListContent, PersistedIndex, Record, RepositoryId, list_path};
+use crate::cache::{FetchedAt, ListContent, Record, RepositoryId, list_path};
 use wheelport_index::{ProjectList, ProjectName};
-use wheelport_runtime::{Tasks, blocking};
+use wheelport_runtime::{Panicked, Tasks, blocking};
 
 /// How long a refusal is believed.
 const REFUSED_FOR: Duration = Duration::from_mins(1);
@@ -21,10 +24,6 @@ pub type ListView = IndexView<ListContent>;
 #[derive(Clone)]
 pub struct ProjectListService {
     cache: IndexCache<ListSource>,
-}
-
-pub(super) struct ListSource {
-    pub persisted: Arc<PersistedIndex>,
 }
 
 impl ProjectListService {
@@ -68,15 +67,33 @@ impl IndexSource for ListSource {
         cache: IndexCache<Self>,
         route: Arc<Route>,
         key: RepositoryId,
-        _need: Need,
+        need: Need,
     ) -> Result<Record<ListContent>, FetchError> {
+        let errand = match cache.consult_list(&route, &key, need).await {
+            ConsultedList::Found(list, fetched) => return cache.hold(&key, list, fetched).await,
+            ConsultedList::Ask(errand) => errand,
+        };
         match route.projects.projects().await {
-            Ok(names) => blocking(move || cache.take_in(&key, &names))
-                .await
-                .map_err(|panicked| FetchError::Failed(panicked.into(), panicked.to_string())),
+            Ok(names) => {
+                let list = blocking(move || normalised(&names)).await.map_err(panicked)?;
+                cache.share_list(&route, *errand, list.clone());
+                cache.hold(&key, list, FetchedAt::now()).await
+            }
             Err(error @ (Error::Unavailable { .. } | Error::Internal { .. })) => {
                 let detail = error.to_string();
-                Err(FetchError::Failed(error, detail))
+                match errand.stale {
+                    Some((list, age)) if !cache.is_expired(age) => {
+                        tracing::warn!(
+                            route = %route.name, detail,
+                            "upstream failed; a project list that another replica fetched is served stale"
+                        );
+                        let record = cache.hold(&key, list, FetchedAt::aged(age)).await?;
+                        // Holding it has taken away the entry.
+                        cache.set_negative(&key, NegativeReason::Failed);
+                        Ok(record)
+                    }
+                    _ => Err(FetchError::Failed(error, detail)),
+                }
             }
             Err(refused) => {
                 cache.records().remove(&key);
@@ -89,17 +106,22 @@ impl IndexSource for ListSource {
 }
 
 impl IndexCache<ListSource> {
-    /// Normalises, persists and holds a list. Blocking.
-    fn take_in(&self, key: &RepositoryId, names: &[String]) -> Record<ListContent> {
-        let mut projects: Vec<ProjectName> = names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect();
-        projects.sort_unstable();
-        projects.dedup();
-        let list = ProjectList { projects };
-        if let Err(error) = self.source().persisted.persist(&list_path(key), &list) {
-            tracing::warn!(%error, "a project list could not be persisted");
-        }
-        self.clear_negative(key);
-        self.show(key, list, FetchedAt::now())
+    /// Persists and holds a list.
+    async fn hold(
+        &self,
+        key: &RepositoryId,
+        list: ProjectList,
+        fetched: FetchedAt,
+    ) -> Result<Record<ListContent>, FetchError> {
+        let (cache, key) = (self.clone(), key.clone());
+        let held = blocking(move || {
+            if let Err(error) = cache.source().persisted.persist_aged(&list_path(&key), &list, fetched.age()) {
+                tracing::warn!(%error, "a project list could not be persisted");
+            }
+            cache.clear_negative(&key);
+            cache.show(&key, list, fetched)
+        });
+        held.await.map_err(panicked)
     }
 
     fn show(&self, key: &RepositoryId, list: ProjectList, fetched: FetchedAt) -> Record<ListContent> {
@@ -111,4 +133,15 @@ impl IndexCache<ListSource> {
         self.records().put(key, record.clone());
         record
     }
+}
+
+fn normalised(names: &[String]) -> ProjectList {
+    let mut projects: Vec<ProjectName> = names.iter().filter_map(|name| ProjectName::parse(name).ok()).collect();
+    projects.sort_unstable();
+    projects.dedup();
+    ProjectList { projects }
+}
+
+fn panicked(panicked: Panicked) -> FetchError {
+    FetchError::Failed(panicked.into(), panicked.to_string())
 }

@@ -25,7 +25,10 @@ mod doubts;
 mod download;
 mod downloader;
 mod error;
+mod event_evidence;
 mod extract;
+mod fetch_terms;
+mod figures;
 mod file_report;
 mod file_stream;
 mod files;
@@ -34,8 +37,10 @@ mod hints;
 mod index_cache;
 mod index_entry;
 mod intake;
+mod internal_freshness;
 mod judge;
 mod judge_known;
+mod list_source;
 mod lists;
 mod lookup;
 mod metadata;
@@ -59,14 +64,18 @@ mod route;
 mod shared_exceptions;
 mod shared_files;
 mod shared_first_seen;
+mod shared_list;
 mod shared_metadata;
 mod shared_pages;
 mod shared_published;
 mod shared_uploads;
+mod shared_usage;
 mod shown;
 mod standing;
 mod trial;
 mod upload;
+mod usage;
+mod usage_books;
 mod verdict;
 mod warm;
 mod wheel_parts;
@@ -74,13 +83,12 @@ mod wheel_parts;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::{
-    Blobs, CacheSettings, DamageCounts, Disk, FirstSeen, MetadataStore, PersistedIndex, Prefetch, Published,
-};
+use crate::cache::{Blobs, CacheSettings, Disk, FirstSeen, MetadataStore, PersistedIndex, Prefetch, Published};
 use crate::fleet::Fleet;
 use crate::notices::Notices;
+use crate::usage::UsageSettings;
 use wheelport_index::{ClientAgent, ProjectName};
-use wheelport_runtime::{Clock, Role, Tasks};
+use wheelport_runtime::{Clock, HumanDuration, Role, Tasks};
 
 pub use ahead::Guess;
 pub use audit::Attempt;
@@ -89,10 +97,12 @@ pub use change_guard::{ChangeCounts, ChangedFilePolicy, WatchedChanges};
 
 pub(crate) use error::seconds;
 pub use error::{BlockedFile, Cause, Error};
+pub use figures::Figures;
 pub use file_report::FileReport;
 pub use file_stream::FileStream;
 pub use files::{FileService, OpenFile};
 pub use index_cache::IndexView;
+pub use internal_freshness::EventTrust;
 pub use lists::{ListView, ProjectListService};
 pub use lookup::Lookup;
 pub use metadata::{MetadataService, ServedMetadata};
@@ -107,6 +117,7 @@ pub use shared_exceptions::ExceptionSpread;
 pub use shown::{PageView, ShownPage};
 pub use trial::{RuleTrial, TrialError};
 pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
+pub use usage::{UsageError, UsageFigures, UsageService};
 pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
 pub use crate::cache::{CachedMetadata, ChangedFile, ChangedFiles, ListContent};
@@ -115,6 +126,7 @@ pub use crate::policy::{
     GrantError, GrantedException, Grounds, Moment, NewException, PackageOrigin, PolicyHandle, PolicyState,
 };
 pub use crate::upstream::EndpointState;
+pub use crate::usage::{ReportRow, UsageGrouping, UsageParams, UsageReport};
 
 use agreements::Agreements;
 use ahead::Ahead;
@@ -124,12 +136,14 @@ use delisted::Delisted;
 use download::DownloadParts;
 use downloader::Downloader;
 use error::unavailable;
+use event_evidence::EventEvidence;
 use extract::MetadataExtractor;
 use index_cache::Lifetimes;
 use index_entry::IndexEntries;
 use intake::Intake;
+use internal_freshness::InternalFreshness;
 use judge::Judge;
-use lists::ListSource;
+use list_source::ListSource;
 use metadata_by_range::RangeReader;
 use origins::Origins;
 use page_source::PageSource;
@@ -200,6 +214,8 @@ pub struct FlowMemory {
 pub struct FlowParts {
     pub disk: Arc<Disk>,
     pub uploads: UploadSettings,
+    /// Whether and how downloads are counted.
+    pub usage: UsageSettings,
     pub clock: Clock,
     pub tasks: Tasks,
     /// What replicas share.
@@ -220,6 +236,7 @@ pub struct Flow {
     pub publish: PublishService,
     pub catalog: CatalogService,
     pub projects: ProjectViews,
+    pub usage: UsageService,
     downloader: Downloader,
     prefetcher: Prefetcher,
     exceptions: SharedExceptions,
@@ -229,7 +246,7 @@ pub struct Flow {
 impl Flow {
     /// The services over a cache directory.
     pub fn new(parts: FlowParts, settings: &CacheSettings, memory: FlowMemory) -> Self {
-        let FlowParts { disk, uploads, clock, tasks, fleet, policy, notices } = parts;
+        let FlowParts { disk, uploads, usage, clock, tasks, fleet, policy, notices } = parts;
         let lifetimes =
             |policy| Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO };
         let persisted = Arc::new(PersistedIndex::new(Arc::clone(&disk), clock.clone()));
@@ -239,7 +256,15 @@ impl Flow {
         let rulings_memory = memory.records / 100 * RULINGS_SHARE;
         let origins = Origins::new(Arc::clone(&persisted), clock.clone(), tasks.clone());
         let exceptions = SharedExceptions::new(fleet.clone(), policy.clone(), tasks.clone());
+        let internal = InternalFreshness {
+            longest: settings.fresh_for_internal.map(HumanDuration::get),
+            fleet: fleet.clone(),
+            origins: origins.clone(),
+            policy: policy.clone(),
+            evidence: EventEvidence::default(),
+        };
         let intake = Intake::new(Arc::clone(&persisted), tasks.clone());
+        let usage = UsageService::new(usage, Arc::clone(&disk), fleet.clone(), clock.clone());
         let judge = Judge::new(policy, origins, intake, store.clone(), rulings_memory, tasks.clone());
         let source = PageSource {
             delisted: Delisted::new(Arc::clone(&persisted)),
@@ -252,11 +277,12 @@ impl Flow {
             fleet: fleet.clone(),
             looks: PublishedLooks::default(),
             agreements: Agreements::default(),
+            internal,
             clock: clock.clone(),
         };
         let page_memory = memory.records - list_memory - rulings_memory;
         let pages = PageService::new(source, judge.clone(), page_memory, lifetimes(settings.policy()), tasks.clone());
-        let source = ListSource { persisted };
+        let source = ListSource { persisted, fleet: fleet.clone(), pages: pages.clone(), clock: clock.clone() };
         let lists = ProjectListService::new(source, list_memory, lifetimes(settings.list_policy()), tasks.clone());
         let entries = IndexEntries::new(pages.clone(), judge, blobs.clone());
         let found = SharedMetadata::new(fleet.clone(), pages.clone(), tasks.clone());
@@ -302,7 +328,20 @@ impl Flow {
         let projects = ProjectViews { pages: pages.clone(), metadata: metadata.clone(), blobs: view_blobs };
         let offered = SharedUploads::new(shared, found);
         let publish = PublishService::new(pages.clone(), store, offered, Arc::clone(&disk), uploads, clock, tasks);
-        Self { pages, lists, files, metadata, publish, catalog, projects, downloader, prefetcher, exceptions, disk }
+        Self {
+            pages,
+            lists,
+            files,
+            metadata,
+            publish,
+            catalog,
+            projects,
+            usage,
+            downloader,
+            prefetcher,
+            exceptions,
+            disk,
+        }
     }
 
     /// Tells operators of what they should hear of at once.
@@ -318,6 +357,11 @@ impl Flow {
     /// How many names of a route's repository are known to have versions from outside and of the domain.
     pub fn names_on_both_sides(&self, route: &Route) -> usize {
         self.pages.judge().origins().on_both_sides(&route.repository)
+    }
+
+    /// Whether CodeArtifact's events would tell of every change of a route's own projects.
+    pub fn event_trust(&self, route: &Route) -> EventTrust {
+        self.pages.cache().source().internal.trust(&route.repository)
     }
 
     /// Whether the cache directory can be written. Quick.
@@ -342,54 +386,4 @@ impl Flow {
     pub fn begin_draining(&self) {
         self.prefetcher.stop();
     }
-
-    /// Figures for metrics.
-    pub fn figures(&self) -> Figures {
-        Figures {
-            records: self.pages.bytes() + self.lists.bytes(),
-            disk: self.disk.used(),
-            disk_limit: self.disk.max_size(),
-            buffers: self.files.buffered(),
-            spooled: self.publish.spooled(),
-            downloads: self.downloader.running() as u64,
-            commit_failures: self.downloader.commit_failures(),
-            damaged: self.disk.damaged(),
-            scrubbed: self.disk.scrubbed(),
-            prefetches: self.prefetcher.counts(),
-            by_range: self.metadata.by_range.counts(),
-            guesses: self.prefetcher.ahead().counts(),
-            metadata_mismatches: self.metadata.extractor.mismatches(),
-        }
-    }
-}
-
-/// What the cache holds, in bytes, and what is under way.
-#[derive(Debug, Clone, Copy)]
-pub struct Figures {
-    /// Records of the index in memory.
-    pub records: u64,
-    /// Files on disk.
-    pub disk: u64,
-    /// The limit of the files on disk.
-    pub disk_limit: u64,
-    /// Buffers that files pass through on their way to clients.
-    pub buffers: u64,
-    /// Uploads on disk that are not published yet.
-    pub spooled: u64,
-    /// Downloads under way, as a number.
-    pub downloads: u64,
-    /// Fetched files that were served and could not be stored, as a number.
-    pub commit_failures: u64,
-    /// Damaged files that were found and removed, by kind, as numbers.
-    pub damaged: DamageCounts,
-    /// What the scrub has read.
-    pub scrubbed: u64,
-    /// Prefetches by outcome, as numbers.
-    pub prefetches: [(PrefetchOutcome, u64); PrefetchOutcome::ALL.len()],
-    /// Attempts to read core metadata by range, by outcome, as numbers.
-    pub by_range: [(ByRangeOutcome, u64); ByRangeOutcome::ALL.len()],
-    /// Guesses which metadata a client will ask for, as numbers.
-    pub guesses: [(Guess, u64); Guess::ALL.len()],
-    /// Metadata that was read by range and is not that of its wheel, as a number.
-    pub metadata_mismatches: u64,
 }

@@ -23,6 +23,8 @@ use wheelport_runtime::{Clock, Joined, Priority, SingleFlight, Tasks, Waits, blo
 const MOST: u64 = 50_000;
 /// After that time, what is known is asked for again, in seconds.
 const RENEW_AFTER: u64 = 600;
+/// After that time without being confirmed, nothing is believed for freshness, in seconds.
+const BELIEVED_FOR: u64 = 3600;
 /// How long what is old is used until it is looked at again, in seconds.
 const LOOK_AGAIN: u64 = 30;
 /// How long a request waits where not knowing is an answer.
@@ -153,6 +155,19 @@ impl Origins {
         let found = Arc::new(ProjectOrigins::new(found.facts, found.asked));
         self.hold(key, &found);
         Some(found)
+    }
+
+    /// Whether a project can have versions of the domain only, as far as that is known without waiting. Where it is
+    /// not, it is asked for.
+    pub(super) fn is_internal(&self, route: &Arc<Route>, project: &ProjectName) -> Option<bool> {
+        let key = route.key(project);
+        let held = self.inner.held.get(&key);
+        let now = self.inner.clock.unix_seconds();
+        let age = held.as_ref().map(|held| now.saturating_sub(held.asked));
+        if age.is_none_or(|age| age >= RENEW_AFTER) && self.backs_off(&key).is_none() {
+            Priority::Background.start(|| self.ask(route, key, false));
+        }
+        held.filter(|_| age.is_some_and(|age| age < BELIEVED_FOR)).map(|held| !held.facts.upstream)
     }
 
     /// A version was published: the controls of a new project were set by that. Blocking.

@@ -13,6 +13,7 @@ use super::page_source::PageSource;
 use super::shared_pages::Errand;
 use super::{Cause, Route, unavailable};
 use crate::cache::{FetchedAt, PageContent, PageKey, PublishedFile, Record, page_path};
+use crate::fleet::Hint;
 use crate::upstream::PageReply;
 use wheelport_index::{File, Page, ProjectName, parse};
 use wheelport_runtime::{Panicked, blocking, sabotaged};
@@ -55,6 +56,7 @@ impl IndexCache<PageSource> {
             parsed.await.map_err(panicked)?.map_err(unreadable)?;
         self.settle_published(route, key, settled);
         self.share_first_seen(route, key);
+        self.weigh_events(route, key, is_changed);
         if let Some((errand, page)) = errand.zip(of_upstream) {
             self.share(route, key, errand, page, is_changed);
         }
@@ -71,11 +73,28 @@ impl IndexCache<PageSource> {
     ) -> Option<Record<PageContent>> {
         self.learn_first_seen(route, key).await;
         let (cache, wanted) = (self.clone(), key.clone());
-        let (record, Arrival { settled, .. }) =
+        let (record, Arrival { settled, is_changed }) =
             blocking(move || cache.hold_listed(&wanted, page, fetched)).await.ok()?;
         self.settle_published(route, key, settled);
         self.share_first_seen(route, key);
+        self.weigh_events(route, key, is_changed);
         Some(record)
+    }
+
+    /// A page that has changed when an event came about it proves that events come.
+    fn weigh_events(&self, route: &Route, key: &PageKey, is_changed: bool) {
+        if is_changed && self.source().internal.evidence.has_changed(key) {
+            self.tell_that_events_come(route);
+        }
+    }
+
+    /// Tells the other replicas that an event was right about a page of this repository.
+    pub(super) fn tell_that_events_come(&self, route: &Route) {
+        let Some(repository) = route.shared_repository().cloned() else { return };
+        let hints = self.source().fleet.hints().clone();
+        self.tasks().spawn("tell that events come", async move {
+            hints.send(Hint::EventsProven { repository }).await;
+        });
     }
 
     /// Completes, persists and holds a page as upstream gave it. Blocking.

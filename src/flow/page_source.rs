@@ -6,6 +6,7 @@ use super::advertise::advertise_core_metadata;
 use super::agreements::Agreements;
 use super::change_guard::ChangeGuard;
 use super::delisted::Delisted;
+use super::internal_freshness::InternalFreshness;
 use super::published_looks::PublishedLooks;
 use crate::cache::{MetadataStore, PersistedIndex, Published};
 use crate::fleet::Fleet;
@@ -29,6 +30,8 @@ pub(super) struct PageSource {
     pub looks: PublishedLooks,
     /// What of the records of first seen files is in the store.
     pub agreements: Agreements,
+    /// How long the domain's own projects are fresh.
+    pub internal: InternalFreshness,
     pub clock: Clock,
 }
 

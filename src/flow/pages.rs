@@ -214,6 +214,10 @@ impl IndexSource for PageSource {
         Some(cache.show(key, page, fetched))
     }
 
+    fn is_covered(&self, route: &Arc<Route>, key: &PageKey, fetched: &FetchedAt) -> bool {
+        self.internal.covers(route, key, fetched)
+    }
+
     async fn fetch(
         cache: IndexCache<Self>,
         route: Arc<Route>,

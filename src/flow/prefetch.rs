@@ -113,7 +113,7 @@ impl Prefetcher {
         for project in wheel::unconditional_requirements(metadata) {
             let key = route.key(&project);
             let cache = self.inner.pages.cache();
-            if self.is_recent(&key) || !cache.needs_fetch(&key) {
+            if self.is_recent(&key) || !cache.needs_fetch(route, &key) {
                 if let (Some(agent), Some(held)) = (agent, cache.records().get(&key)) {
                     self.inner.ahead.page_read(route, &key, &held.content, agent);
                 }
@@ -137,10 +137,10 @@ impl Prefetcher {
     async fn prefetch(&self, route: &Arc<Route>, key: &PageKey, agent: Option<ClientAgent>) {
         let Ok(permit) = Arc::clone(&self.inner.permits).acquire_owned().await else { return };
         let cache = self.inner.pages.cache();
-        if cache.needs_fetch(key) && cache.records().get(key).is_none() {
+        if cache.needs_fetch(route, key) && cache.records().get(key).is_none() {
             cache.load(key).await;
         }
-        if !cache.needs_fetch(key) {
+        if !cache.needs_fetch(route, key) {
             return;
         }
         if !self.is_on() || !route.has_room() {

@@ -29,11 +29,13 @@ const MERGE_TRIES: u32 = 8;
 /// The longest record, in bytes.
 const LARGEST_RECORD: usize = 8 << 20;
 
-/// Where an exception that was granted or taken back is in force.
+/// Where an operator's word is in force: an exception that was granted or taken back, or a change that was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExceptionSpread {
     /// Here; there are no other replicas to share with.
     Here,
+    /// Here alone: other replicas hear hints, but there is no store that could tell them what was granted.
+    HereAlone,
     /// On all replicas.
     Everywhere,
     /// Here, and on the others once the store can be reached.
@@ -41,10 +43,16 @@ pub enum ExceptionSpread {
 }
 
 impl ExceptionSpread {
+    /// Hints carry no content, so without a store nothing but the fact that something changed could reach others.
+    pub(super) fn without_store(fleet: &Fleet) -> Self {
+        if fleet.is_alone() { Self::Here } else { Self::HereAlone }
+    }
+
     /// The word in responses and in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Here => "here",
+            Self::HereAlone => "here-alone",
             Self::Everywhere => "everywhere",
             Self::Later => "later",
         }
@@ -87,7 +95,7 @@ impl SharedExceptions {
 
     /// Writes what has changed here where all replicas see it, and tells them.
     async fn spread(&self) -> ExceptionSpread {
-        let Some(store) = self.fleet.store().cloned() else { return ExceptionSpread::Here };
+        let Some(store) = self.fleet.store().cloned() else { return ExceptionSpread::without_store(&self.fleet) };
         let shared = self.clone();
         let spreading = self.tasks.run("share exceptions", async move {
             let agreed = shared.agree(&store).await;

@@ -18,6 +18,7 @@ use super::agreements::Agreement;
 use super::index_cache::IndexCache;
 use super::page_source::PageSource;
 use super::route::{Route, SharedRoute};
+use super::shared_exceptions::ExceptionSpread;
 use crate::cache::{LARGEST_SHARED, PageKey, RecordVersion};
 use crate::fleet::{ObjectKey, ObjectStore, ObjectWrite, StoreError, TierResult};
 use wheelport_runtime::{blocking, sabotaged};
@@ -73,10 +74,12 @@ impl IndexCache<PageSource> {
     }
 
     /// An operator accepted a change here: writes it where all replicas see it. The operator waits for that.
-    pub(super) async fn share_acceptance(&self, route: &Route, key: &PageKey) {
-        let Some((store, shared)) = self.sharing(route) else { return };
+    pub(super) async fn share_acceptance(&self, route: &Route, key: &PageKey) -> ExceptionSpread {
+        let Some((store, shared)) = self.sharing(route) else {
+            return ExceptionSpread::without_store(&self.source().fleet);
+        };
         let error = match timeout(ACCEPT_TIMEOUT, self.unite(store, shared, key)).await {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return ExceptionSpread::Everywhere,
             Ok(Err(error)) => error,
             Err(_) => StoreError::TimedOut,
         };
@@ -84,6 +87,7 @@ impl IndexCache<PageSource> {
             project = %key.project, %error,
             "an accepted change holds on this replica; the others learn of it when its page next arrives here"
         );
+        ExceptionSpread::Later
     }
 
     /// Makes both records say the same, whichever replicas write to the one in the store at the same time.

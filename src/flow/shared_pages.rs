@@ -31,8 +31,6 @@ use wheelport_runtime::{blocking, sabotaged};
 const KIND: &str = "page";
 /// The generation of a hint when any shared page will do.
 const ANY_GENERATION: u64 = 1;
-/// A page that was fetched further in the future than this was fetched by a clock that is wrong.
-const MAX_SKEW: Duration = Duration::from_mins(1);
 
 /// What is in the store in place of a page.
 pub(super) enum SharedPlace {
@@ -74,9 +72,9 @@ struct FoundPage {
     age: Duration,
 }
 
-/// Whether a shared page of this age and generation will do for what is needed.
-fn suffices(need: Need, age: Duration, generation: u64, fresh_for: Duration) -> bool {
-    let is_new_enough = match need {
+/// Whether a shared page of this age and generation settles what is doubted.
+fn settles(need: Need, age: Duration, generation: u64) -> bool {
+    match need {
         Need::Upstream => false,
         Need::Shared(None) => true,
         Need::Shared(Some(doubt)) => match doubt.kind {
@@ -84,8 +82,7 @@ fn suffices(need: Need, age: Duration, generation: u64, fresh_for: Duration) -> 
             DoubtKind::Shared(at_least) => generation >= at_least,
             DoubtKind::Upstream => age <= doubt.since.elapsed() && !sabotaged("upstream-doubt"),
         },
-    };
-    age < fresh_for && is_new_enough
+    }
 }
 
 impl Errand {
@@ -98,7 +95,7 @@ impl Errand {
 
 impl IndexCache<PageSource> {
     /// Looks for a page in what replicas share, and takes the right to ask upstream where it has none that will do.
-    pub(super) async fn consult(&self, route: &Route, key: &PageKey, need: Need) -> Consulted {
+    pub(super) async fn consult(&self, route: &Arc<Route>, key: &PageKey, need: Need) -> Consulted {
         let mut errand = Errand::alone(need);
         let Some((store, shared)) = self.sharing(route) else { return Consulted::Ask(Box::new(errand)) };
         if need == Need::Upstream || !self.may_share(store, route, shared).await {
@@ -126,7 +123,13 @@ impl IndexCache<PageSource> {
     }
 
     /// The shared page, held, if it will do; else what is there is noted in the errand.
-    async fn look(&self, route: &Route, key: &PageKey, need: Need, errand: &mut Errand) -> Option<Record<PageContent>> {
+    async fn look(
+        &self,
+        route: &Arc<Route>,
+        key: &PageKey,
+        need: Need,
+        errand: &mut Errand,
+    ) -> Option<Record<PageContent>> {
         let (asked, tier) = (Instant::now(), self.source().fleet.tier());
         let (place, found) = self.find(route, key).await?;
         errand.place = Some(place);
@@ -134,13 +137,15 @@ impl IndexCache<PageSource> {
             tier.count(KIND, TierResult::Miss);
             return None;
         };
-        if !suffices(need, found.age, found.generation, self.fresh_for()) {
+        let fetched = FetchedAt::shared(asked, found.age);
+        let is_fresh = found.age < self.fresh_for() || self.source().internal.covers(route, key, &fetched);
+        if !is_fresh || !settles(need, found.age, found.generation) {
             tier.count(KIND, TierResult::Miss);
             errand.stale = Some((found.page, found.age));
             return None;
         }
         tier.count(KIND, TierResult::Hit);
-        self.hold_shared(route, key, found.page, FetchedAt::shared(asked, found.age)).await
+        self.hold_shared(route, key, found.page, fetched).await
     }
 
     /// What is in the store in place of a page; nothing if the store cannot tell.
@@ -168,12 +173,11 @@ impl IndexCache<PageSource> {
     async fn read_shared(&self, key: &PageKey, bytes: Bytes) -> Option<FoundPage> {
         let (now, project) = (self.source().clock.since_epoch(), key.project.clone());
         let read = blocking(move || {
-            let SharedDocument { generation, fetched, document } = SharedDocument::<Page>::decode(&bytes)
+            let shared = SharedDocument::<Page>::decode(&bytes)
                 .inspect_err(|error| tracing::warn!(%project, %error, "a shared page is not legible"))
                 .ok()?;
-            let fetched = Duration::from_millis(fetched);
-            let is_possible = fetched <= now + MAX_SKEW && document.name == project;
-            is_possible.then(|| FoundPage { page: document, generation, age: now.saturating_sub(fetched) })
+            let age = shared.age(now).filter(|_| shared.document.name == project)?;
+            Some(FoundPage { page: shared.document, generation: shared.generation, age })
         });
         read.await.ok().flatten()
     }
@@ -317,13 +321,12 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn a_shared_page_will_do_while_it_is_fresh_and_settles_the_doubt() {
+    async fn a_shared_page_will_do_that_settles_the_doubt() {
         let since = Instant::now();
         tokio::time::advance(SECOND * 10).await;
         let doubt = |kind| Need::Shared(Some(Doubt { since, kind }));
         for (need, age, generation, will_do) in [
             (Need::Shared(None), 59, 1, true),
-            (Need::Shared(None), 60, 1, false),
             (Need::Upstream, 0, 9, false),
             (doubt(DoubtKind::Missed), 59, 1, true),
             (doubt(DoubtKind::Shared(5)), 59, 4, false),
@@ -331,7 +334,7 @@ mod tests {
             (doubt(DoubtKind::Upstream), 11, 9, false),
             (doubt(DoubtKind::Upstream), 9, 1, true),
         ] {
-            assert_eq!(suffices(need, SECOND * age, generation, SECOND * 60), will_do, "{need:?} {age} {generation}");
+            assert_eq!(settles(need, SECOND * age, generation), will_do, "{need:?} {age} {generation}");
         }
     }
 }

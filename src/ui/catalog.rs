@@ -102,7 +102,7 @@ pub(crate) fn catalog(model: &CatalogModel) -> String {
         div #found { (found(model)) }
     };
     let title = if model.query.is_empty() { "Projects".to_owned() } else { format!("{} in projects", model.query) };
-    document(Frame { title: &title, navigation: &navigation, main })
+    document(&Frame { title: &title, navigation: &navigation, main })
 }
 
 fn count(model: &CatalogModel) -> String {

@@ -39,7 +39,7 @@ pub(crate) fn home(model: &HomeModel<'_>) -> String {
         }
         @if model.routes.is_empty() { p { "No route is configured." } }
     };
-    document(Frame { title: "Start", navigation: &navigation, main })
+    document(&Frame { title: "Start", navigation: &navigation, main })
 }
 
 fn section(model: &HomeModel<'_>, route: &HomeRoute<'_>, is_open: bool) -> Markup {

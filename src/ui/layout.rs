@@ -43,8 +43,7 @@ pub(crate) struct NavigationLink<'a> {
 }
 
 /// The whole document.
-#[expect(clippy::needless_pass_by_value, reason = "a frame is made for its document, and for nothing else")]
-pub(crate) fn document(frame: Frame<'_>) -> String {
+pub(crate) fn document(frame: &Frame<'_>) -> String {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -96,7 +95,7 @@ mod tests {
     #[test]
     fn what_a_model_holds_is_escaped() {
         let links = [NavigationLink { text: "<b>", href: "\"><script>", is_current: true }];
-        let page = document(Frame { title: "</title>", navigation: &links, main: html! { h1 { "<i>" } } });
+        let page = document(&Frame { title: "</title>", navigation: &links, main: html! { h1 { "<i>" } } });
         for raw in ["<b>", "\"><script>", "</title> ·", "<i>"] {
             assert!(!page.contains(raw), "{raw} is not escaped: {page}");
         }
@@ -104,7 +103,7 @@ mod tests {
 
     #[test]
     fn the_policy_allows_the_style_and_the_script_of_the_page() {
-        let page = document(Frame { title: "t", navigation: &[], main: html! {} });
+        let page = document(&Frame { title: "t", navigation: &[], main: html! {} });
         for (open, close) in [("<style>", "</style>"), ("<script>", "</script>")] {
             let text = page.split(open).nth(1).and_then(|rest| rest.split(close).next()).expect("the page has it");
             let digest = STANDARD.encode(Sha256::digest(text));

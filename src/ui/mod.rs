@@ -14,6 +14,7 @@ mod project_model;
 mod project_parts;
 mod table;
 mod tools;
+mod usage;
 mod words;
 
 pub(crate) use catalog::{CatalogEntry, CatalogModel, LONGEST_QUERY, Place, catalog};
@@ -29,4 +30,5 @@ pub(crate) use project_model::{
 };
 pub(crate) use table::{Cell, Mark, Table};
 pub(crate) use tools::{HomeRoute, Publishing, install_commands};
+pub(crate) use usage::{UsageForm, UsagePage, UsageRow, usage_page};
 pub(crate) use words::{bytes, duration, number, rough};

@@ -35,7 +35,7 @@ pub(crate) struct SavingsPage {
 }
 
 /// The pages of operators, with the one that is shown marked.
-fn navigation(current: &str) -> [NavigationLink<'static>; 3] {
+pub(super) fn navigation(current: &str) -> [NavigationLink<'static>; 3] {
     [("Status", "status"), ("Savings", "savings"), ("Usage", "usage")].map(|(text, href)| NavigationLink {
         text,
         href,
@@ -58,7 +58,7 @@ pub(crate) fn status(page: &StatusPage) -> String {
         }
         @for shown in &page.tables { (table(shown)) }
     };
-    document(Frame { title: "Status", navigation: &navigation("status"), main })
+    document(&Frame { title: "Status", navigation: &navigation("status"), main })
 }
 
 /// The whole document.
@@ -75,7 +75,7 @@ pub(crate) fn savings(page: &SavingsPage) -> String {
             ul { @for note in &page.notes { li { (note) } } }
         }
     };
-    document(Frame { title: "Savings", navigation: &navigation("savings"), main })
+    document(&Frame { title: "Savings", navigation: &navigation("savings"), main })
 }
 
 /// When the page was true, and how to have it again. It can be `live`, without a script.

@@ -47,7 +47,7 @@ pub(crate) fn project(model: &ProjectModel, description: Option<&Description>) -
         Some(version) if model.is_version_page => format!("{} {version}", model.project),
         _ => model.project.clone(),
     };
-    document(Frame { title: &title, navigation: &navigation, main })
+    document(&Frame { title: &title, navigation: &navigation, main })
 }
 
 /// The release that is shown.

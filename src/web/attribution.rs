@@ -22,10 +22,15 @@ impl Attribution {
     }
 
     pub(super) fn name(&self) -> Option<&str> {
+        self.shared_name().map(AsRef::as_ref)
+    }
+
+    /// The same as one of many that share it.
+    pub(super) fn shared_name(&self) -> Option<&Arc<str>> {
         match self {
             Self::Nobody => None,
             Self::Known(identity) => Some(&identity.name),
-            Self::Later(cell) => cell.get().map(|identity| &*identity.name),
+            Self::Later(cell) => cell.get().map(|identity| &identity.name),
         }
     }
 

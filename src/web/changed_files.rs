@@ -93,19 +93,20 @@ pub(super) async fn accept(
     };
     let accepting = site.flow.pages.accept_changed(&found.route, &name, file, reason.clone(), by.clone());
     match accepting.await {
-        Ok(accepted) if accepted.is_empty() => {
+        Ok((accepted, _)) if accepted.is_empty() => {
             refused(StatusCode::NOT_FOUND, "nothing has changed that could be accepted")
         }
-        Ok(accepted) => {
+        Ok((accepted, spread)) => {
+            let spread = spread.as_str();
             for ChangedFile { file, listed, .. } in &accepted {
                 tracing::warn!(
                     target: "wheelport::audit",
-                    route, project = %name, %file, now = listed.text(), reason, by, client = %peer.ip(),
+                    route, project = %name, %file, now = listed.text(), reason, by, client = %peer.ip(), spread,
                     "changed file accepted"
                 );
             }
             let accepted: Vec<_> = accepted.iter().map(|file| ChangedFileStatus::of(name.clone(), file)).collect();
-            Json(json!({ "accepted": accepted })).into_response()
+            Json(json!({ "accepted": accepted, "spread": spread })).into_response()
         }
         Err(error) => refused(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }

@@ -16,6 +16,7 @@ use super::representation::{ImmutableType, Representation};
 use super::{Response, Site};
 use crate::flow::{OpenFile, Route, Served};
 use wheelport_index::{FileAddress, FileName, Sha256};
+use wheelport_runtime::sabotaged;
 
 /// An open file and what it was requested as.
 pub(super) struct FoundFile {
@@ -57,7 +58,12 @@ impl FoundFile {
         let is_mutable = self.address.file.is_mutable();
         let representation = if is_mutable { representation.with(CACHE_CONTROL, REVALIDATE) } else { representation };
         let served = self.served();
-        representation.respond(context, Some(served), |selection| self.body(site, selection))
+        representation.respond(context, Some(served), |selection| {
+            if is_download(selection) {
+                site.flow.usage.count(&self.route.name, &self.address, context.identity.shared_name());
+            }
+            self.body(site, selection)
+        })
     }
 
     fn body(self, site: &Site, selection: Selection) -> Result<ResponseBody, Problem> {
@@ -78,6 +84,16 @@ impl FoundFile {
             Some(rest) => rest.into(),
             None => ResponseBody::stream(stream),
         })
+    }
+}
+
+/// Whether a response with these bytes counts as a download: the whole file, or a part from its beginning, because
+/// another part goes on with what was counted already. A response without bytes never gets here.
+fn is_download(selection: Selection) -> bool {
+    match selection {
+        Selection::Whole => true,
+        Selection::Part { first, .. } => first == 0 || sabotaged("usage-part"),
+        Selection::NotSatisfiable => false,
     }
 }
 

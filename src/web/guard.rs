@@ -15,6 +15,7 @@ use url::Url;
 
 use super::headers::values;
 use super::refusal::Refusal;
+use super::tls::ServerCertificates;
 use wheelport_index::excerpt;
 use wheelport_runtime::sabotaged;
 
@@ -190,6 +191,8 @@ pub struct HostPolicy {
     allowed: Vec<HostPattern>,
     own: Vec<Name>,
     public_origin: Option<String>,
+    /// Their names are ours.
+    certificates: Option<ServerCertificates>,
 }
 
 impl HostPolicy {
@@ -202,12 +205,33 @@ impl HostPolicy {
             url::Host::Ipv6(address) => Name::Address(address.into()),
         });
         let public_origin = public_url.map(|url| url.origin().ascii_serialization());
-        Self { allowed, own: bound.map(Name::Address).chain(public).collect(), public_origin }
+        let own = bound.map(Name::Address).chain(public).collect();
+        Self { allowed, own, public_origin, certificates: None }
+    }
+
+    /// The same policy for a listener with these certificates.
+    #[must_use]
+    pub fn with_certificates(self, certificates: Option<ServerCertificates>) -> Self {
+        Self { certificates, ..self }
+    }
+
+    /// Changes when the policy may say something else of a name.
+    pub(super) fn revision(&self) -> u64 {
+        self.certificates.as_ref().filter(|_| !sabotaged("certified-names")).map_or(0, ServerCertificates::revision)
+    }
+
+    /// Whether the name stands in one of the certificates.
+    fn is_certified(&self, name: &Name) -> bool {
+        match (&self.certificates, name) {
+            (Some(certificates), Name::Domain(name)) => certificates.names(name),
+            _ => false,
+        }
     }
 
     fn answers_to(&self, name: &Name) -> bool {
         name.is_loopback()
             || self.own.contains(name)
+            || self.is_certified(name)
             || if self.allowed.is_empty() {
                 name.is_private()
             } else {

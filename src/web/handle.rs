@@ -146,6 +146,8 @@ fn find(site: &Arc<Site>, context: &mut RequestContext, credentials: Credentials
 /// Lets a request in, and reads its address.
 fn admit(site: &Site, context: &mut RequestContext) -> Result<Rc<Target>, Refusal> {
     let authority = context.uri.authority().map(Authority::as_str);
+    // A name may leave the certificates.
+    let scope = site.id ^ site.hosts.revision().rotate_left(32);
     let parse = || {
         let host = site.hosts.check(&context.headers, authority)?;
         Ok::<_, Refusal>(Target { host, parsed: address::parse(context.uri.path(), &site.names)? })
@@ -153,7 +155,7 @@ fn admit(site: &Site, context: &mut RequestContext) -> Result<Rc<Target>, Refusa
     let mut hosts = context.headers.get_all(HOST).into_iter();
     let target = match (hosts.next(), hosts.next(), authority) {
         (Some(host), None, None) => TARGETS.with_borrow_mut(|targets| {
-            targets.get(site.id, [host.as_bytes(), context.uri.path().as_bytes()], || parse().map(Rc::new))
+            targets.get(scope, [host.as_bytes(), context.uri.path().as_bytes()], || parse().map(Rc::new))
         }),
         _ => parse().map(Rc::new),
     }?;

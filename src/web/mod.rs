@@ -54,6 +54,7 @@ mod timeout_stream;
 mod tls;
 mod upload;
 mod upload_body;
+mod usage;
 mod warm;
 mod written;
 

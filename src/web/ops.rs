@@ -20,7 +20,7 @@ use super::changed_files::accept;
 use super::headers::NO_STORE;
 use super::readiness::{Readiness, ReadinessReport};
 use super::warm::{MAX_LIST, warm};
-use super::{Site, operator, policy, savings, status_page};
+use super::{Site, operator, policy, savings, status_page, usage};
 use wheelport_index::ProjectName;
 
 /// The routes of the listener for operations.
@@ -39,6 +39,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/exceptions/remove", post(policy::revoke))
         .route("/why", get(policy::why))
         .route("/policy/test", post(policy::try_rules))
+        .route("/usage", get(usage::show))
         .route("/warm", post(warm).layer(DefaultBodyLimit::max(MAX_LIST)))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&site), operator::admit))
         .layer(CatchPanicLayer::custom(|_| panicked()))

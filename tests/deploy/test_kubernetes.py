@@ -17,7 +17,7 @@ from pods import run_pods
 from tools import CHART, HERE, KUBERNETES, ROOT, output, tool
 from world import Process, get, wait_for
 
-OVERLAYS = ["irsa", "pod-identity", "full", "fleet", "tls"]
+OVERLAYS = ["irsa", "pod-identity", "full", "fleet", "tls", "mtls"]
 VERSIONS = ["1.27", "1.31", "1.37"]
 NAMESPACE = "wheelport"
 # Kinds of operators, whose schemas do not come with Kubernetes.
@@ -143,10 +143,11 @@ def test_what_refers_to_something_finds_it() -> None:
         if scalers:
             assert [scaler["spec"]["scaleTargetRef"]["name"] for scaler in scalers] == ["wheelport"], name
             assert "replicas" not in deployment["spec"], f"{name}: the autoscaler and the manifest would pull at the same rope"
+            assert scalers[0]["spec"]["minReplicas"] == 2, name
         else:
-            sharing = name.endswith("fleet")
-            assert deployment["spec"]["replicas"] == (2 if sharing else 1), f"{name}: replicas share nothing"
-            assert not sharing or "emptyDir" in deployment["spec"]["template"]["spec"]["volumes"][1], name
+            assert deployment["spec"]["replicas"] == 1, f"{name}: replicas share nothing"
+        if name.endswith("fleet"):
+            assert scalers and "emptyDir" in deployment["spec"]["template"]["spec"]["volumes"][1], name
         for monitor in by_kind.get("ServiceMonitor", []):
             wanted = monitor["spec"]["selector"]["matchLabels"]
             (service,) = [found for found in by_kind["Service"] if wanted.items() <= found["metadata"]["labels"].items()]
@@ -175,6 +176,32 @@ def test_pods_that_speak_https_are_probed_over_it_and_follow_a_renewed_certifica
         assert files == [f"{mount['mountPath']}/tls.crt", f"{mount['mountPath']}/tls.key"], name
         (certificate,) = [found for found in objects if found["kind"] == "Certificate"]
         assert certificate["spec"]["secretName"] == volume["secret"]["secretName"], name
+
+
+def test_client_authorities_are_mounted_without_their_keys() -> None:
+    for name, objects in every_object():
+        spec = next(pod["spec"] for pod in pods(objects) if pod["spec"].get("serviceAccountName") == "wheelport")
+        environment = {variable["name"]: variable.get("value") for variable in spec["containers"][0]["env"]}
+        volumes = {volume["name"]: volume for volume in spec["volumes"]}
+        if not name.endswith("mtls"):
+            assert "WHEELPORT_TLS_CLIENT_CA" not in environment and "client-ca" not in volumes, name
+            continue
+        (mount,) = [mount for mount in spec["containers"][0]["volumeMounts"] if mount["name"] == "client-ca"]
+        assert environment["WHEELPORT_TLS_CLIENT_CA"] == f"{mount['mountPath']}/ca.crt" and "subPath" not in mount, name
+        assert volumes["client-ca"]["secret"]["items"] == [{"key": "ca.crt", "path": "ca.crt"}], name
+
+
+@pytest.mark.parametrize("tls, told", [
+    ({"clientCaSecret": "a"}, "need tls.secretName"),
+    ({"secretName": "s", "clientCaSecret": "a", "clientCaConfigMap": "b"}, "give one of"),
+])
+def test_client_authorities_need_tls_and_come_from_one_place(tls: dict[str, str], told: str, tmp_path: pathlib.Path) -> None:
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump({**yaml.safe_load((HERE / "values" / "irsa.yaml").read_text()), "tls": tls}))
+    assert told in helm("template", "wheelport", CHART, "--values", values, fails=True)
+    if "secretName" in tls:
+        values.write_text(values.read_text().replace("  clientCaSecret: a\n", ""))
+        assert "configMap:\n            name: b\n" in helm("template", "wheelport", CHART, "--values", values)
 
 
 def in_seconds(duration: str) -> int:

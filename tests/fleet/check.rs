@@ -95,6 +95,38 @@ async fn a_store_without_conditions_can_hold_no_leases() {
     }
 }
 
+/// Whether this machine has npm; where everything is required, it has to.
+fn runs_npm() -> bool {
+    std::env::var_os("CI").is_some() || std::process::Command::new("npm").arg("--version").output().is_ok()
+}
+
+/// The one forgets what a replacement was to depend on, the other all conditions.
+#[tokio::test]
+async fn real_stores_without_conditions_can_hold_no_leases() {
+    for (name, words) in [
+        ("localbucket", ["hold no leases", "If-Match is not kept"]),
+        ("fauxqs", ["hold no leases", "of eight that create one object at once"]),
+    ] {
+        if name == "fauxqs" && !runs_npm() {
+            eprintln!("not tried: npm is not installed, and {name} comes from there");
+            continue;
+        }
+        let server = Server::start(name);
+        let bucket = new_bucket(server.port).await.store.expect("a store").bucket;
+        let [rights, said] = store(&format!("http://127.0.0.1:{}", server.port), &bucket).await;
+        assert!(["ok", "warn"].contains(&rights.status.as_str()), "{name} may be slow: {}", rights.text);
+        said.expect("warn", &words);
+    }
+}
+
+#[tokio::test]
+async fn without_a_store_check_says_what_stays_on_one_replica() {
+    let server = Server::start("valkey");
+    let address = format!("redis://127.0.0.1:{}", server.port);
+    let said = check(&[], &[("WHEELPORT_FLEET_REDIS", &address)], &["redis alone"]).await.remove(0);
+    said.expect("warn", &["an exception from the rules", "an accepted change", "set `[fleet] store`"]);
+}
+
 #[tokio::test]
 async fn what_a_store_refuses_has_its_remedy() {
     for (reply, words) in [

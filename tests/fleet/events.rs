@@ -34,19 +34,19 @@ fn credentials() -> Credentials {
 }
 
 /// A service that speaks SQS, and queues in it.
-struct Queues {
+pub(crate) struct Queues {
     client: aws_sdk_sqs::Client,
 }
 
 impl Queues {
-    fn at(port: u16) -> Self {
+    pub(crate) fn at(port: u16) -> Self {
         let config = aws_sdk_sqs::Config::builder().behavior_version(BehaviorVersion::latest());
         let config = config.region(Region::new(REGION)).credentials_provider(credentials());
         let config = config.endpoint_url(format!("http://127.0.0.1:{port}")).build();
         Self { client: aws_sdk_sqs::Client::from_conf(config) }
     }
 
-    async fn create(&self, name: &str, port: u16) -> String {
+    pub(crate) async fn create(&self, name: &str, port: u16) -> String {
         let name = format!("{name}-{}", std::process::id());
         let made = self.client.create_queue().queue_name(name).send().await.expect("a queue");
         let mut url = url::Url::parse(made.queue_url().expect("its address")).expect("an address");
@@ -55,7 +55,7 @@ impl Queues {
         url.to_string()
     }
 
-    async fn send(&self, queue: &str, body: &str) {
+    pub(crate) async fn send(&self, queue: &str, body: &str) {
         self.client.send_message().queue_url(queue).message_body(body).send().await.expect("a message is taken");
     }
 }
@@ -111,8 +111,21 @@ impl Emulated {
 
     /// A proxy of the repository that has the other one upstream, whose pages stay fresh for an hour.
     async fn proxy(&self, dir: &TempDir, name: &str, queue: &str, more: &[&str]) -> Proxy {
+        let cache = "[cache]\nfresh_for = \"1h\"\nmissing_for = \"1h\"\n";
+        self.proxy_of("team", cache, dir, name, queue, more).await
+    }
+
+    async fn proxy_of(
+        &self,
+        repository: &str,
+        config_text: &str,
+        dir: &TempDir,
+        name: &str,
+        queue: &str,
+        more: &[&str],
+    ) -> Proxy {
         let config = dir.path().join(format!("{name}.toml"));
-        std::fs::write(&config, "[cache]\nfresh_for = \"1h\"\nmissing_for = \"1h\"\n").expect("a file");
+        std::fs::write(&config, config_text).expect("a file");
         let (config, cache) = (config.display().to_string(), dir.path().join(name).display().to_string());
         let control = format!("http://{}", self.control);
         let arguments = [
@@ -121,7 +134,7 @@ impl Emulated {
             ["--ops-listen", "127.0.0.1:0"],
             ["--domain", "demo"],
             ["--domain-owner", "111122223333"],
-            ["--repository", "team"],
+            ["--repository", repository],
             ["--cache-dir", &cache],
             ["--fleet-events", queue],
         ];
@@ -154,6 +167,20 @@ impl Proxy {
         let wanted: Vec<&str> = samples.iter().map(|sample| sample.name.as_str()).collect();
         until("a page that shows what happened", async || (self.files().await == wanted).then_some(())).await;
         assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    }
+
+    /// Waits until a page is served from memory for longer than `fresh_for`. That takes half a minute after a change.
+    async fn stays_fresh(&self) {
+        let limit = Duration::from_mins(1);
+        let (began, mut asked) = (Instant::now(), Instant::now());
+        while asked.elapsed() < Duration::from_secs(4) {
+            assert!(began.elapsed() < limit, "the page does not stay fresh: {}", self.events().await);
+            let response = self.client.get("/simple/a-b/").json().send().await.expect(200);
+            if response.header("cache-status") != Some("wheelport; hit") {
+                asked = Instant::now();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn metric(&self, line: &str) -> Option<f64> {
@@ -205,6 +232,32 @@ async fn one_queue_is_enough_for_two_proxies_with_redis() {
         received += proxy.events().await["relevant"].as_u64().expect("a number");
     }
     assert_eq!(received, 5, "each event was received once");
+}
+
+/// A yank and a delete at CodeArtifact show within seconds although the page would stay fresh for an hour.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_domains_own_page_stays_fresh_for_an_hour_and_changes_show_within_seconds() {
+    let (port, dir) = (ministack().port, tempfile::tempdir().expect("a directory"));
+    let queue = Queues::at(port).create("own", port).await;
+    let emulated = Emulated::start(&[&queue]).await;
+    let (old, new, newest) = (Sample::wheel(), Sample::wheel_of("1.1", 10), Sample::wheel_of("1.2", 10));
+    emulated.publish(&old).await;
+    let cache = "[cache]\nfresh_for = \"1s\"\nstale_while_revalidate = \"0s\"\nfresh_for_internal = \"1h\"\n";
+    let proxy = emulated.proxy_of("python", cache, &dir, "a", &queue, &["--fleet-events-own"]).await;
+    proxy.receives().await;
+    assert_eq!(proxy.files().await, [old.name.as_str()]);
+    emulated.publish(&new).await;
+    proxy.shows_soon(&[&old, &new]).await;
+    emulated.publish(&newest).await;
+    proxy.shows_soon(&[&old, &new, &newest]).await;
+    until("events that are trusted", async || (proxy.events().await["trust"]["python"] == "trusted").then_some(()))
+        .await;
+    proxy.stays_fresh().await;
+    emulated.unlist("1.1").await;
+    proxy.shows_soon(&[&old, &newest]).await;
+    proxy.stays_fresh().await;
+    emulated.delete("1.0").await;
+    proxy.shows_soon(&[&newest]).await;
 }
 
 /// A project that was missing, a new version, one that is taken from the index, and one that is deleted.

@@ -134,3 +134,16 @@ async fn while_the_store_is_away_an_exception_holds_where_it_was_granted_and_rea
     store.signal(Signal::CONT);
     all_respond(&replicas, 200).await;
 }
+
+#[tokio::test]
+async fn with_redis_alone_an_exception_holds_on_one_replica_and_its_operator_is_told() {
+    let upstream = Scripted::start().await;
+    let redis = Server::start("valkey");
+    let replicas = replicas(&upstream, &redis_of(&redis, FleetSettings::default())).await;
+    hearing(&replicas).await;
+    all_respond(&replicas, 403).await;
+    let (_, spread) = grant(&replicas[0], "a-fix").await;
+    assert_eq!(spread, "here-alone");
+    all_respond(&replicas[..1], 200).await;
+    all_respond(&replicas[1..], 403).await;
+}

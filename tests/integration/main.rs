@@ -36,4 +36,5 @@ mod threats;
 mod tls;
 mod uploads;
 mod upstream;
+mod usage;
 mod warm;

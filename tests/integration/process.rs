@@ -111,8 +111,8 @@ async fn killed_repeatedly_it_never_serves_a_wrong_byte() {
     program.signal(Signal::TERM);
     assert_eq!(program.ended().code, Some(0));
     let verified = Program::run(&["cache", "verify", "--cache-dir", &world.cache()], &[]);
-    // The file, its page, what it was when it was first seen, and what was counted until the stop.
-    assert_eq!((verified.code, verified.out.as_str()), (Some(0), "4 good, 0 damaged\n"), "{verified:?}");
+    // The file, its page, what it was when it was first seen, what was saved, and who has it.
+    assert_eq!((verified.code, verified.out.as_str()), (Some(0), "5 good, 0 damaged\n"), "{verified:?}");
 }
 
 /// The response with a new token.

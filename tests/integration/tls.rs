@@ -158,6 +158,36 @@ async fn a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on() {
     hear(&mut old, "alive").await;
 }
 
+/// The status of a page for this host.
+async fn status_for(proxy: &Proxy, client: &TlsClient, server: &str, host: &str) -> u16 {
+    let mut stream = client.connect(proxy.address, server).await.expect("a handshake");
+    let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut response = Vec::new();
+    let _ = soon("a response", stream.read_to_end(&mut response)).await;
+    let text = String::from_utf8_lossy(&response);
+    text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("no response: {text}"))
+}
+
+#[tokio::test]
+async fn names_of_certificates_are_answered_to_and_those_below_a_wildcard_are_not() {
+    let certificates = Certificates::new().with("pypi.acme.test").with("*.wild.acme.test");
+    let (proxy, client) = (certificates.builder().start_blind().await, certificates.client());
+    for (server, host, status) in [
+        ("pypi.acme.test", "pypi.acme.test", 200),
+        ("pypi.acme.test", "PyPI.Acme.test:8443", 200),
+        ("a.wild.acme.test", "a.wild.acme.test", 421),
+        ("pypi.acme.test", "other.acme.test", 421),
+    ] {
+        assert_eq!(status_for(&proxy, &client, server, host).await, status, "{host}");
+    }
+    // What a certificate no longer has is refused, also where it was answered a moment ago.
+    certificates.authority.issue(&["other.acme.test"]).write(certificates.dir.path(), "pypi.acme.test");
+    let_it_look(&proxy).await;
+    assert_eq!(status_for(&proxy, &client, "localhost", "pypi.acme.test").await, 421);
+    assert_eq!(status_for(&proxy, &client, "other.acme.test", "other.acme.test").await, 200);
+}
+
 #[tokio::test]
 async fn what_cannot_be_used_leaves_the_old_in_place_and_is_reported_until_it_is_repaired() {
     let certificates = Certificates::new().with("a.acme.test");

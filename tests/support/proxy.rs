@@ -21,6 +21,7 @@ use wheelport::identity::{IdentityRules, SigningKeys};
 use wheelport::notify::NotifySettings;
 use wheelport::policy::PolicySettings;
 use wheelport::upstream::ClientSettings;
+use wheelport::usage::UsageSettings;
 use wheelport::web::{OperatorSecrets, Prices, ReadPolicy, SiteSettings, TlsSettings, UploadPolicy};
 use wheelport_runtime::HumanDuration;
 use wheelport_runtime::{Clock, Tasks};
@@ -91,6 +92,8 @@ pub(crate) struct Builder {
     pub prices: Prices,
     /// The webhook.
     pub notify: Option<NotifySettings>,
+    /// Whether and how downloads are counted.
+    pub usage: UsageSettings,
     /// The text of a file of rules, and names that are private.
     pub rules: Option<(String, Vec<String>)>,
     /// Who may read; the route `open` is open in any case.
@@ -127,6 +130,7 @@ impl Default for Builder {
             fleet: FleetSettings::default(),
             prices: Prices::default(),
             notify: None,
+            usage: UsageSettings::default(),
             rules: None,
             read: ReadPolicy::Open,
             identities: IdentityRules::default(),
@@ -309,6 +313,7 @@ impl Builder {
             fleet: self.fleet.clone(),
             prices: self.prices.clone(),
             notify: self.notify.clone(),
+            usage: self.usage.clone(),
             policy: self.policy(dir),
             identities: self.identities.clone(),
             signing_keys: self.signing_keys.clone(),

@@ -34,7 +34,8 @@ impl<'a> Doctor<'a> {
     /// A doctor for what `serve` would use.
     pub(super) fn new(settings: Settings, environment: Environment<'a>, clock: Clock) -> Self {
         let rules = settings.policy.read().ok().map(Arc::new);
-        let target = |route| CheckTarget { rules: rules.clone(), ..CheckTarget::from(route) };
+        let asks_for_origins = settings.cache.fresh_for_internal.is_some();
+        let target = |route| CheckTarget { rules: rules.clone(), asks_for_origins, ..CheckTarget::from(route) };
         Self {
             settings: Some(Box::new(settings.clone())),
             targets: settings.routes.into_iter().map(target).collect(),
@@ -77,6 +78,7 @@ impl<'a> Doctor<'a> {
         findings.extend(self.replicas());
         if let Some(address) = &self.fleet.redis {
             findings.push(hints::step(address, &self.fleet).await);
+            findings.extend(hints::without_store(&self.fleet));
         }
         if let Some(queue) = &self.fleet.events {
             findings.push(events::step(queue, &aws).await);

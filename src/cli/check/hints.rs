@@ -18,6 +18,16 @@ pub(super) async fn step(address: &RedisAddress, settings: &FleetSettings) -> Fi
     }
 }
 
+/// Hints say that something has changed, never what: what operators decide needs the store to reach other replicas.
+pub(super) fn without_store(settings: &FleetSettings) -> Option<Finding> {
+    if settings.store.is_some() {
+        return None;
+    }
+    let what = "without a store, an exception from the rules and an accepted change hold on the replica that was asked \
+                alone, and a start with an empty cache asks CodeArtifact for everything";
+    Some(Finding::warn("redis alone", what, "set `[fleet] store`, or give such commands to every replica"))
+}
+
 fn remedy(failure: &RedisFailure, address: &RedisAddress) -> String {
     match failure {
         RedisFailure::Refused(code) if matches!(code.as_str(), "NOAUTH" | "WRONGPASS") => {

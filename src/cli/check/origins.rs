@@ -1,5 +1,5 @@
 //! The step about where versions come from: whether the role may ask, and which names have versions of both sides.
-//! Looks only at names that the rules ask about, and only at the first of those.
+//! Looks only at names that rules or freshness depend on, and only at the first of those.
 
 use super::report::Finding;
 use super::target::CheckTarget;
@@ -10,15 +10,17 @@ const STEP: &str = "origins";
 /// Names that are looked at.
 const MOST: usize = 20;
 
-/// `None` where no rule asks about a listed name.
+/// `None` where nothing asks about a listed name.
 pub(super) async fn step(
     control: &ControlPlane,
     target: &CheckTarget,
     domain: &DomainId,
     listed: &[String],
 ) -> Option<Finding> {
-    let rules = target.rules.as_ref()?;
-    let is_asked_about = |name: &ProjectName| rules.of_project(&target.route, name).needs_origin();
+    let is_ruled = |name: &ProjectName| {
+        target.rules.as_ref().is_some_and(|rules| rules.of_project(&target.route, name).needs_origin())
+    };
+    let is_asked_about = |name: &ProjectName| target.asks_for_origins || is_ruled(name);
     let names = listed.iter().filter_map(|name| ProjectName::parse(name).ok());
     let names: Vec<ProjectName> = names.filter(is_asked_about).take(MOST).collect();
     let mut both = Vec::new();
@@ -36,10 +38,9 @@ pub(super) async fn step(
     let number = names.len();
     match both.len() {
         _ if names.is_empty() => None,
-        0 => Some(Finding::ok(STEP, format!("known, of the first {number} names that rules ask about"))),
+        0 => Some(Finding::ok(STEP, format!("known, of the first {number} names that rules or freshness depend on"))),
         some => {
-            let summary =
-                format!("{some} of the first {number} names that rules ask about may have versions of both sides");
+            let summary = format!("{some} of the first {number} names that matter may have versions of both sides");
             let remedy = "block `upstream` in the origin controls of names that are yours";
             Some(Finding::warn(STEP, summary, remedy).with_details(both))
         }

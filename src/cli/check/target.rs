@@ -24,6 +24,8 @@ pub(super) struct CheckTarget {
     pub(super) upload: bool,
     /// The repository's endpoint, if it is not the one that CodeArtifact gives.
     pub(super) endpoint: Option<Url>,
+    /// Freshness depends on where projects come from.
+    pub(super) asks_for_origins: bool,
     /// What may be served, where that can be read.
     pub(super) rules: Option<Arc<RuleSet>>,
 }
@@ -49,6 +51,7 @@ impl From<RouteSettings> for CheckTarget {
             aws: route.aws,
             upload: route.upload != UploadPolicy::Off,
             endpoint: route.endpoint,
+            asks_for_origins: false,
             rules: None,
         }
     }

@@ -35,6 +35,7 @@ async fn child_doctor() {
             aws: AwsSettings::default(),
             upload: true,
             endpoint,
+            asks_for_origins: false,
             rules: environment("PROBE_PRIVATE").map(|private| {
                 let table = serde_json::from_value(serde_json::json!({ "private": [private] })).expect("a table");
                 Arc::new(PolicySettings { table, ..PolicySettings::default() }.read().expect("rules"))

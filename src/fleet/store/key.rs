@@ -32,6 +32,11 @@ impl ObjectKey {
         Self::of_project("page", repository, project)
     }
 
+    /// The names of a repository's projects.
+    pub fn list(repository: &str) -> Self {
+        Self(format!("list/{repository}"))
+    }
+
     /// The files of a project that were published a moment ago.
     pub fn published(repository: &str, project: &ProjectName) -> Self {
         Self::of_project("published", repository, project)
@@ -50,6 +55,21 @@ impl ObjectKey {
     /// The exceptions from the rules that operators granted.
     pub fn exceptions() -> Self {
         Self("granted/exceptions".to_owned())
+    }
+
+    /// What one process has counted on a day.
+    pub fn usage(day: &str, writer: &str) -> Self {
+        Self(format!("usage/{day}/{writer}"))
+    }
+
+    /// Which processes have counted something on which days of a month.
+    pub fn usage_index(month: &str) -> Self {
+        Self(format!("usage-index/{month}"))
+    }
+
+    /// The tokens that were given back before they expired.
+    pub fn burnt() -> Self {
+        Self("burnt/tokens".to_owned())
     }
 
     /// The lease of what `name` stands for.

@@ -4,6 +4,7 @@
 //! that Kubernetes swaps. They are read when they have stood still for one interval, so that a certificate whose key is
 //! still being written is no failure. A running connection keeps the configuration it began with.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -37,7 +38,16 @@ struct CertificateKeeper {
     clock: Clock,
     provider: Arc<CryptoProvider>,
     config: RwLock<Arc<ServerConfig>>,
+    names: RwLock<CertifiedNames>,
     read: Mutex<Read>,
+}
+
+/// The names of all certificates, without those that begin with a wildcard.
+#[derive(Default)]
+struct CertifiedNames {
+    names: BTreeSet<String>,
+    /// Counts changes.
+    revision: u64,
 }
 
 /// What was read last, and what was noticed of the files since.
@@ -116,7 +126,9 @@ impl ServerCertificates {
         };
         let read = Read { certificates, authorities, tried: seen.clone(), seen };
         let config = RwLock::new(read.config(&provider, None)?);
-        Ok(Self(Arc::new(CertificateKeeper { settings, clock, provider, config, read: Mutex::new(read) })))
+        let names = RwLock::new(CertifiedNames { names: read.names(), revision: 0 });
+        let keeper = CertificateKeeper { settings, clock, provider, config, names, read: Mutex::new(read) };
+        Ok(Self(Arc::new(keeper)))
     }
 
     /// Looks at the files for as long as the process runs.
@@ -141,6 +153,17 @@ impl ServerCertificates {
     /// Whether a certificate is for this server name.
     pub fn covers(&self, server: &str) -> bool {
         self.0.read.lock().certificates.iter().any(|kept| kept.value.facts.covers(server))
+    }
+
+    /// Whether a certificate has exactly this name, in lower case. Whoever holds its key was trusted with the name by
+    /// an authority, so no other site has it. A wildcard says less: anyone may have a name below it.
+    pub(in crate::web) fn names(&self, server: &str) -> bool {
+        self.0.names.read().names.contains(server) || (sabotaged("certificate-wildcard") && self.covers(server))
+    }
+
+    /// Changes when what [`ServerCertificates::names`] says does.
+    pub(in crate::web) fn revision(&self) -> u64 {
+        self.0.names.read().revision
     }
 
     /// The state of everything.
@@ -186,6 +209,11 @@ impl CertificateKeeper {
         if let (Some(kept), Some(path)) = (&mut read.authorities, &self.settings.client_ca) {
             kept.take(read_authorities(path).map(Arc::new), path);
         }
+        let names = read.names();
+        if names != self.names.read().names {
+            let mut known = self.names.write();
+            *known = CertifiedNames { names, revision: known.revision + 1 };
+        }
         match read.config(&self.provider, self.old_tickets()) {
             Ok(config) => *self.config.write() = config,
             Err(error) => tracing::warn!(%error, "the certificates cannot be used; the old ones stay"),
@@ -229,6 +257,11 @@ impl Kept<Arc<ServedCertificate>> {
 }
 
 impl Read {
+    fn names(&self) -> BTreeSet<String> {
+        let names = self.certificates.iter().flat_map(|kept| &kept.value.facts.dns_names);
+        names.filter(|name| !name.contains('*')).cloned().collect()
+    }
+
     /// A configuration for new connections. It has tickets of its own where none are given: no session outlives a
     /// change of what was verified when it began.
     fn config(
