@@ -80,6 +80,7 @@ mod telemetry {
         List,
         Legacy,
         Home,
+        Browse,
         Upload,
         Exchange,
     }

@@ -15,6 +15,8 @@ use url::Url;
 
 #[path = "../../src/web/address.rs"]
 mod address;
+#[path = "../../src/web/browse_address.rs"]
+mod browse_address;
 #[path = "../../src/web/conditional.rs"]
 mod conditional;
 #[path = "../../src/web/guard.rs"]
@@ -27,6 +29,8 @@ mod memo;
 mod negotiate;
 #[path = "../../src/web/refusal.rs"]
 mod refusal;
+#[path = "../../src/web/site_settings.rs"]
+mod site_settings;
 #[path = "../../src/web/tls/settings.rs"]
 mod tls_settings;
 
@@ -37,6 +41,7 @@ use guard::HostPolicy;
 use negotiate::Negotiated;
 
 pub(crate) use guard::{HostPattern, ReadPolicy, UploadPolicy};
+pub(crate) use site_settings::SiteSettings;
 pub(crate) use tls_settings::{TlsSettings, TlsTable};
 
 use crate::names::safe;

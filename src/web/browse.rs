@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 use http::header::{CONTENT_ENCODING, CONTENT_SECURITY_POLICY, HeaderValue};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use super::Site;
@@ -33,20 +33,6 @@ use wheelport_runtime::blocking;
 const AT_ONCE: usize = 4;
 /// What rendered descriptions may take in memory together, in bytes.
 const DESCRIPTIONS_MEMORY: u64 = 8 << 20;
-
-/// The `[site]` table.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SiteSettings {
-    /// Whether there are pages for people besides the start page.
-    pub enabled: bool,
-}
-
-impl Default for SiteSettings {
-    fn default() -> Self {
-        Self { enabled: true }
-    }
-}
 
 /// What making these pages needs. Cheap to clone.
 #[derive(Clone)]

@@ -48,6 +48,7 @@ mod readiness;
 mod refusal;
 mod representation;
 mod savings;
+mod site_settings;
 mod status;
 mod status_page;
 mod timeout_stream;
@@ -60,7 +61,6 @@ mod written;
 
 pub use address::RouteNames;
 pub use body::ResponseBody;
-pub use browse::SiteSettings;
 pub use connections::{ConnectionLimits, Connections};
 pub use context::PeerInfo;
 pub use guard::{Cidr, HostPattern, HostPolicy, ReadPolicy, UploadPolicy};
@@ -68,6 +68,7 @@ pub use handle::{Handling, handle};
 pub use listener::Listener;
 pub use operator::{OperatorSecrets, SecretDigest};
 pub use prices::{Currency, InvalidCurrency, InvalidPrice, Price, Prices};
+pub use site_settings::SiteSettings;
 pub use status::SiteBounds;
 pub use timeout_stream::Timeouts;
 pub use tls::{
