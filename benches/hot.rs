@@ -17,19 +17,23 @@ use rcgen::{KeyPair, PKCS_ED25519};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use url::Url;
+use wheelport::advisories::AdvisorySettings;
 use wheelport::cache::{CacheSettings, Disk, PageKey, PersistedIndex, RepositoryId, page_path};
 use wheelport::fleet::Fleet;
 use wheelport::flow::{
-    Error, Flow, FlowMemory, FlowParts, Moment, OriginFacts, ProjectSource, Resolution, Route, UploadSettings,
+    Advisories, AdvisoryParts, Error, Flow, FlowMemory, FlowParts, Moment, OriginFacts, ProjectSource, Resolution,
+    Route, UploadSettings,
 };
 use wheelport::identity::{FetchDocument, Identities, IdentityRules, IdentityTables, IssuerDocument, SigningKeys};
 use wheelport::notices::Notices;
 use wheelport::policy::{GrantStore, NewException, PolicyHandle, PolicySettings, watch as watch_rules};
 use wheelport::telemetry::Metrics;
 use wheelport::token::{KeeperSettings, MintError, Minted, TokenSource, keep};
+use wheelport::upstream::{Client, ClientSettings};
 use wheelport::usage::UsageSettings;
 use wheelport::web::{
-    HostPolicy, OperatorSecrets, PeerInfo, ReadPolicy, RouteSite, Site, SiteParts, UploadPolicy, handle,
+    HostPolicy, OperatorSecrets, PeerInfo, Prices, ReadPolicy, RouteSite, Site, SiteBounds, SiteParts, UploadPolicy,
+    handle,
 };
 use wheelport_index::parse::{self, PageFormat};
 use wheelport_index::{Page, ProjectName, Sha256, render};
@@ -199,6 +203,7 @@ fn change(policy: &PolicyHandle) {
         reason: "bench".to_owned(),
         by: "bench".to_owned(),
         expires: "2999-01-01".to_owned(),
+        advisory: None,
     };
     let granted = policy.grant(new).expect("an exception can be granted");
     policy.revoke(&granted.id).expect("it can be taken back");
@@ -226,6 +231,14 @@ fn site(dir: &Path, page: &Page, read: ReadPolicy, reader: &Reader, policy: &Pol
     let keys = SigningKeys::default();
     let identities = Identities::new(reader.known.clone(), keys, Arc::new(Nobody), clock.clone(), tasks.clone());
     let identities = Arc::new(identities);
+    let advisories = Advisories::new(AdvisoryParts {
+        settings: AdvisorySettings::default(),
+        client: Client::new(ClientSettings::default())?,
+        disk: Arc::clone(&disk),
+        fleet: Fleet::default(),
+        policy: policy.clone(),
+        clock: clock.clone(),
+    });
     let services = FlowParts {
         disk,
         uploads: UploadSettings::default(),
@@ -234,6 +247,7 @@ fn site(dir: &Path, page: &Page, read: ReadPolicy, reader: &Reader, policy: &Pol
         tasks: tasks.clone(),
         fleet: Fleet::default(),
         policy: policy.clone(),
+        advisories,
         notices: Notices::default(),
     };
     Ok(Arc::new(Site::new(SiteParts {
@@ -248,7 +262,10 @@ fn site(dir: &Path, page: &Page, read: ReadPolicy, reader: &Reader, policy: &Pol
         public_url: None,
         metrics: Metrics::default(),
         fleet: None,
-        memory: 64 << 20,
+        history: Arc::default(),
+        savings: Arc::default(),
+        prices: Prices::default(),
+        bounds: SiteBounds { documents: 64 << 20, ..SiteBounds::default() },
         tasks,
     })))
 }

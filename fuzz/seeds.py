@@ -153,6 +153,12 @@ SEEDS = {
         event(), event(packageFormat="npm"), event(packageName="A_b", packageNamespace=None), event(operationType="Deleted"), event(packageName=7),
         event().replace(b"aws.codeartifact", b"acme"), b"{}", event()[:200],
     ],
+    "advisories": lambda: [
+        b"\x00" + json.dumps({"id": "MAL-2026-1", "modified": "2026-01-02T03:04:05Z", "affected": [{"package": {"ecosystem": "PyPI", "name": "A_b"}, "versions": ["1.0", "odd!"], "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.2"}, {"introduced": "2.0"}, {"last_affected": "2.1"}]}]}]}).encode(),
+        b"\x00" + json.dumps({"id": "GHSA-1", "withdrawn": "2026-01-02T03:04:05Z", "affected": [{"package": {"ecosystem": "PyPI", "name": "a"}, "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}]}]}], "database_specific": {"cwe_ids": ["CWE-506"]}}).encode(),
+        b'\x01{"package": {"purl": "pkg:pypi/a-b@1.0%2Bcpu?x=y"}}', b'\x01{"package": {"name": "a", "ecosystem": "PyPI"}, "version": "1"}',
+        b'\x02{"queries": [{"package": {"purl": "pkg:pypi/a"}, "version": "1"}, {"commit": "00"}]}', b"\x03\x04\x00\x00\x00\x28\xb5\x2f\xfd",
+    ],
     "fields": lambda: [form_fields() + wheel(), form_fields("sdist", "a_b-1.0.tar.gz") + gzip.compress(tar(), mtime=0)],
     "form": lambda: [
         form(), form(end="\r\n--b--\r\n"), form(end=""), form(start="\r\n"),

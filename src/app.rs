@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::cache::{Disk, OPEN_FILE_IDLE_TIMEOUT, RepositoryId, Scrub};
 use crate::config::{RouteSettings, ServerSettings, Settings};
-use crate::flow::{ChangedFilePolicy, Flow, FlowMemory, FlowParts, Route, WatchedChanges};
+use crate::flow::{Advisories, AdvisoryParts, ChangedFilePolicy, Flow, FlowMemory, FlowParts, Route, WatchedChanges};
 use crate::telemetry::Metrics;
 use crate::upstream::Client;
 use crate::web::{
@@ -20,6 +20,7 @@ use wheelport_runtime::{Clock, Size, Tasks, blocking};
 
 mod burnt_tokens;
 mod collect;
+mod collect_advisories;
 mod collect_policy;
 mod collect_usage;
 mod events;
@@ -42,6 +43,7 @@ pub use process::forbid_core_dumps;
 pub use start_error::StartError;
 
 use collect::Collected;
+use collect_advisories::CollectedAdvisories;
 use collect_policy::CollectedPolicy;
 use collect_usage::CollectedUsage;
 use fleet_status::Breakers;
@@ -71,6 +73,10 @@ pub struct App {
     drain_delay: Duration,
 }
 
+fn collect(metrics: &Metrics, collector: impl prometheus_client::collector::Collector) {
+    metrics.register(|registry| registry.register_collector(Box::new(collector)));
+}
+
 impl App {
     /// Builds and binds everything. AWS need not respond for that: until it does, cached content is served.
     pub async fn start(settings: Settings, clock: Clock, tasks: Tasks) -> Result<Self, StartError> {
@@ -87,13 +93,19 @@ impl App {
         let (client_of_issuers, clock_of_tokens) = (client.clone(), clock.clone());
         let rendered_memory = memory.index / 100 * RENDERED_SHARE;
         let shares = FlowMemory { records: memory.index - rendered_memory, buffers: memory.buffers };
-        metrics.register(|registry| {
-            fleet.register(registry);
-            registry.register_collector(Box::new(Breakers(fleet.clone())));
-        });
+        metrics.register(|registry| fleet.register(registry));
+        collect(&metrics, Breakers(fleet.clone()));
         let hints = fleet.hints().listen();
         let recorder = Recorder::new(&metrics, &disk, &clock);
         let policy = policy::start(&settings, &disk, &clock, &tasks).await?;
+        let advisories = Advisories::new(AdvisoryParts {
+            settings: settings.advisories.clone(),
+            client: client.clone(),
+            disk: Arc::clone(&disk),
+            fleet: fleet.clone(),
+            policy: policy.clone(),
+            clock: clock.clone(),
+        });
         let notices = notify::start(&settings, &client, &clock, &tasks, &metrics).await?;
         let services = FlowParts {
             disk: Arc::clone(&disk),
@@ -103,6 +115,7 @@ impl App {
             tasks: tasks.clone(),
             fleet: fleet.clone(),
             policy,
+            advisories: advisories.clone(),
             notices: notices.clone(),
         };
         let flow = Flow::new(services, &settings.cache, shares)
@@ -110,6 +123,9 @@ impl App {
         tasks.spawn_loop("follow hints", flow.clone().follow_hints(routes.clone(), hints));
         tasks.spawn_loop("follow exceptions", flow.clone().follow_exceptions());
         tasks.spawn("record downloads", flow.usage.clone().keep(tasks.clone()));
+        advisories.recall().await;
+        tasks.spawn_loop("follow advisories", advisories.clone().follow());
+        advisories.first().await;
         recall_changes_in_background(&tasks, flow.clone());
         close_idle_files(&tasks, Arc::clone(&disk));
         scrub_in_background(&tasks, &disk, settings.cache.scrub_rate.bytes());
@@ -120,7 +136,8 @@ impl App {
 
         let identities = identities::start(&settings, &client_of_issuers, clock_of_tokens.clone(), &tasks, &metrics);
         burnt_tokens::share(&identities, &fleet, clock_of_tokens, &tasks);
-        Troubles::new(&routes, Arc::clone(&identities), certificates.clone(), notices).watch(&tasks);
+        Troubles::new(&routes, Arc::clone(&identities), certificates.clone(), advisories.clone(), notices)
+            .watch(&tasks);
 
         let (proxy, addresses) = bind(&settings.listen).await?;
         warn_about_publicly_writable(&settings.routes, &addresses);
@@ -146,13 +163,11 @@ impl App {
             bounds: bounds(&settings, memory, rendered_memory),
             tasks: tasks.clone(),
         }));
-        let collected = CollectedPolicy::new(flow.clone(), routes.clone());
-        metrics.register(|registry| registry.register_collector(Box::new(collected)));
-        let collected = CollectedUsage(flow.usage.clone());
-        metrics.register(|registry| registry.register_collector(Box::new(collected)));
+        collect(&metrics, CollectedAdvisories(advisories));
+        collect(&metrics, CollectedPolicy::new(flow.clone(), routes.clone()));
+        collect(&metrics, CollectedUsage(flow.usage.clone()));
         let scheme = if certificates.is_some() { "https" } else { "http" };
-        let collected = Collected::new(flow, &site, routes, memory.ceiling, certificates);
-        metrics.register(|registry| registry.register_collector(Box::new(collected)));
+        collect(&metrics, Collected::new(flow, &site, routes, memory.ceiling, certificates));
         recorder.start(&tasks);
         let listeners = listeners(proxy, operations, &site, &settings.server, memory, &metrics);
         Ok(Self {

@@ -2,6 +2,7 @@
 //!
 //! The module tree follows three flows (page, file, upload); `docs/ARCHITECTURE.md` walks through each of them.
 
+pub mod advisories;
 pub mod app;
 pub mod cache;
 pub mod cli;

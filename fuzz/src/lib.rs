@@ -1,5 +1,6 @@
 //! What each fuzz target does with its bytes, and what must hold afterwards whatever they are. A panic is a finding.
 
+mod advisories;
 mod archives;
 mod configuration;
 mod control;
@@ -7,6 +8,7 @@ mod fleet;
 mod form;
 mod identity;
 mod names;
+mod notify;
 mod pages;
 mod policy;
 mod records;
@@ -15,6 +17,7 @@ mod upstream;
 mod usage;
 mod web;
 
+pub use advisories::advisories;
 pub use archives::{sdist, wheel};
 pub use configuration::configuration;
 pub use fleet::{events, hints};
@@ -83,5 +86,6 @@ mod telemetry {
         Browse,
         Upload,
         Exchange,
+        Osv,
     }
 }

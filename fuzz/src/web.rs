@@ -27,6 +27,10 @@ mod headers;
 mod memo;
 #[path = "../../src/web/negotiate.rs"]
 mod negotiate;
+#[path = "../../src/web/osv_call.rs"]
+mod osv_call;
+#[path = "../../src/web/prices.rs"]
+mod prices;
 #[path = "../../src/web/refusal.rs"]
 mod refusal;
 #[path = "../../src/web/site_settings.rs"]
@@ -41,11 +45,28 @@ use guard::HostPolicy;
 use negotiate::Negotiated;
 
 pub(crate) use guard::{HostPattern, ReadPolicy, UploadPolicy};
+pub(crate) use prices::Prices;
 pub(crate) use site_settings::SiteSettings;
 pub(crate) use tls_settings::{TlsSettings, TlsTable};
 
 use crate::names::safe;
 use crate::split;
+
+/// What the guard asks the listener's certificates.
+mod tls {
+    #[derive(Debug, Clone)]
+    pub(super) struct ServerCertificates;
+
+    impl ServerCertificates {
+        pub(super) fn revision(&self) -> u64 {
+            0
+        }
+
+        pub(super) fn names(&self, _: &str) -> bool {
+            false
+        }
+    }
+}
 
 /// What the configuration names of `web` besides: the digest of a secret that a file holds.
 #[derive(Debug, Clone)]

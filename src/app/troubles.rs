@@ -1,11 +1,11 @@
-//! What gets into trouble without a request that notices it: tokens, keys of issuers, certificates. Looked at every
+//! What gets into trouble without a request that notices it: tokens, keys of issuers, certificates, advisories. Looked at every
 //! second; where something gets into trouble or out of it, operators hear of it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::flow::Route;
+use crate::flow::{Advisories, AdvisoryState, Route};
 use crate::identity::{Identities, KeyState};
 use crate::notices::{Notice, Notices};
 use crate::token::{KeeperState, TokenHandle};
@@ -17,6 +17,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const FAILED_MINTS: u32 = 3;
 /// Keys of issuers are fetched every ten minutes.
 const OLD_KEYS: Duration = Duration::from_hours(1);
+/// The age from which the alert speaks of old advisories as well.
+const OLD_ADVISORIES: Duration = Duration::from_hours(24);
 /// What is left of a certificate that should have been renewed long ago.
 const SHORT_CERTIFICATE: Duration = Duration::from_hours(72);
 
@@ -25,6 +27,7 @@ pub(super) struct Troubles {
     tokens: Vec<SharedToken>,
     identities: Arc<Identities>,
     certificates: Option<ServerCertificates>,
+    advisories: Advisories,
     notices: Notices,
     /// What is in trouble, as far as operators have heard.
     known: HashSet<String>,
@@ -50,6 +53,7 @@ impl Troubles {
         routes: &[Arc<Route>],
         identities: Arc<Identities>,
         certificates: Option<ServerCertificates>,
+        advisories: Advisories,
         notices: Notices,
     ) -> Self {
         let mut tokens: Vec<SharedToken> = Vec::new();
@@ -60,7 +64,7 @@ impl Troubles {
                 None => tokens.push(SharedToken { token: token.clone(), routes: vec![Arc::clone(&route.name)] }),
             }
         }
-        Self { tokens, identities, certificates, notices, known: HashSet::new() }
+        Self { tokens, identities, certificates, advisories, notices, known: HashSet::new() }
     }
 
     /// Looks until the process stops. Where no one hears notices, there is nothing to look for.
@@ -86,6 +90,9 @@ impl Troubles {
         }
         for report in self.certificates.iter().flat_map(|held| held.report().certificates) {
             found.push((format!("certificate {}", report.certificate.display()), of_certificate(&report)));
+        }
+        if let Some(state) = self.advisories.state() {
+            found.push(("advisories".to_owned(), of_advisories(&state)));
         }
         for (what, (health, notice)) in found {
             if self.is_news(what, health) {
@@ -136,9 +143,19 @@ fn of_certificate(report: &CertificateReport) -> (Health, Notice) {
     }
 }
 
+fn of_advisories(state: &AdvisoryState) -> (Health, Notice) {
+    let age = state.age.map(Duration::from_secs);
+    match (age.is_none_or(|age| age >= OLD_ADVISORIES), state.error.is_some()) {
+        (true, true) if !sabotaged("notice-feed") => (Health::Troubled, Notice::FeedStale { age }),
+        (false, false) => (Health::Well, Notice::FeedRecovered),
+        _ => (Health::Open, Notice::FeedRecovered),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::RefreshOutcome;
     use crate::token::{MintError, MintErrorKind};
 
     fn keeper(failures_in_a_row: u32) -> KeeperState {
@@ -163,6 +180,31 @@ mod tests {
         let left = Some(Duration::from_hours(3));
         let expected = Notice::TokenFailing { routes: routes.to_vec(), cause: "denied", failures: 3, left };
         assert_eq!(of_token(&keeper(3), &routes).1, expected);
+    }
+
+    #[test]
+    fn advisories_are_in_trouble_when_they_are_old_and_cannot_be_renewed() {
+        let feed = |hours: Option<u64>, error: Option<&str>| {
+            let outcomes = RefreshOutcome::ALL.map(|outcome| (outcome, 0));
+            let (age, error) = (hours.map(|hours| hours * 3600), error.map(str::to_owned));
+            let source = "all.zip".to_owned();
+            of_advisories(&AdvisoryState {
+                source,
+                advisories: 1,
+                malware: 1,
+                unreadable: 0,
+                memory: 100,
+                age,
+                error,
+                outcomes,
+            })
+        };
+        let stale = |age| (Health::Troubled, Notice::FeedStale { age });
+        assert_eq!(feed(None, Some("no such file")), stale(None));
+        assert_eq!(feed(Some(24), Some("timed out")), stale(Some(Duration::from_hours(24))));
+        assert_eq!(feed(Some(23), Some("timed out")).0, Health::Open);
+        assert_eq!(feed(None, None).0, Health::Open, "the first look is under way");
+        assert_eq!(feed(Some(0), None), (Health::Well, Notice::FeedRecovered));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::layout::{BLOBS, FIRST_SEEN, GRANTED, PUBLISHED, SAVINGS, USAGE};
+use super::layout::{ADVISORIES, BLOBS, FIRST_SEEN, GRANTED, PUBLISHED, SAVINGS, USAGE};
 
 /// The kinds that are told apart: the directories that hold them.
-const KINDS: [&str; 9] = [BLOBS, "pages", "metadata", "links", PUBLISHED, FIRST_SEEN, GRANTED, SAVINGS, USAGE];
+const KINDS: [&str; 10] =
+    [BLOBS, "pages", "metadata", "links", PUBLISHED, FIRST_SEEN, GRANTED, SAVINGS, USAGE, ADVISORIES];
 
 /// How many damaged files were found, by kind.
 pub type DamageCounts = [(&'static str, u64); KINDS.len()];

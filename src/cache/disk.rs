@@ -9,6 +9,8 @@
 //! DIR/links/ab/cdef…    SHA-256 of files for which the index names another digest only
 //! DIR/published/REPO~NAME files published a moment ago, until upstream lists them; never evicted
 //! DIR/first-seen/REPO/NAME what files were when they were first seen; never evicted
+//! DIR/granted/exceptions  exceptions from rules that operators granted; never evicted
+//! DIR/advisories/osv      the last good copy of advisories; never evicted
 //! DIR/savings/months    what CodeArtifact was spared; never evicted
 //! DIR/usage/DAY/WRITER  what was downloaded, as one process has counted it; never evicted
 //! ```
@@ -193,6 +195,18 @@ impl Disk {
         })
     }
 
+    /// Compares an open record with its envelope without holding it: the digest and the length of its payload.
+    /// Blocking. A damaged one is removed, and is an error.
+    pub(super) fn check_record(&self, relative: &Path, file: &File) -> io::Result<(Sha256, u64)> {
+        let checked = envelope::check(relative, io::BufReader::new(file));
+        let checked = checked.and_then(|checked| checked.ok_or_else(|| io::ErrorKind::InvalidData.into()));
+        checked.inspect_err(|error| {
+            if is_damage(error) {
+                self.discard(relative, error);
+            }
+        })
+    }
+
     /// The digest of a record's payload, from the beginning of the record. Blocking.
     pub(super) fn record_digest(&self, relative: &Path) -> Option<Sha256> {
         let mut beginning = Vec::with_capacity(envelope::LONGEST_LINE);
@@ -359,7 +373,8 @@ mod tests {
                 ("first-seen", 0),
                 ("granted", 0),
                 ("savings", 0),
-                ("usage", 0)
+                ("usage", 0),
+                ("advisories", 0)
             ]
         );
         Ok(())

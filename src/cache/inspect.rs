@@ -9,7 +9,7 @@ use super::blob::Blob;
 use super::blob_check::BlobCheck;
 use super::disk::is_damage;
 use super::envelope;
-use super::layout::{self, BLOBS, EVICTABLE, FIRST_SEEN, FoundLayout, GRANTED, LASTING, SAVINGS, USAGE};
+use super::layout::{self, ADVISORIES, BLOBS, EVICTABLE, FIRST_SEEN, FoundLayout, GRANTED, LASTING, SAVINGS, USAGE};
 use wheelport_index::Sha256;
 
 /// The files of one kind.
@@ -88,8 +88,9 @@ pub fn is_outdated(root: &Path) -> io::Result<bool> {
 pub fn clear(root: &Path, with_first_seen: bool) -> io::Result<u64> {
     examine(root)?;
     let mut removed = 0;
-    let kinds = layout::kinds()
-        .filter(|kind| ![GRANTED, SAVINGS, USAGE].contains(kind) && (with_first_seen || *kind != FIRST_SEEN));
+    let stays =
+        |kind: &str| [GRANTED, SAVINGS, USAGE, ADVISORIES].contains(&kind) || (kind == FIRST_SEEN && !with_first_seen);
+    let kinds = layout::kinds().filter(|kind| !stays(kind));
     for path in kinds.flat_map(|kind| files(root, kind)) {
         match fs::remove_file(root.join(path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -127,9 +128,8 @@ fn judge(root: &Path, relative: &Path) -> FileState {
 }
 
 fn check_record(root: &Path, relative: &Path) -> io::Result<()> {
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut layout::open_file(root, relative)?, &mut bytes)?;
-    envelope::open(relative, bytes).map(drop).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let record = io::BufReader::new(layout::open_file(root, relative)?);
+    envelope::check(relative, record)?.map(drop).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 fn check_blob(root: &Path, relative: &Path) -> io::Result<()> {

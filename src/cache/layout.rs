@@ -31,8 +31,10 @@ pub(super) const GRANTED: &str = "granted";
 pub(super) const SAVINGS: &str = "savings";
 /// The directory of the records of downloads.
 pub(super) const USAGE: &str = "usage";
-/// The directories of what is recorded here and nowhere else: not counted as cache, and never evicted.
-pub(super) const LASTING: [&str; 5] = [PUBLISHED, FIRST_SEEN, GRANTED, SAVINGS, USAGE];
+/// The directory of the copy of advisories.
+pub(super) const ADVISORIES: &str = "advisories";
+/// The directories of what has to stay: not counted as cache, and never evicted.
+pub(super) const LASTING: [&str; 6] = [PUBLISHED, FIRST_SEEN, GRANTED, SAVINGS, USAGE, ADVISORIES];
 /// A directory of the first layout: core metadata.
 pub(super) const FORMER: &str = "sidecars";
 

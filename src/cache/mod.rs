@@ -4,6 +4,7 @@
 //! The disk holds no index: a file's path is its key, its modification time says when it was last used, and a sweep
 //! evicts the least recently used. So a start has nothing to rebuild, and a crash has nothing to tear.
 
+mod advisories;
 mod blob;
 mod blob_check;
 mod blob_reader;
@@ -36,6 +37,7 @@ mod spool;
 mod usage_records;
 mod write_pipeline;
 
+pub use advisories::{AdvisoryRecord, NewAdvisories, StoredAdvisories};
 pub use blob::{Blob, Complete, Expected, Mismatch};
 pub use blob_check::{BlobCheck, HashedPrefix};
 pub use blob_reader::{BlobReader, ReadError};

@@ -97,7 +97,7 @@ impl Scrub {
 
     async fn record(&mut self, path: PathBuf) -> Result<Option<u64>, Panicked> {
         let disk = Arc::clone(&self.disk);
-        let reading = blocking(move || disk.read_opened(disk.open_file(&path)?, &path).map(|bytes| bytes.len() as u64));
+        let reading = blocking(move || disk.check_record(&path, &disk.open_file(&path)?).map(|(_, length)| length));
         let read = reading.await?;
         self.rest(read.as_ref().map_or(LEAST, |bytes| LEAST.max(*bytes))).await;
         Ok(read.ok())
@@ -189,7 +189,8 @@ mod tests {
                 ("first-seen", 1),
                 ("granted", 0),
                 ("savings", 0),
-                ("usage", 0)
+                ("usage", 0),
+                ("advisories", 0)
             ]
         );
         assert!(path(BLOBS, &good).exists() && !path(BLOBS, &bad).exists() && !stray.exists());

@@ -42,6 +42,9 @@ struct AddArgs {
     /// The versions, such as "==2.6.3" [default: all]
     #[arg(long, value_name = "VERSIONS")]
     versions: Option<String>,
+    /// The advisory of malware that is lifted too, such as MAL-2026-1; nothing else lifts it
+    #[arg(long, value_name = "ID")]
+    advisory: Option<String>,
     /// Why; it is recorded
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -61,6 +64,7 @@ pub(super) async fn run(args: &ExceptionArgs) -> Result<Ended, CommandError> {
             let query = [
                 ("project", Some(new.project.as_str())),
                 ("versions", new.versions.as_deref()),
+                ("advisory", new.advisory.as_deref()),
                 ("reason", Some(new.reason.as_str())),
                 ("by", Some(new.by.as_str())),
                 ("expires", Some(new.expires.as_str())),
@@ -104,5 +108,6 @@ fn line(exception: &Value) -> String {
     let text = |key: &str| exception[key].as_str().unwrap_or_default();
     let end = if exception["holds"].as_bool().unwrap_or(true) { "until" } else { "expired" };
     let (id, project, versions) = (text("id"), text("project"), text("versions"));
-    format!("{id} {project}{versions} {end} {}: {} ({})", text("expires"), text("reason"), text("by"))
+    let advisory = exception["advisory"].as_str().map(|advisory| format!(", lifts {advisory}")).unwrap_or_default();
+    format!("{id} {project}{versions} {end} {}: {} ({}{advisory})", text("expires"), text("reason"), text("by"))
 }

@@ -13,6 +13,7 @@ use crate::telemetry::LogFormat;
 use wheelport_runtime::sabotaged;
 
 mod accept;
+mod audit;
 mod cache;
 mod check;
 mod demo;
@@ -78,6 +79,7 @@ enum Command {
     Exception(exception::ExceptionArgs),
     Why(why::WhyArgs),
     Usage(usage::UsageArgs),
+    Audit(audit::AuditArgs),
     /// Try rules before they are in force
     Policy(policy::PolicyArgs),
     /// Print the least that AWS has to allow, as a policy to attach
@@ -127,6 +129,7 @@ impl Cli {
             | Command::Exception(_)
             | Command::Why(_)
             | Command::Usage(_)
+            | Command::Audit(_)
             | Command::Policy(_)
             | Command::Generate(_)
             | Command::IamPolicy(_)
@@ -154,6 +157,7 @@ pub async fn run(cli: Cli) -> Result<Ended, CommandError> {
         Command::Exception(args) => exception::run(&args).await,
         Command::Why(args) => why::run(&args).await,
         Command::Usage(args) => usage::run(&args).await,
+        Command::Audit(args) => audit::run(&args).await,
         Command::Policy(args) => policy::run(&args).await,
         Command::IamPolicy(args) => iam_policy::run(&args),
         Command::Token(args) => Box::pin(token::run(args)).await,

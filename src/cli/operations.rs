@@ -59,6 +59,18 @@ impl Operations {
         query: &[(&str, Option<&str>)],
         body: &str,
     ) -> Result<Answer, CommandError> {
+        self.send_patiently(method, path, query, body, TIMEOUT).await
+    }
+
+    /// Sends one request with a body that the server may work on for so long.
+    pub(super) async fn send_patiently(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, Option<&str>)],
+        body: &str,
+        limit: Duration,
+    ) -> Result<Answer, CommandError> {
         let secret = self.secret()?;
         let at = reachable(self.ops_listen);
         let mut url = Url::parse(&format!("http://{at}{path}")).expect("an address and a fixed path are a URL");
@@ -66,13 +78,13 @@ impl Operations {
         url.query_pairs_mut().extend_pairs(given);
         let target = PlainUrl::of(&url, &["http"]).expect("a plain URL");
         let asking = target.request(method, "wheelport-operations", secret.as_deref(), body);
-        let response = match tokio::time::timeout(TIMEOUT, asking).await {
+        let response = match tokio::time::timeout(limit, asking).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 return Err(CommandError::start(OperationsError::Unreachable { at, reason: error.to_string() }));
             }
             Err(_) => {
-                let reason = format!("nothing within {} s", TIMEOUT.as_secs());
+                let reason = format!("nothing within {} s", limit.as_secs());
                 return Err(CommandError::start(OperationsError::Unreachable { at, reason }));
             }
         };

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use url::{Host, Url};
 
 /// The longest response that is read, in bytes.
-const MAX_RESPONSE: u64 = 8 << 20;
+const MAX_RESPONSE: u64 = 16 << 20;
 
 /// An `http` URL in its parts.
 pub(super) struct PlainUrl<'a> {

@@ -62,6 +62,10 @@ fn line(file: &Value) -> String {
     if !audited.is_empty() {
         line = format!("{line}, looked at by {}", audited.join(", "));
     }
+    let flaws: Vec<&str> = file["vulnerabilities"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !flaws.is_empty() {
+        line = format!("{line}, vulnerable by {}", flaws.join(", "));
+    }
     let origin = text("origin").map(|origin| format!("; {origin}")).unwrap_or_default();
     format!("{line} (date {}: {}{origin})", text("date").unwrap_or("-"), text("date_from").unwrap_or_default())
 }

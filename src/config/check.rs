@@ -13,6 +13,8 @@ const SMALLEST_CACHE: Size = Size::mib(64);
 /// Even where events tell of changes, a page is asked for again after that time.
 const LONGEST_FRESH_INTERNAL: Duration = Duration::from_hours(1);
 const LONGEST_STALE: Duration = Duration::from_hours(24 * 7);
+/// An export is tens of megabytes; nothing is gained by asking more often.
+const SHORTEST_REFRESH: Duration = Duration::from_mins(1);
 
 pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     match complaint(settings) {
@@ -45,6 +47,10 @@ fn complaint(settings: &Settings) -> Option<String> {
     }
     if cache.stale_if_error.get() > LONGEST_STALE {
         return Some("[cache] stale_if_error may be at most 7d".to_owned());
+    }
+    let advisories = &settings.advisories;
+    if advisories.refresh.get() < SHORTEST_REFRESH || advisories.timeout.get() < SHORTEST_REFRESH {
+        return Some("[advisories] refresh and timeout are at least 1m".to_owned());
     }
     if let Some(fresh_for) = cache.fresh_for_internal {
         if fresh_for.get() > LONGEST_FRESH_INTERNAL {

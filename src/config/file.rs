@@ -10,6 +10,7 @@ use url::Url;
 
 use super::error::ConfigError;
 use super::settings::ServerSettings;
+use crate::advisories::AdvisorySettings;
 use crate::cache::CacheSettings;
 use crate::control::{AccountId, AwsSettings, DomainName, RegionName, RepositoryName, RoleArn};
 use crate::fleet::FleetSettings;
@@ -45,6 +46,7 @@ pub(super) struct ConfigurationFile {
     pub(super) publisher: Vec<PublisherTable>,
     pub(super) notify: NotifyTable,
     pub(super) policy: PolicyTable,
+    pub(super) advisories: AdvisorySettings,
     // The rules are read with the other files of rules, so that they can be read again.
     pub(super) rule: Vec<IgnoredAny>,
     pub(super) exception: Vec<IgnoredAny>,

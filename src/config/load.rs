@@ -52,6 +52,7 @@ pub(super) fn compose(mut file: ConfigurationFile, overrides: Overrides) -> Resu
     };
     let settings = Settings {
         policy,
+        advisories: file.advisories,
         listen: if file.listen.is_empty() { vec![DEFAULT_LISTEN] } else { file.listen },
         ops_listen: file.ops_listen,
         operators: OperatorSecrets {

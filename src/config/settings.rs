@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use url::Url;
 
+use crate::advisories::AdvisorySettings;
 use crate::cache::CacheSettings;
 use crate::control::{AccountId, AwsSettings, DomainName, RepositoryName};
 use crate::fleet::FleetSettings;
@@ -56,6 +57,8 @@ pub struct Settings {
     pub usage: UsageSettings,
     /// What may be served.
     pub policy: PolicySettings,
+    /// Where advisories come from.
+    pub advisories: AdvisorySettings,
     /// Who is known, and what they may do.
     pub identities: IdentityRules,
     /// What signs minted tokens.

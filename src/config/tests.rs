@@ -307,3 +307,23 @@ fn every_flag_reaches_its_setting() -> TestResult {
     assert_eq!(settings.server.allowed_hosts.len(), 2);
     Ok(())
 }
+
+#[test]
+fn advisories_come_from_a_path_or_an_address() -> TestResult {
+    let with = |table: &str| {
+        format!("[advisories]\n{table}\n[[route]]\nname = \"r\"\ndomain = \"acme\"\nrepository = \"python\"")
+    };
+    let settings = from(&with("source = \"/srv/osv/all.zip\"\naccept_shrunken = true"), Overrides::default())?;
+    assert!(settings.advisories.source.is_some() && settings.advisories.accept_shrunken);
+    assert!(from(&with(""), Overrides::default())?.advisories.source.is_none());
+    for (table, complaint) in [
+        ("source = \"ftp://h/x\"", "http or https"),
+        ("refresh = \"1s\"", "at least 1m"),
+        ("timeout = \"0s\"", "at least 1m"),
+        ("sauce = \"x\"", "sauce"),
+    ] {
+        let refusal = refusal(&with(table), Overrides::default());
+        assert!(refusal.contains(complaint), "{table}: {refusal}");
+    }
+    Ok(())
+}

@@ -20,8 +20,8 @@ const VERSION: &str = "1";
 const LONGEST: usize = 1024;
 
 /// The words for what this version knows.
-const KINDS: [&str; 8] =
-    ["page-changed", "event", "purge", "accept", "exceptions", "events-proven", "slow-down", "burnt"];
+const KINDS: [&str; 9] =
+    ["page-changed", "event", "purge", "accept", "exceptions", "events-proven", "advisories", "slow-down", "burnt"];
 
 /// What one replica tells the others.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,6 +39,8 @@ pub enum Hint {
     Exceptions,
     /// An event of CodeArtifact was right about a page of this repository: its events come.
     EventsProven { repository: SharedRepository },
+    /// Advisories were renewed; what they say is in the shared copy.
+    Advisories,
     /// A service throttled a request that counts against this quota.
     SlowDown { quota: QuotaName },
     /// A token that replicas mint was given back before it expired, which is at this second since the epoch. What is
@@ -56,6 +58,7 @@ impl Hint {
             Self::Accept { .. } => "accept",
             Self::Exceptions => "exceptions",
             Self::EventsProven { .. } => "events-proven",
+            Self::Advisories => "advisories",
             Self::SlowDown { .. } => "slow-down",
             Self::Burnt { .. } => "burnt",
         }
@@ -155,6 +158,7 @@ impl Message {
             ("events-proven", [repository]) => {
                 Hint::EventsProven { repository: repository.parse().map_err(|_| Malformed)? }
             }
+            ("advisories", []) => Hint::Advisories,
             ("slow-down", [quota]) => Hint::SlowDown { quota: QuotaName::parse(quota).ok_or(Malformed)? },
             ("burnt", [token, until]) => {
                 let token = hex_digits(token, 32).and_then(|token| u128::from_str_radix(token, 16).ok());
@@ -177,7 +181,7 @@ impl fmt::Display for Message {
             | Hint::Accept { repository, project } => {
                 write!(f, " {repository} {project}")
             }
-            Hint::Exceptions => Ok(()),
+            Hint::Exceptions | Hint::Advisories => Ok(()),
             Hint::EventsProven { repository } => write!(f, " {repository}"),
             Hint::SlowDown { quota } => write!(f, " {}", quota.as_str()),
             Hint::Burnt { token, until } => write!(f, " {token:032x} {until}"),
@@ -217,6 +221,7 @@ mod tests {
             Hint::Accept { repository: repository.clone(), project },
             Hint::Exceptions,
             Hint::EventsProven { repository },
+            Hint::Advisories,
             Hint::SlowDown { quota: QuotaName::parse("eu-central-1").expect("a quota") },
             Hint::Burnt { token: 0xdef, until: 1_800_000_000 },
         ]

@@ -30,7 +30,8 @@ impl Outbox {
             | Hint::Event { .. }
             | Hint::Purge { .. }
             | Hint::Accept { .. }
-            | Hint::Exceptions => {}
+            | Hint::Exceptions
+            | Hint::Advisories => {}
         }
         let mut held = self.held.lock();
         if held.len() < MOST {

@@ -1,6 +1,6 @@
-//! What the services hold and what is under way, as figures for metrics.
+//! Figures of the services, for metrics and for pages of operators.
 
-use super::{ByRangeOutcome, Flow, Guess, PrefetchOutcome};
+use super::{ByRangeOutcome, Guess, PrefetchOutcome};
 use crate::cache::DamageCounts;
 
 /// What the cache holds, in bytes, and what is under way.
@@ -32,25 +32,4 @@ pub struct Figures {
     pub guesses: [(Guess, u64); Guess::ALL.len()],
     /// Metadata that was read by range and is not that of its wheel, as a number.
     pub metadata_mismatches: u64,
-}
-
-impl Flow {
-    /// Figures for metrics.
-    pub fn figures(&self) -> Figures {
-        Figures {
-            records: self.pages.bytes() + self.lists.bytes(),
-            disk: self.disk.used(),
-            disk_limit: self.disk.max_size(),
-            buffers: self.files.buffered(),
-            spooled: self.publish.spooled(),
-            downloads: self.downloader.running() as u64,
-            commit_failures: self.downloader.commit_failures(),
-            damaged: self.disk.damaged(),
-            scrubbed: self.disk.scrubbed(),
-            prefetches: self.prefetcher.counts(),
-            by_range: self.metadata.by_range.counts(),
-            guesses: self.prefetcher.ahead().counts(),
-            metadata_mismatches: self.metadata.extractor.mismatches(),
-        }
-    }
 }

@@ -23,6 +23,12 @@ pub struct FileReport {
     /// What people can do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<Arc<str>>,
+    /// The advisory that reports it as malware.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advisory: Option<Arc<str>>,
+    /// Vulnerabilities that advisories report of the version; they refuse nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vulnerabilities: Vec<Arc<str>>,
     /// What lifts the rules.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exception: Option<Arc<str>>,
@@ -49,6 +55,8 @@ impl FileReport {
             reason: grounds.map(|grounds| Arc::clone(&grounds.reason)),
             until: grounds.and_then(|grounds| grounds.until),
             help: grounds.and_then(|grounds| grounds.help.clone()),
+            advisory: grounds.and_then(|grounds| grounds.advisory.clone()),
+            vulnerabilities: Vec::new(),
             date: facts.date(),
             date_from: date_from(facts),
             origin: facts.origin,

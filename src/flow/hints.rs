@@ -17,8 +17,10 @@ impl Flow {
                 Heard::Gap => {
                     self.pages.cache().doubts().add_all();
                     self.exceptions.look_soon();
+                    self.advisories.look_soon();
                 }
                 Heard::Hint(Hint::Exceptions) => self.exceptions.look_soon(),
+                Heard::Hint(Hint::Advisories) => self.advisories.look_soon(),
                 Heard::Hint(Hint::PageChanged { repository, project, generation }) => {
                     let kind = if generation == 0 { DoubtKind::Upstream } else { DoubtKind::Shared(generation) };
                     for (_, key) in concerned(&routes, &repository, &project) {

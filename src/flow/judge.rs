@@ -17,6 +17,7 @@ use super::origins::{Origins, ProjectOrigins};
 use super::page_facts::{PageFacts, proves_intake, uploaded};
 use super::shown::{FileRuling, PageView, Rulings, ShownPage};
 use super::{Lookup, Route};
+use crate::advisories::AdvisoryKind;
 use crate::cache::{KnownSince, MetadataStore, PageContent};
 use crate::policy::{FileFacts, Moment, NamedVersions, PolicyHandle, ProjectRules, RuleSet, Ruling};
 use wheelport_index::{File, FileAddress, FileName, ProjectName, Sha256};
@@ -340,6 +341,12 @@ impl Judge {
             judge.facts(&content, &asked).each(&of_project, |file, facts, rules| {
                 reports.push(FileReport::new(file, facts, rules.decide(facts, now)));
             });
+            let about = rules.advisories().of_project(&project);
+            let flaws = || about.iter().filter(|advisory| advisory.kind == AdvisoryKind::Vulnerability);
+            for report in &mut reports {
+                let affecting = flaws().filter(|advisory| advisory.versions.contains_text(&report.version));
+                report.vulnerabilities = affecting.map(|advisory| advisory.id.into()).collect();
+            }
             reports
         });
         Ok(reports.await?)

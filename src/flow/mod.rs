@@ -8,6 +8,8 @@
 mod absence;
 mod access;
 mod advertise;
+mod advisories;
+mod advisory_feed;
 mod agreements;
 mod ahead;
 mod ask;
@@ -42,6 +44,7 @@ mod judge;
 mod judge_known;
 mod list_source;
 mod lists;
+mod lock_audit;
 mod lookup;
 mod metadata;
 mod metadata_by_range;
@@ -61,6 +64,8 @@ mod published_looks;
 mod reader;
 mod release_dates;
 mod route;
+mod served;
+mod shared_advisories;
 mod shared_exceptions;
 mod shared_files;
 mod shared_first_seen;
@@ -88,8 +93,9 @@ use crate::fleet::Fleet;
 use crate::notices::Notices;
 use crate::usage::UsageSettings;
 use wheelport_index::{ClientAgent, ProjectName};
-use wheelport_runtime::{Clock, HumanDuration, Role, Tasks};
+use wheelport_runtime::{Clock, HumanDuration, Tasks};
 
+pub use advisories::{Advisories, AdvisoryParts, AdvisoryState, ListedAdvisory, RefreshOutcome};
 pub use ahead::Guess;
 pub use audit::Attempt;
 pub use catalog::{CATALOG_ROWS, CatalogPage, CatalogRow, CatalogService};
@@ -104,6 +110,7 @@ pub use files::{FileService, OpenFile};
 pub use index_cache::IndexView;
 pub use internal_freshness::EventTrust;
 pub use lists::{ListView, ProjectListService};
+pub use lock_audit::{AuditItem, AuditVerdict, AuditedFile, NamedAdvisory};
 pub use lookup::Lookup;
 pub use metadata::{MetadataService, ServedMetadata};
 pub use metadata_by_range::ByRangeOutcome;
@@ -113,6 +120,7 @@ pub use project_facts::{NewestRelease, ProjectFacts};
 pub use project_view::{FileView, MetadataView, ProjectOverview, ProjectViews, ReleaseView};
 pub use publish::PublishService;
 pub use route::{OriginFacts, ProjectSource, Resolution, Route, SharedRoute};
+pub use served::Served;
 pub use shared_exceptions::ExceptionSpread;
 pub use shown::{PageView, ShownPage};
 pub use trial::{RuleTrial, TrialError};
@@ -150,6 +158,7 @@ use page_source::PageSource;
 use prefetch::Prefetcher;
 use project_facts::KnownProjects;
 use published_looks::PublishedLooks;
+use served::role_served;
 use shared_exceptions::SharedExceptions;
 use shared_files::SharedFiles;
 use shared_metadata::SharedMetadata;
@@ -162,44 +171,6 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(12);
 const LIST_SHARE: u64 = 10;
 /// The share that the rulings of rules about pages may take, in hundredths.
 const RULINGS_SHARE: u64 = 5;
-
-/// How a response came about; the words of RFC 9211.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Served {
-    /// From the cache, fresh.
-    Hit,
-    /// From the cache while it is refreshed in the background.
-    Revalidating,
-    /// From the cache because upstream fails or is slow.
-    Stale,
-    /// From upstream.
-    Miss,
-    /// From upstream, through a fetch that another request started.
-    Collapsed,
-    /// From upstream, without being stored.
-    Bypass,
-}
-
-impl Served {
-    /// The log and metric label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Revalidating => "revalidating",
-            Self::Stale => "stale",
-            Self::Miss => "miss",
-            Self::Collapsed => "collapsed",
-            Self::Bypass => "bypass",
-        }
-    }
-}
-
-const fn role_served(role: Role) -> Served {
-    match role {
-        Role::Leader => Served::Miss,
-        Role::Follower => Served::Collapsed,
-    }
-}
 
 /// Memory for what the services hold, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -222,6 +193,8 @@ pub struct FlowParts {
     pub fleet: Fleet,
     /// The rules that hold.
     pub policy: PolicyHandle,
+    /// What advisories say.
+    pub advisories: Advisories,
     /// Tells operators of what they should hear of at once.
     pub notices: Notices,
 }
@@ -240,13 +213,14 @@ pub struct Flow {
     downloader: Downloader,
     prefetcher: Prefetcher,
     exceptions: SharedExceptions,
+    advisories: Advisories,
     disk: Arc<Disk>,
 }
 
 impl Flow {
     /// The services over a cache directory.
     pub fn new(parts: FlowParts, settings: &CacheSettings, memory: FlowMemory) -> Self {
-        let FlowParts { disk, uploads, usage, clock, tasks, fleet, policy, notices } = parts;
+        let FlowParts { disk, uploads, usage, clock, tasks, fleet, policy, advisories, notices } = parts;
         let lifetimes =
             |policy| Lifetimes { policy, absent_for: settings.missing_for.get(), doubt_for: Duration::ZERO };
         let persisted = Arc::new(PersistedIndex::new(Arc::clone(&disk), clock.clone()));
@@ -340,6 +314,7 @@ impl Flow {
             downloader,
             prefetcher,
             exceptions,
+            advisories,
             disk,
         }
     }
@@ -352,6 +327,11 @@ impl Flow {
     /// The rules that hold.
     pub fn policy(&self) -> &PolicyHandle {
         self.pages.judge().policy()
+    }
+
+    /// What advisories say.
+    pub fn advisories(&self) -> &Advisories {
+        &self.advisories
     }
 
     /// How many names of a route's repository are known to have versions from outside and of the domain.
@@ -385,5 +365,24 @@ impl Flow {
     /// Starts no further work that no client waits for.
     pub fn begin_draining(&self) {
         self.prefetcher.stop();
+    }
+
+    /// Figures for metrics.
+    pub fn figures(&self) -> Figures {
+        Figures {
+            records: self.pages.bytes() + self.lists.bytes(),
+            disk: self.disk.used(),
+            disk_limit: self.disk.max_size(),
+            buffers: self.files.buffered(),
+            spooled: self.publish.spooled(),
+            downloads: self.downloader.running() as u64,
+            commit_failures: self.downloader.commit_failures(),
+            damaged: self.disk.damaged(),
+            scrubbed: self.disk.scrubbed(),
+            prefetches: self.prefetcher.counts(),
+            by_range: self.metadata.by_range.counts(),
+            guesses: self.prefetcher.ahead().counts(),
+            metadata_mismatches: self.metadata.extractor.mismatches(),
+        }
     }
 }

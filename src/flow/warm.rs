@@ -41,7 +41,7 @@ impl WarmDigest {
     }
 
     /// Whether the index names the same; `None` where it names none of this kind.
-    fn agrees_with(&self, hashes: &Hashes) -> Option<bool> {
+    pub(super) fn agrees_with(&self, hashes: &Hashes) -> Option<bool> {
         hashes.get(&self.algorithm).map(|listed| listed.eq_ignore_ascii_case(&self.hex))
     }
 }
@@ -139,7 +139,7 @@ fn chosen<'a>(item: &WarmItem, listed: &'a [File]) -> Result<Vec<&'a File>, Warm
 }
 
 /// Tries again while upstream does not respond, after the pause that is asked for.
-async fn repeated<T, F>(attempt: impl Fn() -> F) -> Result<T, Error>
+pub(super) async fn repeated<T, F>(attempt: impl Fn() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {

@@ -1,4 +1,5 @@
-//! The decision about a file: the guard of private names, then exceptions, then the rules in their order. Pure.
+//! The decision about a file: the guard of private names, then exceptions, then malware, then the rules in their order.
+//! An exception lifts malware only if it names the advisory. Pure.
 //!
 //! What is not known never lets a file through that a rule may be meant for, and never lifts a rule: a date that is
 //! missing is no proof of age, and an origin that is not known counts as external. A moment at which a file was there
@@ -7,11 +8,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::PRIVATE_NAMES;
 use super::facts::{FileFacts, PackageOrigin};
 use super::moment::Moment;
 use super::rules::{Exemption, ProjectRules, Rule};
 use super::tables::RuleMode;
+use super::{MALWARE, PRIVATE_NAMES};
+use crate::advisories::Malware;
 use wheelport_runtime::sabotaged;
 
 /// What becomes of a file.
@@ -34,6 +36,8 @@ pub struct Grounds {
     pub until: Option<Moment>,
     /// What people can do.
     pub help: Option<Arc<str>>,
+    /// The advisory that reports it as malware.
+    pub advisory: Option<Arc<str>>,
 }
 
 /// A decision, and what it depends on.
@@ -85,23 +89,48 @@ enum Match {
     Until(Option<Moment>),
 }
 
+impl Grounds {
+    fn malware(malware: &Malware) -> Self {
+        Self {
+            rule: MALWARE.into(),
+            reason: format!("{} reports this version as malicious.", malware.id).into(),
+            until: None,
+            help: None,
+            advisory: Some(Arc::clone(&malware.id)),
+        }
+    }
+}
+
+impl Assessment {
+    const fn refusing(grounds: Grounds) -> Self {
+        Self { ruling: Ruling::Explain(grounds), audited: Vec::new(), exception: None, next_change: None }
+    }
+}
+
 impl ProjectRules<'_> {
     /// Decides about a file of the project.
     pub fn decide(&self, facts: &FileFacts<'_>, now: Moment) -> Assessment {
         let mut assessment =
             Assessment { ruling: Ruling::Allow, audited: Vec::new(), exception: None, next_change: None };
         if self.is_private && facts.origin != Some(PackageOrigin::Internal) && !sabotaged("private-names") {
-            assessment.ruling = Ruling::Explain(Grounds {
+            return Assessment::refusing(Grounds {
                 rule: PRIVATE_NAMES.into(),
                 reason: "This name is private here, and this file comes from outside.".into(),
                 until: None,
                 help: None,
+                advisory: None,
             });
-            return assessment;
         }
-        if let Some(exemption) = self.exemption(facts, now) {
+        for malware in self.malware.iter().filter(|malware| facts.versions.are_affected(&malware.versions)) {
+            let Some(exemption) = self.exemption_from(malware, facts, now) else {
+                return Assessment::refusing(Grounds::malware(malware));
+            };
             assessment.exception = Some(Arc::clone(&exemption.label));
-            assessment.next_change = Some(exemption.expires);
+            assessment.next_change = assessment.next_change.into_iter().chain([exemption.expires]).min();
+        }
+        if let Some(exemption) = self.exemptions(facts, now).max_by_key(|exemption| exemption.expires) {
+            assessment.exception = Some(Arc::clone(&exemption.label));
+            assessment.next_change = assessment.next_change.into_iter().chain([exemption.expires]).min();
             return assessment;
         }
         for rule in &self.rules {
@@ -112,6 +141,7 @@ impl ProjectRules<'_> {
                 reason: Arc::clone(&rule.reason),
                 until,
                 help: rule.help.clone(),
+                advisory: None,
             };
             match rule.mode {
                 RuleMode::Audit => {
@@ -127,14 +157,22 @@ impl ProjectRules<'_> {
         assessment
     }
 
-    /// The exception that lifts the rules for longest.
-    fn exemption(&self, facts: &FileFacts<'_>, now: Moment) -> Option<&Exemption> {
-        let holds = |exemption: &&&Exemption| {
+    /// The exceptions that hold for a file.
+    fn exemptions(&self, facts: &FileFacts<'_>, now: Moment) -> impl Iterator<Item = &Exemption> {
+        let holds = move |exemption: &&Exemption| {
             let of_version =
                 exemption.versions.as_ref().is_none_or(|range| facts.versions.all(|version| range.0.contains(version)));
             of_version && (now < exemption.expires || sabotaged("exception-expiry"))
         };
-        self.exceptions.iter().filter(holds).max_by_key(|exemption| exemption.expires).copied()
+        self.exceptions.iter().copied().filter(holds)
+    }
+
+    /// The exception that lifts this advisory for longest.
+    fn exemption_from(&self, malware: &Malware, facts: &FileFacts<'_>, now: Moment) -> Option<&Exemption> {
+        let names = |exemption: &&Exemption| {
+            exemption.advisory.as_deref() == Some(&*malware.id) || sabotaged("advisory-exception")
+        };
+        self.exemptions(facts, now).filter(names).max_by_key(|exemption| exemption.expires)
     }
 
     fn matches(&self, rule: &Rule, facts: &FileFacts<'_>, now: Moment) -> Match {

@@ -278,3 +278,52 @@ fn a_thousand_rules_are_compiled_and_asked_in_no_time() {
     // An order of magnitude above what an unoptimised build takes.
     assert!(compiled < Duration::from_secs(10) && began.elapsed() < Duration::from_secs(2), "{compiled:?}");
 }
+
+/// Rules with what these documents report.
+fn reported(text: &str, documents: &serde_json::Value) -> RuleSet {
+    use crate::advisories::{AdvisoryTable, CopyHeader, CopyWriter, read_export};
+    let export = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(export.path(), documents.to_string()).expect("a file");
+    let mut copy = CopyWriter::new(std::io::sink(), &CopyHeader::default()).expect("a copy");
+    read_export(export.path(), &AdvisoryTable::default(), &mut copy).expect("documents");
+    rules(text).with_advisories(copy.finish().expect("a copy").1.into())
+}
+
+fn advisory(id: &str, versions: &[&str]) -> serde_json::Value {
+    let package = serde_json::json!({"ecosystem": "PyPI", "name": "Hello"});
+    serde_json::json!({"id": id, "affected": [{"package": package, "versions": versions}]})
+}
+
+#[test]
+fn malware_comes_before_rules_and_only_its_own_exception_lifts_it() {
+    let exception = |advisory: &str| {
+        format!("[[exception]]\nprojects = [\"hello\"]\nreason = \"x\"\nby = \"y\"\nexpires = 2100-01-01\n{advisory}")
+    };
+    let allow = "[[rule]]\nname = \"all\"\nmode = \"allow\"\n";
+    let documents = serde_json::json!([advisory("MAL-1", &["2.0"]), advisory("GHSA-1", &["2.0", "3.0"])]);
+    for (text, expected) in [
+        (String::new(), Some("malware")),
+        (allow.to_owned(), Some("malware")),
+        (exception(""), Some("malware")),
+        (exception("advisory = \"MAL-2\""), Some("malware")),
+        (exception("advisory = \"MAL-1\""), None),
+        (exception("advisory = \"MAL-1\"\nversions = \"==3.0\""), Some("malware")),
+    ] {
+        assert_eq!(refused_by(&reported(&text, &documents), &facts()).as_deref(), expected, "{text}");
+    }
+    let set = reported("", &documents);
+    let of = |versions: &[&str]| FileFacts { versions: NamedVersions::of(versions.iter().copied()), ..facts() };
+    for (versions, expected) in [
+        (&["3.0"][..], None),
+        (&["3.0", "2.0"], Some("malware")),
+        (&["2.0+cpu"], Some("malware")),
+        (&["2.0.0"], Some("malware")),
+        (&["odd!"], None),
+        (&[], None),
+    ] {
+        assert_eq!(refused_by(&set, &of(versions)).as_deref(), expected, "{versions:?}");
+    }
+    let grounds = decide(&set, &facts()).ruling;
+    assert_eq!(grounds.grounds().and_then(|grounds| grounds.advisory.as_deref()), Some("MAL-1"));
+    assert!(!set.is_empty() && reported("", &serde_json::json!([advisory("GHSA-1", &["2.0"])])).is_empty());
+}

@@ -6,6 +6,7 @@ use pep440_rs::Version;
 use serde::{Deserialize, Serialize};
 
 use super::moment::Moment;
+use crate::advisories::AffectedVersions;
 use wheelport_index::{FileKind, Sha256};
 
 /// Where the files of a project come from.
@@ -24,13 +25,13 @@ pub enum PackageOrigin {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NamedVersions {
     versions: Vec<Version>,
-    /// Whether one of them is outside PEP 440.
-    is_odd: bool,
+    /// Those of them that are outside PEP 440.
+    odd: Vec<String>,
 }
 
 impl NamedVersions {
     pub const fn none() -> Self {
-        Self { versions: Vec::new(), is_odd: false }
+        Self { versions: Vec::new(), odd: Vec::new() }
     }
 
     pub fn of<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
@@ -40,7 +41,7 @@ impl NamedVersions {
             match Version::from_str(text) {
                 Ok(version) if named.versions.contains(&version) => {}
                 Ok(version) => named.versions.push(version),
-                Err(_) => named.is_odd = true,
+                Err(_) => named.odd.push(text.to_owned()),
             }
         }
         named
@@ -55,8 +56,15 @@ impl NamedVersions {
         self.versions.iter().any(test)
     }
 
+    /// Whether one of them is affected; all are, known or not, where every version is.
+    pub fn are_affected(&self, affected: &AffectedVersions) -> bool {
+        affected.is_everything()
+            || self.versions.iter().any(|version| affected.contains(version))
+            || self.odd.iter().any(|text| affected.contains_odd(text))
+    }
+
     pub(super) fn all(&self, test: impl Fn(&Version) -> bool) -> bool {
-        !self.is_odd && !self.versions.is_empty() && self.versions.iter().all(test)
+        self.odd.is_empty() && !self.versions.is_empty() && self.versions.iter().all(test)
     }
 }
 

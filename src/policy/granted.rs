@@ -30,6 +30,9 @@ pub struct GrantedException {
     pub project: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versions: Option<String>,
+    /// The advisory that it lifts too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advisory: Option<String>,
     pub reason: String,
     pub by: String,
     #[serde(with = "seconds")]
@@ -43,6 +46,7 @@ pub struct GrantedException {
 pub struct NewException {
     pub project: String,
     pub versions: Option<String>,
+    pub advisory: Option<String>,
     pub reason: String,
     pub by: String,
     pub expires: String,
@@ -92,6 +96,9 @@ impl NewException {
         if let Some(versions) = &self.versions {
             VersionRange::parse(versions).map_err(|error| invalid("versions", error))?;
         }
+        if let Some(advisory) = &self.advisory {
+            ShownText::parse(advisory).map_err(|error| invalid("advisory", error))?;
+        }
         let ShownText(reason) = ShownText::parse(&self.reason).map_err(|error| invalid("reason", error))?;
         let ShownText(by) = ShownText::parse(&self.by).map_err(|error| invalid("by", error))?;
         let Expiry(expires) = Expiry::parse(&self.expires).map_err(|error| invalid("expires", error.to_string()))?;
@@ -103,7 +110,8 @@ impl NewException {
         let parts = [&self.project, self.versions.as_deref().unwrap_or_default(), &reason, &time, &random];
         let mut id = Sha256::of(parts.join("\0").as_bytes()).to_string();
         id.truncate(ID_LENGTH);
-        Ok(GrantedException { id, project: self.project, versions: self.versions, reason, by, expires, granted: now })
+        let Self { project, versions, advisory, .. } = self;
+        Ok(GrantedException { id, project, versions, advisory, reason, by, expires, granted: now })
     }
 }
 
@@ -113,7 +121,7 @@ impl GrantedException {
         is_id(&self.id)
             && ProjectGlob::parse(&self.project).is_ok()
             && self.versions.as_deref().is_none_or(|versions| VersionRange::parse(versions).is_ok())
-            && [&self.reason, &self.by].into_iter().all(|text| ShownText::parse(text).is_ok())
+            && [&self.reason, &self.by].into_iter().chain(&self.advisory).all(|text| ShownText::parse(text).is_ok())
     }
 }
 
@@ -209,6 +217,7 @@ mod tests {
         NewException {
             project: "urllib3".to_owned(),
             versions: Some("==2.6.3".to_owned()),
+            advisory: None,
             reason: "a fix".to_owned(),
             by: "sec@acme".to_owned(),
             expires: expires.to_owned(),

@@ -1,7 +1,7 @@
 //! The rules that hold now, and the task that reads them again.
 //!
-//! A set of rules is swapped as a whole. Files that cannot be used change nothing: the rules before them stay in force,
-//! which is logged, counted and shown to operators.
+//! A set of rules is swapped as a whole, and so is what advisories say. Files that cannot be used change nothing: the
+//! rules before them stay in force, which is logged, counted and shown to operators.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +14,7 @@ use super::granted::{GrantError, GrantStore, GrantTable, GrantedException, NewEx
 use super::moment::Moment;
 use super::rules::RuleSet;
 use super::sources::{PolicySettings, RuleFileError, RuleTexts};
+use crate::advisories::AdvisoryTable;
 use wheelport_runtime::{Clock, Tasks, blocking};
 
 /// How often the files are looked at.
@@ -135,7 +136,21 @@ impl PolicyHandle {
             let changing = self.inner.changing.lock();
             (changing.texts.with_candidate(text), changing.grants.clone())
         };
-        texts.compile(&self.inner.settings, grants.granted())
+        let rules = texts.compile(&self.inner.settings, grants.granted())?;
+        Ok(rules.with_advisories(self.advisories()))
+    }
+
+    /// What advisories say.
+    pub fn advisories(&self) -> Arc<AdvisoryTable> {
+        Arc::clone(self.inner.current.read().advisories())
+    }
+
+    /// Swaps what advisories say; it holds for the next request. Blocking.
+    pub fn set_advisories(&self, advisories: Arc<AdvisoryTable>) {
+        let _changing = self.inner.changing.lock();
+        let mut current = self.inner.current.write();
+        let rules = RuleSet::clone(&current).with_advisories(advisories);
+        self.inner.replace(&mut current, rules);
     }
 
     /// The exceptions that were granted in a running process.
@@ -213,14 +228,21 @@ impl PolicyInner {
 
     fn swap(&self, rules: RuleSet) {
         let mut current = self.current.write();
-        let revision = current.revision + 1;
+        let rules = rules.with_advisories(Arc::clone(current.advisories()));
         tracing::info!(rules = rules.len(), digest = %rules.digest(), "rules are in force");
-        self.is_empty.store(rules.is_empty(), Ordering::Release);
-        *current = Arc::new(rules.with_revision(revision));
-        self.revision.store(revision, Ordering::Release);
+        self.replace(&mut current, rules);
+        drop(current);
         let mut state = self.state.lock();
         state.swaps += 1;
         state.error = None;
+    }
+
+    /// Puts rules into the place of others, under the next revision.
+    fn replace(&self, current: &mut Arc<RuleSet>, rules: RuleSet) {
+        let revision = current.revision + 1;
+        self.is_empty.store(rules.is_empty(), Ordering::Release);
+        *current = Arc::new(rules.with_revision(revision));
+        self.revision.store(revision, Ordering::Release);
     }
 
     fn change_grants<T>(&self, change: impl FnOnce(&mut GrantTable) -> Result<T, GrantError>) -> Result<T, GrantError> {

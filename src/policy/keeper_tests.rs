@@ -84,6 +84,7 @@ fn granted_exceptions_hold_at_once_and_after_a_restart() -> Outcome {
     let new = NewException {
         project: "hello".to_owned(),
         versions: None,
+        advisory: None,
         reason: "a fix".to_owned(),
         by: "me".to_owned(),
         expires: "2100-01-01".to_owned(),
@@ -95,5 +96,25 @@ fn granted_exceptions_hold_at_once_and_after_a_restart() -> Outcome {
     again.revoke(&granted.id)?;
     assert_eq!(again.rules().exceptions_at(again.now()), 0);
     assert!(matches!(again.revoke(&granted.id), Err(GrantError::Unknown(_))));
+    Ok(())
+}
+
+#[test]
+fn what_advisories_say_is_swapped_under_a_new_revision_and_outlives_other_changes() -> Outcome {
+    let (dir, store) = (tempfile::tempdir()?, MemoryStore::default());
+    fs::write(dir.path().join("a.toml"), "[[rule]]\nname = \"a\"")?;
+    let policy = watched(dir.path(), &store)?;
+    let (before, digest) = (policy.revision(), policy.rules().digest());
+    let path = dir.path().join("osv.json");
+    fs::write(&path, r#"{"id": "MAL-1", "affected": []}"#)?;
+    let mut copy = crate::advisories::CopyWriter::new(io::sink(), &crate::advisories::CopyHeader::default())?;
+    crate::advisories::read_export(&path, &AdvisoryTable::default(), &mut copy)?;
+    policy.set_advisories(Arc::new(copy.finish()?.1));
+    assert_eq!((policy.revision(), policy.rules().len(), policy.advisories().malware()), (before + 1, 1, 1));
+    assert_ne!(policy.rules().digest(), digest);
+    fs::write(dir.path().join("a.toml"), "")?;
+    policy.inner.look();
+    assert_eq!((policy.rules().len(), policy.advisories().malware(), policy.is_empty()), (0, 1, false));
+    assert_eq!(policy.candidate("")?.advisories().malware(), 1);
     Ok(())
 }

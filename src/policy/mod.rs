@@ -1,4 +1,4 @@
-//! What may be served: rules, exceptions and named dates, and the one decision that they lead to.
+//! What may be served: rules, exceptions, malware and named dates, and the one decision that they lead to.
 //!
 //! The decision is a pure function of the facts of a file, the time and the rules. Nothing here knows a request, a page
 //! or the cache: `flow` gathers the facts, and applies the decision to pages and to every way to a file. The rules come
@@ -28,3 +28,6 @@ pub use tables::PolicyTable;
 
 /// The rule that names in refusals what guards private names; no other may have this name.
 pub const PRIVATE_NAMES: &str = "private-names";
+
+/// The rule that names in refusals what advisories report as malware; no other may have this name.
+pub const MALWARE: &str = "malware";

@@ -1,4 +1,4 @@
-//! Rules, exceptions and named dates, checked against each other and compiled. Pure.
+//! Rules, exceptions and named dates, with what advisories say, checked against each other and compiled. Pure.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use super::globs::{self, ProjectGlob};
 use super::granted::GrantedException;
 use super::moment::Moment;
 use super::tables::{ExceptionTable, FreezeTable, RuleKind, RuleMode, RuleTable, VersionRange};
+use crate::advisories::{AdvisoryTable, Malware};
 use wheelport_index::{ProjectName, Sha256};
 
 /// Rules, exceptions and named dates at most, each.
@@ -30,6 +31,7 @@ pub struct RuleSet {
     of_exceptions: ByProject,
     private: GlobSet,
     freezes: BTreeMap<String, Moment>,
+    advisories: Arc<AdvisoryTable>,
 }
 
 #[derive(Debug, Clone)]
@@ -56,6 +58,8 @@ pub(super) struct Exemption {
     routes: Option<Vec<String>>,
     pub versions: Option<VersionRange>,
     pub expires: Moment,
+    /// The advisory that it lifts too.
+    pub advisory: Option<Arc<str>>,
     /// How logs and commands call it.
     pub label: Arc<str>,
 }
@@ -76,6 +80,8 @@ pub struct ProjectRules<'a> {
     pub(super) rules: Vec<&'a Rule>,
     pub(super) exceptions: Vec<&'a Exemption>,
     pub(super) is_private: bool,
+    /// What makes versions of it malware.
+    pub(super) malware: Vec<Malware>,
 }
 
 /// What does not fit, and where in its text.
@@ -143,9 +149,10 @@ impl<'a> RuleSetBuilder<'a> {
             return Err(Misfit { at: None, text: format!("there are more than {MOST} exceptions") });
         }
         let routes = self.known_routes(table.routes)?;
-        let advisory = table.advisory.map(|advisory| format!(", {}", advisory.0)).unwrap_or_default();
-        let label = format!("{} ({}{advisory})", table.reason.0, table.by.0).into();
-        let exemption = Exemption { routes, versions: table.versions, expires: table.expires.0, label };
+        let advisory: Option<Arc<str>> = table.advisory.map(|advisory| advisory.0.into());
+        let lifted = advisory.as_ref().map(|advisory| format!(", {advisory}")).unwrap_or_default();
+        let label = format!("{} ({}{lifted})", table.reason.0, table.by.0).into();
+        let exemption = Exemption { routes, versions: table.versions, expires: table.expires.0, advisory, label };
         self.exceptions.push((exemption, table.projects));
         Ok(())
     }
@@ -155,8 +162,11 @@ impl<'a> RuleSetBuilder<'a> {
         let misfit = |text: String| Misfit { at: None, text };
         let versions = granted.versions.as_deref().map(VersionRange::parse).transpose().map_err(misfit)?;
         let projects = vec![ProjectGlob::parse(&granted.project).map_err(misfit)?];
-        let label = format!("{} ({}, {})", granted.reason, granted.by, granted.id).into();
-        self.exceptions.push((Exemption { routes: None, versions, expires: granted.expires, label }, projects));
+        let advisory = granted.advisory.as_deref().map(Into::into);
+        let lifted = granted.advisory.as_ref().map(|advisory| format!(", {advisory}")).unwrap_or_default();
+        let label = format!("{} ({}, {}{lifted})", granted.reason, granted.by, granted.id).into();
+        let exemption = Exemption { routes: None, versions, expires: granted.expires, advisory, label };
+        self.exceptions.push((exemption, projects));
         Ok(())
     }
 
@@ -195,6 +205,7 @@ impl<'a> RuleSetBuilder<'a> {
             of_exceptions: ByProject::new(&of_exceptions).map_err(misfit)?,
             private: globs::set(private.iter().map(|glob| &glob.0)).map_err(misfit)?,
             freezes: self.freezes,
+            advisories: Arc::default(),
         })
     }
 }
@@ -240,14 +251,28 @@ impl RuleSet {
         Self { revision, ..self }
     }
 
+    /// The same with what these advisories say.
+    #[must_use]
+    pub(super) fn with_advisories(self, advisories: Arc<AdvisoryTable>) -> Self {
+        Self { advisories, ..self }
+    }
+
     /// The same after a restart, and in other processes.
     pub fn digest(&self) -> Sha256 {
-        self.digest
+        if self.advisories.is_empty() {
+            return self.digest;
+        }
+        Sha256::of(&[self.digest.0, self.advisories.digest().0].concat())
+    }
+
+    /// What advisories say.
+    pub fn advisories(&self) -> &Arc<AdvisoryTable> {
+        &self.advisories
     }
 
     /// Whether every file is let through.
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty() && self.private.is_empty()
+        self.rules.is_empty() && self.private.is_empty() && self.advisories.malware() == 0
     }
 
     /// How many rules there are.
@@ -280,6 +305,7 @@ impl RuleSet {
             rules: rules.filter(|rule| is_of(&rule.routes)).collect(),
             exceptions: exceptions.filter(|exemption| is_of(&exemption.routes)).collect(),
             is_private: self.is_private(project),
+            malware: self.advisories.malware_of(project),
         }
     }
 }
@@ -288,25 +314,26 @@ impl ProjectRules<'_> {
     /// The rules that can match a file with one of these digests; what names others is left out.
     #[must_use]
     pub fn about_bytes(&self, digests: &HashSet<Sha256>) -> Self {
-        self.narrowed(|rule| rule.sha256.as_ref().is_none_or(|known| !known.is_disjoint(digests)))
+        self.narrowed(|rule| rule.sha256.as_ref().is_none_or(|known| !known.is_disjoint(digests)), |_| true)
     }
 
     /// The rules that can match a file of these versions.
     #[must_use]
     pub fn about_versions(&self, versions: &NamedVersions) -> Self {
-        self.narrowed(|rule| {
-            rule.versions.as_ref().is_none_or(|range| versions.any(|version| range.0.contains(version)))
-        })
+        let is_about =
+            |rule: &Rule| rule.versions.as_ref().is_none_or(|range| versions.any(|version| range.0.contains(version)));
+        self.narrowed(is_about, |malware| versions.are_affected(&malware.versions))
     }
 
-    fn narrowed(&self, is_about: impl Fn(&Rule) -> bool) -> Self {
+    fn narrowed(&self, is_about: impl Fn(&Rule) -> bool, affects: impl Fn(&Malware) -> bool) -> Self {
         let rules = self.rules.iter().copied().filter(|rule| is_about(rule)).collect();
-        Self { rules, exceptions: self.exceptions.clone(), is_private: self.is_private }
+        let malware = self.malware.iter().filter(|malware| affects(malware)).cloned().collect();
+        Self { rules, exceptions: self.exceptions.clone(), is_private: self.is_private, malware }
     }
 
     /// Whether every file of the project is let through.
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty() && !self.is_private
+        self.rules.is_empty() && !self.is_private && self.malware.is_empty()
     }
 
     /// Whether the name is never served from an external origin.
@@ -336,7 +363,7 @@ impl ProjectRules<'_> {
 
     /// Whether a decision depends on versions.
     pub fn needs_versions(&self) -> bool {
-        !self.exceptions.is_empty() || self.rules.iter().any(|rule| rule.versions.is_some())
+        !self.exceptions.is_empty() || !self.malware.is_empty() || self.rules.iter().any(|rule| rule.versions.is_some())
     }
 
     /// Whether a decision depends on when a release began.

@@ -8,11 +8,11 @@ use pep440_rs::VersionSpecifiers;
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
-use super::PRIVATE_NAMES;
 use super::duration::AgeLimit;
 use super::facts::PackageOrigin;
 use super::globs::{LicenceGlob, ProjectGlob};
 use super::moment::{Expiry, Moment};
+use super::{MALWARE, PRIVATE_NAMES};
 use wheelport_index::{FileKind, Sha256};
 
 /// The longest name of a rule or of a date, in characters.
@@ -144,6 +144,9 @@ impl Label {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if text == PRIVATE_NAMES {
             return Err(format!("`{PRIVATE_NAMES}` is what guards private names is called; choose another name"));
+        }
+        if text == MALWARE {
+            return Err(format!("`{MALWARE}` is what refuses reported malware is called; choose another name"));
         }
         let is_good = (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(is_plain) && !text.starts_with('.');
         is_good.then_some(Self(text)).ok_or_else(|| {

@@ -26,13 +26,14 @@ pub enum ResponseKind {
     Upload,
     /// Trusted publishing.
     Exchange,
+    Osv,
     Health,
     /// The address is not known, or has no meaning.
     Other,
 }
 
 impl ResponseKind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Page,
         Self::File,
         Self::Metadata,
@@ -42,6 +43,7 @@ impl ResponseKind {
         Self::Browse,
         Self::Upload,
         Self::Exchange,
+        Self::Osv,
         Self::Health,
         Self::Other,
     ];
@@ -58,6 +60,7 @@ impl ResponseKind {
             Self::Browse => "browse",
             Self::Upload => "upload",
             Self::Exchange => "exchange",
+            Self::Osv => "osv",
             Self::Health => "health",
             Self::Other => "other",
         }

@@ -45,6 +45,7 @@ pub use address::{Endpoint, InvalidEndpoint, InvalidRedirectHost, RedirectHost};
 pub use admission::EndpointState;
 pub use client::{Client, Quotas};
 pub use connect::ClientError;
+pub use document::{DocumentBody, FetchedDocument};
 pub use error::{Malformed, Unavailability, UpstreamError, Witness};
 pub use file::{FileBody, FileReply, FileRequest, Resume};
 pub use metrics::UpstreamMetrics;

@@ -1,5 +1,6 @@
-//! One line in the log, and one count in the metrics, for every request.
+//! One line in the log, and one count in the metrics, for every request; one more line for a file that rules refuse.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -9,10 +10,10 @@ use super::context::RequestContext;
 use super::headers::REQUEST_ID;
 use super::upload::CLIENT;
 use super::{Response, Site};
-use crate::flow::Served;
+use crate::flow::{BlockedFile, Notice, Served};
 use crate::telemetry::{AccessLine, GaugeGuard, ResponseKind};
-use wheelport_index::shortened;
-use wheelport_runtime::Waits;
+use wheelport_index::{FileAddress, shortened};
+use wheelport_runtime::{Waits, sabotaged};
 
 /// The longest path in a log line, in characters.
 const LONGEST_PATH: usize = 400;
@@ -43,6 +44,25 @@ pub(super) fn report_slow(context: &RequestContext, waits: &Waits) {
             waited_for = waits.summary(),
             "a response took long"
         );
+    }
+}
+
+/// One audit line for each refusal by a rule. Operators hear of malware at once.
+pub(super) fn note_refusal(site: &Site, context: &RequestContext, blocked: &BlockedFile) {
+    let BlockedFile { route, address, grounds } = blocked;
+    site.flow.policy().counts().refused(&grounds.rule);
+    tracing::info!(
+        target: "wheelport::audit",
+        request = context.id.as_str(), %route, client = %context.client,
+        project = %address.project, version = %address.version, file = %address.file,
+        rule = %grounds.rule, advisory = grounds.advisory.as_deref(),
+        until = grounds.until.map(tracing::field::display),
+        "refused by a rule"
+    );
+    if let Some(advisory) = grounds.advisory.clone().filter(|_| !sabotaged("notice-malware")) {
+        let FileAddress { project, version, file } = address.clone();
+        let (route, request) = (Arc::clone(route), context.id.as_str().to_owned());
+        site.flow.notices().tell(Notice::MalwareRefused { route, project, version, file, advisory, request });
     }
 }
 

@@ -19,6 +19,7 @@
 //! | `R/{project}/{version}/json`, `R/pypi/{project}/{version}/json` | [`Address::Legacy`] of one version |
 //! | `R/projects/…`, `R/search` | [`Address::Browse`], as `browse_address` says |
 //! | `/_/oidc/…`, `/.well-known/pytp` | [`Address::Exchange`] |
+//! | `/osv/v1/query`, `/osv/v1/querybatch`, `/osv/v1/vulns/{id}` | [`Address::Osv`] |
 //! | `+simple` for `simple`, also behind `/legacy` | the same; some publishing tools look for files there |
 //!
 //! Where two shapes fit, the earlier of these rules wins: the name behind `/pypi/` is a route if a route of that name
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 
 use super::browse_address::{self, BrowseAddress, BrowseForm, BrowseTarget};
+use super::osv_call::OsvCall;
 use super::refusal::{AddressFault, Refusal};
 use crate::telemetry::ResponseKind;
 use wheelport_index::FileAddress;
@@ -81,32 +83,19 @@ pub(super) enum Address {
     /// The root: the start page, and the default route's place for uploads.
     Home,
     /// The place for uploads into a route.
-    Upload {
-        /// The route.
-        route: RouteId,
-    },
+    Upload { route: RouteId },
     /// The project list.
-    List {
-        /// The route.
-        route: RouteId,
-    },
+    List { route: RouteId },
     /// A project's page.
-    Page {
-        /// The route.
-        route: RouteId,
-        /// The project.
-        project: ProjectName,
-    },
+    Page { route: RouteId, project: ProjectName },
     /// A file.
     File {
-        /// The route.
         route: RouteId,
         /// The file's address below the route.
         file: FileAddress,
     },
     /// The core metadata of a wheel.
     Metadata {
-        /// The route.
         route: RouteId,
         /// The wheel's address below the route, without `.metadata`.
         wheel: FileAddress,
@@ -115,11 +104,12 @@ pub(super) enum Address {
     Browse { route: RouteId, target: BrowseTarget, form: BrowseForm },
     /// Trusted publishing.
     Exchange(ExchangeStep),
+    /// What is known to be wrong with versions.
+    Osv(OsvCall),
     /// A project in the older JSON form.
     Legacy {
         /// The route.
         route: RouteId,
-        /// The project.
         project: ProjectName,
         /// Only this version.
         version: Option<VersionSegment>,
@@ -139,7 +129,7 @@ impl Address {
     /// The route whose content a request to this address reads; none where there is nothing of a route to read.
     pub(super) const fn reads(&self) -> Option<RouteId> {
         match self {
-            Self::Home | Self::Upload { .. } | Self::Exchange(_) => None,
+            Self::Home | Self::Upload { .. } | Self::Exchange(_) | Self::Osv(_) => None,
             Self::List { route }
             | Self::Page { route, .. }
             | Self::File { route, .. }
@@ -161,6 +151,7 @@ impl Address {
             Self::Legacy { .. } => ResponseKind::Legacy,
             Self::Browse { .. } => ResponseKind::Browse,
             Self::Exchange(_) => ResponseKind::Exchange,
+            Self::Osv(_) => ResponseKind::Osv,
         }
     }
 }
@@ -187,6 +178,9 @@ impl From<Address> for Parsed {
 /// Reads the path of a request, still percent-encoded and without its query.
 pub(super) fn parse(path: &str, routes: &RouteNames) -> Result<Parsed, Refusal> {
     let segments = Segments::split(path)?;
+    if let Some(call) = OsvCall::parse(segments.as_slice()) {
+        return Ok(Address::Osv(call).into());
+    }
     match segments.as_slice() {
         [] => Ok(Address::Home.into()),
         [first] if first == "pypi" => Err(Refusal::NotOffered { protocol: "The XML-RPC interface" }),

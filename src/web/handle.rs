@@ -38,12 +38,14 @@ use super::home;
 use super::index::{self, FoundDocument};
 use super::memo::Memo;
 use super::ops;
+use super::osv::{self, OsvReply};
+use super::osv_call::OsvCall;
 use super::problem::{self, Problem};
 use super::refusal::Refusal;
 use super::representation::{ImmutableType, Representation};
 use super::upload::{Upload, UploadedFile};
 use super::{Response, Site};
-use crate::flow::{BlockedFile, Error, Moment, REQUEST_TIMEOUT, Served, ServedMetadata};
+use crate::flow::{Error, Moment, REQUEST_TIMEOUT, Served, ServedMetadata};
 use crate::telemetry::{GaugeGuard, ResponseKind};
 use wheelport_index::excerpt;
 use wheelport_runtime::{Priority, Waits, sabotaged};
@@ -58,6 +60,7 @@ enum Found {
     Metadata(ServedMetadata),
     Uploaded(UploadedFile),
     Exchanged(ExchangeReply),
+    Osv(OsvReply),
     Home(Box<Document>),
     Redirect { location: String },
     Health(http::Response<Body>),
@@ -199,6 +202,9 @@ fn find_for_reader(
 
 fn find_to_read(site: &Arc<Site>, context: &RequestContext, target: &Target) -> Eventual<Found> {
     let Target { host, parsed } = target;
+    if let Address::Osv(call) = &parsed.address {
+        return osv(site, call, None);
+    }
     if let Some(mut location) = parsed.redirect.clone() {
         if let (Address::Browse { .. }, Some(query)) = (&parsed.address, context.uri.query()) {
             location = format!("{location}?{query}");
@@ -218,7 +224,9 @@ fn find_to_read(site: &Arc<Site>, context: &RequestContext, target: &Target) -> 
         (None, _) => return find_outside_of_routes(site, context, target),
     };
     match &parsed.address {
-        Address::Home | Address::Upload { .. } | Address::Exchange(_) => find_outside_of_routes(site, context, target),
+        Address::Home | Address::Upload { .. } | Address::Exchange(_) | Address::Osv(_) => {
+            find_outside_of_routes(site, context, target)
+        }
         Address::List { .. } => index::list(site, context, route).map(Found::Document),
         Address::Page { project, .. } => index::page(site, context, route, project).map(Found::Document),
         Address::Legacy { project, version, .. } => {
@@ -233,6 +241,12 @@ fn find_to_read(site: &Arc<Site>, context: &RequestContext, target: &Target) -> 
             Eventual::from(site.flow.metadata.get(route, wheel, context.user_agent())).map(Found::Metadata)
         }
     }
+}
+
+/// What advisories say.
+fn osv(site: &Arc<Site>, call: &OsvCall, body: Option<Body>) -> Eventual<Found> {
+    let answering = osv::answer(Arc::clone(site), call.clone(), body);
+    Eventual::later(async move { Ok(Found::Osv(answering.await?)) })
 }
 
 /// What is there to read that belongs to no route.
@@ -274,7 +288,9 @@ fn change(
             let exchanging = exchange::exchange(Arc::clone(site), *step, body);
             return Eventual::later(async move { Ok(Found::Exchanged(exchanging.await?)) });
         }
-        Address::Exchange(ExchangeStep::Mint | ExchangeStep::Burn) => {
+        Address::Osv(call) if context.method == Method::POST => return osv(site, call, Some(body)),
+        Address::Osv(OsvCall::Query | OsvCall::QueryBatch)
+        | Address::Exchange(ExchangeStep::Mint | ExchangeStep::Burn) => {
             return Eventual::problem(Refusal::MethodNotAllowed { allowed: "POST" });
         }
         _ => return Eventual::problem(Refusal::MethodNotAllowed { allowed: "GET, HEAD" }),
@@ -310,24 +326,11 @@ fn respond(
     let (response, outcome) = made.unwrap_or_else(|problem| {
         let outcome = Outcome { served: None, error: Some(problem.code()) };
         if let Some(blocked) = problem.blocked() {
-            note_refusal(site, context, blocked);
+            access_log::note_refusal(site, context, blocked);
         }
         (problem::response(&problem, context), outcome)
     });
     access_log::record(site, context, outcome, response, in_flight)
-}
-
-/// One audit line for each refusal by a rule.
-fn note_refusal(site: &Site, context: &RequestContext, blocked: &BlockedFile) {
-    let BlockedFile { route, address, grounds } = blocked;
-    site.flow.policy().counts().refused(&grounds.rule);
-    tracing::info!(
-        target: "wheelport::audit",
-        request = context.id.as_str(), %route, client = %context.client,
-        project = %address.project, version = %address.version, file = %address.file,
-        rule = %grounds.rule, until = grounds.until.map(tracing::field::display),
-        "refused by a rule"
-    );
 }
 
 impl Found {
@@ -337,7 +340,12 @@ impl Found {
             Self::Document(found) => Some(found.served),
             Self::File(file) => Some(file.served()),
             Self::Metadata(metadata) => Some(metadata.served),
-            Self::Uploaded(_) | Self::Exchanged(_) | Self::Home(_) | Self::Redirect { .. } | Self::Health(_) => None,
+            Self::Uploaded(_)
+            | Self::Exchanged(_)
+            | Self::Osv(_)
+            | Self::Home(_)
+            | Self::Redirect { .. }
+            | Self::Health(_) => None,
         }
     }
 
@@ -353,6 +361,7 @@ impl Found {
             }
             Self::Uploaded(uploaded) => uploaded.respond(context),
             Self::Exchanged(reply) => reply.respond(context),
+            Self::Osv(reply) => reply.respond(context),
             Self::Home(document) => document.respond(context, None),
             Self::Redirect { location } => redirect(&location),
             Self::Health(response) => Ok(response.map(ResponseBody::from)),

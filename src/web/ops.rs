@@ -16,6 +16,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::audit::audit;
 use super::changed_files::accept;
 use super::headers::NO_STORE;
 use super::readiness::{Readiness, ReadinessReport};
@@ -40,6 +41,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/why", get(policy::why))
         .route("/policy/test", post(policy::try_rules))
         .route("/usage", get(usage::show))
+        .route("/audit", post(audit).layer(DefaultBodyLimit::max(MAX_LIST)))
         .route("/warm", post(warm).layer(DefaultBodyLimit::max(MAX_LIST)))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&site), operator::admit))
         .layer(CatchPanicLayer::custom(|_| panicked()))

@@ -49,6 +49,8 @@ struct ShownException {
     project: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     versions: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advisory: Option<String>,
     reason: String,
     by: String,
     expires: Moment,
@@ -58,8 +60,8 @@ struct ShownException {
 
 impl ShownException {
     fn of(granted: GrantedException, now: Moment) -> Self {
-        let GrantedException { id, project, versions, reason, by, expires, granted } = granted;
-        Self { id, project, versions, reason, by, holds: now < expires, expires, granted }
+        let GrantedException { id, project, versions, advisory, reason, by, expires, granted } = granted;
+        Self { id, project, versions, advisory, reason, by, holds: now < expires, expires, granted }
     }
 }
 
@@ -111,7 +113,8 @@ fn respond(
         Ok((granted, spread)) => {
             tracing::warn!(
                 target: "wheelport::audit",
-                id = granted.id, project = granted.project, versions = granted.versions, reason = granted.reason,
+                id = granted.id, project = granted.project, versions = granted.versions,
+                advisory = granted.advisory, reason = granted.reason,
                 by = granted.by, expires = %granted.expires, client = %peer.ip(),
                 spread = spread.as_str(), "{what}"
             );

@@ -87,12 +87,15 @@ impl Problem {
 
 const fn status_of_refusal(refusal: &Refusal) -> StatusCode {
     match refusal {
-        Refusal::NoSuchRoute { .. } | Refusal::NoDefaultRoute | Refusal::NothingHere | Refusal::NotOffered { .. } => {
-            StatusCode::NOT_FOUND
-        }
+        Refusal::NoSuchRoute { .. }
+        | Refusal::NoDefaultRoute
+        | Refusal::NothingHere
+        | Refusal::NotOffered { .. }
+        | Refusal::NoSuchAdvisory { .. } => StatusCode::NOT_FOUND,
         Refusal::BadAddress { .. }
         | Refusal::BadRequest { .. }
         | Refusal::BadDate { .. }
+        | Refusal::BadQuestion(_)
         | Refusal::BadHost
         | Refusal::NotEncrypted => StatusCode::BAD_REQUEST,
         Refusal::UploadUnauthorized { .. } | Refusal::ReadUnauthorized { .. } => StatusCode::UNAUTHORIZED,
@@ -177,7 +180,11 @@ pub(super) fn response(problem: &Problem, context: &RequestContext) -> Response 
     }
     let status = problem.status();
     let detail = problem.to_string();
-    let (content_type, body) = if wants_text(&context.headers) && context.kind != ResponseKind::Exchange {
+    let (content_type, body) = if context.kind == ResponseKind::Osv {
+        // The form in which clients of OSV's API read errors.
+        let document = json!({ "code": code_of_osv(status), "message": &detail, "request_id": request_id });
+        ("application/json", Bytes::from(document.to_string()))
+    } else if wants_text(&context.headers) && context.kind != ResponseKind::Exchange {
         ("text/plain; charset=utf-8", text(&detail, request_id))
     } else {
         // RFC 9457 and two members of our own; `code` repeats the last part of `type`, which some clients print.
@@ -193,6 +200,9 @@ pub(super) fn response(problem: &Problem, context: &RequestContext) -> Response 
             document["rule"] = json!(grounds.rule);
             document["until"] = json!(grounds.until);
             document["help"] = json!(grounds.help);
+            if let Some(advisory) = &grounds.advisory {
+                document["advisory"] = json!(advisory);
+            }
         }
         if context.kind == ResponseKind::Exchange {
             // The form in which clients of trusted publishing read errors (PEP 807).
@@ -228,6 +238,17 @@ pub(super) fn response(problem: &Problem, context: &RequestContext) -> Response 
         response.extensions_mut().insert(phrase);
     }
     response
+}
+
+/// What OSV's API calls a status; the codes are those of gRPC.
+fn code_of_osv(status: StatusCode) -> u8 {
+    match status {
+        StatusCode::NOT_FOUND => 5,
+        StatusCode::METHOD_NOT_ALLOWED => 12,
+        StatusCode::SERVICE_UNAVAILABLE => 14,
+        status if status.is_client_error() => 3,
+        _ => 13,
+    }
 }
 
 /// One line of ASCII, shortened where it has to be: balancers and clients trip over more.

@@ -47,7 +47,7 @@ fn blocked(reason: &str) -> BlockedFile {
     let version = VersionSegment::parse("1.0").expect("a segment");
     let address = FileAddress { project: project(), version, file: file() };
     let (rule, until, help) = ("r".into(), Some(Moment(0)), Some("Ask.".into()));
-    let grounds = Grounds { rule, reason: reason.into(), until, help };
+    let grounds = Grounds { rule, reason: reason.into(), until, help, advisory: None };
     BlockedFile { route: "pypi".into(), address, grounds }
 }
 

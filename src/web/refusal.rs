@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::advisories::InvalidQuestion;
 use crate::identity::{MintRefusal, TokenFault};
 use wheelport_index::InvalidComponent;
 use wheelport_index::InvalidName;
@@ -41,6 +42,15 @@ pub(crate) enum Refusal {
     BadRequest {
         /// What is wrong with it, as a clause without a full stop.
         fault: &'static str,
+    },
+    /// What is asked of advisories cannot be read.
+    #[error("{0}")]
+    BadQuestion(InvalidQuestion),
+    /// No advisory has this id.
+    #[error("There is no advisory '{id}' here.")]
+    NoSuchAdvisory {
+        /// The id asked for, shortened.
+        id: String,
     },
     /// The date of an index is none, or has not come yet.
     #[error("There is no index as of '{date}': {fault}.")]
@@ -213,6 +223,8 @@ impl Refusal {
             Self::BadAddress { .. } => "bad-address",
             Self::BadRequest { .. } => "bad-request",
             Self::BadDate { .. } => "bad-date",
+            Self::BadQuestion(_) => "bad-question",
+            Self::NoSuchAdvisory { .. } => "no-such-advisory",
             Self::NotAcceptable => "not-acceptable",
             Self::MethodNotAllowed { .. } => "method-not-allowed",
             Self::TooManyConnections => "too-many-connections",

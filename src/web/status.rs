@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::audit::AdvisoryStatus;
 use super::changed_files::ChangedFilesStatus;
 use super::failures::Failure;
 use super::policy::PolicyStatus;
@@ -25,6 +26,9 @@ pub(super) struct Status {
     pub(super) readiness: ReadinessReport,
     pub(super) version: &'static str,
     pub(super) policy: PolicyStatus,
+    /// Only where a source of advisories is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) advisories: Option<AdvisoryStatus>,
     pub(super) routes: Vec<RouteStatus>,
     /// How what replicas share works.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,6 +178,7 @@ impl Status {
             readiness: Readiness::of(site).into(),
             version: env!("CARGO_PKG_VERSION"),
             policy: PolicyStatus::of(site.flow.policy()),
+            advisories: site.flow.advisories().state().map(AdvisoryStatus::from),
             routes: site.routes.iter().map(|route| RouteStatus::of(site, route)).collect(),
             fleet: site.fleet.as_ref().map(|section| section()),
             tls: site.certificates.as_ref().map(ServerCertificates::report),

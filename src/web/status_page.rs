@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::Site;
 
+use super::audit::AdvisoryStatus;
 use super::failures::Failure;
 use super::operator_page::{PageQuery, html, json, moment, wants_html};
 use super::policy::PolicyStatus;
@@ -48,6 +49,7 @@ fn document(status: &Status, is_live: bool) -> String {
         Some(quota(&status.quota)),
         status.fleet.as_ref().map(fleet),
         Some(rules(&status.policy)),
+        status.advisories.as_ref().map(AdvisoryStatus::table),
         (!status.issuers.is_empty()).then(|| issuers(&status.issuers)),
         status.tls.as_ref().map(certificates),
         Some(failures(&status.failures)),

@@ -25,7 +25,7 @@ use wheelport_runtime::Priority;
 /// The longest list that is read, in bytes.
 pub(super) const MAX_LIST: usize = 32 << 20;
 /// Files of one list.
-const MAX_FILES: usize = 100_000;
+pub(super) const MAX_FILES: usize = 100_000;
 /// Projects that are worked on at the same time.
 const AT_ONCE: usize = 8;
 

@@ -23,6 +23,9 @@ ON_BAD_DAYS = {
     "wheelport_connections_closed_early_total", "wheelport_policy_refusals_total", "wheelport_policy_findings_total",
     "wheelport_connections_closed_early_total", "wheelport_identity_decisions_total", "wheelport_minted_tokens_total",
     "wheelport_issuer_keys", "wheelport_issuer_keys_age_seconds", "wheelport_issuer_keys_failed",
+    # Only where a source of advisories is configured.
+    "wheelport_advisories", "wheelport_advisories_stale", "wheelport_advisories_unreadable", "wheelport_advisories_memory_bytes",
+    "wheelport_advisories_age_seconds", "wheelport_advisory_refreshes_total",
     # Only where there is a webhook.
     "wheelport_notices_total", "wheelport_notices_waiting", "wheelport_notice_failures_total",
     # Only where the listener speaks TLS.

@@ -4,6 +4,7 @@
 #[expect(dead_code, unused_imports, reason = "the integration tests use all of it")]
 mod support;
 
+mod advisories;
 mod bad_store;
 mod budget;
 mod check;

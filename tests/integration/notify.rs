@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use wheelport::notify::{NotifySettings, NotifyTable};
 use wheelport_runtime::{Clock, HumanDuration};
 
+use super::advisories::{advisory, export, replace, sourced};
 use crate::support::client::until;
 use crate::support::proxy::{Builder, MINT, Proxy, control_plane, refusal};
 use crate::support::scripted::{Gate, Reply, Scripted, Seen};
@@ -312,4 +313,21 @@ async fn a_token_that_cannot_be_renewed_is_told_and_so_is_the_next_one() {
     control.on(MINT, Reply::ok(token).header("content-type", "application/json"));
     proxy.pass(Duration::from_secs(61)).await;
     assert_eq!(receiver.types(2).await, ["token-failing", "token-recovered"]);
+}
+
+#[tokio::test]
+async fn refused_malware_is_told_once_and_names_the_advisory() {
+    let (receiver, wheel) = (Receiver::start().await, Sample::wheel());
+    let source = receiver.dir.path().join("all.zip");
+    replace(&source, &export(&[advisory("MAL-2026-1", "a-b", &["1.0"])]));
+    let proxy = receiver.builder(&json!({})).set(sourced(&source)).start().await;
+    publish(&proxy.upstream, &[&wheel]);
+    let refused = proxy.get(&wheel.path()).send().await.expect(403);
+    proxy.get(&format!("{}.metadata", wheel.path())).send().await.expect(403);
+    let seen = receiver.requests(1).await;
+    let notice = document(&seen[0]);
+    assert_eq!((&notice["type"], &notice["project"]), (&json!("malware-refused"), &json!("a-b")), "{notice}");
+    assert_eq!(notice["request"], refused.header("x-request-id").expect("an id"), "{notice}");
+    assert!(text(&notice["detail"]).contains("MAL-2026-1"), "{notice}");
+    assert_eq!(seen.len(), 1, "the same file is told of once");
 }

@@ -11,6 +11,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use url::Url;
+use wheelport::advisories::AdvisorySettings;
 use wheelport::app::App;
 use wheelport::cache::CacheSettings;
 use wheelport::config::{RouteSettings, ServerSettings, Settings};
@@ -96,6 +97,8 @@ pub(crate) struct Builder {
     pub usage: UsageSettings,
     /// The text of a file of rules, and names that are private.
     pub rules: Option<(String, Vec<String>)>,
+    /// The `[advisories]` table.
+    pub advisories: AdvisorySettings,
     /// Who may read; the route `open` is open in any case.
     pub read: ReadPolicy,
     /// Who is known.
@@ -132,6 +135,7 @@ impl Default for Builder {
             notify: None,
             usage: UsageSettings::default(),
             rules: None,
+            advisories: AdvisorySettings::default(),
             read: ReadPolicy::Open,
             identities: IdentityRules::default(),
             signing_keys: SigningKeys::default(),
@@ -315,6 +319,7 @@ impl Builder {
             notify: self.notify.clone(),
             usage: self.usage.clone(),
             policy: self.policy(dir),
+            advisories: self.advisories.clone(),
             identities: self.identities.clone(),
             signing_keys: self.signing_keys.clone(),
             key_files: Vec::new(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::certificates::{self, TlsTarget};
 use super::report::{Finding, Report, StepStatus};
 use super::target::{CacheTarget, CheckTarget, Environment};
-use super::{aws, cache_dir, data_plane, events, hints, identities, repository, store, webhook};
+use super::{advisories, aws, cache_dir, data_plane, events, hints, identities, repository, store, webhook};
 use crate::config::Settings;
 use crate::control::{ControlPlane, DomainId};
 use crate::fleet::FleetSettings;
@@ -68,6 +68,7 @@ impl<'a> Doctor<'a> {
         }
         if let Some(settings) = &self.settings {
             findings.extend(identities::steps(settings, &self.clock).await);
+            findings.extend(advisories::step(&settings.advisories, &self.upstream, &self.clock).await);
         }
         findings.extend(self.tls.iter().flat_map(|tls| certificates::steps(tls, &self.clock)));
         findings.push(cache_dir::step(&self.cache));

@@ -13,6 +13,7 @@ use super::outcome::{CommandError, Ended};
 use crate::config::{Overrides, Settings};
 use wheelport_runtime::Clock;
 
+mod advisories;
 mod aws;
 mod cache_dir;
 mod certificates;

@@ -4,15 +4,15 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use super::locked_file::{LockFault, LockedFile, MAX_LOCK, UnreadableLock};
+use super::locked_file::{LockFault, LockedFile, MAX_LOCK, Pins, UnreadableLock};
 use super::{requirements, toml_locks};
 
 /// Reads a lock file; its name says which kind it is.
-pub(super) fn read(path: &Path) -> Result<Vec<LockedFile>, UnreadableLock> {
+pub(in crate::cli) fn read(path: &Path, pins: Pins) -> Result<Vec<LockedFile>, UnreadableLock> {
     let unreadable = |reason| UnreadableLock { path: path.to_owned(), reason };
     let text = text(path).map_err(unreadable)?;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    parse(&name, &text).map_err(unreadable)
+    parse(&name, &text, pins).map_err(unreadable)
 }
 
 fn text(path: &Path) -> Result<String, LockFault> {
@@ -22,7 +22,7 @@ fn text(path: &Path) -> Result<String, LockFault> {
 }
 
 /// Reads the text of a lock file with this name.
-pub(super) fn parse(name: &str, text: &str) -> Result<Vec<LockedFile>, LockFault> {
+pub(super) fn parse(name: &str, text: &str, pins: Pins) -> Result<Vec<LockedFile>, LockFault> {
     match name {
         "uv.lock" => toml_locks::uv(text),
         "poetry.lock" => toml_locks::poetry(text),
@@ -32,7 +32,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Vec<LockedFile>, LockFault
             "the name is none of uv.lock, poetry.lock, pdm.lock, pylock.toml; requirements have the extension .txt"
                 .to_owned(),
         )),
-        _ => requirements::parse(text),
+        _ => requirements::parse(text, pins),
     }
 }
 

@@ -5,17 +5,27 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use wheelport_index::{FileName, ProjectName};
+use wheelport_index::{FileName, ProjectName, VersionSegment};
 
 /// The longest lock file that is read, in bytes.
-pub(super) const MAX_LOCK: u64 = 64 << 20;
+pub(in crate::cli) const MAX_LOCK: u64 = 64 << 20;
+
+/// Whether requirements that name a version and no file are of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum Pins {
+    Refuse,
+    Take,
+}
 
 /// A file of a lock, or what a requirement with hashes stands for. The form in which the server gets it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct LockedFile {
+pub(in crate::cli) struct LockedFile {
     pub(super) project: ProjectName,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) file: Option<String>,
+    /// Where no file and no digest is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) version: Option<String>,
     /// Such as `sha256:…`.
     pub(super) hashes: Vec<String>,
 }
@@ -23,14 +33,14 @@ pub(super) struct LockedFile {
 /// Why a lock file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {reason}", path.display())]
-pub(super) struct UnreadableLock {
+pub(in crate::cli) struct UnreadableLock {
     pub(super) path: PathBuf,
     pub(super) reason: LockFault,
 }
 
 /// What is wrong with a lock file.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LockFault {
+pub(in crate::cli) enum LockFault {
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
     #[error("it is longer than {} MiB", MAX_LOCK >> 20)]
@@ -58,6 +68,13 @@ impl LockedFile {
                 return Err(fault("a hash", hash));
             }
         }
-        Ok(Self { project: name, file: file.map(str::to_owned), hashes })
+        Ok(Self { project: name, file: file.map(str::to_owned), version: None, hashes })
+    }
+
+    /// A version of a project, whatever its files.
+    pub(super) fn pinned(project: &str, version: &str) -> Result<Self, LockFault> {
+        let fault = LockFault::Value { what: "a version", project: project.to_owned(), value: version.to_owned() };
+        VersionSegment::parse(version).map_err(|_| fault)?;
+        Ok(Self { version: Some(version.to_owned()), ..Self::new(project, None, Vec::new())? })
     }
 }

@@ -21,8 +21,8 @@ mod requirements;
 mod toml_locks;
 
 use conversation::Conversation;
-use lock::read;
-use locked_file::LockedFile;
+pub(super) use lock::read;
+pub(super) use locked_file::{LockedFile, Pins};
 use progress::{Progress, Told};
 
 /// Fetch what lock files name, in a running server
@@ -59,7 +59,7 @@ pub(super) async fn run(args: &WarmArgs) -> Result<Ended, CommandError> {
     let secret = args.at.secret()?;
     let mut files: Vec<LockedFile> = Vec::new();
     for path in &args.files {
-        for file in read(path).map_err(CommandError::usage)? {
+        for file in read(path, Pins::Refuse).map_err(CommandError::usage)? {
             if !files.contains(&file) {
                 files.push(file);
             }

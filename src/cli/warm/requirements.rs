@@ -2,11 +2,11 @@
 //!
 //! They name no files: the server finds those that have one of the digests.
 
-use super::locked_file::{LockFault, LockedFile};
+use super::locked_file::{LockFault, LockedFile, Pins};
 
-/// Reads requirements. A requirement without a hash is an error, because it says nothing of a file; options on a line
-/// of their own are passed over.
-pub(super) fn parse(text: &str) -> Result<Vec<LockedFile>, LockFault> {
+/// Reads requirements. One without a hash says nothing of a file, and is an error unless a version is of use too;
+/// options on a line of their own are passed over.
+pub(super) fn parse(text: &str, pins: Pins) -> Result<Vec<LockedFile>, LockFault> {
     let mut files = Vec::new();
     for (line, logical) in logical_lines(text) {
         let mut words = logical.split_whitespace().peekable();
@@ -17,6 +17,15 @@ pub(super) fn parse(text: &str) -> Result<Vec<LockedFile>, LockFault> {
         let fault = |reason| LockFault::Requirement { line, reason };
         let end = first.find(|letter: char| "=<>!~[;@".contains(letter)).unwrap_or(first.len());
         let hashes: Vec<String> = words.filter_map(|word| word.strip_prefix("--hash=")).map(str::to_owned).collect();
+        if hashes.is_empty() && pins == Pins::Take {
+            let pinned = logical.split([';', '#']).next().unwrap_or_default().split_once("==");
+            let version = pinned.map(|(_, version)| version.trim_start_matches('=').trim());
+            let version = version.filter(|version| !version.contains([',', '*', ' ']));
+            let version =
+                version.ok_or_else(|| fault("a requirement that names no version with == cannot be audited"))?;
+            files.push(LockedFile::pinned(&first[..end], version)?);
+            continue;
+        }
         if hashes.is_empty() {
             return Err(fault("a requirement without --hash says nothing of a file; export it with hashes"));
         }
@@ -62,7 +71,7 @@ Acme.Core[extra]==1.5 ; python_version >= \"3.9\" \\
     # via acme-app
 other==2.0 --hash=sha512:22cc  # a remark
 ";
-        let found: Vec<_> = parse(text).expect("requirements").into_iter().collect();
+        let found: Vec<_> = parse(text, Pins::Refuse).expect("requirements").into_iter().collect();
         let shown: Vec<_> = found.iter().map(|file| (file.project.as_str(), file.hashes.join(" "))).collect();
         assert_eq!(shown, [("acme-core", "sha256:00aa sha256:11bb".to_owned()), ("other", "sha512:22cc".to_owned())]);
     }
@@ -70,9 +79,20 @@ other==2.0 --hash=sha512:22cc  # a remark
     #[test]
     fn what_names_no_file_is_an_error_with_its_line() {
         for (text, line) in [("a==1.0\n", 1), ("\n\nb @ https://h/x.whl\n", 3)] {
-            let Err(LockFault::Requirement { line: found, .. }) = parse(text) else { panic!("{text}") };
+            let Err(LockFault::Requirement { line: found, .. }) = parse(text, Pins::Refuse) else { panic!("{text}") };
             assert_eq!(found, line, "{text}");
         }
-        assert!(matches!(parse("a==1 --hash=sha256:xyz"), Err(LockFault::Value { .. })));
+        assert!(matches!(parse("a==1 --hash=sha256:xyz", Pins::Refuse), Err(LockFault::Value { .. })));
+    }
+    #[test]
+    fn a_version_is_enough_where_versions_are_of_use() {
+        let text =
+            "-r other.txt\nAcme_Core[x] == 1.5 ; python_version > '3'  # a remark\nb===2.0\nc==1 --hash=sha256:00\n";
+        let found = parse(text, Pins::Take).expect("requirements");
+        let shown: Vec<_> = found.iter().map(|file| (file.project.as_str(), file.version.as_deref())).collect();
+        assert_eq!(shown, [("acme-core", Some("1.5")), ("b", Some("2.0")), ("c", None)]);
+        for text in ["a>=1.0", "a", "a==1.*", "a==1,<2"] {
+            assert!(parse(text, Pins::Take).is_err(), "{text}");
+        }
     }
 }

@@ -182,7 +182,12 @@ pub(super) fn pylock(text: &str) -> Result<Vec<LockedFile>, LockFault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::warm::lock::parse;
+    use crate::cli::warm::lock;
+    use crate::cli::warm::locked_file::Pins;
+
+    fn parse(name: &str, text: &str) -> Result<Vec<LockedFile>, LockFault> {
+        lock::parse(name, text, Pins::Refuse)
+    }
 
     fn names(file: &str, text: &str) -> Vec<(String, String, String)> {
         let files = parse(file, text).unwrap_or_else(|fault| panic!("{file}: {fault}"));

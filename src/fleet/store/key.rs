@@ -72,6 +72,11 @@ impl ObjectKey {
         Self("burnt/tokens".to_owned())
     }
 
+    /// The copy of advisories.
+    pub fn advisories() -> Self {
+        Self("advisories/osv".to_owned())
+    }
+
     /// The lease of what `name` stands for.
     pub fn lease(name: &str) -> Self {
         Self(format!("lease/{}", Sha256::of(name.as_bytes())))
