@@ -73,6 +73,10 @@ pub struct App {
     drain_delay: Duration,
 }
 
+fn collect(metrics: &Metrics, collector: impl prometheus_client::collector::Collector) {
+    metrics.register(|registry| registry.register_collector(Box::new(collector)));
+}
+
 impl App {
     /// Builds and binds everything. AWS need not respond for that: until it does, cached content is served.
     pub async fn start(settings: Settings, clock: Clock, tasks: Tasks) -> Result<Self, StartError> {
@@ -89,10 +93,8 @@ impl App {
         let (client_of_issuers, clock_of_tokens) = (client.clone(), clock.clone());
         let rendered_memory = memory.index / 100 * RENDERED_SHARE;
         let shares = FlowMemory { records: memory.index - rendered_memory, buffers: memory.buffers };
-        metrics.register(|registry| {
-            fleet.register(registry);
-            registry.register_collector(Box::new(Breakers(fleet.clone())));
-        });
+        metrics.register(|registry| fleet.register(registry));
+        collect(&metrics, Breakers(fleet.clone()));
         let hints = fleet.hints().listen();
         let recorder = Recorder::new(&metrics, &disk, &clock);
         let policy = policy::start(&settings, &disk, &clock, &tasks).await?;
@@ -154,20 +156,18 @@ impl App {
             public_url: settings.server.public_url.clone(),
             metrics: metrics.clone(),
             fleet: fleet_status::section(&fleet, &flow, &routes),
+            has_pages: settings.site.enabled,
             history: Arc::clone(&recorder.history),
             savings: Arc::clone(&recorder.savings),
             prices: settings.prices.clone(),
             bounds: bounds(&settings, memory, rendered_memory),
             tasks: tasks.clone(),
         }));
-        metrics.register(|registry| registry.register_collector(Box::new(CollectedAdvisories(advisories))));
-        let collected = CollectedPolicy::new(flow.clone(), routes.clone());
-        metrics.register(|registry| registry.register_collector(Box::new(collected)));
-        let collected = CollectedUsage(flow.usage.clone());
-        metrics.register(|registry| registry.register_collector(Box::new(collected)));
+        collect(&metrics, CollectedAdvisories(advisories));
+        collect(&metrics, CollectedPolicy::new(flow.clone(), routes.clone()));
+        collect(&metrics, CollectedUsage(flow.usage.clone()));
         let scheme = if certificates.is_some() { "https" } else { "http" };
-        let collected = Collected::new(flow, &site, routes, memory.ceiling, certificates);
-        metrics.register(|registry| registry.register_collector(Box::new(collected)));
+        collect(&metrics, Collected::new(flow, &site, routes, memory.ceiling, certificates));
         recorder.start(&tasks);
         let listeners = listeners(proxy, operations, &site, &settings.server, memory, &metrics);
         Ok(Self {

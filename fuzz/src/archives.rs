@@ -5,8 +5,8 @@ use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use wheelport_index::wheel::{core_metadata, metadata_headers, unconditional_requirements};
-use wheelport_index::{FileKind, FileName, ProjectName, UploadForm, VersionSegment};
+use wheelport_index::wheel::{core_metadata, description, metadata_headers, unconditional_requirements};
+use wheelport_index::{FileKind, FileName, ProjectName, Requirement, UploadForm, VersionSegment};
 
 /// A wheel called `a_b-1.0-py3-none-any.whl`.
 pub fn wheel(bytes: &[u8]) {
@@ -23,6 +23,11 @@ fn read(metadata: &[u8]) {
     assert!(metadata.len() <= 16 << 20);
     let required = unconditional_requirements(metadata);
     assert!(required.len() <= 64 && required.len() <= fields.requires_dist.len());
+    assert!(description(metadata).len() <= metadata.len() * 3);
+    for raw in &fields.requires_dist {
+        let Some(needed) = Requirement::parse(raw) else { continue };
+        assert!(needed.rest.len() + needed.marker.map_or(0, |marker| marker.len()) <= raw.len());
+    }
 }
 
 /// One byte for the kind of archive, then a source distribution of version 1.0 of `a-b`.

@@ -83,6 +83,7 @@ mod telemetry {
         List,
         Legacy,
         Home,
+        Browse,
         Upload,
         Exchange,
         Osv,

@@ -1,7 +1,7 @@
 //! Names of projects, versions and files.
 
 use percent_encoding::percent_decode_str;
-use wheelport_index::{FileAddress, FileName, ProjectName, VersionSegment, excerpt};
+use wheelport_index::{FileAddress, FileName, ProjectName, VersionSegment, described, excerpt};
 
 /// `PROJECT\nVERSION\nFILE`: what is accepted is one safe component, and survives the way through an address.
 pub fn names(bytes: &[u8]) {
@@ -18,6 +18,7 @@ pub fn names(bytes: &[u8]) {
     let Ok(file) = FileName::parse(file) else { return };
     safe(file.as_str());
     let _ = (file.kind(), file.stem());
+    assert!(!described(&file).is_empty());
     if let Some(found) = file.distribution() {
         assert!(file.as_str().contains(&found.version));
     }

@@ -15,6 +15,8 @@ use url::Url;
 
 #[path = "../../src/web/address.rs"]
 mod address;
+#[path = "../../src/web/browse_address.rs"]
+mod browse_address;
 #[path = "../../src/web/conditional.rs"]
 mod conditional;
 #[path = "../../src/web/guard.rs"]
@@ -31,6 +33,8 @@ mod osv_call;
 mod prices;
 #[path = "../../src/web/refusal.rs"]
 mod refusal;
+#[path = "../../src/web/site_settings.rs"]
+mod site_settings;
 #[path = "../../src/web/tls/settings.rs"]
 mod tls_settings;
 
@@ -42,6 +46,7 @@ use negotiate::Negotiated;
 
 pub(crate) use guard::{HostPattern, ReadPolicy, UploadPolicy};
 pub(crate) use prices::Prices;
+pub(crate) use site_settings::SiteSettings;
 pub(crate) use tls_settings::{TlsSettings, TlsTable};
 
 use crate::names::safe;

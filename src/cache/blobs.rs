@@ -77,6 +77,11 @@ impl Blobs {
         Some(blob)
     }
 
+    /// Whether the cache has a file, which is neither opened nor marked as used. Blocking.
+    pub fn has(&self, sha256: Sha256) -> bool {
+        self.disk.unused_for(&addressed(BLOBS, &sha256)).is_some()
+    }
+
     fn find(&self, sha256: Sha256, length: Option<u64>) -> Option<Blob> {
         let relative = addressed(BLOBS, &sha256);
         let file = self.disk.open_file(&relative).ok()?;

@@ -22,7 +22,7 @@ use crate::notify::NotifyTable;
 use crate::policy::PolicyTable;
 use crate::upstream::ClientSettings;
 use crate::usage::UsageSettings;
-use crate::web::{Prices, ReadPolicy, SecretDigest, UploadPolicy};
+use crate::web::{Prices, ReadPolicy, SecretDigest, SiteSettings, UploadPolicy};
 use wheelport_runtime::sabotaged;
 
 #[derive(Debug, Default, Deserialize)]
@@ -37,6 +37,7 @@ pub(super) struct ConfigurationFile {
     pub(super) route: Vec<RouteTable>,
     pub(super) cache: CacheSettings,
     pub(super) server: ServerSettings,
+    pub(super) site: SiteSettings,
     pub(super) upstream: ClientSettings,
     pub(super) upload: UploadSettings,
     pub(super) fleet: FleetSettings,

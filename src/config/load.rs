@@ -66,6 +66,7 @@ pub(super) fn compose(mut file: ConfigurationFile, overrides: Overrides) -> Resu
         cache: file.cache,
         tls: std::mem::take(&mut file.server.tls).complete().map_err(ConfigError::Inconsistent)?,
         server: file.server,
+        site: file.site,
         upstream: file.upstream,
         upload: file.upload,
         fleet: file.fleet,

@@ -18,7 +18,9 @@ use crate::notify::NotifySettings;
 use crate::policy::PolicySettings;
 use crate::upstream::ClientSettings;
 use crate::usage::UsageSettings;
-use crate::web::{Cidr, HostPattern, OperatorSecrets, Prices, ReadPolicy, TlsSettings, TlsTable, UploadPolicy};
+use crate::web::{
+    Cidr, HostPattern, OperatorSecrets, Prices, ReadPolicy, SiteSettings, TlsSettings, TlsTable, UploadPolicy,
+};
 use wheelport_runtime::{HumanDuration, Size};
 
 /// Where the proxy listens by default.
@@ -41,6 +43,7 @@ pub struct Settings {
     pub cache: CacheSettings,
     pub cache_dir: PathBuf,
     pub server: ServerSettings,
+    pub site: SiteSettings,
     /// Where the listener speaks TLS.
     pub tls: Option<TlsSettings>,
     pub upstream: ClientSettings,

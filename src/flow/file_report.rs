@@ -8,7 +8,7 @@ use crate::policy::{Assessment, FileFacts, Moment, PackageOrigin};
 use wheelport_index::File;
 
 /// What is decided about a file, and why.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct FileReport {
     pub file: String,
     pub version: String,
@@ -20,6 +20,9 @@ pub struct FileReport {
     pub reason: Option<Arc<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Moment>,
+    /// What people can do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<Arc<str>>,
     /// The advisory that reports it as malware.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advisory: Option<Arc<str>>,
@@ -51,6 +54,7 @@ impl FileReport {
             rule: grounds.map(|grounds| Arc::clone(&grounds.rule)),
             reason: grounds.map(|grounds| Arc::clone(&grounds.reason)),
             until: grounds.and_then(|grounds| grounds.until),
+            help: grounds.and_then(|grounds| grounds.help.clone()),
             advisory: grounds.and_then(|grounds| grounds.advisory.clone()),
             vulnerabilities: Vec::new(),
             date: facts.date(),

@@ -35,13 +35,13 @@ type HeldRulings = moka::sync::Cache<RulingsKey, Arc<Rulings>, RandomState>;
 /// Decides about pages and files. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Judge {
-    inner: Arc<JudgeInner>,
+    pub(super) inner: Arc<JudgeInner>,
 }
 
-struct JudgeInner {
-    policy: PolicyHandle,
-    origins: Origins,
-    intake: Intake,
+pub(super) struct JudgeInner {
+    pub(super) policy: PolicyHandle,
+    pub(super) origins: Origins,
+    pub(super) intake: Intake,
     metadata: MetadataStore,
     held: HeldRulings,
     dated: HeldRulings,
@@ -50,7 +50,7 @@ struct JudgeInner {
 }
 
 /// What is known without waiting.
-enum Judged {
+pub(super) enum Judged {
     /// There is nothing to decide.
     Free,
     Held(Arc<Rulings>),
@@ -240,7 +240,7 @@ impl Judge {
         if route.as_of.is_some() { &self.inner.dated } else { &self.inner.held }
     }
 
-    fn look(&self, route: &Route, content: &PageContent) -> Judged {
+    pub(super) fn look(&self, route: &Route, content: &PageContent) -> Judged {
         if route.as_of.is_none() && self.inner.policy.is_empty() {
             return Judged::Free;
         }
@@ -300,7 +300,7 @@ impl Judge {
     }
 
     /// Decides about all files of a page. Blocking.
-    fn judge(
+    pub(super) fn judge(
         &self,
         route: &Route,
         content: &PageContent,

@@ -19,6 +19,7 @@ mod batch;
 mod blob_checker;
 mod bypass;
 mod canary;
+mod catalog;
 mod change_guard;
 mod changed_files;
 mod delisted;
@@ -40,12 +41,14 @@ mod index_entry;
 mod intake;
 mod internal_freshness;
 mod judge;
+mod judge_known;
 mod list_source;
 mod lists;
 mod lock_audit;
 mod lookup;
 mod metadata;
 mod metadata_by_range;
+mod name_index;
 mod negative;
 mod origins;
 mod page_arrival;
@@ -53,6 +56,8 @@ mod page_facts;
 mod page_source;
 mod pages;
 mod prefetch;
+mod project_facts;
+mod project_view;
 mod publish;
 mod publish_refusal;
 mod published_looks;
@@ -93,6 +98,7 @@ use wheelport_runtime::{Clock, HumanDuration, Tasks};
 pub use advisories::{Advisories, AdvisoryParts, AdvisoryState, ListedAdvisory, RefreshOutcome};
 pub use ahead::Guess;
 pub use audit::Attempt;
+pub use catalog::{CATALOG_ROWS, CatalogPage, CatalogRow, CatalogService};
 pub use change_guard::{ChangeCounts, ChangedFilePolicy, WatchedChanges};
 
 pub(crate) use error::seconds;
@@ -110,6 +116,8 @@ pub use metadata::{MetadataService, ServedMetadata};
 pub use metadata_by_range::ByRangeOutcome;
 pub use pages::PageService;
 pub use prefetch::PrefetchOutcome;
+pub use project_facts::{NewestRelease, ProjectFacts};
+pub use project_view::{FileView, MetadataView, ProjectOverview, ProjectViews, ReleaseView};
 pub use publish::PublishService;
 pub use route::{OriginFacts, ProjectSource, Resolution, Route, SharedRoute};
 pub use served::Served;
@@ -120,9 +128,11 @@ pub use upload::{Arrived, Publication, Received, Receiving, UploadSettings};
 pub use usage::{UsageError, UsageFigures, UsageService};
 pub use warm::{WarmDigest, WarmFailure, WarmItem, WarmSuccess, Warmed};
 
-pub use crate::cache::{ChangedFile, ChangedFiles, ListContent};
+pub use crate::cache::{CachedMetadata, ChangedFile, ChangedFiles, ListContent};
 pub use crate::notices::Notice;
-pub use crate::policy::{GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState};
+pub use crate::policy::{
+    GrantError, GrantedException, Grounds, Moment, NewException, PackageOrigin, PolicyHandle, PolicyState,
+};
 pub use crate::upstream::EndpointState;
 pub use crate::usage::{ReportRow, UsageGrouping, UsageParams, UsageReport};
 
@@ -146,6 +156,7 @@ use metadata_by_range::RangeReader;
 use origins::Origins;
 use page_source::PageSource;
 use prefetch::Prefetcher;
+use project_facts::KnownProjects;
 use published_looks::PublishedLooks;
 use served::role_served;
 use shared_exceptions::SharedExceptions;
@@ -196,6 +207,8 @@ pub struct Flow {
     pub files: FileService,
     pub metadata: MetadataService,
     pub publish: PublishService,
+    pub catalog: CatalogService,
+    pub projects: ProjectViews,
     pub usage: UsageService,
     downloader: Downloader,
     prefetcher: Prefetcher,
@@ -272,6 +285,9 @@ impl Flow {
         );
         let is_on = settings.prefetch != Some(Prefetch::Off);
         let prefetcher = Prefetcher::new(pages.clone(), ahead, tasks.clone(), is_on);
+        let known = KnownProjects::new(pages.clone(), store.clone(), blobs.clone(), tasks.clone());
+        let catalog = CatalogService::new(pages.clone(), lists.clone(), known);
+        let view_blobs = blobs.clone();
         let metadata = MetadataService {
             pages: pages.clone(),
             entries,
@@ -283,9 +299,24 @@ impl Flow {
             prefetcher: prefetcher.clone(),
             largest_wheel: disk.max_size(),
         };
+        let projects = ProjectViews { pages: pages.clone(), metadata: metadata.clone(), blobs: view_blobs };
         let offered = SharedUploads::new(shared, found);
         let publish = PublishService::new(pages.clone(), store, offered, Arc::clone(&disk), uploads, clock, tasks);
-        Self { pages, lists, files, metadata, publish, usage, downloader, prefetcher, exceptions, advisories, disk }
+        Self {
+            pages,
+            lists,
+            files,
+            metadata,
+            publish,
+            catalog,
+            projects,
+            usage,
+            downloader,
+            prefetcher,
+            exceptions,
+            advisories,
+            disk,
+        }
     }
 
     /// Tells operators of what they should hear of at once.

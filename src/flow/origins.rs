@@ -146,6 +146,17 @@ impl Origins {
         }
     }
 
+    /// What is known of a project without asking. Blocking.
+    pub(super) fn known(&self, key: &PageKey) -> Option<Arc<ProjectOrigins>> {
+        if let Some(held) = self.inner.held.get(key) {
+            return Some(held);
+        }
+        let (found, _) = self.inner.persisted.load::<ProjectOrigins>(&origin_path(key), |_| true)?;
+        let found = Arc::new(ProjectOrigins::new(found.facts, found.asked));
+        self.hold(key, &found);
+        Some(found)
+    }
+
     /// Whether a project can have versions of the domain only, as far as that is known without waiting. Where it is
     /// not, it is asked for.
     pub(super) fn is_internal(&self, route: &Arc<Route>, project: &ProjectName) -> Option<bool> {
@@ -181,13 +192,7 @@ impl Origins {
 
     async fn load(&self, key: &PageKey) -> Option<Arc<ProjectOrigins>> {
         let (origins, wanted) = (self.clone(), key.clone());
-        let loaded = blocking(move || {
-            let (found, _) = origins.inner.persisted.load::<ProjectOrigins>(&origin_path(&wanted), |_| true)?;
-            Some(Arc::new(ProjectOrigins::new(found.facts, found.asked)))
-        });
-        let found = loaded.await.ok()??;
-        self.hold(key, &found);
-        Some(found)
+        blocking(move || origins.known(&wanted)).await.ok()?
     }
 
     fn hold(&self, key: &PageKey, origins: &Arc<ProjectOrigins>) {

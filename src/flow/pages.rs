@@ -136,6 +136,11 @@ impl PageService {
         self.cache.held(&route.key(project)).await
     }
 
+    /// Which content of a page is in memory.
+    pub(super) fn content_in_memory(&self, route: &Route, project: &ProjectName) -> Option<u64> {
+        self.cache.records().get(&route.key(project)).map(|record| record.content.id)
+    }
+
     /// The SHA-256 of a file that the page listed once, and of which it is not proven that it is gone.
     pub(super) async fn delisted(&self, route: &Route, address: &FileAddress) -> Result<Option<Sha256>, Error> {
         if !route.may_read_cache() {

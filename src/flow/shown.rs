@@ -162,6 +162,19 @@ impl ShownPage {
         Cow::Owned(shown)
     }
 
+    /// The entry of a file without what rules add to it.
+    pub(super) fn listed(&self, file: &FileName) -> Option<&File> {
+        self.content.file(file)
+    }
+
+    /// Why a rule refuses a file, if one does.
+    pub(super) fn grounds(&self, file: &FileName) -> Option<&Grounds> {
+        match self.rulings.as_ref()?.of(file)? {
+            FileRuling::Explained(grounds) | FileRuling::Hidden(grounds) => Some(grounds),
+            FileRuling::Later | FileRuling::Audited(_) => None,
+        }
+    }
+
     /// Why the files of a version, or of all, are not shown, where a rule hides them.
     pub fn hidden(&self, route: &Route, version: Option<&VersionSegment>) -> Option<Error> {
         let rulings = self.rulings.as_ref()?;

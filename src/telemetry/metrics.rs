@@ -21,6 +21,8 @@ pub enum ResponseKind {
     List,
     Legacy,
     Home,
+    /// Pages of projects for people.
+    Browse,
     Upload,
     /// Trusted publishing.
     Exchange,
@@ -31,13 +33,14 @@ pub enum ResponseKind {
 }
 
 impl ResponseKind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Page,
         Self::File,
         Self::Metadata,
         Self::List,
         Self::Legacy,
         Self::Home,
+        Self::Browse,
         Self::Upload,
         Self::Exchange,
         Self::Osv,
@@ -54,6 +57,7 @@ impl ResponseKind {
             Self::List => "list",
             Self::Legacy => "legacy",
             Self::Home => "home",
+            Self::Browse => "browse",
             Self::Upload => "upload",
             Self::Exchange => "exchange",
             Self::Osv => "osv",

@@ -56,7 +56,7 @@ pub(crate) fn document(frame: &Frame<'_>) -> String {
             body {
                 a.skip href="#main" { "Skip to content" }
                 header.bar {
-                    span.brand { "Wheelport" }
+                    span.brand { (mark()) "Wheelport" }
                     nav aria-label="Main" {
                         @for link in frame.navigation {
                             a href=(link.href) aria-current=[link.is_current.then_some("page")] { (link.text) }
@@ -70,6 +70,17 @@ pub(crate) fn document(frame: &Frame<'_>) -> String {
         }
     }
     .into_string()
+}
+
+/// The sign beside the name: a wheel with its spokes.
+fn mark() -> Markup {
+    html! {
+        svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" aria-hidden="true" {
+            circle cx="12" cy="12" r="9.5" {}
+            circle cx="12" cy="12" r="2.5" {}
+            path d="M12 2.5v7M12 14.5v7M3.8 7.2l6 3.5M14.2 13.3l6 3.5M3.8 16.8l6-3.5M14.2 10.7l6-3.5" {}
+        }
+    }
 }
 
 /// The value of the header that belongs to every [`document`].

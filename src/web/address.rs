@@ -17,6 +17,7 @@
 //! | `R/simple/{project}/{version}/{file}` | [`Address::File`], or [`Address::Metadata`] for `….whl.metadata` |
 //! | `R/{project}/json`, `R/pypi/{project}/json` | [`Address::Legacy`] |
 //! | `R/{project}/{version}/json`, `R/pypi/{project}/{version}/json` | [`Address::Legacy`] of one version |
+//! | `R/projects/…`, `R/search` | [`Address::Browse`], as `browse_address` says |
 //! | `/_/oidc/…`, `/.well-known/pytp` | [`Address::Exchange`] |
 //! | `/osv/v1/query`, `/osv/v1/querybatch`, `/osv/v1/vulns/{id}` | [`Address::Osv`] |
 //! | `+simple` for `simple`, also behind `/legacy` | the same; some publishing tools look for files there |
@@ -32,6 +33,7 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 
+use super::browse_address::{self, BrowseAddress, BrowseForm, BrowseTarget};
 use super::osv_call::OsvCall;
 use super::refusal::{AddressFault, Refusal};
 use crate::telemetry::ResponseKind;
@@ -81,36 +83,25 @@ pub(super) enum Address {
     /// The root: the start page, and the default route's place for uploads.
     Home,
     /// The place for uploads into a route.
-    Upload {
-        /// The route.
-        route: RouteId,
-    },
+    Upload { route: RouteId },
     /// The project list.
-    List {
-        /// The route.
-        route: RouteId,
-    },
+    List { route: RouteId },
     /// A project's page.
-    Page {
-        /// The route.
-        route: RouteId,
-        /// The project.
-        project: ProjectName,
-    },
+    Page { route: RouteId, project: ProjectName },
     /// A file.
     File {
-        /// The route.
         route: RouteId,
         /// The file's address below the route.
         file: FileAddress,
     },
     /// The core metadata of a wheel.
     Metadata {
-        /// The route.
         route: RouteId,
         /// The wheel's address below the route, without `.metadata`.
         wheel: FileAddress,
     },
+    /// A page for people.
+    Browse { route: RouteId, target: BrowseTarget, form: BrowseForm },
     /// Trusted publishing.
     Exchange(ExchangeStep),
     /// What is known to be wrong with versions.
@@ -119,7 +110,6 @@ pub(super) enum Address {
     Legacy {
         /// The route.
         route: RouteId,
-        /// The project.
         project: ProjectName,
         /// Only this version.
         version: Option<VersionSegment>,
@@ -144,6 +134,7 @@ impl Address {
             | Self::Page { route, .. }
             | Self::File { route, .. }
             | Self::Metadata { route, .. }
+            | Self::Browse { route, .. }
             | Self::Legacy { route, .. } => Some(*route),
         }
     }
@@ -158,6 +149,7 @@ impl Address {
             Self::File { .. } => ResponseKind::File,
             Self::Metadata { .. } => ResponseKind::Metadata,
             Self::Legacy { .. } => ResponseKind::Legacy,
+            Self::Browse { .. } => ResponseKind::Browse,
             Self::Exchange(_) => ResponseKind::Exchange,
             Self::Osv(_) => ResponseKind::Osv,
         }
@@ -248,12 +240,16 @@ fn unrouted(name: &str, segments: &[Cow<'_, str>], routes: &RouteNames) -> Resul
 
 /// Whether the segments behind a route look like anything, so that noise is `NothingHere` even without a default.
 fn has_shape(rest: &[Cow<'_, str>]) -> bool {
-    rest.first().is_some_and(|first| first == "simple" || first == "+simple")
+    rest.first().is_some_and(|first| first == "simple" || first == "+simple" || browse_address::begins(first))
         || rest.last().is_some_and(|last| last == "json")
 }
 
 /// What the segments behind a route mean.
 fn below(route: RouteId, rest: &[Cow<'_, str>], slashes: usize) -> Result<Parsed, Refusal> {
+    if let Some(browsed) = browse_address::parse(rest, slashes) {
+        let BrowseAddress { target, form, redirect } = browsed?;
+        return Ok(Parsed { address: Address::Browse { route, target, form }, redirect, as_of: None });
+    }
     match rest {
         [] => Ok(Address::Upload { route }.into()),
         [index, rest @ ..] if index == "simple" || index == "+simple" => in_index(route, index, rest, slashes),

@@ -299,6 +299,14 @@ fn canonical(address: &Address) -> String {
         Address::Page { route, project } => format!("{}/simple/{project}/", prefix(route)),
         Address::File { route, file } => format!("{}/{}", prefix(route), below(file)),
         Address::Metadata { route, wheel } => format!("{}/{}.metadata", prefix(route), below(wheel)),
+        Address::Browse { route, target, form } => {
+            let what = match target {
+                BrowseTarget::Projects => "projects".to_owned(),
+                BrowseTarget::Project { project, version: None } => format!("projects/{project}"),
+                BrowseTarget::Project { project, version: Some(version) } => format!("projects/{project}/{version}"),
+            };
+            format!("{}/{what}{}", prefix(route), if *form == BrowseForm::Json { ".json" } else { "/" })
+        }
         Address::Legacy { route, project, version: None } => {
             format!("{}/pypi/{project}/json", prefix(route))
         }
@@ -326,6 +334,9 @@ fn segment() -> impl Strategy<Value = String> {
         proptest::sample::select(vec![
             "simple",
             "+simple",
+            "projects",
+            "search",
+            "1.0.json",
             "pypi",
             "legacy",
             "python",
@@ -366,9 +377,11 @@ proptest! {
             // ... and differs from this one only in a prefix that has an alias and in the spelling of the project.
             let normal = |path: &str| -> Vec<String> {
                 let decoded = reference(path);
-                let kept = decoded.iter().map(String::as_str).filter(
-                    |segment| !matches!(*segment, "pypi" | "python" | "legacy" | "simple" | "+simple")
-                );
+                let is_prefix = |segment: &&str| {
+                    matches!(*segment, "pypi" | "python" | "legacy" | "simple" | "+simple")
+                        || matches!(*segment, "projects" | "search" | "projects.json" | "search.json")
+                };
+                let kept = decoded.iter().map(String::as_str).filter(|segment| !is_prefix(segment));
                 kept.map(|segment| segment.to_lowercase().replace(['_', '.'], "-")).collect()
             };
             let (ours, theirs) = (normal(&canonical), normal(&path));

@@ -25,6 +25,7 @@ use super::access_log::{self, Outcome};
 use super::address::{self, Address, ExchangeStep, Parsed};
 use super::attribution::Attribution;
 use super::body::ResponseBody;
+use super::browse;
 use super::context::{Credentials, PeerInfo, RequestContext};
 use super::document::Document;
 use super::eventual::Eventual;
@@ -204,7 +205,10 @@ fn find_to_read(site: &Arc<Site>, context: &RequestContext, target: &Target) -> 
     if let Address::Osv(call) = &parsed.address {
         return osv(site, call, None);
     }
-    if let Some(location) = parsed.redirect.clone() {
+    if let Some(mut location) = parsed.redirect.clone() {
+        if let (Address::Browse { .. }, Some(query)) = (&parsed.address, context.uri.query()) {
+            location = format!("{location}?{query}");
+        }
         return Eventual::Now(Ok(Found::Redirect { location }));
     }
     let dated;
@@ -227,6 +231,10 @@ fn find_to_read(site: &Arc<Site>, context: &RequestContext, target: &Target) -> 
         Address::Page { project, .. } => index::page(site, context, route, project).map(Found::Document),
         Address::Legacy { project, version, .. } => {
             index::legacy(site, context, host, route, project.clone(), version.clone()).map(Found::Document)
+        }
+        Address::Browse { target, form, .. } => {
+            let route = (route, parsed.as_of.clone());
+            browse::find(site, context, host, route, target.clone(), *form).map(Found::Document)
         }
         Address::File { file, .. } => FoundFile::find(site, context, route, file.clone()).map(Found::File),
         Address::Metadata { wheel, .. } => {

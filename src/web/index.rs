@@ -117,7 +117,7 @@ pub(super) fn legacy(
 
 /// The path of the index that a legacy address belongs to. The default route has two, and tools match the addresses in
 /// the document with those of the page they read before, so the files must be named below the same one.
-fn index_prefix(path: &str, route: &str) -> String {
+pub(super) fn index_prefix(path: &str, route: &str) -> String {
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
     match (segments.next(), segments.next()) {
         // With the date behind it, as it was requested.

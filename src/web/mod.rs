@@ -15,6 +15,9 @@ mod address;
 mod attribution;
 mod audit;
 mod body;
+mod browse;
+mod browse_address;
+mod browse_request;
 mod changed_files;
 mod client_stream;
 mod conditional;
@@ -43,10 +46,12 @@ mod osv_call;
 mod policy;
 mod prices;
 mod problem;
+mod project_page;
 mod readiness;
 mod refusal;
 mod representation;
 mod savings;
+mod site_settings;
 mod status;
 mod status_page;
 mod timeout_stream;
@@ -66,6 +71,7 @@ pub use handle::{Handling, handle};
 pub use listener::Listener;
 pub use operator::{OperatorSecrets, SecretDigest};
 pub use prices::{Currency, InvalidCurrency, InvalidPrice, Price, Prices};
+pub use site_settings::SiteSettings;
 pub use status::SiteBounds;
 pub use timeout_stream::Timeouts;
 pub use tls::{
@@ -74,6 +80,7 @@ pub use tls::{
 };
 
 use address::RouteId;
+use browse::Browsing;
 use document::Representations;
 use failures::FailureLog;
 
@@ -96,6 +103,8 @@ pub struct Site {
     /// Tells the sites of a process apart.
     id: u64,
     representations: Representations,
+    /// Pages for people, where there are any.
+    browsing: Option<Browsing>,
     identities: Arc<Identities>,
     hosts: HostPolicy,
     operators: OperatorSecrets,
@@ -138,6 +147,8 @@ pub struct SiteParts {
     pub metrics: Metrics,
     /// How what replicas share works, where they share something.
     pub fleet: Option<StatusSection>,
+    /// Whether there are pages for people.
+    pub has_pages: bool,
     /// What happened in the last hour and the last day.
     pub history: Arc<History>,
     /// What CodeArtifact was spared.
@@ -170,6 +181,7 @@ impl Site {
             flow: parts.flow,
             routes: parts.routes,
             representations: Representations::new(parts.bounds.documents, parts.tasks),
+            browsing: parts.has_pages.then(Browsing::default),
             identities: parts.identities,
             hosts: parts.hosts,
             operators: parts.operators,

@@ -82,6 +82,11 @@ impl Negotiated {
     }
 }
 
+/// The content coding that these headers ask for.
+pub(super) fn content_coding(headers: &HeaderMap) -> ContentCoding {
+    coding(values(headers, &ACCEPT_ENCODING))
+}
+
 /// The value of a header that comes exactly once.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     let mut values = headers.get_all(name).into_iter();

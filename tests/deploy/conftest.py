@@ -35,11 +35,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 class Scheduling(LoadScopeScheduling):
-    """Every test goes to whichever worker is free, but those of Terraform stay together, and first: their world takes long to make."""
+    """Every test goes to whichever worker is free, but those of Terraform stay together, and first: their world takes long to make.
+    Those of the site stay together, too: they share a browser."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return file if file.endswith("/test_terraform.py") else nodeid
+        return file if file.endswith(("/test_terraform.py", "/test_site.py")) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)

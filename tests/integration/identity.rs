@@ -111,6 +111,16 @@ async fn every_address_of_a_gated_route_is_closed_to_those_who_may_not_read() {
         (&format!("/pypi/main{}", wheel.path()), &format!("/pypi/main{unknown}")),
         (&format!("/pypi/main{}.metadata", wheel.path()), &format!("/pypi/main{unknown}.metadata")),
         ("/pypi/main/a-b/json", "/pypi/main/gone/json"),
+        ("/projects/", "/projects/"),
+        ("/projects.json?q=a-b", "/projects.json?q=gone"),
+        ("/search?q=a-b", "/search?q=gone"),
+        ("/projects/a-b/", "/projects/gone/"),
+        ("/projects/A.B", "/projects/G.one"),
+        ("/projects/a-b.json", "/projects/gone.json"),
+        ("/projects/a-b/1.0/", "/projects/gone/1.0/"),
+        ("/projects/a-b/1.0.json", "/projects/gone/1.0.json"),
+        ("/pypi/main/projects/a-b/", "/pypi/main/projects/gone/"),
+        ("/pypi/main/search", "/pypi/main/search"),
     ];
     // Not even which dates there are.
     let dated = [
@@ -119,6 +129,8 @@ async fn every_address_of_a_gated_route_is_closed_to_those_who_may_not_read() {
         (&format!("/pypi/main@2020-01-01{}", wheel.path()), &format!("/pypi/main@no-date{unknown}")),
         (&format!("/pypi/main@2020-01-01{}.metadata", wheel.path()), &format!("/pypi/main@no-date{unknown}.metadata")),
         ("/pypi/main@2020-01-01/a-b/json", "/pypi/main@no-date/gone/json"),
+        ("/pypi/main@2020-01-01/projects/", "/pypi/main@no-date/projects/"),
+        ("/pypi/main@2020-01-01/projects/a-b/1.0/", "/pypi/main@no-date/projects/gone/1.0/"),
     ];
     let asked = proxy.upstream.requests().len();
     for (known, missing) in shapes.into_iter().chain(dated) {

@@ -30,6 +30,7 @@ mod prefetch;
 mod process;
 mod ranges;
 mod rules;
+mod site;
 mod status;
 mod storms;
 mod threats;

@@ -23,7 +23,7 @@ use wheelport::notify::NotifySettings;
 use wheelport::policy::PolicySettings;
 use wheelport::upstream::ClientSettings;
 use wheelport::usage::UsageSettings;
-use wheelport::web::{OperatorSecrets, Prices, ReadPolicy, TlsSettings, UploadPolicy};
+use wheelport::web::{OperatorSecrets, Prices, ReadPolicy, SiteSettings, TlsSettings, UploadPolicy};
 use wheelport_runtime::HumanDuration;
 use wheelport_runtime::{Clock, Tasks};
 
@@ -75,6 +75,8 @@ pub(crate) struct Builder {
     pub client: ClientSettings,
     /// The `[server]` table.
     pub server: ServerSettings,
+    /// Whether there are pages for people.
+    pub site: SiteSettings,
     /// Where the listener speaks TLS.
     pub tls: Option<TlsSettings>,
     /// What operators have to present.
@@ -122,6 +124,7 @@ impl Default for Builder {
             cache: CacheSettings::default(),
             client: ClientSettings::default(),
             server: ServerSettings::default(),
+            site: SiteSettings::default(),
             tls: None,
             operators: OperatorSecrets::default(),
             upload: UploadPolicy::Off,
@@ -307,6 +310,7 @@ impl Builder {
             cache: self.cache.clone(),
             cache_dir: dir.join("cache"),
             server: self.server.clone(),
+            site: self.site.clone(),
             tls: self.tls.clone(),
             upstream: self.client.clone(),
             upload: self.uploads.clone(),

@@ -146,6 +146,15 @@ pub struct CoreFields {
     pub requires_python: Option<String>,
     pub requires_dist: Vec<String>,
     pub provides_extra: Vec<String>,
+    pub author: Option<String>,
+    /// One or more addresses as in mail headers.
+    pub author_email: Option<String>,
+    pub maintainer: Option<String>,
+    pub maintainer_email: Option<String>,
+    /// `label, address` each.
+    pub project_urls: Vec<String>,
+    pub description_content_type: Option<String>,
+    pub keywords: Option<String>,
 }
 
 /// Parses the header fields of core metadata: lines of `Name: value`, continued by lines that begin with white space,
@@ -183,13 +192,41 @@ impl CoreFields {
             "home-page" => &mut self.home_page,
             "license-expression" => &mut self.license_expression,
             "license" => &mut self.license,
+            "author" => &mut self.author,
+            "author-email" => &mut self.author_email,
+            "maintainer" => &mut self.maintainer,
+            "maintainer-email" => &mut self.maintainer_email,
+            "description-content-type" => &mut self.description_content_type,
+            "keywords" => &mut self.keywords,
             "requires-python" => &mut self.requires_python,
             "requires-dist" => return self.requires_dist.push(value),
             "provides-extra" => return self.provides_extra.push(value),
+            "project-url" => return self.project_urls.push(value),
             _ => return,
         };
         single.get_or_insert(value);
     }
+}
+
+/// The description in core metadata: what follows the header, or the field of older versions, whose lines begin with
+/// white space or a bar. Empty if there is none.
+pub fn description(metadata: &[u8]) -> String {
+    const FIELD: &str = "description:";
+    let text = String::from_utf8_lossy(metadata).replace("\r\n", "\n");
+    let (header, body) = text.split_once("\n\n").unwrap_or((&text, ""));
+    if !body.trim().is_empty() {
+        return body.trim_matches('\n').to_owned();
+    }
+    let is_field = |line: &&str| line.get(..FIELD.len()).is_some_and(|name| name.eq_ignore_ascii_case(FIELD));
+    let mut lines = header.lines().skip_while(|line| !is_field(line));
+    let Some(first) = lines.next() else { return String::new() };
+    let mut description = first[FIELD.len()..].trim_start().to_owned();
+    for line in lines.take_while(|line| line.starts_with([' ', '\t'])) {
+        let unfolded = line.strip_prefix("       |").or_else(|| line.strip_prefix("        "));
+        description.push('\n');
+        description.push_str(unfolded.unwrap_or_else(|| line.trim_start()));
+    }
+    description
 }
 
 /// The licence expression (SPDX) of core metadata, if it has one at its beginning.

@@ -2,7 +2,6 @@
 //!
 //! The shape is `{info, releases, urls}`, without what only a package's metadata says.
 
-use std::collections::HashMap;
 use std::io;
 
 use serde::Serialize;
@@ -13,7 +12,7 @@ use super::json::HashesJson;
 use crate::address::below_page;
 use crate::filename::FileKind;
 use crate::page::{File, Page, Yanked};
-use crate::version::{self, VersionKey};
+use crate::releases::{Release, Releases};
 
 /// The document of a project (`version` absent) or of one version of it; `None` if there is no such version.
 /// `files_base` is the address of the project's page, to which `{version}/{file}` is appended.
@@ -95,59 +94,6 @@ struct FilesJson<'a> {
 impl Serialize for FilesJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.files.iter().map(|file| LegacyFile::of(file, self.base)))
-    }
-}
-
-struct Release<'a> {
-    version: &'a str,
-    key: VersionKey,
-    files: Vec<&'a File>,
-}
-
-impl<'a> Release<'a> {
-    /// A release is yanked when all its files are.
-    fn yanked(&self) -> (bool, Option<&'a str>) {
-        let yanked = !self.files.is_empty() && self.files.iter().all(|file| !file.yanked.is_no());
-        let reason = self.files.iter().filter(|_| yanked).find_map(|file| match &file.yanked {
-            Yanked::Because(reason) => Some(reason.as_str()),
-            Yanked::No | Yanked::Yes => None,
-        });
-        (yanked, reason)
-    }
-}
-
-/// The versions in the page's order, each with its files.
-struct Releases<'a>(Vec<Release<'a>>);
-
-impl<'a> Releases<'a> {
-    fn of(page: &'a Page) -> Self {
-        let mut releases: Vec<Release<'a>> = version::listed(page)
-            .into_iter()
-            .map(|version| Release { key: VersionKey::of(version), version, files: Vec::new() })
-            .collect();
-        let positions: HashMap<VersionKey, usize> =
-            releases.iter().enumerate().map(|(position, release)| (release.key.clone(), position)).collect();
-        for file in &page.files {
-            let position = version::of_file(file).and_then(|text| positions.get(&VersionKey::of(text)));
-            if let Some(position) = position {
-                releases[*position].files.push(file);
-            }
-        }
-        Self(releases)
-    }
-
-    fn find(&self, version: &str) -> Option<usize> {
-        let key = VersionKey::of(version);
-        self.0.iter().position(|release| release.key == key)
-    }
-
-    /// The newest release that an installer would choose. It prefers, in this order, releases with files, releases that
-    /// are not yanked, and final releases.
-    fn newest(&self) -> Option<usize> {
-        let rank = |release: &Release<'_>| {
-            (!release.files.is_empty(), !release.yanked().0, release.key.is_final(), release.key.clone())
-        };
-        self.0.iter().enumerate().max_by_key(|(_, release)| rank(release)).map(|(position, _)| position)
     }
 }
 

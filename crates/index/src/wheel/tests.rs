@@ -104,6 +104,7 @@ fn header_fields_are_read_up_to_the_empty_line() {
             requires_python: some(">=3.8"),
             requires_dist: vec!["a; extra == \"x\"".to_owned(), "b".to_owned()],
             provides_extra: vec!["x".to_owned()],
+            ..CoreFields::default()
         }
     );
     assert_eq!(metadata_headers(b""), CoreFields::default());
@@ -149,4 +150,22 @@ fn the_end_tells_where_the_directory_is_and_the_directory_where_the_metadata_is(
     blank[from..to].copy_from_slice(&file[from..to]);
     assert_eq!(read(&blank).expect("metadata"), METADATA);
     assert!(metadata_part(&wheel(&[])[..], &name).is_err());
+}
+
+#[test]
+fn a_description_is_behind_the_header_or_a_field_of_it() {
+    for (metadata, expected) in [
+        ("Name: a\nSummary: s\n\n# Title\n\ntext\n", "# Title\n\ntext"),
+        ("Name: a\r\n\r\ntext\r\nmore\r\n", "text\nmore"),
+        ("Name: a\nDescription: one\n        two\n          three\nAuthor: x\n", "one\ntwo\n  three"),
+        ("Name: a\nDescription: one\n       |two\n       |\n       |  three\n\n", "one\ntwo\n\n  three"),
+        ("Name: a\n\n\n", ""),
+        ("Name: a", ""),
+    ] {
+        assert_eq!(description(metadata.as_bytes()), expected, "{metadata:?}");
+    }
+    let fields =
+        metadata_headers(b"Author-email: A <a@b.example>\nProject-URL: Docs, https://d.example\nProject-URL: x\n");
+    assert_eq!(fields.author_email.as_deref(), Some("A <a@b.example>"));
+    assert_eq!(fields.project_urls, ["Docs, https://d.example", "x"]);
 }
