@@ -262,6 +262,7 @@ fn site(dir: &Path, page: &Page, read: ReadPolicy, reader: &Reader, policy: &Pol
         public_url: None,
         metrics: Metrics::default(),
         fleet: None,
+        has_pages: true,
         history: Arc::default(),
         savings: Arc::default(),
         prices: Prices::default(),
