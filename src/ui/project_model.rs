@@ -196,6 +196,9 @@ pub(crate) struct ListedFile {
     /// Rules that only look.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) audited: Vec<String>,
+    /// Advisories that name a vulnerability of its version. They block nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) vulnerabilities: Vec<String>,
     /// The date from which its age counts for rules, and where that is from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dated: Option<String>,

@@ -69,6 +69,9 @@ fn file_entry(model: &ProjectModel, file: &ListedFile, number: usize) -> Markup 
             div.because { "Let through by an exception: " bdi { (exception) } }
         }
         @if !file.audited.is_empty() { div.because { "Looked at by " (file.audited.join(", ")) "." } }
+        @if !file.vulnerabilities.is_empty() {
+            div.because { "Known vulnerabilities: " bdi { (file.vulnerabilities.join(", ")) } }
+        }
         @if let Some(dated) = file.dated.as_ref().filter(|_| file.refused.is_some()) {
             div.because { "Its age counts from " (dated) "." }
         }

@@ -45,6 +45,7 @@ fn hostile() -> ProjectModel {
         refused: Some(refused("https://wiki.example/?a=\"b")),
         exception: Some(text()),
         audited: vec![text()],
+        vulnerabilities: vec![text()],
         dated: Some(text()),
     };
     let needed = || DependencyEntry { project: "b".to_owned(), versions: HOSTILE.to_owned(), marker: Some(text()) };

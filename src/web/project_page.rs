@@ -223,8 +223,13 @@ fn file_entry(view: &FileView) -> ListedFile {
         refused: refused.as_ref().map(decision),
         exception: report.and_then(|report| report.exception.as_deref()).map(shown),
         audited: report.map(|report| report.audited.iter().map(|rule| shown(rule)).collect()).unwrap_or_default(),
+        vulnerabilities: report.map(vulnerabilities).unwrap_or_default(),
         dated: report.and_then(dated),
     }
+}
+
+fn vulnerabilities(report: &FileReport) -> Vec<String> {
+    report.vulnerabilities.iter().map(|id| shown(id)).collect()
 }
 
 /// The date from which the age of a file counts, and where that is from.

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use wheelport::cache::Prefetch;
 use wheelport::web::SiteSettings;
 
+use super::advisories::{advisory, export, replace, sourced};
 use crate::support::client::until;
 use crate::support::proxy::{PACKAGES, Proxy, refusal};
 use crate::support::scripted::Reply;
@@ -260,4 +261,21 @@ async fn the_legacy_json_of_a_project_called_projects_is_where_it_was() {
         let legacy = proxy.get(path).send().await.expect(404).value();
         assert_eq!(legacy["detail"], "The repository behind route 'main' has no project 'projects'.", "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_version_shows_what_advisories_say_of_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let source = dir.path().join("all.zip");
+    let advisories = [advisory("GHSA-1", "a-b", &["1.0"]), advisory("MAL-2026-1", "a-b", &["2.0"])];
+    replace(&source, &export(&advisories));
+    let proxy = Proxy::builder().set(sourced(&source)).start().await;
+    publish(&proxy.upstream, &[&Sample::wheel(), &Sample::wheel_of("2.0", 10)]);
+    let vulnerable = json_of(&proxy, "/projects/a-b/1.0.json").await;
+    assert_eq!(vulnerable["files"][0]["vulnerabilities"], json!(["GHSA-1"]), "{vulnerable}");
+    assert_eq!(vulnerable["files"][0]["refused"], Value::Null, "a vulnerability blocks nothing");
+    assert!(html_of(&proxy, "/projects/a-b/1.0/").await.contains("Known vulnerabilities: <bdi>GHSA-1</bdi>"));
+    let malicious = json_of(&proxy, "/projects/a-b/2.0.json").await;
+    assert_eq!(malicious["files"][0]["refused"]["rule"], "malware", "{malicious}");
+    assert!(html_of(&proxy, "/projects/a-b/2.0/").await.contains("MAL-2026-1"));
 }
