@@ -35,6 +35,9 @@ pub(super) struct DemoArgs {
     /// Address of the proxy; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS", env = "WHEELPORT_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Address for operations, to try `wheelport why` and others; port 0 picks a free one [default: none]
+    #[arg(long, value_name = "ADDRESS")]
+    ops_listen: Option<SocketAddr>,
     /// Where the emulator's packages and the cache are kept; a temporary directory otherwise
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -71,6 +74,8 @@ pub(super) async fn run(args: DemoArgs) -> Result<Ended, CommandError> {
     for address in &app.addresses {
         let greeting = Greeting {
             base: format!("{}://{}", app.scheme, reachable(*address)),
+            operations: app.ops_address,
+            repository: &world.repository,
             public_index: public_index.as_ref(),
             dir: args.dir.as_deref(),
             publish: upload_policy(args.listen) != UploadPolicy::Off,
@@ -94,6 +99,7 @@ fn overrides(
 ) -> Result<Overrides, InvalidSetting> {
     Ok(Overrides {
         listen: vec![args.listen],
+        ops_listen: args.ops_listen,
         repository: RepositoryOverrides {
             domain: Some(DomainName::parse(&world.domain.name)?),
             domain_owner: Some(AccountId::parse(&world.domain.owner)?),
@@ -150,6 +156,10 @@ async fn loopback() -> Result<TcpListener, CommandError> {
 struct Greeting<'a> {
     /// The address of the proxy.
     base: String,
+    /// The address for operations, where there is one.
+    operations: Option<SocketAddr>,
+    /// The name of the repository, which its route has too.
+    repository: &'a str,
     public_index: Option<&'a IndexAddress>,
     /// The directory, if it stays.
     dir: Option<&'a Path>,
@@ -185,7 +195,7 @@ An emulated CodeArtifact domain is behind it, with two sample packages: wheelpor
         }
         let _ = writeln!(
             text,
-            "Try it in another terminal:
+            "Try it in another terminal; uv in a virtual environment, poetry and pdm in a project:
 
   pip     pip install --index-url {index} wheelport-hello
   uv      uv pip install --default-index {index} wheelport-hello
@@ -197,6 +207,17 @@ They install version 1.1.0, because a rule blocks 2.0.0. Ask for that one, and t
   blocked pip install --index-url {index} wheelport-hello==2.0.0
 "
         );
+        if let Some(operations) = self.operations {
+            let _ = writeln!(
+                text,
+                "Ask as an operator what is decided, and who has what (more at http://{operations}/status):
+
+  why     wheelport why {route} wheelport-hello --ops-listen {operations}
+  usage   wheelport usage wheelport-hello --ops-listen {operations}
+",
+                route = self.repository
+            );
+        }
         if self.publish {
             let _ = writeln!(
                 text,

@@ -169,6 +169,9 @@ export AWS_ACCESS_KEY_ID={DEFAULT_ACCESS_KEY}
 export AWS_SECRET_ACCESS_KEY={DEFAULT_SECRET_KEY}
 export AWS_REGION={region} AWS_DEFAULT_REGION={region}
 
+wheelport serve --domain {domain} --domain-owner {domain_owner} --repository {repository} \
+--ops-listen 127.0.0.1:9090
+
 aws codeartifact login --tool pip --domain {domain} --domain-owner {domain_owner} \
 --repository {repository} --region {region}",
         dir.display(),

@@ -31,6 +31,8 @@ enum OperationsError {
     Secret { path: PathBuf, source: std::io::Error },
     #[error("http://{at} does not respond: {reason}; is the server running, and is this its address for operations?")]
     Unreachable { at: SocketAddr, reason: String },
+    #[error("the server does not say: {0}")]
+    Refused(String),
 }
 
 /// What a server says.
@@ -88,7 +90,21 @@ impl Operations {
                 return Err(CommandError::start(OperationsError::Unreachable { at, reason }));
             }
         };
-        Ok(read(&response))
+        Ok(read(&response, at))
+    }
+
+    /// Sends one request whose failure is no finding: no answer and a refusal are both exit code 2.
+    pub(super) async fn find_out(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, Option<&str>)],
+        body: &str,
+    ) -> Result<Value, CommandError> {
+        match self.send(method, path, query, body).await.map_err(CommandError::usage)? {
+            Answer::Done(report) => Ok(report),
+            Answer::Refused(why) => Err(CommandError::usage(OperationsError::Refused(why))),
+        }
     }
 
     /// The operators' secret, if one is given.
@@ -100,11 +116,16 @@ impl Operations {
     }
 }
 
-fn read(response: &str) -> Answer {
+fn read(response: &str, at: SocketAddr) -> Answer {
     let (head, body) = response.split_once("\r\n\r\n").unwrap_or((response, ""));
     let status = head.split("\r\n").next().unwrap_or_default();
     match serde_json::from_str(body) {
         Ok(value) if status.starts_with("HTTP/1.1 200") => Answer::Done(value),
+        // Only the listener for clients answers with problem documents.
+        Ok(Value::Object(problem)) if problem.contains_key("detail") => {
+            let detail = problem["detail"].as_str().unwrap_or_default();
+            Answer::Refused(format!("{detail} ({status}); is {at} the server's address for operations?"))
+        }
         _ => Answer::Refused(format!("{} ({status})", body.trim())),
     }
 }
@@ -118,5 +139,24 @@ pub(super) fn limited_to(spread: &serde_json::Value) -> Option<&'static str> {
              command to each of them",
         ),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_listener_for_clients_is_recognised() {
+        let at: SocketAddr = "127.0.0.1:8080".parse().expect("an address");
+        let of = |text: &str| match read(text, at) {
+            Answer::Refused(why) => why,
+            Answer::Done(value) => panic!("{value}"),
+        };
+        let problem = "HTTP/1.1 404 Not Found\r\n\r\n{\"title\":\"x\",\"detail\":\"There is nothing here.\"}";
+        let asked =
+            "There is nothing here. (HTTP/1.1 404 Not Found); is 127.0.0.1:8080 the server's address for operations?";
+        assert_eq!(of(problem), asked);
+        assert_eq!(of("HTTP/1.1 404 Not Found\r\n\r\nno such route\n"), "no such route (HTTP/1.1 404 Not Found)");
     }
 }

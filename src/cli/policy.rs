@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::operations::{Answer, Operations};
+use super::operations::Operations;
 use super::outcome::{CommandError, Ended};
+use super::why::in_words;
 
 #[derive(Debug, Args)]
 pub(super) struct PolicyArgs {
@@ -21,7 +22,8 @@ enum PolicyAction {
 
 /// Say what rules would newly refuse or allow, over the pages that a running server has cached
 ///
-/// The files stand in place of those of the server's directory of rules. Nothing is applied.
+/// The files stand in place of those of the server's directory of rules. Nothing is applied. Ends with exit code 2 if
+/// the rules cannot be used or the server cannot be asked.
 #[derive(Debug, Args)]
 struct TestArgs {
     /// Files of rules, or directories of them
@@ -49,17 +51,12 @@ pub(super) async fn run(args: &PolicyArgs) -> Result<Ended, CommandError> {
         text.push_str(&read);
     }
     let query = [("route", Some(args.route.as_str()))];
-    let trial = match args.at.send("POST", "/policy/test", &query, &text).await? {
-        Answer::Done(trial) => trial,
-        Answer::Refused(why) => {
-            println!("refused: {why}");
-            return Ok(Ended::Badly);
-        }
-    };
+    let trial = args.at.find_out("POST", "/policy/test", &query, &text).await?;
     for file in trial["files"].as_array().into_iter().flatten() {
         let text = |key: &str| file[key].as_str().unwrap_or_default();
-        let rule = file["rule"].as_str().map(|rule| format!(", rule {rule}")).unwrap_or_default();
-        println!("{} {}: {}, was {}{rule}", text("project"), text("file"), text("ruling"), text("before"));
+        let rule = file["rule"].as_str().map(|rule| format!(" by rule {rule}")).unwrap_or_default();
+        let (now, before) = (in_words(text("ruling")), in_words(text("before")));
+        println!("{} {}: newly {now}{rule}, was {before}", text("project"), text("file"));
     }
     let count = |key: &str| trial[key].as_u64().unwrap_or_default();
     println!(

@@ -71,17 +71,22 @@ fn text(report: &Value) -> String {
     let word = |key: &str| report[key].as_str().unwrap_or_default();
     let number = |key: &str| report[key].as_u64().unwrap_or_default();
     let mut lines = table(&word("by").to_uppercase(), report["rows"].as_array().map(Vec::as_slice).unwrap_or_default());
-    lines.push(format!("{} downloads from {} to {}", number("downloads"), word("since"), word("until")));
+    lines.push(format!("{} from {} to {}", downloads(number("downloads")), word("since"), word("until")));
     if number("left_off") > 0 {
-        lines.push(format!("{} more rows are not shown; --limit shows more", number("left_off")));
+        let rows = if number("left_off") == 1 { "row is" } else { "rows are" };
+        lines.push(format!("{} more {rows} not shown; --limit shows more", number("left_off")));
     }
     if number("unattributed") > 0 {
-        lines.push(format!("{} downloads are counted by route only; some may belong here", number("unattributed")));
+        lines.push(format!("counted by route only, and may belong here: {}", downloads(number("unattributed"))));
     }
     let notes = report["notes"].as_array().into_iter().flatten().filter_map(Value::as_str);
     lines.extend(notes.map(|note| format!("not complete: {note}")));
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn downloads(number: u64) -> String {
+    if number == 1 { "1 download".to_owned() } else { format!("{number} downloads") }
 }
 
 /// The rows in columns, below what they are; nothing where there are none.
@@ -144,5 +149,7 @@ not complete: the store is away
         assert_eq!(text(&report), expected);
         let none = json!({"by": "project", "since": "2026-11-01", "until": "2026-11-28", "downloads": 0, "rows": []});
         assert_eq!(text(&none), "0 downloads from 2026-11-01 to 2026-11-28\n");
+        let one = json!({"by": "project", "since": "2026-11-01", "until": "2026-11-28", "downloads": 1, "rows": []});
+        assert_eq!(text(&one), "1 download from 2026-11-01 to 2026-11-28\n");
     }
 }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::str::FromStr as _;
 
-use pep440_rs::VersionSpecifiers;
+use pep440_rs::{Version, VersionSpecifiers};
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
@@ -168,8 +168,13 @@ impl ShownText {
 impl VersionRange {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         VersionSpecifiers::from_str(text).map(Self).map_err(|error| {
+            if Version::from_str(text.trim()).is_ok() {
+                return format!("a version alone does not say which are meant; write \"=={}\"", text.trim());
+            }
+            // Of several lines, the first says what is wrong.
             let reason = error.to_string();
-            format!("not versions as in \">=2.33, <3\": {}", reason.lines().next().unwrap_or_default())
+            let reason = reason.lines().next().unwrap_or_default().trim_end_matches(':');
+            format!("not versions as in \">=2.33, <3\": {reason}")
         })
     }
 }

@@ -109,8 +109,9 @@ impl AuditEntry {
 /// Says what is the matter with each file of a list.
 pub(super) async fn audit(State(site): State<Arc<Site>>, Query(wanted): Query<Audit>, body: Bytes) -> Response {
     let refused = |status: StatusCode, text: &str| (status, format!("{text}\n")).into_response();
-    let Some(route) = site.routes.iter().find(|route| *route.route.name == *wanted.route) else {
-        return refused(StatusCode::NOT_FOUND, "no such route");
+    let route = match site.asked_route(&wanted.route) {
+        Ok(route) => route,
+        Err(unknown) => return refused(StatusCode::NOT_FOUND, &unknown),
     };
     let Ok(AuditList { files }) = serde_json::from_slice(&body) else {
         return refused(StatusCode::BAD_REQUEST, "that is no list of files");

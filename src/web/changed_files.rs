@@ -84,9 +84,9 @@ pub(super) async fn accept(
     if reason.trim().is_empty() || reason.len() > LONGEST || by.as_ref().is_some_and(|by| by.len() > LONGEST) {
         return refused(StatusCode::BAD_REQUEST, "a reason is needed, of at most 1000 bytes");
     }
-    let found = site.routes.iter().find(|found| *found.route.name == *route);
-    let (Some(found), Ok(name)) = (found, ProjectName::parse(&project)) else {
-        return refused(StatusCode::NOT_FOUND, "no such route or project");
+    let (found, name) = match site.asked_project(&route, &project) {
+        Ok(found) => found,
+        Err(unknown) => return refused(StatusCode::NOT_FOUND, &unknown),
     };
     let Ok(file) = file.as_deref().map(FileName::parse).transpose() else {
         return refused(StatusCode::BAD_REQUEST, "that cannot be the name of a file");

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 mod access_log;
 mod address;
+mod asked_route;
 mod attribution;
 mod audit;
 mod body;

@@ -22,7 +22,6 @@ use super::headers::NO_STORE;
 use super::readiness::{Readiness, ReadinessReport};
 use super::warm::{MAX_LIST, warm};
 use super::{Site, operator, policy, savings, status_page, usage};
-use wheelport_index::ProjectName;
 
 /// The routes of the listener for operations.
 pub(super) fn router(site: Arc<Site>) -> Router {
@@ -97,9 +96,9 @@ async fn purge(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Query(wanted): Query<Purge>,
 ) -> Response {
-    let route = site.routes.iter().find(|route| *route.route.name == *wanted.route);
-    let (Some(route), Ok(project)) = (route, ProjectName::parse(&wanted.project)) else {
-        return (StatusCode::NOT_FOUND, "no such route or project\n").into_response();
+    let (route, project) = match site.asked_project(&wanted.route, &wanted.project) {
+        Ok(found) => found,
+        Err(unknown) => return (StatusCode::NOT_FOUND, format!("{unknown}\n")).into_response(),
     };
     site.flow.pages.purge(&route.route, &project).await;
     tracing::info!(route = wanted.route, %project, client = %peer.ip(), "page purged");

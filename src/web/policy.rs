@@ -14,7 +14,6 @@ use super::Site;
 use crate::flow::{
     Error, ExceptionSpread, GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState, TrialError,
 };
-use wheelport_index::ProjectName;
 use wheelport_runtime::blocking;
 
 /// The rules that hold.
@@ -141,8 +140,9 @@ pub(super) async fn try_rules(
     Query(Tried { route }): Query<Tried>,
     text: String,
 ) -> Response {
-    let Some(route) = site.routes.iter().find(|found| *found.route.name == *route) else {
-        return refused(StatusCode::NOT_FOUND, "no such route");
+    let route = match site.asked_route(&route) {
+        Ok(route) => route,
+        Err(unknown) => return refused(StatusCode::NOT_FOUND, &unknown),
     };
     match site.flow.pages.try_rules(&route.route, text).await {
         Ok(trial) => Json(trial).into_response(),
@@ -159,9 +159,9 @@ pub(super) struct Asked {
 
 /// What is decided about each file of a project, and why.
 pub(super) async fn why(State(site): State<Arc<Site>>, Query(Asked { route, project }): Query<Asked>) -> Response {
-    let route = site.routes.iter().find(|found| *found.route.name == *route);
-    let (Some(route), Ok(project)) = (route, ProjectName::parse(&project)) else {
-        return refused(StatusCode::NOT_FOUND, "no such route or project");
+    let (route, project) = match site.asked_project(&route, &project) {
+        Ok(found) => found,
+        Err(unknown) => return refused(StatusCode::NOT_FOUND, &unknown),
     };
     match site.flow.pages.report(&route.route, &project).await {
         Ok(files) => Json(json!({ "route": route.route.name, "project": project, "files": files })).into_response(),

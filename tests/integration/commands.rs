@@ -213,16 +213,49 @@ async fn rules_are_explained_tried_and_lifted_from_the_command_line() {
     proxy.kept_by("pages", 1).await;
     let ops = proxy.ops.0.to_string();
     let run = |arguments: &[&str]| Program::run(arguments, &[("WHEELPORT_OPS_LISTEN", &ops)]);
-    let why = run(&["why", "main", "A.b==1.0"]);
-    assert_eq!(why.code, Some(1), "{why:?}");
-    assert!(why.out.starts_with(&format!("{}: explain, rule no, because Not this one.", wheel.name)), "{why:?}");
+    for wanted in ["A.b==1.0", "a-b==1.0.0", "a-b"] {
+        let why = run(&["why", "main", wanted]);
+        assert_eq!(why.code, Some(1), "{why:?}");
+        let line = format!("{}: refused (explain) by rule no, because \"Not this one.\" (", wheel.name);
+        assert!(why.out.starts_with(&line), "{why:?}");
+    }
+    for (wanted, expected) in [
+        (["why", "other", "a-b"], "no such route: other; there is main"),
+        (["why", "main", "a-c"], "(HTTP/1.1 404 Not Found)"),
+        (["why", "main", "a-b==2"], "the page of a-b lists no files of version 2"),
+    ] {
+        let nothing = run(&wanted);
+        assert_eq!(nothing.code, Some(2), "{nothing:?}");
+        assert!(nothing.err.contains(expected) && nothing.out.is_empty(), "{nothing:?}");
+    }
+    let clients = proxy.address.to_string();
+    let lost = Program::run(&["why", "main", "a-b", "--ops-listen", &clients], &[]);
+    assert!(lost.code == Some(2) && lost.err.contains("the server's address for operations?"), "{lost:?}");
+    assert!(!lost.err.contains('{'), "no document is printed: {lost:?}");
     let file = proxy.dir.path().join("other.toml");
     fs::write(&file, "[[rule]]\nname = \"other\"\nkind = \"sdist\"").expect("a directory of ours");
     let tried = run(&["policy", "test", "--route", "main", &file.display().to_string()]);
     assert_eq!(tried.code, Some(0), "{tried:?}");
+    assert!(tried.out.contains(": newly allowed, was refused (explain)\n"), "{tried:?}");
+    let unknown = run(&["policy", "test", "--route", "other", &file.display().to_string()]);
+    assert!(unknown.code == Some(2) && unknown.err.contains("there is main"), "{unknown:?}");
     assert!(tried.out.ends_with("1 projects looked at: 0 files newly refused, 1 newly allowed\n"), "{tried:?}");
     let add =
         ["exception", "add", "a-b", "--versions", "==1.0", "--reason", "a fix & more", "--by", "sec", "--expires"];
+    let bare = run(&[
+        "exception",
+        "add",
+        "a-b",
+        "--versions",
+        "2.0.0",
+        "--reason",
+        "x",
+        "--by",
+        "y",
+        "--expires",
+        "2100-01-01",
+    ]);
+    assert!(bare.code == Some(1) && bare.out.contains("write \"==2.0.0\""), "{bare:?}");
     let past = run(&[&add[..], &["2020-01-01"]].concat());
     assert!(past.code == Some(1) && past.out.contains("this is in the past"), "{past:?}");
     let granted = run(&[&add[..], &["2100-01-01"]].concat());
@@ -241,12 +274,16 @@ async fn the_demo_needs_no_configuration_and_its_sample_can_be_installed() {
     // It talks to itself only, whatever proxies the environment names.
     let nowhere = "http://127.0.0.1:9";
     let proxies = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"].map(|name| (name, nowhere));
-    let program = Program::start(&["demo", "--listen", "127.0.0.1:0"], &proxies);
+    let program = Program::start(&["demo", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"], &proxies);
     let client = program.proxy();
     let text = program.printed("Ctrl-C ends it.");
     for line in ["pip install --index-url http://127.0.0.1:", "uv pip install --default-index", "wheelport-hello"] {
         assert!(text.contains(line), "{text}");
     }
+    // What it says of operations works as it is printed.
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("why     wheelport ")).expect("a line to paste");
+    let why = Program::run(&line.split(' ').collect::<Vec<_>>(), &[]);
+    assert!(why.code == Some(1) && why.out.contains("refused (explain) by rule bad-release"), "{why:?}");
     let listed = client.get("/simple/").json().send().await.expect(200).value();
     assert_eq!(listed["projects"].as_array().map(Vec::len), Some(2), "{listed}");
     let page = client.get("/simple/wheelport-hello/").json().send().await.expect(200);

@@ -139,7 +139,7 @@ fn region(control: &ControlPlane, settings: &AwsSettings) -> Finding {
 }
 
 /// Where to begin, by class; the message itself is more precise.
-pub(super) fn remedy(kind: MintErrorKind) -> &'static str {
+pub(super) const fn remedy(kind: MintErrorKind) -> &'static str {
     match kind {
         MintErrorKind::NoCredentials => "give this machine, container or pod a role, or set a profile that works",
         MintErrorKind::Denied => "attach the read policy from deploy/iam to this principal",

@@ -76,14 +76,23 @@ async fn endpoint(control: &ControlPlane, target: &CheckTarget, domain: &DomainI
         None => match control.repository_endpoint(domain, &target.repository).await {
             Ok(url) => (url, "as CodeArtifact names it"),
             Err(error) => {
-                let remedy = "set domain_owner, then no call is needed; or allow codeartifact:GetRepositoryEndpoint";
-                return (Finding::fail(STEP, error.message, remedy), None);
+                return (Finding::fail(STEP, error.message, endpoint_remedy(error.kind)), None);
             }
         },
     };
     match Endpoint::new(url) {
         Ok(endpoint) => (Finding::ok(STEP, format!("{}, {origin}", endpoint.base())), Some(endpoint)),
         Err(error) => (Finding::fail(STEP, error.to_string(), "correct `endpoint`"), None),
+    }
+}
+
+/// The right to call is missing only where the call was denied.
+const fn endpoint_remedy(kind: MintErrorKind) -> &'static str {
+    match kind {
+        MintErrorKind::Denied => {
+            "set domain_owner, then no call is needed; or allow codeartifact:GetRepositoryEndpoint"
+        }
+        other => remedy(other),
     }
 }
 
@@ -153,6 +162,12 @@ fn upload(target: &CheckTarget, domain: &DomainId) -> Finding {
 mod tests {
     use super::*;
     use crate::cli::check::report::StepStatus;
+
+    #[test]
+    fn only_a_denied_call_needs_a_right() {
+        assert!(endpoint_remedy(MintErrorKind::Denied).contains("GetRepositoryEndpoint"));
+        assert_eq!(endpoint_remedy(MintErrorKind::NotFound), remedy(MintErrorKind::NotFound));
+    }
 
     #[test]
     fn a_clock_is_judged_by_both_limits() {

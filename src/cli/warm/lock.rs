@@ -28,10 +28,7 @@ pub(super) fn parse(name: &str, text: &str, pins: Pins) -> Result<Vec<LockedFile
         "poetry.lock" => toml_locks::poetry(text),
         "pdm.lock" => toml_locks::pdm(text),
         _ if name.starts_with("pylock.") && has_extension(name, "toml") => toml_locks::pylock(text),
-        _ if has_extension(name, "lock") || has_extension(name, "toml") => Err(LockFault::Version(
-            "the name is none of uv.lock, poetry.lock, pdm.lock, pylock.toml; requirements have the extension .txt"
-                .to_owned(),
-        )),
+        _ if has_extension(name, "lock") || has_extension(name, "toml") => Err(LockFault::Name),
         _ => requirements::parse(text, pins),
     }
 }

@@ -49,6 +49,10 @@ pub(in crate::cli) enum LockFault {
     Toml(#[from] toml::de::Error),
     #[error("it is none of the versions that are known: {0}")]
     Version(String),
+    #[error(
+        "it is no lock file by its name; known are uv.lock, poetry.lock, pdm.lock, pylock.toml and requirements (.txt)"
+    )]
+    Name,
     #[error("{what} of `{project}` cannot be one: {value}")]
     Value { what: &'static str, project: String, value: String },
     #[error("line {line}: {reason}")]
