@@ -21,8 +21,9 @@ pub(super) fn parse(text: &str, pins: Pins) -> Result<Vec<LockedFile>, LockFault
             let pinned = logical.split([';', '#']).next().unwrap_or_default().split_once("==");
             let version = pinned.map(|(_, version)| version.trim_start_matches('=').trim());
             let version = version.filter(|version| !version.contains([',', '*', ' ']));
-            let version =
-                version.ok_or_else(|| fault("a requirement that names no version with == cannot be audited"))?;
+            let version = version.ok_or_else(|| {
+                fault("a requirement that names no version with == cannot be audited; pin it, or audit a lock file")
+            })?;
             files.push(LockedFile::pinned(&first[..end], version)?);
             continue;
         }
