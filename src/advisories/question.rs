@@ -36,6 +36,8 @@ pub enum InvalidQuestion {
     Version,
     #[error("A batch has at most {LARGEST_BATCH} queries.")]
     TooMany,
+    #[error("The response would be too long: ask about versions, or in smaller batches.")]
+    TooMuch,
 }
 
 #[derive(Deserialize)]
@@ -101,7 +103,12 @@ impl RawQuestion {
 
 /// `pkg:pypi/NAME@VERSION?qualifiers#subpath`.
 fn of_purl(purl: &str, beside: Option<String>) -> Result<OsvQuestion, InvalidQuestion> {
-    let rest = purl.strip_prefix("pkg:").ok_or(InvalidQuestion::Purl)?.trim_start_matches('/');
+    let rest = purl
+        .get(..4)
+        .filter(|scheme| scheme.eq_ignore_ascii_case("pkg:"))
+        .map(|_| &purl[4..])
+        .ok_or(InvalidQuestion::Purl)?
+        .trim_start_matches('/');
     let (kind, rest) = rest.split_once('/').ok_or(InvalidQuestion::Purl)?;
     if !kind.eq_ignore_ascii_case("pypi") {
         return Ok(OsvQuestion::Elsewhere);

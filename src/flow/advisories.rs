@@ -1,13 +1,14 @@
 //! What advisories say, as it is in force: the compact form in memory, the documents in the copy on disk. Questions of
 //! clients and operators are answered from here; `advisory_feed.rs` renews it, `shared_advisories.rs` shares it.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::Error;
 use crate::advisories::{AdvisorySettings, AdvisoryTable, CopyHeader, Documents, ExportError, OsvQuestion, load};
@@ -20,6 +21,13 @@ use wheelport_runtime::{Clock, blocking, sabotaged};
 
 /// How long the start waits for advisories, where no copy of an earlier process is there.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
+
+/// Questions that are answered at the same time.
+const AT_ONCE: usize = 2;
+/// Advisories in the response to a batch.
+const MOST_LISTED: usize = 50_000;
+/// Documents in the response to a query, together, in bytes.
+const LONGEST_REPLY: usize = 16 << 20;
 
 /// What advisories say, and where that comes from. Cheap to clone.
 #[derive(Clone)]
@@ -50,6 +58,8 @@ pub(super) struct AdvisoriesInner {
     /// Whether what is in force is not in the store yet.
     pub unshared: AtomicBool,
     policy: PolicyHandle,
+    /// Few questions at once are answered, so that they keep no one from packages.
+    questions: Arc<Semaphore>,
     current: RwLock<Arc<LoadedAdvisories>>,
     /// When the source last confirmed what is in force, in seconds since the epoch.
     confirmed: AtomicU64,
@@ -180,6 +190,7 @@ impl Advisories {
             shared: Mutex::default(),
             unshared: AtomicBool::new(false),
             policy,
+            questions: Arc::new(Semaphore::new(AT_ONCE)),
             current: RwLock::default(),
             confirmed: AtomicU64::new(0),
             looked: watch::Sender::new(false),
@@ -242,26 +253,37 @@ impl Advisories {
         })
     }
 
-    /// Which advisories a question is about.
-    pub fn list(&self, question: &OsvQuestion) -> Vec<ListedAdvisory> {
-        let OsvQuestion::Project { project, version } = question else { return Vec::new() };
-        let table = Arc::clone(&self.current().table);
-        let found = table.of_project(project).into_iter();
-        let affecting = found.filter(|advisory| match version {
-            Some(version) => advisory.versions.contains_text(version),
-            None => true,
+    /// Which advisories each question is about. None if they are more than fit into a response.
+    pub async fn list(&self, questions: Vec<OsvQuestion>) -> Result<Option<Vec<Vec<ListedAdvisory>>>, Error> {
+        let turn = Arc::clone(&self.inner.questions).acquire_owned().await;
+        let loaded = self.current();
+        let listed = blocking(move || {
+            let _turn = turn;
+            loaded.list(&questions)
         });
-        affecting.map(|found| ListedAdvisory { id: found.id.to_owned(), modified: found.modified }).collect()
+        Ok(listed.await?)
     }
 
-    /// The documents that a question is about.
-    pub async fn documents(&self, question: &OsvQuestion) -> Result<Vec<Vec<u8>>, Error> {
-        let (loaded, ids) = (self.current(), self.list(question));
+    /// The documents that a question is about. None if they are more than fit into a response.
+    pub async fn documents(&self, question: OsvQuestion) -> Result<Option<Vec<Vec<u8>>>, Error> {
+        let turn = Arc::clone(&self.inner.questions).acquire_owned().await;
+        let loaded = self.current();
         let read = blocking(move || {
-            let read = |listed: ListedAdvisory| loaded.read(&listed.id).transpose();
-            ids.into_iter().filter_map(read).collect::<io::Result<Vec<_>>>()
+            let _turn = turn;
+            let listed = loaded.list(&[question]).unwrap_or_default();
+            let (mut documents, mut length) = (Vec::new(), 0);
+            for ListedAdvisory { id, .. } in listed.into_iter().flatten() {
+                let Some(document) = loaded.read(&id)? else { continue };
+                length += document.len();
+                if length > LONGEST_REPLY && !sabotaged("osv-reply") {
+                    return Ok(None);
+                }
+                documents.push(document);
+            }
+            Ok(Some(documents))
         });
-        read.await?.map_err(|error| Error::internal(&format!("the copy of advisories cannot be read: {error}")))
+        let read: io::Result<_> = read.await?;
+        read.map_err(|error| Error::internal(&format!("the copy of advisories cannot be read: {error}")))
     }
 
     /// The document with this id.
@@ -273,6 +295,29 @@ impl Advisories {
 }
 
 impl LoadedAdvisories {
+    /// Which advisories each question is about; those about one project are read once. Blocking.
+    fn list(&self, questions: &[OsvQuestion]) -> Option<Vec<Vec<ListedAdvisory>>> {
+        let (mut projects, mut left) = (HashMap::new(), MOST_LISTED);
+        let mut listed = Vec::with_capacity(questions.len());
+        for question in questions {
+            let OsvQuestion::Project { project, version } = question else {
+                listed.push(Vec::new());
+                continue;
+            };
+            let known: &Vec<_> = projects.entry(project).or_insert_with(|| self.table.of_project(project));
+            let version = version.as_deref();
+            let affecting =
+                known.iter().filter(|advisory| version.is_none_or(|version| advisory.versions.contains_text(version)));
+            let found: Vec<_> = affecting
+                .map(|found| ListedAdvisory { id: found.id.to_owned(), modified: found.modified })
+                .take(left + 1)
+                .collect();
+            left = left.checked_sub(found.len())?;
+            listed.push(found);
+        }
+        Some(listed)
+    }
+
     fn read(&self, id: &str) -> io::Result<Option<Vec<u8>>> {
         self.documents.as_ref().map_or(Ok(None), |documents| documents.read(&self.table, id))
     }

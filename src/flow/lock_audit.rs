@@ -178,7 +178,8 @@ impl Advisories {
     async fn named(&self, project: &ProjectName, version: &str) -> Vec<NamedAdvisory> {
         let question = OsvQuestion::Project { project: project.clone(), version: Some(version.to_owned()) };
         let mut named = Vec::new();
-        for listed in self.list(&question) {
+        let listed = self.list(vec![question]).await.ok().flatten().unwrap_or_default();
+        for listed in listed.into_iter().flatten() {
             let document = self.document(listed.id.clone()).await.ok().flatten();
             let document = document.and_then(|document| serde_json::from_slice::<serde_json::Value>(&document).ok());
             let summary = document.and_then(|document| Some(document["summary"].as_str()?.to_owned()));

@@ -11,11 +11,11 @@ use foldhash::quality::RandomState;
 use tokio::sync::Semaphore;
 
 use super::intake::ProjectIntake;
-use super::{PageService, Route};
+use super::{PageService, Route, ShownPage};
 use crate::cache::{Blobs, CoreMetadataRecord, MetadataStore, PageContent};
 use crate::policy::PackageOrigin;
 use wheelport_index::{File, FileKind, ProjectName, Releases, shortened, wheel};
-use wheelport_runtime::{Joined, SingleFlight, Tasks, Waits, blocking};
+use wheelport_runtime::{Joined, SingleFlight, Tasks, Waits, blocking, sabotaged};
 
 /// Projects whose facts are kept.
 const MOST: u64 = 20_000;
@@ -150,7 +150,7 @@ impl KnownProjects {
             newest: newest.map(|release| NewestRelease {
                 version: release.version.to_owned(),
                 uploaded: release.uploaded().map(str::to_owned),
-                summary: self.summary(route, &release.files),
+                summary: self.summary(route, &shown, &release.files),
                 is_cached: self.is_cached(&release.files),
                 is_yanked: release.yanked().0,
                 is_refused: !release.files.is_empty()
@@ -163,9 +163,11 @@ impl KnownProjects {
         files.iter().filter_map(|file| file.hashes.sha256()).any(|sha256| self.inner.blobs.has(sha256))
     }
 
-    fn summary(&self, route: &Route, files: &[&File]) -> Option<String> {
+    /// What wheels say that may be read.
+    fn summary(&self, route: &Route, shown: &ShownPage, files: &[&File]) -> Option<String> {
         let store = &self.inner.metadata;
-        let wheels = files.iter().filter(|file| file.name.kind() == FileKind::Wheel);
+        let may_be_read = |file: &File| shown.grounds(&file.name).is_none() || sabotaged("refused-summary");
+        let wheels = files.iter().filter(|file| file.name.kind() == FileKind::Wheel && may_be_read(file));
         let record = wheels.filter_map(|file| file.hashes.sha256()).find_map(|wheel| {
             let proven = store.in_memory(wheel).or_else(|| store.get(wheel));
             match proven.or_else(|| store.unproven(&route.repository, wheel))? {

@@ -160,7 +160,8 @@ impl NameTemplate {
                 NamePart::Text(text) => name.push_str(text),
                 NamePart::Claim(key) => {
                     let value = value_of(key).unwrap_or_else(|| "?".to_owned());
-                    name.push_str(&plain(&shortened(&value, LONGEST_VALUE)));
+                    // First, so that a character that lays out text leaves a trace.
+                    name.push_str(&shortened(&plain(&value), LONGEST_VALUE));
                 }
             }
         }
@@ -230,7 +231,7 @@ mod tests {
     fn names_hold_nothing_that_could_be_taken_for_something_else() -> Outcome {
         let claims = claims()?;
         for (template, expected) in [
-            ("ci:{project_path}@{ref}", "ci:acme/tools@v1__x_:1_"),
+            ("ci:{project_path}@{ref}", "ci:acme/tools@v1___x_:1_"),
             ("k8s:{/kubernetes.io/namespace}", "k8s:ci"),
             ("{groups}{missing}", "??"),
             ("plain", "plain"),

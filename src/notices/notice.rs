@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wheelport_index::{FileName, ProjectName, Sha256, VersionSegment};
+use wheelport_runtime::sabotaged;
 
 /// How much of a digest tells subjects apart, in hexadecimal digits.
 const FINGERPRINT: usize = 32;
@@ -201,6 +202,10 @@ impl Notice {
             Self::Test => "test".to_owned(),
         };
         let [project, file] = [project, file].map(Option::unwrap_or_default);
+        if matches!(self, Self::MalwareRefused { .. }) && !sabotaged("malware-subject") {
+            // Whoever asks makes up versions and files; one notice tells of the advisory and the project.
+            return [own.as_str(), &route, project].join("\0");
+        }
         [own.as_str(), &route, project, &version.unwrap_or_default(), file].join("\0")
     }
 
@@ -241,6 +246,24 @@ mod tests {
             now: now.to_owned(),
             is_refused: true,
         }
+    }
+
+    #[test]
+    fn invented_files_of_malware_are_one_subject() {
+        let refused = |file: &str, advisory: &str| {
+            Notice::MalwareRefused {
+                route: "pypi".into(),
+                project: ProjectName::parse("hello").expect("a name"),
+                version: VersionSegment::parse("1.0").expect("a version"),
+                file: FileName::parse(file).expect("a name"),
+                advisory: advisory.into(),
+                request: "a1".to_owned(),
+            }
+            .subject()
+        };
+        let real = refused("hello-1.0-py3-none-any.whl", "MAL-2026-1");
+        assert_eq!(refused("hello-1.0-7-py3-none-any.whl", "MAL-2026-1"), real);
+        assert_ne!(refused("hello-1.0-py3-none-any.whl", "MAL-2026-2"), real);
     }
 
     #[test]

@@ -17,8 +17,11 @@ use wheelport_runtime::sabotaged;
 const LONGEST: usize = 192 << 10;
 /// Opening tags of HTML in a description; with more, all of them are left out.
 const MOST_TAGS: usize = 1000;
-/// Marks of markup in one block of lines; what has more is shown as text.
+/// Marks of markup in one block of lines; what has more is shown as text. Of several blocks the squares count together,
+/// because that is what they cost.
 const MOST_MARKS: usize = 4000;
+/// Cells of all tables together, those that short rows lack included; what has more is shown as text.
+const MOST_CELLS: usize = 20_000;
 
 const TAGS: [&str; 44] = [
     "a",
@@ -133,16 +136,35 @@ fn is_markdown(content_type: Option<&str>) -> bool {
     media_type.eq_ignore_ascii_case("text/markdown")
 }
 
-/// Whether no block has more marks than a person writes: parsers take the square of their number where they do not fit
-/// together.
+/// Whether there are no more marks than a person writes: parsers take the square of their number in a block where they
+/// do not fit together. Nor more cells: the rows of a table are filled up to its width.
 fn is_tame(text: &str) -> bool {
     let is_mark =
         |byte: &u8| matches!(byte, b'*' | b'_' | b'[' | b']' | b'>' | b'<' | b'`' | b'~' | b'!' | b'(' | b'|' | b'&');
-    let mut marks = 0;
-    text.lines().all(|line| {
-        marks = if line.trim().is_empty() { 0 } else { marks + line.bytes().filter(is_mark).count() };
-        marks <= MOST_MARKS
-    })
+    let (mut cost, mut cells) = (0, 0);
+    let mut block = Block::default();
+    for line in text.lines().chain([""]) {
+        if line.trim().is_empty() {
+            cost += block.marks * block.marks;
+            cells += if block.columns > 0 { (block.columns + 1) * block.lines } else { 0 };
+            block = Block::default();
+        } else {
+            block.lines += 1;
+            block.marks += line.bytes().filter(is_mark).count();
+            block.columns = block.columns.max(line.bytes().filter(|byte| *byte == b'|').count());
+        }
+    }
+    let has_few_cells = cells <= MOST_CELLS || sabotaged("description-cells");
+    cost <= MOST_MARKS * MOST_MARKS && has_few_cells
+}
+
+/// Lines without an empty one between them.
+#[derive(Default)]
+struct Block {
+    lines: usize,
+    marks: usize,
+    /// The most bars in one line.
+    columns: usize,
 }
 
 /// Whether there are no more tags of HTML than a person writes. Without them Markdown is rendered all the same: its own

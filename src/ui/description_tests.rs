@@ -130,6 +130,8 @@ fn a_long_description_is_cut_and_a_hostile_one_takes_no_time() {
             format!("{}\n{}\n{}", "|a".repeat(900), "|-".repeat(900), format!("{}\n", "|b".repeat(900)).repeat(90)),
         ),
         ("short rows", format!("{}\n{}\n{}", "|a".repeat(900), "|-".repeat(900), "|\n".repeat(50_000))),
+        ("rows of one letter", format!("{}\n{}\n{}", "|a".repeat(1000), "|-".repeat(1000), "a\n".repeat(90_000))),
+        ("quotes within quotes", format!("{}x\n\n", ">".repeat(3900)).repeat(45)),
         ("references", (0..9000).map(reference).collect::<Vec<_>>().concat()),
         ("emphasis", "_a __b ".repeat(1300)),
         ("lone entities", "&#0;&amp;&lt".repeat(1300)),
@@ -147,4 +149,17 @@ fn a_long_description_is_cut_and_a_hostile_one_takes_no_time() {
     assert!(many.contains("<em>b</em>") && !many.contains("<i>"), "Markdown is rendered without its HTML");
     let few = markdown(&"a *b* <i>c</i>\n\n".repeat(MOST_TAGS / 2));
     assert!(few.contains("<em>b</em>") && few.contains("<i>c</i>"), "HTML is rendered, too");
+}
+
+#[test]
+fn a_table_is_as_large_as_a_person_makes_one() {
+    let table = |columns: usize, rows: usize| {
+        let row = |cell: &str| format!("{}\n", format!("|{cell}").repeat(columns));
+        markdown(&format!("{}{}{}", row("a"), row("-"), row("b").repeat(rows)))
+    };
+    assert!(table(5, 500).contains("<td>"));
+    assert!(table(200, 200).starts_with("<pre>"), "it is shown as text");
+    // Rows that are shorter than the head are filled up.
+    let filled = format!("{}\n{}\n{}", "|a".repeat(1000), "|-".repeat(1000), "a\n".repeat(500));
+    assert!(markdown(&filled).starts_with("<pre>"));
 }

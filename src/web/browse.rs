@@ -89,8 +89,7 @@ async fn catalog(
     let found = flow.catalog.find(&route, query.clone(), page - 1).await?;
     let served = found.served;
     let model = catalog_model(&request, found, query, page);
-    let _turn = browsing.turn.acquire().await;
-    made(request, served, move |form| match form {
+    made(browsing.turn, request, served, move |form| match form {
         BrowseForm::Html => Ok(ui::catalog(&model).into_bytes()),
         BrowseForm::Json => json(&model),
     })
@@ -154,9 +153,8 @@ async fn project(
     let is_version_page = version.is_some();
     let view = flow.projects.get(&route, &name, version).await?;
     let has_rules = !flow.policy().is_empty();
-    let _turn = browsing.turn.acquire().await;
-    let (descriptions, served) = (browsing.descriptions.clone(), view.served);
-    made(request.clone(), served, move |form| {
+    let (descriptions, served) = (browsing.descriptions, view.served);
+    made(browsing.turn, request.clone(), served, move |form| {
         let mut model = project_model(&request, &view, is_version_page, has_rules);
         match form {
             BrowseForm::Html => {
@@ -191,13 +189,11 @@ fn description(
     metadata: &MetadataView,
 ) -> Option<Arc<Description>> {
     let MetadataView::Known(CachedMetadata { sha256, .. }) = metadata else { return None };
-    if let Some(description) = kept.get(sha256) {
-        return Some(description);
-    }
-    let (text, content_type) = description_text(metadata)?;
-    let description = Arc::new(Description::new(&text, content_type.as_deref()));
-    kept.insert(*sha256, Arc::clone(&description));
-    Some(description)
+    // Those who want the same wait for the one that renders it.
+    kept.optionally_get_with(*sha256, || {
+        let (text, content_type) = description_text(metadata)?;
+        Some(Arc::new(Description::new(&text, content_type.as_deref())))
+    })
 }
 
 fn json(model: &impl Serialize) -> Result<Vec<u8>, Error> {
@@ -206,11 +202,15 @@ fn json(model: &impl Serialize) -> Result<Vec<u8>, Error> {
 
 /// The document that `make` makes on a helper thread.
 async fn made(
+    turn: Arc<Semaphore>,
     request: BrowseRequest,
     served: Served,
     make: impl FnOnce(BrowseForm) -> Result<Vec<u8>, Error> + Send + 'static,
 ) -> Result<FoundDocument, Problem> {
+    // It goes with the work, which goes on when the client has left.
+    let turn = turn.acquire_owned().await;
     let document = blocking(move || {
+        let _turn = turn;
         let BrowseRequest { coding, form, .. } = request;
         let bytes = make(form)?;
         let unwritten = |error: std::io::Error| Error::internal(&format!("a page could not be written: {error}"));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::Site;
 use super::context::RequestContext;
@@ -115,13 +116,22 @@ pub(super) fn legacy(
     })
 }
 
+/// What may stand in a date in an address as it is.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':');
+
 /// The path of the index that a legacy address belongs to. The default route has two, and tools match the addresses in
 /// the document with those of the page they read before, so the files must be named below the same one.
 pub(super) fn index_prefix(path: &str, route: &str) -> String {
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
-    match (segments.next(), segments.next()) {
-        // With the date behind it, as it was requested.
-        (Some("pypi"), Some(name)) if name.split(['@', '%']).next() == Some(route) => format!("/pypi/{name}"),
+    let (Some(first), Some(name)) = (segments.next(), segments.next()) else { return String::new() };
+    let decoded = |segment| percent_decode_str(segment).decode_utf8().unwrap_or_default();
+    let name = decoded(name);
+    match name.split_once('@').map_or((&*name, None), |(name, date)| (name, Some(date))) {
+        // With the date behind it.
+        (name, date) if decoded(first) == "pypi" && name == route => {
+            let date = date.map(|date| format!("@{}", utf8_percent_encode(date, SEGMENT))).unwrap_or_default();
+            format!("/pypi/{route}{date}")
+        }
         _ => String::new(),
     }
 }
@@ -136,5 +146,12 @@ mod tests {
         assert_eq!(index_prefix("/pypi/acme-core/json", "python"), "");
         assert_eq!(index_prefix("/pypi/python/acme-core/json", "python"), "/pypi/python");
         assert_eq!(index_prefix("//pypi/python/pypi/acme-core/1.0/json", "python"), "/pypi/python");
+        assert_eq!(index_prefix("/%70ypi/p%79thon/acme-core/json", "python"), "/pypi/python");
+        assert_eq!(
+            index_prefix("/pypi/python@2026-01-01T00:00:00Z/a/json", "python"),
+            "/pypi/python@2026-01-01T00:00:00Z"
+        );
+        assert_eq!(index_prefix("/pypi/python%402026-01-01/a/json", "python"), "/pypi/python@2026-01-01");
+        assert_eq!(index_prefix("/pypi/pythonic/a/json", "python"), "");
     }
 }

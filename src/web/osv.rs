@@ -20,7 +20,7 @@ use super::refusal::Refusal;
 use super::representation::Representation;
 use super::written::Written;
 use super::{Response, Site};
-use crate::advisories::{read_batch, read_question};
+use crate::advisories::{InvalidQuestion, read_batch, read_question};
 use crate::flow::{Advisories, Error, ListedAdvisory};
 use wheelport_index::excerpt;
 
@@ -62,7 +62,7 @@ async fn document(advisories: &Advisories, id: String) -> Result<OsvReply, Probl
 
 async fn query(advisories: &Advisories, body: Body) -> Result<OsvReply, Problem> {
     let question = read_question(&read(body).await?).map_err(Refusal::BadQuestion)?;
-    let documents = advisories.documents(&question).await?;
+    let documents = advisories.documents(question).await?.ok_or(Refusal::BadQuestion(InvalidQuestion::TooMuch))?;
     if documents.is_empty() {
         return Ok(OsvReply("{}".to_owned()));
     }
@@ -74,7 +74,8 @@ async fn query(advisories: &Advisories, body: Body) -> Result<OsvReply, Problem>
 
 async fn batch(advisories: &Advisories, body: Body) -> Result<OsvReply, Problem> {
     let questions = read_batch(&read(body).await?).map_err(Refusal::BadQuestion)?;
-    let results: Vec<Value> = questions.iter().map(|question| listed(advisories.list(question))).collect();
+    let found = advisories.list(questions).await?.ok_or(Refusal::BadQuestion(InvalidQuestion::TooMuch))?;
+    let results: Vec<Value> = found.into_iter().map(listed).collect();
     Ok(OsvReply(json!({ "results": results }).to_string()))
 }
 

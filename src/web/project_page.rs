@@ -16,6 +16,8 @@ use wheelport_index::{FileKind, Requirement, Yanked, described};
 const MOST_DEPENDENCIES: usize = 500;
 /// Links and persons that are listed, each.
 const MOST_LINKS: usize = 40;
+/// Parts of a field that are looked at, of which some may be none, or the same.
+const MOST_PARTS: usize = 200;
 /// The longest address that is a link, in bytes.
 const LONGEST_LINK: usize = 2000;
 
@@ -102,7 +104,8 @@ fn authors(fields: &CoreFields) -> Vec<Person> {
     let names = [&fields.author, &fields.maintainer];
     let addresses = [&fields.author_email, &fields.maintainer_email];
     for (name, addresses) in names.into_iter().zip(addresses) {
-        let mut found: Vec<Person> = addresses.iter().flat_map(|addresses| addresses.split(',')).map(person).collect();
+        let mut found: Vec<Person> =
+            addresses.iter().flat_map(|addresses| addresses.split(',').take(MOST_PARTS)).map(person).collect();
         let name = meant(name.as_deref());
         match &mut found[..] {
             // A name and an address in two fields belong together.
@@ -140,7 +143,7 @@ fn links(fields: &CoreFields) -> Vec<LinkEntry> {
     let home = fields.home_page.iter().map(|page| ("Home page", page.as_str()));
     let others = fields.project_urls.iter().filter_map(|entry| entry.split_once(','));
     let mut links: Vec<LinkEntry> = Vec::new();
-    for (label, address) in others.chain(home) {
+    for (label, address) in others.take(MOST_PARTS).chain(home) {
         let url = address.trim().to_owned();
         let is_new = links.iter().all(|known| known.url != url);
         if url.len() <= LONGEST_LINK && is_web_address(&url) && is_new && links.len() < MOST_LINKS {

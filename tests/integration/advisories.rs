@@ -384,3 +384,23 @@ async fn lock_files_are_audited_from_the_command_line() {
     assert_eq!(elsewhere.code, Some(2), "{elsewhere:?}");
     assert_eq!(Program::run(&["audit", "--route", "other", "--ops-listen", &ops, &lock], &[]).code, Some(2));
 }
+
+#[tokio::test]
+async fn a_response_about_advisories_has_an_end() {
+    // Long documents about one project, as a stranger would ask for them again and again.
+    let long = |number: usize| {
+        let mut advisory = advisory(&format!("GHSA-{number}"), "a-b", &["1.0"]);
+        advisory["details"] = json!("x".repeat(300_000));
+        advisory
+    };
+    let world = World::start(&(0..60).map(long).collect::<Vec<_>>()).await;
+    let about = json!({"package": {"ecosystem": "PyPI", "name": "a-b"}});
+    let refused = asked(&world.proxy, "query", &about).await;
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    assert!(refused.text().contains("too long"), "{}", refused.text());
+    // Ids are short: a thousand questions about them are too many only together.
+    let few = asked(&world.proxy, "querybatch", &json!({"queries": vec![&about; 100]})).await.expect(200).value();
+    assert_eq!(few["results"][99]["vulns"].as_array().map(Vec::len), Some(60));
+    let many = asked(&world.proxy, "querybatch", &json!({"queries": vec![&about; 1000]})).await;
+    assert_eq!(many.status, 400, "{}", many.text());
+}

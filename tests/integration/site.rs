@@ -11,7 +11,7 @@ use super::advisories::{advisory, export, replace, sourced};
 use crate::support::client::until;
 use crate::support::proxy::{PACKAGES, Proxy, refusal};
 use crate::support::scripted::Reply;
-use crate::support::wheels::{PAGE, Sample, publish};
+use crate::support::wheels::{PAGE, Sample, publish, zipped};
 
 /// The control plane's calls for the origin of a project.
 const PACKAGE: &str = "GET /v1/package";
@@ -278,4 +278,29 @@ async fn a_version_shows_what_advisories_say_of_it() {
     let malicious = json_of(&proxy, "/projects/a-b/2.0.json").await;
     assert_eq!(malicious["files"][0]["refused"]["rule"], "malware", "{malicious}");
     assert!(html_of(&proxy, "/projects/a-b/2.0/").await.contains("MAL-2026-1"));
+}
+
+#[tokio::test]
+async fn what_a_refused_wheel_says_of_itself_is_not_shown() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let source = dir.path().join("all.zip");
+    replace(&source, &export(&[advisory("MAL-2026-1", "other", &["1.0"])]));
+    let proxy = Proxy::builder().set(sourced(&source)).start().await;
+    lists(&proxy, &["a-b"]);
+    let metadata = b"Metadata-Version: 2.1\nName: A.b\nVersion: 1.0\nSummary: Trust me\n";
+    let bytes = zipped(&[("a_b-1.0.dist-info/METADATA", metadata)]);
+    let wheel = Sample::file("1.0", "a_b-1.0-py3-none-any.whl", bytes);
+    publish(&proxy.upstream, &[&wheel]);
+    let summary = async || json_of(&proxy, "/projects.json").await["projects"][0]["summary"].clone();
+    // What it says is known before anything is known of it.
+    proxy.get(&format!("{}.metadata", wheel.path())).send().await.expect(200);
+    until("the summary", async || (!summary().await.is_null()).then_some(())).await;
+    replace(&source, &export(&[advisory("MAL-2026-1", "a-b", &["1.0"])]));
+    until("the refusal", async || (proxy.get(&wheel.path()).send().await.status == 403).then_some(())).await;
+    until("the change", async || {
+        let list = json_of(&proxy, "/projects.json").await;
+        list["projects"][0]["refused"].as_bool().unwrap_or_default().then_some(())
+    })
+    .await;
+    assert_eq!(summary().await, Value::Null);
 }
