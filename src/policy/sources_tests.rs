@@ -15,7 +15,8 @@ fn every_error_names_its_file_and_line() {
     for (text, line, part) in [
         ("[[rule]]\nname = \"a\"\nroutes = [\"main\", \"typo\"]", 3, "no route `typo`"),
         ("[[rule]]\nname = \"a\"\n\n[[rule]]\nname = \"a\"", 5, "two rules"),
-        ("[[rule]]\nname = \"a\"\nversions = \"2.0\"", 3, "not versions"),
+        ("[[rule]]\nname = \"a\"\nversions = \"2.0\"", 3, "write \"==2.0\""),
+        ("[[rule]]\nname = \"a\"\nversions = \"~2 beta\"", 3, "not versions"),
         ("[[rule]]\nname = \"a\"\nyounger_than = 7", 3, "string"),
         ("[[rule]]\nname = \"a\"\nyounger_than = \"soon\"", 3, "not a duration"),
         ("[[rule]]\nname = \"a\"\nprojects = [\"a b\"]", 3, "glob"),
