@@ -320,7 +320,7 @@ async fn the_command_line_prints_the_same() {
     assert_eq!(printed.code, Some(0), "{printed:?}");
     let (head, row) = printed.out.split_once('\n').expect("lines");
     assert!(head.starts_with("IDENTITY  ROUTE  DOWNLOADS  LAST"), "{printed:?}");
-    assert!(row.starts_with("ci:web    main           1  20") && row.contains("\n1 downloads from 20"), "{printed:?}");
+    assert!(row.starts_with("ci:web    main           1  20") && row.contains("\n1 download from 20"), "{printed:?}");
     let json: Value = serde_json::from_str(&run(&["a-b", "--format", "json"]).out).expect("JSON");
     assert_eq!((rows(&json), json["by"].as_str()), (vec![(Some("1.0"), 1)], Some("version")));
     let refused = run(&["a-b", "--since", "tomorrow"]);
