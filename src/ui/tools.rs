@@ -66,8 +66,8 @@ impl Tools {
             Publishing::Off => String::new(),
             _ => format!("publish-url = \"{}\"\n", self.upload),
         };
-        // For both tools this setting is also how one says that an unencrypted host may be used. One that is this machine
-        // needs no such word, because pip trusts it.
+        // For both tools this setting is also how one says that an unencrypted host may be used. Pip trusts one that is
+        // this machine without it.
         let verify = self.plain_host.is_none();
         let trusted =
             |prefix: &str| self.plain_host.as_ref().map_or_else(String::new, |host| format!("\n{prefix}{host}"));
