@@ -38,12 +38,12 @@ pub struct AffectedVersions {
     exact: Vec<Version>,
     /// Versions outside PEP 440.
     odd: Vec<String>,
-    spans: Vec<Span>,
+    spans: Vec<VersionSpan>,
 }
 
 /// Versions from one to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Span {
+struct VersionSpan {
     /// `None` from the beginning.
     from: Option<Version>,
     to: End,
@@ -64,7 +64,7 @@ enum Edge {
     LastAffected,
 }
 
-impl Span {
+impl VersionSpan {
     fn contains(&self, version: &Version) -> bool {
         self.from.as_ref().is_none_or(|from| version >= from)
             && match &self.to {
@@ -111,7 +111,7 @@ impl AffectedVersions {
 
     /// Whether every version is affected, also one of which nothing is known.
     pub fn is_everything(&self) -> bool {
-        self.spans.iter().any(Span::is_everything)
+        self.spans.iter().any(VersionSpan::is_everything)
     }
 
     pub fn contains(&self, version: &Version) -> bool {
@@ -162,7 +162,7 @@ impl AffectedVersions {
                     (_, Some(end)) => version(end).map(End::With),
                     _ => Some(End::Open),
                 };
-                affected.spans.extend(to.map(|to| Span { from: version(from), to }));
+                affected.spans.extend(to.map(|to| VersionSpan { from: version(from), to }));
             }
         }
         affected
@@ -174,7 +174,7 @@ fn is_plain(version: &str) -> bool {
 }
 
 /// What the events of a range come to. They may stand in any order.
-fn spans(events: &[OsvEvent]) -> Vec<Span> {
+fn spans(events: &[OsvEvent]) -> Vec<VersionSpan> {
     let mut edges: Vec<(Option<Version>, Edge)> = Vec::new();
     for event in events {
         let named = [
@@ -205,12 +205,12 @@ fn spans(events: &[OsvEvent]) -> Vec<Span> {
         match (edge, version, open.take()) {
             (Edge::Introduced, version, None) => open = Some(version),
             (Edge::Introduced, _, already) => open = already,
-            (Edge::Fixed, Some(end), Some(from)) => spans.push(Span { from, to: End::Before(end) }),
-            (Edge::LastAffected, Some(end), Some(from)) => spans.push(Span { from, to: End::With(end) }),
+            (Edge::Fixed, Some(end), Some(from)) => spans.push(VersionSpan { from, to: End::Before(end) }),
+            (Edge::LastAffected, Some(end), Some(from)) => spans.push(VersionSpan { from, to: End::With(end) }),
             (Edge::Fixed | Edge::LastAffected, _, _) => {}
         }
     }
-    spans.extend(open.map(|from| Span { from, to: End::Open }));
+    spans.extend(open.map(|from| VersionSpan { from, to: End::Open }));
     spans
 }
 

@@ -78,14 +78,14 @@ struct Raw {
 
 #[derive(Deserialize)]
 struct RawAffected {
-    package: Option<RawPackage>,
+    package: Option<AffectedPackage>,
     versions: Option<Vec<String>>,
     ranges: Option<Vec<OsvRange>>,
     database_specific: Option<Value>,
 }
 
 #[derive(Deserialize)]
-struct RawPackage {
+struct AffectedPackage {
     #[serde(default)]
     ecosystem: String,
     #[serde(default)]

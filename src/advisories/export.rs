@@ -52,7 +52,7 @@ pub fn read_export<W: Write>(
     known: &AdvisoryTable,
     copy: &mut CopyWriter<W>,
 ) -> Result<usize, ExportError> {
-    let mut intake = Intake { copy, known, unpacked: 0, seen: 0, unreadable: Vec::new() };
+    let mut intake = ExportReading { copy, known, unpacked: 0, seen: 0, unreadable: Vec::new() };
     if fs::metadata(path)?.is_dir() {
         directory(path, &mut intake)?;
     } else {
@@ -70,7 +70,7 @@ pub fn read_export<W: Write>(
 }
 
 /// Takes in documents, within the limits.
-struct Intake<'a, W> {
+struct ExportReading<'a, W> {
     copy: &'a mut CopyWriter<W>,
     known: &'a AdvisoryTable,
     unpacked: u64,
@@ -79,7 +79,7 @@ struct Intake<'a, W> {
     unreadable: Vec<String>,
 }
 
-impl<W: Write> Intake<'_, W> {
+impl<W: Write> ExportReading<'_, W> {
     /// Takes in a document; its name is that of its file.
     fn take(&mut self, name: &str, source: impl Read) -> Result<(), ExportError> {
         let mut bytes = Vec::new();
@@ -125,7 +125,7 @@ fn is_document(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "json") && !name.starts_with('.')
 }
 
-fn archive<W: Write>(mut file: File, length: u64, intake: &mut Intake<'_, W>) -> Result<(), ExportError> {
+fn archive<W: Write>(mut file: File, length: u64, intake: &mut ExportReading<'_, W>) -> Result<(), ExportError> {
     within_directory_limit(&mut file, length)?;
     let mut archive = zip::ZipArchive::new(BufReader::new(file))?;
     if archive.len() > MOST_DOCUMENTS {
@@ -162,7 +162,7 @@ fn within_directory_limit(file: &mut File, length: u64) -> Result<(), ExportErro
 }
 
 /// A directory of documents, and of directories of them.
-fn directory<W: Write>(root: &Path, intake: &mut Intake<'_, W>) -> Result<(), ExportError> {
+fn directory<W: Write>(root: &Path, intake: &mut ExportReading<'_, W>) -> Result<(), ExportError> {
     let mut waiting = vec![root.to_owned()];
     while let Some(directory) = waiting.pop() {
         let mut paths: Vec<PathBuf> = Vec::new();
@@ -190,7 +190,7 @@ fn directory<W: Write>(root: &Path, intake: &mut Intake<'_, W>) -> Result<(), Ex
 }
 
 /// One document, a list of them, or an object that has them as `vulns`.
-fn text<W: Write>(file: File, intake: &mut Intake<'_, W>) -> Result<(), ExportError> {
+fn text<W: Write>(file: File, intake: &mut ExportReading<'_, W>) -> Result<(), ExportError> {
     let mut bytes = Vec::new();
     file.take(LARGEST_TEXT + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST_TEXT {

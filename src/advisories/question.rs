@@ -44,11 +44,11 @@ pub enum InvalidQuestion {
 struct RawQuestion {
     commit: Option<String>,
     version: Option<String>,
-    package: Option<RawPackage>,
+    package: Option<AskedPackage>,
 }
 
 #[derive(Deserialize)]
-struct RawPackage {
+struct AskedPackage {
     #[serde(default)]
     name: String,
     #[serde(default)]

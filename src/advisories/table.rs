@@ -31,14 +31,14 @@ pub struct AdvisoryTable {
 
 /// A part of the texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Span {
+struct TextSpan {
     at: u32,
     length: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    id: Span,
+    id: TextSpan,
     kind: AdvisoryKind,
     position: u32,
     length: u32,
@@ -48,7 +48,7 @@ struct Entry {
 
 #[derive(Debug, Clone, Copy)]
 struct Project {
-    name: Span,
+    name: TextSpan,
     /// The first of its facts; the last is before the first of the next project.
     facts: u32,
     /// How many of them are malware.
@@ -58,7 +58,7 @@ struct Project {
 #[derive(Debug, Clone, Copy)]
 struct Fact {
     advisory: u32,
-    versions: Span,
+    versions: TextSpan,
 }
 
 /// An advisory that makes versions malware.
@@ -153,7 +153,7 @@ impl AdvisoryTable {
         Some((&self.facts[found.facts as usize..end], found.malware as usize))
     }
 
-    fn text(&self, span: Span) -> &str {
+    fn text(&self, span: TextSpan) -> &str {
         let at = span.at as usize;
         self.texts.get(at..at + span.length as usize).unwrap_or_default()
     }
@@ -178,23 +178,23 @@ struct Gathered {
     modified: u32,
     place: Place,
     digest: [u8; 32],
-    affected: Vec<(ProjectName, Span)>,
+    affected: Vec<(ProjectName, TextSpan)>,
 }
 
 /// Texts that are each held once.
 #[derive(Default)]
 struct Texts {
     all: String,
-    known: HashMap<Box<str>, Span>,
+    known: HashMap<Box<str>, TextSpan>,
 }
 
 impl Texts {
-    fn add(&mut self, text: &str) -> Span {
+    fn add(&mut self, text: &str) -> TextSpan {
         if let Some(span) = self.known.get(text) {
             return *span;
         }
         let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-        let span = Span { at: number(self.all.len()), length: number(text.len()) };
+        let span = TextSpan { at: number(self.all.len()), length: number(text.len()) };
         self.all.push_str(text);
         self.known.insert(text.into(), span);
         span

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::cache::{Disk, SavingsRecord};
-use crate::telemetry::{FOLDED, History, Metrics, Months, SAMPLE_INTERVAL, Sample, Savings, Tally, merged};
+use crate::telemetry::{FOLDED, History, Metrics, Months, RequestTally, SAMPLE_INTERVAL, Sample, Savings, merged};
 use wheelport_runtime::{Clock, Tasks, blocking, sabotaged};
 
 /// Everything that the task needs.
@@ -40,7 +40,7 @@ impl Recorder {
     async fn run(self, tasks: Tasks) {
         let mut last = self.sample();
         self.history.record(last);
-        self.savings.add(&Tally::default(), self.clock.unix_seconds());
+        self.savings.add(&RequestTally::default(), self.clock.unix_seconds());
         self.recall().await;
         let mut ticks = interval_at(self.started + SAMPLE_INTERVAL, SAMPLE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -52,7 +52,7 @@ impl Recorder {
             };
             let sample = self.sample();
             self.history.record(sample);
-            self.savings.add(&Tally::between(&last, &sample), self.clock.unix_seconds());
+            self.savings.add(&RequestTally::between(&last, &sample), self.clock.unix_seconds());
             last = sample;
             unwritten += 1;
             if unwritten >= FOLDED || is_last && !sabotaged("savings-at-stop") {

@@ -22,8 +22,8 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::hints::{Hint, Message, ReplicaId};
-use super::outbox::Outbox;
 use super::redis::{RedisFailure, RedisLink};
+use super::unsent_hints::UnsentHints;
 use wheelport_runtime::sabotaged;
 
 /// Hints that wait for a listener of this process at most; a slower one has a gap.
@@ -77,7 +77,7 @@ struct HintsInner {
     /// Whether the subscription lives.
     is_hearing: AtomicBool,
     /// What Redis did not take.
-    unsent: Outbox,
+    unsent: UnsentHints,
     metrics: HintMetrics,
 }
 
@@ -103,7 +103,7 @@ impl Hints {
     pub(super) fn over(redis: Option<RedisLink>) -> Self {
         let (heard, _) = broadcast::channel(WAITING_HINTS);
         let (is_hearing, metrics) = (AtomicBool::new(false), HintMetrics::default());
-        let (sender, unsent) = (ReplicaId::new(fastrand::u64(..)), Outbox::default());
+        let (sender, unsent) = (ReplicaId::new(fastrand::u64(..)), UnsentHints::default());
         let inner = HintsInner { sender, redis, heard, is_hearing, unsent, metrics };
         Self { inner: Arc::new(inner) }
     }

@@ -11,13 +11,13 @@ mod hints;
 mod lease_record;
 mod leases;
 mod metrics;
-mod outbox;
 mod package_event;
 mod queue;
 mod redis;
 mod repository;
 mod settings;
 mod store;
+mod unsent_hints;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 use wheelport_runtime::{Clock, Tasks, blocking, sabotaged};
 
-use super::message::{Message, WebhookRequest};
+use super::message::{NoticeMessage, WebhookRequest};
 use super::schedule::{Step, step};
 use super::secret::WebhookSecrets;
 use super::settings::NotifySettings;
@@ -42,7 +42,7 @@ impl Courier {
 
     /// Sends a notice of its own, once, for an operator who tries whether it arrives. Returns the status.
     pub async fn try_out(mut self) -> Result<u16, String> {
-        let message = Message::new(message_id(), &Notice::Test, self.clock.now());
+        let message = NoticeMessage::new(message_id(), &Notice::Test, self.clock.now());
         self.attempt(&message).await
     }
 
@@ -80,7 +80,7 @@ impl Courier {
     /// Tries until there is an outcome.
     async fn deliver(&mut self, waiting: &WaitingNotice, outbox: &Outbox, tasks: &Tasks) -> NoticeOutcome {
         let kind = waiting.notice.kind();
-        let message = Message::new(message_id(), &waiting.notice, waiting.time);
+        let message = NoticeMessage::new(message_id(), &waiting.notice, waiting.time);
         let mut attempts = 0_u32;
         loop {
             let sent = self.attempt(&message).await;
@@ -117,7 +117,7 @@ impl Courier {
         }
     }
 
-    async fn attempt(&mut self, message: &Message) -> Result<u16, String> {
+    async fn attempt(&mut self, message: &NoticeMessage) -> Result<u16, String> {
         self.read_secrets_again().await;
         let limit = if sabotaged("notice-deadline") { Duration::from_hours(1) } else { self.settings.timeout };
         let request = message.request(&self.secrets, self.clock.now());

@@ -20,7 +20,7 @@ pub struct WebhookRequest {
 }
 
 /// A notice with its document, which is the same in every attempt.
-pub(super) struct Message {
+pub(super) struct NoticeMessage {
     /// Tells deliveries apart: a receiver that has seen it has the notice.
     id: String,
     body: Bytes,
@@ -40,7 +40,7 @@ struct NoticeDocument<'a> {
     fingerprint: String,
 }
 
-impl Message {
+impl NoticeMessage {
     pub(super) fn new(id: u128, notice: &Notice, time: SystemTime) -> Self {
         let NoticeFacts { route, project, version, file, request } = notice.facts();
         let document = NoticeDocument {
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn the_document_says_all_that_is_known_and_an_attempt_its_own_time() {
         let time = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        let message = Message::new(7, &Notice::RouteClosed { route: "pypi".into() }, time);
+        let message = NoticeMessage::new(7, &Notice::RouteClosed { route: "pypi".into() }, time);
         let document: Value = serde_json::from_slice(&message.body).expect("JSON");
         let fingerprint = Notice::RouteClosed { route: "pypi".into() }.fingerprint();
         let expected = json!({

@@ -11,4 +11,4 @@ pub use access_line::AccessLine;
 pub use history::{FOLDED, History, Measure, SAMPLE_INTERVAL, Sample, Timeline};
 pub use logging::{Flush, InvalidFilter, LogFormat, start};
 pub use metrics::{GaugeGuard, Metrics, ResponseKind};
-pub use savings::{MonthOfSavings, Months, Savings, SavingsView, Tally, merged};
+pub use savings::{MonthOfSavings, Months, RequestTally, Savings, SavingsView, merged};

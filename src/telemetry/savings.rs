@@ -22,7 +22,7 @@ const PROJECTED_FROM: u64 = 24 * 60 * 60;
 /// What is added up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Tally {
+pub struct RequestTally {
     /// Requests of clients that were answered with content and that CodeArtifact would have been sent otherwise.
     pub requests: u64,
     /// Bytes that clients got of pages, files and core metadata.
@@ -35,7 +35,7 @@ pub struct Tally {
     pub tier_hits: u64,
 }
 
-impl Tally {
+impl RequestTally {
     /// What happened between two samples.
     pub fn between(earlier: &Sample, later: &Sample) -> Self {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "growth is whole and not negative")]
@@ -74,7 +74,7 @@ impl Tally {
     }
 }
 
-impl AddAssign for Tally {
+impl AddAssign for RequestTally {
     fn add_assign(&mut self, other: Self) {
         self.requests = self.requests.saturating_add(other.requests);
         self.bytes = self.bytes.saturating_add(other.bytes);
@@ -95,7 +95,7 @@ pub struct MonthOfSavings {
     /// Since when it was counted, in seconds since the Unix epoch.
     pub since: u64,
     #[serde(flatten)]
-    pub tally: Tally,
+    pub tally: RequestTally,
 }
 
 /// Months by their names, such as `2026-11`.
@@ -124,7 +124,7 @@ pub struct SavingsView {
     pub name: String,
     pub month: MonthOfSavings,
     /// What this month comes to at its end if it goes on like this; none before a day was counted.
-    pub projected: Option<Tally>,
+    pub projected: Option<RequestTally>,
     /// The months before, the newest first.
     pub earlier: Vec<(String, MonthOfSavings)>,
     pub written: Option<u64>,
@@ -133,7 +133,7 @@ pub struct SavingsView {
 
 impl Savings {
     /// Adds what happened up to `now`, in seconds since the Unix epoch.
-    pub fn add(&self, tally: &Tally, now: u64) {
+    pub fn add(&self, tally: &RequestTally, now: u64) {
         add_month(&mut self.0.lock().pending, &month_of(now), MonthOfSavings { since: now, tally: *tally });
     }
 
@@ -156,7 +156,7 @@ impl Savings {
                 left.tally = remainder(&left.tally, &written.tally);
             }
         }
-        ledgers.pending.retain(|_, month| month.tally != Tally::default());
+        ledgers.pending.retain(|_, month| month.tally != RequestTally::default());
         (ledgers.written, ledgers.failure) = (Some(now), None);
     }
 
@@ -170,7 +170,7 @@ impl Savings {
         let ledgers = self.0.lock();
         let mut months = merged(ledgers.recorded.clone(), &ledgers.pending);
         let name = month_of(now);
-        let month = months.remove(&name).unwrap_or(MonthOfSavings { since: now, tally: Tally::default() });
+        let month = months.remove(&name).unwrap_or(MonthOfSavings { since: now, tally: RequestTally::default() });
         let projected = projection(&month, now);
         let earlier = months.into_iter().rev().filter(|(earlier, _)| *earlier < name).collect();
         let (written, failure) = (ledgers.written, ledgers.failure.clone());
@@ -190,13 +190,14 @@ pub fn merged(mut months: Months, added: &Months) -> Months {
 }
 
 fn add_month(months: &mut Months, name: &str, added: MonthOfSavings) {
-    let month = months.entry(name.to_owned()).or_insert(MonthOfSavings { since: added.since, tally: Tally::default() });
+    let month =
+        months.entry(name.to_owned()).or_insert(MonthOfSavings { since: added.since, tally: RequestTally::default() });
     month.since = month.since.min(added.since);
     month.tally += added.tally;
 }
 
-fn remainder(all: &Tally, part: &Tally) -> Tally {
-    Tally {
+fn remainder(all: &RequestTally, part: &RequestTally) -> RequestTally {
+    RequestTally {
         requests: all.requests.saturating_sub(part.requests),
         bytes: all.bytes.saturating_sub(part.bytes),
         upstream_requests: all.upstream_requests.saturating_sub(part.upstream_requests),
@@ -206,7 +207,7 @@ fn remainder(all: &Tally, part: &Tally) -> Tally {
 }
 
 /// What is counted already, and as much for the rest of the month as came in the time that was counted.
-fn projection(month: &MonthOfSavings, now: u64) -> Option<Tally> {
+fn projection(month: &MonthOfSavings, now: u64) -> Option<RequestTally> {
     let counted = now.saturating_sub(month.since);
     if counted < PROJECTED_FROM && !sabotaged("early-projection") {
         return None;

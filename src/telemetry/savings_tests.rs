@@ -5,8 +5,8 @@ const DAY: u64 = 24 * HOUR;
 /// 2026-11-01T00:00:00Z
 const NOVEMBER: u64 = 1_793_491_200;
 
-fn tally(requests: u64, upstream_requests: u64) -> Tally {
-    Tally { requests, upstream_requests, ..Tally::default() }
+fn tally(requests: u64, upstream_requests: u64) -> RequestTally {
+    RequestTally { requests, upstream_requests, ..RequestTally::default() }
 }
 
 #[test]
@@ -21,7 +21,10 @@ fn months_are_those_of_the_calendar() {
 fn what_is_spared_may_be_negative() {
     assert_eq!(tally(10, 4).spared_requests(), 6);
     assert_eq!(tally(4, 10).spared_requests(), -6);
-    assert_eq!(Tally { bytes: 5, upstream_bytes: u64::MAX, ..Tally::default() }.spared_bytes(), -i64::MAX);
+    assert_eq!(
+        RequestTally { bytes: 5, upstream_bytes: u64::MAX, ..RequestTally::default() }.spared_bytes(),
+        -i64::MAX
+    );
 }
 
 #[test]
@@ -76,5 +79,5 @@ fn a_tally_is_what_grew_between_two_samples() {
         );
         Sample::of(&text, Duration::ZERO)
     };
-    assert_eq!(Tally::between(&sample(5, 2), &sample(9, 3)), tally(4, 1));
+    assert_eq!(RequestTally::between(&sample(5, 2), &sample(9, 3)), tally(4, 1));
 }

@@ -34,13 +34,13 @@ pub struct ConnectionLimits {
 /// The connections there are.
 pub struct Connections {
     limits: ConnectionLimits,
-    table: Mutex<Table>,
+    table: Mutex<ConnectionTable>,
     headers: Arc<HeaderMemory>,
     metrics: Metrics,
 }
 
 #[derive(Default)]
-struct Table {
+struct ConnectionTable {
     /// By client, in the order in which they were opened.
     clients: HashMap<Priority, ClientConnections>,
     total: usize,
@@ -90,7 +90,7 @@ impl Connections {
         Err(refusal)
     }
 
-    fn seat(self: &Arc<Self>, table: &mut Table, client: Priority, trusted: bool) -> Seat {
+    fn seat(self: &Arc<Self>, table: &mut ConnectionTable, client: Priority, trusted: bool) -> Seat {
         let phase = ConnectionPhase::new(Arc::clone(&self.headers));
         table.opened += 1;
         table.total += 1;
@@ -140,7 +140,7 @@ impl Connections {
     }
 }
 
-impl Table {
+impl ConnectionTable {
     /// Tells the longest idle connection of this client to end, if there is one.
     fn close_idle_of(&self, client: Priority) -> bool {
         let open = self.clients.get(&client).into_iter().flat_map(|client| client.open.values());

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::operator_page::{PageQuery, html, json, moment, wants_html};
 use super::status::{QuotaStatus, whole};
 use super::{Prices, Site, status_page};
-use crate::telemetry::{Measure, MonthOfSavings, Sample, SavingsView, Tally};
+use crate::telemetry::{Measure, MonthOfSavings, RequestTally, Sample, SavingsView};
 use crate::ui::{self, Cell, SavingsPage, Table};
 
 /// The page as data.
@@ -49,7 +49,7 @@ struct EarlierMonth {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Balance {
     #[serde(flatten)]
-    tally: Tally,
+    tally: RequestTally,
     spared_requests: i64,
     spared_bytes: i64,
     /// Only where there are prices.
@@ -80,7 +80,7 @@ struct ServedStatus {
 }
 
 impl Balance {
-    fn of(tally: Tally, prices: &Prices) -> Self {
+    fn of(tally: RequestTally, prices: &Prices) -> Self {
         let (requests, bytes) = (tally.spared_requests(), tally.spared_bytes());
         let size = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let without = prices.cost(size(tally.requests), size(tally.bytes));
@@ -99,7 +99,7 @@ impl SavingsReport {
     fn of(site: &Site) -> Self {
         let (sample, now) = (site.sample(), site.flow.policy().now().0);
         // What came since the last sample is on the page too, so that it agrees with the metrics.
-        let since_sample = Tally::between(&site.history.newest().unwrap_or_else(Sample::zero), &sample);
+        let since_sample = RequestTally::between(&site.history.newest().unwrap_or_else(Sample::zero), &sample);
         let SavingsView { name, mut month, projected, earlier, written, failure } = site.savings.view(now);
         month.tally += since_sample;
         let balance = |tally| Balance::of(tally, &site.prices);
@@ -267,7 +267,7 @@ mod tests {
     fn a_balance_is_what_clients_asked_for_less_what_was_asked_of_codeartifact() {
         let prices: Prices =
             toml::from_str("per_10k_requests = 0.5\nper_gb_out = 2.0\ncurrency = \"EUR\"").expect("prices");
-        let tally = Tally {
+        let tally = RequestTally {
             requests: 50_000,
             upstream_requests: 10_000,
             bytes: 4_000_000_000,
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn a_loss_is_shown_as_one() {
         let prices: Prices = toml::from_str("per_10k_requests = 1.0").expect("a price");
-        let balance = Balance::of(Tally { upstream_requests: 20_000, ..Tally::default() }, &prices);
+        let balance = Balance::of(RequestTally { upstream_requests: 20_000, ..RequestTally::default() }, &prices);
         assert_eq!(rows("", &balance)[2][3], Cell::Figure("−2.00 USD".to_owned()));
         assert_eq!(amount(-0.001, "USD"), "0.00 USD");
     }

@@ -14,12 +14,12 @@ const MOST: usize = 10_000;
 
 /// What waits for Redis.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(super) struct UnsentHints {
     held: Mutex<HashSet<Hint>>,
     came: Notify,
 }
 
-impl Outbox {
+impl UnsentHints {
     /// Keeps a hint, if it is worth anything later. Tokens that were given back are told again by `app`, which knows
     /// when they expire.
     pub(super) fn keep(&self, hint: Hint) {
@@ -68,14 +68,14 @@ mod tests {
 
     #[tokio::test]
     async fn each_hint_waits_once_and_the_number_is_bounded() {
-        let outbox = Outbox::default();
-        outbox.keep(purge(1));
-        outbox.keep(purge(1));
-        outbox.keep(Hint::Burnt { token: 1, until: 2 });
-        assert_eq!(outbox.held.lock().len(), 1);
-        outbox.filled().await;
-        assert_eq!((outbox.take(), outbox.take()), (Some(purge(1)), None));
-        (0..=MOST).for_each(|number| outbox.keep(purge(number)));
-        assert_eq!(outbox.held.lock().len(), MOST);
+        let unsent = UnsentHints::default();
+        unsent.keep(purge(1));
+        unsent.keep(purge(1));
+        unsent.keep(Hint::Burnt { token: 1, until: 2 });
+        assert_eq!(unsent.held.lock().len(), 1);
+        unsent.filled().await;
+        assert_eq!((unsent.take(), unsent.take()), (Some(purge(1)), None));
+        (0..=MOST).for_each(|number| unsent.keep(purge(number)));
+        assert_eq!(unsent.held.lock().len(), MOST);
     }
 }
