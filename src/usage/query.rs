@@ -59,6 +59,8 @@ pub enum InvalidUsageQuery {
     Date(&'static str, InvalidDay),
     #[error("`since` is after `until`")]
     Order,
+    #[error("nothing is kept of these days: records begin at {0}, and end today")]
+    Outside(UsageDay),
     #[error("`version` needs a `project`")]
     VersionAlone,
     #[error("`limit` is a number from 1 to {MOST_ROWS}")]
@@ -90,6 +92,9 @@ impl UsageParams {
         let (since, until) = (date("since", since, kept)?, date("until", until, today)?);
         if since > until {
             return Err(InvalidUsageQuery::Order);
+        }
+        if until < kept || since > today {
+            return Err(InvalidUsageQuery::Outside(kept));
         }
         let limit = given(limit).map_or(Ok(ROWS), |limit| limit.parse()).map_err(|_| InvalidUsageQuery::Limit)?;
         if !(1..=MOST_ROWS).contains(&limit) {
@@ -156,5 +161,11 @@ mod tests {
         assert!(of(|params| params.route = "x".repeat(2000)).contains("too long"));
         let both = |params: &mut UsageParams| (params.since, params.until) = ("2026-02-02".into(), "2026-02-01".into());
         assert!(of(both).contains("after"));
+        let early =
+            |params: &mut UsageParams| (params.since, params.until) = ("2020-01-01".into(), "2020-02-01".into());
+        assert!(of(early).contains("nothing is kept of these days: records begin at 2026-01-10"));
+        assert!(
+            of(|params| (params.since, params.until) = ("2027-01-01".into(), "2027-02-01".into())).contains("kept")
+        );
     }
 }
