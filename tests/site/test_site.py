@@ -15,6 +15,14 @@ from world import World, get
 
 PAGES = ["/", "/projects/", "/search?q=acme", "/search?q=nothing-of-this", "/projects/acme-http/", "/projects/acme-http/2.0.0/", "/projects/evil/", "/projects/told-in-rst/"]
 
+OPERATORS = ["/status", "/savings", "/usage", "/usage?project=acme-http"]
+
+
+def addresses(world: World) -> list[str]:
+    """Of all pages, those of operators included; one of them has something to show."""
+    get(f"{world.proxy.index}acme-http/1.10.0/acme_http-1.10.0-py3-none-any.whl")
+    return [world.proxy.origin + page for page in PAGES] + [world.proxy.operations + page for page in OPERATORS]
+
 
 def names(browser: Browser) -> list[str]:
     return browser.run("return [...document.querySelectorAll('.projects .name a')].map((link) => link.textContent)")
@@ -102,8 +110,8 @@ def test_every_text_can_be_read(world: World, browser: Browser, scheme: str) -> 
     """axe finds nothing serious, in both colour schemes."""
     browser.prefer(scheme)
     axe = AXE.read_text()
-    for page in PAGES:
-        browser.open(f"{world.proxy.origin}{page}")
+    for page in addresses(world):
+        browser.open(page)
         # The policy of the page allows no other script; the browser's own protocol is not bound by it.
         browser.devtools("Runtime.evaluate", expression=axe)
         result = browser.devtools("Runtime.evaluate", expression="axe.run(document)", awaitPromise=True, returnByValue=True)
@@ -127,8 +135,8 @@ def test_the_scheme_of_the_reader_decides_about_light_and_dark(world: World, bro
 @pytest.mark.parametrize("width", [320, 390, 768])
 def test_nothing_scrolls_sideways_on_a_narrow_screen(world: World, browser: Browser, width: int) -> None:
     browser.size(width)
-    for page in PAGES:
-        browser.open(f"{world.proxy.origin}{page}")
+    for page in addresses(world):
+        browser.open(page)
         beyond = browser.run("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert beyond <= 0, f"{page} is {beyond} pixels wider than {width}"
 
@@ -174,8 +182,8 @@ def test_a_description_that_is_no_markdown_is_shown_as_text(world: World, browse
 
 def test_a_page_is_one_response(world: World, browser: Browser) -> None:
     """Nothing but the page itself is requested, from this server or another."""
-    for page in PAGES:
-        browser.open(f"{world.proxy.origin}{page}")
+    for page in addresses(world):
+        browser.open(page)
         requested = browser.run("return performance.getEntriesByType('resource').map((entry) => entry.name).filter((name) => !name.endsWith('/favicon.ico'))")
         assert requested == [], page
 
