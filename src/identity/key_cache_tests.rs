@@ -10,14 +10,14 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// An issuer's documents, which can change and fail.
 #[derive(Default)]
-struct Documents {
+struct StandInDocuments {
     key_ids: Mutex<Vec<&'static str>>,
     fails: Mutex<bool>,
     issuer: Mutex<&'static str>,
     fetched: AtomicUsize,
 }
 
-impl FetchDocument for Documents {
+impl FetchDocument for StandInDocuments {
     fn fetch(
         &self,
         url: Url,
@@ -45,8 +45,8 @@ fn issuer() -> Result<Arc<Issuer>, Box<dyn std::error::Error>> {
     Ok(Arc::new(Issuer::read(toml::from_str(text)?)?))
 }
 
-fn stand_in(key_ids: &[&'static str]) -> (Arc<Documents>, KeyCache) {
-    let documents = Arc::new(Documents::default());
+fn stand_in(key_ids: &[&'static str]) -> (Arc<StandInDocuments>, KeyCache) {
+    let documents = Arc::new(StandInDocuments::default());
     *documents.key_ids.lock() = key_ids.to_vec();
     *documents.issuer.lock() = "https://ci.invalid";
     (Arc::clone(&documents), KeyCache::new(documents, Tasks::new()))

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use wheelport_runtime::{Clock, Tasks, blocking, sabotaged};
 
 use super::message::{NoticeMessage, WebhookRequest};
-use super::schedule::{Step, step};
+use super::schedule::{DeliveryStep, step};
 use super::secret::WebhookSecrets;
 use super::settings::NotifySettings;
 use crate::notices::{Notice, NoticeOutcome, Outbox, WaitingNotice};
@@ -87,14 +87,14 @@ impl Courier {
             attempts = attempts.saturating_add(1);
             let (age, status) = (waiting.told.elapsed(), sent.as_ref().ok().copied());
             let next = step(status, attempts, age, self.settings.retry_for, fastrand::f64());
-            if next == Step::Delivered {
+            if next == DeliveryStep::Delivered {
                 return NoticeOutcome::Delivered;
             }
             outbox.metrics().failures.inc();
             let reason = sent.map_or_else(|reason| reason, |status| format!("the receiver responded {status}"));
             // One line tells the beginning of a row of failures, one its end.
             match next {
-                Step::Again(pause) => {
+                DeliveryStep::Again(pause) => {
                     if attempts == 1 {
                         tracing::warn!(r#type = kind, reason, "a notice could not be delivered; it is tried again");
                     } else {
@@ -105,11 +105,11 @@ impl Courier {
                         () = tasks.stopping() => return NoticeOutcome::Lost,
                     }
                 }
-                Step::Expired => {
+                DeliveryStep::Expired => {
                     tracing::error!(r#type = kind, reason, attempts, "a notice was never delivered and is given up");
                     return NoticeOutcome::Expired;
                 }
-                Step::Refused | Step::Delivered => {
+                DeliveryStep::Refused | DeliveryStep::Delivered => {
                     tracing::error!(r#type = kind, reason, "the receiver refuses a notice; it is given up");
                     return NoticeOutcome::Refused;
                 }

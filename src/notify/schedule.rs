@@ -11,7 +11,7 @@ const REFUSALS: [u16; 5] = [400, 410, 413, 415, 422];
 
 /// What an attempt leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum DeliveryStep {
     Delivered,
     /// Another attempt would be in vain.
     Refused,
@@ -22,15 +22,25 @@ pub(super) enum Step {
 
 /// After so many attempts, the last of which got this status or none, with a notice of this age. A redirect is not
 /// followed: the signed document is for the receiver that the operator named.
-pub(super) fn step(status: Option<u16>, attempts: u32, age: Duration, retry_for: Duration, random: f64) -> Step {
+pub(super) fn step(
+    status: Option<u16>,
+    attempts: u32,
+    age: Duration,
+    retry_for: Duration,
+    random: f64,
+) -> DeliveryStep {
     match status {
-        Some(200..=299) => return Step::Delivered,
-        Some(_) if sabotaged("notice-retry") => return Step::Refused,
-        Some(status) if REFUSALS.contains(&status) => return Step::Refused,
+        Some(200..=299) => return DeliveryStep::Delivered,
+        Some(_) if sabotaged("notice-retry") => return DeliveryStep::Refused,
+        Some(status) if REFUSALS.contains(&status) => return DeliveryStep::Refused,
         _ => {}
     }
     let pause = pause(attempts, random);
-    if age + pause >= retry_for && !sabotaged("notice-age") { Step::Expired } else { Step::Again(pause) }
+    if age + pause >= retry_for && !sabotaged("notice-age") {
+        DeliveryStep::Expired
+    } else {
+        DeliveryStep::Again(pause)
+    }
 }
 
 /// Twice as long after each attempt, and by up to a half shorter, so that replicas do not come all at once.
@@ -50,15 +60,15 @@ mod tests {
     fn only_a_success_delivers_and_only_what_is_wrong_with_the_notice_ends_it() {
         let after = |status| step(status, 1, Duration::ZERO, HOUR, 1.0);
         for status in [200, 202, 204] {
-            assert_eq!(after(Some(status)), Step::Delivered, "{status}");
+            assert_eq!(after(Some(status)), DeliveryStep::Delivered, "{status}");
         }
         for status in REFUSALS {
-            assert_eq!(after(Some(status)), Step::Refused, "{status}");
+            assert_eq!(after(Some(status)), DeliveryStep::Refused, "{status}");
         }
         for status in [302, 307, 401, 403, 404, 408, 429, 500, 502, 503] {
-            assert_eq!(after(Some(status)), Step::Again(FIRST_PAUSE), "{status}");
+            assert_eq!(after(Some(status)), DeliveryStep::Again(FIRST_PAUSE), "{status}");
         }
-        assert_eq!(after(None), Step::Again(FIRST_PAUSE));
+        assert_eq!(after(None), DeliveryStep::Again(FIRST_PAUSE));
     }
 
     #[test]
@@ -68,8 +78,8 @@ mod tests {
         assert_eq!(pause(3, 0.0), Duration::from_secs(2));
         assert_eq!(pause(u32::MAX, 0.5), Duration::from_secs(45));
         let late = Duration::from_secs(3599);
-        assert_eq!(step(None, 1, late, HOUR, 1.0), Step::Expired);
-        assert_eq!(step(None, 1, late, HOUR, 0.0), Step::Again(Duration::from_millis(500)));
-        assert_eq!(step(Some(200), 1, HOUR, HOUR, 1.0), Step::Delivered);
+        assert_eq!(step(None, 1, late, HOUR, 1.0), DeliveryStep::Expired);
+        assert_eq!(step(None, 1, late, HOUR, 0.0), DeliveryStep::Again(Duration::from_millis(500)));
+        assert_eq!(step(Some(200), 1, HOUR, HOUR, 1.0), DeliveryStep::Delivered);
     }
 }

@@ -11,7 +11,7 @@ use url::{Host, Url};
 use super::secret::WebhookSecrets;
 use wheelport_runtime::{HumanDuration, sabotaged};
 
-/// Notices may not wait for longer: nobody expects news of yesterday.
+/// Notices may not wait for longer: news of yesterday helps no one.
 const LONGEST_RETRY: Duration = Duration::from_hours(24);
 
 /// The table as it is written.
