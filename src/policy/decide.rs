@@ -161,7 +161,7 @@ impl ProjectRules<'_> {
     fn exemptions(&self, facts: &FileFacts<'_>, now: Moment) -> impl Iterator<Item = &Exemption> {
         let holds = move |exemption: &&Exemption| {
             let of_version =
-                exemption.versions.as_ref().is_none_or(|range| facts.versions.all(|version| range.0.contains(version)));
+                exemption.versions.as_ref().is_none_or(|range| facts.versions.all(|version| range.contains(version)));
             of_version && (now < exemption.expires || sabotaged("exception-expiry"))
         };
         self.exceptions.iter().copied().filter(holds)
@@ -178,7 +178,7 @@ impl ProjectRules<'_> {
     fn matches(&self, rule: &Rule, facts: &FileFacts<'_>, now: Moment) -> Match {
         let lifts = rule.mode == RuleMode::Allow;
         let of_version = rule.versions.as_ref().is_none_or(|range| {
-            let contains = |version: &pep440_rs::Version| range.0.contains(version);
+            let contains = |version: &pep440_rs::Version| range.contains(version);
             if lifts { facts.versions.all(contains) } else { facts.versions.any(contains) }
         });
         let of_bytes =

@@ -321,7 +321,7 @@ impl ProjectRules<'_> {
     #[must_use]
     pub fn about_versions(&self, versions: &NamedVersions) -> Self {
         let is_about =
-            |rule: &Rule| rule.versions.as_ref().is_none_or(|range| versions.any(|version| range.0.contains(version)));
+            |rule: &Rule| rule.versions.as_ref().is_none_or(|range| versions.any(|version| range.contains(version)));
         self.narrowed(is_about, |malware| versions.are_affected(&malware.versions))
     }
 

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::str::FromStr as _;
 
-use pep440_rs::{Version, VersionSpecifiers};
+use pep440_rs::{Operator, Version, VersionSpecifiers};
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
@@ -133,7 +133,11 @@ pub(super) struct ShownText(pub String);
 
 /// Versions according to PEP 440.
 #[derive(Debug, Clone)]
-pub(super) struct VersionRange(pub VersionSpecifiers);
+pub(super) struct VersionRange {
+    specifiers: VersionSpecifiers,
+    /// The version, where one is all that they allow. It is compared at once, since rules name hundreds in this way.
+    exact: Option<Version>,
+}
 
 /// A digest.
 #[derive(Debug, Clone, Copy)]
@@ -166,8 +170,23 @@ impl ShownText {
 }
 
 impl VersionRange {
+    fn new(specifiers: VersionSpecifiers) -> Self {
+        let exact = match &specifiers[..] {
+            [only] if *only.operator() == Operator::Equal && only.version().local().is_empty() => Some(only.version()),
+            _ => None,
+        };
+        Self { exact: exact.cloned(), specifiers }
+    }
+
+    pub(super) fn contains(&self, version: &Version) -> bool {
+        match &self.exact {
+            Some(exact) if version.local().is_empty() => exact == version,
+            _ => self.specifiers.contains(version),
+        }
+    }
+
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        VersionSpecifiers::from_str(text).map(Self).map_err(|error| {
+        VersionSpecifiers::from_str(text).map(Self::new).map_err(|error| {
             if Version::from_str(text.trim()).is_ok() {
                 return format!("a version alone does not say which are meant; write \"=={}\"", text.trim());
             }
@@ -195,4 +214,21 @@ from_text! {
     ShownText: |text| Self::parse(&text);
     VersionRange: |text| Self::parse(&text);
     KnownBytes: |text| text.parse().map(Self).map_err(|_| "a SHA-256 has 64 hexadecimal digits".to_owned());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_version_alone_means_the_same_as_its_specifier() {
+        let versions =
+            ["1.0", "1", "1.0.0", "1.0.1", "1.0rc1", "1.0.post1", "1.0.dev1", "1!1.0", "1.0+cpu", "1.0+cuda"];
+        for text in ["==1.0", "==1", "==1.0+cpu", "==1.0.*", "===1.0", "==1.0, !=1.0", ">=1.0", "==1.0rc1", "==1!1"] {
+            let range = VersionRange::parse(text).expect("versions");
+            for version in versions.map(|version| Version::from_str(version).expect("a version")) {
+                assert_eq!(range.contains(&version), range.specifiers.contains(&version), "{text} and {version}");
+            }
+        }
+    }
 }
