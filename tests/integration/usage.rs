@@ -171,6 +171,8 @@ async fn days_are_told_apart_and_kept_as_long_as_configured() {
     take().await;
     let first = today().await;
     proxy.pass(Duration::from_secs(DAY)).await;
+    // Written before time passes again, which does not wait for it.
+    proxy.kept_by("usage", 1).await;
     take().await;
     take().await;
     let second = today().await;
