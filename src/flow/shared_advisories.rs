@@ -1,5 +1,5 @@
-//! The copy of advisories in the store that replicas share: whoever has something newer writes it there and says so,
-//! and the others take it in place of asking the source themselves.
+//! The copy of advisories in the store that replicas share: a replica that has something newer writes it there and says
+//! so, and the others take it in place of asking the source themselves.
 //!
 //! Without hints, each replica looks whether the copy there is another. Where the store is away, each has what its
 //! source gave it.

@@ -35,7 +35,7 @@ pub struct Identities {
     /// By the digest of the token.
     verified: moka::sync::Cache<Sha256, VerifiedToken, RandomState>,
     burnt: BurntTokens,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     rates: RateBuckets,
     fetcher: Arc<dyn FetchDocument>,
     clock: Clock,
@@ -94,7 +94,7 @@ impl Identities {
             keys: KeyCache::new(Arc::clone(&fetcher), tasks),
             verified: moka::sync::Cache::builder().max_capacity(MAX_VERIFIED).build_with_hasher(RandomState::default()),
             burnt: BurntTokens::default(),
-            turns: Semaphore::new(VERIFICATIONS),
+            turns: Arc::new(Semaphore::new(VERIFICATIONS)),
             rates: RateBuckets::default(),
             fetcher,
             clock,
@@ -177,13 +177,13 @@ impl Identities {
             Err(NoKey::Unknown) => return Err(TokenFault::UnknownKey.into()),
             Err(NoKey::Unavailable) => return Err(NotSettled::NoKeys { issuer: Arc::clone(&issuer.name) }),
         };
-        let turn = self.turns.acquire().await;
-        let verifying = blocking(move || match keys.at(position) {
-            Some(key) => token.verify(key),
-            None => Err(TokenFault::UnknownKey),
+        // It goes with the work, which goes on when the client has left.
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let verifying = blocking(move || {
+            let _turn = turn;
+            keys.at(position).map_or(Err(TokenFault::UnknownKey), |key| token.verify(key))
         });
         let signed = verifying.await.unwrap_or(Err(TokenFault::Malformed));
-        drop(turn);
         self.metrics.verified();
         let signed = signed?;
         let until = signed.check(&issuer, self.clock.unix_seconds())?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Response;
 use super::conditional::Precondition;
@@ -131,8 +131,9 @@ impl Representations {
         let (rendered, content) = (rendered.clone(), content.clone());
         let large = Arc::clone(&self.large);
         let (joined, _) = self.rendering.run(key, &self.tasks, "render", || async move {
-            let _turn = turn(&large, content.is_large()).await;
+            let turn = turn(large, content.is_large()).await;
             blocking(move || {
+                let _turn = turn;
                 let document = Arc::new(render_document(&rendered, &content, negotiated)?);
                 // The table would hold a document that is too large for it until something else makes it tidy up.
                 if rendered.policy().max_capacity().is_none_or(|memory| weight(&document) as u64 <= memory) {
@@ -153,8 +154,9 @@ impl Representations {
         version: Option<VersionSegment>,
         files: String,
     ) -> Result<Option<Document>, Error> {
-        let _turn = turn(&self.large, shown.files() > MANY_FILES).await;
+        let turn = turn(Arc::clone(&self.large), shown.files() > MANY_FILES).await;
         blocking(move || {
+            let _turn = turn;
             let version = version.as_ref().map(VersionSegment::as_str);
             let write = |out: &mut dyn io::Write| render::write_legacy_json(&shown.page(), version, &files, out);
             let (written, exists) =
@@ -172,8 +174,9 @@ impl Representations {
     }
 }
 
-async fn turn(large: &Semaphore, is_large: bool) -> Option<SemaphorePermit<'_>> {
-    if is_large { large.acquire().await.ok() } else { None }
+/// Goes with the work, which goes on when the client has left.
+async fn turn(large: Arc<Semaphore>, is_large: bool) -> Option<OwnedSemaphorePermit> {
+    if is_large { large.acquire_owned().await.ok() } else { None }
 }
 
 /// What a document weighs in the table, in bytes.
