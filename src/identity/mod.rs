@@ -25,6 +25,7 @@ mod metrics;
 mod minted;
 mod rates;
 mod rules;
+mod secret_digest;
 mod service;
 mod tables;
 mod wildcard;
@@ -41,6 +42,7 @@ pub use metrics::IdentityMetrics;
 pub use minted::{MintedToken, SigningKeys, TokenId};
 pub use rates::{Limited, RateCaps};
 pub use rules::IdentityRules;
+pub use secret_digest::SecretDigest;
 pub use service::{Identities, IssuerReport, Recognition, UnsettledToken};
 pub use tables::{IdentityTable, IdentityTables, IssuerTable, PublisherTable, TokenTable};
 
