@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use wheelport_runtime::blocking;
 
 use crate::support::client::until;
-use crate::support::process::{World, ready};
+use crate::support::process::{Program, World, ready};
 use crate::support::proxy::{CANARY, Proxy, control_plane};
 use crate::support::scripted::{Reply, Seen};
 use crate::support::wheels::{PAGE, Sample, publish};
@@ -140,6 +140,12 @@ async fn without_a_metadata_service_it_starts_at_once_serves_what_is_cached_and_
     let nowhere = address(&gone);
     drop(gone);
     for service in [address(&silent), nowhere] {
+        // What has to ask it for the region says what to do, and does not wait for long.
+        let environment = [("AWS_EC2_METADATA_DISABLED", "false"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &service)];
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--domain", "acme", "--repository", "r1", "--cache-dir"];
+        let outcome = Program::run(&[&arguments[..], &[&world.cache()]].concat(), &environment);
+        assert_eq!(outcome.code, Some(1), "{outcome:?}");
+        assert!(outcome.err.contains("no AWS region is known; give --region"), "{outcome:?}");
         let environment = [
             ("AWS_ACCESS_KEY_ID", ""),
             ("AWS_SECRET_ACCESS_KEY", ""),
