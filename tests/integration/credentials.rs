@@ -50,6 +50,7 @@ async fn the_token_of_a_service_account_is_read_for_every_session_and_trouble_wi
         .env("AWS_REGION", "eu-central-1")
         .env("AWS_ENDPOINT_URL", control.url(""))
         .env("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/r")
+        .envs(std::env::var_os("WHEELPORT_SABOTAGE").map(|guard| ("WHEELPORT_SABOTAGE", guard)))
         .env(TOKEN_FILE, &file);
     let done = blocking(move || child.output()).await.expect("joined").expect("it starts");
     let printed = String::from_utf8_lossy(&done.stdout);
