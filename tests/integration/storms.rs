@@ -14,7 +14,7 @@ use wheelport_runtime::HumanDuration;
 use crate::support::client::{JSON, until};
 use crate::support::proxy::{Builder, Proxy};
 use crate::support::scripted::{Gate, Reply, Scripted};
-use crate::support::wheels::REPOSITORY;
+use crate::support::wheels::{REPOSITORY, Sample, publish};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -221,15 +221,17 @@ async fn made_up_names_cost_upstream_no_more_than_its_limit_and_real_projects_st
         builder.client.request_burst = BURST.try_into().expect("not zero");
     });
     let proxy = proxy.start().await;
-    let real = format!("GET {REPOSITORY}/simple/real/");
-    proxy.upstream.on(&real, empty_page());
-    assert_eq!(page(&proxy, 9, "real").await, 200);
+    publish(&proxy.upstream, &[&Sample::wheel()]);
+    assert_eq!(page(&proxy, 9, "a-b").await, 200);
     let made_up = projects("made-up", 300);
+    for name in &made_up {
+        proxy.upstream.on(&format!("GET {REPOSITORY}/simple/{name}/"), Reply::status(404));
+    }
     let began = Instant::now();
     let storming = storm(&proxy, &made_up);
     let meanwhile = async {
         for _ in 0..100 {
-            let hit = proxy.get("/simple/real/").send().await.expect(200);
+            let hit = proxy.get("/simple/a-b/").send().await.expect(200);
             assert_eq!(hit.header("cache-status").map(|status| status.starts_with("wheelport; hit")), Some(true));
         }
     };
@@ -237,7 +239,10 @@ async fn made_up_names_cost_upstream_no_more_than_its_limit_and_real_projects_st
     let allowed = began.elapsed().as_secs_f64() * f64::from(RATE) + f64::from(BURST) + 1.0;
     assert!(statuses.iter().all(|status| *status == 404), "{statuses:?}");
     let asked = proxy.upstream.requests().len();
-    assert!(u32::try_from(asked).is_ok_and(|asked| f64::from(asked) <= allowed), "{asked} requests where {allowed} are allowed");
+    assert!(
+        u32::try_from(asked).is_ok_and(|asked| f64::from(asked) <= allowed),
+        "{asked} requests where {allowed} are allowed"
+    );
     // The same names again cost nothing.
     assert!(storm(&proxy, &made_up).await.iter().all(|status| *status == 404));
     assert_eq!(proxy.upstream.requests().len(), asked);

@@ -1,7 +1,7 @@
 //! Core metadata out of a source distribution: the `PKG-INFO` in its top directory (PEP 625, PEP 643).
 //!
-//! What counts is what an installer finds there when it has unpacked everything, as Python's `tarfile` and `zipfile` do:
-//! of several members in one place the last one. Where that could not be said for sure, the archive is refused.
+//! What counts is what an installer finds there when it has unpacked everything with Python's `tarfile` or `zipfile`: of
+//! several members in one place the last one. Where that could not be said for sure, the archive is refused.
 //!
 //! Blocking and bounded, as `wheel` is: the caller runs it on a thread that may block.
 
@@ -125,8 +125,8 @@ fn bounded(reader: impl Read) -> Result<Vec<u8>, SdistError> {
     if bytes.len() as u64 > MAX_METADATA { Err(SdistError::TooLarge) } else { Ok(bytes) }
 }
 
-/// Searches a tar archive, in one gzip member or several, for the `PKG-INFO` in its top directory. That unpacks the whole
-/// archive, into nothing.
+/// Searches a tar archive, in one gzip member or several, for the `PKG-INFO` in its top directory. That unpacks all of
+/// it, into nothing.
 fn from_tar_gz(compressed: impl Read, max_unpacked: u64) -> Result<Vec<u8>, SdistError> {
     let (position, limit) = (Cell::new(0), Cell::new(MAX_MEMBER_HEADERS.min(max_unpacked)));
     let reader = MultiGzDecoder::new(compressed);

@@ -1,5 +1,5 @@
-//! What the proxy and the emulator share: calendar time, tasks and their priority, fair waiting, turns for blocking work,
-//! single flight, how slowly bytes may come, and units of settings.
+//! What the proxy and the emulator share: calendar time, tasks and their priority, fair waiting, turns for work that
+//! blocks, single flight, how slowly bytes may come, and units of settings.
 //!
 //! Nothing here knows HTTP, AWS or the package index.
 

@@ -65,7 +65,8 @@ pub(in crate::control) fn credentials(error: &CredentialsError) -> ControlError 
     }
 }
 
-/// The SDK says why a file cannot be read, and not which one it is. Only that of a web identity token is read by itself.
+/// The SDK says why a file cannot be read, and not which one it is. Only that of a web identity token is read in this
+/// way.
 fn unreadable_file(error: &io::Error) -> ControlError {
     ControlError::new(
         MintErrorKind::NoCredentials,
