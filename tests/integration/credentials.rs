@@ -15,7 +15,7 @@ use crate::support::client::until;
 use crate::support::process::{Program, World, ready};
 use crate::support::proxy::{CANARY, Proxy, control_plane};
 use crate::support::scripted::{Reply, Seen};
-use crate::support::wheels::{PAGE, Sample, publish};
+use crate::support::wheels::{Sample, page, publish};
 
 const STS: &str = "POST /";
 const HOUR: Duration = Duration::from_hours(1);
@@ -74,33 +74,32 @@ async fn child_with_a_service_account() {
     #[expect(clippy::disallowed_methods, reason = "the environment that its parent has made")]
     let file = PathBuf::from(std::env::var(TOKEN_FILE).expect("its parent says so"));
     let proxy = Proxy::builder().set(|builder| builder.aws_chain = true).start().await;
-    let wheel = Sample::wheel();
-    publish(&proxy.upstream, &[&wheel]);
-    // Every page is fetched again, so every page needs a token.
-    let serves = async |token: &str| {
-        proxy.get("/simple/a-b/").send().await.expect(200);
-        let seen = proxy.upstream.requests_to(PAGE);
-        let sent = seen.last().and_then(|seen| seen.header("authorization")).unwrap_or_default();
-        assert_eq!(sent, basic(token), "{token}");
+    // A page that is not cached, so that upstream is asked with this token.
+    let serves = async |name: &str, token: &str| {
+        let request = format!("GET /pypi/r/simple/{name}/");
+        proxy.upstream.on(&request, page(&[Sample::wheel().entry()]));
+        proxy.get(&format!("/simple/{name}/")).send().await.expect(200);
+        let seen = proxy.upstream.requests_to(&request);
+        assert_eq!(seen.last().and_then(|seen| seen.header("authorization")), Some(&*basic(token)), "{name}");
     };
     let route = async || proxy.ops.get("/status").send().await.value()["routes"][0].clone();
     let renewed = async |count: usize| {
         let line = format!("wheelport_token_renewals_total{{route=\"main\"}} {count}\n");
         until(&line, async || proxy.metrics().await.contains(&line).then_some(())).await;
     };
-    serves("canary-1").await;
+    serves("before", "canary-1").await;
 
     std::fs::write(&file, "second").expect("the directory can be written");
     proxy.pass(3 * HOUR).await;
     renewed(2).await;
-    serves("canary-2").await;
+    serves("renewed", "canary-2").await;
 
     std::fs::remove_file(&file).expect("it is there");
     proxy.pass(3 * HOUR).await;
     until("a failure", async || (route().await["token_failures"].as_u64() > Some(0)).then_some(())).await;
     let error = route().await["token_error"].to_string();
     assert!(error.contains("web identity token") && error.contains("No such file"), "{error}");
-    serves("canary-2").await;
+    serves("without-the-file", "canary-2").await;
 
     // A directory cannot be read, whoever asks.
     std::fs::create_dir(&file).expect("nothing is there");
@@ -110,13 +109,13 @@ async fn child_with_a_service_account() {
     let error = route().await["token_error"].to_string();
     assert!(error.contains("web identity token"), "{error}");
     proxy.pass(HOUR).await;
-    serves("canary-2").await;
+    serves("unreadable", "canary-2").await;
 
     std::fs::remove_dir(&file).expect("it is empty");
     std::fs::write(&file, "third").expect("the directory can be written");
     proxy.pass(2 * Duration::from_mins(1)).await;
     renewed(3).await;
-    serves("canary-3").await;
+    serves("after", "canary-3").await;
     assert_eq!(route().await["token_failures"], 0);
 }
 
