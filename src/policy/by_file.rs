@@ -43,7 +43,9 @@ impl<'a, T> Finder<'a, T> {
         for (position, thing) in things.iter().copied().enumerate() {
             match (digests(thing), versions(thing).and_then(VersionRange::exact)) {
                 (Some(digests), _) => {
-                    digests.iter().for_each(|digest| finder.of_digest.entry(*digest).or_default().push(position));
+                    for digest in digests {
+                        finder.of_digest.entry(*digest).or_default().push(position);
+                    }
                 }
                 (None, Some(version)) => finder.of_version.entry(version).or_default().push(position),
                 (None, None) => finder.others.push(position),
