@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use crate::cli::{self, Cli, CommandError, Ended};
 use crate::telemetry;
+use anyhow::Context as _;
 
 /// Does what the command line says.
 pub fn run() -> ExitCode {
