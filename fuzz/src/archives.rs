@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use wheelport_index::wheel::{core_metadata, description, metadata_headers, unconditional_requirements};
+use wheelport_index::wheel::{RequiredBy, core_metadata, description, metadata_headers, requirements};
 use wheelport_index::{FileKind, FileName, ProjectName, Requirement, UploadForm, VersionSegment};
 
 /// A wheel called `a_b-1.0-py3-none-any.whl`.
@@ -21,7 +21,7 @@ pub fn wheel(bytes: &[u8]) {
 fn read(metadata: &[u8]) {
     let fields = metadata_headers(metadata);
     assert!(metadata.len() <= 16 << 20);
-    let required = unconditional_requirements(metadata);
+    let required = requirements(metadata, RequiredBy::AnyPlatform);
     assert!(required.len() <= 64 && required.len() <= fields.requires_dist.len());
     assert!(description(metadata).len() <= metadata.len() * 3);
     for raw in &fields.requires_dist {

@@ -1,7 +1,7 @@
 //! What an installer asks for next, begun before it does: the core metadata of the wheel that it will choose, while it
 //! reads the page; and that wheel, once it has read the metadata.
 //!
-//! Both are guesses, from what pip says of itself in its user agent, so both are done only where they are
+//! Both are guesses, from what pip and uv say of themselves in their user agent, so both are done only where they are
 //! cheap: metadata by range, or of a small wheel while upstream has spare capacity. A wheel follows only metadata that
 //! was read by range for a client that installs; it fetches the wheel last, one after the other, when it has resolved
 //! everything. Nothing that is guessed leads to another guess.
@@ -19,7 +19,7 @@ use super::index_entry::{IndexEntry, entry_of};
 use super::judge::Judge;
 use super::metadata_by_range::{RangeRead, RangeReader};
 use crate::cache::{MetadataStore, PageContent, PageKey, Prefetch};
-use wheelport_index::{ClientAgent, FileAddress, Installer, Sha256};
+use wheelport_index::{ClientAgent, FileAddress, Sha256};
 use wheelport_runtime::{Priority, Tasks, blocking};
 
 /// Guesses that are being followed, or wait for that.
@@ -132,10 +132,9 @@ impl Ahead {
             }
     }
 
-    /// A client reads a page, or will: the metadata of the wheel that it will choose is read. uv asks for everything at
-    /// once by itself, and would gain nothing.
+    /// A client reads a page, or will: the metadata of the wheel that it will choose is read.
     pub(super) fn page_read(&self, route: &Arc<Route>, key: &PageKey, content: &Arc<PageContent>, agent: &ClientAgent) {
-        if agent.installer != Installer::Pip || self.inner.guesses.contains_key(key) {
+        if self.inner.guesses.contains_key(key) {
             return;
         }
         let Ok(waiting) = Arc::clone(&self.inner.waiting).try_acquire_owned() else { return };

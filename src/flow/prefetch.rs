@@ -1,7 +1,7 @@
 //! The pages that a resolver requests next, fetched while it reads the metadata that makes it request them.
 //!
 //! A client that reads the core metadata of a wheel requests the pages of its dependencies next, mostly one at a time.
-//! Unconditional dependencies that are not cached are therefore fetched in the background. That is a guess, so it must
+//! Dependencies that it is sure to need and that are not cached are therefore fetched in the background. That is a guess, so it must
 //! cost clients nothing: few at a time, at low priority, only while upstream has spare capacity, and a failure is left
 //! to the client's own request. Only metadata that a client asks for leads to a prefetch, never a prefetched page, so
 //! packages that depend on each other make no chain.
@@ -17,7 +17,8 @@ use super::ahead::Ahead;
 use super::index_cache::FetchError;
 use super::{PageService, Route};
 use crate::cache::PageKey;
-use wheelport_index::{ClientAgent, wheel};
+use wheelport_index::ClientAgent;
+use wheelport_index::wheel::{self, RequiredBy};
 use wheelport_runtime::{Priority, Tasks};
 
 /// Pages prefetched at the same time.
@@ -110,7 +111,11 @@ impl Prefetcher {
         if !self.is_on() || Priority::current() == Priority::Background {
             return;
         }
-        for project in wheel::unconditional_requirements(metadata) {
+        let of = match agent {
+            Some(agent) if agent.is_for_all_platforms() => RequiredBy::AnyPlatform,
+            _ => RequiredBy::EveryInstallation,
+        };
+        for project in wheel::requirements(metadata, of) {
             let key = route.key(&project);
             let cache = self.inner.pages.cache();
             if self.is_recent(&key) || !cache.needs_fetch(route, &key) {

@@ -5,7 +5,7 @@ use wheelport::cache::Prefetch;
 
 use crate::support::client::{Response, until};
 use crate::support::proxy::{Builder, Proxy};
-use crate::support::wheels::{Sample, document, list, metadata, publish, ranged};
+use crate::support::wheels::{Sample, document, list, metadata, noise, publish, ranged, zipped};
 
 const HERE: &str = "/simple/a-b/";
 const PIP: &str = r#"pip/26.3 {"cpu":"x86_64","distro":{"libc":{"lib":"glibc","version":"2.36"},"version":"12"},
@@ -85,6 +85,31 @@ async fn a_small_wheel_is_guessed_as_a_whole_and_its_dependencies_are_fetched_wh
 }
 
 #[tokio::test]
+async fn where_uv_locks_the_metadata_of_the_first_wheel_is_there_and_so_are_pages_for_other_platforms() {
+    let proxy = ahead().start().await;
+    let wheel = |tags: &str| {
+        let more = "\nRequires-Dist: e; sys_platform == 'win32'\nRequires-Dist: d; extra == 'x'\n\n";
+        let text = metadata("2.0").replacen("\n\n", more, 1);
+        let entries = [("filling", &*noise(100_000)), ("a_b-2.0.dist-info/METADATA", text.as_bytes())];
+        Sample::file("2.0", &format!("a_b-2.0-{tags}.whl"), zipped(&entries))
+    };
+    let (first, fitting) = (wheel("cp313-cp313-win32"), wheel("cp311-cp311-manylinux_2_17_x86_64"));
+    list(&proxy.upstream, &[&first, &fitting]);
+    offers(&proxy, &first);
+    let there = |name: &str| document(&json!({"meta": {"api-version": "1.1"}, "name": name, "files": []}));
+    let [e, d] = ["e", "d"].map(|name| format!("GET /pypi/r/simple/{name}/"));
+    proxy.upstream.on(&e, there("e")).on(&d, there("d"));
+    get(&proxy, HERE, &uv_lock()).await;
+    proxy.kept_by("metadata", 1).await;
+    get(&proxy, &format!("{}.metadata", first.path()), &uv_lock()).await;
+    counted(&proxy, "wheelport_metadata_guesses_total{result=\"right\"} 1").await;
+    proxy.asked_by(&e, 1).await;
+    a_while(&proxy).await;
+    assert_eq!((proxy.asked(&d), proxy.asked(&fitting.upstream())), (0, 0));
+    assert!(proxy.kept("blobs").is_empty(), "it installs nothing");
+}
+
+#[tokio::test]
 async fn a_client_that_only_locks_gets_no_wheel_and_a_wrong_guess_is_counted() {
     let (proxy, old, new) = with_versions(ahead()).await;
     get(&proxy, HERE, &pip()).await;
@@ -100,7 +125,6 @@ async fn a_client_that_only_locks_gets_no_wheel_and_a_wrong_guess_is_counted() {
 async fn nothing_is_guessed_for_other_clients_or_where_it_is_off_or_where_ranges_are_not_known_to_work() {
     for (mode, agent) in [
         (Some(Prefetch::Metadata), "curl/8".to_owned()),
-        (Some(Prefetch::Metadata), uv_lock()),
         (Some(Prefetch::Pages), pip()),
         (Some(Prefetch::Off), pip()),
         (None, pip()),

@@ -18,21 +18,15 @@ const LONGEST: usize = 2048;
 /// The environment that a client installs into.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClientAgent {
-    pub installer: Installer,
     /// Whether it only resolves.
     resolves_only: bool,
+    /// Whether it resolves for all platforms at once.
+    for_all_platforms: bool,
     /// The full version of Python.
     python: Version,
     /// Major and minor.
     release: (u64, u64),
     platform: Platform,
-}
-
-/// Which program installs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Installer {
-    Pip,
-    Uv,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -81,9 +75,9 @@ impl ClientAgent {
     /// and for an environment of which nothing is known here.
     pub fn parse(user_agent: &str) -> Option<Self> {
         let (program, said) = user_agent.get(..LONGEST.min(user_agent.len()))?.split_once(' ')?;
-        let installer = match program.split_once('/')?.0 {
-            "pip" => Installer::Pip,
-            "uv" => Installer::Uv,
+        let is_uv = match program.split_once('/')?.0 {
+            "pip" => false,
+            "uv" => true,
             _ => return None,
         };
         let said: Said = serde_json::from_str(said).ok()?;
@@ -116,7 +110,8 @@ impl ClientAgent {
         };
         let command = said.installer.map(|installer| installer.subcommand).unwrap_or_default();
         let resolves_only = matches!(command.last().map(String::as_str), Some("lock" | "compile" | "tree" | "list"));
-        Some(Self { installer, resolves_only, python, release, platform })
+        let for_all_platforms = is_uv && matches!(&command[..], [only] if only == "lock");
+        Some(Self { resolves_only, for_all_platforms, python, release, platform })
     }
 
     /// Whether it will fetch the wheels that it chooses, as far as it says.
@@ -124,8 +119,14 @@ impl ClientAgent {
         !self.resolves_only
     }
 
+    /// Whether it resolves for all platforms at once, as uv does when it locks.
+    pub fn is_for_all_platforms(&self) -> bool {
+        self.for_all_platforms
+    }
+
     /// The wheel that the client will choose if nothing but the page decides: of the newest final version that it may
-    /// install, the wheel that fits best. `None` where that version has no such wheel.
+    /// install, the wheel that fits best. `None` where that version has no such wheel. Where uv locks, it reads the
+    /// metadata of the first wheel that is not for older Pythons only.
     pub fn choose<'a>(&self, page: &'a Page) -> Option<&'a File> {
         let usable = page.files.iter().filter(|file| matches!(file.yanked, Yanked::No) && self.allows(file));
         let mut best: Option<(VersionKey, Option<Rank>, &File)> = None;
@@ -159,9 +160,22 @@ impl ClientAgent {
     fn rank(&self, name: &str) -> Option<Rank> {
         let mut parts = name.strip_suffix(".whl")?.rsplit('-');
         let (platforms, abis, pythons) = (parts.next()?, parts.next()?, parts.next()?);
+        if self.for_all_platforms {
+            let is_recent = |python: &str| abis.split('.').any(|abi| self.is_recent(python, abi));
+            return pythons.split('.').any(is_recent).then_some(((0, 0), (0, 0)));
+        }
         let platform = platforms.split('.').filter_map(|tag| self.platform.rank(tag)).max()?;
         let interpreter = |abi: &str| pythons.split('.').filter_map(|python| self.interpreter(python, abi)).max();
         Some((abis.split('.').filter_map(interpreter).max()?, platform))
+    }
+
+    /// Whether an interpreter and an ABI are for this Python or later ones.
+    fn is_recent(&self, python: &str, abi: &str) -> bool {
+        let (major, minor) = self.release;
+        let digits = python.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+        let Some((of, found)) = version_tag(digits) else { return false };
+        let is_open = python.starts_with("py") || abi == "abi3";
+        of == major && found.is_none_or(|found| found >= minor || is_open)
     }
 
     /// How well an interpreter and an ABI fit: this version of `CPython`, then the stable ABI, then any Python.
@@ -275,10 +289,10 @@ mod tests {
     #[test]
     fn pip_and_uv_say_where_they_run() {
         let pip = ClientAgent::parse(PIP).expect("pip");
-        assert_eq!((pip.installer, pip.release), (Installer::Pip, (3, 11)));
+        assert_eq!(pip.release, (3, 11));
         assert_eq!(pip.platform, Platform::Glibc { release: (2, 36), cpu: "x86_64".to_owned() });
         let uv = ClientAgent::parse(UV).expect("uv");
-        assert_eq!((uv.installer, uv.release), (Installer::Uv, (3, 13)));
+        assert_eq!(uv.release, (3, 13));
         for other in
             ["", "pip", "pip/26.0", "pip/26.0 {}", "curl/8.0 {}", "poetry/2.1 {\"python\":\"3.11.7\"}", "uv/0.9 [["]
         {
@@ -306,6 +320,24 @@ mod tests {
             Some("a-1.0-py3-none-any.whl")
         );
         assert_eq!(chosen(PIP, &[]), None);
+    }
+
+    #[test]
+    fn where_uv_locks_the_first_wheel_for_this_python_or_later_ones_is_chosen() {
+        let lock = UV.replace("[\"pip\",\n        \"install\"]", "[\"lock\"]");
+        assert_ne!(lock, UV);
+        let wheels = [
+            "a-2.0-pp310-pypy310_pp73-win_amd64.whl",
+            "a-2.0-cp312-cp312-win_amd64.whl",
+            "a-2.0-cp27-none-any.whl",
+            "a-2.0-cp314-cp314t-musllinux_1_2_s390x.whl",
+            "a-2.0-cp313-cp313-win_amd64.whl",
+            "a-1.0-py3-none-any.whl",
+        ];
+        assert_eq!(chosen(&lock, &plain(&wheels)).as_deref(), Some("a-2.0-cp314-cp314t-musllinux_1_2_s390x.whl"));
+        for open in ["a-2.0-cp39-abi3-win_amd64.whl", "a-2.0-py2.py3-none-any.whl", "a-2.0-py38-none-any.whl"] {
+            assert_eq!(chosen(&lock, &plain(&[&wheels[..3], &[open], &wheels[3..]].concat())).as_deref(), Some(open));
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ mod tags;
 mod version;
 pub mod wheel;
 
-pub use agent::{ClientAgent, Installer};
+pub use agent::ClientAgent;
 pub use archive::{ArchiveError, ReadAt};
 pub use digest::{Algorithm, Hashed, Hasher, Hashes, InvalidDigest, Sha256, hex};
 pub use excerpt::{excerpt, shortened};

@@ -246,10 +246,19 @@ const REQUIREMENTS_WITHIN: usize = 64 << 10;
 /// The most requirements that are returned.
 const MAX_REQUIREMENTS: usize = 64;
 
-/// The projects that every installation of a distribution with this core metadata needs: those that a `Requires-Dist`
-/// names without a marker and without an address of their own (PEP 508). The metadata may be hostile, so the function
-/// reads only its beginning and returns only the first of them.
-pub fn unconditional_requirements(metadata: &[u8]) -> Vec<ProjectName> {
+/// Which requirements are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequiredBy {
+    /// Those without a marker.
+    EveryInstallation,
+    /// Those whose marker speaks of platforms only, too.
+    AnyPlatform,
+}
+
+/// The projects that a distribution with this core metadata needs: those that a `Requires-Dist` names without an address
+/// of their own (PEP 508). The metadata may be hostile, so the function reads only its beginning and returns only the
+/// first of them.
+pub fn requirements(metadata: &[u8], of: RequiredBy) -> Vec<ProjectName> {
     let prefix = match metadata.get(..REQUIREMENTS_WITHIN) {
         None => metadata,
         // The last line may be incomplete.
@@ -260,7 +269,7 @@ pub fn unconditional_requirements(metadata: &[u8]) -> Vec<ProjectName> {
         let end = requirement.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '-' | '_'));
         let name = ProjectName::parse(&requirement[..end.unwrap_or(requirement.len())]);
         if let Ok(name) = name
-            && !requirement.contains([';', '@'])
+            && is_meant(&requirement, of)
             && !projects.contains(&name)
         {
             projects.push(name);
@@ -270,6 +279,14 @@ pub fn unconditional_requirements(metadata: &[u8]) -> Vec<ProjectName> {
         }
     }
     projects
+}
+
+fn is_meant(requirement: &str, of: RequiredBy) -> bool {
+    let (named, marker) = requirement.split_once(';').unwrap_or((requirement, ""));
+    let speaks_of = |word| marker.contains(word);
+    let of_platforms = || ["sys_platform", "platform_", "os_name"].into_iter().any(speaks_of);
+    let of_others = || ["extra", "python_version", "python_full_version"].into_iter().any(speaks_of);
+    !named.contains('@') && (marker.is_empty() || of == RequiredBy::AnyPlatform && of_platforms() && !of_others())
 }
 
 #[cfg(test)]

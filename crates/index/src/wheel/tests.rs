@@ -112,23 +112,26 @@ fn header_fields_are_read_up_to_the_empty_line() {
 }
 
 #[test]
-fn an_unconditional_requirement_has_no_marker_and_no_address_of_its_own() {
-    let required = unconditional_requirements(
+fn requirements_have_no_address_of_their_own_and_no_marker_but_that_of_a_platform() {
+    let metadata =
         b"Name: x\nRequires-Dist: A.b (>=1,<2)\nRequires-Dist: c[extra]>=1\nRequires-Dist: d;python_version<'3'\n\
           Requires-Dist: e ; extra == 'x'\nRequires-Dist: f @ https://files.example.org/f.whl\nRequires-Dist: a_B!=3\n\
-          Requires-Dist: -\nRequires-Dist: g\nRequires-Dist: h\n  >=2\n\nRequires-Dist: body\n",
-    );
-    let names: Vec<_> = required.iter().map(ProjectName::as_str).collect();
-    assert_eq!(names, ["a-b", "c", "g", "h"]);
+          Requires-Dist: -\nRequires-Dist: g\nRequires-Dist: h\n  >=2\nRequires-Dist: i; sys_platform != 'win32'\n\
+          Requires-Dist: j>1 ; os_name == 'nt' and extra == 'x'\nRequires-Dist: k @ https://h/k.whl ; os_name == 'nt'\n\
+          Requires-Dist: l;platform_system=='Darwin' and python_version < '3'\n\nRequires-Dist: body\n";
+    let names = |of| requirements(metadata, of).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(RequiredBy::EveryInstallation), ["a-b", "c", "g", "h"]);
+    assert_eq!(names(RequiredBy::AnyPlatform), ["a-b", "c", "g", "h", "i"]);
 }
 
 #[test]
 fn metadata_that_requires_everything_is_not_read_to_its_end() {
     let many: Vec<_> = (0..1000).map(|number| format!("Requires-Dist: n{number}\n")).collect();
-    assert_eq!(unconditional_requirements(many.concat().as_bytes()).len(), MAX_REQUIREMENTS);
+    assert_eq!(requirements(many.concat().as_bytes(), RequiredBy::EveryInstallation).len(), MAX_REQUIREMENTS);
     let padding = format!("Description: {}\n", "x".repeat(REQUIREMENTS_WITHIN - 50));
     let cut = format!("{padding}Requires-Dist: a\nRequires-Dist: b-longer-name\n");
-    let names: Vec<_> = unconditional_requirements(cut.as_bytes()).iter().map(ToString::to_string).collect();
+    let names: Vec<_> =
+        requirements(cut.as_bytes(), RequiredBy::EveryInstallation).iter().map(ToString::to_string).collect();
     assert_eq!(names, ["a"], "not a part of a name");
 }
 
