@@ -28,6 +28,8 @@ const MAX_RATIO: u64 = 50;
 /// The most that the headers of one member may take, in bytes: pax records, GNU long names and sparse maps. The tar
 /// reader holds them in memory.
 const MAX_MEMBER_HEADERS: u64 = 1 << 20;
+/// The most that the paths of an archive's links may take together, in bytes. They are remembered until its end.
+const MAX_LINK_PATHS: usize = 4 << 20;
 
 /// Why no metadata can be taken from a source distribution.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +156,8 @@ struct TarSearch {
     found: Option<(Vec<u8>, Option<Vec<u8>>)>,
     /// Where links are. What is written to one of them, or below, comes to be elsewhere.
     links: HashSet<Vec<u8>>,
+    /// What these paths take, in bytes.
+    link_bytes: usize,
 }
 
 impl TarSearch {
@@ -177,6 +181,11 @@ impl TarSearch {
             self.replace(entry, &raw, path, is_file)
         } else {
             if matches!(kind, EntryType::Symlink | EntryType::Link) {
+                // No path is free: each takes a place in the table.
+                self.link_bytes += path.len() + size_of::<Vec<u8>>();
+                if self.link_bytes > MAX_LINK_PATHS && !sabotaged("link-paths") {
+                    return Err(SdistError::TooLarge);
+                }
                 self.links.insert(path);
             }
             Ok(())
@@ -375,6 +384,19 @@ mod tests {
             let refused = read("a-1.0.tar.gz", packed(&[first.clone(), after, file("a-1.0/c", b"x")]));
             assert!(refused.as_ref().is_err_and(|text| text.contains("several PKG-INFO")), "{refused:?}");
         }
+    }
+
+    #[test]
+    fn the_paths_of_links_take_a_bounded_place() {
+        let path = "a/".repeat(1 << 14);
+        let long = member(Header::new_gnu(), "././@LongLink", EntryType::GNULongName, format!("{path}\0").as_bytes());
+        let link = [long, member(Header::new_gnu(), "b", EntryType::Symlink, b"")].concat();
+        let linked = |number: usize| {
+            let links = vec![link.clone(); number];
+            read("a-1.0.tar.gz", packed(&[&links[..], &[file("a-1.0/PKG-INFO", b"Name: a")]].concat()))
+        };
+        assert_eq!(linked(100).as_deref(), Ok("Name: a"));
+        assert!(linked(130).is_err_and(|text| text.contains("too large")));
     }
 
     #[test]
