@@ -1,6 +1,6 @@
 //! Core metadata out of a source distribution: the `PKG-INFO` in its top directory (PEP 625, PEP 643).
 //!
-//! What counts is what an installer finds there when it has unpacked everything with Python's `tarfile` or `zipfile`: of
+//! What counts is what an installer finds there when it has unpacked all of it with Python's `tarfile` or `zipfile`: of
 //! several members in one place the last one. Where that could not be said for sure, the archive is refused.
 //!
 //! Blocking and bounded, as `wheel` is: the caller runs it on a thread that may block.
