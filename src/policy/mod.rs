@@ -4,6 +4,7 @@
 //! or the cache: `flow` gathers the facts, and applies the decision to pages and to every way to a file. The rules come
 //! from the configuration and from a directory that is watched, and are swapped as a whole.
 
+mod by_project;
 mod counts;
 mod decide;
 mod duration;
