@@ -1,22 +1,24 @@
 //! What is known of the files of a page, as decisions look at it.
 
-use std::collections::HashSet;
-
-use crate::cache::{CoreMetadataRecord, KnownSince, MetadataStore, PageContent};
+use crate::cache::{Blobs, CoreMetadataRecord, KnownSince, MetadataStore, PageContent};
 use crate::policy::{FileFacts, Moment, NamedVersions, ProjectRules};
-use wheelport_index::{File, FileName, ProjectName, Sha256, VersionSegment, wheel};
+use wheelport_index::{File, FileAddress, FileName, ProjectName, Sha256, VersionSegment, wheel};
 use wheelport_runtime::sabotaged;
 
+use super::Route;
 use super::intake::ProjectIntake;
+use super::linked_digest::link_key;
 use super::origins::ProjectOrigins;
 use super::release_dates::ReleaseDates;
 
 /// Where the facts are.
 pub(super) struct PageFacts<'a> {
+    pub route: &'a Route,
     pub content: &'a PageContent,
     pub origins: Option<&'a ProjectOrigins>,
     pub intake: Option<&'a ProjectIntake>,
     pub metadata: &'a MetadataStore,
+    pub blobs: &'a Blobs,
 }
 
 impl PageFacts<'_> {
@@ -31,11 +33,12 @@ impl PageFacts<'_> {
     ) {
         let Self { content, origins, .. } = self;
         let page = &content.page;
-        let narrowed = rules.needs_digest().then(|| rules.about_bytes(&digests(&page.files)));
+        let digests = if rules.needs_digest() { self.digests() } else { Vec::new() };
+        let narrowed = rules.needs_digest().then(|| rules.about_bytes(&digests.iter().copied().flatten().collect()));
         let rules = narrowed.as_ref().unwrap_or(rules);
         let dates = rules.needs_release_dates().then(|| ReleaseDates::of(&page.files));
         let mut versions = VersionsOfFiles::default();
-        for file in &page.files {
+        for (at, file) in page.files.iter().enumerate() {
             let (versions, rules) =
                 if rules.needs_versions() { versions.of(file, &page.name, rules) } else { (&NO_VERSIONS, rules) };
             let since = content.undated.get(&file.name);
@@ -44,7 +47,7 @@ impl PageFacts<'_> {
                 versions: versions.clone(),
                 kind: file.name.kind(),
                 origin: origins.and_then(|origins| origins.of(&file.version)),
-                sha256: file.hashes.sha256(),
+                sha256: digests.get(at).copied().unwrap_or_else(|| file.hashes.sha256()),
                 uploaded: uploaded(file),
                 known_since: since.map(|since| Moment(since.at)),
                 taken_in: since.and_then(|since| self.taken_in(file, *since)),
@@ -71,6 +74,18 @@ impl PageFacts<'_> {
         open.filter_map(|(file, _)| content.file(file)).map(|file| file.version.clone()).collect()
     }
 
+    /// The digests of the files, as far as they are known: from the page, or from when a file was fetched. Blocking.
+    fn digests(&self) -> Vec<Option<Sha256>> {
+        self.content.page.files.iter().map(|file| file.hashes.sha256().or_else(|| self.linked(file))).collect()
+    }
+
+    fn linked(&self, file: &File) -> Option<Sha256> {
+        let project = self.content.page.name.clone();
+        let address = FileAddress { project, version: file.version.clone(), file: file.name.clone() };
+        let key = link_key(self.route, &address, &file.hashes)?;
+        if sabotaged("linked-digest") { None } else { self.blobs.linked(key) }
+    }
+
     /// When the repository took the version of a file in, where that says something of the file.
     fn taken_in(&self, file: &File, since: KnownSince) -> Option<Moment> {
         self.intake?.of(&file.version).filter(|_| proves_intake(since))
@@ -95,11 +110,6 @@ pub(super) fn proves_intake(since: KnownSince) -> bool {
 /// When a file was uploaded, as the index says.
 pub(super) fn uploaded(file: &File) -> Option<Moment> {
     Moment::parse(file.upload_time.as_deref()?).ok()
-}
-
-/// The digests of files.
-fn digests(files: &[File]) -> HashSet<Sha256> {
-    files.iter().filter_map(|file| file.hashes.sha256()).collect()
 }
 
 /// The versions of a file where no rule asks for them.
