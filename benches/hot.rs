@@ -175,10 +175,15 @@ impl Reader {
     }
 }
 
-/// So many rules of several shapes; one in twenty is about the page.
-fn rules(dir: &Path, number: usize) -> Outcome<PolicySettings> {
+/// So many rules of several shapes. One in twenty is about the page, or three in four: they name its versions and files.
+fn rules(dir: &Path, number: usize, most_are_about: bool) -> Outcome<PolicySettings> {
     let rule = |at: usize| {
         let about = match at % 20 {
+            4..=11 if most_are_about => {
+                let (major, minor, patch) = (at / 400, at / 20 % 20, at % 20);
+                format!("projects = [\"bench-page\"]\nversions = \"=={major}.{minor}.{patch}\"")
+            }
+            12..=18 if most_are_about => format!("projects = [\"bench-*\"]\nsha256 = [\"{at:064x}\"]"),
             0 => format!("sha256 = [\"{}\"]", Sha256::of(&at.to_le_bytes())),
             1 => format!("projects = [\"bench-*\"]\nversions = \"==99.{at}\""),
             2 => format!("projects = [\"bench-page\"]\nkind = \"sdist\"\nuploaded_after = 2090-01-{:02}", at % 28 + 1),
@@ -297,9 +302,10 @@ fn policy(criterion: &mut Criterion) {
     let reader = Reader::new(root.path()).expect("a token can be made");
     let mut group = criterion.benchmark_group("policy");
     group.throughput(Throughput::Elements(4_000));
-    for number in [0, 1, 1_000] {
-        let dir = root.path().join(number.to_string());
-        let settings = rules(&dir, number).expect("rules can be written");
+    for (number, most_are_about) in [(0, false), (1, false), (1_000, false), (1_000, true)] {
+        let label = if most_are_about { format!("{number}, most about it") } else { number.to_string() };
+        let dir = root.path().join(&label);
+        let settings = rules(&dir, number, most_are_about).expect("rules can be written");
         let policy = watch_rules(settings.clone(), Box::new(Nobody), Clock::system()).expect("rules can be read");
         let site = {
             let _inside = runtime.enter();
@@ -307,14 +313,14 @@ fn policy(criterion: &mut Criterion) {
         };
         let first = runtime.block_on(ask_site(Arc::clone(&site), HeaderMap::new()));
         assert_eq!(first.0.status, StatusCode::OK);
-        group.bench_function(BenchmarkId::new("page after a change of rules", number), |bencher| {
+        group.bench_function(BenchmarkId::new("page after a change of rules", &label), |bencher| {
             let ask = |()| ask_site(Arc::clone(&site), HeaderMap::new());
             bencher.to_async(&runtime).iter_batched(|| change(&policy), ask, BatchSize::PerIteration);
         });
-        group.bench_function(BenchmarkId::new("page with rules that stay", number), |bencher| {
+        group.bench_function(BenchmarkId::new("page with rules that stay", &label), |bencher| {
             bencher.to_async(&runtime).iter(|| ask_site(Arc::clone(&site), HeaderMap::new()));
         });
-        group.bench_function(BenchmarkId::new("read rules", number), |bencher| {
+        group.bench_function(BenchmarkId::new("read rules", &label), |bencher| {
             bencher.iter(|| watch_rules(settings.clone(), Box::new(Nobody), Clock::system()));
         });
     }

@@ -14,6 +14,7 @@ pub mod identity;
 pub mod notices;
 pub mod notify;
 pub mod policy;
+pub mod process;
 mod redact;
 pub mod telemetry;
 pub mod token;

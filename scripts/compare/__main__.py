@@ -16,14 +16,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import across
 import before
 import data
 import encrypted
+import gated
 import growth
 import load
 import paths
@@ -97,25 +99,36 @@ class Scene:
         return self.stage.wheelport(self.origin.port, self.control, name=name, env={"WHEELPORT_LOG": self.options.log})
 
 
+def compared(scene: Scene, found: Iterable[paths.Path_]) -> list[dict]:
+    each = []
+    for path in found:
+        each.append(paths.compare(path, scene.options.rounds, scene.options.seconds, scene.stand).plain())
+        print(report.line(each[-1]), flush=True)
+    return each
+
+
 def warm(scene: Scene) -> list[dict]:
-    ours = scene.ours()
-    found = []
-    for path in paths.warm_paths(scene.stage, ours, scene.wheels, scene.files[0]):
-        if scene.options.path and scene.options.path not in path.name:
-            continue
-        found.append(paths.compare(path, scene.options.rounds, scene.options.seconds, scene.stand).plain())
-        print(report.line(found[-1]), flush=True)
-    return found
+    all_of_them = paths.warm_paths(scene.stage, scene.ours(), scene.wheels, scene.files[0])
+    wanted = scene.options.path or ""
+    return compared(scene, (path for path in all_of_them if wanted in path.name))
 
 
 def tls(scene: Scene) -> list[dict]:
     root, wheels = scene.files
     env = {"WHEELPORT_LOG": scene.options.log}
-    found = []
-    for path in encrypted.warm_paths(scene.stage, scene.origin, scene.control, wheels, root, env):
-        found.append(paths.compare(path, scene.options.rounds, scene.options.seconds, scene.stand).plain())
-        print(report.line(found[-1]), flush=True)
-    return found
+    return compared(scene, encrypted.warm_paths(scene.stage, scene.origin, scene.control, wheels, root, env))
+
+
+def behind_the_gate(scene: Scene) -> list[dict]:
+    env = {"WHEELPORT_LOG": scene.options.log}
+    return compared(scene, gated.warm_paths(scene.stage, scene.origin, scene.control, scene.wheels, env))
+
+
+def large_files_across_veth(scene: Scene) -> list[dict]:
+    with across.veth() as (host, client):
+        scene.stage.where = {"host": host, "client": tuple(client)}
+        all_of_them = paths.warm_paths(scene.stage, scene.ours(), scene.wheels, scene.files[0])
+        return compared(scene, (path for path in all_of_them if path.against == "nginx sendfile"))
 
 
 def memory(scene: Scene) -> dict:
@@ -178,6 +191,7 @@ def against_before(scene: Scene) -> dict:
 PARTS: dict[str, Callable[[Scene], object]] = {
     "paths": warm,
     "tls": tls,
+    "gated": behind_the_gate,
     "memory": memory,
     "cold": cold,
     "pages": pages,
@@ -187,7 +201,7 @@ PARTS: dict[str, Callable[[Scene], object]] = {
     "resolve": resolving,
 }
 # Parts that are only played when they are named.
-OPTIONAL = {"before": against_before}
+OPTIONAL = {"before": against_before, "veth": large_files_across_veth}
 
 
 def play(name: str, options: argparse.Namespace, stand: Path, home: Path) -> bool:
@@ -215,7 +229,7 @@ def main() -> int:
     home = options.target.resolve() / "compare"
     home.mkdir(parents=True, exist_ok=True)
     if options.render:
-        report.write(ROOT / "docs", results.read(home, list(PARTS)))
+        report.write(ROOT / "docs", results.read(home, list(report.SECTIONS)))
         return 0
     missing = [tool for tool in ("wrk", "nginx") if not shutil.which(tool)]
     if missing:
@@ -240,7 +254,7 @@ def main() -> int:
         print(f"void: {', '.join(failed)}; the others are kept, nothing is rendered", file=sys.stderr)
         return 1
     if not options.only and not options.path:
-        report.write(ROOT / "docs", results.read(home, list(PARTS)))
+        report.write(ROOT / "docs", results.read(home, list(report.SECTIONS)))
     return 0
 
 

@@ -59,7 +59,7 @@ def run(server: Server, request: Request, connections: int, seconds: float, thre
     before = check(server, request)
     server.forget_peak()
     began = server.cpu_seconds()
-    command = ["wrk", "--latency", "-t", threads, "-c", connections, "-d", f"{int(seconds)}s", "--timeout", "30s"]
+    command = [*server.client, "wrk", "--latency", "-t", threads, "-c", connections, "-d", f"{int(seconds)}s", "--timeout", "30s"]
     for name, value in request.headers.items():
         command += ["-H", f"{name}: {value}"]
     command.append(server.url(request.path))
@@ -109,7 +109,7 @@ def once(stand: Path, server: Server, request: Request, expect: Path, clients: i
 
 def fetch(stand: Path, server: Server, path: str, expect: Path, clients: int) -> dict:
     """A number of clients that each get one address once."""
-    command = [stand, "fetch", "--to", f"127.0.0.1:{server.port}", "--path", path, "--expect", expect, "--clients", clients]
+    command = [*server.client, stand, "fetch", "--to", f"{server.host}:{server.port}", "--path", path, "--expect", expect, "--clients", clients]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=400)
     if done.returncode:
         raise Void(f"{server.name}, {path}: {done.stderr.strip()}")

@@ -1,4 +1,4 @@
-"""Starts, watches and ends the servers that are compared. Everything listens on loopback only."""
+"""Starts, watches and ends the servers that are compared. Everything listens on loopback only, or on one end of a veth pair."""
 
 import ctypes
 import os
@@ -42,6 +42,9 @@ class Server:
     # Seconds from the start of the process to its first answer.
     started: float = 0.0
     scheme: str = "http"
+    host: str = "127.0.0.1"
+    # What a command begins with that puts load on it.
+    client: tuple[str, ...] = ()
 
     def tree(self) -> list[int]:
         """The process ids of the server."""
@@ -107,7 +110,7 @@ class Server:
                 os.kill(pid, signal.SIGKILL)
 
     def url(self, path: str) -> str:
-        return f"{self.scheme}://127.0.0.1:{self.port}{path}"
+        return f"{self.scheme}://{self.host}:{self.port}{path}"
 
 
 def born(pid: int) -> str | None:
@@ -124,7 +127,7 @@ def leave_with_us() -> None:
 
 
 def start(
-    name: str, command: list, port: int, log: Path, env: dict | None = None, ready: str = "/", scheme: str = "http"
+    name: str, command: list, port: int, log: Path, env: dict | None = None, ready: str = "/", scheme: str = "http", **where
 ) -> Server:
     began = time.monotonic()
     with log.open("ab") as out:
@@ -136,7 +139,7 @@ def start(
             env={**os.environ, **(env or {})},
             preexec_fn=leave_with_us,
         )
-    server = Server(name, process, port, log, scheme=scheme)
+    server = Server(name, process, port, log, scheme=scheme, **where)
     wait_for(server, ready)
     server.started = time.monotonic() - began
     return server
@@ -176,6 +179,8 @@ class Stage:
     def __init__(self, work: Path, target: Path, binary: Path):
         self.work, self.target, self.binary = work, target, binary
         self.running: list[Server] = []
+        # Where the servers listen that are measured, and where their clients are.
+        self.where: dict = {"host": "127.0.0.1", "client": ()}
 
     def __enter__(self):
         return self
@@ -217,12 +222,18 @@ class Stage:
         cache: Path | None = None,
         env: dict | None = None,
         scheme: str = "http",
+        config: Path | None = None,
     ) -> Server:
+        """With a configuration, which has its route."""
         port = free_port()
         cache = cache or fresh(self.work / f"{name}-cache")
-        command = [self.binary, "serve", "--listen", f"127.0.0.1:{port}", "--cache-dir", cache]
-        command += ["--domain", "demo", "--domain-owner", "111122223333", "--repository", "python"]
-        command += ["--region", "eu-central-1", "--endpoint", f"http://127.0.0.1:{upstream}/pypi/python/", *options]
+        command = [self.binary, "serve", "--listen", f"{self.where['host']}:{port}", "--cache-dir", cache]
+        command += ["--region", "eu-central-1", *options]
+        if config:
+            command += ["--config", config]
+        else:
+            command += ["--domain", "demo", "--domain-owner", "111122223333", "--repository", "python"]
+            command += ["--endpoint", f"http://127.0.0.1:{upstream}/pypi/python/"]
         keys = {
             "AWS_ENDPOINT_URL_CODEARTIFACT": f"http://127.0.0.1:{control}",
             "AWS_ENDPOINT_URL_STS": f"http://127.0.0.1:{control}",
@@ -230,7 +241,7 @@ class Stage:
             "AWS_SECRET_ACCESS_KEY": "wheelport-emulator-secret-key-0000000000",
             **(env or {}),
         }
-        return self.add(start(name, command, port, self.work / f"{name}.log", keys, "/healthz", scheme))
+        return self.add(start(name, command, port, self.work / f"{name}.log", keys, "/healthz", scheme, **self.where))
 
     def nginx(
         self, upstream: int, files: Path, access_log: bool = False, pair: tuple[Path, Path] | None = None
@@ -241,6 +252,7 @@ class Stage:
         config.write_text(
             NGINX.format(
                 home=home,
+                host=self.where["host"],
                 port=port,
                 upstream=upstream,
                 files=files,
@@ -252,8 +264,8 @@ class Stage:
             )
         )
         command = ["nginx", "-e", home / "error.log", "-c", config]
-        return self.add(start("nginx", command, port, home / "out.log", scheme="https" if pair else "http"))
-
+        scheme = "https" if pair else "http"
+        return self.add(start("nginx", command, port, home / "out.log", scheme=scheme, **self.where))
 
     def h2o(self, same: Path, files: Path, pair: tuple[Path, Path] | None = None) -> Server:
         """`/pypi/…` from `same`, precompressed where there is a `.gz`, `/files/…` from `files`; both from disk."""
@@ -261,9 +273,10 @@ class Stage:
         config = home / "h2o.conf"
         ssl = H2O_TLS.format(*pair) if pair else ""
         user = "user: root" if os.geteuid() == 0 else ""
-        config.write_text(H2O.format(home=home, port=port, same=same, files=files, ssl=ssl, user=user))
+        config.write_text(H2O.format(host=self.where["host"], home=home, port=port, same=same, files=files, ssl=ssl, user=user))
         scheme = "https" if pair else "http"
-        return self.add(start("h2o", ["h2o", "-m", "worker", "-c", config], port, home / "out.log", scheme=scheme))
+        command = ["h2o", "-m", "worker", "-c", config]
+        return self.add(start("h2o", command, port, home / "out.log", scheme=scheme, **self.where))
 
 
 H2O = """
@@ -273,7 +286,7 @@ pid-file: {home}/pid
 error-log: {home}/error.log
 http1-request-timeout: 300
 listen:
-  host: 127.0.0.1
+  host: {host}
   port: {port}
 {ssl}
 hosts:
@@ -319,7 +332,7 @@ http {{
   proxy_cache_path {home}/cache levels=1:2 keys_zone=index:50m max_size=5g inactive=1h use_temp_path=off;
   upstream origin {{ server 127.0.0.1:{upstream}; keepalive 32; }}
   server {{
-    listen 127.0.0.1:{port}{ssl} backlog=4096;
+    listen {host}:{port}{ssl} backlog=4096;
     {certificate}
     location /files/ {{ alias {files}/; }}
     location / {{

@@ -22,13 +22,14 @@ use super::error::{Cause, Error, unavailable};
 use super::extract::MetadataExtractor;
 use super::index_entry::{IndexEntries, IndexEntry};
 use super::linked_digest::link_key;
+use super::prepared_file::PreparedFile;
 use super::route::Route;
 use super::shared_files::{SharedFiles, SharedLookup, SharedReceipt};
-use crate::cache::{Blob, Blobs, PartialBlob, StorageError, VerifiedBlob, WriteError};
+use crate::cache::{Blob, Blobs, StorageError, VerifiedBlob, WriteError};
 use crate::fleet::LeaseGuard;
 use crate::upstream::{FileReply, FileRequest, Resume, UpstreamError};
 use wheelport_index::{FileAddress, FileKind};
-use wheelport_runtime::{Blocking, blocking, sabotaged};
+use wheelport_runtime::{blocking, sabotaged};
 
 type Failure = crate::cache::DownloadFailure<Error>;
 type Pipeline = crate::cache::WritePipeline<Error>;
@@ -49,15 +50,6 @@ enum AttemptError {
     /// Nothing will help.
     Failed(Failure),
 }
-
-impl From<StorageError> for AttemptError {
-    fn from(error: StorageError) -> Self {
-        Self::Failed(bypassed(&error))
-    }
-}
-
-/// A temporary file that is made while upstream is asked.
-type Prepared = Option<Blocking<Option<PartialBlob>>>;
 
 /// What downloads work with.
 pub(super) struct DownloadParts {
@@ -90,6 +82,7 @@ pub(super) struct DownloadTask<'a> {
     address: &'a FileAddress,
     entry: IndexEntry,
     writer: Arc<Writer>,
+    prepared: PreparedFile,
     pipeline: Option<Pipeline>,
     etag: Option<String>,
     resumable: bool,
@@ -118,6 +111,7 @@ impl DownloadTask<'_> {
             downloader,
             route,
             address,
+            prepared: PreparedFile::begin(&downloader.blobs, &entry.expected),
             entry,
             writer: Arc::clone(&writer),
             pipeline: None,
@@ -168,7 +162,7 @@ impl DownloadTask<'_> {
             SharedLookup::Lead(lease) => self.lease = Some(lease),
             SharedLookup::Object(object) => {
                 let (shared, expected) = (&self.downloader.shared, &self.entry.expected);
-                match shared.receive(*object, sha256, expected, &self.downloader.blobs, &self.writer).await {
+                match shared.receive(*object, sha256, expected, &mut self.prepared, &self.writer).await {
                     SharedReceipt::Verified(verified) => {
                         self.is_shared = true;
                         return Ok(*verified);
@@ -185,7 +179,6 @@ impl DownloadTask<'_> {
 
     async fn fetch(&mut self, mut begun: Option<FileReply>) -> Result<VerifiedBlob, Failure> {
         let upstream = self.route.upstream().await.map_err(Failure::Upstream)?;
-        let mut prepared = self.prepare();
         let mut pause = Duration::from_millis(100);
         for attempt in 1.. {
             let reply = match begun.take() {
@@ -193,7 +186,7 @@ impl DownloadTask<'_> {
                 None => upstream.file(self.request().await?).await,
             };
             let outcome = match reply {
-                Ok(reply) => self.take(reply, &mut prepared).await,
+                Ok(reply) => self.take(reply).await,
                 Err(error) => Err(AttemptError::Broken(error)),
             };
             match outcome {
@@ -219,13 +212,6 @@ impl DownloadTask<'_> {
         Err(Failure::Abandoned)
     }
 
-    /// Makes a temporary file of known length while upstream is asked, if nothing has to be evicted for it.
-    fn prepare(&self) -> Prepared {
-        let (blobs, hashes) = (self.downloader.blobs.clone(), self.entry.expected.hashes.clone());
-        let length = self.entry.expected.length?;
-        Some(blocking(move || blobs.try_begin(length, &hashes)))
-    }
-
     /// Bytes written so far, with those on their way.
     async fn written(&mut self) -> Result<u64, Failure> {
         let Some(pipeline) = &mut self.pipeline else { return Ok(0) };
@@ -247,7 +233,7 @@ impl DownloadTask<'_> {
     }
 
     /// Takes one response of upstream to its end; returns the last batch, which is still to be written.
-    async fn take(&mut self, mut reply: FileReply, prepared: &mut Prepared) -> Result<Vec<Bytes>, AttemptError> {
+    async fn take(&mut self, mut reply: FileReply) -> Result<Vec<Bytes>, AttemptError> {
         if let (Some(expected), Some(found)) = (self.entry.expected.length, reply.length)
             && expected != found
             && !sabotaged("length-check")
@@ -260,7 +246,7 @@ impl DownloadTask<'_> {
         }
         self.entry.expected.length = self.entry.expected.length.or(reply.length);
         (self.etag, self.resumable) = (reply.etag.take(), reply.ranges);
-        self.begin(prepared).await?;
+        self.begin().await.map_err(|error| AttemptError::Failed(self.refused(error)))?;
         // After starting over, the bytes that are written already are skipped.
         let mut received = self.written().await.map_err(AttemptError::Failed)?;
         let mut skip = received.saturating_sub(reply.offset);
@@ -284,22 +270,11 @@ impl DownloadTask<'_> {
     }
 
     /// Reserves room and lets readers in, once.
-    async fn begin(&mut self, prepared: &mut Prepared) -> Result<(), AttemptError> {
-        if self.pipeline.is_some() {
-            return Ok(());
+    async fn begin(&mut self) -> Result<(), WriteError> {
+        if self.pipeline.is_none() {
+            let partial = self.prepared.take(&self.entry.expected).await?;
+            self.pipeline = Some(Pipeline::begin(partial, self.entry.expected.length, Arc::clone(&self.writer)));
         }
-        let prepared = match prepared.take() {
-            Some(preparing) => preparing.await.ok().flatten(),
-            None => None,
-        };
-        let (blobs, expected) = (self.downloader.blobs.clone(), self.entry.expected.clone());
-        let partial = match prepared {
-            Some(partial) => partial,
-            None => blocking(move || blobs.begin(expected.length, &expected.hashes))
-                .await
-                .map_err(|_| internal("making a temporary file panicked"))??,
-        };
-        self.pipeline = Some(Pipeline::begin(partial, self.entry.expected.length, Arc::clone(&self.writer)));
         Ok(())
     }
 

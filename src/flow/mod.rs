@@ -57,6 +57,7 @@ mod page_facts;
 mod page_source;
 mod pages;
 mod prefetch;
+mod prepared_file;
 mod project_facts;
 mod project_view;
 mod publish;

@@ -1,8 +1,8 @@
 //! What is known of the files of a page, as decisions look at it.
 
 use crate::cache::{Blobs, CoreMetadataRecord, KnownSince, MetadataStore, PageContent};
-use crate::policy::{FileFacts, Moment, NamedVersions, ProjectRules};
-use wheelport_index::{File, FileAddress, FileName, ProjectName, Sha256, VersionSegment, wheel};
+use crate::policy::{FileFacts, Moment, NamedVersions, ProjectRules, RulesByFile};
+use wheelport_index::{File, FileAddress, FileName, Sha256, VersionSegment, wheel};
 use wheelport_runtime::sabotaged;
 
 use super::Route;
@@ -33,21 +33,26 @@ impl PageFacts<'_> {
     ) {
         let Self { content, origins, .. } = self;
         let page = &content.page;
-        let digests = if rules.needs_digest() { self.digests() } else { Vec::new() };
-        let narrowed = rules.needs_digest().then(|| rules.about_bytes(&digests.iter().copied().flatten().collect()));
-        let rules = narrowed.as_ref().unwrap_or(rules);
+        let (by_file, needs_versions, needs_digest) = (rules.by_file(), rules.needs_versions(), rules.needs_digest());
         let dates = rules.needs_release_dates().then(|| ReleaseDates::of(&page.files));
-        let mut versions = VersionsOfFiles::default();
-        for (at, file) in page.files.iter().enumerate() {
-            let (versions, rules) =
-                if rules.needs_versions() { versions.of(file, &page.name, rules) } else { (&NO_VERSIONS, rules) };
+        let mut last = None::<OneVersion<'_>>;
+        for file in &page.files {
+            let named = if needs_versions { FileName::version_of(&file.name, &page.name) } else { None };
+            let named = named.unwrap_or_default();
+            let known = last.take().filter(|last| !needs_versions || last.is_of(file, &named));
+            let of_version =
+                last.insert(known.unwrap_or_else(|| OneVersion::new(file, named, needs_versions, &by_file)));
+            let versions = &of_version.versions;
+            let sha256 = file.hashes.sha256().or_else(|| if needs_digest { self.linked(file) } else { None });
+            let of_bytes = by_file.names(sha256).then(|| by_file.about(versions, sha256));
+            let rules = of_bytes.as_ref().unwrap_or(&of_version.rules);
             let since = content.undated.get(&file.name);
             let licence = if rules.needs_licence() { self.licence(file) } else { None };
             let facts = FileFacts {
                 versions: versions.clone(),
                 kind: file.name.kind(),
                 origin: origins.and_then(|origins| origins.of(&file.version)),
-                sha256: digests.get(at).copied().unwrap_or_else(|| file.hashes.sha256()),
+                sha256,
                 uploaded: uploaded(file),
                 known_since: since.map(|since| Moment(since.at)),
                 taken_in: since.and_then(|since| self.taken_in(file, *since)),
@@ -74,11 +79,7 @@ impl PageFacts<'_> {
         open.filter_map(|(file, _)| content.file(file)).map(|file| file.version.clone()).collect()
     }
 
-    /// The digests of the files, as far as they are known: from the page, or from when a file was fetched. Blocking.
-    fn digests(&self) -> Vec<Option<Sha256>> {
-        self.content.page.files.iter().map(|file| file.hashes.sha256().or_else(|| self.linked(file))).collect()
-    }
-
+    /// The digest that was recorded when a file was fetched of which the page names another one. Blocking.
     fn linked(&self, file: &File) -> Option<Sha256> {
         let project = self.content.page.name.clone();
         let address = FileAddress { project, version: file.version.clone(), file: file.name.clone() };
@@ -112,15 +113,7 @@ pub(super) fn uploaded(file: &File) -> Option<Moment> {
     Moment::parse(file.upload_time.as_deref()?).ok()
 }
 
-/// The versions of a file where no rule asks for them.
-static NO_VERSIONS: NamedVersions = NamedVersions::none();
-
-/// The versions of files, of which many in a row are of one version, with the rules that may be about them.
-#[derive(Default)]
-struct VersionsOfFiles<'r> {
-    last: Option<OneVersion<'r>>,
-}
-
+/// A version of which many files in a row are, with the rules that may be about it, but for those that name digests.
 struct OneVersion<'r> {
     segment: VersionSegment,
     /// The version in the name of the file.
@@ -129,24 +122,19 @@ struct OneVersion<'r> {
     rules: ProjectRules<'r>,
 }
 
-impl<'r> VersionsOfFiles<'r> {
-    fn of(
-        &mut self,
-        file: &File,
-        project: &ProjectName,
-        rules: &ProjectRules<'r>,
-    ) -> (&NamedVersions, &ProjectRules<'r>) {
-        let named = FileName::version_of(&file.name, project).unwrap_or_default();
-        let is_last = |last: &OneVersion<'r>| last.segment == file.version && last.named == named;
-        let last = if let Some(last) = self.last.take().filter(is_last) {
-            last
+impl<'r> OneVersion<'r> {
+    fn new(file: &File, named: String, needs_versions: bool, rules: &RulesByFile<'r>) -> Self {
+        let versions = if needs_versions {
+            let texts = [file.version.as_str(), named.as_str()];
+            NamedVersions::of(texts.into_iter().filter(|text| !text.is_empty()))
         } else {
-            let texts = [file.version.as_str(), named.as_str()].into_iter().filter(|text| !text.is_empty());
-            let versions = NamedVersions::of(texts);
-            let rules = rules.about_versions(&versions);
-            OneVersion { segment: file.version.clone(), named, versions, rules }
+            NamedVersions::none()
         };
-        let last = self.last.insert(last);
-        (&last.versions, &last.rules)
+        let rules = rules.about(&versions, None);
+        Self { segment: file.version.clone(), named, versions, rules }
+    }
+
+    fn is_of(&self, file: &File, named: &str) -> bool {
+        self.segment == file.version && self.named == named
     }
 }

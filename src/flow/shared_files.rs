@@ -20,21 +20,22 @@ use tokio::time::Instant;
 use super::batch::{Next, gather};
 use super::error::Error;
 use super::pages::PageService;
+use super::prepared_file::PreparedFile;
 use super::route::Route;
-use crate::cache::{
-    Blob, BlobReader, Blobs, BufferPool, DownloadWriter, Expected, VerifiedBlob, WriteError, WritePipeline,
-};
+use crate::cache::{Blob, BlobReader, BufferPool, DownloadWriter, Expected, VerifiedBlob, WriteError, WritePipeline};
 use crate::fleet::{
     Acquired, Fleet, LeaseGuard, LeaseKey, ObjectKey, ObjectStore, ObjectWrite, SourceBytes, StoreError, StoredObject,
     TierResult, Waited,
 };
 use wheelport_index::Sha256;
-use wheelport_runtime::{Joined, Tasks, blocking, sabotaged};
+use wheelport_runtime::{Joined, Tasks, sabotaged};
 
 /// The label of files in metrics.
 const KIND: &str = "blob";
-/// A larger file is in readers' hands as it comes from the store; others once they are verified.
-const SEEN_ABOVE: u64 = 64 << 20;
+/// A file up to this size is in readers' hands once it is verified: upstream can still replace a wrong one.
+const SEEN_ABOVE: u64 = 1 << 20;
+/// The same, where the store does not say that it has checked the digest itself.
+const UNPROVEN_SEEN_ABOVE: u64 = 64 << 20;
 /// A file that takes longer to come is in readers' hands from then on.
 const SEEN_AFTER: Duration = Duration::from_secs(2);
 /// Files that are written to the store at the same time.
@@ -143,7 +144,7 @@ impl SharedFiles {
         object: StoredObject,
         sha256: Sha256,
         expected: &Expected,
-        blobs: &Blobs,
+        prepared: &mut PreparedFile,
         readers: &Arc<DownloadWriter<Error>>,
     ) -> SharedReceipt {
         let told = (object.head.length, object.head.sha256);
@@ -158,13 +159,11 @@ impl SharedFiles {
         } else {
             Expected { length: expected.length.or(told.0), ..expected.clone() }
         };
-        let (opened, hashes, length) = (blobs.clone(), expected.hashes.clone(), expected.length);
-        let partial = match blocking(move || opened.begin(length, &hashes)).await {
-            Ok(Ok(partial)) => partial,
-            Ok(Err(error)) => return SharedReceipt::Storage(error.into()),
-            Err(_) => return SharedReceipt::Nothing,
+        let partial = match prepared.take(&expected).await {
+            Ok(partial) => partial,
+            Err(error) => return SharedReceipt::Storage(error),
         };
-        let pipeline = WritePipeline::begin_unseen(partial, length, Arc::clone(readers));
+        let pipeline = WritePipeline::begin_unseen(partial, expected.length, Arc::clone(readers));
         let receipt = self.take(object, pipeline, expected).await;
         let result = match &receipt {
             SharedReceipt::Verified(_) => TierResult::Hit,
@@ -186,7 +185,8 @@ impl SharedFiles {
         expected: Expected,
     ) -> SharedReceipt {
         let began = Instant::now();
-        let is_large = expected.length.is_none_or(|length| length > SEEN_ABOVE);
+        let seen_above = if object.head.sha256.is_some() { SEEN_ABOVE } else { UNPROVEN_SEEN_ABOVE };
+        let is_large = expected.length.is_none_or(|length| length > seen_above);
         loop {
             if (is_large || began.elapsed() >= SEEN_AFTER)
                 && let Err(error) = pipeline.reveal().await

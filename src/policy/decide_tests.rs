@@ -59,30 +59,39 @@ fn a_file_is_as_old_as_the_earliest_moment_at_which_it_is_known_to_have_been_the
 }
 
 #[test]
-fn rules_that_are_narrowed_decide_as_all_of_them_do() {
+fn rules_that_are_found_by_file_decide_as_all_of_them_do() {
+    let expires = "expires = 2999-01-01T00:00:00Z\nreason = \"r\"\nby = \"b\"\nprojects = [\"hello\"]";
     let set = rules(&format!(
         "[[rule]]\nname = \"look\"\nmode = \"audit\"\nversions = \"<2\"\n\
          [[rule]]\nname = \"bytes\"\nsha256 = [\"{}\"]\n\
          [[rule]]\nname = \"other-bytes\"\nsha256 = [\"{}\"]\n\
+         [[rule]]\nname = \"bytes-of-one\"\nsha256 = [\"{}\"]\nversions = \"==2.1\"\n\
+         [[rule]]\nname = \"one\"\nversions = \"==2.1\"\n\
+         [[rule]]\nname = \"build\"\nversions = \"==2.2+b\"\n\
          [[rule]]\nname = \"let\"\nmode = \"allow\"\nversions = \"==2.*\"\n\
          [[rule]]\nname = \"three\"\nversions = \">=3\"\n\
-         [[rule]]\nname = \"sources\"\nkind = \"sdist\"",
+         [[rule]]\nname = \"sources\"\nkind = \"sdist\"\n\
+         [[exception]]\nversions = \"==3.1\"\n{expires}\n\
+         [[exception]]\nversions = \">=3.2,<3.3\"\n{expires}",
         Sha256::of(b"x"),
         Sha256::of(b"y"),
+        Sha256::of(b"z"),
     ));
     let project = ProjectName::parse("hello").expect("a name");
     let all = set.of_project("main", &project);
-    let here = [b"x", b"z"].map(|bytes| Sha256::of(bytes));
-    let of_page = all.about_bytes(&here.into_iter().collect());
-    for (version, sha256, kind) in ["1.0", "2.0", "2.1", "3.0", "odd!"].into_iter().flat_map(|version| {
-        here.into_iter()
-            .flat_map(move |sha256| [FileKind::Wheel, FileKind::Sdist].map(move |kind| (version, sha256, kind)))
-    }) {
-        let versions = NamedVersions::of([version]);
-        let narrowed = of_page.about_versions(&versions);
-        assert!(narrowed.rules.len() < all.rules.len());
-        let facts = FileFacts { versions, sha256: Some(sha256), kind, ..facts() };
-        assert_eq!(narrowed.decide(&facts, NOW), all.decide(&facts, NOW), "{version} {kind:?}");
+    let by_file = all.by_file();
+    let versions = ["1.0", "2.0", "2.1", "2.1.0", "2.1+c", "2.2", "2.2+b", "3.0", "3.1", "3.1+d", "3.2", "odd!"];
+    let named = versions.iter().flat_map(|first| versions.iter().map(|second| NamedVersions::of([*first, *second])));
+    for versions in named {
+        for bytes in [None, Some(b"x"), Some(b"z"), Some(b"0")] {
+            let sha256 = bytes.map(|bytes| Sha256::of(bytes));
+            let found = by_file.about(&versions, sha256);
+            assert!(found.rules.len() < all.rules.len());
+            for kind in [FileKind::Wheel, FileKind::Sdist] {
+                let facts = FileFacts { versions: versions.clone(), sha256, kind, ..facts() };
+                assert_eq!(found.decide(&facts, NOW), all.decide(&facts, NOW), "{versions:?} {bytes:?} {kind:?}");
+            }
+        }
     }
 }
 

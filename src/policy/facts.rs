@@ -52,6 +52,11 @@ impl NamedVersions {
         Version::from_str(text).map_or_else(|_| text.to_owned(), |version| version.to_string())
     }
 
+    /// Those that PEP 440 knows.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Version> {
+        self.versions.iter()
+    }
+
     pub(super) fn any(&self, test: impl Fn(&Version) -> bool) -> bool {
         self.versions.iter().any(test)
     }

@@ -4,6 +4,7 @@
 //! or the cache: `flow` gathers the facts, and applies the decision to pages and to every way to a file. The rules come
 //! from the configuration and from a directory that is watched, and are swapped as a whole.
 
+mod by_file;
 mod by_project;
 mod counts;
 mod decide;
@@ -17,6 +18,7 @@ mod rules;
 mod sources;
 mod tables;
 
+pub use by_file::RulesByFile;
 pub use counts::PolicyCounts;
 pub use decide::{Assessment, Grounds, Ruling};
 pub use facts::{FileFacts, NamedVersions, PackageOrigin};

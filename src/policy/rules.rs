@@ -6,9 +6,10 @@ use std::sync::Arc;
 use globset::GlobSet;
 use toml::Spanned;
 
+use super::by_file::RulesByFile;
 use super::by_project::ByProject;
 use super::duration::AgeLimit;
-use super::facts::{NamedVersions, PackageOrigin};
+use super::facts::PackageOrigin;
 use super::globs::{self, ProjectGlob};
 use super::granted::GrantedException;
 use super::moment::Moment;
@@ -304,25 +305,10 @@ impl Rule {
     }
 }
 
-impl ProjectRules<'_> {
-    /// The rules that can match a file with one of these digests; what names others is left out.
-    #[must_use]
-    pub fn about_bytes(&self, digests: &HashSet<Sha256>) -> Self {
-        self.narrowed(|rule| rule.sha256.as_ref().is_none_or(|known| !known.is_disjoint(digests)), |_| true)
-    }
-
-    /// The rules that can match a file of these versions.
-    #[must_use]
-    pub fn about_versions(&self, versions: &NamedVersions) -> Self {
-        let is_about =
-            |rule: &Rule| rule.versions.as_ref().is_none_or(|range| versions.any(|version| range.contains(version)));
-        self.narrowed(is_about, |malware| versions.are_affected(&malware.versions))
-    }
-
-    fn narrowed(&self, is_about: impl Fn(&Rule) -> bool, affects: impl Fn(&Malware) -> bool) -> Self {
-        let rules = self.rules.iter().copied().filter(|rule| is_about(rule)).collect();
-        let malware = self.malware.iter().filter(|malware| affects(malware)).cloned().collect();
-        Self { rules, exceptions: self.exceptions.clone(), is_private: self.is_private, malware }
+impl<'a> ProjectRules<'a> {
+    /// The same, to be found for each file.
+    pub fn by_file(&self) -> RulesByFile<'a> {
+        RulesByFile::new(self)
     }
 
     /// Whether every file of the project is let through.

@@ -135,7 +135,7 @@ pub(super) struct ShownText(pub String);
 #[derive(Debug, Clone)]
 pub(super) struct VersionRange {
     specifiers: VersionSpecifiers,
-    /// The version, where one is all that they allow. It is compared at once, since rules name hundreds in this way.
+    /// The version, where one is all that they allow. Rules name hundreds in this way.
     exact: Option<Version>,
 }
 
@@ -176,6 +176,11 @@ impl VersionRange {
             _ => None,
         };
         Self { exact: exact.cloned(), specifiers }
+    }
+
+    /// The version, where one is all that they allow, with its local ones.
+    pub(super) fn exact(&self) -> Option<&Version> {
+        self.exact.as_ref()
     }
 
     pub(super) fn contains(&self, version: &Version) -> bool {

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use tokio::time::Instant;
 use wheelport::fleet::{Acquired, Fleet, FleetSettings, LeaseKey, StoreTraits};
-use wheelport_index::ProjectName;
+use wheelport_index::{ProjectName, Sha256};
 use wheelport_runtime::{HumanDuration, Tasks, blocking};
 
 use super::bad_store::{always, error, refusing_writes, settings_of};
@@ -14,7 +16,7 @@ use super::servers::{Server, client, ministack, new_bucket, redis_of};
 use super::support::client::until;
 use super::support::forms::{Form, content_type};
 use super::support::proxy::Proxy;
-use super::support::scripted::{Reply, Scripted, Seen};
+use super::support::scripted::{Gate, Reply, Scripted, Seen};
 use super::support::wheels::{PAGE, Sample, list, page, publish};
 
 const HERE: &str = "/simple/a-b/";
@@ -154,4 +156,49 @@ async fn a_replica_does_not_wait_for_one_that_fetches_slowly() {
         let line = metrics.lines().filter(|line| line.starts_with("wheelport_fleet_leases_total")).find(is_reason);
         assert!(line.is_some(), "{metrics}");
     }
+}
+
+/// A store that holds these bytes of a file and says that they have its digest, and has nothing else.
+async fn vouching(sample: &Sample, reply: Reply) -> Scripted {
+    let store = refusing_writes(error(403, "AccessDenied")).await;
+    let digest: Sha256 = sample.sha256().parse().expect("a digest");
+    let reply = reply.header("etag", "\"1\"").header("x-amz-checksum-sha256", BASE64.encode(digest.0));
+    store.on(&format!("GET {}", object(digest)), reply);
+    store
+}
+
+fn object(digest: Sha256) -> String {
+    let digest = digest.to_string();
+    format!("/bucket/prefix/v1/blob/sha256/{}/{}", &digest[..2], &digest[2..])
+}
+
+#[tokio::test]
+async fn a_large_file_that_the_store_has_checked_is_passed_on_as_it_comes() {
+    let (upstream, sdist, gate) = (Scripted::start().await, Sample::sdist("1.0", 2 << 20), Gate::closed());
+    publish(&upstream, &[&sdist]);
+    let store = vouching(&sdist, Reply::ok(sdist.bytes.clone()).gate_after(1 << 20, &gate)).await;
+    let proxy = replica(&upstream, &settings_of(&store, HumanDuration::secs(1))).await;
+    proxy.get(HERE).send().await.expect(200);
+    let mut opened = proxy.get(&sdist.path()).open().await;
+    opened.at_least(1 << 19).await;
+    gate.open();
+    assert_eq!(opened.finish().await.expect(200).body, sdist.bytes);
+    assert_eq!(upstream.requests_to(&sdist.upstream()).len(), 0);
+}
+
+#[tokio::test]
+async fn a_large_file_that_the_store_has_not_kept_as_it_says_is_cut_once_and_then_right() {
+    let (upstream, sdist) = (Scripted::start().await, Sample::sdist("1.0", 2 << 20));
+    publish(&upstream, &[&sdist]);
+    let mut wrong = sdist.bytes.to_vec();
+    wrong[1 << 20] ^= 1;
+    let store = vouching(&sdist, Reply::ok(wrong)).await;
+    let proxy = replica(&upstream, &settings_of(&store, HumanDuration::secs(1))).await;
+    proxy.get(HERE).send().await.expect(200);
+    proxy.get(&sdist.path()).expect_broken().await;
+    let removals = format!("DELETE {}", object(sdist.sha256().parse().expect("a digest")));
+    until("the removal of the object", async || (store.requests_to(&removals).len() == 1).then_some(())).await;
+    says(&proxy, "wheelport_fleet_tier_total{kind=\"blob\",result=\"wrong\"} 1").await;
+    store.on(&removals.replace("DELETE", "GET"), error(404, "NoSuchKey"));
+    assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
 }

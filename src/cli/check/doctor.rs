@@ -38,7 +38,7 @@ impl<'a> Doctor<'a> {
         let follows_upstreams = settings.fleet.events.is_some();
         let target = |route| {
             let rules = rules.clone();
-            CheckTarget { rules, asks_for_origins, follows_upstreams, ..CheckTarget::from(route) }
+            CheckTarget { asks_for_origins, follows_upstreams, rules, ..CheckTarget::from(route) }
         };
         Self {
             settings: Some(Box::new(settings.clone())),

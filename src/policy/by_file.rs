@@ -1,0 +1,101 @@
+//! Which of a project's rules may be about a file, found by its digest and its versions. Pure.
+//!
+//! Rules may name a thousand digests and versions of one project, and its page may list thousands of files. What names
+//! a digest or one version is looked up, so that the work does not grow with the product of the two.
+
+use std::collections::HashMap;
+
+use pep440_rs::Version;
+
+use super::facts::NamedVersions;
+use super::rules::{Exemption, ProjectRules, Rule};
+use super::tables::VersionRange;
+use crate::advisories::Malware;
+use wheelport_index::Sha256;
+
+/// The rules of a project, to be found for each of its files.
+#[derive(Debug)]
+pub struct RulesByFile<'a> {
+    rules: Finder<'a, Rule>,
+    exceptions: Finder<'a, Exemption>,
+    is_private: bool,
+    malware: Vec<Malware>,
+}
+
+/// Things in their order, with the positions of those that name a digest, of those that name one version, and of the
+/// others.
+#[derive(Debug)]
+struct Finder<'a, T> {
+    things: Vec<&'a T>,
+    of_digest: HashMap<Sha256, Vec<usize>>,
+    of_version: HashMap<&'a Version, Vec<usize>>,
+    others: Vec<usize>,
+}
+
+impl<'a, T> Finder<'a, T> {
+    fn new(
+        things: Vec<&'a T>,
+        digests: impl Fn(&'a T) -> Option<&'a std::collections::HashSet<Sha256>>,
+        versions: impl Fn(&'a T) -> Option<&'a VersionRange>,
+    ) -> Self {
+        let mut finder =
+            Self { things: Vec::new(), of_digest: HashMap::new(), of_version: HashMap::new(), others: Vec::new() };
+        for (position, thing) in things.iter().copied().enumerate() {
+            match (digests(thing), versions(thing).and_then(VersionRange::exact)) {
+                (Some(digests), _) => {
+                    for digest in digests {
+                        finder.of_digest.entry(*digest).or_default().push(position);
+                    }
+                }
+                (None, Some(version)) => finder.of_version.entry(version).or_default().push(position),
+                (None, None) => finder.others.push(position),
+            }
+        }
+        Self { things, ..finder }
+    }
+
+    /// What may be about these versions and this digest, in order.
+    fn find(&self, versions: &NamedVersions, sha256: Option<Sha256>) -> impl Iterator<Item = &'a T> {
+        // One public version stands for all its local ones.
+        let of_version = versions.iter().filter_map(|version| match version.local() {
+            [] => self.of_version.get(version),
+            _ => self.of_version.get(&version.clone().without_local()),
+        });
+        let of_digest = sha256.and_then(|sha256| self.of_digest.get(&sha256));
+        let mut found: Vec<usize> = of_version.chain(of_digest).chain([&self.others]).flatten().copied().collect();
+        found.sort_unstable();
+        found.dedup();
+        found.into_iter().map(|position| self.things[position])
+    }
+}
+
+impl<'a> RulesByFile<'a> {
+    pub(super) fn new(of_project: &ProjectRules<'a>) -> Self {
+        let ProjectRules { rules, exceptions, is_private, malware } = of_project;
+        Self {
+            rules: Finder::new(rules.clone(), |rule| rule.sha256.as_ref(), |rule| rule.versions.as_ref()),
+            exceptions: Finder::new(exceptions.clone(), |_| None, |exemption| exemption.versions.as_ref()),
+            is_private: *is_private,
+            malware: malware.clone(),
+        }
+    }
+
+    /// What may be about a file of these versions with this digest.
+    pub fn about(&self, versions: &NamedVersions, sha256: Option<Sha256>) -> ProjectRules<'a> {
+        let may_block = |range: &VersionRange| versions.any(|version| range.contains(version));
+        let may_lift = |range: &VersionRange| versions.all(|version| range.contains(version));
+        let rules = self.rules.find(versions, sha256);
+        let exceptions = self.exceptions.find(versions, None);
+        ProjectRules {
+            rules: rules.filter(|rule| rule.versions.as_ref().is_none_or(may_block)).collect(),
+            exceptions: exceptions.filter(|of| of.versions.as_ref().is_none_or(may_lift)).collect(),
+            is_private: self.is_private,
+            malware: self.malware.iter().filter(|malware| versions.are_affected(&malware.versions)).cloned().collect(),
+        }
+    }
+
+    /// Whether a rule names this digest.
+    pub fn names(&self, sha256: Option<Sha256>) -> bool {
+        sha256.is_some_and(|sha256| self.rules.of_digest.contains_key(&sha256))
+    }
+}
