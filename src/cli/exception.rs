@@ -33,8 +33,8 @@ enum ExceptionAction {
 /// Lift the rules for a project, or for versions of it, until a moment
 ///
 /// Asks a running server through its address for operations. The exception holds for the next request and outlives a
-/// restart. It does not lift the guard of private names. Ends with exit code 2 if the server cannot be asked or does not
-/// take it.
+/// restart. It does not lift the guard of private names. Ends with exit code 2 if the server cannot be asked or
+/// does not take it.
 #[derive(Debug, Args)]
 struct AddArgs {
     /// The project, or a glob over normalised names

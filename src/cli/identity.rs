@@ -22,8 +22,9 @@ pub(super) struct IdentityArgs {
 
 #[derive(Debug, Subcommand)]
 enum IdentityCommand {
-    /// Say which rules fit the token in a file, and what they grant; exit code 1 if it is good for nothing here, and 2 if
-    /// that cannot be found out
+    /// Say which rules fit the token in a file, and what they grant
+    ///
+    /// Ends with exit code 1 if the token is good for nothing here, and with 2 if that cannot be found out.
     Test(Box<IdentityTestArgs>),
 }
 

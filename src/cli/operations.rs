@@ -161,8 +161,8 @@ mod tests {
             Err(error) => error.to_string(),
         };
         let problem = "HTTP/1.1 404 Not Found\r\n\r\n{\"title\":\"x\",\"detail\":\"There is nothing here.\"}";
-        let asked = "the server does not take it: There is nothing here. (HTTP/1.1 404 Not Found); is 127.0.0.1:8080 the \
-                     server's address for operations?";
+        let asked = "the server does not take it: There is nothing here. (HTTP/1.1 404 Not Found); is 127.0.0.1:8080 \
+                     the server's address for operations?";
         assert_eq!(of(problem), asked);
         assert_eq!(of("HTTP/1.1 404 Not Found\r\n\r\nno such route\n"), "no such route (HTTP/1.1 404 Not Found)");
     }

@@ -1,5 +1,5 @@
-//! How a command ends, and with which exit code. One convention holds for all of them: 0 is a yes, 1 a no, and 2 says that
-//! there is no answer. Only `healthcheck` knows no 2: a server that does not respond is not healthy.
+//! How a command ends, and with which exit code. One convention holds for all of them: 0 is a yes, 1 a no, and 2 says
+//! that there is no answer. Only `healthcheck` knows no 2: a server that does not respond is not healthy.
 
 use std::error::Error;
 

@@ -23,8 +23,8 @@ const LONGEST_RESPONSE: usize = 64 << 10;
 /// Exchange a token at a server for one that is good for fifteen minutes
 ///
 /// The token is an ID token or a static one. docs/IDENTITY.md has a script called `keyring` with which pip and uv ask
-/// for the short-lived one by themselves, when they need it (`--keyring-provider subprocess`). Ends with exit code 1 if the
-/// server refuses the token, and with 2 if it cannot be asked.
+/// for the short-lived one by themselves, when they need it (`--keyring-provider subprocess`). Ends with exit code 1
+/// if the server refuses the token, and with 2 if it cannot be asked.
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
     /// The server: a URL of which scheme and host count, or a host that speaks https

@@ -9,7 +9,8 @@ use super::outcome::{CommandError, Ended};
 /// Say which pipelines took a project or a version, how often, and when last
 ///
 /// Asks a running server through its address for operations. With a version, a row for each identity; with a project,
-/// one for each version; else one for each project. Ends with exit code 2 if the server cannot be asked or does not say.
+/// one for each version; else one for each project. Ends with exit code 2 if the server cannot be asked or does
+/// not say.
 #[derive(Debug, Args)]
 pub(super) struct UsageArgs {
     /// The project, or one version of it as PROJECT==VERSION [default: all]

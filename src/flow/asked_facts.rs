@@ -19,8 +19,8 @@ const WITHOUT_INTAKE: u64 = 5;
 /// How long decisions hold that depend on licences, in seconds: core metadata may have come meanwhile.
 const WITH_LICENCES: u64 = 30;
 
-/// How long decisions hold that depend on digests which the page does not name, in seconds: a file may have been fetched
-/// meanwhile.
+/// How long decisions hold that depend on digests which the page does not name, in seconds: a file may have been
+/// fetched meanwhile.
 const WITHOUT_DIGESTS: u64 = 30;
 
 /// What was asked of the repository about a project.

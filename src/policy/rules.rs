@@ -6,7 +6,6 @@ use std::sync::Arc;
 use globset::GlobSet;
 use toml::Spanned;
 
-use super::by_file::RulesByFile;
 use super::by_project::ByProject;
 use super::duration::AgeLimit;
 use super::facts::PackageOrigin;
@@ -305,12 +304,7 @@ impl Rule {
     }
 }
 
-impl<'a> ProjectRules<'a> {
-    /// The same, to be found for each file.
-    pub fn by_file(&self) -> RulesByFile<'a> {
-        RulesByFile::new(self)
-    }
-
+impl ProjectRules<'_> {
     /// Whether every file of the project is let through.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty() && !self.is_private && self.malware.is_empty()

@@ -1,4 +1,5 @@
-//! The steps about one route: token, clock, endpoint, list right, one page, what decisions and events ask, upload right.
+//! The steps about one route: token, clock, endpoint, list right, one page, what decisions and events ask for, upload
+//! right.
 
 use std::sync::Arc;
 use std::time::Duration;
