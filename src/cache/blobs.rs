@@ -173,7 +173,7 @@ impl Blobs {
     fn begin_in(&self, reservation: Reservation, length: Option<u64>, hashes: &Hashes) -> io::Result<PartialBlob> {
         let temporary = self.disk.temporary()?;
         let readers = Arc::new(temporary.reopen()?);
-        let hasher = Hasher::new(hashes.strongest().map(|(algorithm, _)| algorithm));
+        let hasher = Hasher::new(hashes.besides_sha256());
         Ok(PartialBlob { blobs: self.clone(), temporary, readers, hasher, written: 0, length, reservation })
     }
 

@@ -70,11 +70,10 @@ impl Bypass {
             Err(error) => return Err(entries.file_error(route, address, entry, &error).await),
         };
         let length = entry.expected.length.or(reply.length);
-        let algorithm = entry.expected.hashes.strongest().map(|(algorithm, _)| algorithm);
         Ok(Self {
             body: reply.body,
+            hasher: Some(Hasher::new(entry.expected.hashes.besides_sha256())),
             expected: Expected { length, hashes: entry.expected.hashes.clone() },
-            hasher: Some(Hasher::new(algorithm)),
             hashed_from: 0,
             received: 0,
             withheld: None,

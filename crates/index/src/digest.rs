@@ -148,6 +148,15 @@ impl Hashes {
         self.iter().filter_map(|(name, value)| Some((Algorithm::from_name(name)?, value))).max()
     }
 
+    /// What has to be computed besides the SHA-256 to verify a file: nothing where that is given, since the processor
+    /// computes it several times as fast as the others.
+    pub fn besides_sha256(&self) -> Option<Algorithm> {
+        if self.get("sha256").is_some() {
+            return None;
+        }
+        self.strongest().map(|(algorithm, _)| algorithm)
+    }
+
     /// All digests as (algorithm, hexadecimal text).
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         // Neither an algorithm's name nor hexadecimal text has one of the two separators.
@@ -303,5 +312,8 @@ mod tests {
         wrong.insert("sha256", &Sha256::of(b"other").to_string());
         assert_eq!(hashed.agrees_with(&wrong), Some(false));
         assert_eq!(hashed.agrees_with(&Hashes::default()), None);
+
+        assert_eq!(right.besides_sha256(), Some(Algorithm::Sha512));
+        assert_eq!(wrong.besides_sha256(), None, "a SHA-256 is enough");
     }
 }
