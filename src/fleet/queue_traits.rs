@@ -95,6 +95,9 @@ enum Certainty {
 
 impl SendRight {
     fn of(policy: Option<&str>, arn: &str) -> Self {
+        if sabotaged("queue-policy") {
+            return Self::Allowed { rules: Vec::new() };
+        }
         let Some(text) = policy.filter(|text| !text.is_empty()) else { return Self::Missing };
         let Ok(policy) = serde_json::from_str::<Value>(text) else { return Self::Unclear };
         let (mut rules, mut is_allowed, mut is_unclear) = (Vec::new(), false, false);
@@ -110,7 +113,6 @@ impl SendRight {
             }
         }
         match (is_allowed, is_unclear) {
-            _ if sabotaged("queue-policy") => Self::Allowed { rules },
             (_, true) => Self::Unclear,
             (true, false) => Self::Allowed { rules },
             (false, false) => Self::Missing,
