@@ -21,7 +21,7 @@ const PER_CONNECTION: u64 = 20 << 10;
 /// What TLS adds to that; measured.
 const PER_TLS_CONNECTION: u64 = 28 << 10;
 /// The most that larger buffers may take.
-const MOST_BUFFERS: u64 = 32 << 20;
+const MOST_BUFFERS: u64 = 24 << 20;
 /// The default for the memory of the index.
 const DEFAULT_INDEX: u64 = 64 << 20;
 /// What the largest page takes while it is parsed and rendered, as a multiple of its length; measured.
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn ten_thousand_slow_clients_fit_into_a_quarter_of_a_gibibyte() {
-        const { assert!(10_000 * PER_CONNECTION + MOST_BUFFERS <= (256 - 24) << 20) }
+        const { assert!(BASE + 10_000 * PER_CONNECTION + MOST_BUFFERS <= 256 << 20) }
     }
 
     #[test]

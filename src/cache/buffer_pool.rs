@@ -21,7 +21,7 @@ const SMALL_SIZE: usize = 4 << 10;
 /// The pool holds this many unused buffers at most; the memory of more goes back to the system.
 const MAX_UNUSED: usize = 16;
 /// The memory for buffers of the usual size, where nothing else is said.
-const DEFAULT_LIMIT: u64 = 32 << 20;
+const DEFAULT_LIMIT: u64 = 24 << 20;
 
 /// Buffers that are not in use. Clones share them.
 #[derive(Clone)]
