@@ -43,7 +43,9 @@ impl<'a, T> Finder<'a, T> {
         for (position, thing) in things.iter().copied().enumerate() {
             match (digests(thing), versions(thing).and_then(VersionRange::exact)) {
                 (Some(digests), _) => {
-                    digests.iter().for_each(|digest| finder.of_digest.entry(*digest).or_default().push(position));
+                    for digest in digests {
+                        finder.of_digest.entry(*digest).or_default().push(position);
+                    }
                 }
                 (None, Some(version)) => finder.of_version.entry(version).or_default().push(position),
                 (None, None) => finder.others.push(position),
@@ -67,8 +69,15 @@ impl<'a, T> Finder<'a, T> {
     }
 }
 
+impl<'a> ProjectRules<'a> {
+    /// The same, to be found for each file.
+    pub fn by_file(&self) -> RulesByFile<'a> {
+        RulesByFile::new(self)
+    }
+}
+
 impl<'a> RulesByFile<'a> {
-    pub(super) fn new(of_project: &ProjectRules<'a>) -> Self {
+    fn new(of_project: &ProjectRules<'a>) -> Self {
         let ProjectRules { rules, exceptions, is_private, malware } = of_project;
         Self {
             rules: Finder::new(rules.clone(), |rule| rule.sha256.as_ref(), |rule| rule.versions.as_ref()),
