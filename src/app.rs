@@ -41,6 +41,7 @@ pub(crate) use identities::identities_of;
 pub(crate) use notify::courier_of;
 pub use process::forbid_core_dumps;
 pub use start_error::StartError;
+pub(crate) use upstream_graph::{Reach, reach};
 
 use collect::Collected;
 use collect_advisories::CollectedAdvisories;

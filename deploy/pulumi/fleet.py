@@ -46,7 +46,12 @@ class Shared(pulumi.ComponentResource):
             # Without it S3 says 403 of an object that is not there.
             statement("TellMissingFromDenied", "s3:ListBucket", self.bucket.arn),
             statement("EncryptObjects", ["kms:GenerateDataKey", "kms:Decrypt"], key.arn),
-            statement("ReceiveEvents", ["sqs:ReceiveMessage", "sqs:DeleteMessage"], self.queue.arn),
+            # The last one is for `wheelport check`.
+            statement(
+                "ReceiveEvents",
+                ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
+                self.queue.arn,
+            ),
             statement("FollowUpstreams", "codeartifact:DescribeRepository", repositories),
         ]
         self.store = self.bucket.bucket.apply(lambda name: f"s3://{name}/{settings.prefix}")

@@ -211,9 +211,10 @@ data "aws_iam_policy_document" "fleet" {
     resources = [aws_kms_key.domain.arn]
   }
 
+  # The last one is for `wheelport check`.
   statement {
     sid       = "ReceiveEvents"
-    actions   = ["sqs:ReceiveMessage", "sqs:DeleteMessage"]
+    actions   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
     resources = [aws_sqs_queue.events[0].arn]
   }
 

@@ -14,7 +14,7 @@ const MAX_REPOSITORIES: usize = 50;
 
 /// The repositories that a route shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(crate) enum Reach {
     /// Not found out: any of the domain.
     Domain,
     Repositories {
@@ -43,7 +43,7 @@ impl Reach {
 }
 
 /// Follows upstreams, each repository once.
-pub(super) async fn reach<F>(
+pub(crate) async fn reach<F>(
     start: &RepositoryName,
     describe: impl Fn(RepositoryName) -> F,
 ) -> Result<Reach, ControlError>

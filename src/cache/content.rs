@@ -89,6 +89,11 @@ impl PageContent {
         Some((file.hashes.sha256()?, file.size))
     }
 
+    /// Whether the page names no SHA-256 for some file.
+    pub fn lacks_digests(&self) -> bool {
+        self.page.files.iter().any(|file| file.hashes.sha256().is_none())
+    }
+
     /// The entry of the file at this address below the page.
     pub fn listed(&self, address: &FileAddress) -> Option<&File> {
         self.file(&address.file).filter(|file| file.version == address.version)

@@ -10,7 +10,8 @@ use super::outcome::{CommandError, Ended};
 /// Accept files whose bytes have changed in the repository, in a running server
 ///
 /// Asks the server through its address for operations, whose /status lists what has changed. Accepts what the
-/// repository lists now; a later change is a new one. The server records it with the reason.
+/// repository lists now; a later change is a new one. The server records it with the reason. Ends
+/// with exit code 1 if nothing has changed that could be accepted, and with 2 if the server cannot be asked.
 #[derive(Debug, Args)]
 pub(super) struct AcceptArgs {
     /// The project
@@ -47,7 +48,7 @@ pub(super) async fn run(args: &AcceptArgs) -> Result<Ended, CommandError> {
             ("file", file),
             ("by", args.by.as_deref()),
         ];
-        match args.at.ask("POST", "/accept", &query).await? {
+        match args.at.ask("/accept", &query).await? {
             Answer::Done(accepted) => {
                 for file in accepted["accepted"].as_array().into_iter().flatten() {
                     let text = |key: &str| file[key].as_str().unwrap_or_default().to_owned();
@@ -57,7 +58,7 @@ pub(super) async fn run(args: &AcceptArgs) -> Result<Ended, CommandError> {
                     println!("{where_it_holds}");
                 }
             }
-            Answer::Refused(why) => {
+            Answer::No(why) => {
                 println!("not accepted: {why}");
                 ended = Ended::Badly;
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::operations::{Answer, Operations};
+use super::operations::Operations;
 use super::outcome::{CommandError, Ended};
 use super::warm::{LockedFile, Pins, read};
 
@@ -43,12 +43,8 @@ enum AuditFormat {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum AuditError {
-    #[error("the server does not take the list: {0}")]
-    Refused(String),
-    #[error("of {0} files nothing could be found out")]
-    Unknown(usize),
-}
+#[error("of {0} files nothing could be found out")]
+struct UnknownFiles(usize);
 
 pub(super) async fn run(args: &AuditArgs) -> Result<Ended, CommandError> {
     let mut files: Vec<LockedFile> = Vec::new();
@@ -60,11 +56,7 @@ pub(super) async fn run(args: &AuditArgs) -> Result<Ended, CommandError> {
         }
     }
     let (query, list) = ([("route", Some(args.route.as_str()))], json!({ "files": files }).to_string());
-    let answer = args.at.send_patiently("POST", "/audit", &query, &list, PATIENCE).await;
-    let report = match answer.map_err(CommandError::usage)? {
-        Answer::Done(report) => report,
-        Answer::Refused(why) => return Err(CommandError::usage(AuditError::Refused(why))),
-    };
+    let report = args.at.find_out_within(PATIENCE, "POST", "/audit", &query, &list).await?;
     match args.format {
         AuditFormat::Json => println!("{report:#}"),
         AuditFormat::Human => print(&report),
@@ -75,7 +67,7 @@ pub(super) async fn run(args: &AuditArgs) -> Result<Ended, CommandError> {
     };
     match (count(&BAD), count(&["unknown"])) {
         (0, 0) => Ok(Ended::Well),
-        (0, unknown) => Err(CommandError::usage(AuditError::Unknown(unknown))),
+        (0, unknown) => Err(CommandError::unanswered(UnknownFiles(unknown))),
         _ => Ok(Ended::Badly),
     }
 }

@@ -54,7 +54,7 @@ pub(super) async fn run(args: &CacheArgs) -> Result<Ended, CommandError> {
     if let CacheAction::Warm(args) = &args.action {
         return warm::run(args).await;
     }
-    in_directory(&args.action).map_err(CommandError::start)
+    in_directory(&args.action).map_err(CommandError::unanswered)
 }
 
 fn in_directory(action: &CacheAction) -> io::Result<Ended> {

@@ -20,7 +20,7 @@ enum ExceptionAction {
         #[command(flatten)]
         at: Operations,
     },
-    /// Take an exception back
+    /// Take an exception back; exit code 1 if there is none of this id
     Remove {
         /// Its id, as `exception list` shows it
         #[arg(value_name = "ID")]
@@ -33,7 +33,8 @@ enum ExceptionAction {
 /// Lift the rules for a project, or for versions of it, until a moment
 ///
 /// Asks a running server through its address for operations. The exception holds for the next request and outlives a
-/// restart. It does not lift the guard of private names.
+/// restart. It does not lift the guard of private names. Ends with exit code 2 if the server cannot be asked or
+/// does not take it.
 #[derive(Debug, Args)]
 struct AddArgs {
     /// The project, or a glob over normalised names
@@ -69,20 +70,18 @@ pub(super) async fn run(args: &ExceptionArgs) -> Result<Ended, CommandError> {
                 ("by", Some(new.by.as_str())),
                 ("expires", Some(new.expires.as_str())),
             ];
-            Ok(report("granted", &new.at.ask("POST", "/exceptions", &query).await?))
+            Ok(report("granted", &new.at.ask("/exceptions", &query).await?))
         }
         ExceptionAction::Remove { id, at } => {
-            Ok(report("taken back", &at.ask("POST", "/exceptions/remove", &[("id", Some(id.as_str()))]).await?))
+            Ok(report("taken back", &at.ask("/exceptions/remove", &[("id", Some(id.as_str()))]).await?))
         }
-        ExceptionAction::List { at } => match at.ask("GET", "/exceptions", &[]).await? {
-            Answer::Done(listed) => {
-                for exception in listed["exceptions"].as_array().into_iter().flatten() {
-                    println!("{}", line(exception));
-                }
-                Ok(Ended::Well)
+        ExceptionAction::List { at } => {
+            let listed = at.find_out("GET", "/exceptions", &[], "").await?;
+            for exception in listed["exceptions"].as_array().into_iter().flatten() {
+                println!("{}", line(exception));
             }
-            Answer::Refused(why) => Ok(refuse(&why)),
-        },
+            Ok(Ended::Well)
+        }
     }
 }
 
@@ -95,13 +94,11 @@ fn report(what: &str, answer: &Answer) -> Ended {
             }
             Ended::Well
         }
-        Answer::Refused(why) => refuse(why),
+        Answer::No(why) => {
+            println!("refused: {why}");
+            Ended::Badly
+        }
     }
-}
-
-fn refuse(why: &str) -> Ended {
-    println!("refused: {why}");
-    Ended::Badly
 }
 
 fn line(exception: &Value) -> String {

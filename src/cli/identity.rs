@@ -23,6 +23,8 @@ pub(super) struct IdentityArgs {
 #[derive(Debug, Subcommand)]
 enum IdentityCommand {
     /// Say which rules fit the token in a file, and what they grant
+    ///
+    /// Ends with exit code 1 if the token is good for nothing here, and with 2 if that cannot be found out.
     Test(Box<IdentityTestArgs>),
 }
 
@@ -41,6 +43,8 @@ enum IdentityTestError {
     Token { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error("nothing can be said of this token: {0}")]
+    Unsettled(String),
 }
 
 pub(super) async fn run(args: IdentityArgs) -> Result<Ended, CommandError> {
@@ -51,13 +55,13 @@ pub(super) async fn run(args: IdentityArgs) -> Result<Ended, CommandError> {
     let token = Zeroizing::new(token.trim().to_owned());
     let tasks = Tasks::new();
     let identities = identities_of(&settings, Clock::system(), &tasks)
-        .map_err(|error| CommandError::start(IdentityTestError::from(error)))?;
+        .map_err(|error| CommandError::usage(IdentityTestError::from(error)))?;
     let found = identities.identify(token.as_bytes()).await;
     tasks.stop();
     let (text, ended) = match &found {
         Ok(identity) => (granted(identity, &identities.fitting_rules(&token)), Ended::Well),
         Err(NotSettled::Fault(fault)) => (format!("This token is of no use here: {fault}.\n"), Ended::Badly),
-        Err(error) => (format!("Nothing can be said of this token: {error}.\n"), Ended::Badly),
+        Err(error) => return Err(CommandError::unanswered(IdentityTestError::Unsettled(error.to_string()))),
     };
     std::io::stdout().lock().write_all(text.as_bytes()).map_err(CommandError::start)?;
     Ok(ended)

@@ -31,69 +31,36 @@ enum OperationsError {
     Secret { path: PathBuf, source: std::io::Error },
     #[error("http://{at} does not respond: {reason}; is the server running, and is this its address for operations?")]
     Unreachable { at: SocketAddr, reason: String },
-    #[error("the server does not say: {0}")]
+    #[error("the server does not take it: {0}")]
     Refused(String),
 }
 
-/// What a server says.
+/// What a server says to a wish.
 pub(super) enum Answer {
     Done(Value),
-    /// What was wrong, with the status line.
-    Refused(String),
+    /// What it is about is not there, in the server's words.
+    No(String),
+}
+
+/// A wish, or a question.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    method: &'a str,
+    path: &'a str,
+    query: &'a [(&'a str, Option<&'a str>)],
+    body: &'a str,
+    /// How long the server may take.
+    limit: Duration,
 }
 
 impl Operations {
-    /// Sends one request.
-    pub(super) async fn ask(
-        &self,
-        method: &str,
-        path: &str,
-        query: &[(&str, Option<&str>)],
-    ) -> Result<Answer, CommandError> {
-        self.send(method, path, query, "").await
+    /// Asks the server to do something.
+    pub(super) async fn ask(&self, path: &str, query: &[(&str, Option<&str>)]) -> Result<Answer, CommandError> {
+        let answer = self.send(Asked { method: "POST", path, query, body: "", limit: TIMEOUT }).await;
+        answer.map_err(CommandError::unanswered)
     }
 
-    /// Sends one request with a body.
-    pub(super) async fn send(
-        &self,
-        method: &str,
-        path: &str,
-        query: &[(&str, Option<&str>)],
-        body: &str,
-    ) -> Result<Answer, CommandError> {
-        self.send_patiently(method, path, query, body, TIMEOUT).await
-    }
-
-    /// Sends one request with a body that the server may work on for so long.
-    pub(super) async fn send_patiently(
-        &self,
-        method: &str,
-        path: &str,
-        query: &[(&str, Option<&str>)],
-        body: &str,
-        limit: Duration,
-    ) -> Result<Answer, CommandError> {
-        let secret = self.secret()?;
-        let at = reachable(self.ops_listen);
-        let mut url = Url::parse(&format!("http://{at}{path}")).expect("an address and a fixed path are a URL");
-        let given = query.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
-        url.query_pairs_mut().extend_pairs(given);
-        let target = PlainUrl::of(&url, &["http"]).expect("a plain URL");
-        let asking = target.request(method, "wheelport-operations", secret.as_deref(), body);
-        let response = match tokio::time::timeout(limit, asking).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => {
-                return Err(CommandError::start(OperationsError::Unreachable { at, reason: error.to_string() }));
-            }
-            Err(_) => {
-                let reason = format!("nothing within {} s", limit.as_secs());
-                return Err(CommandError::start(OperationsError::Unreachable { at, reason }));
-            }
-        };
-        Ok(read(&response, at))
-    }
-
-    /// Sends one request whose failure is no finding: no answer and a refusal are both exit code 2.
+    /// Asks the server a question. Not to learn it is no answer.
     pub(super) async fn find_out(
         &self,
         method: &str,
@@ -101,32 +68,71 @@ impl Operations {
         query: &[(&str, Option<&str>)],
         body: &str,
     ) -> Result<Value, CommandError> {
-        match self.send(method, path, query, body).await.map_err(CommandError::usage)? {
-            Answer::Done(report) => Ok(report),
-            Answer::Refused(why) => Err(CommandError::usage(OperationsError::Refused(why))),
+        self.find_out_within(TIMEOUT, method, path, query, body).await
+    }
+
+    /// The same where the server may work on it for so long.
+    pub(super) async fn find_out_within(
+        &self,
+        limit: Duration,
+        method: &str,
+        path: &str,
+        query: &[(&str, Option<&str>)],
+        body: &str,
+    ) -> Result<Value, CommandError> {
+        match self.send(Asked { method, path, query, body, limit }).await {
+            Ok(Answer::Done(report)) => Ok(report),
+            Ok(Answer::No(why)) => Err(CommandError::unanswered(OperationsError::Refused(why))),
+            Err(error) => Err(CommandError::unanswered(error)),
         }
+    }
+
+    async fn send(&self, asked: Asked<'_>) -> Result<Answer, OperationsError> {
+        let secret = self.read_secret()?;
+        let at = reachable(self.ops_listen);
+        let mut url = Url::parse(&format!("http://{at}{}", asked.path)).expect("an address and a fixed path are a URL");
+        let given = asked.query.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
+        url.query_pairs_mut().extend_pairs(given);
+        let target = PlainUrl::of(&url, &["http"]).expect("a plain URL");
+        let asking = target.request(asked.method, "wheelport-operations", secret.as_deref(), asked.body);
+        let response = match tokio::time::timeout(asked.limit, asking).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(OperationsError::Unreachable { at, reason: error.to_string() }),
+            Err(_) => {
+                let reason = format!("nothing within {} s", asked.limit.as_secs());
+                return Err(OperationsError::Unreachable { at, reason });
+            }
+        };
+        read(&response, at)
     }
 
     /// The operators' secret, if one is given.
     pub(super) fn secret(&self) -> Result<Option<String>, CommandError> {
+        self.read_secret().map_err(CommandError::usage)
+    }
+
+    fn read_secret(&self) -> Result<Option<String>, OperationsError> {
         let Some(path) = &self.ops_secret_file else { return Ok(None) };
         let read = fs::read_to_string(path);
-        let unreadable = |source| CommandError::usage(OperationsError::Secret { path: path.clone(), source });
+        let unreadable = |source| OperationsError::Secret { path: path.clone(), source };
         read.map(|text| Some(text.trim().to_owned())).map_err(unreadable)
     }
 }
 
-fn read(response: &str, at: SocketAddr) -> Answer {
+fn read(response: &str, at: SocketAddr) -> Result<Answer, OperationsError> {
     let (head, body) = response.split_once("\r\n\r\n").unwrap_or((response, ""));
     let status = head.split("\r\n").next().unwrap_or_default();
+    let is = |code: &str| status.strip_prefix("HTTP/1.1 ").is_some_and(|rest| rest.starts_with(code));
     match serde_json::from_str(body) {
-        Ok(value) if status.starts_with("HTTP/1.1 200") => Answer::Done(value),
+        Ok(value) if is("200") => Ok(Answer::Done(value)),
         // Only the listener for clients answers with problem documents.
         Ok(Value::Object(problem)) if problem.contains_key("detail") => {
             let detail = problem["detail"].as_str().unwrap_or_default();
-            Answer::Refused(format!("{detail} ({status}); is {at} the server's address for operations?"))
+            let asked = format!("{detail} ({status}); is {at} the server's address for operations?");
+            Err(OperationsError::Refused(asked))
         }
-        _ => Answer::Refused(format!("{} ({status})", body.trim())),
+        _ if is("404") => Ok(Answer::No(format!("{} ({status})", body.trim()))),
+        _ => Err(OperationsError::Refused(format!("{} ({status})", body.trim()))),
     }
 }
 
@@ -150,12 +156,13 @@ mod tests {
     fn the_listener_for_clients_is_recognised() {
         let at: SocketAddr = "127.0.0.1:8080".parse().expect("an address");
         let of = |text: &str| match read(text, at) {
-            Answer::Refused(why) => why,
-            Answer::Done(value) => panic!("{value}"),
+            Ok(Answer::No(why)) => why,
+            Ok(Answer::Done(value)) => panic!("{value}"),
+            Err(error) => error.to_string(),
         };
         let problem = "HTTP/1.1 404 Not Found\r\n\r\n{\"title\":\"x\",\"detail\":\"There is nothing here.\"}";
-        let asked =
-            "There is nothing here. (HTTP/1.1 404 Not Found); is 127.0.0.1:8080 the server's address for operations?";
+        let asked = "the server does not take it: There is nothing here. (HTTP/1.1 404 Not Found); is 127.0.0.1:8080 \
+                     the server's address for operations?";
         assert_eq!(of(problem), asked);
         assert_eq!(of("HTTP/1.1 404 Not Found\r\n\r\nno such route\n"), "no such route (HTTP/1.1 404 Not Found)");
     }

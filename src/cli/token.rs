@@ -23,7 +23,8 @@ const LONGEST_RESPONSE: usize = 64 << 10;
 /// Exchange a token at a server for one that is good for fifteen minutes
 ///
 /// The token is an ID token or a static one. docs/IDENTITY.md has a script called `keyring` with which pip and uv ask
-/// for the short-lived one by themselves, when they need it (`--keyring-provider subprocess`).
+/// for the short-lived one by themselves, when they need it (`--keyring-provider subprocess`). Ends with exit code 1
+/// if the server refuses the token, and with 2 if it cannot be asked.
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
     /// The server: a URL of which scheme and host count, or a host that speaks https
@@ -74,7 +75,10 @@ pub(super) async fn run(args: TokenArgs) -> Result<Ended, CommandError> {
     let server = server(&args.url).ok_or_else(|| CommandError::usage(MintRequestError::Url(args.url.clone())))?;
     let token = super::identity::read(&args.token_file)
         .map_err(|source| CommandError::usage(MintRequestError::Token { path: args.token_file.clone(), source }))?;
-    let token = exchange(&server, token.trim(), args.ca_file).await.map_err(CommandError::start)?;
+    let token = exchange(&server, token.trim(), args.ca_file).await.map_err(|error| match error {
+        MintRequestError::Refused(_) => CommandError::refused(error),
+        _ => CommandError::unanswered(error),
+    })?;
     let text = match args.format {
         TokenFormat::Token => format!("{}\n", *token),
         TokenFormat::Netrc => {
@@ -111,9 +115,12 @@ async fn exchange(server: &Url, token: &str, ca_file: Option<PathBuf>) -> Result
     let response = serde_json::from_slice(&body).unwrap_or(ExchangeResponse { token: None, message: None });
     match response.token {
         Some(token) if status.is_success() => Ok(Zeroizing::new(token)),
-        _ => Err(MintRequestError::Refused(
-            response.message.unwrap_or_else(|| format!("{mint} responded with status {}", status.as_u16())),
-        )),
+        _ => {
+            let said = response.message.unwrap_or_else(|| format!("{mint} responded with status {}", status.as_u16()));
+            let error =
+                if status.is_client_error() { MintRequestError::Refused } else { MintRequestError::Unreachable };
+            Err(error(said))
+        }
     }
 }
 

@@ -3,13 +3,14 @@
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::operations::{Answer, Operations};
+use super::operations::Operations;
 use super::outcome::{CommandError, Ended};
 
 /// Say which pipelines took a project or a version, how often, and when last
 ///
 /// Asks a running server through its address for operations. With a version, a row for each identity; with a project,
-/// one for each version; else one for each project.
+/// one for each version; else one for each project. Ends with exit code 2 if the server cannot be asked or does
+/// not say.
 #[derive(Debug, Args)]
 pub(super) struct UsageArgs {
     /// The project, or one version of it as PROJECT==VERSION [default: all]
@@ -52,19 +53,12 @@ pub(super) async fn run(args: &UsageArgs) -> Result<Ended, CommandError> {
         ("until", args.until.as_deref()),
         ("limit", args.limit.as_deref()),
     ];
-    match args.at.ask("GET", "/usage", &query).await? {
-        Answer::Done(report) => {
-            match args.format {
-                UsageFormat::Json => println!("{report:#}"),
-                UsageFormat::Text => print!("{}", text(&report)),
-            }
-            Ok(Ended::Well)
-        }
-        Answer::Refused(why) => {
-            println!("refused: {why}");
-            Ok(Ended::Badly)
-        }
+    let report = args.at.find_out("GET", "/usage", &query, "").await?;
+    match args.format {
+        UsageFormat::Json => println!("{report:#}"),
+        UsageFormat::Text => print!("{}", text(&report)),
     }
+    Ok(Ended::Well)
 }
 
 fn text(report: &Value) -> String {

@@ -48,7 +48,7 @@ pub(super) async fn run(args: &WhyArgs) -> Result<Ended, CommandError> {
     let mut wanted = files.iter().filter(is_wanted).peekable();
     if wanted.peek().is_none() {
         let project = project.to_owned();
-        return Err(CommandError::usage(match version {
+        return Err(CommandError::unanswered(match version {
             Some(version) if !files.is_empty() => WhyError::NoSuchVersion { project, version: version.to_owned() },
             _ => WhyError::NoFiles(project),
         }));

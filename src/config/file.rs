@@ -24,12 +24,12 @@ use crate::policy::PolicyTable;
 use crate::upstream::ClientSettings;
 use crate::usage::UsageSettings;
 use crate::web::{Prices, ReadPolicy, SiteSettings, UploadPolicy};
-use wheelport_runtime::sabotaged;
+use wheelport_runtime::{one_or_many, sabotaged};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ConfigurationFile {
-    #[serde(deserialize_with = "one_or_many")]
+    #[serde(deserialize_with = "addresses")]
     pub(super) listen: Vec<SocketAddr>,
     pub(super) ops_listen: Option<SocketAddr>,
     pub(super) ops_secret_file: Option<PathBuf>,
@@ -157,15 +157,6 @@ fn without_value(message: &str) -> String {
     format!("expected {expected}, not a value of type {}", value.split([' ', '`', '"']).next().unwrap_or_default())
 }
 
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "an address such as \"127.0.0.1:8080\", or a list of addresses")]
-    enum OneOrMany {
-        One(SocketAddr),
-        Many(Vec<SocketAddr>),
-    }
-    Ok(match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(address) => vec![address],
-        OneOrMany::Many(addresses) => addresses,
-    })
+fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    one_or_many(deserializer, "an address such as \"127.0.0.1:8080\", or a list of addresses")
 }

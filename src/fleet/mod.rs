@@ -13,6 +13,7 @@ mod leases;
 mod metrics;
 mod package_event;
 mod queue;
+mod queue_traits;
 mod redis;
 mod repository;
 mod settings;
@@ -36,6 +37,7 @@ pub use leases::{Acquired, LeaseGuard, LeaseKey, LeaseWatch, Leases, Waited};
 pub use metrics::{TierMetrics, TierResult};
 pub use package_event::{InvalidEvent, PackageEvent, PackageOperation, QueueMessage, read_event};
 pub use queue::{EventQueue, QueueError, QueueFault};
+pub use queue_traits::{QueueEncryption, QueueTraits, SendRight};
 pub use repository::{InvalidRepository, SharedRepository};
 pub use settings::{FleetSettings, RedisAddress, StoreLocation};
 pub use store::{

@@ -11,9 +11,10 @@ use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
+use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, QueueAttributeName};
 use url::Url;
 
+use super::queue_traits::QueueTraits;
 use super::store::StoreAccess;
 use crate::redact::hide_secrets;
 
@@ -107,6 +108,22 @@ impl EventQueue {
                 message: format!("DeleteMessage failed: {}", hide_secrets(entry.code(), SHOWN)),
             }),
         }
+    }
+
+    /// What the queue says of itself.
+    pub async fn traits(&self) -> Result<QueueTraits, QueueError> {
+        let wanted = [
+            QueueAttributeName::QueueArn,
+            QueueAttributeName::Policy,
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::VisibilityTimeout,
+            QueueAttributeName::RedrivePolicy,
+            QueueAttributeName::KmsMasterKeyId,
+        ];
+        let call = self.client.get_queue_attributes().queue_url(&self.url).set_attribute_names(Some(wanted.into()));
+        let response = call.send().await.map_err(|error| failed(&error, "GetQueueAttributes"))?;
+        let attributes = response.attributes.unwrap_or_default();
+        Ok(QueueTraits::read(|name| attributes.get(&QueueAttributeName::from(name)).map(String::as_str)))
     }
 
     /// Whether messages can be received. A message that comes is visible again at once.

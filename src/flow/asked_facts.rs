@@ -19,6 +19,10 @@ const WITHOUT_INTAKE: u64 = 5;
 /// How long decisions hold that depend on licences, in seconds: core metadata may have come meanwhile.
 const WITH_LICENCES: u64 = 30;
 
+/// How long decisions hold that depend on digests which the page does not name, in seconds: a file may have been
+/// fetched meanwhile.
+const WITHOUT_DIGESTS: u64 = 30;
+
 /// What was asked of the repository about a project.
 #[derive(Default)]
 pub(super) struct AskedFacts {
@@ -48,6 +52,9 @@ impl AskedFacts {
         }
         if of_project.needs_licence() && !sabotaged("licence-again") {
             asked.look_again(Moment(now.0 + WITH_LICENCES));
+        }
+        if of_project.needs_digest() && content.lacks_digests() && !sabotaged("digest-again") {
+            asked.look_again(Moment(now.0 + WITHOUT_DIGESTS));
         }
         let mut versions = PageFacts::wanting_intake(content, &of_project, route.as_of, now);
         if route.as_of.is_none() {

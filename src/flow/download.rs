@@ -20,7 +20,8 @@ use tokio::time::Instant;
 use super::batch::{Next, gather, skip_bytes};
 use super::error::{Cause, Error, unavailable};
 use super::extract::MetadataExtractor;
-use super::index_entry::{IndexEntries, IndexEntry, link_key};
+use super::index_entry::{IndexEntries, IndexEntry};
+use super::linked_digest::link_key;
 use super::prepared_file::PreparedFile;
 use super::route::Route;
 use super::shared_files::{SharedFiles, SharedLookup, SharedReceipt};
@@ -292,7 +293,8 @@ impl DownloadTask<'_> {
             return self.writer.verified(verified.complete());
         }
         let sha256 = verified.sha256;
-        let link = self.entry.sha256.is_none().then(|| link_key(self.route, self.address, &self.entry)).flatten();
+        let hashes = &self.entry.expected.hashes;
+        let link = self.entry.sha256.is_none().then(|| link_key(self.route, self.address, hashes)).flatten();
         // Helper threads have other work too, however slow the disk is.
         let _permit = self.downloader.committing.acquire().await;
         let blobs = self.downloader.blobs.clone();

@@ -12,6 +12,7 @@ use url::Url;
 use super::canary::Verdict;
 use super::changed_files::KnownFile;
 use super::judge::Judge;
+use super::linked_digest::link_key;
 use super::shown::PageView;
 use super::{Cause, Error, PageService, Route, unavailable};
 use crate::cache::{Blobs, Expected, PageContent};
@@ -66,7 +67,7 @@ impl IndexEntry {
     /// The key under which the core metadata of this wheel is held in memory: the wheel's own SHA-256, or what stands
     /// for it while that is not known.
     pub(super) fn metadata_key(&self, route: &Route, address: &FileAddress) -> Option<Sha256> {
-        self.sha256.or_else(|| link_key(route, address, self))
+        self.sha256.or_else(|| link_key(route, address, &self.expected.hashes))
     }
 
     /// Whether only the stored bytes may be served.
@@ -212,7 +213,7 @@ impl IndexEntries {
         mut entry: IndexEntry,
     ) -> Result<IndexEntry, Error> {
         if entry.sha256.is_none()
-            && let Some(key) = link_key(route, address, &entry)
+            && let Some(key) = link_key(route, address, &entry.expected.hashes)
         {
             let blobs = self.blobs.clone();
             entry.sha256 = blocking(move || blobs.linked(key)).await?;
@@ -242,19 +243,4 @@ pub(super) fn entry_of(address: &FileAddress, content: &PageContent) -> Result<O
         is_unjudged: false,
         index_error: None,
     }))
-}
-
-/// The key under which the SHA-256 of a file is recorded for which the index names another digest only. That digest is
-/// part of the key, so other bytes under the same name never meet an old record.
-pub(super) fn link_key(route: &Route, address: &FileAddress, entry: &IndexEntry) -> Option<Sha256> {
-    let (algorithm, value) = entry.expected.hashes.strongest()?;
-    let parts = [
-        route.repository.as_str(),
-        address.project.as_str(),
-        address.version.as_str(),
-        address.file.as_str(),
-        &format!("{algorithm:?}"),
-        value,
-    ];
-    Some(Sha256::of(parts.join("\0").as_bytes()))
 }

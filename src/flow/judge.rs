@@ -18,7 +18,7 @@ use super::page_facts::{PageFacts, proves_intake, uploaded};
 use super::shown::{FileRuling, PageView, Rulings, ShownPage};
 use super::{Lookup, Route};
 use crate::advisories::AdvisoryKind;
-use crate::cache::{KnownSince, MetadataStore, PageContent};
+use crate::cache::{Blobs, KnownSince, MetadataStore, PageContent};
 use crate::policy::{FileFacts, Moment, NamedVersions, PolicyHandle, ProjectRules, RuleSet, Ruling};
 use wheelport_index::{File, FileAddress, FileName, ProjectName, Sha256};
 use wheelport_runtime::{Joined, SingleFlight, Tasks, Waits, blocking, sabotaged};
@@ -43,6 +43,7 @@ pub(super) struct JudgeInner {
     pub(super) origins: Origins,
     pub(super) intake: Intake,
     metadata: MetadataStore,
+    blobs: Blobs,
     held: HeldRulings,
     dated: HeldRulings,
     making: SingleFlight<RulingsKey, Joined<Result<Arc<Rulings>, Error>>>,
@@ -64,6 +65,7 @@ impl Judge {
         origins: Origins,
         intake: Intake,
         metadata: MetadataStore,
+        blobs: Blobs,
         memory: u64,
         tasks: Tasks,
     ) -> Self {
@@ -74,8 +76,8 @@ impl Judge {
                 .build_with_hasher(RandomState::default())
         };
         let (held, dated) = (table(memory), table(DATED_MEMORY));
-        let inner =
-            JudgeInner { policy, origins, intake, metadata, held, dated, making: SingleFlight::default(), tasks };
+        let making = SingleFlight::default();
+        let inner = JudgeInner { policy, origins, intake, metadata, blobs, held, dated, making, tasks };
         Self { inner: Arc::new(inner) }
     }
 
@@ -309,7 +311,7 @@ impl Judge {
         now: Moment,
     ) -> (Vec<(FileName, FileRuling)>, Option<Moment>) {
         let (mut files, mut until) = (Vec::new(), None::<Moment>);
-        self.facts(content, asked).each(rules, |file, facts, rules| {
+        self.facts(route, content, asked).each(rules, |file, facts, rules| {
             if is_later(route, facts) {
                 return files.push((file.name.clone(), FileRuling::Later));
             }
@@ -320,9 +322,10 @@ impl Judge {
         (files, until)
     }
 
-    fn facts<'a>(&'a self, content: &'a PageContent, asked: &'a AskedFacts) -> PageFacts<'a> {
+    fn facts<'a>(&'a self, route: &'a Route, content: &'a PageContent, asked: &'a AskedFacts) -> PageFacts<'a> {
         let (origins, intake) = (asked.origins.as_deref(), asked.intake.as_deref());
-        PageFacts { content, origins, intake, metadata: &self.inner.metadata }
+        let JudgeInner { metadata, blobs, .. } = &*self.inner;
+        PageFacts { route, content, origins, intake, metadata, blobs }
     }
 
     /// What these rules decide about each file of a page, and why.
@@ -338,7 +341,7 @@ impl Judge {
         let reports = blocking(move || {
             let of_project = rules.of_project(&route.name, &project);
             let (now, mut reports) = (judge.inner.policy.now(), Vec::new());
-            judge.facts(&content, &asked).each(&of_project, |file, facts, rules| {
+            judge.facts(&route, &content, &asked).each(&of_project, |file, facts, rules| {
                 reports.push(FileReport::new(file, facts, rules.decide(facts, now)));
             });
             let about = rules.advisories().of_project(&project);

@@ -42,6 +42,7 @@ mod intake;
 mod internal_freshness;
 mod judge;
 mod judge_known;
+mod linked_digest;
 mod list_source;
 mod lists;
 mod lock_audit;
@@ -240,7 +241,7 @@ impl Flow {
         };
         let intake = Intake::new(Arc::clone(&persisted), tasks.clone());
         let usage = UsageService::new(usage, Arc::clone(&disk), fleet.clone(), clock.clone());
-        let judge = Judge::new(policy, origins, intake, store.clone(), rulings_memory, tasks.clone());
+        let judge = Judge::new(policy, origins, intake, store.clone(), blobs.clone(), rulings_memory, tasks.clone());
         let source = PageSource {
             delisted: Delisted::new(Arc::clone(&persisted)),
             persisted: Arc::clone(&persisted),

@@ -1,20 +1,24 @@
 //! What is known of the files of a page, as decisions look at it.
 
-use crate::cache::{CoreMetadataRecord, KnownSince, MetadataStore, PageContent};
+use crate::cache::{Blobs, CoreMetadataRecord, KnownSince, MetadataStore, PageContent};
 use crate::policy::{FileFacts, Moment, NamedVersions, ProjectRules, RulesByFile};
-use wheelport_index::{File, FileName, VersionSegment, wheel};
+use wheelport_index::{File, FileAddress, FileName, Sha256, VersionSegment, wheel};
 use wheelport_runtime::sabotaged;
 
+use super::Route;
 use super::intake::ProjectIntake;
+use super::linked_digest::link_key;
 use super::origins::ProjectOrigins;
 use super::release_dates::ReleaseDates;
 
 /// Where the facts are.
 pub(super) struct PageFacts<'a> {
+    pub route: &'a Route,
     pub content: &'a PageContent,
     pub origins: Option<&'a ProjectOrigins>,
     pub intake: Option<&'a ProjectIntake>,
     pub metadata: &'a MetadataStore,
+    pub blobs: &'a Blobs,
 }
 
 impl PageFacts<'_> {
@@ -29,7 +33,7 @@ impl PageFacts<'_> {
     ) {
         let Self { content, origins, .. } = self;
         let page = &content.page;
-        let (by_file, needs_versions) = (rules.by_file(), rules.needs_versions());
+        let (by_file, needs_versions, needs_digest) = (rules.by_file(), rules.needs_versions(), rules.needs_digest());
         let dates = rules.needs_release_dates().then(|| ReleaseDates::of(&page.files));
         let mut last = None::<OneVersion<'_>>;
         for file in &page.files {
@@ -38,7 +42,8 @@ impl PageFacts<'_> {
             let known = last.take().filter(|last| !needs_versions || last.is_of(file, &named));
             let of_version =
                 last.insert(known.unwrap_or_else(|| OneVersion::new(file, named, needs_versions, &by_file)));
-            let (versions, sha256) = (&of_version.versions, file.hashes.sha256());
+            let versions = &of_version.versions;
+            let sha256 = file.hashes.sha256().or_else(|| if needs_digest { self.linked(file) } else { None });
             let of_bytes = by_file.names(sha256).then(|| by_file.about(versions, sha256));
             let rules = of_bytes.as_ref().unwrap_or(&of_version.rules);
             let since = content.undated.get(&file.name);
@@ -72,6 +77,14 @@ impl PageFacts<'_> {
         };
         let open = content.undated.iter().filter(|(_, since)| is_open(since));
         open.filter_map(|(file, _)| content.file(file)).map(|file| file.version.clone()).collect()
+    }
+
+    /// The digest that was recorded when a file was fetched of which the page names another one. Blocking.
+    fn linked(&self, file: &File) -> Option<Sha256> {
+        let project = self.content.page.name.clone();
+        let address = FileAddress { project, version: file.version.clone(), file: file.name.clone() };
+        let key = link_key(self.route, &address, &file.hashes)?;
+        if sabotaged("linked-digest") { None } else { self.blobs.linked(key) }
     }
 
     /// When the repository took the version of a file in, where that says something of the file.

@@ -3,8 +3,8 @@
 //! Only certificates come here that the TLS library has verified. What a pattern looks like says which names it is
 //! about, so that a name of one kind never passes for one of another.
 
-use super::claims::NameTemplate;
 use super::grants::Grants;
+use super::name_template::NameTemplate;
 use super::wildcard::Wildcard;
 use super::{Identity, IdentityKind, RateCaps};
 use wheelport_runtime::sabotaged;
@@ -143,7 +143,7 @@ mod tests {
             ("*.BUILD.acme.test", Some("b1.build.acme.test")),
             ("build.acme.test", None),
             ("*", Some("b1.build.acme.test")),
-            ("CN=b1,*", Some("CN_b1_O_acme___CN__admin")),
+            ("CN=b1,*", Some("CN%3Db1%2CO%3Dacme%5C%2C%20CN%5C%3Dadmin")),
             ("CN=admin*", None),
             ("*,CN=admin", None),
             ("*spiffe*", None),

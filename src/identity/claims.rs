@@ -1,21 +1,15 @@
-//! What an ID token says: claims by name or JSON pointer, what rules compare them with, and names made of them.
+//! What an ID token says: claims by name or JSON pointer, and what rules compare them with.
 //!
-//! Claims are written by the one who runs the pipeline. Only what a rule names is looked at, and what becomes a name
-//! for logs is stripped of everything that could be mistaken for something else.
+//! Claims are written by the one who runs the pipeline. Only what a rule names is looked at. The names that are made of
+//! them are in `name_template.rs`.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use wheelport_index::shortened;
 use wheelport_runtime::sabotaged;
 
 use super::wildcard::Wildcard;
-
-/// The longest value of a claim in a name, in characters.
-const LONGEST_VALUE: usize = 120;
-/// The longest name made of claims, in characters.
-pub(super) const LONGEST_NAME: usize = 240;
 
 /// The claims of a token.
 #[derive(Clone, Deserialize)]
@@ -40,22 +34,17 @@ pub(super) enum ClaimTexts {
 #[serde(transparent)]
 pub(super) struct ClaimConditions(BTreeMap<ClaimKey, ClaimTexts>);
 
-/// A name in which `{claim}` stands for the value of a claim.
-#[derive(Debug, Clone)]
-pub(super) struct NameTemplate(Vec<NamePart>);
-
-#[derive(Debug, Clone)]
-enum NamePart {
-    Text(String),
-    Claim(ClaimKey),
-}
-
 impl Claims {
     fn value(&self, ClaimKey(key): &ClaimKey) -> Option<&Value> {
         let Some(pointer) = key.strip_prefix('/') else { return self.0.get(key) };
         let mut parts = pointer.split('/').map(|part| part.replace("~1", "/").replace("~0", "~"));
         let first = self.0.get(&parts.next()?)?;
         parts.try_fold(first, |value, part| value.get(part))
+    }
+
+    /// The text of a claim that is one thing.
+    pub(super) fn simple(&self, key: &ClaimKey) -> Option<String> {
+        self.value(key).and_then(simple)
     }
 
     /// A claim of the standard, if it is a text.
@@ -78,6 +67,16 @@ impl Claims {
             Some(Value::Array(several)) => several.iter().any(|value| value.as_str() == Some(audience)),
             _ => false,
         }
+    }
+}
+
+impl ClaimKey {
+    pub(super) fn new(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -113,66 +112,6 @@ fn simple(value: &Value) -> Option<String> {
         Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
-}
-
-impl NameTemplate {
-    /// Reads a template; `None` if braces do not fit together.
-    pub(super) fn parse(raw: &str) -> Option<Self> {
-        let (mut parts, mut rest) = (Vec::new(), raw);
-        while let Some((text, after)) = rest.split_once('{') {
-            let (key, behind) = after.split_once('}')?;
-            if text.contains('}') || key.is_empty() || key.contains('{') {
-                return None;
-            }
-            parts.extend([NamePart::Text(text.to_owned()), NamePart::Claim(ClaimKey(key.to_owned()))]);
-            rest = behind;
-        }
-        if rest.contains('}') {
-            return None;
-        }
-        parts.push(NamePart::Text(rest.to_owned()));
-        Some(Self(parts))
-    }
-
-    pub(super) fn has_claims(&self) -> bool {
-        self.0.iter().any(|part| matches!(part, NamePart::Claim(_)))
-    }
-
-    /// Whether nothing but this stands in braces.
-    pub(super) fn mentions_only(&self, placeholder: &str) -> bool {
-        self.0.iter().all(|part| !matches!(part, NamePart::Claim(ClaimKey(key)) if key != placeholder))
-    }
-
-    /// The name of the identity that has these claims.
-    pub(super) fn name(&self, claims: &Claims) -> String {
-        self.fill(|key| claims.value(key).and_then(simple))
-    }
-
-    /// The name in which this placeholder has this value.
-    pub(super) fn filled(&self, placeholder: &str, value: &str) -> String {
-        self.fill(|ClaimKey(key)| (key == placeholder).then(|| value.to_owned()))
-    }
-
-    fn fill(&self, value_of: impl Fn(&ClaimKey) -> Option<String>) -> String {
-        let mut name = String::new();
-        for part in &self.0 {
-            match part {
-                NamePart::Text(text) => name.push_str(text),
-                NamePart::Claim(key) => {
-                    let value = value_of(key).unwrap_or_else(|| "?".to_owned());
-                    // First, so that a character that lays out text leaves a trace.
-                    name.push_str(&shortened(&plain(&value), LONGEST_VALUE));
-                }
-            }
-        }
-        shortened(&name, LONGEST_NAME).into_owned()
-    }
-}
-
-/// Letters, digits and what stands in paths and refs; an underscore for anything else.
-fn plain(value: &str) -> String {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_./:@+#~?…".contains(c) || sabotaged("identity-name");
-    value.chars().map(|c| if allowed(c) { c } else { '_' }).collect()
 }
 
 #[cfg(test)]
@@ -223,24 +162,6 @@ mod tests {
             ("project_path = \"acme/*\"\nrun = \"8\"", false),
         ] {
             assert_eq!(conditions(text)?.cover(&claims), expected, "{text}");
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn names_hold_nothing_that_could_be_taken_for_something_else() -> Outcome {
-        let claims = claims()?;
-        for (template, expected) in [
-            ("ci:{project_path}@{ref}", "ci:acme/tools@v1___x_:1_"),
-            ("k8s:{/kubernetes.io/namespace}", "k8s:ci"),
-            ("{groups}{missing}", "??"),
-            ("plain", "plain"),
-        ] {
-            let template = NameTemplate::parse(template).ok_or("no template")?;
-            assert_eq!(template.name(&claims), expected);
-        }
-        for template in ["{", "}", "{}", "a{b{c}}", "a}b{c}"] {
-            assert!(NameTemplate::parse(template).is_none(), "{template}");
         }
         Ok(())
     }

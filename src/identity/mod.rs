@@ -23,6 +23,7 @@ mod key_cache;
 mod keys;
 mod metrics;
 mod minted;
+mod name_template;
 mod rates;
 mod rules;
 mod secret_digest;

@@ -9,9 +9,10 @@ use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 use wheelport_index::Sha256;
 
 use super::certified::{CertificateRule, ShownCertificate, holder};
-use super::claims::{ClaimConditions, Claims, LONGEST_NAME, NameTemplate};
+use super::claims::{ClaimConditions, Claims};
 use super::grants::{Grants, PublishGrant, RouteSet};
 use super::issuer::Issuer;
+use super::name_template::{LONGEST_NAME, NameTemplate};
 use super::secret_digest::SecretDigest;
 use super::tables::{IdentityTable, IdentityTables, PublisherTable};
 use super::wildcard::Wildcard;

@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use wheelport_runtime::one_or_many;
 
 use super::claims::ClaimConditions;
 
@@ -35,7 +36,7 @@ pub struct IdentityTable {
     /// The SHA-256 of a static token, in hexadecimal.
     pub(super) token_sha256: Option<String>,
     /// Names in the certificate that a client shows.
-    #[serde(default, deserialize_with = "one_or_many")]
+    #[serde(default, deserialize_with = "texts")]
     pub(super) client_certificate: Vec<String>,
     /// Routes it may read.
     #[serde(default)]
@@ -73,7 +74,7 @@ pub struct PublisherTable {
 #[serde(deny_unknown_fields, default)]
 pub struct TokenTable {
     /// Files of the keys that sign minted tokens: the first one signs, all of them verify.
-    #[serde(deserialize_with = "one_or_many")]
+    #[serde(deserialize_with = "texts")]
     pub key_file: Vec<PathBuf>,
 }
 
@@ -85,19 +86,6 @@ pub struct IdentityTables {
     pub publishers: Vec<PublisherTable>,
 }
 
-fn one_or_many<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a text, or a list of texts")]
-    enum OneOrMany<T> {
-        One(T),
-        Many(Vec<T>),
-    }
-    Ok(match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(one) => vec![one],
-        OneOrMany::Many(many) => many,
-    })
+fn texts<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    one_or_many(deserializer, "a text, or a list of texts")
 }

@@ -69,8 +69,15 @@ impl<'a, T> Finder<'a, T> {
     }
 }
 
+impl<'a> ProjectRules<'a> {
+    /// The same, to be found for each file.
+    pub fn by_file(&self) -> RulesByFile<'a> {
+        RulesByFile::new(self)
+    }
+}
+
 impl<'a> RulesByFile<'a> {
-    pub(super) fn new(of_project: &ProjectRules<'a>) -> Self {
+    fn new(of_project: &ProjectRules<'a>) -> Self {
         let ProjectRules { rules, exceptions, is_private, malware } = of_project;
         Self {
             rules: Finder::new(rules.clone(), |rule| rule.sha256.as_ref(), |rule| rule.versions.as_ref()),

@@ -5,6 +5,7 @@
 //! from the configuration and from a directory that is watched, and are swapped as a whole.
 
 mod by_file;
+mod by_project;
 mod counts;
 mod decide;
 mod duration;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use globset::{Glob, GlobSet};
+use globset::GlobSet;
 use toml::Spanned;
 
-use super::by_file::RulesByFile;
+use super::by_project::ByProject;
 use super::duration::AgeLimit;
 use super::facts::PackageOrigin;
 use super::globs::{self, ProjectGlob};
@@ -63,16 +63,6 @@ pub(super) struct Exemption {
     pub advisory: Option<Arc<str>>,
     /// How logs and commands call it.
     pub label: Arc<str>,
-}
-
-/// Which of many things are for a project, found out in one go.
-#[derive(Debug, Clone)]
-struct ByProject {
-    globs: GlobSet,
-    /// The position of the thing that each glob belongs to.
-    owners: Vec<usize>,
-    /// Those that are for every project.
-    unlimited: Vec<usize>,
 }
 
 /// What applies to the files of one project on one route.
@@ -215,32 +205,6 @@ fn default_reason(name: &str) -> String {
     format!("The rule '{name}' does not let this file through.")
 }
 
-impl ByProject {
-    fn new(things: &[Option<Vec<ProjectGlob>>]) -> Result<Self, String> {
-        let (mut limited, mut owners, mut unlimited): (Vec<&Glob>, _, _) = (Vec::new(), Vec::new(), Vec::new());
-        for (position, projects) in things.iter().enumerate() {
-            match projects {
-                Some(projects) if projects.iter().all(|glob| glob.0.glob() != "*") => {
-                    limited.extend(projects.iter().map(|glob| &glob.0));
-                    owners.resize(limited.len(), position);
-                }
-                _ => unlimited.push(position),
-            }
-        }
-        Ok(Self { globs: globs::set(limited)?, owners, unlimited })
-    }
-
-    /// The positions of what is for a project, in order.
-    fn find(&self, project: &ProjectName) -> Vec<usize> {
-        let matched = self.globs.matches(project.as_str());
-        let mut found: Vec<usize> = matched.into_iter().map(|glob| self.owners[glob]).collect();
-        found.extend(&self.unlimited);
-        found.sort_unstable();
-        found.dedup();
-        found
-    }
-}
-
 impl RuleSet {
     /// Tells the sets of this process apart.
     pub fn revision(&self) -> u64 {
@@ -296,27 +260,51 @@ impl RuleSet {
         self.private.is_match(project.as_str())
     }
 
+    /// Whether a decision on a route may depend on where files come from.
+    pub fn may_need_origin(&self, route: &str) -> bool {
+        !self.private.is_empty() || self.of_route(route).any(Rule::needs_origin)
+    }
+
+    /// Whether a decision on a route, or an index as of a named date, may depend on when the repository took versions
+    /// in.
+    pub fn may_need_intake(&self, route: &str) -> bool {
+        !self.freezes.is_empty() || self.of_route(route).any(Rule::needs_intake)
+    }
+
+    fn of_route(&self, route: &str) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(move |rule| is_of(route, rule.routes.as_deref()))
+    }
+
     /// What applies to the files of a project on a route.
     pub fn of_project(&self, route: &str, project: &ProjectName) -> ProjectRules<'_> {
-        let is_of =
-            |routes: &Option<Vec<String>>| routes.as_ref().is_none_or(|routes| routes.iter().any(|of| of == route));
         let rules = self.of_rules.find(project).into_iter().map(|at| &self.rules[at]);
         let exceptions = self.of_exceptions.find(project).into_iter().map(|at| &self.exceptions[at]);
         ProjectRules {
-            rules: rules.filter(|rule| is_of(&rule.routes)).collect(),
-            exceptions: exceptions.filter(|exemption| is_of(&exemption.routes)).collect(),
+            rules: rules.filter(|rule| is_of(route, rule.routes.as_deref())).collect(),
+            exceptions: exceptions.filter(|exemption| is_of(route, exemption.routes.as_deref())).collect(),
             is_private: self.is_private(project),
             malware: self.advisories.malware_of(project),
         }
     }
 }
 
-impl<'a> ProjectRules<'a> {
-    /// The same, to be found for each file.
-    pub fn by_file(&self) -> RulesByFile<'a> {
-        RulesByFile::new(self)
+/// Whether what names these routes, or none, is for this one.
+fn is_of(route: &str, routes: Option<&[String]>) -> bool {
+    routes.is_none_or(|routes| routes.iter().any(|of| of == route))
+}
+
+impl Rule {
+    /// Private names and what comes from the domain are exempt from rules of age.
+    fn needs_origin(&self) -> bool {
+        self.origin.is_some() || self.younger_than.is_some() || self.late_upload.is_some()
     }
 
+    fn needs_intake(&self) -> bool {
+        self.younger_than.is_some() || self.uploaded_before.is_some() || self.uploaded_after.is_some()
+    }
+}
+
+impl ProjectRules<'_> {
     /// Whether every file of the project is let through.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty() && !self.is_private && self.malware.is_empty()
@@ -327,10 +315,14 @@ impl<'a> ProjectRules<'a> {
         self.is_private
     }
 
-    /// Whether a decision depends on where files come from. Private names are exempt from rules of age.
+    /// Whether a decision depends on where files come from.
     pub fn needs_origin(&self) -> bool {
-        let is_of_age = |rule: &Rule| rule.younger_than.is_some() || rule.late_upload.is_some();
-        self.is_private || self.rules.iter().any(|rule| rule.origin.is_some() || is_of_age(rule))
+        self.is_private || self.rules.iter().any(|rule| rule.needs_origin())
+    }
+
+    /// Whether a decision may depend on when the repository took versions in.
+    pub fn needs_intake(&self) -> bool {
+        !self.is_private && self.rules.iter().any(|rule| rule.needs_intake())
     }
 
     /// Whether a decision may be another one if a file that is known since then turns out to be older.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Site;
+use super::ops_query::OpsQuery;
 use super::warm::MAX_FILES;
 use crate::flow::{AdvisoryState, AuditItem, AuditedFile, Route, WarmDigest};
 use crate::ui::{Cell, Mark, Table};
@@ -107,7 +108,7 @@ impl AuditEntry {
 }
 
 /// Says what is the matter with each file of a list.
-pub(super) async fn audit(State(site): State<Arc<Site>>, Query(wanted): Query<Audit>, body: Bytes) -> Response {
+pub(super) async fn audit(State(site): State<Arc<Site>>, OpsQuery(wanted): OpsQuery<Audit>, body: Bytes) -> Response {
     let refused = |status: StatusCode, text: &str| (status, format!("{text}\n")).into_response();
     let route = match site.asked_route(&wanted.route) {
         Ok(route) => route,

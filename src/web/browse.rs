@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
-use http::header::{CONTENT_ENCODING, CONTENT_SECURITY_POLICY, HeaderValue};
+use http::header::{CONTENT_ENCODING, HeaderValue};
 use serde::Serialize;
 
 use super::Site;
@@ -26,7 +26,7 @@ use super::written::Written;
 use crate::flow::{CATALOG_ROWS, CachedMetadata, CatalogPage, CatalogRow, Error, Flow, MetadataView, Route, Served};
 use crate::ui::{self, CatalogEntry, CatalogModel, Description, DescriptionText, LONGEST_QUERY};
 use wheelport_index::{ProjectName, Sha256, VersionSegment, shortened, wheel};
-use wheelport_runtime::{Turns, Waits};
+use wheelport_runtime::{Turns, Waits, sabotaged};
 
 /// Pages that are made at the same time.
 const AT_ONCE: usize = 4;
@@ -87,6 +87,10 @@ async fn catalog(
 ) -> Result<FoundDocument, Problem> {
     let found = flow.catalog.find(&route, query.clone(), page - 1).await?;
     let served = found.served;
+    // Where the list is not complete, there may be more pages than are known.
+    if found.incomplete.is_none() && page > pages(&found) && !sabotaged("last-page") {
+        return Err(Refusal::NoSuchPage { last: address_of_page(&query, pages(&found)) }.into());
+    }
     let model = catalog_model(&request, found, query, page);
     made(&browsing.turns, request, served, move |form| match form {
         BrowseForm::Html => Ok(ui::catalog(&model).into_bytes()),
@@ -108,14 +112,29 @@ fn query(query: &str) -> (String, usize) {
     (words, page)
 }
 
+/// How many pages there are; there is always one.
+fn pages(found: &CatalogPage) -> usize {
+    found.found.div_ceil(CATALOG_ROWS).max(1)
+}
+
+/// Where a page is, beside the one that was asked for.
+fn address_of_page(query: &str, page: usize) -> String {
+    let mut address = url::form_urlencoded::Serializer::new(String::new());
+    if !query.is_empty() {
+        address.append_pair("q", query);
+    }
+    format!("?{}", address.append_pair("page", &page.to_string()).finish())
+}
+
 fn catalog_model(request: &BrowseRequest, found: CatalogPage, query: String, page: usize) -> CatalogModel {
+    let pages = pages(&found);
     let CatalogPage { rows, found, total, incomplete, .. } = found;
     let named = ProjectName::parse(&query).ok().filter(|name| !rows.iter().any(|row| row.project == *name));
     CatalogModel {
         route: request.route.to_string(),
         as_of: request.as_of.as_deref().map(str::to_owned),
         page,
-        pages: found.div_ceil(CATALOG_ROWS).max(1),
+        pages,
         found,
         total,
         incomplete: incomplete.map(|error| error.to_string()),
@@ -225,8 +244,7 @@ fn representation(form: BrowseForm, coding: ContentCoding, written: &Written) ->
     });
     let mut representation = Representation::revalidated(content_type, written, "", vary);
     if form == BrowseForm::Html {
-        let policy = HeaderValue::from_static(ui::content_security_policy());
-        representation = representation.with(CONTENT_SECURITY_POLICY, policy);
+        representation = representation.for_people();
     }
     match coding.content_encoding() {
         Some(encoding) => representation.with(CONTENT_ENCODING, encoding),

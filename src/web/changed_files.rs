@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{ConnectInfo, Query, State};
+use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Site;
+use super::ops_query::OpsQuery;
 use crate::flow::{ChangedFile, Flow, Route};
 use wheelport_index::{FileName, ProjectName};
 
@@ -77,7 +78,7 @@ pub(super) struct Accept {
 pub(super) async fn accept(
     State(site): State<Arc<Site>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Query(wanted): Query<Accept>,
+    OpsQuery(wanted): OpsQuery<Accept>,
 ) -> Response {
     let refused = |status: StatusCode, text: &str| (status, format!("{text}\n")).into_response();
     let Accept { route, project, file, reason, by } = wanted;

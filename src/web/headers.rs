@@ -31,6 +31,12 @@ pub(super) const NOTHING_ALLOWED: HeaderValue =
 /// `X-Content-Type-Options`.
 pub(super) const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
+/// `Referrer-Policy`.
+pub(super) const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
+/// Addresses of pages for people name projects and what was searched for. Nothing here reads them, so they are told to
+/// no one, not even to this host, which others may share.
+pub(super) const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+
 /// How a response came about, in the words of RFC 9211.
 pub(super) fn cache_status(served: Served) -> HeaderValue {
     HeaderValue::from_static(match served {

@@ -29,9 +29,8 @@ pub(super) fn document(site: &Site, context: &RequestContext, host: &Host) -> Do
         is_gated: route.read == ReadPolicy::Identity,
     });
     let html = ui::home(&HomeModel { base: &base, routes: routes.collect(), has_projects: site.browsing.is_some() });
-    let representation = Representation::unstored(HeaderValue::from_static("text/html; charset=utf-8"), html.len())
-        .with(http::header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(ui::content_security_policy()));
-    Document::new(representation, Written::of(html))
+    let representation = Representation::unstored(HeaderValue::from_static("text/html; charset=utf-8"), html.len());
+    Document::new(representation.for_people(), Written::of(html))
 }
 
 /// The address under which this client reaches the server; index pages never use it.

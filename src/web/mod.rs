@@ -42,6 +42,7 @@ mod negotiate;
 mod operator;
 mod operator_page;
 mod ops;
+mod ops_query;
 mod osv;
 mod osv_call;
 mod policy;

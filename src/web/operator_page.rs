@@ -8,15 +8,13 @@ use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
-use super::headers::{NO_STORE, NOSNIFF, printable, values};
+use super::headers::{NO_REFERRER, NO_STORE, NOSNIFF, REFERRER_POLICY, printable, values};
 use super::negotiate::quality;
 use crate::ui;
 use wheelport_runtime::sabotaged;
 
 /// Makes a browser ask again after so many seconds. No script is needed for it.
 const REFRESH: HeaderName = HeaderName::from_static("refresh");
-/// No address may be told to the places that a page links to.
-const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
 /// The shortest and the longest time between two requests of a page that refreshes itself, in seconds.
 const REFRESH_SECONDS: (u32, u32) = (5, 3600);
 
@@ -47,7 +45,7 @@ pub(super) fn html(document: String, query: PageQuery) -> Response {
     if !sabotaged("page-policy") {
         headers.insert(CONTENT_SECURITY_POLICY, printable(ui::content_security_policy()));
     }
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(REFERRER_POLICY, NO_REFERRER);
     if let Some(seconds) = query.refresh {
         headers.insert(REFRESH, HeaderValue::from(seconds.clamp(REFRESH_SECONDS.0, REFRESH_SECONDS.1)));
     }

@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Query, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -19,6 +19,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::audit::audit;
 use super::changed_files::accept;
 use super::headers::NO_STORE;
+use super::ops_query::OpsQuery;
 use super::readiness::{Readiness, ReadinessReport};
 use super::warm::{MAX_LIST, warm};
 use super::{Site, operator, policy, savings, status_page, usage};
@@ -42,6 +43,8 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .route("/usage", get(usage::show))
         .route("/audit", post(audit).layer(DefaultBodyLimit::max(MAX_LIST)))
         .route("/warm", post(warm).layer(DefaultBodyLimit::max(MAX_LIST)))
+        .fallback(async || (StatusCode::NOT_FOUND, "there is nothing at this address of the listener for operations\n"))
+        .method_not_allowed_fallback(async || (StatusCode::METHOD_NOT_ALLOWED, "this address takes another method\n"))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&site), operator::admit))
         .layer(CatchPanicLayer::custom(|_| panicked()))
         .with_state(site)
@@ -94,7 +97,7 @@ struct Purge {
 async fn purge(
     State(site): State<Arc<Site>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Query(wanted): Query<Purge>,
+    OpsQuery(wanted): OpsQuery<Purge>,
 ) -> Response {
     let (route, project) = match site.asked_project(&wanted.route, &wanted.project) {
         Ok(found) => found,

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{ConnectInfo, Query, State};
+use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Site;
+use super::ops_query::OpsQuery;
 use crate::flow::{
     Error, ExceptionSpread, GrantError, GrantedException, Moment, NewException, PolicyHandle, PolicyState, TrialError,
 };
@@ -83,7 +84,7 @@ pub(super) async fn list(State(site): State<Arc<Site>>) -> Response {
 pub(super) async fn grant(
     State(site): State<Arc<Site>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Query(new): Query<NewException>,
+    OpsQuery(new): OpsQuery<NewException>,
 ) -> Response {
     respond(&site, peer, "exception granted", site.flow.grant(new).await)
 }
@@ -97,7 +98,7 @@ pub(super) struct Revoked {
 pub(super) async fn revoke(
     State(site): State<Arc<Site>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Query(Revoked { id }): Query<Revoked>,
+    OpsQuery(Revoked { id }): OpsQuery<Revoked>,
 ) -> Response {
     respond(&site, peer, "exception taken back", site.flow.revoke(id).await)
 }
@@ -137,7 +138,7 @@ pub(super) struct Tried {
 /// What other rules would change. Nothing is applied.
 pub(super) async fn try_rules(
     State(site): State<Arc<Site>>,
-    Query(Tried { route }): Query<Tried>,
+    OpsQuery(Tried { route }): OpsQuery<Tried>,
     text: String,
 ) -> Response {
     let route = match site.asked_route(&route) {
@@ -158,7 +159,10 @@ pub(super) struct Asked {
 }
 
 /// What is decided about each file of a project, and why.
-pub(super) async fn why(State(site): State<Arc<Site>>, Query(Asked { route, project }): Query<Asked>) -> Response {
+pub(super) async fn why(
+    State(site): State<Arc<Site>>,
+    OpsQuery(Asked { route, project }): OpsQuery<Asked>,
+) -> Response {
     let (route, project) = match site.asked_project(&route, &project) {
         Ok(found) => found,
         Err(unknown) => return refused(StatusCode::NOT_FOUND, &unknown),

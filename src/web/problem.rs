@@ -91,7 +91,8 @@ const fn status_of_refusal(refusal: &Refusal) -> StatusCode {
         | Refusal::NoDefaultRoute
         | Refusal::NothingHere
         | Refusal::NotOffered { .. }
-        | Refusal::NoSuchAdvisory { .. } => StatusCode::NOT_FOUND,
+        | Refusal::NoSuchAdvisory { .. }
+        | Refusal::NoSuchPage { .. } => StatusCode::NOT_FOUND,
         Refusal::BadAddress { .. }
         | Refusal::BadRequest { .. }
         | Refusal::BadDate { .. }

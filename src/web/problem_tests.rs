@@ -88,6 +88,7 @@ fn table() -> Vec<Row> {
         (Error::Integrity { file: file() }.into(), 503, "integrity", &[("retry-after", "5")]),
         (Error::ChangedFile { file: file() }.into(), 403, "changed-file", &[]),
         (Error::Blocked { blocked: Arc::new(blocked("No.")) }.into(), 403, "blocked", &[]),
+        (Refusal::NoSuchPage { last: "?page=3".to_owned() }.into(), 404, "no-such-page", &[]),
         (Refusal::BadDate { date: "soon".to_owned(), fault: "it is no date" }.into(), 400, "bad-date", &[]),
         (Refusal::BadAddress { fault: AddressFault::Percent }.into(), 400, "bad-address", &[]),
         (Refusal::BadRequest { fault: "it has no form" }.into(), 400, "bad-request", &[]),

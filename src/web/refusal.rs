@@ -52,6 +52,12 @@ pub(crate) enum Refusal {
         /// The id asked for, shortened.
         id: String,
     },
+    /// Projects have fewer pages.
+    #[error("There is no such page; the last one is {last}.")]
+    NoSuchPage {
+        /// Where the last one is, beside the address that was asked for.
+        last: String,
+    },
     /// The date of an index is none, or has not come yet.
     #[error("There is no index as of '{date}': {fault}.")]
     BadDate {
@@ -222,6 +228,7 @@ impl Refusal {
             Self::NotOffered { .. } => "not-offered",
             Self::BadAddress { .. } => "bad-address",
             Self::BadRequest { .. } => "bad-request",
+            Self::NoSuchPage { .. } => "no-such-page",
             Self::BadDate { .. } => "bad-date",
             Self::BadQuestion(_) => "bad-question",
             Self::NoSuchAdvisory { .. } => "no-such-advisory",

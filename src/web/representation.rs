@@ -14,13 +14,16 @@ use super::body::ResponseBody;
 use super::conditional::{Precondition, Selection, decide, is_conditional};
 use super::context::RequestContext;
 use super::headers::{
-    CACHE_STATUS, IMMUTABLE, NO_STORE, REQUEST_ID, REVALIDATE, cache_status, printable, security_headers,
+    CACHE_STATUS, IMMUTABLE, NO_REFERRER, NO_STORE, REFERRER_POLICY, REQUEST_ID, REVALIDATE, cache_status, printable,
+    security_headers,
 };
 use super::problem::Problem;
 use super::refusal::Refusal;
 use super::written::Written;
 use crate::flow::Served;
+use crate::ui;
 use wheelport_index::Sha256;
+use wheelport_runtime::sabotaged;
 
 /// Room for the headers of any response of ours.
 const HEADERS: usize = 12;
@@ -120,6 +123,14 @@ impl Representation {
             .with(CACHE_STATUS, cache_status(Served::Hit))
             // Room for the id of the request, so that no copy of the headers has to grow.
             .with(REQUEST_ID, HeaderValue::from_static(""))
+    }
+
+    /// A page for people: it may have the style and the script that it brings along, and its address is told to no one.
+    #[must_use]
+    pub(super) fn for_people(self) -> Self {
+        let policy = HeaderValue::from_static(ui::content_security_policy());
+        let page = self.with(CONTENT_SECURITY_POLICY, policy);
+        if sabotaged("referrer") { page } else { page.with(REFERRER_POLICY, NO_REFERRER) }
     }
 
     #[must_use]

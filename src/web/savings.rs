@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use serde::Serialize;
 
 use super::operator_page::{PageQuery, html, json, moment, wants_html};
+use super::ops_query::OpsQuery;
 use super::status::{QuotaStatus, whole};
 use super::{Prices, Site, status_page};
 use crate::telemetry::{Measure, MonthOfSavings, RequestTally, Sample, SavingsView};
@@ -126,7 +127,7 @@ impl SavingsReport {
 /// `GET /savings`: a page for browsers, JSON for everything else.
 pub(super) async fn page(
     State(site): State<Arc<Site>>,
-    Query(query): Query<PageQuery>,
+    OpsQuery(query): OpsQuery<PageQuery>,
     headers: HeaderMap,
 ) -> Response {
     let report = SavingsReport::of(&site);

@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use serde_json::Value;
 
 use super::Site;
+use super::ops_query::OpsQuery;
 
 use super::audit::AdvisoryStatus;
 use super::failures::Failure;
@@ -28,7 +29,7 @@ const SOON: i64 = 14 * 24 * 60 * 60;
 /// `GET /status`: a page for browsers, JSON for everything else.
 pub(super) async fn page(
     State(site): State<Arc<Site>>,
-    Query(query): Query<PageQuery>,
+    OpsQuery(query): OpsQuery<PageQuery>,
     headers: HeaderMap,
 ) -> Response {
     let status = Status::of(&site);

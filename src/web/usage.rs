@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -11,6 +10,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::Site;
 use super::operator_page::{self, PageQuery};
+use super::ops_query::{BadQuery, OpsQuery};
 use crate::flow::{ReportRow, UsageError, UsageGrouping, UsageParams, UsageReport};
 use crate::ui::{UsageForm, UsagePage, UsageRow, usage_page};
 
@@ -18,14 +18,14 @@ use crate::ui::{UsageForm, UsagePage, UsageRow, usage_page};
 pub(super) async fn show(
     State(site): State<Arc<Site>>,
     headers: HeaderMap,
-    params: Result<Query<UsageParams>, QueryRejection>,
+    params: Result<OpsQuery<UsageParams>, BadQuery>,
 ) -> Response {
     let (params, report) = match params {
-        Ok(Query(params)) => {
+        Ok(OpsQuery(params)) => {
             let report = site.flow.usage.report(&params).await;
             (params, report.map_err(|error| (status(&error), error.to_string())))
         }
-        Err(rejection) => (UsageParams::default(), Err((StatusCode::BAD_REQUEST, rejection.body_text()))),
+        Err(rejection) => (UsageParams::default(), Err((StatusCode::BAD_REQUEST, rejection.to_string()))),
     };
     let code = report.as_ref().err().map_or(StatusCode::OK, |(code, _)| *code);
     let mut response = if operator_page::wants_html(&headers) {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Query, State};
+use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Site;
+use super::ops_query::OpsQuery;
 use crate::flow::{Route, WarmDigest, WarmItem, Warmed};
 use wheelport_index::{FileName, ProjectName};
 use wheelport_runtime::Priority;
@@ -72,7 +73,7 @@ struct WarmSums {
 pub(super) async fn warm(
     State(site): State<Arc<Site>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Query(wanted): Query<Warm>,
+    OpsQuery(wanted): OpsQuery<Warm>,
     body: Bytes,
 ) -> Response {
     let refused = |status: StatusCode, text: &str| (status, format!("{text}\n")).into_response();

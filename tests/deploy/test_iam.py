@@ -29,6 +29,14 @@ NEEDED_FOR = {
     "codeartifact:ListPackages": "list",
     "codeartifact:ReadFromRepository": "read",
 }
+# The same for what rules and events ask.
+ASKED_FOR = {
+    "codeartifact:DescribePackage": "origins",
+    "codeartifact:ListPackageVersions": "ages",
+    "codeartifact:DescribePackageVersion": "ages",
+    "codeartifact:DescribeRepository": "upstreams",
+}
+RULES = '[[rule]]\nname = "cooldown"\nyounger_than = "7 days"\n'
 
 
 def role(name: str) -> str:
@@ -43,7 +51,10 @@ def without(action: str) -> str:
 def world(tmp_path_factory):
     """An emulator whose roles may do what the policies allow, and roles that lack one action each."""
     read, publish = actions(policy("read")), actions(policy("publish"))
-    roles = {"read": read, "publish": publish} | {without(action): read - {action} for action in read}
+    asking = read | ASKED_FOR.keys()
+    roles = {"read": read, "publish": publish, "asking": asking}
+    roles |= {without(action): read - {action} for action in read}
+    roles |= {without(action): asking - {action} for action in ASKED_FOR}
     identities = "".join(
         f'[[roles]]\narn = "{role(name)}"\nactions = {json.dumps(sorted(allowed))}\n'
         for name, allowed in roles.items()
@@ -85,6 +96,21 @@ def test_every_action_of_the_policy_for_reading_is_looked_at():
 def test_nothing_in_the_policy_for_reading_is_superfluous(world, action):
     steps = check(world, f"--role-arn={role(without(action))}")
     assert steps[NEEDED_FOR[action]] in ("fail", "warn"), steps
+
+
+@pytest.mark.parametrize("missing", [None, *ASKED_FOR], ids=lambda action: (action or "x:nothing").split(":")[1])
+def test_what_rules_and_events_ask_is_looked_at_right_by_right(world, missing):
+    asked = {action for action in actions(policy("origins")) | actions(policy("fleet")) if action.startswith("codeartifact:")}
+    assert asked == set(ASKED_FOR)
+    config = world.home / "rules.toml"
+    config.write_text(RULES)
+    name = without(missing) if missing else "asking"
+    # The queue is not there; what a step says of it is not looked at.
+    steps = check(world, f"--role-arn={role(name)}", f"--config={config}", "--fleet-events=http://127.0.0.1:1/1/q")
+    if missing:
+        assert steps[ASKED_FOR[missing]] in ("fail", "warn"), steps
+    else:
+        assert {steps[step] for step in ASKED_FOR.values()} == {"ok"}, steps
 
 
 def test_only_the_policy_for_publishing_publishes(world):

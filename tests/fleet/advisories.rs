@@ -12,6 +12,7 @@ use wheelport::advisories::{AdvisorySettings, AdvisorySource};
 use wheelport::fleet::FleetSettings;
 use wheelport_runtime::HumanDuration;
 
+use super::replicas::{hearing, sharing};
 use super::servers::{Server, ministack, new_bucket, redis_of};
 use super::support::client::until;
 use super::support::proxy::{Builder, Proxy};
@@ -59,8 +60,7 @@ impl Replicas {
 
     fn replica(&self, number: usize) -> Builder {
         let source = Some(AdvisorySource::Path(self.source(number)));
-        Proxy::builder().upstream(&self.upstream).set(|builder: &mut Builder| {
-            builder.fleet = self.fleet.clone();
+        sharing(&self.upstream, &self.fleet).set(|builder: &mut Builder| {
             builder.advisories = AdvisorySettings { source, ..AdvisorySettings::default() };
         })
     }
@@ -80,13 +80,6 @@ impl Replicas {
         let began = Instant::now();
         self.all_respond(&[1, 2], status).await;
         began.elapsed()
-    }
-}
-
-async fn hearing(replicas: &[Proxy]) {
-    for replica in replicas {
-        until("a subscription", async || replica.metrics().await.contains("wheelport_fleet_hearing 1").then_some(()))
-            .await;
     }
 }
 

@@ -1,13 +1,15 @@
 //! What `wheelport check` says of the parts that replicas share, good and bad: each finding names its remedy.
 
+use aws_sdk_sqs::types::QueueAttributeName;
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use wheelport_runtime::blocking;
 
 use super::bad_store::{Conditions, always, careless, error, refusing_writes};
-use super::servers::{Server, ministack, new_bucket};
+use super::events::{Queues, REGION};
+use super::servers::{Server, ministack, moto, new_bucket};
 use super::support::process::{Program, World};
-use super::support::scripted::{Gate, Reply};
+use super::support::scripted::{Gate, Reply, Scripted, Seen};
 
 /// A finding of one step: its status, and everything it says.
 struct Said {
@@ -177,4 +179,90 @@ async fn redis_is_proven_and_what_is_wrong_with_it_has_its_remedy() {
     redis(&format!("redis://:right@127.0.0.1:{}", server.port)).await.expect("ok", &[]);
     server.signal(Signal::STOP);
     redis(&address).await.expect("fail", &["open the way to it", "`[fleet] redis_timeout`"]);
+}
+
+/// What is said of a queue: its rights, who may send to it, and how it treats messages.
+async fn queue(url: &str) -> [Said; 3] {
+    let steps = ["events", "event sender", "event queue"];
+    let said = check(&["--fleet-events", url], &[("AWS_REGION", REGION)], &steps).await;
+    said.try_into().unwrap_or_else(|_| panic!("three findings"))
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_queue_has_its_remedy() {
+    let refuse = |code: &str, status| {
+        let text = json!({"__type": format!("com.amazonaws.sqs#{code}"), "message": "no"}).to_string();
+        Reply::status(status).header("x-amzn-errortype", code).body(text)
+    };
+    let denying = Scripted::start().await;
+    denying.on("POST /", refuse("AccessDeniedException", 403));
+    let port = ministack().port;
+    for (url, words) in [
+        (format!("http://127.0.0.1:{port}/000000000000/no-such-queue"), "create the queue"),
+        (format!("http://{}/1/q", closed_port()), "open the way"),
+        (denying.url("/1/q"), "allow sqs:ReceiveMessage"),
+    ] {
+        check(&["--fleet-events", &url], &[], &["events"]).await.remove(0).expect("fail", &[words]);
+    }
+    // All that the server needs, and not what only this command looks at.
+    let partly = Scripted::start().await;
+    let respond = move |seen: &Seen| match seen.header("x-amz-target").unwrap_or_default() {
+        "AmazonSQS.GetQueueAttributes" => refuse("AccessDeniedException", 403),
+        "AmazonSQS.ReceiveMessage" => Reply::ok("{}"),
+        _ => refuse("ReceiptHandleIsInvalid", 400),
+    };
+    partly.on("POST /", Reply::with(respond));
+    let said = check(&["--fleet-events", &partly.url("/1/q")], &[], &["events", "event sender"]).await;
+    said[0].expect("ok", &["messages may be deleted"]);
+    said[1].expect("warn", &["allow sqs:GetQueueAttributes", "wheelport iam-policy fleet"]);
+}
+
+#[tokio::test]
+async fn whether_events_can_travel_is_read_from_the_queue() {
+    for server in [ministack(), moto()] {
+        let queues = Queues::at(server.port);
+        let url = queues.create("checked", server.port).await;
+        let arn = queues.get(&url, QueueAttributeName::QueueArn).await;
+        assert!(arn.starts_with("arn:aws:sqs:"), "{arn}");
+        let [rights, sender, handling] = queue(&url).await;
+        rights.expect("ok", &["messages may be deleted"]);
+        sender.expect("warn", &["no statement", "events.amazonaws.com", "sqs:SendMessage", &arn]);
+        handling.expect("ok", &["hidden for 30 s"]);
+
+        let rule = "arn:aws:events:us-east-1:111122223333:rule/wheelport-packages";
+        let statement = json!({
+            "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage",
+            "Resource": arn, "Condition": {"ArnEquals": {"aws:SourceArn": rule}},
+        });
+        let policy = |statements: &[&Value]| json!({"Version": "2012-10-17", "Statement": statements}).to_string();
+        queues.set(&url, QueueAttributeName::Policy, &policy(&[&statement])).await;
+        queue(&url).await[1].expect("ok", &["EventBridge may send", rule]);
+        let deny = json!({"Effect": "Deny", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn});
+        queues.set(&url, QueueAttributeName::Policy, &policy(&[&statement, &deny])).await;
+        queue(&url).await[1].expect("warn", &["forbids"]);
+
+        for (seconds, words) in [("5", "again and again"), ("3600", "so late")] {
+            queues.set(&url, QueueAttributeName::VisibilityTimeout, seconds).await;
+            queue(&url).await[2].expect("warn", &[words, "60 s"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_waits_is_not_sent_to_the_dead_letters_by_looking() {
+    for server in [ministack(), moto()] {
+        let queues = Queues::at(server.port);
+        let (url, dead) = (queues.create("alive", server.port).await, queues.create("dead", server.port).await);
+        let dead = queues.get(&dead, QueueAttributeName::QueueArn).await;
+        let redrive = json!({"deadLetterTargetArn": dead, "maxReceiveCount": 1}).to_string();
+        queues.set(&url, QueueAttributeName::RedrivePolicy, &redrive).await;
+        queues.send(&url, "an event").await;
+        for _ in 0..2 {
+            let [rights, sender, handling] = queue(&url).await;
+            rights.expect("ok", &["was not tried"]);
+            sender.expect("warn", &["messages wait in it (about 1)"]);
+            handling.expect("warn", &["dead-letter", "`maxReceiveCount`"]);
+        }
+        assert_eq!(queues.receives(&url).await.as_deref(), Some("1"), "nothing but this test has received it");
+    }
 }

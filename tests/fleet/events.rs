@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aws_sdk_codeartifact::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_codeartifact::types::{PackageFormat, PackageVersionStatus};
+use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
 use base64::Engine as _;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -16,12 +17,11 @@ use super::servers::{Server, ministack};
 use super::support::client::{Client, until};
 use super::support::forms::{Form, content_type};
 use super::support::process::{Program, ready};
-use super::support::scripted::{Reply, Scripted};
 use super::support::wheels::Sample;
 
 const KEY: &str = "AKIAEMULATOR00000000";
 const SECRET: &str = "wheelport-emulator-secret-key-0000000000";
-const REGION: &str = "eu-central-1";
+pub(crate) const REGION: &str = "eu-central-1";
 /// How soon an event must show.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -57,6 +57,27 @@ impl Queues {
 
     pub(crate) async fn send(&self, queue: &str, body: &str) {
         self.client.send_message().queue_url(queue).message_body(body).send().await.expect("a message is taken");
+    }
+
+    /// Sets an attribute of a queue.
+    pub(crate) async fn set(&self, queue: &str, attribute: QueueAttributeName, value: &str) {
+        let setting = self.client.set_queue_attributes().queue_url(queue).attributes(attribute, value);
+        setting.send().await.expect("an attribute is taken");
+    }
+
+    /// What a queue says of one attribute.
+    pub(crate) async fn get(&self, queue: &str, attribute: QueueAttributeName) -> String {
+        let asking = self.client.get_queue_attributes().queue_url(queue).attribute_names(attribute.clone());
+        let response = asking.send().await.expect("attributes");
+        response.attributes().and_then(|found| found.get(&attribute)).cloned().unwrap_or_default()
+    }
+
+    /// How often the next message was received, this time included.
+    pub(crate) async fn receives(&self, queue: &str) -> Option<String> {
+        let count = MessageSystemAttributeName::ApproximateReceiveCount;
+        let receiving = self.client.receive_message().queue_url(queue).message_system_attribute_names(count.clone());
+        let received = receiving.send().await.expect("a response");
+        received.messages().first()?.attributes()?.get(&count).cloned()
     }
 }
 
@@ -321,37 +342,4 @@ async fn without_the_queue_everything_goes_on_and_the_operator_is_told() {
     assert_eq!(proxy.files().await, [sample.name.as_str()]);
     let events = proxy.events().await;
     assert!(events["last_error"].is_string() && events["failures_in_a_row"].as_u64() >= Some(1), "{events}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn check_names_what_is_wrong_with_the_queue_and_its_remedy() {
-    let (port, dir) = (ministack().port, tempfile::tempdir().expect("a directory"));
-    let good = Queues::at(port).create("checked", port).await;
-    let emulated = Emulated::start(&[]).await;
-    let denying = Scripted::start().await;
-    let refusal = Reply::status(403).header("x-amzn-errortype", "AccessDeniedException");
-    denying.on("POST /", refusal.body(r#"{"__type": "com.amazonaws.sqs#AccessDeniedException", "message": "no"}"#));
-    let control = format!("http://{}", emulated.control);
-    let cache = dir.path().join("cache").display().to_string();
-    for (queue, status, words) in [
-        (good, "ok", "messages may be deleted"),
-        (format!("http://127.0.0.1:{port}/000000000000/no-such-queue"), "fail", "create the queue"),
-        ("http://127.0.0.1:1/1/q".to_owned(), "fail", "open the way"),
-        (denying.url("/1/q"), "fail", "allow sqs:ReceiveMessage"),
-    ] {
-        let arguments = [
-            ["check", "--format=json"],
-            ["--domain=demo", "--repository=team"],
-            ["--cache-dir", &cache],
-            ["--fleet-events", &queue],
-        ];
-        let own = [("AWS_ENDPOINT_URL_CODEARTIFACT", control.as_str()), ("AWS_ENDPOINT_URL_STS", control.as_str())];
-        let done = Program::run(arguments.as_flattened(), &[environment().as_slice(), &own].concat());
-        let report: serde_json::Value = serde_json::from_str(&done.out).expect("a report");
-        let findings = report["findings"].as_array().expect("a list");
-        let finding = findings.iter().find(|finding| finding["step"] == "events").expect("the step");
-        assert_eq!(finding["status"], status, "{finding}");
-        assert!(finding.to_string().contains(words), "{finding}");
-        assert_eq!(done.code, Some(i32::from(status == "fail")), "{report}");
-    }
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use wheelport::fleet::FleetSettings;
 use wheelport_runtime::{Clock, HumanDuration};
 
+use super::replicas::{hearing, sharing, started};
 use super::servers::{Server, ministack, new_bucket, redis_of};
 use super::support::client::until;
 use super::support::proxy::{Builder, Proxy};
@@ -19,25 +20,12 @@ const RULES: &str = "[[rule]]\nname = \"none\"\nprojects = [\"a-b\"]\nreason = \
 const SECOND: Duration = Duration::from_secs(1);
 
 fn replica(upstream: &Scripted, fleet: &FleetSettings) -> Builder {
-    let upstream = Proxy::builder().upstream(upstream);
-    upstream.rules(RULES, &[]).set(|builder: &mut Builder| builder.fleet = fleet.clone())
+    sharing(upstream, fleet).rules(RULES, &[])
 }
 
 async fn replicas(upstream: &Scripted, fleet: &FleetSettings) -> Vec<Proxy> {
     publish(upstream, &[&Sample::wheel()]);
-    let mut replicas = Vec::new();
-    for _ in 0..3 {
-        replicas.push(replica(upstream, fleet).start().await);
-    }
-    replicas
-}
-
-/// Waits until what is heard on a replica is what others say.
-async fn hearing(replicas: &[Proxy]) {
-    for replica in replicas {
-        until("a subscription", async || replica.metrics().await.contains("wheelport_fleet_hearing 1").then_some(()))
-            .await;
-    }
+    started(3, || replica(upstream, fleet)).await
 }
 
 /// Grants an exception on a replica, and returns its id and how far it reaches.

@@ -7,15 +7,15 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use tokio::time::Instant;
 use wheelport::fleet::{Acquired, Fleet, FleetSettings, LeaseKey, StoreTraits};
-use wheelport::web::UploadPolicy;
 use wheelport_index::{ProjectName, Sha256};
 use wheelport_runtime::{HumanDuration, Tasks, blocking};
 
 use super::bad_store::{always, error, refusing_writes, settings_of};
+use super::replicas::publishing;
 use super::servers::{Server, client, ministack, new_bucket, redis_of};
 use super::support::client::until;
 use super::support::forms::{Form, content_type};
-use super::support::proxy::{Builder, Proxy};
+use super::support::proxy::Proxy;
 use super::support::scripted::{Gate, Reply, Scripted, Seen};
 use super::support::wheels::{PAGE, Sample, list, page, publish};
 
@@ -23,12 +23,7 @@ const HERE: &str = "/simple/a-b/";
 const SECOND: Duration = Duration::from_secs(1);
 
 async fn replica(upstream: &Scripted, fleet: &FleetSettings) -> Proxy {
-    let builder = Proxy::builder().upstream(upstream).set(|builder: &mut Builder| {
-        builder.fleet = fleet.clone();
-        builder.upload = UploadPolicy::Anonymous;
-        builder.cache.fresh_for = HumanDuration::secs(60);
-    });
-    builder.start().await
+    publishing(upstream, fleet).start().await
 }
 
 async fn listed(proxy: &Proxy) -> Vec<String> {

@@ -6,6 +6,7 @@ use wheelport::fleet::{FleetSettings, ObjectKey, ObjectWrite};
 use wheelport::flow::ChangedFilePolicy;
 use wheelport_index::ProjectName;
 
+use super::replicas::sharing;
 use super::servers::{Server, client, ministack, moto, new_bucket, redis_of};
 use super::support::client::{Client, until};
 use super::support::proxy::{Builder, Proxy};
@@ -16,11 +17,8 @@ const HERE: &str = "/simple/a-b/";
 
 /// A replica with an empty cache that refuses changed files.
 async fn replica(upstream: &Scripted, fleet: &FleetSettings) -> Proxy {
-    let builder = Proxy::builder().upstream(upstream).set(|builder: &mut Builder| {
-        builder.fleet = fleet.clone();
-        builder.changed_files = ChangedFilePolicy::Refuse;
-    });
-    builder.start().await
+    let refusing = |builder: &mut Builder| builder.changed_files = ChangedFilePolicy::Refuse;
+    sharing(upstream, fleet).set(refusing).start().await
 }
 
 /// The same name with other bytes of the same length.

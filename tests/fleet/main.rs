@@ -18,6 +18,7 @@ mod internal_freshness;
 mod leases;
 mod lists;
 mod pages;
+mod replicas;
 mod servers;
 mod store;
 mod usage;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::time::Instant;
 use wheelport::fleet::FleetSettings;
-use wheelport::web::UploadPolicy;
 use wheelport_runtime::HumanDuration;
 
+use super::replicas::{hearing, publishing, sharing, started};
 use super::servers::{Server, ministack, new_bucket, redis_of};
 use super::support::client::{Response, until};
 use super::support::forms::{Form, content_type};
@@ -20,20 +20,6 @@ const HERE: &str = "/simple/a-b/";
 const POST: &str = "POST /pypi/r/";
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Replicas over one upstream.
-async fn replicas(number: usize, upstream: &Scripted, fleet: &FleetSettings) -> Vec<Proxy> {
-    let mut replicas = Vec::new();
-    for _ in 0..number {
-        let builder = Proxy::builder().upstream(upstream).set(|builder: &mut Builder| {
-            builder.fleet = fleet.clone();
-            builder.upload = UploadPolicy::Anonymous;
-            builder.cache.fresh_for = HumanDuration::secs(60);
-        });
-        replicas.push(builder.start().await);
-    }
-    replicas
-}
-
 async fn listed(proxy: &Proxy) -> Vec<String> {
     let response = proxy.get(HERE).json().send().await;
     if response.status == 404 { Vec::new() } else { response.expect(200).file_names() }
@@ -42,17 +28,6 @@ async fn listed(proxy: &Proxy) -> Vec<String> {
 async fn upload(proxy: &Proxy, sample: &Sample) -> Response {
     let form = Form::of(sample).bytes();
     proxy.client().ask("POST", "/").header("content-type", &content_type()).body(form).send().await
-}
-
-/// Waits until what is heard on a replica is what others say.
-async fn hearing(replicas: &[Proxy]) {
-    for replica in replicas {
-        until("a subscription", async || {
-            let metrics = replica.metrics().await;
-            metrics.contains("wheelport_fleet_hearing 1").then_some(())
-        })
-        .await;
-    }
 }
 
 /// Two replicas that share Redis alone, and hold a page of one file.
@@ -67,7 +42,8 @@ impl Pair {
         let upstream = Scripted::start().await;
         upstream.on(PAGE, page(&[Sample::wheel().entry()]));
         let redis = Server::start("valkey");
-        let replicas = replicas(2, &upstream, &redis_of(&redis, FleetSettings::default())).await;
+        let fleet = redis_of(&redis, FleetSettings::default());
+        let replicas = started(2, || publishing(&upstream, &fleet)).await;
         hearing(&replicas).await;
         for replica in &replicas {
             assert_eq!(listed(replica).await.len(), 1);
@@ -106,7 +82,7 @@ async fn a_page_is_asked_of_upstream_once_by_all_replicas_together() {
     upstream.on(PAGE, page(&[Sample::wheel().entry()]).delay(Duration::from_millis(300)));
     let redis = Server::start("valkey");
     let fleet = redis_of(&redis, new_bucket(ministack().port).await);
-    let replicas = replicas(3, &upstream, &fleet).await;
+    let replicas = started(3, || publishing(&upstream, &fleet)).await;
     hearing(&replicas).await;
     // Each role has to have read once before it takes what others know.
     upstream.on("GET /pypi/r/simple/other/", page(&[]));
@@ -127,7 +103,7 @@ async fn a_publish_is_seen_by_all_replicas_within_a_second_with_redis() {
     let upstream = Scripted::start().await;
     let redis = Server::start("valkey");
     let fleet = redis_of(&redis, new_bucket(ministack().port).await);
-    let replicas = replicas(3, &upstream, &fleet).await;
+    let replicas = started(3, || publishing(&upstream, &fleet)).await;
     hearing(&replicas).await;
     publish_is_seen_by_all(&replicas, &upstream).await;
 }
@@ -136,7 +112,7 @@ async fn a_publish_is_seen_by_all_replicas_within_a_second_with_redis() {
 async fn a_publish_is_seen_by_all_replicas_within_a_second_without_redis() {
     let upstream = Scripted::start().await;
     let fleet = new_bucket(ministack().port).await;
-    let replicas = replicas(3, &upstream, &fleet).await;
+    let replicas = started(3, || publishing(&upstream, &fleet)).await;
     publish_is_seen_by_all(&replicas, &upstream).await;
 }
 
@@ -146,10 +122,8 @@ async fn a_role_that_has_not_read_a_repository_takes_nothing_that_others_have_of
     upstream.on(PAGE, page(&[Sample::wheel().entry()]));
     let fleet = new_bucket(ministack().port).await;
     let other = |name: &'static str| {
-        Proxy::builder().upstream(&upstream).routes(&[name], Some(0)).set(|builder: &mut Builder| {
-            builder.fleet = fleet.clone();
-            builder.own_roles = true;
-        })
+        let replica = sharing(&upstream, &fleet).routes(&[name], Some(0));
+        replica.set(|builder: &mut Builder| builder.own_roles = true)
     };
     let first = other("one").start().await;
     assert_eq!(listed(&first).await.len(), 1);
@@ -167,15 +141,11 @@ async fn an_empty_replica_serves_what_the_others_have_while_codeartifact_is_away
     let upstream = Scripted::start().await;
     upstream.on(PAGE, page(&[Sample::wheel().entry()]));
     let fleet = new_bucket(ministack().port).await;
-    let first = replicas(1, &upstream, &fleet).await.remove(0);
+    let first = started(1, || publishing(&upstream, &fleet)).await.remove(0);
     assert_eq!(listed(&first).await.len(), 1);
     shared(&first).await;
     upstream.on(PAGE, Reply::status(503));
-    let later = Proxy::builder().upstream(&upstream).later(600).set(|builder: &mut Builder| {
-        builder.fleet = fleet.clone();
-        builder.upload = UploadPolicy::Anonymous;
-    });
-    let empty = later.start().await;
+    let empty = publishing(&upstream, &fleet).later(600).start().await;
     assert_eq!(listed(&empty).await.len(), 1, "stale, and better than nothing");
     assert!(upstream.requests_to(PAGE).len() > 1);
 }
@@ -187,7 +157,7 @@ async fn a_store_that_keeps_silent_costs_moments_and_no_client_sees_an_error() {
     upstream.on(POST, Reply::ok("")).on(PAGE, page(&[Sample::wheel_of("0.9", 10).entry()]));
     let store = Server::start("ministack");
     let fleet = FleetSettings { store_timeout: HumanDuration::millis(300), ..new_bucket(store.port).await };
-    let replicas = replicas(2, &upstream, &fleet).await;
+    let replicas = started(2, || publishing(&upstream, &fleet)).await;
     for replica in &replicas {
         assert_eq!(listed(replica).await.len(), 1);
     }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use wheelport::fleet::{FleetSettings, ObjectKey, ObjectWrite};
 use wheelport_runtime::{Clock, HumanDuration};
 
+use super::replicas::{sharing, started};
 use super::servers::{Server, client, ministack, new_bucket};
 use super::support::client::until;
 use super::support::proxy::{Builder, Proxy};
@@ -14,19 +15,12 @@ use super::support::scripted::Scripted;
 use super::support::wheels::{Sample, publish};
 
 fn replica(upstream: &Scripted, fleet: &FleetSettings) -> Builder {
-    Proxy::builder().upstream(upstream).set(|builder: &mut Builder| {
-        builder.fleet = fleet.clone();
-        builder.usage.write_every = HumanDuration::millis(200);
-    })
+    sharing(upstream, fleet).set(|builder: &mut Builder| builder.usage.write_every = HumanDuration::millis(200))
 }
 
 async fn replicas(upstream: &Scripted, fleet: &FleetSettings) -> Vec<Proxy> {
     publish(upstream, &[&Sample::wheel()]);
-    let mut replicas = Vec::new();
-    for _ in 0..3 {
-        replicas.push(replica(upstream, fleet).start().await);
-    }
-    replicas
+    started(3, || replica(upstream, fleet)).await
 }
 
 async fn take(replica: &Proxy) {

@@ -90,6 +90,41 @@ async fn a_start_that_fails_is_exit_code_1_with_a_remedy() {
     assert!(outcome.err.contains("AWS_REGION"), "{outcome:?}");
 }
 
+#[test]
+fn no_answer_is_exit_code_2_for_every_command_that_asks() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).expect("a directory of ours");
+        path.display().to_string()
+    };
+    let lock = file("requirements.txt", &format!("a==1.0 --hash=sha256:{}\n", "0".repeat(64)));
+    let (rules, token) = (file("rules.toml", ""), file("token", "x"));
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|bound| bound.local_addr()).expect("a port");
+    let (closed, nothing) = (closed.to_string(), dir.path().join("nothing").display().to_string());
+    let server = format!("http://{closed}/");
+    for arguments in [
+        &["why", "main", "a"][..],
+        &["usage", "a"],
+        &["audit", "--route", "main", &lock],
+        &["policy", "test", "--route", "main", &rules],
+        &["exception", "list"],
+        &["exception", "remove", "x"],
+        &["exception", "add", "a", "--reason", "x", "--by", "y", "--expires", "2100-01-01"],
+        &["cache", "accept", "a", "--route", "main", "--reason", "x"],
+        &["cache", "warm", "--route", "main", &lock],
+        &["cache", "verify", "--cache-dir", &nothing],
+        &["token", &server, "--token-file", &token],
+    ] {
+        let outcome = Program::run(arguments, &[("WHEELPORT_OPS_LISTEN", &closed)]);
+        assert_eq!((outcome.code, outcome.out.as_str()), (Some(2), ""), "{arguments:?}: {outcome:?}");
+        assert!(outcome.err.starts_with("wheelport: "), "{arguments:?}: {outcome:?}");
+    }
+    // A server that does not respond is not healthy, and container engines know no other answer than that.
+    let unhealthy = Program::run(&["healthcheck", "--listen", &closed], &[]);
+    assert_eq!(unhealthy.code, Some(1), "{unhealthy:?}");
+}
+
 /// Writes into the middle of a file without changing its length.
 fn rot(path: &Path) {
     let mut bytes = fs::read(path).expect("a file that is there");
@@ -104,7 +139,7 @@ async fn the_cache_can_be_inspected_repaired_and_cleared() {
     publish(&world.upstream, &[&wheel, &sdist]);
     let (cache, root) = (world.cache(), world.dir.path().join("cache"));
     let missing = Program::run(&["cache", "stats", "--cache-dir", &cache], &[]);
-    assert_eq!(missing.code, Some(1), "{missing:?}");
+    assert_eq!(missing.code, Some(2), "{missing:?}");
     assert!(missing.err.contains("not a cache directory"), "{missing:?}");
 
     let program = world.serve(&[]);
@@ -182,8 +217,8 @@ async fn a_changed_file_is_accepted_from_the_command_line() {
     };
     let (at, with_secret) = (("WHEELPORT_OPS_LISTEN", ops.as_str()), ("WHEELPORT_OPS_SECRET_FILE", secret.as_str()));
     let denied = accept(&["a-b"], &[at]);
-    assert_eq!(denied.code, Some(1), "{denied:?}");
-    assert!(denied.out.contains("the operators' secret"), "{denied:?}");
+    assert_eq!(denied.code, Some(2), "{denied:?}");
+    assert!(denied.err.contains("the operators' secret"), "{denied:?}");
     let nothing = accept(&["a-b", "a_b-9.tar.gz"], &[at, with_secret]);
     assert_eq!(nothing.code, Some(1), "{nothing:?}");
     assert!(nothing.out.starts_with("not accepted: nothing has changed that could be accepted"), "{nothing:?}");
@@ -197,7 +232,7 @@ async fn a_changed_file_is_accepted_from_the_command_line() {
     assert!(ended.err.contains("changed file accepted") && ended.err.contains("rebuilt & checked, 100 %"), "{ended:?}");
 
     let gone = accept(&["a-b"], &[at, with_secret]);
-    assert_eq!(gone.code, Some(1), "{gone:?}");
+    assert_eq!(gone.code, Some(2), "{gone:?}");
     assert!(gone.err.contains("is the server running"), "{gone:?}");
     for missing in [&["cache", "accept", "a-b"][..], &["cache", "accept", "--reason", "x", "--route", "r", "a-b"]] {
         assert_eq!(Program::run(missing, &[]).code, Some(2), "{missing:?}");
@@ -255,9 +290,9 @@ async fn rules_are_explained_tried_and_lifted_from_the_command_line() {
         "--expires",
         "2100-01-01",
     ]);
-    assert!(bare.code == Some(1) && bare.out.contains("write \"==2.0.0\""), "{bare:?}");
+    assert!(bare.code == Some(2) && bare.err.contains("write \"==2.0.0\""), "{bare:?}");
     let past = run(&[&add[..], &["2020-01-01"]].concat());
-    assert!(past.code == Some(1) && past.out.contains("this is in the past"), "{past:?}");
+    assert!(past.code == Some(2) && past.err.contains("this is in the past"), "{past:?}");
     let granted = run(&[&add[..], &["2100-01-01"]].concat());
     assert!(granted.code == Some(0) && granted.out.starts_with("granted: "), "{granted:?}");
     assert_eq!(proxy.get(&wheel.path()).send().await.expect(200).body, wheel.bytes);
@@ -265,6 +300,8 @@ async fn rules_are_explained_tried_and_lifted_from_the_command_line() {
     assert!(listed.ends_with(" a-b==1.0 until 2100-01-02T00:00:00Z: a fix & more (sec)\n"), "{listed}");
     let id = listed.split(' ').next().expect("an id");
     assert_eq!(run(&["exception", "remove", id]).code, Some(0));
+    let again = run(&["exception", "remove", "no-such-id"]);
+    assert!(again.code == Some(1) && again.out.starts_with("refused: "), "{again:?}");
     proxy.get(&wheel.path()).send().await.expect(403);
     assert_eq!(run(&["exception", "add", "a-b", "--reason", "x", "--by", "y"]).code, Some(2), "it needs an end");
 }

@@ -204,6 +204,33 @@ async fn the_listener_for_clients_has_no_operations() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_with_a_query_of_operators_is_said_in_our_words() {
+    let proxy = Proxy::start().await;
+    for (method, target, reason) in [
+        ("GET", "/why?project=a-b", "missing field `route`"),
+        ("GET", "/status?refresh=soon", "refresh: invalid digit found in string"),
+        ("GET", "/savings?refresh=-1", "refresh: invalid digit found in string"),
+        ("GET", "/usage?limit=1&limit=2", "duplicate field `limit`"),
+        ("POST", "/purge?route=main", "missing field `project`"),
+        ("POST", "/accept?route=main&project=a", "missing field `reason`"),
+        ("POST", "/exceptions?reason=x", "missing field `project`"),
+        ("POST", "/exceptions/remove", "missing field `id`"),
+        ("POST", "/policy/test", "missing field `route`"),
+        ("POST", "/warm", "missing field `route`"),
+        ("POST", "/audit?route=a&route=b", "duplicate field `route`"),
+    ] {
+        let refused = proxy.ops.ask(method, target).send().await.expect(400);
+        let text = refused.text();
+        assert_eq!(text, format!("this query is not understood: {reason}\n"), "{target}");
+    }
+    let page = proxy.ops.get("/usage?limit=1&limit=2").header("accept", "text/html").send().await.expect(400);
+    assert!(page.text().contains("this query is not understood"), "{}", page.text());
+    assert!(proxy.ops.get("/nothing").send().await.expect(404).text().starts_with("there is nothing"));
+    let wrong = proxy.ops.get("/purge").send().await.expect(405);
+    assert_eq!((wrong.text().as_str(), wrong.header("allow")), ("this address takes another method\n", Some("POST")));
+}
+
+#[tokio::test]
 async fn operations_answer_to_no_public_name() {
     let builder = Proxy::builder().set(|builder| {
         builder.server.allowed_hosts = vec!["index.example.org".parse().expect("a pattern")];
@@ -268,6 +295,7 @@ async fn the_start_page_names_the_address_it_was_requested_under() {
         ("cache-control", "no-store"),
         ("x-content-type-options", "nosniff"),
         ("content-security-policy", "*"),
+        ("referrer-policy", "no-referrer"),
     ]);
     let text = page.text();
     assert!(text.contains("http://index.internal:8443/simple/"), "{text}");

@@ -167,17 +167,54 @@ async fn bytes_that_no_page_names_are_judged_before_a_client_has_all_of_them() {
     }
 }
 
+/// The entry of a file of which the page names no SHA-256.
+fn by_md5(sample: &Sample) -> Value {
+    let mut entry = sample.entry();
+    entry["hashes"] = json!({"md5": sample.md5()});
+    entry
+}
+
+#[tokio::test]
+async fn a_page_marks_what_it_names_by_another_digest_once_the_bytes_are_known() {
+    let (bad, good, third) = (Sample::wheel_of("2.0", 10), Sample::wheel(), Sample::wheel_of("3.0", 10));
+    let by_version = "[[rule]]\nname = \"three\"\nversions = \"==3.0\"\nreason = \"No three.\"";
+    let proxy = Proxy::builder().rules(&format!("{}\n{by_version}", revoked(&bad)), &[]).start().await;
+    publish(&proxy.upstream, &[&bad, &good, &third]);
+    proxy.upstream.on(PAGE, page(&[by_md5(&bad), by_md5(&good), by_md5(&third)]));
+    let expect = async |proxy: &Proxy, reasons: [Option<&str>; 3]| {
+        let shown = marks(proxy).await.into_iter().map(|(_, mark)| mark);
+        assert!(shown.eq(reasons.map(|reason| reason.map_or(json!(false), Value::from))), "{reasons:?}");
+        let html = proxy.get(HERE).header("accept", HTML_V1).send().await.expect(200).text();
+        let marked = |line: &&str| line.contains("data-yanked");
+        let lines: Vec<&str> = html.lines().filter(marked).collect();
+        assert_eq!(lines.len(), reasons.iter().flatten().count(), "{html}");
+        for (reason, line) in reasons.iter().flatten().zip(lines) {
+            assert!(line.contains(&format!("data-yanked=\"{reason}\"")), "{html}");
+        }
+    };
+    // A rule by version depends on no digest.
+    let three = Some("No three. [rule three]");
+    expect(&proxy, [None, None, three]).await;
+    proxy.get(&third.path()).send().await.expect(403);
+    proxy.get(&bad.path()).send().await.expect(403);
+    proxy.get(&good.path()).send().await.expect(200);
+    proxy.kept_by("links", 2).await;
+    proxy.pass(Duration::from_secs(31)).await;
+    let all = [Some("Revoked. [rule revoked]"), None, three];
+    expect(&proxy, all).await;
+    let why = proxy.ops.get("/why?route=main&project=a-b").send().await.expect(200).value();
+    let rules: Vec<_> = (0..3).map(|at| why["files"][at]["rule"].as_str()).collect();
+    assert_eq!(rules, [Some("revoked"), None, Some("three")], "{why}");
+    let proxy = proxy.stop().await.start().await;
+    expect(&proxy, all).await;
+}
+
 #[tokio::test]
 async fn a_page_that_names_another_digest_only_is_no_way_round_a_rule_with_digests() {
     let (bad, good) = (Sample::wheel_of("2.0", 10), Sample::wheel());
     let proxy = Proxy::builder().rules(&revoked(&bad), &[]).start().await;
     publish(&proxy.upstream, &[&bad, &good]);
-    let entry = |sample: &Sample| {
-        let mut entry = sample.entry();
-        entry["hashes"] = json!({"md5": sample.md5()});
-        entry
-    };
-    proxy.upstream.on(PAGE, page(&[entry(&bad), entry(&good)]));
+    proxy.upstream.on(PAGE, page(&[by_md5(&bad), by_md5(&good)]));
     let metadata = |sample: &Sample| format!("{}.metadata", sample.path());
     proxy.get(&metadata(&bad)).send().await.expect(403);
     proxy.get(&bad.path()).send().await.expect(403);

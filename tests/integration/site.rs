@@ -55,6 +55,7 @@ async fn pages_are_revalidated_documents_with_a_strict_policy() {
             ("cache-status", "*"),
             ("x-content-type-options", "nosniff"),
             ("content-security-policy", "*"),
+            ("referrer-policy", "no-referrer"),
         ]);
         let policy = page.header("content-security-policy").expect("a policy");
         assert!(policy.starts_with("default-src 'none'; style-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
@@ -237,7 +238,18 @@ async fn ten_thousand_projects_are_searched_at_once() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     let last = json_of(&proxy, "/projects.json?page=200").await;
     assert_eq!(last["projects"][49]["name"], "project-09999-8");
-    assert_eq!(json_of(&proxy, "/projects.json?page=201").await["projects"], json!([]));
+    for (path, last) in
+        [("/projects/?page=201", "?page=200"), ("/search?q=project+9999&page=7", "?q=project+9999&page=1")]
+    {
+        for accept in ["text/html", "application/json"] {
+            let refused = proxy.get(path).header("accept", accept).send().await.expect(404).text();
+            assert!(refused.contains(&format!("There is no such page; the last one is {last}.")), "{refused}");
+        }
+        let there = format!("{}{last}", path.split('?').next().unwrap_or_default());
+        html_of(&proxy, &there).await;
+    }
+    proxy.get("/projects.json?page=201").send().await.expect(404);
+    proxy.get("/projects/?q=nothing").send().await.expect(200);
     assert_eq!(proxy.control.requests_to(PACKAGES).len(), 1, "the list is asked for once");
 }
 

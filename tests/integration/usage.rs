@@ -327,5 +327,5 @@ async fn the_command_line_prints_the_same() {
     let json: Value = serde_json::from_str(&run(&["a-b", "--format", "json"]).out).expect("JSON");
     assert_eq!((rows(&json), json["by"].as_str()), (vec![(Some("1.0"), 1)], Some("version")));
     let refused = run(&["a-b", "--since", "tomorrow"]);
-    assert!(refused.code == Some(1) && refused.out.contains("`since` is not a date"), "{refused:?}");
+    assert!(refused.code == Some(2) && refused.err.contains("`since` is not a date"), "{refused:?}");
 }

@@ -29,5 +29,5 @@ pub use sabotage::sabotaged;
 pub use single_flight::{Entered, Leader, Role, SingleFlight};
 pub use tasks::Tasks;
 pub use turns::Turns;
-pub use units::{HumanDuration, InvalidDuration, InvalidSize, Size};
+pub use units::{HumanDuration, InvalidDuration, InvalidSize, Size, one_or_many};
 pub use waits::Waits;

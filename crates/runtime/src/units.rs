@@ -184,6 +184,29 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+/// Reads a setting that is one thing or a list of such, as a list. `expected` says to people what it may be.
+///
+/// # Errors
+///
+/// Where it is neither.
+pub fn one_or_many<'de, D, T>(deserializer: D, expected: &'static str) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany<T> {
+        One(T),
+        Many(Vec<T>),
+    }
+    match OneOrMany::deserialize(deserializer) {
+        Ok(OneOrMany::One(one)) => Ok(vec![one]),
+        Ok(OneOrMany::Many(many)) => Ok(many),
+        Err(_) => Err(de::Error::custom(expected)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

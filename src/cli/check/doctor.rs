@@ -35,7 +35,11 @@ impl<'a> Doctor<'a> {
     pub(super) fn new(settings: Settings, environment: Environment<'a>, clock: Clock) -> Self {
         let rules = settings.policy.read().ok().map(Arc::new);
         let asks_for_origins = settings.cache.fresh_for_internal.is_some();
-        let target = |route| CheckTarget { rules: rules.clone(), asks_for_origins, ..CheckTarget::from(route) };
+        let follows_upstreams = settings.fleet.events.is_some();
+        let target = |route| {
+            let rules = rules.clone();
+            CheckTarget { asks_for_origins, follows_upstreams, rules, ..CheckTarget::from(route) }
+        };
         Self {
             settings: Some(Box::new(settings.clone())),
             targets: settings.routes.into_iter().map(target).collect(),
@@ -82,7 +86,7 @@ impl<'a> Doctor<'a> {
             findings.extend(hints::without_store(&self.fleet));
         }
         if let Some(queue) = &self.fleet.events {
-            findings.push(events::step(queue, &aws).await);
+            findings.extend(events::steps(queue, &aws).await);
         }
         findings.extend(self.notices().await);
         Report::new(findings)

@@ -32,6 +32,7 @@ mod store;
 mod target;
 #[cfg(test)]
 mod tests;
+mod upstreams;
 mod webhook;
 
 use doctor::Doctor;

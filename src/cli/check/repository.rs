@@ -1,4 +1,5 @@
-//! The steps about one route: token, clock, endpoint, list right, one page, origins of versions, upload right.
+//! The steps about one route: token, clock, endpoint, list right, one page, what decisions and events ask for, upload
+//! right.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +8,8 @@ use tokio::time::Instant;
 
 use super::aws::remedy;
 use super::report::Finding;
-use super::target::CheckTarget;
-use super::{data_plane, origins};
+use super::target::{CheckTarget, SOME_PROJECT};
+use super::{data_plane, origins, upstreams};
 use crate::control::{ControlPlane, DomainId, SKEW_ALARM, SKEW_WARNING};
 use crate::token::{KeeperSettings, MintErrorKind, TokenError, TokenHandle, keep};
 use crate::upstream::{Client, Endpoint, Upstream};
@@ -16,8 +17,6 @@ use wheelport_index::ProjectName;
 use wheelport_runtime::Tasks;
 
 const STEPS: [&str; 6] = ["token", "clock", "endpoint", "list", "read", "upload"];
-/// Requested if the repository's own list is not readable; it does not have to exist.
-const SOME_PROJECT: &str = "pip";
 const TOKEN_LIMIT: Duration = Duration::from_secs(20);
 
 pub(super) fn skipped(because: &str) -> Vec<Finding> {
@@ -48,8 +47,10 @@ pub(super) async fn steps(
         _ => Finding::skip("read", "there is no token or no endpoint"),
     };
     tasks.stop();
-    let origins = origins::step(control, target, domain, &listed).await;
-    [token, clock, at, list, read].into_iter().chain(origins).chain([upload(target, domain)]).collect()
+    let asked = origins::steps(control, target, domain, &listed).await;
+    let followed = upstreams::step(control, target, domain).await;
+    let steps = [token, clock, at, list, read].into_iter().chain(asked).chain(followed);
+    steps.chain([upload(target, domain)]).collect()
 }
 
 /// The same keeper as in the proxy mints the token, so the proxy would see the same result.

@@ -10,6 +10,9 @@ use crate::control::{AccountId, AwsSettings, DomainName, RepositoryName};
 use crate::policy::RuleSet;
 use crate::web::UploadPolicy;
 
+/// Asked about where no listed name will do; it does not have to exist.
+pub(super) const SOME_PROJECT: &str = "pip";
+
 /// One route as the doctor needs it.
 #[derive(Debug, Clone)]
 pub(super) struct CheckTarget {
@@ -26,6 +29,8 @@ pub(super) struct CheckTarget {
     pub(super) endpoint: Option<Url>,
     /// Freshness depends on where projects come from.
     pub(super) asks_for_origins: bool,
+    /// Events are read, and those of repositories upstream count.
+    pub(super) follows_upstreams: bool,
     /// What may be served, where that can be read.
     pub(super) rules: Option<Arc<RuleSet>>,
 }
@@ -52,6 +57,7 @@ impl From<RouteSettings> for CheckTarget {
             upload: route.upload != UploadPolicy::Off,
             endpoint: route.endpoint,
             asks_for_origins: false,
+            follows_upstreams: false,
             rules: None,
         }
     }

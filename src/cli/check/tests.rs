@@ -10,7 +10,7 @@ use super::target::{CacheTarget, CheckTarget};
 use super::*;
 use crate::control::stub::{Reply, Seen, Stub, error, ok, xml};
 use crate::control::{AccountId, AwsSettings, DomainName, RepositoryName};
-use crate::policy::PolicySettings;
+use crate::policy::{PolicySettings, RuleSet};
 use crate::upstream::ClientSettings;
 use wheelport_runtime::Size;
 
@@ -36,10 +36,8 @@ async fn child_doctor() {
             upload: true,
             endpoint,
             asks_for_origins: false,
-            rules: environment("PROBE_PRIVATE").map(|private| {
-                let table = serde_json::from_value(serde_json::json!({ "private": [private] })).expect("a table");
-                Arc::new(PolicySettings { table, ..PolicySettings::default() }.read().expect("rules"))
-            }),
+            follows_upstreams: environment("PROBE_FOLLOWS").is_some(),
+            rules: Some(Arc::new(rules(environment("PROBE_PRIVATE"), environment("PROBE_RULES")))),
         }],
         cache: CacheTarget { dir: environment("PROBE_DIR").expect("set").into(), max_size: Size::mib(1).0 },
         tls: None,
@@ -52,6 +50,21 @@ async fn child_doctor() {
     println!("{}\nBEGIN{}END\ncode={}", report.human(), report.json(), u8::from(!report.ok));
 }
 
+/// Names that are private, and a file of rules.
+fn rules(private: Option<String>, file: Option<String>) -> RuleSet {
+    let private: Vec<String> = private.into_iter().collect();
+    let table = serde_json::from_value(serde_json::json!({ "private": private })).expect("a table");
+    let routes = vec![Arc::from("pypi"), Arc::from("other")];
+    PolicySettings { table, file: file.map(Into::into), routes }.read().expect("rules")
+}
+
+/// Whether one guard is switched off in this process; a child has an environment of its own.
+fn sabotage() -> Option<(&'static str, String)> {
+    const SWITCH: &str = "WHEELPORT_SABOTAGE";
+    #[expect(clippy::disallowed_methods, reason = "passes on what is chosen for tests")]
+    std::env::var(SWITCH).ok().map(|guard| (SWITCH, guard))
+}
+
 async fn visit(stub: Option<&Stub>, home: &Path, variables: &[(&str, &str)]) -> (String, serde_json::Value) {
     let mut command = Command::new(std::env::current_exe().expect("tests run from a file"));
     command.args(["--exact", "cli::check::tests::child_doctor", "--ignored", "--nocapture", "--test-threads=1"]);
@@ -60,7 +73,7 @@ async fn visit(stub: Option<&Stub>, home: &Path, variables: &[(&str, &str)]) -> 
     if let Some(stub) = stub {
         command.env("AWS_ENDPOINT_URL", &stub.url).env("PROBE_ENDPOINT", format!("{}/pypi/python/", stub.url));
     }
-    command.envs(variables.iter().copied());
+    command.envs(variables.iter().copied()).envs(sabotage());
     let output = wheelport_runtime::blocking(move || command.output()).await.expect("joined").expect("started");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!text.contains("canary"), "{text}");
@@ -115,6 +128,9 @@ async fn names_of_both_sides_are_named_and_so_is_the_right_to_ask() {
     assert_eq!(status(&json, "origins"), "warn", "{text}");
     assert!(text.contains("1 of the first 1 names") && text.contains("code=0"), "{text}");
     let (text, json) = visit(Some(&stub), home.path(), &private("other-*")).await;
+    assert_eq!(status(&json, "origins"), "ok", "{text}");
+    assert!(text.contains("no listed name depends on them"), "{text}");
+    let (text, json) = visit(Some(&stub), home.path(), &KEYS).await;
     assert_eq!(status(&json, "origins"), "absent", "{text}");
     let denied = |seen: &Seen| match seen.target.as_str() {
         package if package.starts_with("/v1/package?") => error(403, "AccessDeniedException", "not authorized"),
@@ -124,6 +140,61 @@ async fn names_of_both_sides_are_named_and_so_is_the_right_to_ask() {
     let (text, json) = visit(Some(&stub), home.path(), &private("acme-*")).await;
     assert_eq!(status(&json, "origins"), "fail", "{text}");
     assert!(text.contains("wheelport iam-policy origins"), "{text}");
+}
+
+/// The calls that decisions and events lead to, by their right and the beginning of their target.
+const ASKED: [(&str, &str); 4] = [
+    ("DescribePackage", "/v1/package?"),
+    ("ListPackageVersions", "/v1/package/versions?"),
+    ("DescribePackageVersion", "/v1/package/version?"),
+    ("DescribeRepository", "/v1/repository?"),
+];
+
+/// An AWS that responds to these calls, but for one.
+async fn asked(denied: &'static str) -> Stub {
+    let respond = move |seen: &Seen| match ASKED.iter().find(|(_, target)| seen.target.starts_with(target)) {
+        Some((right, _)) if *right == denied => {
+            let said = format!("User: x is not authorized to perform: codeartifact:{right} on resource: y");
+            error(403, "AccessDeniedException", &said)
+        }
+        Some(("DescribePackage", _)) => ok(r#"{"package":{"format":"pypi","name":"acme-lib"}}"#),
+        Some(("ListPackageVersions", _)) => ok(r#"{"versions":[{"version":"1.0","status":"Published"}]}"#),
+        Some(("DescribePackageVersion", _)) => ok(r#"{"packageVersion":{"version":"1.0","publishedTime":1700000000}}"#),
+        Some(_) if seen.target.contains("repository=shared") => ok(r#"{"repository":{"name":"shared"}}"#),
+        Some(_) => ok(r#"{"repository":{"name":"python","upstreams":[{"repositoryName":"shared"}]}}"#),
+        None => healthy(seen),
+    };
+    Stub::start(respond).await
+}
+
+#[tokio::test]
+async fn each_right_that_rules_and_events_use_is_asked_for_and_the_missing_one_named() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let rules = home.path().join("rules.toml");
+    std::fs::write(&rules, "[[rule]]\nname = \"cooldown\"\nyounger_than = \"7 days\"\n").expect("written");
+    let rules = rules.display().to_string();
+    let with = [KEYS[0], KEYS[1], ("PROBE_RULES", rules.as_str()), ("PROBE_FOLLOWS", "1")];
+    for (denied, expected, words) in [
+        ("nothing", ["ok", "ok", "ok"], "python, shared"),
+        ("DescribePackage", ["fail", "ok", "ok"], "-> allow codeartifact:DescribePackage and"),
+        ("ListPackageVersions", ["fail", "fail", "ok"], "-> allow codeartifact:ListPackageVersions on"),
+        ("DescribePackageVersion", ["ok", "fail", "ok"], "-> allow codeartifact:DescribePackageVersion on"),
+        ("DescribeRepository", ["ok", "ok", "warn"], "-> allow codeartifact:DescribeRepository on"),
+    ] {
+        let (text, json) = visit(Some(&asked(denied).await), home.path(), &with).await;
+        assert_eq!(["origins", "ages", "upstreams"].map(|step| status(&json, step)), expected, "{denied}: {text}");
+        assert!(text.contains(words), "{denied}: {text}");
+    }
+    // Nothing is asked that nothing uses: no rule, or one for another route.
+    std::fs::write(&rules, "[[rule]]\nname = \"x\"\nyounger_than = \"7 days\"\nroutes = [\"other\"]\n")
+        .expect("written");
+    for variables in [&KEYS[..], &with[..3]] {
+        let stub = asked("nothing").await;
+        let (text, json) = visit(Some(&stub), home.path(), variables).await;
+        assert!(["origins", "ages", "upstreams"].iter().all(|step| status(&json, step) == "absent"), "{text}");
+        let is_asked = |seen: &Seen| ASKED.iter().any(|(_, target)| seen.target.starts_with(target));
+        assert!(!stub.seen().iter().any(is_asked), "{:?}", stub.seen());
+    }
 }
 
 #[tokio::test]

@@ -28,7 +28,8 @@ use progress::{Progress, Told};
 /// Fetch what lock files name, in a running server
 ///
 /// Reads uv.lock, poetry.lock, pdm.lock, pylock.toml, and requirements with hashes. The server fetches what it does not
-/// have, in the background, through its address for operations. Ends with exit code 1 if a file could not be fetched.
+/// have, in the background, through its address for operations. Ends with exit code 1 if a file could not be fetched,
+/// and with 2 if the server cannot be asked.
 #[derive(Debug, Args)]
 pub(super) struct WarmArgs {
     /// The lock files
@@ -70,7 +71,7 @@ pub(super) async fn run(args: &WarmArgs) -> Result<Ended, CommandError> {
         return Ok(Ended::Well);
     }
     let list = serde_json::json!({ "files": files }).to_string();
-    ask(args, &list, secret.as_deref(), Progress::new(files.len())).await.map_err(CommandError::start)
+    ask(args, &list, secret.as_deref(), Progress::new(files.len())).await.map_err(CommandError::unanswered)
 }
 
 async fn ask(args: &WarmArgs, list: &str, secret: Option<&str>, mut progress: Progress) -> Result<Ended, WarmError> {
