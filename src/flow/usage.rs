@@ -141,6 +141,7 @@ impl UsageService {
         let Ok(Ok(turn)) = turn.await else { return Err(UsageError::Busy) };
         let (of, collector) = (Arc::clone(books), UsageCollector::new(query));
         // The turn goes through the work on the helper thread, which goes on when the operator has left.
+        let turn = if sabotaged("report-turn") { None } else { Some(turn) };
         let read = move || (Reading::of_this_machine(&of, collector, deadline), turn);
         let (mut reading, _turn) = blocking(read).await?;
         if timeout_at(deadline, reading.add_shared(books)).await.is_err() {
@@ -238,5 +239,36 @@ impl Reading {
                 self.collector.unreadable();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::poll;
+
+    use super::*;
+
+    #[test]
+    fn the_turn_of_a_report_goes_on_with_the_work_when_the_operator_has_left() {
+        // One helper thread, which a test can keep from beginning the report.
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_time().max_blocking_threads(1).build().expect("a runtime");
+        runtime.block_on(async {
+            let root = tempfile::tempdir().expect("a directory");
+            let disk = Disk::open(root.path(), 1 << 20, Clock::system()).expect("it can be written");
+            let service = UsageService::new(UsageSettings::default(), disk, Fleet::default(), Clock::system());
+            let reporting = Arc::clone(&service.0.as_ref().expect("it counts").reporting);
+            let (release, held) = std::sync::mpsc::channel::<()>();
+            let busy = blocking(move || held.recv().is_err());
+            let params = UsageParams { project: "a-b".to_owned(), ..UsageParams::default() };
+            let mut report = Box::pin(service.report(&params));
+            assert!(poll!(&mut report).is_pending());
+            drop(report);
+            assert_eq!(reporting.available_permits(), 0, "its operator has left, and it is still to be made");
+            drop(release);
+            assert_eq!(busy.await, Ok(true));
+            assert!(service.report(&params).await.is_ok());
+            assert_eq!(reporting.available_permits(), 1);
+        });
     }
 }
