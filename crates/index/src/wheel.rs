@@ -248,9 +248,9 @@ pub enum RequiredBy {
     AnyPlatform,
 }
 
-/// The projects that a distribution with this core metadata needs: those that a `Requires-Dist` names without an address
-/// of their own (PEP 508). The metadata may be hostile, so the function reads only its beginning and returns only the
-/// first of them.
+/// The projects that a distribution with this core metadata needs: those that a `Requires-Dist` names without an
+/// address of their own (PEP 508). The metadata may be hostile, so the function reads only its beginning and returns
+/// only the first of them.
 pub fn requirements(metadata: &[u8], of: RequiredBy) -> Vec<ProjectName> {
     let prefix = match metadata.get(..REQUIREMENTS_WITHIN) {
         None => metadata,
