@@ -166,6 +166,11 @@ impl Collector for Collected {
                 self.site.upgrade().map_or(0, |site| site.rendered_bytes()),
             ),
             ("cache_records_bytes", "Records of the index in memory", figures.records),
+            (
+                "cache_negative_entries",
+                "Projects and lists of which is remembered that they are missing or failing",
+                figures.negative,
+            ),
             ("cache_disk_bytes", "Files kept in the cache directory", figures.disk),
             ("cache_disk_limit_bytes", "The size the cache directory is kept below", figures.disk_limit),
             ("upload_spool_bytes", "Uploads on disk that are not published yet", figures.spooled),

@@ -16,13 +16,14 @@ use crate::control::{AccountId, AwsSettings, DomainName, RegionName, RepositoryN
 use crate::fleet::FleetSettings;
 use crate::flow::{ChangedFilePolicy, UploadSettings};
 use crate::identity::{
-    IdentityRules, IdentityTable, IdentityTables, IssuerTable, KeySet, PublisherTable, SigningKeys, TokenTable,
+    IdentityRules, IdentityTable, IdentityTables, IssuerTable, KeySet, PublisherTable, SecretDigest, SigningKeys,
+    TokenTable,
 };
 use crate::notify::NotifyTable;
 use crate::policy::PolicyTable;
 use crate::upstream::ClientSettings;
 use crate::usage::UsageSettings;
-use crate::web::{Prices, ReadPolicy, SecretDigest, SiteSettings, UploadPolicy};
+use crate::web::{Prices, ReadPolicy, SiteSettings, UploadPolicy};
 use wheelport_runtime::{one_or_many, sabotaged};
 
 #[derive(Debug, Default, Deserialize)]

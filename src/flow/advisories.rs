@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 
 use super::Error;
 use crate::advisories::{AdvisorySettings, AdvisoryTable, CopyHeader, Documents, ExportError, OsvQuestion, load};
@@ -17,7 +17,7 @@ use crate::fleet::{Fleet, ObjectTag};
 use crate::policy::PolicyHandle;
 use crate::upstream::Client;
 use wheelport_index::Sha256;
-use wheelport_runtime::{Clock, blocking, sabotaged};
+use wheelport_runtime::{Clock, Turns, blocking, sabotaged};
 
 /// How long the start waits for advisories, where no copy of an earlier process is there.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
@@ -59,7 +59,7 @@ pub(super) struct AdvisoriesInner {
     pub unshared: AtomicBool,
     policy: PolicyHandle,
     /// Few questions at once are answered, so that they keep no one from packages.
-    questions: Arc<Semaphore>,
+    questions: Turns,
     current: RwLock<Arc<LoadedAdvisories>>,
     /// When the source last confirmed what is in force, in seconds since the epoch.
     confirmed: AtomicU64,
@@ -190,7 +190,7 @@ impl Advisories {
             shared: Mutex::default(),
             unshared: AtomicBool::new(false),
             policy,
-            questions: Arc::new(Semaphore::new(AT_ONCE)),
+            questions: Turns::new(AT_ONCE),
             current: RwLock::default(),
             confirmed: AtomicU64::new(0),
             looked: watch::Sender::new(false),
@@ -255,21 +255,15 @@ impl Advisories {
 
     /// Which advisories each question is about. None if they are more than fit into a response.
     pub async fn list(&self, questions: Vec<OsvQuestion>) -> Result<Option<Vec<Vec<ListedAdvisory>>>, Error> {
-        let turn = Arc::clone(&self.inner.questions).acquire_owned().await;
-        let loaded = self.current();
-        let listed = blocking(move || {
-            let _turn = turn;
-            loaded.list(&questions)
-        });
-        Ok(listed.await?)
+        let advisories = self.clone();
+        Ok(self.inner.questions.run(move || advisories.current().list(&questions)).await?)
     }
 
     /// The documents that a question is about. None if they are more than fit into a response.
     pub async fn documents(&self, question: OsvQuestion) -> Result<Option<Vec<Vec<u8>>>, Error> {
-        let turn = Arc::clone(&self.inner.questions).acquire_owned().await;
-        let loaded = self.current();
-        let read = blocking(move || {
-            let _turn = turn;
+        let advisories = self.clone();
+        let read = self.inner.questions.run(move || {
+            let loaded = advisories.current();
             let listed = loaded.list(&[question]).unwrap_or_default();
             let (mut documents, mut length) = (Vec::new(), 0);
             for ListedAdvisory { id, .. } in listed.into_iter().flatten() {

@@ -14,7 +14,7 @@ use super::{Cause, Error, PageService, Route, unavailable};
 use crate::cache::{Blob, Blobs, CoreMetadataRecord, MetadataStore};
 use wheelport_index::wheel::{self, WheelError};
 use wheelport_index::{FileAddress, FileName, ReadAt, Sha256};
-use wheelport_runtime::{Joined, Panicked, SingleFlight, Tasks, blocking, sabotaged};
+use wheelport_runtime::{Joined, Panicked, SingleFlight, Tasks, Turns, blocking, sabotaged};
 
 /// The longest time a background extraction may take.
 const TIMEOUT: Duration = Duration::from_mins(30);
@@ -34,8 +34,8 @@ pub(super) struct MetadataExtractor {
     store: MetadataStore,
     shared: SharedMetadata,
     extractions: SingleFlight<Sha256, Joined<Extracted>>,
-    /// Permits to read a wheel.
-    reading: Arc<Semaphore>,
+    /// The turns to read a wheel.
+    reading: Turns,
     /// Permits to hold a mebibyte of a wheel that bypasses the cache.
     memory: Arc<Semaphore>,
     /// Metadata that was read by range and is not that of its wheel.
@@ -52,8 +52,7 @@ impl MetadataExtractor {
         shared: SharedMetadata,
         tasks: Tasks,
     ) -> Self {
-        let (reading, memory) = (Semaphore::new(READ_AT_ONCE), Semaphore::new(MEMORY as usize));
-        let (reading, memory) = (Arc::new(reading), Arc::new(memory));
+        let (reading, memory) = (Turns::new(READ_AT_ONCE), Arc::new(Semaphore::new(MEMORY as usize)));
         let (extractions, mismatches) = (SingleFlight::default(), Arc::default());
         Self { pages, blobs, entries, store, shared, extractions, reading, memory, mismatches, tasks }
     }
@@ -204,9 +203,8 @@ impl MetadataExtractor {
         wheel: impl ReadAt + Send + 'static,
         file: &FileName,
     ) -> Result<Result<Vec<u8>, WheelError>, Panicked> {
-        let _permit = self.reading.acquire().await;
         let name = file.clone();
-        blocking(move || wheel::core_metadata(wheel, &name)).await
+        self.reading.run(move || wheel::core_metadata(wheel, &name)).await
     }
 
     /// Waits until so many mebibytes of a wheel that is not stored may be held.

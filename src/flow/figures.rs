@@ -8,6 +8,8 @@ use crate::cache::DamageCounts;
 pub struct Figures {
     /// Records of the index in memory.
     pub records: u64,
+    /// Projects and lists of which is remembered that they are missing or failing, as a number.
+    pub negative: u64,
     /// Files on disk.
     pub disk: u64,
     /// The limit of the files on disk.

@@ -368,6 +368,11 @@ impl<S: IndexSource> IndexCache<S> {
         self.inner.negative.get(key)
     }
 
+    /// How many keys are known to be missing or failing.
+    pub(super) fn negative_entries(&self) -> u64 {
+        self.inner.negative.count()
+    }
+
     pub(super) fn set_negative(&self, key: &S::Key, reason: NegativeReason) {
         self.inner.negative.set(key, reason);
     }

@@ -48,6 +48,11 @@ impl ProjectListService {
         })
     }
 
+    /// Lists that are known to be missing or failing, for metrics.
+    pub(super) fn negative_entries(&self) -> u64 {
+        self.cache.negative_entries()
+    }
+
     /// Bytes of lists in memory, for metrics.
     pub(super) fn bytes(&self) -> u64 {
         self.cache.records().bytes()

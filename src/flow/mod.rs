@@ -373,6 +373,7 @@ impl Flow {
     pub fn figures(&self) -> Figures {
         Figures {
             records: self.pages.bytes() + self.lists.bytes(),
+            negative: self.pages.negative_entries() + self.lists.negative_entries(),
             disk: self.disk.used(),
             disk_limit: self.disk.max_size(),
             buffers: self.files.buffered(),

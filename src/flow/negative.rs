@@ -7,6 +7,7 @@ use foldhash::quality::RandomState;
 use tokio::time::Instant;
 
 use super::Error;
+use wheelport_runtime::sabotaged;
 
 /// How long upstream is not asked again after it failed, as long as a stale record can be served.
 const FAILURE_BACKOFF: Duration = Duration::from_secs(10);
@@ -34,7 +35,8 @@ pub(super) struct NegativeEntries<K> {
 
 impl<K: Hash + Eq + Clone + Send + Sync + 'static> Default for NegativeEntries<K> {
     fn default() -> Self {
-        let entries = moka::sync::Cache::builder().max_capacity(MAX_NEGATIVE);
+        let most = if sabotaged("negative-count") { u64::MAX } else { MAX_NEGATIVE };
+        let entries = moka::sync::Cache::builder().max_capacity(most);
         Self { entries: entries.build_with_hasher(RandomState::default()) }
     }
 }
@@ -46,6 +48,11 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> NegativeEntries<K> {
 
     pub(super) fn set(&self, key: &K, reason: NegativeReason) {
         self.entries.insert(key.clone(), NegativeEntry { reason, at: Instant::now() });
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> u64 {
+        self.entries.entry_count()
     }
 
     pub(super) fn clear(&self, key: &K) {
@@ -70,5 +77,22 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> NegativeEntries<K> {
             };
             entry.at.elapsed() < wait
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_names_leaves_no_more_entries_than_the_bound() {
+        let entries = NegativeEntries::default();
+        for name in 0..MAX_NEGATIVE * 4 {
+            entries.set(&name, NegativeReason::Failed);
+            assert!(entries.count() <= MAX_NEGATIVE, "{} after {name}", entries.count());
+        }
+        entries.entries.run_pending_tasks();
+        let held = (0..MAX_NEGATIVE * 4).filter(|name| entries.get(name).is_some()).count();
+        assert!(held as u64 <= MAX_NEGATIVE && held as u64 > MAX_NEGATIVE / 2, "{held}");
     }
 }

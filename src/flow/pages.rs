@@ -161,6 +161,11 @@ impl PageService {
         &self.cache
     }
 
+    /// Projects that are known to be missing or failing, for metrics.
+    pub(super) fn negative_entries(&self) -> u64 {
+        self.cache.negative_entries()
+    }
+
     /// Bytes of pages in memory, for metrics.
     pub(super) fn bytes(&self) -> u64 {
         self.cache.records().bytes()

@@ -65,7 +65,7 @@ pub struct UsageService(Option<Arc<Counting>>);
 struct Counting {
     books: Arc<Books>,
     /// The turn to make a report.
-    reporting: Semaphore,
+    reporting: Arc<Semaphore>,
 }
 
 /// What is read for a report.
@@ -83,7 +83,7 @@ impl UsageService {
             return Self(None);
         }
         let books = Arc::new(Books::new(settings, disk, fleet, clock));
-        Self(Some(Arc::new(Counting { books, reporting: Semaphore::new(1) })))
+        Self(Some(Arc::new(Counting { books, reporting: Arc::new(Semaphore::new(1)) })))
     }
 
     /// Counts a download.
@@ -137,9 +137,12 @@ impl UsageService {
         let today = books.today();
         let query = params.parse(books.kept(today), today)?;
         let deadline = Instant::now() + REPORT_TIMEOUT;
-        let Ok(Ok(_permit)) = timeout_at(deadline, reporting.acquire()).await else { return Err(UsageError::Busy) };
+        let turn = timeout_at(deadline, Arc::clone(reporting).acquire_owned());
+        let Ok(Ok(turn)) = turn.await else { return Err(UsageError::Busy) };
         let (of, collector) = (Arc::clone(books), UsageCollector::new(query));
-        let mut reading = blocking(move || Reading::of_this_machine(&of, collector, deadline)).await?;
+        // The turn goes through the work on the helper thread, which goes on when the operator has left.
+        let read = move || (Reading::of_this_machine(&of, collector, deadline), turn);
+        let (mut reading, _turn) = blocking(read).await?;
         if timeout_at(deadline, reading.add_shared(books)).await.is_err() {
             reading.collector.note(UsageNote::TimedOut);
         }

@@ -26,6 +26,7 @@ mod minted;
 mod name_template;
 mod rates;
 mod rules;
+mod secret_digest;
 mod service;
 mod tables;
 mod wildcard;
@@ -42,6 +43,7 @@ pub use metrics::IdentityMetrics;
 pub use minted::{MintedToken, SigningKeys, TokenId};
 pub use rates::{Limited, RateCaps};
 pub use rules::IdentityRules;
+pub use secret_digest::SecretDigest;
 pub use service::{Identities, IssuerReport, Recognition, UnsettledToken};
 pub use tables::{IdentityTable, IdentityTables, IssuerTable, PublisherTable, TokenTable};
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
+use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 use wheelport_index::Sha256;
 
 use super::certified::{CertificateRule, ShownCertificate, holder};
@@ -13,6 +13,7 @@ use super::claims::{ClaimConditions, Claims};
 use super::grants::{Grants, PublishGrant, RouteSet};
 use super::issuer::Issuer;
 use super::name_template::{LONGEST_NAME, NameTemplate};
+use super::secret_digest::SecretDigest;
 use super::tables::{IdentityTable, IdentityTables, PublisherTable};
 use super::wildcard::Wildcard;
 use super::{Identity, IdentityKind, RateCaps};
@@ -32,7 +33,7 @@ struct KnownIdentities {
 /// Whoever has a static token.
 #[derive(Debug)]
 struct StaticToken {
-    digest: Sha256,
+    digest: SecretDigest,
     identity: Arc<Identity>,
 }
 
@@ -121,8 +122,7 @@ impl IdentityRules {
         let mut found = 0_u64;
         // No early exit: the time must not tell how far a comparison came, or which entry fits.
         for (position, token) in (1..).zip(&self.0.tokens) {
-            let same: Choice = token.digest.0.ct_eq(&shown.0);
-            found.conditional_assign(&position, same);
+            found.conditional_assign(&position, token.digest.is_digest(shown));
         }
         let position = usize::try_from(found.checked_sub(1)?).ok()?;
         self.0.tokens.get(position).map(|token| &token.identity)
@@ -157,7 +157,9 @@ impl IdentityRules {
 
 impl KnownIdentities {
     fn add(&mut self, token: StaticToken) -> Result<(), String> {
-        let same = |known: &&StaticToken| known.identity.name == token.identity.name || known.digest == token.digest;
+        let same = |known: &&StaticToken| {
+            known.identity.name == token.identity.name || bool::from(known.digest.ct_eq(&token.digest))
+        };
         if let Some(twice) = self.tokens.iter().find(same) {
             let (one, two) = (&twice.identity.name, &token.identity.name);
             return Err(format!("`{one}` and `{two}`, which have static tokens, have the same name or token"));
@@ -201,7 +203,7 @@ fn read_identity(table: IdentityTable, issuers: &[Arc<Issuer>]) -> Result<Identi
                 return complain("a static token has no claims".to_owned());
             }
             let digest = digest_of(&digest, &format!("[[identity]] `{name}`"))?;
-            Ok(IdentityEntry::Token(static_token(&name, digest, grants, caps)))
+            Ok(IdentityEntry::Token(static_token(&name, &digest, grants, caps)))
         }
         (Some(issuer), None, None) => {
             let Some(issuer) = issuers.iter().find(|known| *known.name == *issuer) else {
@@ -227,12 +229,12 @@ fn read_publisher(table: PublisherTable) -> Result<StaticToken, String> {
     let projects = table.projects.as_ref().map(|raw| projects(raw, &place)).transpose()?;
     let routes = table.routes.map_or_else(RouteSet::all, RouteSet::new);
     let grants = Grants { read: RouteSet::new(table.read), publish: vec![PublishGrant { routes, projects }] };
-    Ok(static_token(name, digest_of(&table.token_sha256, &place)?, grants, RateCaps::default()))
+    Ok(static_token(name, &digest_of(&table.token_sha256, &place)?, grants, RateCaps::default()))
 }
 
-fn static_token(name: &str, digest: Sha256, grants: Grants, caps: RateCaps) -> StaticToken {
+fn static_token(name: &str, digest: &Sha256, grants: Grants, caps: RateCaps) -> StaticToken {
     let identity = Identity { name: name.into(), kind: IdentityKind::StaticToken, grants, caps };
-    StaticToken { digest, identity: Arc::new(identity) }
+    StaticToken { digest: SecretDigest::known(digest), identity: Arc::new(identity) }
 }
 
 fn name_of<'a>(raw: &'a str, table: &str) -> Result<&'a str, String> {

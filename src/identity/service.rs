@@ -9,9 +9,8 @@ use std::time::{Duration, SystemTime};
 use foldhash::quality::RandomState;
 use parking_lot::RwLock;
 use secrecy::zeroize::Zeroizing;
-use tokio::sync::Semaphore;
 use wheelport_index::Sha256;
-use wheelport_runtime::{Clock, Tasks, blocking, sabotaged};
+use wheelport_runtime::{Clock, Tasks, Turns, sabotaged};
 
 use super::burnt::{BurnListener, BurntTokens};
 use super::certified::ShownCertificate;
@@ -35,7 +34,7 @@ pub struct Identities {
     /// By the digest of the token.
     verified: moka::sync::Cache<Sha256, VerifiedToken, RandomState>,
     burnt: BurntTokens,
-    turns: Arc<Semaphore>,
+    turns: Turns,
     rates: RateBuckets,
     fetcher: Arc<dyn FetchDocument>,
     clock: Clock,
@@ -94,7 +93,7 @@ impl Identities {
             keys: KeyCache::new(Arc::clone(&fetcher), tasks),
             verified: moka::sync::Cache::builder().max_capacity(MAX_VERIFIED).build_with_hasher(RandomState::default()),
             burnt: BurntTokens::default(),
-            turns: Arc::new(Semaphore::new(VERIFICATIONS)),
+            turns: Turns::new(VERIFICATIONS),
             rates: RateBuckets::default(),
             fetcher,
             clock,
@@ -177,13 +176,8 @@ impl Identities {
             Err(NoKey::Unknown) => return Err(TokenFault::UnknownKey.into()),
             Err(NoKey::Unavailable) => return Err(NotSettled::NoKeys { issuer: Arc::clone(&issuer.name) }),
         };
-        // It goes with the work, which goes on when the client has left.
-        let turn = Arc::clone(&self.turns).acquire_owned().await;
-        let verifying = blocking(move || {
-            let _turn = turn;
-            keys.at(position).map_or(Err(TokenFault::UnknownKey), |key| token.verify(key))
-        });
-        let signed = verifying.await.unwrap_or(Err(TokenFault::Malformed));
+        let verify = move || keys.at(position).map_or(Err(TokenFault::UnknownKey), |key| token.verify(key));
+        let signed = self.turns.run(verify).await.unwrap_or(Err(TokenFault::Malformed));
         self.metrics.verified();
         let signed = signed?;
         let until = signed.check(&issuer, self.clock.unix_seconds())?;
@@ -289,5 +283,83 @@ impl Identities {
         let Ok(token) = IdToken::read(token) else { return Vec::new() };
         let issuer = token.claimed_issuer().and_then(|claimed| current.rules.issuer(claimed));
         issuer.map_or_else(Vec::new, |issuer| current.rules.fitting(issuer, token.claims()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use bytes::Bytes;
+    use futures_util::future::BoxFuture;
+    use futures_util::poll;
+    use serde_json::{Value, json};
+    use url::Url;
+    use wheelport_runtime::blocking;
+
+    use super::super::IdentityTables;
+    use super::super::key_cache::IssuerDocument;
+    use super::*;
+
+    /// The documents of an issuer with one key.
+    struct OneKey;
+
+    impl FetchDocument for OneKey {
+        fn fetch(&self, url: Url, _: usize, _: bool) -> BoxFuture<'static, Result<IssuerDocument, String>> {
+            let document = if url.path().ends_with("openid-configuration") {
+                json!({"issuer": "https://ci.invalid", "jwks_uri": "https://ci.invalid/keys"})
+            } else {
+                json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "A".repeat(43), "kid": "a"}]})
+            };
+            Box::pin(async move { Ok(IssuerDocument { bytes: Bytes::from(document.to_string()), date: None }) })
+        }
+    }
+
+    fn identities() -> Identities {
+        let issuer = "name = \"ci\"\nurl = \"https://ci.invalid\"\naudience = \"wheelport\"";
+        let issuers = vec![toml::from_str(issuer).expect("a table")];
+        let tables = IdentityTables { issuers, identities: Vec::new(), publishers: Vec::new() };
+        let rules = IdentityRules::new(tables).expect("valid tables");
+        Identities::new(rules, SigningKeys::default(), Arc::new(OneKey), Clock::system(), Tasks::new())
+    }
+
+    /// An ID token of the issuer that nobody signed.
+    fn unsigned() -> String {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let (header, claims) = (json!({"alg": "EdDSA", "kid": "a"}), json!({"iss": "https://ci.invalid"}));
+        format!("{}.{}.{}", part(&header), part(&claims), URL_SAFE_NO_PAD.encode([0; 64]))
+    }
+
+    #[test]
+    fn the_turn_of_a_verification_goes_on_with_the_work_when_the_client_has_left() {
+        // One helper thread, which a test can keep from beginning the verification.
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_time().max_blocking_threads(1).build().expect("a runtime");
+        runtime.block_on(async {
+            let identities = identities();
+            identities.warm().await;
+            let (release, held) = std::sync::mpsc::channel::<()>();
+            let busy = blocking(move || held.recv().is_err());
+            let token = unsigned();
+            let settle = || match identities.recognise(token.as_bytes()) {
+                Recognition::Unsettled(token) => Box::pin(identities.settle(token)),
+                Recognition::Known(_) | Recognition::Refused(_) => panic!("it has to be verified"),
+            };
+            let mut first = settle();
+            assert!(poll!(&mut first).is_pending());
+            drop(first);
+            assert_eq!(identities.turns.free(), VERIFICATIONS - 1, "its client has left, and it is still to be done");
+            let mut others: Vec<_> = (0..VERIFICATIONS).map(|_| settle()).collect();
+            for other in &mut others {
+                assert!(poll!(other).is_pending());
+            }
+            assert_eq!(identities.turns.free(), 0);
+            drop(release);
+            for other in others {
+                assert!(matches!(other.await, Err(NotSettled::Fault(TokenFault::Signature))));
+            }
+            assert_eq!(busy.await, Ok(true));
+            assert_eq!(identities.turns.free(), VERIFICATIONS);
+        });
     }
 }

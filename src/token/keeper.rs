@@ -14,7 +14,7 @@ use tracing::{debug, error, info, warn};
 use super::handle::{CurrentToken, Signals, Snapshot, Validity};
 use super::schedule::{self, MINT_DISTANCE};
 use super::{KeeperSettings, MintError, MintErrorKind, Minted, Token, TokenHandle, TokenSource};
-use wheelport_runtime::Tasks;
+use wheelport_runtime::{Tasks, sabotaged};
 
 /// A mint that takes longer has failed, whatever the source promises.
 const MINT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -149,6 +149,9 @@ impl Keeper {
         self.publish.send_modify(|snapshot| {
             snapshot.failures += 1;
             snapshot.failures_in_a_row = failures;
+            if sabotaged("kept-token") {
+                snapshot.newest = None;
+            }
             (snapshot.last_error, snapshot.failed) = (Some(error), Some(Instant::now()));
         });
         pause

@@ -36,15 +36,21 @@ pub(super) struct Outcome {
 /// process or its machine stood still.
 pub(super) fn report_slow(context: &RequestContext, waits: &Waits) {
     let took = context.started.elapsed();
-    if took.saturating_sub(waits.of(CLIENT)) > SLOW {
+    if let Some(waited_for) = slow(took, waits) {
         tracing::warn!(
             request = context.id.as_str(),
             kind = context.kind.as_str(),
             ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            waited_for = waits.summary(),
+            waited_for,
             "a response took long"
         );
     }
+}
+
+/// What a response has waited for, if it took longer than it should, whatever its client thought of it.
+fn slow(took: Duration, waits: &Waits) -> Option<String> {
+    let is_slow = took.saturating_sub(waits.of(CLIENT)) > SLOW && !sabotaged("slow-response");
+    is_slow.then(|| waits.summary())
 }
 
 /// One audit line for each refusal by a rule. Operators hear of malware at once.
@@ -105,4 +111,25 @@ pub(super) fn record(
     }
     response.body_mut().count(sent, in_flight);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_response_names_what_it_waited_for_and_a_slow_upload_of_a_client_is_none() {
+        let waits = Waits::default();
+        let sleep = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
+        waits
+            .serve(async {
+                Waits::note("index", sleep(9)).await;
+                Waits::note("rendering", sleep(7)).await;
+                Waits::note(CLIENT, sleep(100)).await;
+            })
+            .await;
+        let took = |seconds| slow(Duration::from_secs(seconds), &waits);
+        assert_eq!(took(137).as_deref(), Some("index 9.0 s, rendering 7.0 s, client 100.0 s"));
+        assert_eq!((took(116).is_some(), took(115), took(1)), (true, None, None));
+    }
 }

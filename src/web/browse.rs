@@ -8,7 +8,6 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 use http::header::{CONTENT_ENCODING, HeaderValue};
 use serde::Serialize;
-use tokio::sync::Semaphore;
 
 use super::Site;
 use super::browse_address::{BrowseForm, BrowseTarget};
@@ -27,7 +26,7 @@ use super::written::Written;
 use crate::flow::{CATALOG_ROWS, CachedMetadata, CatalogPage, CatalogRow, Error, Flow, MetadataView, Route, Served};
 use crate::ui::{self, CatalogEntry, CatalogModel, Description, DescriptionText, LONGEST_QUERY};
 use wheelport_index::{ProjectName, Sha256, VersionSegment, shortened, wheel};
-use wheelport_runtime::{blocking, sabotaged};
+use wheelport_runtime::{Turns, Waits, sabotaged};
 
 /// Pages that are made at the same time.
 const AT_ONCE: usize = 4;
@@ -39,7 +38,7 @@ const DESCRIPTIONS_MEMORY: u64 = 8 << 20;
 pub(super) struct Browsing {
     /// By the digest of the core metadata that they are part of.
     descriptions: moka::sync::Cache<Sha256, Arc<Description>, RandomState>,
-    turn: Arc<Semaphore>,
+    turns: Turns,
 }
 
 impl Default for Browsing {
@@ -48,7 +47,7 @@ impl Default for Browsing {
             .max_capacity(DESCRIPTIONS_MEMORY)
             .weigher(|_, description: &Arc<Description>| u32::try_from(description.weight()).unwrap_or(u32::MAX))
             .build_with_hasher(RandomState::default());
-        Self { descriptions, turn: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { descriptions, turns: Turns::new(AT_ONCE) }
     }
 }
 
@@ -93,7 +92,7 @@ async fn catalog(
         return Err(Refusal::NoSuchPage { last: address_of_page(&query, pages(&found)) }.into());
     }
     let model = catalog_model(&request, found, query, page);
-    made(browsing.turn, request, served, move |form| match form {
+    made(&browsing.turns, request, served, move |form| match form {
         BrowseForm::Html => Ok(ui::catalog(&model).into_bytes()),
         BrowseForm::Json => json(&model),
     })
@@ -173,7 +172,7 @@ async fn project(
     let view = flow.projects.get(&route, &name, version).await?;
     let has_rules = !flow.policy().is_empty();
     let (descriptions, served) = (browsing.descriptions, view.served);
-    made(browsing.turn, request.clone(), served, move |form| {
+    made(&browsing.turns, request.clone(), served, move |form| {
         let mut model = project_model(&request, &view, is_version_page, has_rules);
         match form {
             BrowseForm::Html => {
@@ -221,22 +220,19 @@ fn json(model: &impl Serialize) -> Result<Vec<u8>, Error> {
 
 /// The document that `make` makes on a helper thread.
 async fn made(
-    turn: Arc<Semaphore>,
+    turns: &Turns,
     request: BrowseRequest,
     served: Served,
     make: impl FnOnce(BrowseForm) -> Result<Vec<u8>, Error> + Send + 'static,
 ) -> Result<FoundDocument, Problem> {
-    // It goes with the work, which goes on when the client has left.
-    let turn = turn.acquire_owned().await;
-    let document = blocking(move || {
-        let _turn = turn;
+    let document = turns.run(move || {
         let BrowseRequest { coding, form, .. } = request;
         let bytes = make(form)?;
         let unwritten = |error: std::io::Error| Error::internal(&format!("a page could not be written: {error}"));
         let (written, ()) = Written::gather(coding, |out| out.write_all(&bytes)).map_err(unwritten)?;
         Ok::<_, Error>(Document::new(representation(form, coding, &written), written))
     });
-    let document = document.await.map_err(Error::from)??;
+    let document = Waits::note("rendering", document).await.map_err(Error::from)??;
     Ok(FoundDocument { document: Arc::new(document), served })
 }
 
@@ -258,7 +254,40 @@ fn representation(form: BrowseForm, coding: ContentCoding, written: &Written) ->
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use futures_util::poll;
+
     use super::*;
+
+    #[tokio::test]
+    async fn the_turn_to_make_a_page_goes_on_with_the_work_when_the_client_has_left() {
+        let turns = Browsing::default().turns;
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let request = BrowseRequest {
+            place: ui::Place::default(),
+            index: String::new(),
+            route: "main".into(),
+            as_of: None,
+            coding: ContentCoding::Identity,
+            form: BrowseForm::Html,
+        };
+        let page = made(&turns, request, Served::Hit, move |_| {
+            let _ = held.recv();
+            Ok(Vec::new())
+        });
+        let mut page = Box::pin(page);
+        assert!(poll!(&mut page).is_pending());
+        drop(page);
+        assert_eq!(turns.free(), AT_ONCE - 1, "its client has left, and it is still made");
+        drop(release);
+        let ended = async {
+            while turns.free() < AT_ONCE {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(25), ended).await.expect("the turn ends with the work");
+    }
 
     #[test]
     fn queries_are_read_with_a_bound() {

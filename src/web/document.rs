@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Response;
 use super::conditional::Precondition;
@@ -20,7 +19,7 @@ use super::representation::{Representation, not_modified};
 use super::written::Written;
 use crate::flow::{Error, ListContent, Lookup, Served, ShownPage};
 use wheelport_index::{Sha256, VersionSegment, render};
-use wheelport_runtime::{Joined, SingleFlight, Tasks, blocking};
+use wheelport_runtime::{Joined, Panicked, SingleFlight, Tasks, Turns, Waits, blocking};
 
 /// What a rendered document weighs in memory besides its bytes, in bytes.
 const OVERHEAD: usize = 1024;
@@ -57,7 +56,7 @@ pub(super) struct Representations {
     dated: RenderedDocuments,
     rendering: SingleFlight<DocumentKey, Joined<Result<Arc<Document>, Error>>>,
     /// Whose turn it is to render a large page.
-    large: Arc<Semaphore>,
+    large: Turns,
     tasks: Tasks,
 }
 
@@ -117,8 +116,7 @@ impl Representations {
         };
         let dated_memory = memory / 100 * DATED_SHARE;
         let (rendered, dated) = (table(memory - dated_memory), table(dated_memory));
-        let large = Arc::new(Semaphore::new(1));
-        Self { rendered, dated, rendering: SingleFlight::default(), large, tasks }
+        Self { rendered, dated, rendering: SingleFlight::default(), large: Turns::new(1), tasks }
     }
 
     /// The document in the negotiated representation.
@@ -129,11 +127,9 @@ impl Representations {
             return Lookup::Hit(document);
         }
         let (rendered, content) = (rendered.clone(), content.clone());
-        let large = Arc::clone(&self.large);
+        let large = self.large.clone();
         let (joined, _) = self.rendering.run(key, &self.tasks, "render", || async move {
-            let turn = turn(large, content.is_large()).await;
-            blocking(move || {
-                let _turn = turn;
+            in_turn(&large, content.is_large(), move || {
                 let document = Arc::new(render_document(&rendered, &content, negotiated)?);
                 // The table would hold a document that is too large for it until something else makes it tidy up.
                 if rendered.policy().max_capacity().is_none_or(|memory| weight(&document) as u64 <= memory) {
@@ -143,7 +139,7 @@ impl Representations {
             })
             .await?
         });
-        Lookup::Miss(Box::pin(async move { joined.within(RENDER_TIMEOUT).await? }))
+        Lookup::Miss(Box::pin(async move { Waits::note("rendering", joined.within(RENDER_TIMEOUT)).await? }))
     }
 
     /// The legacy JSON document of a page; `None` if there is no such version. Its links are absolute, so it depends on
@@ -154,9 +150,7 @@ impl Representations {
         version: Option<VersionSegment>,
         files: String,
     ) -> Result<Option<Document>, Error> {
-        let turn = turn(Arc::clone(&self.large), shown.files() > MANY_FILES).await;
-        blocking(move || {
-            let _turn = turn;
+        let writing = in_turn(&self.large, shown.files() > MANY_FILES, move || {
             let version = version.as_ref().map(VersionSegment::as_str);
             let write = |out: &mut dyn io::Write| render::write_legacy_json(&shown.page(), version, &files, out);
             let (written, exists) =
@@ -164,8 +158,8 @@ impl Representations {
             let (json, host) = (HeaderValue::from_static("application/json"), HeaderValue::from_static("Host"));
             let representation = Representation::revalidated(json, &written, "", host);
             Ok(exists.then(|| Document::new(representation, written)))
-        })
-        .await?
+        });
+        Waits::note("rendering", writing).await?
     }
 
     /// Bytes held, for metrics.
@@ -174,9 +168,13 @@ impl Representations {
     }
 }
 
-/// Goes with the work, which goes on when the client has left.
-async fn turn(large: Arc<Semaphore>, is_large: bool) -> Option<OwnedSemaphorePermit> {
-    if is_large { large.acquire_owned().await.ok() } else { None }
+/// Blocking work, which waits for its turn if it is for a large page.
+async fn in_turn<T: Send + 'static>(
+    large: &Turns,
+    is_large: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Panicked> {
+    if is_large { large.run(work).await } else { blocking(work).await }
 }
 
 /// What a document weighs in the table, in bytes.
@@ -209,4 +207,31 @@ fn render_document(rendered: &RenderedDocuments, content: &Content, negotiated: 
         None => representation,
     };
     Ok(Document::new(representation, written))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_turn_of_a_large_document_goes_on_with_the_work_when_the_client_has_left() {
+        let documents = Representations::new(1 << 20, Tasks::new());
+        let work = |is_large| {
+            let (release, held) = std::sync::mpsc::channel::<()>();
+            (release, Box::pin(in_turn(&documents.large, is_large, move || held.recv().is_err())))
+        };
+        let (_small, mut small) = work(false);
+        assert!(poll!(&mut small).is_pending());
+        assert_eq!(documents.large.free(), 1, "small documents wait for none");
+        let (release, mut large) = work(true);
+        assert!(poll!(&mut large).is_pending());
+        drop(large);
+        assert_eq!(documents.large.free(), 0, "its client has left, and it is still written");
+        let mut next = Box::pin(in_turn(&documents.large, true, || ()));
+        assert!(poll!(&mut next).is_pending());
+        drop(release);
+        assert_eq!(next.await, Ok(()));
+    }
 }

@@ -21,7 +21,7 @@ use super::problem::Problem;
 use super::refusal::Refusal;
 use crate::identity::{Identity, IdentityKind, Limited, NotSettled, Recognition, ShownCertificate, presented_token};
 use wheelport_index::ProjectName;
-use wheelport_runtime::sabotaged;
+use wheelport_runtime::{Waits, sabotaged};
 
 /// The reader of an address; no one in particular where it is open.
 pub(super) fn reader(
@@ -51,7 +51,7 @@ pub(super) fn reader(
             let site = Arc::clone(site);
             Eventual::Later(
                 async move {
-                    let identity = site.identities.settle(token).await;
+                    let identity = Waits::note("identity", site.identities.settle(token)).await;
                     may_read(&site, route, is_download, Some(identity))
                 }
                 .boxed(),

@@ -71,7 +71,7 @@ pub use context::PeerInfo;
 pub use guard::{Cidr, HostPattern, HostPolicy, ReadPolicy, UploadPolicy};
 pub use handle::{Handling, handle};
 pub use listener::Listener;
-pub use operator::{OperatorSecrets, SecretDigest};
+pub use operator::OperatorSecrets;
 pub use prices::{Currency, InvalidCurrency, InvalidPrice, Price, Prices};
 pub use site_settings::SiteSettings;
 pub use status::SiteBounds;

@@ -10,11 +10,9 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::sync::Arc;
-use subtle::ConstantTimeEq as _;
 
 use super::Site;
-use crate::identity::presented_token;
-use wheelport_index::Sha256;
+use crate::identity::{SecretDigest, presented_token};
 use wheelport_runtime::sabotaged;
 
 /// The secrets of operators; none by default.
@@ -26,26 +24,8 @@ pub struct OperatorSecrets {
     pub metrics: Option<SecretDigest>,
 }
 
-/// The digest of a secret; comparing digests takes the same time whatever is presented.
-#[derive(Clone)]
-pub struct SecretDigest(Sha256);
-
-impl SecretDigest {
-    /// The secret in the text of a file, without the space around it. `None` if there is nothing else.
-    pub fn of(text: &str) -> Option<Self> {
-        let secret = text.trim();
-        (!secret.is_empty()).then(|| Self(Sha256::of(secret.as_bytes())))
-    }
-
-    fn is_presented(&self, headers: &HeaderMap) -> bool {
-        presented_token(headers).is_some_and(|token| Sha256::of(&token).0.ct_eq(&self.0.0).into())
-    }
-}
-
-impl std::fmt::Debug for SecretDigest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SecretDigest")
-    }
+fn presents(headers: &HeaderMap, secret: &SecretDigest) -> bool {
+    presented_token(headers).is_some_and(|token| secret.is_presented(&token))
 }
 
 /// Lets a request of an operator in. Probes pass by any name and without a secret.
@@ -64,7 +44,7 @@ pub(super) async fn admit(State(site): State<Arc<Site>>, request: Request, next:
     }
     let secrets = &site.operators;
     let needed = if path == "/metrics" { &secrets.metrics } else { &secrets.operations };
-    let is_missing = needed.as_ref().is_some_and(|secret| !secret.is_presented(headers));
+    let is_missing = needed.as_ref().is_some_and(|secret| !presents(headers, secret));
     if is_missing && !sabotaged("operations-secret") {
         let text = "this needs the operators' secret, as a bearer token or as the password of basic authentication\n";
         let mut response = (StatusCode::UNAUTHORIZED, text).into_response();

@@ -11,6 +11,7 @@ use crate::ui::{
 };
 use wheelport_index::wheel::{CoreFields, metadata_headers};
 use wheelport_index::{FileKind, Requirement, Yanked, described};
+use wheelport_runtime::sabotaged;
 
 /// Dependencies that are listed.
 const MOST_DEPENDENCIES: usize = 500;
@@ -20,6 +21,8 @@ const MOST_LINKS: usize = 40;
 const MOST_PARTS: usize = 200;
 /// The longest address that is a link, in bytes.
 const LONGEST_LINK: usize = 2000;
+/// The longest mail address, in bytes; mail knows no longer ones.
+const LONGEST_EMAIL: usize = 254;
 
 pub(super) fn project_model(
     request: &BrowseRequest,
@@ -105,7 +108,7 @@ fn authors(fields: &CoreFields) -> Vec<Person> {
     let addresses = [&fields.author_email, &fields.maintainer_email];
     for (name, addresses) in names.into_iter().zip(addresses) {
         let mut found: Vec<Person> =
-            addresses.iter().flat_map(|addresses| addresses.split(',').take(MOST_PARTS)).map(person).collect();
+            addresses.iter().flat_map(|addresses| addresses.split(',').take(most_parts())).map(person).collect();
         let name = meant(name.as_deref());
         match &mut found[..] {
             // A name and an address in two fields belong together.
@@ -114,12 +117,17 @@ fn authors(fields: &CoreFields) -> Vec<Person> {
         }
         for person in found {
             let is_known = people.iter().any(|known| known.name == person.name || *known == person);
-            if (person.name.is_some() || person.email.is_some()) && !is_known && people.len() < MOST_LINKS {
+            let has_room = people.len() < MOST_LINKS || sabotaged("person-count");
+            if (person.name.is_some() || person.email.is_some()) && !is_known && has_room {
                 people.push(person);
             }
         }
     }
     people
+}
+
+fn most_parts() -> usize {
+    if sabotaged("part-count") { usize::MAX } else { MOST_PARTS }
 }
 
 /// `Name <address>`, or either.
@@ -130,7 +138,8 @@ fn person(text: &str) -> Person {
         None => (text, ""),
     };
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '%' | '+' | '-' | '@');
-    let is_address = email.len() <= 254 && email.matches('@').count() == 1 && email.chars().all(is_plain);
+    let fits = email.len() <= LONGEST_EMAIL || sabotaged("email-length");
+    let is_address = fits && email.matches('@').count() == 1 && email.chars().all(is_plain);
     Person {
         name: meant(Some(name.trim().trim_matches('"'))),
         // A percent sign would begin an escape in the link.
@@ -143,10 +152,12 @@ fn links(fields: &CoreFields) -> Vec<LinkEntry> {
     let home = fields.home_page.iter().map(|page| ("Home page", page.as_str()));
     let others = fields.project_urls.iter().filter_map(|entry| entry.split_once(','));
     let mut links: Vec<LinkEntry> = Vec::new();
-    for (label, address) in others.take(MOST_PARTS).chain(home) {
+    for (label, address) in others.take(most_parts()).chain(home) {
         let url = address.trim().to_owned();
         let is_new = links.iter().all(|known| known.url != url);
-        if url.len() <= LONGEST_LINK && is_web_address(&url) && is_new && links.len() < MOST_LINKS {
+        let fits = url.len() <= LONGEST_LINK || sabotaged("link-length");
+        let has_room = links.len() < MOST_LINKS || sabotaged("link-count");
+        if fits && has_room && is_new && is_web_address(&url) {
             links.push(LinkEntry { label: meant(Some(label)).unwrap_or_else(|| shown(&url)), url });
         }
     }
@@ -242,6 +253,7 @@ fn dated(report: &FileReport) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::browse_request::LONGEST_TEXT;
     use super::*;
 
     fn fields(metadata: &str) -> CoreFields {
@@ -281,6 +293,44 @@ mod tests {
         );
         assert_eq!(people("Author-email: A <a@x.example?cc=b%40y>\nAuthor: UNKNOWN\n"), expect(&[("A", "")]));
         assert_eq!(people("Name: a\n"), expect(&[]));
+    }
+
+    #[test]
+    fn what_a_project_says_of_its_people_is_bounded() {
+        let list = |range: std::ops::Range<usize>| {
+            range.map(|number| format!("P{number} <p{number}@x.example>")).collect::<Vec<_>>().join(", ")
+        };
+        let people = authors(&fields(&format!("Author-email: {}\nMaintainer: Last\n", list(0..MOST_LINKS + 5))));
+        assert_eq!(people.len(), MOST_LINKS);
+        assert_eq!(people[MOST_LINKS - 1].name.as_deref(), Some("P39"), "the first ones are named");
+        // A field that says nothing again and again is not read to its end.
+        let nothing = ",".repeat(MOST_PARTS);
+        assert_eq!(authors(&fields(&format!("Author-email: {nothing}a@x.example\n"))).len(), 0);
+        assert_eq!(authors(&fields(&format!("Author-email: {}a@x.example\n", &nothing[1..]))).len(), 1);
+        let long = "n".repeat(5000);
+        let people = authors(&fields(&format!("Author-email: {long} <a@x.example>, B <{long}@x.example>\n")));
+        let name = people[0].name.as_deref().unwrap_or_default();
+        assert_eq!((people.len(), name.chars().count()), (2, LONGEST_TEXT + 1), "the last one says that it is cut");
+        assert_eq!((people[1].name.as_deref(), people[1].email.as_deref()), (Some("B"), None));
+        let longest = format!("{}@x.example", "n".repeat(LONGEST_EMAIL - "@x.example".len()));
+        let email = |text: &str| authors(&fields(&format!("Author-email: {text}\n"))).pop().and_then(|one| one.email);
+        assert_eq!((email(&longest), email(&format!("n{longest}"))), (Some(longest.clone()), None));
+    }
+
+    #[test]
+    fn the_links_of_a_project_are_bounded() {
+        let entry = |number: usize| format!("Project-URL: L{number}, https://x.example/{number}\n");
+        let many: String = (0..MOST_LINKS + 5).map(entry).collect();
+        let found = links(&fields(&format!("{many}Home-page: https://home.example\n")));
+        assert_eq!((found.len(), found[MOST_LINKS - 1].label.as_str()), (MOST_LINKS, "L39"));
+        let nothing = "Project-URL: x, y\n".repeat(MOST_PARTS);
+        assert_eq!(links(&fields(&format!("{nothing}{}", entry(1)))).len(), 0);
+        let address = |length: usize| format!("https://x.example/{}", "p".repeat(length - "https://x.example/".len()));
+        let of_length = |length| links(&fields(&format!("Project-URL: Docs, {}\n", address(length)))).len();
+        assert_eq!((of_length(LONGEST_LINK), of_length(LONGEST_LINK + 1)), (1, 0));
+        let label = "l".repeat(5000);
+        let found = links(&fields(&format!("Project-URL: {label}, https://x.example\n")));
+        assert_eq!(found[0].label.chars().count(), LONGEST_TEXT + 1);
     }
 
     #[test]

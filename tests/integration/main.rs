@@ -10,6 +10,7 @@ mod certified;
 mod changed_files;
 mod commands;
 mod connections;
+mod credentials;
 mod faults;
 mod files;
 mod framing;

@@ -105,6 +105,8 @@ async fn crowded(world: &World) -> (Program, Client) {
 }
 
 const MANY: usize = 700;
+/// What a connection may take that has had its response, in bytes.
+const IDLE: usize = 16 << 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_read_nothing_take_little_each() {
@@ -118,6 +120,24 @@ async fn clients_that_read_nothing_take_little_each() {
     let taken = peak(&program) - before;
     // What the plan has for connections and buffers with this ceiling, and as much again as a debug build takes more.
     assert!(taken < 40 * MIB, "{} bytes for each of {MANY} connections", taken / MANY);
+    drop(streams);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_kept_and_do_nothing_take_little_each() {
+    let (world, wheel) = (World::new().await, Sample::wheel());
+    publish(&world.upstream, &[&wheel]);
+    let (program, client) = crowded(&world).await;
+    let operations = Client(program.address("operations on http://"));
+    client.get("/simple/a-b/").send().await.expect(200);
+    let before = peak(&program);
+    let request = "GET /simple/a-b/ HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let streams = connected(client.0, MANY, request, true).await;
+    let metrics = operations.get("/metrics").send().await.expect(200).text();
+    let open = metrics.lines().find_map(|line| line.strip_prefix("wheelport_connections ")).expect("a gauge");
+    assert!(open.parse::<usize>().expect("a number") >= MANY, "{open} are open");
+    let taken = peak(&program) - before;
+    assert!(taken < MANY * IDLE, "{} bytes for each of {MANY} connections", taken / MANY);
     drop(streams);
 }
 

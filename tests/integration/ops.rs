@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::json;
-use wheelport::web::{OperatorSecrets, SecretDigest};
+use wheelport::identity::SecretDigest;
+use wheelport::web::OperatorSecrets;
 use wheelport_runtime::HumanDuration;
 
 use crate::support::client::until;

@@ -1,5 +1,7 @@
 //! The built program: what it prints, how it exits, and what it leaves behind when it is killed.
 
+use futures_util::future::{join, join_all};
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit, setrlimit};
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -315,4 +317,42 @@ async fn without_credentials_it_starts_logs_the_reason_and_serves_cached_files()
     client.get("/simple/other/").send().await.expect_unavailable("unavailable-token");
     program.signal(Signal::TERM);
     assert_eq!(program.ended().code, Some(0));
+}
+
+/// Whether a thread of this process waits for a lock of a file or a directory.
+fn waits_for_a_lock(id: u32) -> bool {
+    let locks = std::fs::read_to_string("/proc/locks").expect("Linux tells");
+    let of_process = |line: &str| line.split_whitespace().any(|word| word == id.to_string());
+    locks.lines().any(|line| line.contains("-> FLOCK") && of_process(line))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_disk_hangs_what_is_in_memory_is_served() {
+    let (world, wheel) = (World::new().await, Sample::wheel());
+    publish(&world.upstream, &[&wheel]);
+    // With one thread for everything that does not block, whatever blocks it blocks everybody.
+    let program = world.serve_with(&[], &[("TOKIO_WORKER_THREADS", "1")]);
+    let client = program.proxy();
+    client.get("/simple/a-b/").send().await.expect(200);
+    let first_seen = world.dir.path().join("cache/first-seen");
+    let record = until("a record of first seen files", async || files_below(&first_seen).pop()).await;
+    // Whoever records what is new on a page waits for this lock as for a disk that does not respond.
+    let hanging = std::fs::File::open(record.parent().expect("its directory")).expect("it is there");
+    flock(&hanging, FlockOperation::LockExclusive).expect("no page is taken in now");
+    let cold: Vec<String> = (0..8).map(|number| format!("cold-{number}")).collect();
+    for name in &cold {
+        world.upstream.on(&format!("GET /pypi/r/simple/{name}/"), page(&[wheel.entry()]));
+    }
+    let asking = join_all(cold.iter().map(|name| client.get(&format!("/simple/{name}/")).send()));
+    let meanwhile = async {
+        until("a disk operation that hangs", async || waits_for_a_lock(program.id()).then_some(())).await;
+        for _ in 0..100 {
+            let hit = client.get("/simple/a-b/").send().await.expect(200);
+            assert_eq!(hit.header("cache-status").map(|status| status.starts_with("wheelport; hit")), Some(true));
+        }
+        assert!(waits_for_a_lock(program.id()), "it hung all the time");
+        drop(hanging);
+    };
+    let (cold, ()) = join(asking, meanwhile).await;
+    assert!(cold.iter().all(|response| response.status == 200), "{cold:?}");
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use wheelport::web::{OperatorSecrets, SecretDigest};
+use wheelport::identity::SecretDigest;
+use wheelport::web::OperatorSecrets;
 
 use crate::support::client::{Response, until};
 use crate::support::proxy::{CANARY, Proxy};

@@ -14,7 +14,7 @@ use wheelport_runtime::HumanDuration;
 use crate::support::client::{JSON, until};
 use crate::support::proxy::{Builder, Proxy};
 use crate::support::scripted::{Gate, Reply, Scripted};
-use crate::support::wheels::REPOSITORY;
+use crate::support::wheels::{REPOSITORY, Sample, publish};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -210,4 +210,44 @@ async fn a_request_that_finds_the_queue_full_gets_503() {
     let (statuses, ()) = join(asking, refused).await;
     assert_eq!(statuses, [200, 200, 200]);
     assert_eq!(proxy.asked(&format!("GET {REPOSITORY}/simple/refused/")), 0);
+}
+
+#[tokio::test]
+async fn made_up_names_cost_upstream_no_more_than_its_limit_and_real_projects_stay_hits() {
+    const RATE: u32 = 100;
+    const BURST: u32 = 10;
+    let proxy = behind_a_proxy().set(|builder| {
+        builder.client.request_rate = RATE.try_into().expect("not zero");
+        builder.client.request_burst = BURST.try_into().expect("not zero");
+    });
+    let proxy = proxy.start().await;
+    publish(&proxy.upstream, &[&Sample::wheel()]);
+    assert_eq!(page(&proxy, 9, "a-b").await, 200);
+    let made_up = projects("made-up", 300);
+    for name in &made_up {
+        proxy.upstream.on(&format!("GET {REPOSITORY}/simple/{name}/"), Reply::status(404));
+    }
+    let began = Instant::now();
+    let storming = storm(&proxy, &made_up);
+    let meanwhile = async {
+        for _ in 0..100 {
+            let hit = proxy.get("/simple/a-b/").send().await.expect(200);
+            assert_eq!(hit.header("cache-status").map(|status| status.starts_with("wheelport; hit")), Some(true));
+        }
+    };
+    let (statuses, ()) = join(storming, meanwhile).await;
+    let allowed = began.elapsed().as_secs_f64() * f64::from(RATE) + f64::from(BURST) + 1.0;
+    assert!(statuses.iter().all(|status| *status == 404), "{statuses:?}");
+    let asked = proxy.upstream.requests().len();
+    assert!(
+        u32::try_from(asked).is_ok_and(|asked| f64::from(asked) <= allowed),
+        "{asked} requests where {allowed} are allowed"
+    );
+    // The same names again cost nothing.
+    assert!(storm(&proxy, &made_up).await.iter().all(|status| *status == 404));
+    assert_eq!(proxy.upstream.requests().len(), asked);
+    let metrics = proxy.metrics().await;
+    let held = metrics.lines().find_map(|line| line.strip_prefix("wheelport_cache_negative_entries "));
+    let held: usize = held.and_then(|held| held.parse().ok()).expect("a gauge");
+    assert!((1..=made_up.len()).contains(&held), "{held} entries");
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use wheelport::identity::SecretDigest;
 use wheelport::identity::{IdentityRules, IdentityTables};
 use wheelport::usage::UsageSettings;
-use wheelport::web::{OperatorSecrets, ReadPolicy, SecretDigest};
+use wheelport::web::{OperatorSecrets, ReadPolicy};
 use wheelport_index::Sha256;
 use wheelport_runtime::HumanDuration;
 

@@ -164,6 +164,21 @@ fn files_are_short(tree: &Tree, sources: &Sources) -> Vec<String> {
     faults
 }
 
+/// Secrets are compared in constant time: a type that holds one has no `==`, and nothing compares what it exposes.
+fn secrets_are_not_compared(tree: &Tree, sources: &Sources) -> Vec<String> {
+    let mut faults = Vec::new();
+    for module in tree.modules.iter().filter(|module| !module.is_test) {
+        let lines = sources[&module.file].lines().zip(1..);
+        for (line, number) in lines.take_while(|(_, number)| module.tests_begin.is_none_or(|begin| *number < begin)) {
+            let compares = line.contains("==") || line.contains("!=");
+            if compares && (line.contains("expose_secret()") || line.contains(".expose()")) {
+                faults.push(format!("{}:{number}: a secret is compared; use `ct_eq` or a MAC", module.file));
+            }
+        }
+    }
+    faults
+}
+
 /// A file that no module declares is not compiled and read by none of these rules.
 fn every_file_is_a_module(tree: &Tree, sources: &Sources) -> Vec<String> {
     let known: BTreeSet<&String> = tree.modules.iter().map(|module| &module.file).collect();
@@ -211,6 +226,12 @@ fn file_length() {
     assert_none(&every_file_is_a_module(&tree, &sources));
 }
 
+#[test]
+fn secrets() {
+    let sources = source::read(root());
+    assert_none(&secrets_are_not_compared(&Tree::new(&sources), &sources));
+}
+
 /// Each rule finds its fault in a small house, and nothing in the same house without it.
 #[test]
 fn every_rule_can_fail() {
@@ -254,6 +275,7 @@ fn every_rule_can_fail() {
         faults.extend(lines_fit_the_margin(&sources));
         faults.extend(files_are_short(&tree, &sources));
         faults.extend(every_file_is_a_module(&tree, &sources));
+        faults.extend(secrets_are_not_compared(&tree, &sources));
         faults
     };
     assert_none(&house(&[]));
@@ -286,6 +308,7 @@ fn every_rule_can_fail() {
         ("src/web/body.rs", &long_line, "src/web/body.rs:1: 123 columns"),
         ("src/web/body.rs", &long_file, "src/web/body.rs: 401 lines"),
         ("src/web/lost.rs", "", "src/web/lost.rs: no module declares it"),
+        ("src/web/body.rs", "\nfn f() { a.expose_secret() == b }", "src/web/body.rs:2: a secret is compared"),
     ] {
         let odd = if expected == "src/odd.rs" { vec![("src/odd.rs", "")] } else { vec![] };
         let expected = if expected == "src/odd.rs" { "the room `odd` has no row" } else { expected };

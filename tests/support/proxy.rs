@@ -109,6 +109,8 @@ pub(crate) struct Builder {
     routes: Vec<&'static str>,
     /// Whether each route has a role of its own.
     pub own_roles: bool,
+    /// Whether credentials and the control plane are those of the environment.
+    pub aws_chain: bool,
     /// Whether AWS has to be asked where the repository is.
     pub asks_for_endpoint: bool,
     default_route: Option<usize>,
@@ -142,6 +144,7 @@ impl Default for Builder {
             clock: Clock::system(),
             routes: vec!["main"],
             own_roles: false,
+            aws_chain: false,
             asks_for_endpoint: false,
             default_route: Some(0),
             endpoint: None,
@@ -282,7 +285,7 @@ impl Builder {
         let endpoint = Url::parse(&address).expect("an address");
         let aws = AwsSettings {
             region: Some(RegionName::parse("eu-central-1").expect("a region")),
-            emulator: Some(EmulatorAccess {
+            emulator: (!self.aws_chain).then(|| EmulatorAccess {
                 endpoint: control.url(""),
                 keys: ("AKIAIOSFODNN7EXAMPLE", "an example of a secret key"),
             }),

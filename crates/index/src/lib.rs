@@ -18,6 +18,8 @@ mod keys;
 pub mod media;
 mod multipart;
 mod name;
+#[cfg(test)]
+mod odd_archives;
 mod page;
 pub mod parse;
 mod releases;

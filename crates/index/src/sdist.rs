@@ -1,14 +1,18 @@
 //! Core metadata out of a source distribution: the `PKG-INFO` in its top directory (PEP 625, PEP 643).
 //!
+//! What counts is what an installer finds there when it has unpacked all of it with Python's `tarfile` or `zipfile`: of
+//! several members in one place the last one. Where that could not be said for sure, the archive is refused.
+//!
 //! Blocking and bounded, as `wheel` is: the caller runs it on a thread that may block.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::io::{self, BufReader, Read};
 
 use flate2::read::MultiGzDecoder;
-use tar::{Archive, EntryType};
+use tar::{Archive, Entry, EntryType};
 
-use crate::archive::{ArchiveError, Directory, ReadAt, Section};
+use crate::archive::{ArchiveError, Directory, ReadAt, Section, unpacked};
 use crate::excerpt::excerpt;
 use crate::filename::FileName;
 use crate::sabotage::sabotaged;
@@ -24,6 +28,8 @@ const MAX_RATIO: u64 = 50;
 /// The most that the headers of one member may take, in bytes: pax records, GNU long names and sparse maps. The tar
 /// reader holds them in memory.
 const MAX_MEMBER_HEADERS: u64 = 1 << 20;
+/// The most that the paths of an archive's links may take together, in bytes. They are remembered until its end.
+const MAX_LINK_PATHS: usize = 4 << 20;
 
 /// Why no metadata can be taken from a source distribution.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +42,9 @@ pub enum SdistError {
     /// There is no `PKG-INFO` in its top directory.
     #[error("the source distribution has no PKG-INFO in its top directory")]
     Missing,
+    /// Readers of archives would not agree on what is in its place.
+    #[error("the source distribution has several PKG-INFO that could be its own, or one that is no plain file")]
+    Ambiguous,
     #[error(
         "the source distribution is too large to read its PKG-INFO, which may have {MAX_METADATA} bytes, in an archive \
          that unpacks to {MAX_RATIO} times its size at most"
@@ -88,9 +97,8 @@ fn max_unpacked(length: u64) -> u64 {
     ALWAYS_UNPACKED.max(length.saturating_mul(ratio))
 }
 
-/// Whether a path is `{directory}/PKG-INFO`.
+/// Whether an unpacked path is `{directory}/PKG-INFO`.
 fn is_metadata(path: &[u8]) -> bool {
-    let path = path.strip_prefix(b"./").unwrap_or(path);
     path.strip_suffix(b"/PKG-INFO").is_some_and(|directory| !directory.is_empty() && !directory.contains(&b'/'))
 }
 
@@ -98,14 +106,18 @@ fn from_zip(file: &impl ReadAt) -> Result<Vec<u8>, SdistError> {
     let directory = Directory::find(file)?;
     let mut choice = Choice::default();
     directory.scan(file, |entry| {
-        if is_metadata(entry.name()) {
+        let name = entry.name();
+        if is_metadata(name.strip_prefix(b"./").unwrap_or(name)) {
             choice.add(entry.member()?);
+        } else if is_metadata(&unpacked(name)) && !sabotaged("disguised-entry") {
+            choice = Choice::Several;
         }
         Ok(())
     })?;
     match choice {
         Choice::One(member) => Ok(directory.read(file, &member, MAX_METADATA)?),
-        Choice::None | Choice::Several => Err(SdistError::Missing),
+        Choice::None => Err(SdistError::Missing),
+        Choice::Several => Err(SdistError::Ambiguous),
     }
 }
 
@@ -115,12 +127,13 @@ fn bounded(reader: impl Read) -> Result<Vec<u8>, SdistError> {
     if bytes.len() as u64 > MAX_METADATA { Err(SdistError::TooLarge) } else { Ok(bytes) }
 }
 
-/// Searches a tar archive, in one gzip member or several, for the first `PKG-INFO` in a top directory. Build tools
-/// write it first or last, so this may unpack the whole archive, into nothing.
+/// Searches a tar archive, in one gzip member or several, for the `PKG-INFO` in its top directory. That unpacks all of
+/// it, into nothing.
 fn from_tar_gz(compressed: impl Read, max_unpacked: u64) -> Result<Vec<u8>, SdistError> {
     let (position, limit) = (Cell::new(0), Cell::new(MAX_MEMBER_HEADERS.min(max_unpacked)));
     let reader = MultiGzDecoder::new(compressed);
     let mut archive = Archive::new(Meter { reader, position: &position, limit: &limit });
+    let mut search = TarSearch::default();
     for (number, entry) in archive.entries()?.enumerate() {
         let mut entry = entry?;
         if number == MAX_MEMBERS {
@@ -131,19 +144,130 @@ fn from_tar_gz(compressed: impl Read, max_unpacked: u64) -> Result<Vec<u8>, Sdis
         let stored = if kind == EntryType::GNUSparse { entry.header().entry_size()? } else { entry.size() };
         // The tar reader has read this member's headers. It may skip the content and read the headers of the next one.
         limit.set(position.get().saturating_add(stored).saturating_add(MAX_MEMBER_HEADERS).min(max_unpacked));
+        search.visit(&mut entry)?;
+    }
+    search.outcome()
+}
+
+/// What a tar archive has in the place of its metadata, as far as it was read.
+#[derive(Default)]
+struct TarSearch {
+    /// Where it is, and what is there: none if that is no plain file.
+    found: Option<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Where links are. What is written to one of them, or below, comes to be elsewhere.
+    links: HashSet<Vec<u8>>,
+    /// What these paths take, in bytes.
+    link_bytes: usize,
+}
+
+impl TarSearch {
+    fn visit(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<(), SdistError> {
+        let kind = entry.header().entry_type();
+        let raw = entry.path_bytes().into_owned();
+        if is_odd_header(entry, &raw)? || has_odd_records(entry, &raw)? {
+            return Err(SdistError::Ambiguous);
+        }
+        // Readers differ in where a path that goes up leads.
+        let goes_up = raw.ends_with(b"/PKG-INFO") && raw.split(|byte| *byte == b'/').any(|part| part == b"..");
+        if goes_up && !sabotaged("upward-member") {
+            return Err(SdistError::Ambiguous);
+        }
+        let path = unpacked(&raw);
         let is_file = matches!(kind, EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse);
-        if is_file && is_metadata(&entry.path_bytes()) {
-            let size = entry.size();
-            let bytes = bounded(&mut entry)?;
-            // The tar reader takes the end of the archive for the end of the member.
-            return if bytes.len() as u64 == size {
-                Ok(bytes)
-            } else {
-                Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
-            };
+        if is_file && self.is_through_link(&path) && !sabotaged("through-link") {
+            return Err(SdistError::Ambiguous);
+        }
+        if is_metadata(&path) {
+            self.replace(entry, &raw, path, is_file)
+        } else {
+            if matches!(kind, EntryType::Symlink | EntryType::Link) {
+                // No path is free: each takes a place in the table.
+                self.link_bytes += path.len() + size_of::<Vec<u8>>();
+                if self.link_bytes > MAX_LINK_PATHS && !sabotaged("link-paths") {
+                    return Err(SdistError::TooLarge);
+                }
+                self.links.insert(path);
+            }
+            Ok(())
         }
     }
-    Err(SdistError::Missing)
+
+    /// Takes a member for what is in the place of the metadata.
+    fn replace(
+        &mut self,
+        entry: &mut Entry<'_, impl Read>,
+        raw: &[u8],
+        path: Vec<u8>,
+        is_file: bool,
+    ) -> Result<(), SdistError> {
+        // Readers differ in what a file with the name of a directory is.
+        let bytes = if is_file && !raw.ends_with(b"/") { Some(whole(entry)?) } else { None };
+        match &mut self.found {
+            Some((known, _)) if *known != path => return Err(SdistError::Ambiguous),
+            Some(_) if sabotaged("last-member") || (bytes.is_none() && sabotaged("other-member")) => {}
+            found => *found = Some((path, bytes)),
+        }
+        Ok(())
+    }
+
+    fn is_through_link(&self, path: &[u8]) -> bool {
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        !self.links.is_empty() && ends.chain([path.len()]).any(|end| self.links.contains(&path[..end]))
+    }
+
+    fn outcome(self) -> Result<Vec<u8>, SdistError> {
+        match self.found {
+            None => Err(SdistError::Missing),
+            Some((_, None)) => Err(SdistError::Ambiguous),
+            Some((_, Some(bytes))) => Ok(bytes),
+        }
+    }
+}
+
+/// Whether readers differ in where this member ends, or in its name.
+fn is_odd_header(entry: &Entry<'_, impl Read>, path: &[u8]) -> Result<bool, SdistError> {
+    let header = entry.header();
+    let bytes = header.as_bytes();
+    let (kind, is_old_directory) = (header.entry_type(), bytes[156] == 0 && path.ends_with(b"/"));
+    let has_content = !matches!(
+        kind,
+        EntryType::Directory
+            | EntryType::Link
+            | EntryType::Symlink
+            | EntryType::Fifo
+            | EntryType::Char
+            | EntryType::Block
+    ) && !is_old_directory;
+    // Python takes what follows for the next header.
+    let is_longer = !has_content && header.entry_size()? > 0 && !sabotaged("empty-member");
+    // The second half of a name, which Python reads from every header, and others only where it is defined.
+    let has_prefix = bytes[345] != 0 && kind != EntryType::GNUSparse && header.as_ustar().is_none();
+    Ok(is_longer || has_prefix && !sabotaged("name-prefix"))
+}
+
+/// Whether pax records say of members what the tar reader does not take from them: sparse files of later GNU tar, a
+/// name where there is another long one, and names and sizes for all that follow.
+fn has_odd_records(entry: &mut Entry<'_, impl Read>, path: &[u8]) -> Result<bool, SdistError> {
+    let is_global = entry.header().entry_type().is_pax_global_extensions();
+    let Some(records) = entry.pax_extensions()? else { return Ok(false) };
+    for record in records {
+        let record = record?;
+        let key = record.key_bytes();
+        let is_sparse = key.starts_with(b"GNU.sparse.") && !sabotaged("sparse-record");
+        let is_general = is_global && matches!(key, b"path" | b"size" | b"linkpath") && !sabotaged("global-record");
+        let is_another = !is_global && key == b"path" && record.value_bytes() != path && !sabotaged("two-names");
+        if is_sparse || is_general || is_another {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The bytes of a member. The tar reader takes the end of the archive for the end of a member.
+fn whole(entry: &mut Entry<'_, impl Read>) -> Result<Vec<u8>, SdistError> {
+    let size = entry.size();
+    let bytes = bounded(entry)?;
+    if bytes.len() as u64 == size { Ok(bytes) } else { Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()) }
 }
 
 /// Reads up to a limit that may be raised meanwhile, and fails beyond it.
@@ -231,7 +355,7 @@ mod tests {
             file("a-1.0/setup.py", &[b'x'; 5000]),
         ] {
             for name in ["a-1.0/PKG-INFO", "./a-1.0/PKG-INFO"] {
-                let after = file("b/PKG-INFO", b"later");
+                let after = file("a-1.0/a.egg-info/PKG-INFO", b"wrong");
                 assert_eq!(
                     read("a-1.0.tar.gz", packed(&[before.clone(), file(name, b"Name: a"), after])).as_deref(),
                     Ok("Name: a")
@@ -240,6 +364,39 @@ mod tests {
         }
         let old = member(Header::new_old(), "a-1.0/PKG-INFO", EntryType::Regular, b"Name: a");
         assert_eq!(read("a-1.0.tgz", packed(&[old])).as_deref(), Ok("Name: a"));
+    }
+
+    #[test]
+    fn of_several_members_in_the_place_of_the_metadata_the_last_one_counts() {
+        let link = |name, kind| member(Header::new_ustar(), name, kind, b"");
+        let (first, last) = (file("a-1.0/PKG-INFO", b"first"), file("./a-1.0//PKG-INFO", b"last"));
+        assert_eq!(read("a-1.0.tar.gz", packed(&[first.clone(), last])).as_deref(), Ok("last"));
+        for after in [
+            file("b/PKG-INFO", b"elsewhere"),
+            file("a-1.0/b/../PKG-INFO", b"elsewhere"),
+            file("a-1.0/PKG-INFO/", b"a directory to some"),
+            link("a-1.0/PKG-INFO", EntryType::Symlink),
+            link("a-1.0/PKG-INFO", EntryType::Fifo),
+            [link("a-1.0/b", EntryType::Link), file("a-1.0/b", b"elsewhere")].concat(),
+            [link("a-1.0/b", EntryType::Symlink), file("a-1.0/b/c", b"elsewhere")].concat(),
+            pax(&[("GNU.sparse.major", "1")]),
+        ] {
+            let refused = read("a-1.0.tar.gz", packed(&[first.clone(), after, file("a-1.0/c", b"x")]));
+            assert!(refused.as_ref().is_err_and(|text| text.contains("several PKG-INFO")), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn the_paths_of_links_take_a_bounded_place() {
+        let path = "a/".repeat(1 << 14);
+        let long = member(Header::new_gnu(), "././@LongLink", EntryType::GNULongName, format!("{path}\0").as_bytes());
+        let link = [long, member(Header::new_gnu(), "b", EntryType::Symlink, b"")].concat();
+        let linked = |number: usize| {
+            let links = vec![link.clone(); number];
+            read("a-1.0.tar.gz", packed(&[&links[..], &[file("a-1.0/PKG-INFO", b"Name: a")]].concat()))
+        };
+        assert_eq!(linked(100).as_deref(), Ok("Name: a"));
+        assert!(linked(130).is_err_and(|text| text.contains("too large")));
     }
 
     #[test]
@@ -342,7 +499,7 @@ mod tests {
         let bound = 17 * gzip(&zeros).len() as u64 + (32 << 10);
         let (anything, endless) = (8 << 20, 1 << 50);
 
-        let read = refused_after(header(EntryType::Directory, endless).as_bytes(), &zeros, anything);
+        let read = refused_after(header(EntryType::new(b'Q'), endless).as_bytes(), &zeros, anything);
         assert!(read < bound, "one member without end: {read}");
         let read = refused_after(header(EntryType::Regular, endless).as_bytes(), &zeros, FAR);
         assert!(read < bound, "a PKG-INFO without end: {read}");
@@ -417,6 +574,6 @@ mod tests {
         let zip = archive(&[part("PKG-INFO", "wrong"), before, part("a-1.0/PKG-INFO", "Name: a")]);
         assert_eq!(read("a-1.0.zip", zip).as_deref(), Ok("Name: a"));
         let two = archive(&[part("a-1.0/PKG-INFO", "Name: a"), part("b/PKG-INFO", "Name: a")]);
-        assert!(read("a-1.0.zip", two).is_err_and(|text| text.contains("no PKG-INFO")));
+        assert!(read("a-1.0.zip", two).is_err_and(|text| text.contains("several PKG-INFO")));
     }
 }

@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::str;
 
-use crate::archive::{ArchiveError, Directory, Member, ReadAt};
+use crate::archive::{ArchiveError, Directory, Member, ReadAt, unpacked};
 use crate::filename::{Distribution, FileKind, FileName};
 use crate::name::ProjectName;
 use crate::sabotage::sabotaged;
@@ -34,7 +34,7 @@ pub enum WheelError {
     /// There is no `*.dist-info/METADATA`.
     #[error("the wheel has no `.dist-info/METADATA`")]
     Missing,
-    /// More than one directory could be meant.
+    /// More than one directory could be meant, or one is spelled in several ways.
     #[error("the wheel has several `.dist-info` directories with METADATA that could be its own")]
     Ambiguous,
 }
@@ -82,13 +82,20 @@ fn find_metadata(file: &impl ReadAt, name: &FileName) -> Result<(Directory, Memb
     };
     let directory = Directory::find(file)?;
     let (mut agreeing, mut others) = (Choice::default(), Choice::default());
+    let mut is_disguised = false;
     directory.scan(file, |entry| {
-        let Some(dist_info) = dist_info(entry.name()) else { return Ok(()) };
+        let Some(dist_info) = dist_info(entry.name()) else {
+            // It would replace the other one when an installer unpacks it.
+            let is_metadata = entry.name().ends_with(METADATA_FILE.as_bytes()) && !sabotaged("disguised-entry");
+            is_disguised |= is_metadata && dist_info(&unpacked(entry.name())).is_some();
+            return Ok(());
+        };
         let choice = if names(dist_info, &expected) { &mut agreeing } else { &mut others };
         choice.add(entry.member()?);
         Ok(())
     })?;
     match (agreeing, others) {
+        _ if is_disguised => Err(WheelError::Ambiguous),
         (Choice::One(member), _) | (Choice::None, Choice::One(member)) => Ok((directory, member, expected)),
         (Choice::None, Choice::None) => Err(WheelError::Missing),
         _ => Err(WheelError::Ambiguous),

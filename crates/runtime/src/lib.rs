@@ -1,5 +1,5 @@
-//! What the proxy and the emulator share: calendar time, tasks and their priority, fair waiting, single flight, how
-//! slowly bytes may come, and units of settings.
+//! What the proxy and the emulator share: calendar time, tasks and their priority, fair waiting, turns for work that
+//! blocks, single flight, how slowly bytes may come, and units of settings.
 //!
 //! Nothing here knows HTTP, AWS or the package index.
 
@@ -14,6 +14,7 @@ mod priority;
 mod sabotage;
 mod single_flight;
 mod tasks;
+mod turns;
 mod units;
 mod waits;
 
@@ -27,5 +28,6 @@ pub use priority::Priority;
 pub use sabotage::sabotaged;
 pub use single_flight::{Entered, Leader, Role, SingleFlight};
 pub use tasks::Tasks;
+pub use turns::Turns;
 pub use units::{HumanDuration, InvalidDuration, InvalidSize, Size, one_or_many};
 pub use waits::Waits;

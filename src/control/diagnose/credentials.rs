@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::io;
 
 use aws_config::meta::ProviderChainError;
 use aws_credential_types::credential_feature::AwsCredentialFeature;
@@ -22,6 +23,9 @@ pub(in crate::control) fn credentials(error: &CredentialsError) -> ControlError 
     }
     if let Some(error) = causes(error).find_map(sts_error) {
         return assume_role(&error);
+    }
+    if let Some(unreadable) = error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
+        return unreadable_file(unreadable);
     }
     let text = match said(&reason(error)) {
         text if text.is_empty() => "the profile has none that this program can use".to_owned(),
@@ -61,6 +65,18 @@ pub(in crate::control) fn credentials(error: &CredentialsError) -> ControlError 
     }
 }
 
+/// The SDK says why a file cannot be read, and not which one it is. Only that of a web identity token is read in this
+/// way.
+fn unreadable_file(error: &io::Error) -> ControlError {
+    ControlError::new(
+        MintErrorKind::NoCredentials,
+        format!(
+            "the web identity token, whose file AWS_WEB_IDENTITY_TOKEN_FILE or the profile names, cannot be read: {}",
+            said(&error.to_string())
+        ),
+    )
+}
+
 pub(in crate::control) fn too_slow() -> ControlError {
     ControlError::new(
         MintErrorKind::Unreachable,
@@ -80,6 +96,9 @@ fn nothing_found(chain: &ProviderChainError<CredentialsError>) -> ControlError {
         let separator = if index == 0 { "" } else { "; " };
         let why = match said(&reason(attempt.error())) {
             why if why.is_empty() => "nothing usable".to_owned(),
+            why if why.contains("could not communicate with IMDS") => {
+                format!("{why}; in a container on EC2 check the metadata hop limit (2)")
+            }
             why => why,
         };
         let _ = write!(message, "{separator}{} ({why})", chain_word(attempt.name()));

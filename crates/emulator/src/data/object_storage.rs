@@ -11,6 +11,7 @@ use http::header::AUTHORIZATION;
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use serde::Deserialize;
+use subtle::ConstantTimeEq as _;
 
 use super::{blob, response};
 use crate::shared::EmulatorState;
@@ -89,6 +90,11 @@ fn sign(secret: u128, digest: &Sha256) -> String {
     Sha256::of(format!("{secret:032x}{digest}").as_bytes()).to_string()
 }
 
+/// Takes the same time however much of a signature is right.
+fn is_signed(signature: &str, secret: u128, digest: &Sha256) -> bool {
+    sign(secret, digest).as_bytes().ct_eq(signature.as_bytes()).into()
+}
+
 async fn respond(
     State((shared, secret)): State<(Arc<EmulatorState>, u128)>,
     Path((digest, _file)): Path<(String, String)>,
@@ -107,7 +113,7 @@ async fn respond(
     let Ok(digest) = digest.parse::<Sha256>() else {
         return refuse(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist.");
     };
-    if signed.signature != Some(sign(secret, &digest)) {
+    if !is_signed(signed.signature.as_deref().unwrap_or_default(), secret, &digest) {
         return refuse(StatusCode::FORBIDDEN, "SignatureDoesNotMatch", "The request signature does not match.");
     }
     // A real signed URL is valid for one method only.

@@ -115,9 +115,11 @@ fn end_record(source: &(impl ReadAt + ?Sized), length: u64) -> Result<(u64, Vec<
     let from = length.saturating_sub(END_RECORD + MAX_COMMENT);
     let mut tail = vec![0; usize::try_from(length - from).unwrap_or_default()];
     read_exact_at(source, &mut tail, from).map_err(unreadable)?;
-    let last = tail.len().checked_sub(22).ok_or(MISSING)?;
-    let at = memchr::memmem::rfind(&tail[..last + END_SIGNATURE.len()], END_SIGNATURE).ok_or(MISSING)?;
-    Ok((from + at as u64, tail[at..at + 22].to_vec()))
+    // The last signature counts, also where a comment holds it and no more of a record.
+    let searched = if sabotaged("cut-end-record") { tail.len() - 22 + END_SIGNATURE.len() } else { tail.len() };
+    let at = memchr::memmem::rfind(&tail[..searched], END_SIGNATURE).ok_or(MISSING)?;
+    let record = tail.get(at..at + 22).ok_or(MISSING)?;
+    Ok((from + at as u64, record.to_vec()))
 }
 
 /// End, size and offset of the directory, if a ZIP64 end record says them.

@@ -123,6 +123,12 @@ impl<R: ReadAt + ?Sized> io::Read for Section<'_, R> {
     }
 }
 
+/// Where a member comes to be when everything is unpacked, however its path is spelled.
+pub(crate) fn unpacked(path: &[u8]) -> Vec<u8> {
+    let parts = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"." | b".."));
+    parts.collect::<Vec<_>>().join(&b'/')
+}
+
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
     bytes[at..at + 2].try_into().map_or(0, u16::from_le_bytes)
 }
