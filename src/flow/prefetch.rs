@@ -1,10 +1,10 @@
 //! The pages that a resolver requests next, fetched while it reads the metadata that makes it request them.
 //!
 //! A client that reads the core metadata of a wheel requests the pages of its dependencies next, mostly one at a time.
-//! Dependencies that it is sure to need and that are not cached are therefore fetched in the background. That is a guess,
-//! so it must cost clients nothing: few at a time, at low priority, only while upstream has spare capacity, and a failure
-//! is left to the client's own request. Only metadata that a client asks for leads to a prefetch, never a prefetched
-//! page, so packages that depend on each other make no chain.
+//! Dependencies that it is sure to need and that are not cached are therefore fetched in the background. That is a
+//! guess, so it must cost clients nothing: few at a time, at low priority, only while upstream has spare capacity, and
+//! a failure is left to the client's own request. Only metadata that a client asks for leads to a prefetch, never a
+//! prefetched page, so packages that depend on each other make no chain.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
