@@ -29,8 +29,12 @@ mod issuer;
 mod keys;
 #[path = "../../src/identity/minted.rs"]
 mod minted;
+#[path = "../../src/identity/name_template.rs"]
+mod name_template;
 #[path = "../../src/identity/rules.rs"]
 mod rules;
+#[path = "../../src/identity/secret_digest.rs"]
+mod secret_digest;
 #[path = "../../src/identity/tables.rs"]
 mod tables;
 #[path = "../../src/identity/wildcard.rs"]
@@ -42,6 +46,7 @@ pub(crate) use grants::Grants;
 pub(crate) use keys::KeySet;
 pub(crate) use minted::SigningKeys;
 pub(crate) use rules::IdentityRules;
+pub(crate) use secret_digest::SecretDigest;
 pub(crate) use tables::{IdentityTable, IdentityTables, IssuerTable, PublisherTable, TokenTable};
 
 use crate::split;
@@ -135,7 +140,7 @@ fn read(token: &str) {
     let rules = known();
     let Some(issuer) = token.claimed_issuer().and_then(|claimed| rules.issuer(claimed)) else { return };
     let identity = rules.claimant(issuer, token.claims());
-    assert!(identity.name.chars().count() <= claims::LONGEST_NAME + 1, "{:?}", identity.name);
+    assert!(identity.name.chars().count() <= name_template::LONGEST_NAME, "{:?}", identity.name);
     assert!(
         !identity.name.contains(char::is_control) && !identity.name.contains(['"', '\\', ' ']),
         "{:?}",

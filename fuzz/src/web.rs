@@ -68,20 +68,11 @@ mod tls {
     }
 }
 
-/// What the configuration names of `web` besides: the digest of a secret that a file holds.
-#[derive(Debug, Clone)]
-pub(crate) struct SecretDigest;
-
+/// What the configuration names of `web` besides.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct OperatorSecrets {
-    pub(crate) operations: Option<SecretDigest>,
-    pub(crate) metrics: Option<SecretDigest>,
-}
-
-impl SecretDigest {
-    pub(crate) fn of(text: &str) -> Option<Self> {
-        (!text.trim().is_empty()).then_some(Self)
-    }
+    pub(crate) operations: Option<crate::identity::SecretDigest>,
+    pub(crate) metrics: Option<crate::identity::SecretDigest>,
 }
 
 /// A path as it stands in the request line. Where it leads is on this server, and the proper spelling of an address
