@@ -1,5 +1,7 @@
 //! What is known of the files of a page, as decisions look at it.
 
+use std::borrow::Cow;
+
 use crate::cache::{Blobs, CoreMetadataRecord, KnownSince, MetadataStore, PageContent};
 use crate::policy::{FileFacts, Moment, NamedVersions, ProjectRules, RulesByFile};
 use wheelport_index::{File, FileAddress, FileName, Sha256, VersionSegment, wheel};
@@ -35,7 +37,7 @@ impl PageFacts<'_> {
         let page = &content.page;
         let (by_file, needs_versions, needs_digest) = (rules.by_file(), rules.needs_versions(), rules.needs_digest());
         let dates = rules.needs_release_dates().then(|| ReleaseDates::of(&page.files));
-        let mut last = None::<OneVersion<'_>>;
+        let mut last = None::<OneVersion<'_, '_>>;
         for file in &page.files {
             let named = if needs_versions { FileName::version_of(&file.name, &page.name) } else { None };
             let named = named.unwrap_or_default();
@@ -114,16 +116,16 @@ pub(super) fn uploaded(file: &File) -> Option<Moment> {
 }
 
 /// A version of which many files in a row are, with the rules that may be about it, but for those that name digests.
-struct OneVersion<'r> {
+struct OneVersion<'b, 'r> {
     segment: VersionSegment,
     /// The version in the name of the file.
     named: String,
     versions: NamedVersions,
-    rules: ProjectRules<'r>,
+    rules: Cow<'b, ProjectRules<'r>>,
 }
 
-impl<'r> OneVersion<'r> {
-    fn new(file: &File, named: String, needs_versions: bool, rules: &RulesByFile<'r>) -> Self {
+impl<'b, 'r> OneVersion<'b, 'r> {
+    fn new(file: &File, named: String, needs_versions: bool, rules: &'b RulesByFile<'r>) -> Self {
         let versions = if needs_versions {
             let texts = [file.version.as_str(), named.as_str()];
             NamedVersions::of(texts.into_iter().filter(|text| !text.is_empty()))

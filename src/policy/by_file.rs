@@ -3,8 +3,10 @@
 //! Rules may name a thousand digests and versions of one project, and its page may list thousands of files. What names
 //! a digest or one version is looked up, so that the work does not grow with the product of the two.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
+use foldhash::quality::RandomState;
 use pep440_rs::Version;
 
 use super::facts::NamedVersions;
@@ -20,6 +22,8 @@ pub struct RulesByFile<'a> {
     exceptions: Finder<'a, Exemption>,
     is_private: bool,
     malware: Vec<Malware>,
+    /// What may be about a file of which nothing is named, if that is the same for every version.
+    unnamed: Option<ProjectRules<'a>>,
 }
 
 /// Things in their order, with the positions of those that name a digest, of those that name one version, and of the
@@ -27,19 +31,23 @@ pub struct RulesByFile<'a> {
 #[derive(Debug)]
 struct Finder<'a, T> {
     things: Vec<&'a T>,
-    of_digest: HashMap<Sha256, Vec<usize>>,
-    of_version: HashMap<&'a Version, Vec<usize>>,
+    of_digest: HashMap<Sha256, Vec<usize>, RandomState>,
+    of_version: HashMap<&'a Version, Vec<usize>, RandomState>,
     others: Vec<usize>,
 }
 
 impl<'a, T> Finder<'a, T> {
     fn new(
         things: Vec<&'a T>,
-        digests: impl Fn(&'a T) -> Option<&'a std::collections::HashSet<Sha256>>,
+        digests: impl Fn(&'a T) -> Option<&'a HashSet<Sha256>>,
         versions: impl Fn(&'a T) -> Option<&'a VersionRange>,
     ) -> Self {
-        let mut finder =
-            Self { things: Vec::new(), of_digest: HashMap::new(), of_version: HashMap::new(), others: Vec::new() };
+        let mut finder = Self {
+            things: Vec::new(),
+            of_digest: HashMap::default(),
+            of_version: HashMap::default(),
+            others: Vec::new(),
+        };
         for (position, thing) in things.iter().copied().enumerate() {
             match (digests(thing), versions(thing).and_then(VersionRange::exact)) {
                 (Some(digests), _) => {
@@ -54,18 +62,29 @@ impl<'a, T> Finder<'a, T> {
         Self { things, ..finder }
     }
 
-    /// What may be about these versions and this digest, in order.
-    fn find(&self, versions: &NamedVersions, sha256: Option<Sha256>) -> impl Iterator<Item = &'a T> {
+    /// The positions of those that name the digest, or one of the versions.
+    fn named(&self, versions: &NamedVersions, sha256: Option<Sha256>) -> impl Iterator<Item = &Vec<usize>> {
         // One public version stands for all its local ones.
         let of_version = versions.iter().filter_map(|version| match version.local() {
             [] => self.of_version.get(version),
             _ => self.of_version.get(&version.clone().without_local()),
         });
-        let of_digest = sha256.and_then(|sha256| self.of_digest.get(&sha256));
-        let mut found: Vec<usize> = of_version.chain(of_digest).chain([&self.others]).flatten().copied().collect();
+        of_version.chain(sha256.and_then(|sha256| self.of_digest.get(&sha256)))
+    }
+
+    /// What may be about these versions and this digest, in order.
+    fn find(&self, versions: &NamedVersions, sha256: Option<Sha256>) -> impl Iterator<Item = &'a T> {
+        let named = self.named(versions, sha256);
+        let mut found: Vec<usize> = named.chain([&self.others]).flatten().copied().collect();
         found.sort_unstable();
         found.dedup();
         found.into_iter().map(|position| self.things[position])
+    }
+
+    /// What names neither a digest nor one version; `None` if it depends on the version all the same.
+    fn unnamed(&self, versions: impl Fn(&'a T) -> Option<&'a VersionRange>) -> Option<Vec<&'a T>> {
+        let others = self.others.iter().map(|position| self.things[*position]);
+        others.map(|thing| versions(thing).is_none().then_some(thing)).collect()
     }
 }
 
@@ -79,26 +98,40 @@ impl<'a> ProjectRules<'a> {
 impl<'a> RulesByFile<'a> {
     fn new(of_project: &ProjectRules<'a>) -> Self {
         let ProjectRules { rules, exceptions, is_private, malware } = of_project;
-        Self {
-            rules: Finder::new(rules.clone(), |rule| rule.sha256.as_ref(), |rule| rule.versions.as_ref()),
-            exceptions: Finder::new(exceptions.clone(), |_| None, |exemption| exemption.versions.as_ref()),
-            is_private: *is_private,
-            malware: malware.clone(),
-        }
+        let (is_private, malware) = (*is_private, malware.clone());
+        let rules = Finder::new(rules.clone(), |rule| rule.sha256.as_ref(), |rule| rule.versions.as_ref());
+        let exceptions = Finder::new(exceptions.clone(), |_| None, |exemption| exemption.versions.as_ref());
+        let unnamed = || {
+            Some(ProjectRules {
+                rules: rules.unnamed(|rule| rule.versions.as_ref())?,
+                exceptions: exceptions.unnamed(|exemption| exemption.versions.as_ref())?,
+                is_private,
+                malware: Vec::new(),
+            })
+        };
+        let unnamed = if malware.is_empty() { unnamed() } else { None };
+        Self { rules, exceptions, is_private, malware, unnamed }
     }
 
     /// What may be about a file of these versions with this digest.
-    pub fn about(&self, versions: &NamedVersions, sha256: Option<Sha256>) -> ProjectRules<'a> {
+    pub fn about(&self, versions: &NamedVersions, sha256: Option<Sha256>) -> Cow<'_, ProjectRules<'a>> {
+        let (mut rules, mut exceptions) = (self.rules.named(versions, sha256), self.exceptions.named(versions, None));
+        if let Some(unnamed) = &self.unnamed
+            && rules.next().is_none()
+            && exceptions.next().is_none()
+        {
+            return Cow::Borrowed(unnamed);
+        }
         let may_block = |range: &VersionRange| versions.any(|version| range.contains(version));
         let may_lift = |range: &VersionRange| versions.all(|version| range.contains(version));
         let rules = self.rules.find(versions, sha256);
         let exceptions = self.exceptions.find(versions, None);
-        ProjectRules {
+        Cow::Owned(ProjectRules {
             rules: rules.filter(|rule| rule.versions.as_ref().is_none_or(may_block)).collect(),
             exceptions: exceptions.filter(|of| of.versions.as_ref().is_none_or(may_lift)).collect(),
             is_private: self.is_private,
             malware: self.malware.iter().filter(|malware| versions.are_affected(&malware.versions)).cloned().collect(),
-        }
+        })
     }
 
     /// Whether a rule names this digest.

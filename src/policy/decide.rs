@@ -176,6 +176,9 @@ impl ProjectRules<'_> {
     }
 
     fn matches(&self, rule: &Rule, facts: &FileFacts<'_>, now: Moment) -> Match {
+        if rule.kind.is_some_and(|kind| !kind.is(facts.kind)) {
+            return Match::No;
+        }
         let lifts = rule.mode == RuleMode::Allow;
         let of_version = rule.versions.as_ref().is_none_or(|range| {
             let contains = |version: &pep440_rs::Version| range.contains(version);
@@ -189,7 +192,6 @@ impl ProjectRules<'_> {
         let is_meant = of_version
             && of_bytes
             && of_licence
-            && rule.kind.is_none_or(|kind| kind.is(facts.kind))
             && rule.origin.is_none_or(|origin| of_origin(origin, facts.origin, lifts))
             && of_dates(rule, facts, lifts);
         if is_meant { self.of_age(rule, facts, now, lifts) } else { Match::No }

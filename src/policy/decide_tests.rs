@@ -60,36 +60,44 @@ fn a_file_is_as_old_as_the_earliest_moment_at_which_it_is_known_to_have_been_the
 
 #[test]
 fn rules_that_are_found_by_file_decide_as_all_of_them_do() {
-    let expires = "expires = 2999-01-01T00:00:00Z\nreason = \"r\"\nby = \"b\"\nprojects = [\"hello\"]";
-    let set = rules(&format!(
-        "[[rule]]\nname = \"look\"\nmode = \"audit\"\nversions = \"<2\"\n\
-         [[rule]]\nname = \"bytes\"\nsha256 = [\"{}\"]\n\
-         [[rule]]\nname = \"other-bytes\"\nsha256 = [\"{}\"]\n\
-         [[rule]]\nname = \"bytes-of-one\"\nsha256 = [\"{}\"]\nversions = \"==2.1\"\n\
-         [[rule]]\nname = \"one\"\nversions = \"==2.1\"\n\
-         [[rule]]\nname = \"build\"\nversions = \"==2.2+b\"\n\
-         [[rule]]\nname = \"let\"\nmode = \"allow\"\nversions = \"==2.*\"\n\
-         [[rule]]\nname = \"three\"\nversions = \">=3\"\n\
-         [[rule]]\nname = \"sources\"\nkind = \"sdist\"\n\
-         [[exception]]\nversions = \"==3.1\"\n{expires}\n\
-         [[exception]]\nversions = \">=3.2,<3.3\"\n{expires}",
-        Sha256::of(b"x"),
-        Sha256::of(b"y"),
-        Sha256::of(b"z"),
-    ));
-    let project = ProjectName::parse("hello").expect("a name");
-    let all = set.of_project("main", &project);
-    let by_file = all.by_file();
-    let versions = ["1.0", "2.0", "2.1", "2.1.0", "2.1+c", "2.2", "2.2+b", "3.0", "3.1", "3.1+d", "3.2", "odd!"];
-    let named = versions.iter().flat_map(|first| versions.iter().map(|second| NamedVersions::of([*first, *second])));
-    for versions in named {
-        for bytes in [None, Some(b"x"), Some(b"z"), Some(b"0")] {
-            let sha256 = bytes.map(|bytes| Sha256::of(bytes));
-            let found = by_file.about(&versions, sha256);
-            assert!(found.rules.len() < all.rules.len());
-            for kind in [FileKind::Wheel, FileKind::Sdist] {
-                let facts = FileFacts { versions: versions.clone(), sha256, kind, ..facts() };
-                assert_eq!(found.decide(&facts, NOW), all.decide(&facts, NOW), "{versions:?} {bytes:?} {kind:?}");
+    let exception = |versions: &str| {
+        let until = "expires = 2999-01-01T00:00:00Z\nreason = \"r\"\nby = \"b\"\nprojects = [\"hello\"]";
+        format!("[[exception]]\nversions = \"{versions}\"\n{until}\n")
+    };
+    let rule = |number: usize, about: String| format!("[[rule]]\nname = \"rule-{number}\"\n{about}\n");
+    let named = [
+        format!("sha256 = [\"{}\"]", Sha256::of(b"x")),
+        format!("sha256 = [\"{}\"]", Sha256::of(b"y")),
+        format!("sha256 = [\"{}\"]\nversions = \"==2.1\"", Sha256::of(b"z")),
+        "versions = \"==2.1\"".to_owned(),
+        "versions = \"==2.2+b\"".to_owned(),
+        "kind = \"sdist\"".to_owned(),
+    ];
+    let ranged =
+        ["mode = \"audit\"\nversions = \"<2\"", "mode = \"allow\"\nversions = \"==2.*\"", "versions = \">=3\""];
+    let ranged = ranged.map(str::to_owned);
+    // With and without what depends on each version.
+    let of_all = [ranged[..1].to_vec(), named.to_vec(), ranged[1..].to_vec()].concat();
+    for (rules_of, exceptions) in [
+        (of_all, exception("==3.1") + &exception(">=3.2,<3.3")),
+        (named.to_vec(), exception("==3.1")),
+        (named[..4].to_vec(), String::new()),
+    ] {
+        let text: String = rules_of.into_iter().enumerate().map(|(number, about)| rule(number, about)).collect();
+        let set = rules(&(text + &exceptions));
+        let all = set.of_project("main", &ProjectName::parse("hello").expect("a name"));
+        let by_file = all.by_file();
+        let versions = ["1.0", "2.0", "2.1", "2.1.0", "2.1+c", "2.2", "2.2+b", "3.0", "3.1", "3.1+d", "3.2", "odd!"];
+        for first in versions {
+            let pairs = versions.iter().map(|second| NamedVersions::of([first, second]));
+            for (versions, bytes) in pairs.flat_map(|pair| ["", "x", "z", "0"].map(|bytes| (pair.clone(), bytes))) {
+                let sha256 = Some(bytes).filter(|bytes| !bytes.is_empty()).map(|bytes| Sha256::of(bytes.as_bytes()));
+                let found = by_file.about(&versions, sha256);
+                assert!(found.rules.len() < all.rules.len());
+                for kind in [FileKind::Wheel, FileKind::Sdist] {
+                    let facts = FileFacts { versions: versions.clone(), sha256, kind, ..facts() };
+                    assert_eq!(found.decide(&facts, NOW), all.decide(&facts, NOW), "{versions:?} {bytes} {kind:?}");
+                }
             }
         }
     }

@@ -66,7 +66,7 @@ pub(super) struct Exemption {
 }
 
 /// What applies to the files of one project on one route.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ProjectRules<'a> {
     pub(super) rules: Vec<&'a Rule>,
     pub(super) exceptions: Vec<&'a Exemption>,
