@@ -85,6 +85,11 @@ struct ReasonLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WaitLabel {
+    waited_for: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
 }
@@ -118,6 +123,7 @@ pub struct Metrics {
     refused_connections: Family<ReasonLabel, Counter>,
     closed_connections: Family<ReasonLabel, Counter>,
     tls_handshakes: Family<OutcomeLabel, Counter>,
+    slow_responses: Family<WaitLabel, Counter>,
     /// Requests in flight now, their bodies included.
     pub in_flight: Gauge,
 }
@@ -145,6 +151,9 @@ impl Default for Metrics {
         registry.register("connections_closed_early", help, closed_connections.clone());
         let tls_handshakes = Family::default();
         registry.register("tls_handshakes", "TLS handshakes of clients, by outcome", tls_handshakes.clone());
+        let slow_responses = Family::default();
+        let help = "Responses that took longer than 15 s, by what they waited for longest";
+        registry.register("slow_responses", help, slow_responses.clone());
         Self {
             registry: Arc::new(Mutex::new(registry)),
             requests,
@@ -153,6 +162,7 @@ impl Default for Metrics {
             refused_connections,
             closed_connections,
             tls_handshakes,
+            slow_responses,
             in_flight,
         }
     }
@@ -180,6 +190,11 @@ impl Metrics {
     /// Counts a connection that gave way to others.
     pub fn connection_closed_early(&self, reason: &'static str) {
         self.closed_connections.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a response that took long.
+    pub fn slow_response(&self, waited_for: &'static str) {
+        self.slow_responses.get_or_create(&WaitLabel { waited_for }).inc();
     }
 
     /// Counts a TLS handshake.

@@ -34,9 +34,10 @@ pub(super) struct Outcome {
 
 /// Says what a slow request has waited for. What is missing from its time was spent without waiting, or because this
 /// process or its machine stood still.
-pub(super) fn report_slow(context: &RequestContext, waits: &Waits) {
+pub(super) fn report_slow(site: &Site, context: &RequestContext, waits: &Waits) {
     let took = context.started.elapsed();
     if let Some(waited_for) = slow(took, waits) {
+        site.metrics.slow_response(waits.longest_besides(CLIENT).unwrap_or("nothing"));
         tracing::warn!(
             request = context.id.as_str(),
             kind = context.kind.as_str(),

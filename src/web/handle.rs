@@ -93,7 +93,7 @@ pub fn handle(site: &Arc<Site>, peer: &PeerInfo, request: http::Request<Body>) -
                 let waits = Waits::default();
                 let found =
                     AssertUnwindSafe(waits.serve(priority.serve(in_time(&context, finding)))).catch_unwind().await;
-                access_log::report_slow(&context, &waits);
+                access_log::report_slow(&site, &context, &waits);
                 respond(&site, &context, found.unwrap_or_else(|_| Err(Problem::panicked())), in_flight)
             };
             Either::Right(Box::pin(waiting.instrument(span)))

@@ -21,7 +21,7 @@ STORIES = HERE / "alerts.test.yaml"
 ON_BAD_DAYS = {
     "wheelport_upstream_retries_total", "wheelport_upstream_throttles_total", "wheelport_connections_refused_total",
     "wheelport_connections_closed_early_total", "wheelport_policy_refusals_total", "wheelport_policy_findings_total",
-    "wheelport_connections_closed_early_total", "wheelport_identity_decisions_total", "wheelport_minted_tokens_total",
+    "wheelport_slow_responses_total", "wheelport_identity_decisions_total", "wheelport_minted_tokens_total",
     "wheelport_issuer_keys", "wheelport_issuer_keys_age_seconds", "wheelport_issuer_keys_failed",
     # Only where a source of advisories is configured.
     "wheelport_advisories", "wheelport_advisories_stale", "wheelport_advisories_unreadable", "wheelport_advisories_memory_bytes",

@@ -57,6 +57,13 @@ impl Waits {
         ended.iter().filter(|(known, _)| *known == what).map(|(_, took)| *took).sum()
     }
 
+    /// What the request has waited for longest, besides this; `None` if for nothing.
+    pub fn longest_besides(&self, what: &str) -> Option<&'static str> {
+        let ended = self.ended.lock();
+        let others = ended.iter().filter(|(known, _)| *known != what);
+        others.max_by_key(|(_, took)| *took).map(|(known, _)| *known)
+    }
+
     /// All of it in words: `index 9.0 s, file 3.0 s`.
     pub fn summary(&self) -> String {
         let ended = self.ended.lock();
@@ -81,6 +88,8 @@ mod tests {
         let cut = tokio::time::timeout(Duration::from_secs(12), waits.serve(request)).await;
         assert!(cut.is_err());
         assert_eq!((waits.summary().as_str(), waits.of("file")), ("index 9.0 s, file 3.0 s", Duration::from_secs(3)));
+        assert_eq!((waits.longest_besides(""), waits.longest_besides("index")), (Some("index"), Some("file")));
+        assert_eq!(Waits::default().longest_besides(""), None);
         Waits::note("outside", sleep(1)).await;
         assert_eq!(waits.of("outside"), Duration::ZERO);
     }
