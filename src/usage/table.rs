@@ -87,7 +87,7 @@ impl DayTable {
         let within = |at: u64| at.clamp(day, day + DAY - 1);
         let tally = Tally { count: tally.count, first: within(tally.first), last: within(tally.last) };
         let release = ReleaseKey { route: self.name(route), project: self.name(project), version: self.name(version) };
-        let named = self.releases.get(&release).map_or(0, BTreeMap::len);
+        let named = self.releases.get(&release).map_or(0, named_takers);
         let is_full = named >= self.limits.identities && !sabotaged("usage-identities");
         let mut taker = self.taker(taker, is_full);
         let takers = self.releases.entry(release).or_default();
@@ -177,6 +177,12 @@ impl DayTable {
     }
 }
 
+/// How many takers have a name.
+fn named_takers(takers: &BTreeMap<Taker<Arc<str>>, Tally>) -> usize {
+    let unnamed = [Taker::Unknown, Taker::Others];
+    takers.len() - unnamed.iter().filter(|taker| takers.contains_key(taker)).count()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +248,17 @@ mod tests {
         assert_eq!(again.record(), first.record());
         again.add(["main", "a", "1"], Taker::Named("ci"), Tally::once(DAY + 9));
         assert_eq!(rows(&again), ["a 1 Named(\"ci\") 2"]);
+    }
+
+    #[test]
+    fn a_full_table_goes_on_from_its_record_in_any_order() {
+        let mut first = table(LIMITS);
+        for number in 0..5 {
+            first.add(["main", "a", "1"], Taker::Named(&format!("ci-{number}")), Tally::once(DAY));
+        }
+        first.add(["main", "a", "1"], Taker::Unknown, Tally::once(DAY));
+        let again = DayTable::resume(&first.record(), LIMITS);
+        assert_eq!(again.record(), first.record(), "those without a name come first in it");
     }
 
     #[test]
