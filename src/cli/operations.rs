@@ -44,7 +44,7 @@ pub(super) enum Answer {
 
 /// A wish, or a question.
 #[derive(Clone, Copy)]
-struct Asked<'a> {
+struct OperatorCall<'a> {
     method: &'a str,
     path: &'a str,
     query: &'a [(&'a str, Option<&'a str>)],
@@ -56,7 +56,7 @@ struct Asked<'a> {
 impl Operations {
     /// Asks the server to do something.
     pub(super) async fn ask(&self, path: &str, query: &[(&str, Option<&str>)]) -> Result<Answer, CommandError> {
-        let answer = self.send(Asked { method: "POST", path, query, body: "", limit: TIMEOUT }).await;
+        let answer = self.send(OperatorCall { method: "POST", path, query, body: "", limit: TIMEOUT }).await;
         answer.map_err(CommandError::unanswered)
     }
 
@@ -80,14 +80,14 @@ impl Operations {
         query: &[(&str, Option<&str>)],
         body: &str,
     ) -> Result<Value, CommandError> {
-        match self.send(Asked { method, path, query, body, limit }).await {
+        match self.send(OperatorCall { method, path, query, body, limit }).await {
             Ok(Answer::Done(report)) => Ok(report),
             Ok(Answer::No(why)) => Err(CommandError::unanswered(OperationsError::Refused(why))),
             Err(error) => Err(CommandError::unanswered(error)),
         }
     }
 
-    async fn send(&self, asked: Asked<'_>) -> Result<Answer, OperationsError> {
+    async fn send(&self, asked: OperatorCall<'_>) -> Result<Answer, OperationsError> {
         let secret = self.read_secret()?;
         let at = reachable(self.ops_listen);
         let mut url = Url::parse(&format!("http://{at}{}", asked.path)).expect("an address and a fixed path are a URL");
