@@ -323,7 +323,7 @@ mod tests {
         Identities::new(rules, SigningKeys::default(), Arc::new(OneKey), Clock::system(), Tasks::new())
     }
 
-    /// An ID token of the issuer that nobody signed.
+    /// An unsigned ID token that names the issuer.
     fn unsigned() -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let (header, claims) = (json!({"alg": "EdDSA", "kid": "a"}), json!({"iss": "https://ci.invalid"}));

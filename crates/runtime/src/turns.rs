@@ -20,7 +20,8 @@ impl Turns {
         Self(Arc::new(Semaphore::new(at_once)))
     }
 
-    /// Does the work on a helper thread when it has a turn. The turn ends with the work, whoever still waits for that.
+    /// Runs the work on a helper thread once a turn is free. The turn is held until the work ends, even if the caller
+    /// has stopped waiting.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
         let turn = Arc::clone(&self.0).acquire_owned().await;
         if sabotaged("turn-of-the-work") {
