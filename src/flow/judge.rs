@@ -3,6 +3,7 @@
 //!
 //! Everything that is shown of a page and every way to a file goes through here.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -198,7 +199,7 @@ impl Judge {
         let origins = self.project_origins(route, &address.project, &rules).await?;
         let named = address.file.version_of(&address.project);
         let facts = FileFacts {
-            versions: NamedVersions::of([address.version.as_str()].into_iter().chain(named.as_deref())),
+            versions: Cow::Owned(NamedVersions::of([address.version.as_str()].into_iter().chain(named))),
             kind: address.file.kind(),
             origin: origins.and_then(|origins| origins.of(&address.version)),
             sha256: sha256.or_else(|| listed?.hashes.sha256()),

@@ -123,7 +123,8 @@ impl Flow {
     /// What is not on a page is decided by its name, as for a client that asks for it.
     async fn unlisted(&self, route: &Arc<Route>, item: &AuditItem, error: Option<&Error>) -> AuditedFile {
         let of_name = item.file.as_ref().and_then(|file| file.version_of(&item.project));
-        let version = item.version.as_ref().map(|version| version.as_str().to_owned()).or(of_name);
+        let version =
+            item.version.as_ref().map(|version| version.as_str().to_owned()).or_else(|| of_name.map(str::to_owned));
         let advisories = match &version {
             Some(version) => self.advisories().named(&item.project, version).await,
             None => Vec::new(),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::cache::{Blobs, CoreMetadataRecord, KnownSince, MetadataStore, PageContent};
-use crate::policy::{FileFacts, Moment, NamedVersions, ProjectRules, RulesByFile};
+use crate::policy::{FileFacts, Moment, NamedVersions, OfKind, ProjectRules};
 use wheelport_index::{File, FileAddress, FileName, Sha256, VersionSegment, wheel};
 use wheelport_runtime::sabotaged;
 
@@ -37,22 +37,26 @@ impl PageFacts<'_> {
         let page = &content.page;
         let (by_file, needs_versions, needs_digest) = (rules.by_file(), rules.needs_versions(), rules.needs_digest());
         let dates = rules.needs_release_dates().then(|| ReleaseDates::of(&page.files));
-        let mut last = None::<OneVersion<'_, '_>>;
+        let mut last = None::<OneVersion<'_, '_, '_>>;
         for file in &page.files {
             let named = if needs_versions { FileName::version_of(&file.name, &page.name) } else { None };
             let named = named.unwrap_or_default();
-            let known = last.take().filter(|last| !needs_versions || last.is_of(file, &named));
-            let of_version =
-                last.insert(known.unwrap_or_else(|| OneVersion::new(file, named, needs_versions, &by_file)));
-            let versions = &of_version.versions;
+            let known = last.take().filter(|last| !needs_versions || last.is_of(file, named));
+            let OneVersion { versions, rules: of_kinds, .. } =
+                last.insert(known.unwrap_or_else(|| OneVersion::new(file, named, needs_versions)));
+            let kind = file.name.kind();
             let sha256 = file.hashes.sha256().or_else(|| if needs_digest { self.linked(file) } else { None });
-            let of_bytes = by_file.names(sha256).then(|| by_file.about(versions, sha256));
-            let rules = of_bytes.as_ref().unwrap_or(&of_version.rules);
+            let of_bytes = by_file.names(sha256).then(|| by_file.about(versions, sha256, kind));
+            let of_kind = &mut of_kinds[kind as usize];
+            let rules = match &of_bytes {
+                Some(rules) => rules,
+                None => of_kind.get_or_insert_with(|| by_file.about(versions, None, kind)),
+            };
             let since = content.undated.get(&file.name);
             let licence = if rules.needs_licence() { self.licence(file) } else { None };
             let facts = FileFacts {
-                versions: versions.clone(),
-                kind: file.name.kind(),
+                versions: Cow::Borrowed(versions),
+                kind,
                 origin: origins.and_then(|origins| origins.of(&file.version)),
                 sha256,
                 uploaded: uploaded(file),
@@ -115,28 +119,28 @@ pub(super) fn uploaded(file: &File) -> Option<Moment> {
     Moment::parse(file.upload_time.as_deref()?).ok()
 }
 
-/// A version of which many files in a row are, with the rules that may be about it, but for those that name digests.
-struct OneVersion<'b, 'r> {
-    segment: VersionSegment,
+/// A version of which many files in a row are, with the rules that may be about those of each kind, but for rules that
+/// name digests.
+struct OneVersion<'f, 'b, 'r> {
+    segment: &'f VersionSegment,
     /// The version in the name of the file.
-    named: String,
+    named: &'f str,
     versions: NamedVersions,
-    rules: Cow<'b, ProjectRules<'r>>,
+    rules: OfKind<Option<Cow<'b, ProjectRules<'r>>>>,
 }
 
-impl<'b, 'r> OneVersion<'b, 'r> {
-    fn new(file: &File, named: String, needs_versions: bool, rules: &'b RulesByFile<'r>) -> Self {
+impl<'f> OneVersion<'f, '_, '_> {
+    fn new(file: &'f File, named: &'f str, needs_versions: bool) -> Self {
         let versions = if needs_versions {
-            let texts = [file.version.as_str(), named.as_str()];
+            let texts = [file.version.as_str(), named];
             NamedVersions::of(texts.into_iter().filter(|text| !text.is_empty()))
         } else {
             NamedVersions::none()
         };
-        let rules = rules.about(&versions, None);
-        Self { segment: file.version.clone(), named, versions, rules }
+        Self { segment: &file.version, named, versions, rules: Default::default() }
     }
 
     fn is_of(&self, file: &File, named: &str) -> bool {
-        self.segment == file.version && self.named == named
+        *self.segment == file.version && self.named == named
     }
 }

@@ -119,7 +119,7 @@ impl Notice {
             Self::ChangedFile { route, project, file, .. } => NoticeFacts {
                 route: Some(route),
                 project: Some(project.as_str()),
-                version: file.version_of(project),
+                version: file.version_of(project).map(str::to_owned),
                 file: Some(file.as_str()),
                 request: None,
             },

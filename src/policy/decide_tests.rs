@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::super::facts::NamedVersions;
@@ -20,10 +21,14 @@ fn private(text: &str, glob: &str) -> RuleSet {
     compiled(&settings, text).expect("rules")
 }
 
+fn named<'a>(versions: impl IntoIterator<Item = &'a str>) -> Cow<'static, NamedVersions> {
+    Cow::Owned(NamedVersions::of(versions))
+}
+
 /// An external wheel of version 2.0, uploaded a hundred days ago.
 fn facts() -> FileFacts<'static> {
     FileFacts {
-        versions: NamedVersions::of(["2.0"]),
+        versions: named(["2.0"]),
         kind: FileKind::Wheel,
         origin: Some(PackageOrigin::External),
         sha256: Some(Sha256::of(b"x")),
@@ -92,10 +97,10 @@ fn rules_that_are_found_by_file_decide_as_all_of_them_do() {
             let pairs = versions.iter().map(|second| NamedVersions::of([first, second]));
             for (versions, bytes) in pairs.flat_map(|pair| ["", "x", "z", "0"].map(|bytes| (pair.clone(), bytes))) {
                 let sha256 = Some(bytes).filter(|bytes| !bytes.is_empty()).map(|bytes| Sha256::of(bytes.as_bytes()));
-                let found = by_file.about(&versions, sha256);
-                assert!(found.rules.len() < all.rules.len());
-                for kind in [FileKind::Wheel, FileKind::Sdist] {
-                    let facts = FileFacts { versions: versions.clone(), sha256, kind, ..facts() };
+                for kind in [FileKind::Wheel, FileKind::Sdist, FileKind::Other] {
+                    let found = by_file.about(&versions, sha256, kind);
+                    assert!(found.rules.len() < all.rules.len());
+                    let facts = FileFacts { versions: Cow::Borrowed(&versions), sha256, kind, ..facts() };
                     assert_eq!(found.decide(&facts, NOW), all.decide(&facts, NOW), "{versions:?} {bytes} {kind:?}");
                 }
             }
@@ -154,7 +159,7 @@ fn the_first_rule_that_decides_decides_and_audit_goes_on() {
     );
     let assessment = decide(&set, &facts());
     assert_eq!((assessment.ruling, assessment.audited), (Ruling::Allow, vec!["look".into()]));
-    let other = |version| FileFacts { versions: NamedVersions::of([version]), ..facts() };
+    let other = |version| FileFacts { versions: named([version]), ..facts() };
     assert_eq!(decide(&set, &other("3.0")).ruling.as_str(), "hide");
     let explained = decide(&set, &other("1.0"));
     let grounds = explained.ruling.grounds().expect("refused");
@@ -221,9 +226,9 @@ fn exceptions_lift_rules_until_they_expire() {
     assert_eq!((assessment.ruling, assessment.next_change), (Ruling::Allow, Some(Moment(NOW.0 + 1))));
     assert_eq!(assessment.exception.as_deref(), Some("a fix (sec)"));
     assert_eq!(set.exceptions_at(NOW), 1);
-    let expired = FileFacts { versions: NamedVersions::of(["3.0"]), ..facts() };
+    let expired = FileFacts { versions: named(["3.0"]), ..facts() };
     assert_eq!(refused_by(&set, &expired).as_deref(), Some("all"));
-    let other = FileFacts { versions: NamedVersions::of(["2.0", "2.1"]), ..facts() };
+    let other = FileFacts { versions: named(["2.0", "2.1"]), ..facts() };
     assert_eq!(refused_by(&set, &other).as_deref(), Some("all"), "every version it may have has to be meant");
 }
 
@@ -260,7 +265,7 @@ fn what_is_not_known_lifts_nothing() {
     ] {
         let set = rules(&format!("[[rule]]\nname = \"a\"\nmode = \"allow\"\n{matcher}\n[[rule]]\nname = \"b\""));
         let unknown = FileFacts {
-            versions: NamedVersions::of(["odd!"]),
+            versions: named(["odd!"]),
             origin: None,
             sha256: None,
             uploaded: None,
@@ -272,7 +277,7 @@ fn what_is_not_known_lifts_nothing() {
         assert_eq!(refused_by(&set, &unknown).as_deref(), Some("b"), "{matcher}");
     }
     let either = rules("[[rule]]\nname = \"b\"\nversions = \"==2.0\"");
-    let named = FileFacts { versions: NamedVersions::of(["9.9", "2.0"]), ..facts() };
+    let named = FileFacts { versions: named(["9.9", "2.0"]), ..facts() };
     assert!(refused_by(&either, &named).is_some(), "a client cannot choose a version to get round a rule");
 }
 
@@ -329,7 +334,7 @@ fn malware_comes_before_rules_and_only_its_own_exception_lifts_it() {
         assert_eq!(refused_by(&reported(&text, &documents), &facts()).as_deref(), expected, "{text}");
     }
     let set = reported("", &documents);
-    let of = |versions: &[&str]| FileFacts { versions: NamedVersions::of(versions.iter().copied()), ..facts() };
+    let of = |versions: &[&str]| FileFacts { versions: named(versions.iter().copied()), ..facts() };
     for (versions, expected) in [
         (&["3.0"][..], None),
         (&["3.0", "2.0"], Some("malware")),

@@ -1,5 +1,6 @@
 //! What a decision looks at.
 
+use std::borrow::Cow;
 use std::str::FromStr as _;
 
 use pep440_rs::Version;
@@ -35,9 +36,13 @@ impl NamedVersions {
     }
 
     pub fn of<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut named = Self::default();
+        let (mut named, mut last) = (Self::default(), None);
         // What an address has where no version is known.
         for text in texts.into_iter().filter(|text| *text != "-") {
+            // The address and the name mostly spell it alike.
+            if last.replace(text) == Some(text) {
+                continue;
+            }
             match Version::from_str(text) {
                 Ok(version) if named.versions.contains(&version) => {}
                 Ok(version) => named.versions.push(version),
@@ -76,7 +81,7 @@ impl NamedVersions {
 /// What is known of a file.
 #[derive(Debug, Clone)]
 pub struct FileFacts<'a> {
-    pub versions: NamedVersions,
+    pub versions: Cow<'a, NamedVersions>,
     pub kind: FileKind,
     /// Not known of everything; unknown counts as external where that blocks, and as internal nowhere.
     pub origin: Option<PackageOrigin>,

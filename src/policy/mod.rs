@@ -18,7 +18,7 @@ mod rules;
 mod sources;
 mod tables;
 
-pub use by_file::RulesByFile;
+pub use by_file::OfKind;
 pub use counts::PolicyCounts;
 pub use decide::{Assessment, Grounds, Ruling};
 pub use facts::{FileFacts, NamedVersions, PackageOrigin};

@@ -77,7 +77,7 @@ pub(crate) fn locate(
     }
     let version = file
         .version_of(project)
-        .and_then(|version| VersionSegment::parse(&version).ok())
+        .and_then(|version| VersionSegment::parse(version).ok())
         .or_else(|| parent_component(&url))
         .unwrap_or_else(|| VersionSegment::parse(UNKNOWN_VERSION).expect("the placeholder is a valid component"));
     (version, Some(url))

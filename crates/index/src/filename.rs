@@ -154,33 +154,44 @@ impl FileName {
     /// An old sdist name may have a hyphen in the project or the version. The version then begins after the last hyphen
     /// before a digit or a `v`.
     pub fn distribution(&self) -> Option<Distribution> {
-        let kind = self.kind();
-        let (project, version) = match kind {
+        let (project, version) = self.announced()?;
+        let project = ProjectName::parse(project).ok()?;
+        Some(Distribution { project, version: version.to_owned(), kind: self.kind() })
+    }
+
+    /// Project and version as the name spells them; what stands for the project may be no name of one.
+    fn announced(&self) -> Option<(&str, &str)> {
+        match self.kind() {
             FileKind::Wheel => {
-                let parts: Vec<&str> = self.0.strip_suffix(".whl")?.split('-').collect();
-                // With a build tag there are six, and one more with the label of a variant (PEP 825).
-                (matches!(parts.len(), 5..=7) && parts.iter().all(|part| !part.is_empty()))
-                    .then(|| (parts[0], parts[1]))?
+                let mut parts = self.0.strip_suffix(".whl")?.split('-');
+                let (project, version) = (parts.next()?, parts.next()?);
+                let mut others = 0;
+                let is_whole = !project.is_empty()
+                    && !version.is_empty()
+                    && parts.all(|part| {
+                        others += 1;
+                        !part.is_empty()
+                    });
+                // Three tags; with a build tag there are four, and one more with the label of a variant (PEP 825).
+                (is_whole && matches!(others, 3..=5)).then_some((project, version))
             }
             FileKind::Sdist => {
                 let stem = self.stem()?;
                 let split =
                     stem.match_indices('-').map(|(at, _)| at).rfind(|at| stem[at + 1..].starts_with(begins_version))?;
-                (&stem[..split], &stem[split + 1..])
+                Some((&stem[..split], &stem[split + 1..]))
             }
-            FileKind::Other => return None,
-        };
-        Some(Distribution { project: ProjectName::parse(project).ok()?, version: version.to_owned(), kind })
+            FileKind::Other => None,
+        }
     }
 
     /// The version that the name announces for a file of this project; `None` if it follows neither specification.
     ///
     /// The project tells where an old sdist name with several hyphens splits: `cffi-1.0.2-2.tar.gz` is version
     /// `1.0.2-2` of `cffi`, and [`FileName::distribution`] cannot know that.
-    pub fn version_of(&self, project: &ProjectName) -> Option<String> {
-        self.own_version(project)
-            .map(str::to_owned)
-            .or_else(|| self.distribution().map(|distribution| distribution.version))
+    pub fn version_of(&self, project: &ProjectName) -> Option<&str> {
+        let announced = || self.announced().filter(|(project, _)| ProjectName::check(project).is_ok());
+        self.own_version(project).or_else(|| announced().map(|(_, version)| version))
     }
 
     /// Whether the name is that of a distribution of this project.
@@ -227,7 +238,7 @@ mod tests {
     fn the_project_tells_where_an_old_name_splits() {
         let version = |raw: &str, project: &str| {
             let project = ProjectName::parse(project).expect("a valid name");
-            FileName::parse(raw).expect("a valid name").version_of(&project)
+            FileName::parse(raw).expect("a valid name").version_of(&project).map(str::to_owned)
         };
         for (raw, project, expected) in [
             ("cffi-1.0.2-2.tar.gz", "cffi", Some("1.0.2-2")),

@@ -37,6 +37,23 @@ pub enum InvalidName {
 impl ProjectName {
     /// Parses any valid spelling of a name and normalises it.
     pub fn parse(raw: &str) -> Result<Self, InvalidName> {
+        Self::check(raw)?;
+        if is_normalised(raw) {
+            return Ok(Self(raw.into()));
+        }
+        let mut normalised = String::with_capacity(raw.len());
+        for byte in raw.bytes() {
+            if !is_separator(byte) {
+                normalised.push(char::from(byte.to_ascii_lowercase()));
+            } else if !normalised.ends_with('-') {
+                normalised.push('-');
+            }
+        }
+        Ok(Self(normalised.into()))
+    }
+
+    /// Whether this is a valid spelling of a name.
+    pub(crate) fn check(raw: &str) -> Result<(), InvalidName> {
         if raw.is_empty() {
             return Err(InvalidName::Empty);
         }
@@ -50,18 +67,7 @@ impl ProjectName {
         if edges.into_iter().any(is_separator) {
             return Err(InvalidName::Edge);
         }
-        if is_normalised(raw) {
-            return Ok(Self(raw.into()));
-        }
-        let mut normalised = String::with_capacity(raw.len());
-        for byte in raw.bytes() {
-            if !is_separator(byte) {
-                normalised.push(char::from(byte.to_ascii_lowercase()));
-            } else if !normalised.ends_with('-') {
-                normalised.push('-');
-            }
-        }
-        Ok(Self(normalised.into()))
+        Ok(())
     }
 
     pub fn as_str(&self) -> &str {
