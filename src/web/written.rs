@@ -15,7 +15,7 @@ use super::negotiate::ContentCoding;
 use wheelport_index::{Hasher, Sha256};
 
 /// A longer document is compressed as it is written, in bytes.
-const LARGE: usize = 1 << 20;
+const LARGE: usize = 2 << 20;
 const GZIP_LEVEL: u32 = 6;
 const ZSTD_LEVEL: i32 = 9;
 /// For what is compressed for the sake of memory alone.
