@@ -211,9 +211,9 @@ async fn an_object_that_is_found_too_long_before_readers_see_it_is_not_blamed_on
     // The third part comes when readers are to be let in, and is one too many.
     let too_long = [&sdist.bytes[..], &[b'x'; 200_000]].concat();
     let too_long = Reply::ok(too_long).chunked().drip(300_000, Duration::from_millis(1300));
-    let of_file = sdist.sha256();
+    let digest = sdist.sha256();
     let reply =
-        move |seen: &Seen| if seen.path().contains(&of_file) { too_long.clone() } else { error(404, "NoSuchKey") };
+        move |seen: &Seen| if seen.path().ends_with(&digest[2..]) { too_long.clone() } else { error(404, "NoSuchKey") };
     store.on("GET *", Reply::with(reply)).on("HEAD *", Reply::status(404)).on("DELETE *", Reply::status(204));
     store.on("PUT *", error(403, "AccessDenied"));
     let fleet = settings_of(&store, HumanDuration::secs(5));
