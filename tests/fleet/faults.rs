@@ -209,7 +209,7 @@ async fn an_object_that_is_found_too_long_before_readers_see_it_is_not_blamed_on
     let sdist = Sample::sdist("1.0", 700_000);
     publish(&upstream, &[&sdist]);
     // The third part comes when readers are to be let in, and is one too many.
-    let too_long = [&sdist.bytes[..], &[b'x'; 200_000]].concat();
+    let too_long = [&sdist.bytes[..], &vec![b'x'; 200_000]].concat();
     let too_long = Reply::ok(too_long).chunked().drip(300_000, Duration::from_millis(1300));
     let digest = sdist.sha256();
     let reply =
