@@ -82,8 +82,13 @@ impl Flow {
         for item in items {
             let listed = match (&page, &reports) {
                 (Ok(page), Ok(reports)) => {
-                    let files = page.shown.content.page.files.iter().zip(reports);
-                    files.filter(|(file, _)| item.names(file)).collect()
+                    let files: Vec<_> = page.shown.content.page.files.iter().zip(reports).collect();
+                    let of = |is_meant: fn(&AuditItem, &File) -> bool| -> Vec<_> {
+                        files.iter().copied().filter(|(file, _)| is_meant(item, file)).collect()
+                    };
+                    let named = of(AuditItem::names);
+                    // Files of its version that have none of the digests are other bytes.
+                    if named.is_empty() && !sabotaged("other-digests") { of(AuditItem::is_of_version) } else { named }
                 }
                 _ => Vec::new(),
             };
@@ -166,9 +171,14 @@ impl AuditItem {
     fn names(&self, file: &File) -> bool {
         match (&self.file, &self.version) {
             (Some(name), _) => file.name == *name,
-            (None, Some(version)) if self.digests.is_empty() => takes(version.as_str(), file.version.as_str()),
+            (None, Some(_)) if self.digests.is_empty() => self.is_of_version(file),
             (None, _) => self.digests.iter().any(|digest| digest.agrees_with(&file.hashes) == Some(true)),
         }
+    }
+
+    fn is_of_version(&self, file: &File) -> bool {
+        let version = self.version.as_ref().filter(|_| self.file.is_none());
+        version.is_some_and(|version| takes(version.as_str(), file.version.as_str()))
     }
 }
 

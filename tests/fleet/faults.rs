@@ -206,11 +206,11 @@ async fn a_large_file_that_the_store_has_not_kept_as_it_says_is_cut_once_and_the
 #[tokio::test]
 async fn an_object_that_is_found_too_long_before_readers_see_it_is_not_blamed_on_upstream() {
     let (upstream, store) = (Scripted::start().await, Scripted::start().await);
-    let sdist = Sample::sdist("1.0", 700_000);
+    let sdist = Sample::sdist("1.0", 901_000);
     publish(&upstream, &[&sdist]);
-    // The third part comes when readers are to be let in, and is one too many.
-    let too_long = [&sdist.bytes[..], &vec![b'x'; 200_000]].concat();
-    let too_long = Reply::ok(too_long).chunked().drip(300_000, Duration::from_millis(1300));
+    // The third part comes when readers are to be let in, and its beginning is too much.
+    let too_long = [&sdist.bytes[..], &vec![b'x'; 450_000]].concat();
+    let too_long = Reply::ok(too_long).chunked().drip(450_000, Duration::from_millis(1100));
     let digest = sdist.sha256();
     let reply =
         move |seen: &Seen| if seen.path().ends_with(&digest[2..]) { too_long.clone() } else { error(404, "NoSuchKey") };
