@@ -81,7 +81,7 @@ fn judge(target: &CacheTarget, kind: Option<&str>, room: io::Result<(u64, u64)>)
 }
 
 /// Rounded down, because single bytes say nothing.
-fn about(bytes: u64) -> Size {
+pub(in crate::cli) fn about(bytes: u64) -> Size {
     let unit = [1 << 30, 1 << 20, 1 << 10].into_iter().find(|unit| bytes >= unit * 10).unwrap_or(1);
     Size(bytes / unit * unit)
 }
