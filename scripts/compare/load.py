@@ -12,6 +12,8 @@ from pathlib import Path
 from servers import Server, Void
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+# A response of so many bytes is a large part of a turn.
+LARGE = 64 << 20
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 
@@ -77,15 +79,19 @@ def run(server: Server, request: Request, connections: int, seconds: float, thre
     if int(count) and volume / int(count) < length * 0.98:
         raise Void(f"{server.name}, {request.path}: {volume / int(count):.0f} bytes an answer instead of {length}")
     transfer, unit = re.search(r"Transfer/sec:\s+([\d.]+)(\w?)B", text).groups()
+    transfer = float(transfer) * UNITS[unit]
+    # Of large files few are complete when the time ends; those under way count by their bytes.
+    if length >= LARGE:
+        rate, count = transfer / length, volume / length
     latency = {}
     for percent, value, scale in re.findall(r"(\d+)%\s+([\d.]+)(us|ms|s|m)", text):
         latency[percent] = float(value) * SECONDS[scale]
     return Result(
         rate,
-        float(transfer) * UNITS[unit],
+        transfer,
         latency["50"],
         latency["99"],
-        spent / max(1, int(count)),
+        spent / max(1, float(count)),
         server.peak_memory(),
     )
 

@@ -26,6 +26,7 @@ use super::forbidden::EndpointHosts;
 use super::metrics::UpstreamMetrics;
 use super::rate_limiter::{RateLimiter, SharedQuotas};
 use super::settings::ClientSettings;
+use wheelport_runtime::RECEIVE_BUFFER;
 
 /// The body of a request; reads have none.
 pub(super) type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -92,6 +93,7 @@ impl Client {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(settings.idle_timeout.get())
             .pool_max_idle_per_host(settings.max_in_flight)
+            .http1_max_buf_size(RECEIVE_BUFFER)
             .build(Connector::new(&settings, &endpoints)?);
         let (limits, metrics, large_page) = (Mutex::default(), UpstreamMetrics::default(), Arc::new(Semaphore::new(1)));
         let inner = ClientInner { pool, endpoints, settings, limits, quotas, metrics, large_page };

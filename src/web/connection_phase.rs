@@ -20,6 +20,9 @@ use tokio::time::Instant;
 
 use wheelport_runtime::sabotaged;
 
+/// How long after it was opened a connection may be about to send its first request.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
 /// The state of one connection. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct ConnectionPhase(Arc<PhaseState>);
@@ -54,6 +57,8 @@ struct PhaseState {
     /// How many of them count in `memory`: none, until the rest has to be waited for.
     counted: AtomicUsize,
     memory: Arc<HeaderMemory>,
+    /// Whether the headers of a request were ever complete.
+    used: AtomicBool,
     /// Whether bytes of a response wait for the client to take them.
     unsent: AtomicBool,
     sent: AtomicWaker,
@@ -117,6 +122,7 @@ impl ConnectionPhase {
             headers: AtomicUsize::new(0),
             counted: AtomicUsize::new(0),
             memory,
+            used: AtomicBool::new(false),
             unsent: AtomicBool::new(false),
             sent: AtomicWaker::new(),
             give_way: AtomicU8::new(STAY),
@@ -186,6 +192,7 @@ impl ConnectionPhase {
     /// The headers of a request are complete.
     pub(super) fn respond(&self) -> Responding {
         self.0.phase.store(RESPONDING, Ordering::Relaxed);
+        self.0.used.store(true, Ordering::Relaxed);
         self.0.release_headers();
         Responding(self.clone())
     }
@@ -210,9 +217,13 @@ impl ConnectionPhase {
         self.0.unsent.load(Ordering::Acquire)
     }
 
-    /// Whether nothing is under way.
+    /// Whether nothing is under way, and no first request is about to come.
     pub(super) fn is_idle(&self) -> bool {
-        self.get() == Phase::Idle && !self.is_stalled() && self.0.give_way.load(Ordering::Relaxed) == STAY
+        let was_used = self.0.used.load(Ordering::Relaxed) || sabotaged("first-request");
+        self.get() == Phase::Idle
+            && !self.is_stalled()
+            && self.0.give_way.load(Ordering::Relaxed) == STAY
+            && (was_used || self.since().elapsed() >= FIRST_REQUEST)
     }
 
     /// Whether the rest of its headers is waited for, and may come.

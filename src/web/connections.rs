@@ -2,7 +2,8 @@
 //!
 //! No client may have more than its share, and a client beyond its share, or a server that is full, first closes what
 //! is idle: its own longest idle connection, or that of the client that has the most. Only where nothing is idle is a
-//! new connection refused. Trusted proxies stand for many clients and have no share; their idle connections go last,
+//! new connection refused. One that was just opened is not idle: its first request may be on its way, and would be cut
+//! off without a response. Trusted proxies stand for many clients and have no share; their idle connections go last,
 //! because the other end may be about to use one.
 
 use std::cmp::Reverse;
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_has_its_share_and_closes_its_own_idle_connections_formore() {
+    async fn a_client_has_its_share_and_closes_its_own_idle_connections_for_more() {
         let connections = connections(100, 3, 1000);
         let mut greedy = seats(&connections, GREEDY, 3);
         let responding: Vec<_> = greedy.iter().map(|seat| seat.phase.respond()).collect();
@@ -227,6 +228,7 @@ mod tests {
         let connections = connections(6, 4, 1000);
         let proxy = seats(&connections, PROXY, 3);
         let (greedy, other) = (seats(&connections, GREEDY, 2), seats(&connections, OTHER, 1));
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
         let newcomer = seats(&connections, "192.0.2.9".parse().expect("an address"), 1);
         assert_eq!((told(&greedy).len(), told(&other).len(), told(&proxy).len()), (1, 0, 0));
         let _busy: Vec<_> = greedy.iter().chain(&other).chain(&newcomer).map(|seat| seat.phase.respond()).collect();
@@ -235,6 +237,20 @@ mod tests {
         let _proxied: Vec<_> = proxy.iter().map(|seat| seat.phase.respond()).collect();
         let _stalled: Vec<_> = more.iter().map(|seat| seat.phase.stall()).collect();
         assert_eq!(refused(&connections, PROXY), Some(Refusal::TooManyConnections));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_was_just_opened_has_time_for_its_first_request() {
+        let connections = connections(2, 2, 1000);
+        let seats = seats(&connections, GREEDY, 2);
+        tokio::time::advance(std::time::Duration::from_millis(999)).await;
+        assert_eq!(refused(&connections, OTHER), Some(Refusal::TooManyConnections));
+        drop(seats[1].phase.respond());
+        assert_eq!(refused(&connections, OTHER), None, "one waits for another request");
+        assert_eq!(told(&seats), [1]);
+        tokio::time::advance(std::time::Duration::from_millis(1)).await;
+        assert_eq!(refused(&connections, OTHER), None, "one has asked for nothing");
+        assert_eq!(told(&seats), [0, 1]);
     }
 
     #[tokio::test(start_paused = true)]

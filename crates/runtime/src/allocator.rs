@@ -1,5 +1,9 @@
 //! How the system's allocator keeps memory that is free.
 
+/// How much of a body is received at once, in bytes. Blocks from 128 KiB on are fetched from the system and given back
+/// one by one, so larger buffers would cost a fault for each of their pages, each time.
+pub const RECEIVE_BUFFER: usize = 64 << 10;
+
 /// Lets free memory go back to the system, and be used again by all threads. Call it before there are threads.
 ///
 /// By itself glibc gives almost every helper thread a pool of its own, up to eight for each processor, and what one

@@ -18,7 +18,7 @@ mod turns;
 mod units;
 mod waits;
 
-pub use allocator::return_free_memory;
+pub use allocator::{RECEIVE_BUFFER, return_free_memory};
 pub use blocking::{Blocking, Panicked, blocking};
 pub use clock::Clock;
 pub use fair_limiter::{FairLimiter, FairPermit, Overloaded, Permits, Resource};

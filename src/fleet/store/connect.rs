@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::body::BoxError;
+use wheelport_runtime::RECEIVE_BUFFER;
 
 pub(super) type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
 pub(super) type StorePool = Pool<HttpsConnector<HttpConnector>, RequestBody>;
@@ -41,5 +42,6 @@ pub(super) fn pool(connect_limit: Duration) -> Result<StorePool, rustls::Error> 
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(MAX_IDLE)
+        .http1_max_buf_size(RECEIVE_BUFFER)
         .build(connector))
 }
