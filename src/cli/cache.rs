@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::accept::{self, AcceptArgs};
+use super::check;
 use super::outcome::{CommandError, Ended};
 use super::warm::{self, WarmArgs};
 use crate::cache;
-use wheelport_runtime::Size;
 
 #[derive(Debug, Args)]
 pub(super) struct CacheArgs {
@@ -24,7 +24,7 @@ enum CacheAction {
     Stats(DirectoryArgs),
     /// Read all files and records and remove damaged ones, which the next request fetches again
     Verify(DirectoryArgs),
-    /// Remove everything in it but the record of what files were when they were first seen
+    /// Remove what can be fetched again; what files were when they were first seen, exceptions, and counts stay
     Clear(ClearArgs),
     Accept(AcceptArgs),
     Warm(WarmArgs),
@@ -34,7 +34,7 @@ enum CacheAction {
 struct ClearArgs {
     #[command(flatten)]
     at: DirectoryArgs,
-    /// Remove that record too: nothing tells afterwards that a file has other bytes than before
+    /// Remove the record of first seen files too: nothing tells afterwards that a file has other bytes than before
     #[arg(long)]
     first_seen: bool,
 }
@@ -75,7 +75,7 @@ fn stats(dir: &Path, out: &mut impl Write) -> io::Result<Ended> {
     }
     let files: u64 = stats.iter().map(|kind| kind.files).sum();
     let bytes: u64 = stats.iter().map(|kind| kind.bytes).sum();
-    writeln!(out, "{:<10} {files:>10} {bytes:>16}  ({})", "all", Size(bytes))?;
+    writeln!(out, "{:<10} {files:>10} {bytes:>16}  ({})", "all", check::about(bytes))?;
     Ok(Ended::Well)
 }
 
@@ -90,6 +90,6 @@ fn verify(dir: &Path, out: &mut impl Write) -> io::Result<Ended> {
 
 fn clear(dir: &Path, with_first_seen: bool, out: &mut impl Write) -> io::Result<Ended> {
     let cleared = cache::clear(dir, with_first_seen)?;
-    writeln!(out, "{cleared} files removed")?;
+    writeln!(out, "{cleared} {} removed", if cleared == 1 { "file" } else { "files" })?;
     Ok(Ended::Well)
 }

@@ -44,7 +44,7 @@ enum PolicyTemplate {
     Read,
     /// For Wheelport's role: install and publish
     Publish,
-    /// For Wheelport's role, besides one of these: where versions come from, for rules about private names
+    /// For Wheelport's role, besides one of these: where versions come from and how old they are
     Origins,
     /// For Wheelport's role, besides one of these: what replicas share
     Fleet,

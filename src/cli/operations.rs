@@ -31,7 +31,7 @@ enum OperationsError {
     Secret { path: PathBuf, source: std::io::Error },
     #[error("http://{at} does not respond: {reason}; is the server running, and is this its address for operations?")]
     Unreachable { at: SocketAddr, reason: String },
-    #[error("the server does not take it: {0}")]
+    #[error("the server says: {0}")]
     Refused(String),
 }
 
@@ -161,7 +161,7 @@ mod tests {
             Err(error) => error.to_string(),
         };
         let problem = "HTTP/1.1 404 Not Found\r\n\r\n{\"title\":\"x\",\"detail\":\"There is nothing here.\"}";
-        let asked = "the server does not take it: There is nothing here. (HTTP/1.1 404 Not Found); is 127.0.0.1:8080 \
+        let asked = "the server says: There is nothing here. (HTTP/1.1 404 Not Found); is 127.0.0.1:8080 \
                      the server's address for operations?";
         assert_eq!(of(problem), asked);
         assert_eq!(of("HTTP/1.1 404 Not Found\r\n\r\nno such route\n"), "no such route (HTTP/1.1 404 Not Found)");

@@ -25,7 +25,7 @@ pub(crate) struct Overrides {
     /// Address to serve on, repeatable; port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS", env = "WHEELPORT_LISTEN", value_delimiter = ',')]
     pub(crate) listen: Vec<SocketAddr>,
-    /// Address for metrics, status, purge and accepting changed files; without it they are off
+    /// Address for operators: metrics, status, purge, exceptions and more; without it they are off
     #[arg(long, value_name = "ADDRESS", env = "WHEELPORT_OPS_LISTEN")]
     pub(crate) ops_listen: Option<SocketAddr>,
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub(crate) struct Overrides {
     /// Role to assume with the AWS credentials found
     #[arg(long, value_name = "ARN", env = "WHEELPORT_ROLE_ARN")]
     pub(crate) role_arn: Option<RoleArn>,
-    /// Who may publish
+    /// Who may publish [default: off]
     #[arg(long, value_name = "WHO", env = "WHEELPORT_UPLOAD")]
     pub(crate) upload: Option<UploadPolicy>,
     /// Who may read: everyone who reaches this server, or an identity that is granted the route [default: open]

@@ -37,7 +37,8 @@ impl Exposition<'_> {
 
     /// The sum over the lines of a metric, named without its prefix, that are wanted. No line at all is 0.
     pub(super) fn sum(&self, name: &str, is_wanted: impl Fn(&MetricLine<'_>) -> bool) -> f64 {
-        self.lines(name).filter(is_wanted).map(|line| line.value).sum()
+        // The sum of nothing is -0.0.
+        0.0 + self.lines(name).filter(is_wanted).map(|line| line.value).sum::<f64>()
     }
 
     /// The largest value of a metric; 0 where there is none.

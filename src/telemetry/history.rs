@@ -277,7 +277,8 @@ impl Timeline {
 
     /// How much a counter grew in all intervals together.
     pub fn growth(&self, measure: Measure) -> f64 {
-        self.intervals().map(|(from, to)| to.growth(from, measure)).sum()
+        // The sum of nothing is -0.0.
+        0.0 + self.intervals().map(|(from, to)| to.growth(from, measure)).sum::<f64>()
     }
 
     /// The time that is covered.

@@ -64,6 +64,7 @@ fn a_counter_that_begins_again_at_zero_has_no_negative_rate() {
     }
     close(&history.hour().rate(Measure::Requests), &[2.0, 1.0, 0.0]);
     close(&[history.hour().growth(Measure::Requests)], &[90.0]);
+    assert_eq!(History::default().hour().growth(Measure::Requests).to_string(), "0", "of no interval, and not -0");
 }
 
 #[test]

@@ -181,10 +181,10 @@ async fn the_cache_can_be_inspected_repaired_and_cleared() {
     until("the file to be stored again", async || (count("blobs") == 1).then_some(())).await;
     program.signal(Signal::TERM);
     assert_eq!(program.ended().code, Some(0));
-    assert_eq!(run("clear").out, "1 files removed\n");
+    assert_eq!(run("clear").out, "1 file removed\n");
     assert_eq!(count("first-seen"), 1, "kept unless it is named");
     let all = Program::run(&["cache", "clear", "--first-seen", "--cache-dir", &cache], &[]);
-    assert_eq!((all.out.as_str(), count("first-seen")), ("1 files removed\n", 0));
+    assert_eq!((all.out.as_str(), count("first-seen")), ("1 file removed\n", 0));
     assert_eq!(run("stats").code, Some(0));
     let program = world.serve(&[]);
     ready(program.proxy()).await;

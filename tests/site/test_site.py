@@ -72,6 +72,10 @@ def test_a_row_says_what_is_known(world: World, browser: Browser) -> None:
 
     browser.until(says, "version and summary of the newest release are shown")
     assert "2.1.0rc1" not in row() and "2.0.0" not in row()
+    # Pages of operators share the style sheet, and have a class of this name for the newest figure of a plot.
+    below = "return arguments[0].map((part) => document.querySelector(`.projects .newest ${part}`).getBoundingClientRect().top)"
+    version, date = browser.run(below, [".mono", "time"])
+    assert date > version, "the date stands below the version"
 
 
 def test_a_project_says_everything(world: World, browser: Browser) -> None:

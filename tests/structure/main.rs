@@ -3,11 +3,13 @@
 //!
 //! It only reads source text, so it knows paths that are written down and nothing of traits and macros.
 
+mod promises;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use promises::missing_tests;
 use source::{Module, PathUse, Sources, Tree};
 
 /// Columns of a line of code or comment.
@@ -230,6 +232,15 @@ fn file_length() {
 fn secrets() {
     let sources = source::read(root());
     assert_none(&secrets_are_not_compared(&Tree::new(&sources), &sources));
+}
+
+#[test]
+fn promises() {
+    let document = std::fs::read_to_string(root().join("docs/RELIABILITY.md")).expect("it is part of the repository");
+    assert!(document.contains("| promise | what holds it |"), "there are promises");
+    assert_none(&missing_tests(&document, root()));
+    let row = "| x | `files::no_such_test`, `nowhere::*`, `lib web::no_such_test`, `fleet files::x`, `memory::*` |";
+    assert_eq!(missing_tests(row, root()).len(), 4);
 }
 
 /// Each rule finds its fault in a small house, and nothing in the same house without it.

@@ -65,7 +65,10 @@ fn judge(target: &CacheTarget, kind: Option<&str>, room: io::Result<(u64, u64)>)
         ),
         (_, Ok((free, used))) if free.saturating_add(used) < target.max_size => Finding::warn(
             STEP,
-            format!("{shown} may hold {most}, but {} used and {} free make less", about(used), about(free)),
+            format!(
+                "{shown} may grow to {most}, but its file system has room for {} only",
+                about(free.saturating_add(used))
+            ),
             "lower --cache-max-size or give the file system more room",
         ),
         (_, Ok((free, used))) => {
@@ -81,7 +84,7 @@ fn judge(target: &CacheTarget, kind: Option<&str>, room: io::Result<(u64, u64)>)
 }
 
 /// Rounded down, because single bytes say nothing.
-fn about(bytes: u64) -> Size {
+pub(in crate::cli) fn about(bytes: u64) -> Size {
     let unit = [1 << 30, 1 << 20, 1 << 10].into_iter().find(|unit| bytes >= unit * 10).unwrap_or(1);
     Size(bytes / unit * unit)
 }

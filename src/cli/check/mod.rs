@@ -35,6 +35,8 @@ mod tests;
 mod upstreams;
 mod webhook;
 
+pub(super) use cache_dir::about;
+
 use doctor::Doctor;
 use report::Report;
 
