@@ -8,6 +8,7 @@ use std::str::FromStr as _;
 
 use pep440_rs::Version;
 use serde::Deserialize;
+use wheelport_index::read_version;
 use wheelport_runtime::sabotaged;
 
 /// The longest version that is read, in bytes.
@@ -95,10 +96,10 @@ impl AffectedVersions {
             return affected;
         }
         for text in versions.iter().filter(|text| is_plain(text)) {
-            match Version::from_str(text) {
-                Ok(version) if affected.spans.iter().any(|span| span.contains(&version)) => {}
-                Ok(version) => affected.exact.push(version),
-                Err(_) => affected.odd.push(text.clone()),
+            match read_version(text) {
+                Some(version) if affected.spans.iter().any(|span| span.contains(&version)) => {}
+                Some(version) => affected.exact.push(version),
+                None => affected.odd.push(text.clone()),
             }
         }
         affected
@@ -126,9 +127,9 @@ impl AffectedVersions {
 
     /// The same for a version of which only the text is known.
     pub fn contains_text(&self, text: &str) -> bool {
-        match Version::from_str(text) {
-            Ok(version) => self.contains(&version),
-            Err(_) => self.contains_odd(text),
+        match read_version(text) {
+            Some(version) => self.contains(&version),
+            None => self.contains_odd(text),
         }
     }
 
@@ -186,9 +187,9 @@ fn spans(events: &[OsvEvent]) -> Vec<VersionSpan> {
             match text.as_deref() {
                 None => {}
                 Some(BEGINNING) if edge == Edge::Introduced => edges.push((None, edge)),
-                Some(text) => match Version::from_str(text) {
-                    Ok(version) => edges.push((Some(version), edge)),
-                    Err(_) => return Vec::new(),
+                Some(text) => match read_version(text) {
+                    Some(version) => edges.push((Some(version), edge)),
+                    None => return Vec::new(),
                 },
             }
         }
@@ -284,6 +285,9 @@ mod tests {
         let both = affected(&["1.0", "1.1", "5.0", "2004d"], &json!([{"introduced": "1.0"}, {"fixed": "2.0"}]));
         assert_eq!(both.written(), "1.0..<2.0\n=5.0\n?2004d");
         check(&["5.0", "2004d"], &json!([]), &["5.0", "5.0.0", "5.0+cpu", "2004d"], &["5.0.1", "2004e"]);
+        let huge = "99999999999999999999";
+        check(&[], &json!([{"introduced": "1.0"}]), &[huge], &["0.9", "odd!"]);
+        check(&[huge], &json!([]), &[huge], &["5.0"]);
         check(&["5.0+cpu"], &json!([]), &["5.0+cpu"], &["5.0", "5.0+gpu"]);
     }
 

@@ -103,6 +103,9 @@ fn settings_that_contradict_each_other_come_with_a_remedy() -> TestResult {
             "[server.tls] client_ca",
         ),
         ("[cache]\nmax_size = \"1MiB\"", flags("acme", "python")?, "64MiB"),
+        ("[server]\nidle_timeout = \"0s\"", flags("acme", "python")?, "[server] idle_timeout may not be zero"),
+        ("[upstream]\nstall_timeout = \"0s\"", flags("acme", "python")?, "[upstream] stall_timeout may not be zero"),
+        ("[upload]\nmax_at_once = 0", flags("acme", "python")?, "[upload] max_at_once may not be zero"),
     ] {
         let text = refusal(file, over);
         assert!(text.contains(part), "{text}");

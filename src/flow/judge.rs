@@ -198,14 +198,18 @@ impl Judge {
         let rules = rules.of_project(&route.name, &address.project);
         let origins = self.project_origins(route, &address.project, &rules).await?;
         let named = address.file.version_of(&address.project);
+        let versions = NamedVersions::of([address.version.as_str()].into_iter().chain(named));
+        // Whoever asks may choose the version in an address.
+        let is_certain = versions.are_one() || sabotaged("chosen-version");
+        let intake = if is_certain { self.known_intake(route, address, known_since).await } else { None };
         let facts = FileFacts {
-            versions: Cow::Owned(NamedVersions::of([address.version.as_str()].into_iter().chain(named))),
+            versions: Cow::Owned(versions),
             kind: address.file.kind(),
-            origin: origins.and_then(|origins| origins.of(&address.version)),
+            origin: origins.filter(|_| is_certain).and_then(|origins| origins.of(&address.version)),
             sha256: sha256.or_else(|| listed?.hashes.sha256()),
             uploaded: listed.and_then(uploaded),
             known_since: known_since.map(|known| Moment(known.at)),
-            taken_in: self.known_intake(route, address, known_since).await,
+            taken_in: intake,
             came_later: known_since.is_some_and(|known| known.came_later),
             release_began: None,
             licence: None,

@@ -10,9 +10,10 @@ use super::file_report::FileReport;
 use super::warm::{WarmDigest, repeated};
 use super::{Error, Flow, Route};
 use crate::advisories::{AdvisoryKind, OsvQuestion};
-use wheelport_index::{File, FileAddress, FileName, ProjectName, VersionSegment};
+use wheelport_index::{File, FileAddress, FileName, ProjectName, VersionSegment, read_version};
+use wheelport_runtime::sabotaged;
 
-/// What a lock file names: a file, a version, or whatever has one of the digests.
+/// What a lock file names: a file, whatever has one of the digests, or all files of a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditItem {
     pub project: ProjectName,
@@ -81,8 +82,13 @@ impl Flow {
         for item in items {
             let listed = match (&page, &reports) {
                 (Ok(page), Ok(reports)) => {
-                    let files = page.shown.content.page.files.iter().zip(reports);
-                    files.filter(|(file, _)| item.names(file)).collect()
+                    let files: Vec<_> = page.shown.content.page.files.iter().zip(reports).collect();
+                    let of = |is_meant: fn(&AuditItem, &File) -> bool| -> Vec<_> {
+                        files.iter().copied().filter(|(file, _)| is_meant(item, file)).collect()
+                    };
+                    let named = of(AuditItem::names);
+                    // Files of its version that have none of the digests are other bytes.
+                    if named.is_empty() && !sabotaged("other-digests") { of(AuditItem::is_of_version) } else { named }
                 }
                 _ => Vec::new(),
             };
@@ -165,12 +171,25 @@ impl AuditItem {
     fn names(&self, file: &File) -> bool {
         match (&self.file, &self.version) {
             (Some(name), _) => file.name == *name,
-            (None, Some(version)) => {
-                let normalised = crate::policy::NamedVersions::normalised;
-                normalised(file.version.as_str()) == normalised(version.as_str())
-            }
-            (None, None) => self.digests.iter().any(|digest| digest.agrees_with(&file.hashes) == Some(true)),
+            (None, Some(_)) if self.digests.is_empty() => self.is_of_version(file),
+            (None, _) => self.digests.iter().any(|digest| digest.agrees_with(&file.hashes) == Some(true)),
         }
+    }
+
+    fn is_of_version(&self, file: &File) -> bool {
+        let version = self.version.as_ref().filter(|_| self.file.is_none());
+        version.is_some_and(|version| takes(version.as_str(), file.version.as_str()))
+    }
+}
+
+/// Whether an installer takes `listed` for a requirement of `==pinned`: it may be spelled with other zeros, and be a
+/// local build of it.
+fn takes(pinned: &str, listed: &str) -> bool {
+    match (read_version(pinned), read_version(listed)) {
+        (Some(pinned), Some(listed)) if !sabotaged("pinned-version") => {
+            listed == pinned || !pinned.is_local() && listed.without_local() == pinned
+        }
+        _ => pinned == listed,
     }
 }
 
@@ -196,5 +215,27 @@ impl Advisories {
             advisory.kind == AdvisoryKind::Malware
                 && (affected.is_everything() || version.is_some_and(|version| affected.contains_text(version)))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_means_every_version_that_an_installer_takes_for_it() {
+        for (pinned, listed, expected) in [
+            ("2.0", "2.0.0", true),
+            ("v2", "2.0", true),
+            ("2.0", "2.0+cpu", true),
+            ("2.0+cpu", "2.0+CPU", true),
+            ("2.0+cpu", "2.0", false),
+            ("2.0", "2.0.post1", false),
+            ("2.0", "2.0.1", false),
+            ("2004d", "2004d", true),
+            ("2004d", "2004", false),
+        ] {
+            assert_eq!(takes(pinned, listed), expected, "{pinned} {listed}");
+        }
     }
 }

@@ -191,7 +191,12 @@ impl SharedFiles {
             if (is_large || began.elapsed() >= SEEN_AFTER)
                 && let Err(error) = pipeline.reveal().await
             {
-                return SharedReceipt::Storage(error);
+                // It is that of the batch before, which no reader has seen.
+                return if sabotaged("unseen-batch") {
+                    SharedReceipt::Storage(error)
+                } else {
+                    self.unwritten(error, false, &expected).await
+                };
             }
             let (batch, next) = gather(&mut object.body, &mut pipeline).await;
             match next {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::moment::Moment;
 use crate::advisories::AffectedVersions;
-use wheelport_index::{FileKind, Sha256};
+use wheelport_index::{FileKind, Sha256, read_version};
 
 /// Where the files of a project come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,18 +43,24 @@ impl NamedVersions {
             if last.replace(text) == Some(text) {
                 continue;
             }
-            match Version::from_str(text) {
-                Ok(version) if named.versions.contains(&version) => {}
-                Ok(version) => named.versions.push(version),
-                Err(_) => named.odd.push(text.to_owned()),
+            match read_version(text) {
+                Some(version) if named.versions.contains(&version) => {}
+                Some(version) => named.versions.push(version),
+                None => named.odd.push(text.to_owned()),
             }
         }
         named
     }
 
-    /// One spelling for all that mean the same version.
+    /// One spelling for all that write the same numbers. Not for those that only mean the same: a repository may hold
+    /// `2.0` of one origin beside `2.0.0` of another.
     pub fn normalised(text: &str) -> String {
         Version::from_str(text).map_or_else(|_| text.to_owned(), |version| version.to_string())
+    }
+
+    /// Whether they are one version. Else nothing says of which of them the repository speaks.
+    pub fn are_one(&self) -> bool {
+        self.versions.len() + self.odd.len() <= 1
     }
 
     /// Those that PEP 440 knows.

@@ -94,11 +94,10 @@ impl NewException {
         let invalid = |what: &str, error: String| GrantError::Invalid(format!("{what}: {error}"));
         ProjectGlob::parse(&self.project).map_err(|error| invalid("project", error))?;
         if let Some(versions) = &self.versions {
-            VersionRange::parse(versions).map_err(|error| invalid("versions", error))?;
+            VersionRange::written(versions).map_err(|error| invalid("versions", error))?;
         }
-        if let Some(advisory) = &self.advisory {
-            ShownText::parse(advisory).map_err(|error| invalid("advisory", error))?;
-        }
+        let advisory = self.advisory.as_deref().map(ShownText::parse).transpose();
+        let advisory = advisory.map_err(|error| invalid("advisory", error))?.map(|ShownText(advisory)| advisory);
         let ShownText(reason) = ShownText::parse(&self.reason).map_err(|error| invalid("reason", error))?;
         let ShownText(by) = ShownText::parse(&self.by).map_err(|error| invalid("by", error))?;
         let Expiry(expires) = Expiry::parse(&self.expires).map_err(|error| invalid("expires", error.to_string()))?;
@@ -110,7 +109,7 @@ impl NewException {
         let parts = [&self.project, self.versions.as_deref().unwrap_or_default(), &reason, &time, &random];
         let mut id = Sha256::of(parts.join("\0").as_bytes()).to_string();
         id.truncate(ID_LENGTH);
-        let Self { project, versions, advisory, .. } = self;
+        let Self { project, versions, .. } = self;
         Ok(GrantedException { id, project, versions, advisory, reason, by, expires, granted: now })
     }
 }
@@ -235,10 +234,13 @@ mod tests {
             NewException { by: String::new(), ..asked("2026-01-02") },
             NewException { project: "a b".to_owned(), ..asked("2026-01-02") },
             NewException { versions: Some("2.6".to_owned()), ..asked("2026-01-02") },
+            NewException { versions: Some(String::new()), ..asked("2026-01-02") },
         ] {
             assert!(grants.add(wrong, now).is_err());
         }
-        let granted = grants.add(asked("2026-01-02"), now)?;
+        let advisory = Some(" MAL-2026-1\t".to_owned());
+        let granted = grants.add(NewException { advisory, ..asked("2026-01-02") }, now)?;
+        assert_eq!(granted.advisory.as_deref(), Some("MAL-2026-1"), "compared as it is written there");
         let mut again = GrantTable::read(&grants.written()?)?;
         assert_eq!(again.granted(), std::slice::from_ref(&granted));
         assert!(matches!(again.remove("other", now), Err(GrantError::Unknown(_))));

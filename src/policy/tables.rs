@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::str::FromStr as _;
 
-use pep440_rs::{Operator, Version, VersionSpecifiers};
+use pep440_rs::{Operator, Version, VersionSpecifier, VersionSpecifiers};
 use serde::{Deserialize, Deserializer, de};
 use toml::Spanned;
 
@@ -14,6 +14,7 @@ use super::globs::{LicenceGlob, ProjectGlob};
 use super::moment::{Expiry, Moment};
 use super::{MALWARE, PRIVATE_NAMES};
 use wheelport_index::{FileKind, Sha256};
+use wheelport_runtime::sabotaged;
 
 /// The longest name of a rule or of a date, in characters.
 const LONGEST_NAME: usize = 64;
@@ -186,8 +187,16 @@ impl VersionRange {
     pub(super) fn contains(&self, version: &Version) -> bool {
         match &self.exact {
             Some(exact) if version.local().is_empty() => exact == version,
-            _ => self.specifiers.contains(version),
+            _ => self.specifiers.iter().all(|specifier| holds(specifier, version)),
         }
+    }
+
+    /// As a person writes it. An empty text is more likely a value that is missing than every version.
+    pub(super) fn written(text: &str) -> Result<Self, String> {
+        if text.trim().is_empty() && !sabotaged("empty-versions") {
+            return Err("this is empty; leave it out where all versions are meant".to_owned());
+        }
+        Self::parse(text)
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, String> {
@@ -201,6 +210,43 @@ impl VersionRange {
             format!("not versions as in \">=2.33, <3\": {reason}")
         })
     }
+}
+
+/// Whether a specifier allows a version, as PEP 440 says it and pip reads it. The library compares a prefix only as far
+/// as a version has numbers, so that `2` begins with `2.1`, and takes all pre- and post-releases with the same numbers
+/// for those of the bound, even in another epoch.
+fn holds(specifier: &VersionSpecifier, version: &Version) -> bool {
+    let (bound, public) = (specifier.version(), version.clone().without_local());
+    match specifier.operator() {
+        _ if sabotaged("version-specifiers") => specifier.contains(version),
+        Operator::EqualStar => begins_with(version, bound),
+        Operator::NotEqualStar => !begins_with(version, bound),
+        Operator::LessThan => public < *bound && (bound.any_prerelease() || !is_before_release(&public, bound)),
+        Operator::GreaterThan => {
+            public > *bound && (bound.is_dev() || bound.is_post() || !is_after_release(&public, bound))
+        }
+        _ => specifier.contains(version),
+    }
+}
+
+/// Whether a version is a pre-release of another one.
+fn is_before_release(version: &Version, of: &Version) -> bool {
+    have_same_numbers(version, of) && version.any_prerelease() && (!of.is_post() || version.post() == of.post())
+}
+
+/// Whether a version is a post-release of another one.
+fn is_after_release(version: &Version, of: &Version) -> bool {
+    have_same_numbers(version, of) && version.is_post() && version.pre() == of.pre()
+}
+
+fn have_same_numbers(one: &Version, other: &Version) -> bool {
+    begins_with(one, other) && begins_with(other, one)
+}
+
+/// Whether the numbers of a version, with as many zeros behind them as it takes, begin with those of another one.
+fn begins_with(version: &Version, prefix: &Version) -> bool {
+    let mut numbers = version.release().iter().chain(std::iter::repeat(&0));
+    version.epoch() == prefix.epoch() && prefix.release().iter().all(|part| numbers.next() == Some(part))
 }
 
 macro_rules! from_text {
@@ -217,13 +263,38 @@ macro_rules! from_text {
 from_text! {
     Label: Self::parse;
     ShownText: |text| Self::parse(&text);
-    VersionRange: |text| Self::parse(&text);
+    VersionRange: |text| Self::written(&text);
     KnownBytes: |text| text.parse().map(Self).map_err(|_| "a SHA-256 has 64 hexadecimal digits".to_owned());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wheelport_index::read_version;
+
+    #[test]
+    fn versions_are_those_that_pip_takes_for_them() {
+        for (specifier, inside, outside) in [
+            ("==2.1.*", "2.1 2.1.0.1 2.1rc1 2.1.post1 2.1+cpu", "2 2.0 3 2.10 1!2.1"),
+            ("==2.0.*", "2 2.0rc1 2.0.3", "2.1 1!2"),
+            ("!=2.1.*", "2 2.0 3 1!2.1", "2.1 2.1rc1 2.1.7"),
+            ("~=2.1.3", "2.1.3 2.1.4", "2 2.1 2.1.2 2.2"),
+            ("<2.1rc2", "2.1rc1 2.1.dev1 2.1rc1+cpu 2.0", "2.1rc2 2.1 2.1.post1 1!0"),
+            ("<2.1", "2.0 2.0.post1", "2.1rc1 2.1.dev1 2.1 1!0"),
+            ("<2.1.post1", "2.1 2.1rc1", "2.1.post1 2.1.post1.dev1"),
+            ("<1!2", "2.0rc1 3 1!1", "1!2rc1 1!2"),
+            (">2.1", "2.2 2.1.1.post1 1!0", "2.1+cpu 2.1.post1 2.1.0.post1 2.1"),
+            (">2.1rc1", "2.1rc2 2.1 2.1.post1", "2.1rc1.post1 2.1rc1"),
+            (">2.1.post1", "2.1.post2", "2.1.post1+cpu 2.1"),
+            (">=2.1", "2.1+cpu 99999999999999999999 2.99999999999999999999", "2.1rc1 2"),
+            ("<=2.1", "2.1+cpu 2.1rc1", "2.1.post1 2.99999999999999999999"),
+        ] {
+            let range = VersionRange::parse(specifier).expect("versions");
+            let contains = |text: &&str| range.contains(&read_version(text).expect("a version"));
+            let (missed, wrong) = (inside.split(' ').find(|text| !contains(text)), outside.split(' ').find(contains));
+            assert_eq!((missed, wrong), (None, None), "{specifier}");
+        }
+    }
 
     #[test]
     fn one_version_alone_means_the_same_as_its_specifier() {
@@ -232,7 +303,8 @@ mod tests {
         for text in ["==1.0", "==1", "==1.0+cpu", "==1.0.*", "===1.0", "==1.0, !=1.0", ">=1.0", "==1.0rc1", "==1!1"] {
             let range = VersionRange::parse(text).expect("versions");
             for version in versions.map(|version| Version::from_str(version).expect("a version")) {
-                assert_eq!(range.contains(&version), range.specifiers.contains(&version), "{text} and {version}");
+                let all = range.specifiers.iter().all(|specifier| holds(specifier, &version));
+                assert_eq!(range.contains(&version), all, "{text} and {version}");
             }
         }
     }

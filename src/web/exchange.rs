@@ -8,7 +8,6 @@ use std::sync::Arc;
 use axum::body::Body;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderValue};
-use http_body_util::{BodyExt as _, Limited};
 use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret as _;
 use secrecy::zeroize::Zeroizing;
@@ -24,6 +23,7 @@ use super::home::base_url;
 use super::problem::Problem;
 use super::refusal::Refusal;
 use super::representation::Representation;
+use super::short_body;
 use super::written::Written;
 use super::{Response, Site};
 
@@ -117,8 +117,7 @@ pub(super) async fn exchange(site: Arc<Site>, step: ExchangeStep, body: Body) ->
 
 async fn read(body: Body) -> Result<Zeroizing<Vec<u8>>, Refusal> {
     let malformed = |_| Refusal::BadRequest { fault: "it is a JSON object with the key 'token'" };
-    let body = Limited::new(body, LONGEST_REQUEST).collect().await;
-    let body = body.map_err(|_| Refusal::BadRequest { fault: "its body is too long or broke off" })?.to_bytes();
+    let body = short_body::whole(body, LONGEST_REQUEST).await?;
     let request: TokenRequest = serde_json::from_slice(&body).map_err(malformed)?;
     Ok(Zeroizing::new(request.token.into_bytes()))
 }

@@ -53,6 +53,7 @@ mod readiness;
 mod refusal;
 mod representation;
 mod savings;
+mod short_body;
 mod site_settings;
 mod status;
 mod status_page;

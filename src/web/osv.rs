@@ -8,7 +8,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use axum::body::Body;
 use http::header::HeaderValue;
-use http_body_util::{BodyExt as _, Limited};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -18,6 +17,7 @@ use super::osv_call::OsvCall;
 use super::problem::Problem;
 use super::refusal::Refusal;
 use super::representation::Representation;
+use super::short_body::whole;
 use super::written::Written;
 use super::{Response, Site};
 use crate::advisories::{InvalidQuestion, read_batch, read_question};
@@ -61,7 +61,7 @@ async fn document(advisories: &Advisories, id: String) -> Result<OsvReply, Probl
 }
 
 async fn query(advisories: &Advisories, body: Body) -> Result<OsvReply, Problem> {
-    let question = read_question(&read(body).await?).map_err(Refusal::BadQuestion)?;
+    let question = read_question(&whole(body, LONGEST_QUERY).await?).map_err(Refusal::BadQuestion)?;
     let documents = advisories.documents(question).await?.ok_or(Refusal::BadQuestion(InvalidQuestion::TooMuch))?;
     if documents.is_empty() {
         return Ok(OsvReply("{}".to_owned()));
@@ -73,7 +73,7 @@ async fn query(advisories: &Advisories, body: Body) -> Result<OsvReply, Problem>
 }
 
 async fn batch(advisories: &Advisories, body: Body) -> Result<OsvReply, Problem> {
-    let questions = read_batch(&read(body).await?).map_err(Refusal::BadQuestion)?;
+    let questions = read_batch(&whole(body, LONGEST_QUERY).await?).map_err(Refusal::BadQuestion)?;
     let found = advisories.list(questions).await?.ok_or(Refusal::BadQuestion(InvalidQuestion::TooMuch))?;
     let results: Vec<Value> = found.into_iter().map(listed).collect();
     Ok(OsvReply(json!({ "results": results }).to_string()))
@@ -88,11 +88,6 @@ fn listed(found: Vec<ListedAdvisory>) -> Value {
         json!({ "id": id, "modified": humantime::format_rfc3339_seconds(modified).to_string() })
     };
     json!({ "vulns": found.into_iter().map(one).collect::<Vec<_>>() })
-}
-
-async fn read(body: Body) -> Result<bytes::Bytes, Refusal> {
-    let body = Limited::new(body, LONGEST_QUERY).collect().await;
-    Ok(body.map_err(|_| Refusal::BadRequest { fault: "its body is too long or broke off" })?.to_bytes())
 }
 
 fn text(document: Vec<u8>) -> Result<String, Error> {

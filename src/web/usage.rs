@@ -13,6 +13,7 @@ use super::operator_page::{self, PageQuery};
 use super::ops_query::{BadQuery, OpsQuery};
 use crate::flow::{ReportRow, UsageError, UsageGrouping, UsageParams, UsageReport};
 use crate::ui::{UsageForm, UsagePage, UsageRow, usage_page};
+use wheelport_runtime::sabotaged;
 
 /// What was downloaded by whom, as JSON or as a page.
 pub(super) async fn show(
@@ -23,7 +24,9 @@ pub(super) async fn show(
     let (params, report) = match params {
         Ok(OpsQuery(params)) => {
             let report = site.flow.usage.report(&params).await;
-            (params, report.map_err(|error| (status(&error), error.to_string())))
+            let report = report.map_err(|error| (status(&error), error.to_string()));
+            let report = report.and_then(|report| known_route(&site, report));
+            (params, report)
         }
         Err(rejection) => (UsageParams::default(), Err((StatusCode::BAD_REQUEST, rejection.to_string()))),
     };
@@ -42,6 +45,16 @@ pub(super) async fn show(
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(5));
     }
     response
+}
+
+/// A report about a route that is there, or was: of one that is gone, records say something. Else a mistyped
+/// name would look like one of which nothing was taken.
+fn known_route(site: &Site, report: UsageReport) -> Result<UsageReport, (StatusCode, String)> {
+    let is_empty = report.rows.is_empty() && report.complete && !sabotaged("usage-route");
+    match report.route.as_deref().filter(|_| is_empty).map(|route| site.asked_route(route)) {
+        Some(Err(unknown)) => Err((StatusCode::NOT_FOUND, unknown)),
+        _ => Ok(report),
+    }
 }
 
 fn status(error: &UsageError) -> StatusCode {

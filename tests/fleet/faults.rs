@@ -202,3 +202,25 @@ async fn a_large_file_that_the_store_has_not_kept_as_it_says_is_cut_once_and_the
     store.on(&removals.replace("DELETE", "GET"), error(404, "NoSuchKey"));
     assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
 }
+
+#[tokio::test]
+async fn an_object_that_is_found_too_long_before_readers_see_it_is_not_blamed_on_upstream() {
+    let (upstream, store) = (Scripted::start().await, Scripted::start().await);
+    let sdist = Sample::sdist("1.0", 901_000);
+    publish(&upstream, &[&sdist]);
+    // The third part comes when readers are to be let in, and its beginning is too much.
+    let too_long = [&sdist.bytes[..], &vec![b'x'; 450_000]].concat();
+    let too_long = Reply::ok(too_long).chunked().drip(450_000, Duration::from_millis(1100));
+    let digest = sdist.sha256();
+    let reply =
+        move |seen: &Seen| if seen.path().ends_with(&digest[2..]) { too_long.clone() } else { error(404, "NoSuchKey") };
+    store.on("GET *", Reply::with(reply)).on("HEAD *", Reply::status(404)).on("DELETE *", Reply::status(204));
+    store.on("PUT *", error(403, "AccessDenied"));
+    let fleet = settings_of(&store, HumanDuration::secs(5));
+    let proxy = Proxy::builder().upstream(&upstream).set(|builder| builder.fleet = fleet).start().await;
+    // A page of its own shows that the role may read.
+    proxy.get(HERE).send().await.expect(200);
+    assert_eq!(proxy.get(&sdist.path()).send().await.expect(200).body, sdist.bytes);
+    assert!(store.requests().iter().any(|seen| seen.method == "DELETE"), "it is removed");
+    says(&proxy, "wheelport_fleet_tier_total{kind=\"blob\",result=\"wrong\"} 1").await;
+}

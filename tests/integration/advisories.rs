@@ -379,6 +379,13 @@ async fn lock_files_are_audited_from_the_command_line() {
     assert_eq!(pinned("a-b==1.0\n").code, Some(1));
     let gone = pinned("gone==7.0\n");
     assert!(gone.code == Some(1) && gone.out.starts_with("gone 7.0: malware"), "{gone:?}");
+    let gone = pinned("gone==7.0 --hash=sha256:00\n");
+    assert!(gone.code == Some(1) && gone.out.starts_with("gone 7.0: malware"), "{gone:?}");
+    let hashed = pinned(&format!("a-b==1.0 --hash=sha256:{}\n", wheelport_index::Sha256::of(&one.bytes)));
+    assert!(hashed.code == Some(1) && hashed.out.contains("1 files looked at"), "{hashed:?}");
+    let other = pinned(&format!("a-b==1.0 --hash=sha256:{}\n", "0".repeat(64)));
+    assert!(other.code == Some(1) && other.out.contains(": changed: "), "{other:?}");
+    assert_eq!(pinned("a-b==1\n").out, pinned("a-b==1.0\n").out, "an installer takes the same for both");
     assert_eq!(pinned("a-b>=1.0\n").code, Some(2));
     let elsewhere = Program::run(&["audit", "--route", "main", "--ops-listen", "127.0.0.1:1", &lock], &[]);
     assert_eq!(elsewhere.code, Some(2), "{elsewhere:?}");

@@ -327,6 +327,20 @@ async fn internal_packages_have_no_cooldown_and_private_names_never_come_from_ou
 }
 
 #[tokio::test]
+async fn the_version_in_an_address_makes_no_file_from_outside_one_of_the_domain() {
+    let proxy = Proxy::builder().rules("", &["a-b"]).start().await;
+    let (one, two) = (Sample::wheel(), Sample::wheel_of("2.0", 10));
+    publish(&proxy.upstream, &[&one]);
+    origin(&proxy, true, true, &[("1.0", false), ("2.0", true)]);
+    proxy.get(&one.path()).send().await.expect(200);
+    // A repository that does not mind which version a file is asked for by.
+    let chosen = two.path().replace("/2.0/", "/1.0/");
+    proxy.upstream.on(&two.upstream().replace("/2.0/", "/1.0/"), Reply::ok(two.bytes.clone()));
+    let problem = proxy.get(&chosen).json().send().await.expect(403).value();
+    assert_eq!(problem["rule"], "private-names");
+}
+
+#[tokio::test]
 async fn digests_licences_and_audit_work_on_what_is_held() {
     let (one, two) = (Sample::wheel(), Sample::wheel_of("2.0", 10));
     let revoked = format!("[[rule]]\nname = \"revoked\"\nsha256 = [\"{}\"]", two.sha256());

@@ -326,6 +326,9 @@ async fn the_command_line_prints_the_same() {
     assert!(row.starts_with("ci:web    main           1  20") && row.contains("\n1 download from 20"), "{printed:?}");
     let json: Value = serde_json::from_str(&run(&["a-b", "--format", "json"]).out).expect("JSON");
     assert_eq!((rows(&json), json["by"].as_str()), (vec![(Some("1.0"), 1)], Some("version")));
+    assert_eq!(run(&["a-b", "--route", "open"]).code, Some(0), "nothing was taken there");
+    let mistyped = run(&["a-b", "--route", "mian"]);
+    assert!(mistyped.code == Some(2) && mistyped.err.contains("no such route: mian; there is main"), "{mistyped:?}");
     let refused = run(&["a-b", "--since", "tomorrow"]);
     assert!(refused.code == Some(2) && refused.err.contains("`since` is not a date"), "{refused:?}");
 }

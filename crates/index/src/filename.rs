@@ -124,14 +124,30 @@ pub struct Distribution {
     pub kind: FileKind,
 }
 
-const SDIST_SUFFIXES: [&str; 6] = [".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".tar.Z"];
+/// All that an installer takes for one, in any case: pip and uv install a `.tar` or a `.txz` too.
+const SDIST_SUFFIXES: [&str; 14] = [
+    ".tar.gz",
+    ".zip",
+    ".tar.bz2",
+    ".tgz",
+    ".tar.xz",
+    ".tar.z",
+    ".tar",
+    ".tbz",
+    ".txz",
+    ".tlz",
+    ".tar.lz",
+    ".tar.lzma",
+    ".tar.zst",
+    ".tbz2",
+];
 
 impl FileName {
     /// The kind, by suffix alone.
     pub fn kind(&self) -> FileKind {
         if self.0.ends_with(".whl") {
             FileKind::Wheel
-        } else if SDIST_SUFFIXES.iter().any(|suffix| self.0.ends_with(suffix)) {
+        } else if self.stem().is_some() {
             FileKind::Sdist
         } else {
             FileKind::Other
@@ -145,14 +161,18 @@ impl FileName {
 
     /// The name of a source distribution without its suffix.
     pub fn stem(&self) -> Option<&str> {
-        SDIST_SUFFIXES.iter().find_map(|suffix| self.0.strip_suffix(suffix))
+        let known = if sabotaged("sdist-suffix") { &SDIST_SUFFIXES[..6] } else { &SDIST_SUFFIXES };
+        let is_suffix = |end: &str| known.iter().any(|suffix| end.eq_ignore_ascii_case(suffix));
+        // The longest suffix first: `.tar.gz` is one, `.gz` is none.
+        let ends = self.0.rmatch_indices('.').map(|(at, _)| self.0.split_at(at)).take(2);
+        ends.filter(|(_, end)| is_suffix(end)).map(|(stem, _)| stem).last()
     }
 
     /// Project and version, as the specifications "Binary distribution format" and "Source distribution file name"
     /// define them; `None` if the name follows neither.
     ///
     /// An old sdist name may have a hyphen in the project or the version. The version then begins after the last hyphen
-    /// before a digit or a `v`.
+    /// before a digit, or before a `v` and a digit.
     pub fn distribution(&self) -> Option<Distribution> {
         let (project, version) = self.announced()?;
         let project = ProjectName::parse(project).ok()?;
@@ -177,8 +197,7 @@ impl FileName {
             }
             FileKind::Sdist => {
                 let stem = self.stem()?;
-                let split =
-                    stem.match_indices('-').map(|(at, _)| at).rfind(|at| stem[at + 1..].starts_with(begins_version))?;
+                let split = stem.match_indices('-').map(|(at, _)| at).rfind(|at| begins_version(&stem[at + 1..]))?;
                 Some((&stem[..split], &stem[split + 1..]))
             }
             FileKind::Other => None,
@@ -204,12 +223,12 @@ impl FileName {
         let stem = self.stem().filter(|_| !sabotaged("old-file-name"))?;
         let mut splits = stem.match_indices('-').map(|(at, _)| (&stem[..at], &stem[at + 1..]));
         let is_own = |name: &str| ProjectName::parse(name).is_ok_and(|name| name == *project);
-        splits.find(|(name, version)| version.starts_with(begins_version) && is_own(name)).map(|(_, version)| version)
+        splits.find(|(name, version)| begins_version(version) && is_own(name)).map(|(_, version)| version)
     }
 }
 
-fn begins_version(first: char) -> bool {
-    first.is_ascii_digit() || first == 'v'
+fn begins_version(text: &str) -> bool {
+    text.strip_prefix(['v', 'V']).unwrap_or(text).starts_with(|first: char| first.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -232,6 +251,24 @@ mod tests {
         assert_eq!(distribution("a-1.0-1-py3-none-any-x-y.whl"), None);
         assert_eq!(distribution("not_a_wheel-1.0.whl"), None);
         assert_eq!(distribution("README.txt"), None);
+    }
+
+    #[test]
+    fn whatever_installers_take_for_a_source_distribution_is_one() {
+        for suffix in [
+            "tar.gz", "tgz", "tar", "zip", "tar.bz2", "tbz", "tbz2", "tar.xz", "txz", "tlz", "tar.lz", "tar.lzma",
+            "tar.zst", "tar.Z", "TAR.gz", "Zip",
+        ] {
+            let file = FileName::parse(&format!("a-2.1.{suffix}")).expect("a valid name");
+            let of_a = ProjectName::parse("a").expect("a valid name");
+            let found = (file.kind(), file.stem(), file.version_of(&of_a));
+            assert_eq!(found, (FileKind::Sdist, Some("a-2.1"), Some("2.1")), "{suffix}");
+        }
+        for other in ["a-2.1.gz", "a-2.1.tar.gz.asc", "a-2.1.egg", "a-2.1.xtar", "a-2.1.WHL", "tar"] {
+            assert_eq!(FileName::parse(other).map(|file| file.kind()), Ok(FileKind::Other), "{other}");
+        }
+        assert_eq!(distribution("a-V2.tar.gz"), Some(("a".to_owned(), "V2".to_owned())));
+        assert_eq!(distribution("a-1.0-vista.tar.gz"), Some(("a".to_owned(), "1.0-vista".to_owned())));
     }
 
     #[test]

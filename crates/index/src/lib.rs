@@ -47,4 +47,4 @@ pub use requirement::Requirement;
 pub use sabotage::sabotaged;
 pub use sdist::SdistError;
 pub use tags::described;
-pub use version::retain_files;
+pub use version::{read_version, retain_files};

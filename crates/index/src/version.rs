@@ -31,6 +31,35 @@ impl VersionKey {
     }
 }
 
+/// Reads a version according to PEP 440, whose numbers have no limit. One that is too large for a `u64` is read as the
+/// largest: it stands where it belongs in every range, and installers that know no limit take it for a version.
+pub fn read_version(text: &str) -> Option<Version> {
+    match Version::from_str(text) {
+        Ok(version) => Some(version),
+        Err(_) if sabotaged("large-version") => None,
+        Err(_) => Version::from_str(&within_limits(text)?).ok(),
+    }
+}
+
+/// The text with the largest number in place of each that is larger; `None` where there is no such number.
+fn within_limits(text: &str) -> Option<String> {
+    let (mut limited, mut rest, mut is_limited) = (String::with_capacity(text.len()), text, false);
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, from) = rest.split_at(at);
+        let (digits, after) = from.split_at(from.find(|c: char| !c.is_ascii_digit()).unwrap_or(from.len()));
+        limited.push_str(before);
+        if digits.parse::<u64>().is_ok() {
+            limited.push_str(digits);
+        } else {
+            limited.push_str(&u64::MAX.to_string());
+            is_limited = true;
+        }
+        rest = after;
+    }
+    limited.push_str(rest);
+    is_limited.then_some(limited)
+}
+
 /// The version a file belongs to: the middle component of its address, if that is known.
 pub(crate) fn of_file(file: &File) -> Option<&str> {
     Some(file.version.as_str()).filter(|segment| *segment != UNKNOWN_VERSION)
@@ -86,6 +115,20 @@ mod tests {
         assert!(VersionKey::of("1.0.post1").is_final() && VersionKey::of("1.0").is_final());
         assert!(!VersionKey::of("1.0rc1").is_final() && !VersionKey::of("1.dev0").is_final());
         assert!(!VersionKey::of("2004d").is_final());
+    }
+
+    #[test]
+    fn a_version_may_have_numbers_of_any_length() {
+        let large = read_version("v99999999999999999999.1").expect("a version of PEP 440");
+        assert!(large > Version::new([3]) && large < read_version("1!0").expect("a version"));
+        assert!(read_version("2.99999999999999999999").is_some_and(|version| version < Version::new([3])));
+        for text in ["1.0.post99999999999999999999", "1.0+99999999999999999999", "99999999999999999999!1.0"] {
+            assert!(read_version(text).is_some(), "{text}");
+        }
+        assert_eq!(read_version("1.00000000000000000000002"), Some(Version::new([1, 2])));
+        for text in ["", "odd!", "99999999999999999999odd!", "2004d", "\u{e9}99999999999999999999"] {
+            assert_eq!(read_version(text), None, "{text}");
+        }
     }
 
     #[test]

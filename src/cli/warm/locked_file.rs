@@ -10,6 +10,9 @@ use wheelport_index::{FileName, ProjectName, VersionSegment};
 /// The longest lock file that is read, in bytes.
 pub(in crate::cli) const MAX_LOCK: u64 = 64 << 20;
 
+/// Files of requirements that one names, and those name, at most.
+pub(super) const MAX_OTHERS: usize = 100;
+
 /// Whether requirements that name a version and no file are of use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cli) enum Pins {
@@ -23,11 +26,25 @@ pub(in crate::cli) struct LockedFile {
     pub(super) project: ProjectName,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) file: Option<String>,
-    /// Where no file and no digest is named.
+    /// Where no file is named, and versions are of use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) version: Option<String>,
     /// Such as `sha256:…`.
     pub(super) hashes: Vec<String>,
+}
+
+/// What a lock file holds.
+#[derive(Debug, Default)]
+pub(super) struct ReadLock {
+    pub(super) files: Vec<LockedFile>,
+    /// Other files of requirements that belong to it, as it names them.
+    pub(super) others: Vec<String>,
+}
+
+impl From<Vec<LockedFile>> for ReadLock {
+    fn from(files: Vec<LockedFile>) -> Self {
+        Self { files, others: Vec::new() }
+    }
 }
 
 /// Why a lock file cannot be used.
@@ -55,6 +72,8 @@ pub(in crate::cli) enum LockFault {
     Name,
     #[error("{what} of `{project}` cannot be one: {value}")]
     Value { what: &'static str, project: String, value: String },
+    #[error("it names more than {MAX_OTHERS} other files of requirements")]
+    Others,
     #[error("line {line}: {reason}")]
     Requirement { line: usize, reason: &'static str },
 }

@@ -186,7 +186,7 @@ mod tests {
     use crate::cli::warm::locked_file::Pins;
 
     fn parse(name: &str, text: &str) -> Result<Vec<LockedFile>, LockFault> {
-        lock::parse(name, text, Pins::Refuse)
+        lock::parse(name, text, Pins::Refuse).map(|read| read.files)
     }
 
     fn names(file: &str, text: &str) -> Vec<(String, String, String)> {
