@@ -45,7 +45,7 @@ fn complaint(settings: &Settings) -> Option<String> {
     if cache.max_size < SMALLEST_CACHE {
         return Some(format!("[cache] max_size = {}: a useful cache has at least {SMALLEST_CACHE}", cache.max_size));
     }
-    if let Some(name) = without_time(settings).or_else(|| without_room(settings)) {
+    if let Some(name) = without_time(settings).or_else(|| settings.upload.zero()) {
         return Some(format!("{name} may not be zero, which would let nothing through; leave it out for the default"));
     }
     if cache.stale_if_error.get() > LONGEST_STALE {
@@ -76,7 +76,7 @@ fn complaint(settings: &Settings) -> Option<String> {
 
 /// A limit of time in which nothing can be done. Some write a zero where they mean none.
 fn without_time(settings: &Settings) -> Option<&'static str> {
-    let Settings { server, upstream, upload, fleet, .. } = settings;
+    let Settings { server, upstream, fleet, .. } = settings;
     let limits = [
         ("[server] idle_timeout", server.idle_timeout),
         ("[server] header_timeout", server.header_timeout),
@@ -86,25 +86,11 @@ fn without_time(settings: &Settings) -> Option<&'static str> {
         ("[upstream] response_timeout", upstream.response_timeout),
         ("[upstream] stall_timeout", upstream.stall_timeout),
         ("[upstream] publish_timeout", upstream.publish_timeout),
-        ("[upload] stall_timeout", upload.stall_timeout),
         ("[fleet] store_timeout", fleet.store_timeout),
         ("[fleet] redis_timeout", fleet.redis_timeout),
     ];
     let found = limits.into_iter().find(|(_, limit)| limit.get().is_zero() && !sabotaged("zero-limits"));
     found.map(|(name, _)| name)
-}
-
-/// A limit of size or number that no upload is within.
-fn without_room(settings: &Settings) -> Option<&'static str> {
-    let upload = &settings.upload;
-    let limits = [
-        ("[upload] max_file_size", upload.max_file_size.bytes() == 0),
-        ("[upload] max_fields_size", upload.max_fields_size.bytes() == 0),
-        ("[upload] max_fields", upload.max_fields == 0),
-        ("[upload] max_at_once", upload.max_at_once == 0),
-        ("[upload] spool_max", upload.spool_max.bytes() == 0),
-    ];
-    limits.into_iter().find(|(_, is_zero)| *is_zero).map(|(name, _)| name)
 }
 
 /// A route that is for known identities needs one, and identities need routes that are there.

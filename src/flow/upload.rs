@@ -62,6 +62,19 @@ impl Default for UploadSettings {
 }
 
 impl UploadSettings {
+    /// A limit that no upload is within.
+    pub fn zero(&self) -> Option<&'static str> {
+        let limits = [
+            ("[upload] max_file_size", self.max_file_size.bytes() == 0),
+            ("[upload] max_fields_size", self.max_fields_size.bytes() == 0),
+            ("[upload] max_fields", self.max_fields == 0),
+            ("[upload] max_at_once", self.max_at_once == 0),
+            ("[upload] spool_max", self.spool_max.bytes() == 0),
+            ("[upload] stall_timeout", self.stall_timeout.get().is_zero()),
+        ];
+        limits.into_iter().find(|(_, is_zero)| *is_zero).map(|(name, _)| name)
+    }
+
     /// The largest file that can be received, in bytes.
     fn largest_file(&self) -> u64 {
         self.max_file_size.bytes().min(self.spool_max.bytes())
