@@ -167,9 +167,11 @@ impl DownloadTask<'_> {
                         self.is_shared = true;
                         return Ok(*verified);
                     }
-                    SharedReceipt::Nothing => {}
+                    SharedReceipt::Nothing | SharedReceipt::Wrong { is_seen: false } => {}
                     SharedReceipt::Begun(pipeline) => self.pipeline = Some(*pipeline),
-                    SharedReceipt::WrongSeen => return Err(Failure::Upstream(unavailable(Cause::Storage))),
+                    SharedReceipt::Wrong { is_seen: true } => {
+                        return Err(Failure::Upstream(unavailable(Cause::Storage)));
+                    }
                     SharedReceipt::Storage(error) => return Err(self.refused(error)),
                 }
             }

@@ -76,8 +76,11 @@ pub(super) enum SharedReceipt {
     Nothing,
     /// It broke off, and readers follow what is here.
     Begun(Box<WritePipeline<Error>>),
-    /// It is wrong, and readers have seen parts of it.
-    WrongSeen,
+    /// It is wrong.
+    Wrong {
+        /// Whether readers have seen parts of it.
+        is_seen: bool,
+    },
     /// The cache directory cannot take it.
     Storage(WriteError),
 }
@@ -152,7 +155,7 @@ impl SharedFiles {
             || told.1.is_some_and(|found| found != sha256);
         if is_other && !sabotaged("shared-digest") {
             self.is_wrong(sha256).await;
-            return SharedReceipt::Nothing;
+            return SharedReceipt::Wrong { is_seen: false };
         }
         let expected = if sabotaged("shared-digest") {
             Expected { length: told.0, ..Expected::default() }
@@ -164,76 +167,15 @@ impl SharedFiles {
             Err(error) => return SharedReceipt::Storage(error),
         };
         let pipeline = WritePipeline::begin_unseen(partial, expected.length, Arc::clone(readers));
-        let receipt = self.take(object, pipeline, expected).await;
-        let result = match &receipt {
-            SharedReceipt::Verified(_) => TierResult::Hit,
-            SharedReceipt::WrongSeen => TierResult::Wrong,
-            SharedReceipt::Nothing | SharedReceipt::Begun(_) | SharedReceipt::Storage(_) => TierResult::Error,
-        };
-        match receipt {
-            // Counted where it was found out.
-            SharedReceipt::WrongSeen => self.is_wrong(sha256).await,
-            _ => self.fleet.tier().count(KIND, result),
+        let receipt = take(object, pipeline, &expected).await;
+        match &receipt {
+            SharedReceipt::Verified(_) => self.fleet.tier().count(KIND, TierResult::Hit),
+            SharedReceipt::Wrong { .. } => self.is_wrong(sha256).await,
+            SharedReceipt::Nothing | SharedReceipt::Begun(_) | SharedReceipt::Storage(_) => {
+                self.fleet.tier().count(KIND, TierResult::Error);
+            }
         }
         receipt
-    }
-
-    async fn take(
-        &self,
-        mut object: StoredObject,
-        mut pipeline: WritePipeline<Error>,
-        expected: Expected,
-    ) -> SharedReceipt {
-        let began = Instant::now();
-        let seen_above = if object.head.sha256.is_some() { SEEN_ABOVE } else { UNPROVEN_SEEN_ABOVE };
-        let is_large = expected.length.is_none_or(|length| length > seen_above);
-        loop {
-            if (is_large || began.elapsed() >= SEEN_AFTER)
-                && let Err(error) = pipeline.reveal().await
-            {
-                // It is that of the batch before, which no reader has seen.
-                return if sabotaged("unseen-batch") {
-                    SharedReceipt::Storage(error)
-                } else {
-                    self.unwritten(error, false, &expected).await
-                };
-            }
-            let (batch, next) = gather(&mut object.body, &mut pipeline).await;
-            match next {
-                Next::End => return self.finish(pipeline, batch, expected).await,
-                Next::More => {
-                    if let Err(error) = pipeline.write(batch).await {
-                        return self.unwritten(error, pipeline.is_seen(), &expected).await;
-                    }
-                }
-                Next::Broken(error) => {
-                    tracing::info!(%error, "the store broke off; the file is fetched from upstream");
-                    let is_seen = pipeline.is_seen();
-                    return if is_seen { SharedReceipt::Begun(Box::new(pipeline)) } else { SharedReceipt::Nothing };
-                }
-            }
-        }
-    }
-
-    async fn finish(&self, pipeline: WritePipeline<Error>, last: Vec<Bytes>, expected: Expected) -> SharedReceipt {
-        let is_seen = pipeline.is_seen();
-        match pipeline.finish(last, expected.clone()).await {
-            Ok(verified) => SharedReceipt::Verified(Box::new(verified)),
-            Err(error) => self.unwritten(error, is_seen, &expected).await,
-        }
-    }
-
-    async fn unwritten(&self, error: WriteError, is_seen: bool, expected: &Expected) -> SharedReceipt {
-        match error {
-            WriteError::Mismatch(_) if is_seen => SharedReceipt::WrongSeen,
-            WriteError::Mismatch(_) => {
-                if let Some(sha256) = expected.hashes.sha256() {
-                    self.is_wrong(sha256).await;
-                }
-                SharedReceipt::Nothing
-            }
-            error => SharedReceipt::Storage(error),
-        }
     }
 
     /// Removes an object that is not what its name says; the right one is written when it is here.
@@ -297,5 +239,49 @@ impl SharedFiles {
             let next = reader.next().await.map_err(std::io::Error::other).transpose()?;
             Some((next, reader))
         }))
+    }
+}
+
+async fn take(mut object: StoredObject, mut pipeline: WritePipeline<Error>, expected: &Expected) -> SharedReceipt {
+    let began = Instant::now();
+    let seen_above = if object.head.sha256.is_some() { SEEN_ABOVE } else { UNPROVEN_SEEN_ABOVE };
+    let is_large = expected.length.is_none_or(|length| length > seen_above);
+    loop {
+        if (is_large || began.elapsed() >= SEEN_AFTER)
+            && let Err(error) = pipeline.reveal().await
+        {
+            // It is that of the batch before, which no reader has seen.
+            return if sabotaged("unseen-batch") { SharedReceipt::Storage(error) } else { unwritten(error, false) };
+        }
+        let (batch, next) = gather(&mut object.body, &mut pipeline).await;
+        match next {
+            Next::End => return finish(pipeline, batch, expected).await,
+            Next::More => {
+                if let Err(error) = pipeline.write(batch).await {
+                    return unwritten(error, pipeline.is_seen());
+                }
+            }
+            Next::Broken(error) => {
+                tracing::info!(%error, "the store broke off; the file is fetched from upstream");
+                let is_seen = pipeline.is_seen();
+                return if is_seen { SharedReceipt::Begun(Box::new(pipeline)) } else { SharedReceipt::Nothing };
+            }
+        }
+    }
+}
+
+async fn finish(pipeline: WritePipeline<Error>, last: Vec<Bytes>, expected: &Expected) -> SharedReceipt {
+    let is_seen = pipeline.is_seen();
+    match pipeline.finish(last, expected.clone()).await {
+        Ok(verified) => SharedReceipt::Verified(Box::new(verified)),
+        Err(error) => unwritten(error, is_seen),
+    }
+}
+
+/// What it means that bytes were not written.
+fn unwritten(error: WriteError, is_seen: bool) -> SharedReceipt {
+    match error {
+        WriteError::Mismatch(_) => SharedReceipt::Wrong { is_seen },
+        error => SharedReceipt::Storage(error),
     }
 }

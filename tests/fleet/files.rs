@@ -121,7 +121,8 @@ async fn wrong_bytes_in_the_store_are_replaced_and_never_served() {
             .await;
         }
         let wrong = counted(&proxy, "wheelport_fleet_tier_total{kind=\"blob\",result=\"wrong\"}").await;
-        assert_eq!((wrong, hits(&proxy).await), (2, 0));
+        let broken = counted(&proxy, "wheelport_fleet_tier_total{kind=\"blob\",result=\"error\"}").await;
+        assert_eq!((wrong, broken, hits(&proxy).await), (2, 0, 0), "each counts once");
     }
 }
 
