@@ -97,8 +97,9 @@ async fn where_uv_locks_the_metadata_of_the_first_wheel_is_there_and_so_are_page
     list(&proxy.upstream, &[&first, &fitting]);
     offers(&proxy, &first);
     let there = |name: &str| document(&json!({"meta": {"api-version": "1.1"}, "name": name, "files": []}));
-    let [e, d] = ["e", "d"].map(|name| format!("GET /pypi/r/simple/{name}/"));
-    proxy.upstream.on(&e, there("e")).on(&d, there("d"));
+    let [c, d, e] = ["c", "d", "e"].map(|name| format!("GET /pypi/r/simple/{name}/"));
+    // All of them, because nothing is prefetched for a while after an error of upstream.
+    proxy.upstream.on(&c, there("c")).on(&d, there("d")).on(&e, there("e"));
     get(&proxy, HERE, &uv_lock()).await;
     proxy.kept_by("metadata", 1).await;
     get(&proxy, &format!("{}.metadata", first.path()), &uv_lock()).await;
