@@ -40,6 +40,14 @@ pub struct Connections {
     metrics: Metrics,
 }
 
+/// How many connections there are, beside how many there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Crowd {
+    Few,
+    Some,
+    Many,
+}
+
 #[derive(Default)]
 struct ConnectionTable {
     /// By client, in the order in which they were opened.
@@ -110,9 +118,16 @@ impl Connections {
         }
     }
 
-    /// Whether there are so many that each may have only a little of the system's memory.
-    pub(super) fn are_many(&self) -> bool {
-        self.table.lock().total > self.limits.total / 64
+    /// How crowded it is, which decides how much of the system's memory each may have.
+    pub(super) fn crowd(&self) -> Crowd {
+        let (total, limit) = (self.table.lock().total, self.limits.total);
+        if total > limit / 8 {
+            Crowd::Many
+        } else if total > limit / 64 {
+            Crowd::Some
+        } else {
+            Crowd::Few
+        }
     }
 
     /// Resolves when unfinished headers take too much memory.
@@ -251,6 +266,17 @@ mod tests {
         tokio::time::advance(std::time::Duration::from_millis(1)).await;
         assert_eq!(refused(&connections, OTHER), None, "one has asked for nothing");
         assert_eq!(told(&seats), [0, 1]);
+    }
+
+    #[test]
+    fn a_crowd_begins_long_before_all_places_are_taken() {
+        let connections = connections(128, 128, 1000);
+        let crowds: Vec<_> = (0..3).map(|_| (seats(&connections, OTHER, 1), connections.crowd())).collect();
+        assert_eq!(crowds.iter().map(|(_, crowd)| *crowd).collect::<Vec<_>>(), [Crowd::Few, Crowd::Few, Crowd::Some]);
+        let _more = seats(&connections, OTHER, 13);
+        assert_eq!(connections.crowd(), Crowd::Some);
+        let _one = seats(&connections, OTHER, 1);
+        assert_eq!(connections.crowd(), Crowd::Many);
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,7 +25,7 @@ use tower::ServiceExt as _;
 use super::body::ResponseBody;
 use super::client_stream::ClientStream;
 use super::connection_phase::{ConnectionPhase, GiveWay, HeaderMemory};
-use super::connections::{Connections, Seat};
+use super::connections::{Connections, Crowd, Seat};
 use super::context::PeerInfo;
 use super::handle::{handle, refuse};
 use super::refusal::Refusal;
@@ -44,6 +44,9 @@ const MAX_REFUSALS: usize = 64;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// The system's buffer for what is sent, in bytes, where there are many connections. The system doubles it.
 const SMALL_SEND_BUFFER: u32 = 32 << 10;
+/// The same where there are some: a buffer that is filled by one segment makes a fast client wait for its own
+/// acknowledgements.
+const MIDDLE_SEND_BUFFER: u32 = 128 << 10;
 
 /// Who handles the requests of a listener.
 #[derive(Clone)]
@@ -170,11 +173,12 @@ impl Listener {
     }
 
     fn begin(&self, tasks: &Tasks, stream: TcpStream, peer: SocketAddr, seat: Seat, closing: &CancellationToken) {
-        let is_crowded = self.connections.are_many();
-        if is_crowded {
+        let crowd = self.connections.crowd();
+        if let Some(bytes) = send_buffer(crowd) {
             // Where it fails, the system's own limit holds.
-            let _ = limit_send_buffer(&stream);
+            let _ = limit_send_buffer(&stream, bytes);
         }
+        let is_crowded = crowd != Crowd::Few;
         let (entrance, closing, phase) = (self.entrance.clone(), closing.clone(), seat.phase());
         tasks.spawn("connection", async move {
             let _seat = seat;
@@ -288,11 +292,20 @@ async fn end_after_response(mut connection: Pin<&mut ClientConnection>) -> hyper
     connection.await
 }
 
+/// The size of the system's buffer, where that is not left to the system.
+const fn send_buffer(crowd: Crowd) -> Option<u32> {
+    match crowd {
+        Crowd::Few => None,
+        Crowd::Some => Some(MIDDLE_SEND_BUFFER),
+        Crowd::Many => Some(SMALL_SEND_BUFFER),
+    }
+}
+
 /// Bounds what the system holds of a response that its client does not take.
-fn limit_send_buffer(stream: &TcpStream) -> io::Result<()> {
+fn limit_send_buffer(stream: &TcpStream, bytes: u32) -> io::Result<()> {
     // The option belongs to the socket, so it can be set through a second descriptor of it.
     let socket = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
-    TcpSocket::from_std_stream(socket).set_send_buffer_size(SMALL_SEND_BUFFER)
+    TcpSocket::from_std_stream(socket).set_send_buffer_size(bytes)
 }
 
 /// The body of a request; most have none.
